@@ -1,0 +1,273 @@
+//! What the actors need from outside, as traits: event sources, the durable
+//! log, the state store, and the records that the web side reads.
+//!
+//! The real ones live in `source` and `store`; tests may bring their own.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::domain::alert::Alert;
+use crate::domain::commit::{CommitUnit, LateEvent, Restored, SourceIdentity};
+use crate::domain::event::RawBatch;
+use crate::domain::time::EpochMs;
+
+/// A boxed future, for traits used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where events come from: ordered, with positions, replayable from any position
+/// that was not acknowledged yet.
+pub trait Source: Send {
+    /// Which log this is (I7).
+    fn identity(&self) -> SourceIdentity;
+
+    /// Fingerprint (`domain::hash::fingerprint`) of the item at `position`, or `None`
+    /// when the source does not hold it any more.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError>;
+
+    /// Continue after `position` (0: from the first item). Called once, before `pull`.
+    ///
+    /// # Errors
+    /// `Gap` when items after `position` are gone.
+    fn seek(&mut self, position: u64) -> Result<(), SourceError>;
+
+    /// The next items, at most `max`. Never waits for new ones.
+    fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>>;
+
+    /// Resolves when `pull` may have more. Safe to drop and call again.
+    fn wait(&mut self) -> BoxFuture<'_, ()>;
+
+    /// Everything up to `position` is committed; the source may forget it.
+    fn ack(&mut self, position: u64);
+
+    /// Items behind the reading position (the lag), if it can be told cheaply.
+    fn lag(&self) -> Option<u64>;
+}
+
+/// What `Source::pull` found.
+#[derive(Debug)]
+pub enum Pull {
+    /// Items, at least one.
+    Batch(RawBatch),
+    /// The end of the source was reached; more may come.
+    CaughtUp,
+    /// The source ended for good (a replay): close everything.
+    End,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// Items that were never read are gone.
+    #[error(
+        "{source_name} no longer holds positions {from} to {to}: they were removed before they were read"
+    )]
+    Gap {
+        /// The source.
+        source_name: String,
+        /// First missing position.
+        from: u64,
+        /// Last missing position.
+        to: u64,
+    },
+    /// Reading failed.
+    #[error("cannot read {what}: {cause}")]
+    Read {
+        /// File, or stream.
+        what: String,
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// The durable log that `POST /v1/events`, the library and the demo append to.
+pub trait EventLog: Send + Sync {
+    /// Appends events (one JSON object each). Resolves once they are durable.
+    fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>>;
+
+    /// Events in the log that are not committed yet, and the most it takes.
+    fn backlog(&self) -> (u64, u64);
+}
+
+/// Positions of what was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the first event.
+    pub first: u64,
+    /// Position of the last event.
+    pub last: u64,
+}
+
+/// Why an append was refused. Nothing of it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AppendError {
+    /// The log is behind by more than its bound: try again later.
+    #[error("the log is full: {backlog} events wait, the bound is {bound}")]
+    Full {
+        /// Events not committed yet.
+        backlog: u64,
+        /// The bound (`log.backlog_max`).
+        bound: u64,
+    },
+    /// No room on the disk: try again later.
+    #[error("the disk under {path} is full")]
+    DiskFull {
+        /// The log's file.
+        path: String,
+    },
+    /// The log cannot be written.
+    #[error("the log cannot be written: {0}")]
+    Broken(String),
+}
+
+/// The state store. Called from one thread of its own; every call may block.
+pub trait StateStore: Send {
+    /// The last commit, or `None` in a new data folder.
+    ///
+    /// # Errors
+    /// When the file is damaged: names it and the remedy.
+    fn load(&mut self) -> Result<Option<Restored>, StoreError>;
+
+    /// Writes one commit atomically and durably. `unit.epoch` must follow the last one (I6).
+    ///
+    /// # Errors
+    /// `DiskFull` may be tried again with the same unit; everything else is final.
+    fn commit(&mut self, unit: &CommitUnit) -> Result<(), StoreError>;
+
+    /// Delivers what the outbox holds to the alert log, and marks it delivered;
+    /// returns how many alerts were delivered. Called after commits and at start.
+    ///
+    /// # Errors
+    /// As `commit`.
+    fn deliver_alerts(&mut self) -> Result<u64, StoreError>;
+
+    /// Housekeeping between commits (snapshots, retention). Returns at once when
+    /// there is nothing to do.
+    ///
+    /// # Errors
+    /// As `commit`.
+    fn tidy(&mut self) -> Result<(), StoreError>;
+}
+
+/// Why the state store failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// No room on the disk. The same call may succeed later.
+    #[error("the disk under {path} is full; free some room and tidewatch goes on by itself")]
+    DiskFull {
+        /// The file.
+        path: String,
+    },
+    /// The file holds something impossible.
+    #[error("{path} is damaged ({what}); {remedy}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Written by another version.
+    #[error("{path} has format {found}, this version reads {known}; {remedy}")]
+    Format {
+        /// The file.
+        path: String,
+        /// Format number in the file.
+        found: u32,
+        /// Format number this version writes.
+        known: u32,
+        /// What to do.
+        remedy: String,
+    },
+    /// Another process uses the data folder.
+    #[error(
+        "another tidewatch (process {pid}) is using {path}; stop it or choose another --data-dir"
+    )]
+    Locked {
+        /// The folder.
+        path: String,
+        /// Its process id, 0 when it could not be read.
+        pid: u32,
+    },
+    /// Somebody else wrote a commit in between (I6).
+    #[error("commit {epoch} does not follow the last one in {path}: another owner wrote there")]
+    NotParent {
+        /// The file.
+        path: String,
+        /// The refused commit.
+        epoch: u64,
+    },
+    /// Anything else the file system or SQLite says.
+    #[error("{path}: {cause}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// What the web side and the command line read of the store. Calls may block;
+/// use `web::block`.
+pub trait Records: Send + Sync {
+    /// Dead letters with an id greater than `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn dead_letter(&self, id: u64) -> Result<Option<StoredDeadLetter>, StoreError>;
+
+    /// Marks dead letters as redriven.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn mark_redriven(&self, ids: &[u64], at: EpochMs) -> Result<(), StoreError>;
+
+    /// Late events, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn late(&self, limit: usize) -> Result<Vec<LateEvent>, StoreError>;
+
+    /// Alerts of the feed with `n` greater than `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn alerts(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError>;
+
+    /// The same alerts as they stand in the alert log (where the outbox delivers to).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError>;
+}
+
+/// A dead letter as kept in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDeadLetter {
+    /// Its id, growing.
+    pub id: u64,
+    /// Name of the source it came from.
+    pub source: String,
+    /// Position in that source.
+    pub position: u64,
+    /// What was wrong.
+    pub reason: String,
+    /// The bytes exactly as they came.
+    pub raw: Vec<u8>,
+    /// Wall clock when it was committed.
+    pub at: EpochMs,
+    /// Wall clock when it was redriven, if it was.
+    pub redriven: Option<EpochMs>,
+}

@@ -1,0 +1,28 @@
+//! Whether the process is ready, and if not, why: written by the parts, read by
+//! `/readyz` and the board.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+/// Reasons for not being ready, by part. Empty means ready.
+#[derive(Debug, Default)]
+pub struct Status {
+    reasons: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Status {
+    /// Sets or clears the reason of one part (`start`, `state`, `log`, `drain`).
+    pub fn set(&self, part: &'static str, reason: Option<String>) {
+        let mut reasons = self.reasons.lock();
+        match reason {
+            Some(reason) => reasons.insert(part, reason),
+            None => reasons.remove(part),
+        };
+    }
+
+    /// Why the process is not ready; empty when it is.
+    pub fn reasons(&self) -> Vec<(&'static str, String)> {
+        self.reasons.lock().iter().map(|(part, reason)| (*part, reason.clone())).collect()
+    }
+}

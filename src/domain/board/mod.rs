@@ -1,0 +1,111 @@
+//! The board: all numbers at one version, as typed topics a browser can follow.
+//!
+//! `diff` compares two versions, `frame` writes what goes over the wire. Both are
+//! pure; the broadcaster actor and the web shell only carry the bytes.
+
+pub mod diff;
+pub mod frame;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::time::{EpochMs, SpanMs};
+
+/// All topics at one version. Cheap to clone: topics are shared.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// Grows by 1 with every published board of one incarnation.
+    pub version: u64,
+    /// Wall clock when it was made; a label only.
+    pub at: EpochMs,
+    /// Event time up to which the numbers are complete.
+    pub watermark: EpochMs,
+    /// Why the numbers are old although the process is fine, if they are:
+    /// `replaying`, `disk_full`, `restarting`.
+    pub stale: Option<&'static str>,
+    /// The topics by name.
+    pub topics: BTreeMap<String, Arc<Topic>>,
+}
+
+/// One topic: what it is, and its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// What a person needs to read it.
+    pub about: TopicAbout,
+    /// Its state.
+    pub state: TopicState,
+}
+
+/// What a person needs to read a topic; sent once, with the answer to `sub`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TopicAbout {
+    /// Title of a panel.
+    pub title: String,
+    /// Unit of the values, e.g. `events/s`, `EUR`, `ratio`; empty for counts.
+    pub unit: String,
+    /// What window the numbers cover, in words: `5 min, every 30 s`.
+    pub window: String,
+    /// Names of a series' columns; of a grid's labels (`region`, `status`).
+    pub columns: Vec<String>,
+    /// Distance between two points or grid columns; 0 for maps and logs.
+    pub step_ms: SpanMs,
+    /// Anything else, in words: `exact`, `± 1.6 %`.
+    pub note: String,
+}
+
+/// The state of a topic, by kind. The kind decides what a slow client may miss.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TopicState {
+    /// Name to value; the latest wins.
+    Map(BTreeMap<String, serde_json::Value>),
+    /// Points in time order, oldest first.
+    Series(Series),
+    /// A matrix of counts: labelled rows, one column a step.
+    Grid(Grid),
+    /// Items in order, each delivered or named as a gap.
+    Log(Log),
+}
+
+/// A fixed-step series, bounded by `capacity` points (the oldest leave).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// Most points kept.
+    pub capacity: usize,
+    /// End of the point's pane, and a value for each column.
+    pub points: VecDeque<(EpochMs, Vec<Option<f64>>)>,
+}
+
+/// A grid, bounded by `capacity` columns (the oldest leave).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Grid {
+    /// Most columns kept.
+    pub capacity: usize,
+    /// Labels of each row, e.g. `["eu-west-1", "503"]`. Rows are only ever added.
+    pub rows: Vec<Vec<String>>,
+    /// Start of the column's pane, and a count for each row (shorter than `rows`
+    /// when rows came later: missing means 0).
+    pub columns: VecDeque<(EpochMs, Vec<u64>)>,
+}
+
+/// A log, bounded by `capacity` items (the oldest leave).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Log {
+    /// Most items kept here; older ones are fetched over HTTP.
+    pub capacity: usize,
+    /// Oldest first. Positions grow by 1 from item to item.
+    pub items: VecDeque<Arc<LogItem>>,
+}
+
+/// One item of a log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LogItem {
+    /// Position in the log.
+    pub n: u64,
+    /// Clients de-duplicate by it.
+    pub id: String,
+    /// The item itself (an alert's fields).
+    #[serde(flatten)]
+    pub body: serde_json::Value,
+}

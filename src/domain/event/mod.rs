@@ -1,0 +1,184 @@
+//! Events as they come (raw, in batches) and as the engine sees them (decoded,
+//! with only the attributes that the configuration uses).
+
+pub mod decode;
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use super::time::EpochMs;
+
+/// Raw events as a source hands them over: one buffer, and where each item lies in it.
+///
+/// An item is what the source counts: one log entry, one line of a file, one
+/// message of a stream. It holds one event, or a JSON array or NDJSON of several.
+#[derive(Clone, Debug)]
+pub struct RawBatch {
+    /// The bytes of all items.
+    pub data: Bytes,
+    /// The items in source order.
+    pub items: Vec<RawItem>,
+    /// When the source took the items in; `END_OF_TIME` where that means nothing (files).
+    pub arrived: EpochMs,
+}
+
+/// One item of a [`RawBatch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawItem {
+    /// Offset of the first byte in `RawBatch::data`.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+    /// Position in the source. Grows by at least 1 from item to item.
+    pub position: u64,
+}
+
+impl RawBatch {
+    /// The bytes of one item.
+    pub fn bytes(&self, item: &RawItem) -> &[u8] {
+        &self.data[item.start as usize..(item.start + item.len) as usize]
+    }
+}
+
+/// A decoded attribute. 16 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Value {
+    /// The event does not carry the attribute (or carries `null`).
+    #[default]
+    Missing,
+    /// A number in millionths, exact for up to six decimals.
+    Number(i64),
+    /// Text, as a span of the batch.
+    Text(Span),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+/// How many millionths make one: numbers are kept as integers so that sums do
+/// not depend on their order.
+pub const MICRO: i64 = 1_000_000;
+
+/// A piece of text in an [`EventBatch`]: in the raw buffer, or in `extra` when it
+/// had to be unescaped (offsets past the raw buffer's end).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+/// One decoded event. Its slot values are `EventBatch::slots[i * width ..]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Event time.
+    pub at: EpochMs,
+    /// The source's watermark just before this event (I3): every decision about
+    /// lateness and closing uses this stamp, so batches make no difference.
+    pub watermark: EpochMs,
+    /// Position of its item in the source.
+    pub position: u64,
+    /// Hash of the session key, see `domain::hash`.
+    pub key_hash: u64,
+    /// Identity for de-duplication, 0 when the event has no id.
+    pub identity: u64,
+    /// The session key; empty when the event concerns no session.
+    pub key: Span,
+    /// The whole event as it came.
+    pub raw: Span,
+    /// Index in [`Schema::kinds`], or [`Schema::OTHER_KIND`].
+    pub kind: u16,
+}
+
+/// Decoded events of one shard, in source order.
+#[derive(Debug, Default)]
+pub struct EventBatch {
+    /// The buffer that spans refer to.
+    pub data: Bytes,
+    /// Unescaped text, addressed after the end of `data`.
+    pub extra: Vec<u8>,
+    /// The events.
+    pub events: Vec<Event>,
+    /// `width` values for each event.
+    pub slots: Vec<Value>,
+    /// Number of slots of an event.
+    pub width: usize,
+}
+
+impl EventBatch {
+    /// The text of a span.
+    pub fn text(&self, span: Span) -> &[u8] {
+        let (start, len) = (span.start as usize, span.len as usize);
+        match start.checked_sub(self.data.len()) {
+            None => &self.data[start..start + len],
+            Some(start) => &self.extra[start..start + len],
+        }
+    }
+
+    /// The slot values of event `index`.
+    pub fn values(&self, index: usize) -> &[Value] {
+        &self.slots[index * self.width..(index + 1) * self.width]
+    }
+}
+
+/// What the configuration uses of an event: which attributes get a slot, which
+/// types have a name. Built once at start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    /// Attribute that holds the session key (default `user`).
+    pub key: String,
+    /// Attributes with a slot, by slot index. `type` may be among them.
+    pub slots: Vec<String>,
+    /// Event types the configuration names, by kind index.
+    pub kinds: Vec<String>,
+    /// Seed of all hashes, one for each data folder.
+    pub seed: u64,
+    /// Bounds on one event.
+    pub limits: Limits,
+}
+
+impl Schema {
+    /// The kind of every type that the configuration does not name.
+    pub const OTHER_KIND: u16 = u16::MAX;
+}
+
+/// Bounds on one event; beyond them it is rejected with the rule's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one event as it comes.
+    pub event_bytes: usize,
+    /// Nesting of objects and arrays.
+    pub depth: usize,
+    /// Bytes of an attribute's name.
+    pub key_bytes: usize,
+    /// Bytes of a text that is used (key, id, type, slot).
+    pub text_bytes: usize,
+    /// Attributes of one event.
+    pub attributes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            event_bytes: 65_536,
+            depth: 32,
+            key_bytes: 256,
+            text_bytes: 8_192,
+            attributes: 256,
+        }
+    }
+}
+
+/// An event that will not be counted, with everything needed to mend and redrive it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Position of its item in the source.
+    pub position: u64,
+    /// What was wrong, naming the thing and the rule.
+    pub reason: String,
+    /// The bytes exactly as they came.
+    pub raw: Vec<u8>,
+}
+
+/// A batch shared by the messages of one ticket.
+pub type SharedBatch = Arc<EventBatch>;

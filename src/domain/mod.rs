@@ -1,0 +1,28 @@
+//! The pure part: values in, values out.
+//!
+//! Nothing here reads a clock, a file, a socket or the environment, and nothing
+//! is asynchronous. Time and randomness are arguments. The shells in `actors`,
+//! `store`, `source` and `web` call down into this part and carry out what it
+//! returns; `tests/layering.rs` keeps it so.
+//!
+//! Suggested reading order: [`time`], [`event`], [`session`], [`metric`],
+//! [`commit`], [`board`].
+//!
+//! Invariants kept here:
+//! - I2 (pure step): the same events in the same log order give the same state,
+//!   whatever the batch size, the number of shards or the moment of a crash.
+//! - I3 (time is an input): decisions use the watermark stamped on an event or
+//!   on a barrier, never a clock.
+//! - I4 (outputs have names): an alert id is a function of what it says.
+
+pub mod alert;
+pub mod anomaly;
+pub mod board;
+pub mod commit;
+pub mod event;
+pub mod hash;
+pub mod ledger;
+pub mod metric;
+pub mod session;
+pub mod time;
+pub mod wire;

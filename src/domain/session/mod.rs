@@ -1,0 +1,59 @@
+//! Sessions: one key's activity, closed by silence.
+
+mod policy;
+
+pub use policy::{Deadline, SessionPolicy};
+
+use serde::Serialize;
+
+use super::time::{EpochMs, SpanMs};
+
+/// What a person sees of one key's open sessions (`GET /v1/sessions/{key}`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionView {
+    /// The session key.
+    pub key: String,
+    /// Event time the view was taken at (the shard's watermark).
+    pub watermark: EpochMs,
+    /// The open sessions, oldest first; rarely more than one.
+    pub sessions: Vec<OpenSession>,
+}
+
+/// One open session.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenSession {
+    /// `browsing`, `at_risk` (entry without goal) or `converted`.
+    pub state: &'static str,
+    /// Furthest step reached, empty when none was.
+    pub step: String,
+    /// First event.
+    pub first: EpochMs,
+    /// Last event.
+    pub last: EpochMs,
+    /// Events so far.
+    pub events: u64,
+    /// When it closes if nothing more comes.
+    pub deadline: EpochMs,
+    /// From the watermark to the deadline; negative while it waits for late events.
+    pub remaining_ms: SpanMs,
+    /// Value at stake, in the configured currency.
+    pub value: f64,
+    /// Currency.
+    pub currency: String,
+    /// Latest segment (region), empty when unknown.
+    pub segment: String,
+    /// Events by type: the configured ones by name, the rest as `other`.
+    pub counts: std::collections::BTreeMap<String, u64>,
+    /// The latest events, oldest first.
+    pub trail: Vec<TrailEntry>,
+}
+
+/// One event of a session's trail.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrailEntry {
+    /// Event time.
+    pub at: EpochMs,
+    /// Event type, `other` when it is not a configured one.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
