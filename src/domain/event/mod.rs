@@ -131,6 +131,8 @@ pub struct Schema {
     pub slots: Vec<String>,
     /// Event types the configuration names, by kind index.
     pub kinds: Vec<String>,
+    /// Other names of attributes: alternative name, name used (`code` for `status`).
+    pub aliases: Vec<(String, String)>,
     /// Seed of all hashes, one for each data folder.
     pub seed: u64,
     /// Bounds on one event.

@@ -1,8 +1,20 @@
 //! Sessions: one key's activity, closed by silence.
 
+mod carts;
+mod effects;
+mod machine;
 mod policy;
+mod record;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod view;
 
+pub use effects::{Ending, Outcome, STEPS_MAX, SessionEffects};
+pub use machine::{COUNTED_KINDS, Machine, TRAIL_LEN, is_late};
 pub use policy::{Deadline, SessionPolicy};
+pub use record::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segments};
+pub use rules::{KindMeaning, Rules, SessionEvent};
 
 use serde::Serialize;
 

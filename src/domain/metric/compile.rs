@@ -1,0 +1,197 @@
+//! Metric specs, compiled against the schema: attribute names become slots, event types
+//! become kind sets.
+
+use super::cell::Cell;
+use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::event::Schema;
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// An attribute of a fact, borrowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Attr<'a> {
+    /// Absent.
+    #[default]
+    Missing,
+    /// Millionths.
+    Number(i64),
+    /// Text.
+    Text(&'a [u8]),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+/// What a metric sees of a fact: an event, or a closed session.
+pub trait Fact {
+    /// Event time it counts at.
+    fn at(&self) -> EpochMs;
+    /// Index of the event type (events only).
+    fn kind(&self) -> u16;
+    /// Hash of the session key.
+    fn key_hash(&self) -> u64;
+    /// The attribute in a slot.
+    fn attr(&self, slot: usize) -> Attr<'_>;
+}
+
+/// Slots of a closed session's attributes, by index.
+pub const SESSION_ATTRIBUTES: [&str; 6] =
+    ["outcome", "step", "segment", "value", "events", "duration_s"];
+
+/// A metric ready to be fed.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// What was declared.
+    pub spec: MetricSpec,
+    /// Length of a pane: the slide, or the size of a tumbling window.
+    pub pane: SpanMs,
+    /// Panes in a window.
+    pub panes: i64,
+    /// Length of a window, for rates.
+    pub size: SpanMs,
+    filter: Vec<Check>,
+    numerator: Vec<Check>,
+    group_slots: Vec<usize>,
+    field: Field,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Key,
+    Slot(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Check {
+    Kinds(Vec<u16>),
+    Slot(usize, Test),
+}
+
+impl Metric {
+    /// Compiles a spec. Attributes must be in the schema (or among
+    /// [`SESSION_ATTRIBUTES`]); the configuration checks that before.
+    pub fn compile(spec: &MetricSpec, schema: &Schema) -> Metric {
+        let slot = |name: &str| -> usize {
+            let found = match spec.of {
+                FactKind::Events => schema.slots.iter().position(|slot| slot == name),
+                _ => SESSION_ATTRIBUTES.iter().position(|slot| *slot == name),
+            };
+            found.unwrap_or(usize::MAX)
+        };
+        let check = |condition: &Condition| match &condition.test {
+            Test::TextIn(names) if spec.of == FactKind::Events && condition.attribute == "type" => {
+                let kind = |name: &String| schema.kinds.iter().position(|kind| kind == name);
+                Check::Kinds(names.iter().filter_map(kind).map(|kind| kind as u16).collect())
+            }
+            test => Check::Slot(slot(&condition.attribute), test.clone()),
+        };
+        let (size, pane) = match spec.window {
+            WindowSpec::Tumbling { size } => (size, size),
+            WindowSpec::Hopping { size, slide } => (size, slide),
+            WindowSpec::SinceMidnight { slide, .. } => (slide, slide),
+        };
+        Metric {
+            pane,
+            panes: size / pane,
+            size,
+            filter: spec.filter.iter().map(check).collect(),
+            numerator: spec.numerator.iter().map(check).collect(),
+            group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
+            field: match &spec.field {
+                Some(name) if *name != schema.key => Field::Slot(slot(name)),
+                _ => Field::Key,
+            },
+            spec: spec.clone(),
+        }
+    }
+
+    /// Index of the pane that holds a time.
+    pub fn pane_of(&self, at: EpochMs) -> i64 {
+        at.div_euclid(self.pane)
+    }
+
+    /// End of a pane (the first time after it).
+    pub fn pane_end(&self, pane: i64) -> EpochMs {
+        (pane + 1) * self.pane
+    }
+
+    /// True when the fact meets all conditions.
+    pub fn takes(&self, fact: &impl Fact) -> bool {
+        self.filter.iter().all(|check| check.holds(fact))
+    }
+
+    /// The group's labels of a fact.
+    pub fn labels<'a>(&self, fact: &'a impl Fact) -> impl Iterator<Item = Attr<'a>> {
+        self.group_slots.iter().map(move |slot| fact.attr(*slot))
+    }
+
+    /// Adds a fact that was taken to a cell. A missing field adds nothing; returns
+    /// whether something was added.
+    pub fn add(&self, fact: &impl Fact, cell: &mut Cell) -> bool {
+        match cell {
+            Cell::Count(count) => *count += 1,
+            Cell::Ratio(above, of) => {
+                *of += 1;
+                *above += u64::from(self.numerator.iter().all(|check| check.holds(fact)));
+            }
+            Cell::Distinct(distinct) => match self.hashed_field(fact) {
+                Some(hash) => distinct.insert(hash),
+                None => return false,
+            },
+            cell => {
+                let Field::Slot(slot) = self.field else { return false };
+                let Attr::Number(value) = fact.attr(slot) else { return false };
+                match cell {
+                    Cell::Moments(moments) => moments.add(value),
+                    Cell::Least(n, least) => (*n, *least) = (*n + 1, (*least).min(value)),
+                    Cell::Greatest(n, most) => (*n, *most) = (*n + 1, (*most).max(value)),
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// True when adding this fact would change something (it has the field).
+    pub fn has_field(&self, fact: &impl Fact) -> bool {
+        match (self.spec.aggregate, self.field) {
+            (Aggregate::Count | Aggregate::Rate | Aggregate::Ratio, _) => true,
+            (Aggregate::Distinct { .. }, Field::Key) => fact.key_hash() != 0,
+            (Aggregate::Distinct { .. }, Field::Slot(slot)) => fact.attr(slot) != Attr::Missing,
+            (_, Field::Slot(slot)) => matches!(fact.attr(slot), Attr::Number(_)),
+            (_, Field::Key) => false,
+        }
+    }
+
+    fn hashed_field(&self, fact: &impl Fact) -> Option<u64> {
+        use crate::domain::hash::fingerprint;
+        let slot = match self.field {
+            Field::Key => return (fact.key_hash() != 0).then(|| fact.key_hash()),
+            Field::Slot(slot) => slot,
+        };
+        match fact.attr(slot) {
+            Attr::Missing => None,
+            Attr::Number(value) => Some(fingerprint(&value.to_le_bytes())),
+            Attr::Text(text) => Some(fingerprint(text)),
+            Attr::Bool(value) => Some(fingerprint(&[u8::from(value)])),
+        }
+    }
+}
+
+impl Check {
+    fn holds(&self, fact: &impl Fact) -> bool {
+        let (slot, test) = match self {
+            Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
+            Check::Slot(slot, test) => (*slot, test),
+        };
+        match (test, fact.attr(slot)) {
+            (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
+            (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
+            (Test::NumberIn(numbers), Attr::Number(n)) => numbers.contains(&n),
+            (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
+            (Test::Ge(bound), Attr::Number(n)) => n >= *bound,
+            (Test::Gt(bound), Attr::Number(n)) => n > *bound,
+            (Test::Le(bound), Attr::Number(n)) => n <= *bound,
+            (Test::Lt(bound), Attr::Number(n)) => n < *bound,
+            _ => false,
+        }
+    }
+}

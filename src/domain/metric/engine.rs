@@ -1,0 +1,334 @@
+//! All metrics together: deltas of the shards in, final windows out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::compile::Metric;
+use super::fold::{Labels, PaneDelta};
+use super::window::{MetricState, Window};
+use crate::domain::commit::RollupRow;
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// One final number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Index of the metric.
+    pub metric: u16,
+    /// End of its window.
+    pub end: EpochMs,
+    /// Its group.
+    pub labels: Labels,
+    /// The number.
+    pub value: f64,
+}
+
+/// What all final windows of a metric amount to, for a report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricTotals {
+    /// Final windows that held anything, counted for each group.
+    pub windows: u64,
+    /// The greatest number and the end of its first window.
+    pub max: Option<(f64, EpochMs)>,
+    /// Sum of all numbers.
+    pub sum: f64,
+    /// The newest number and the end of its window.
+    pub last: Option<(EpochMs, f64)>,
+    /// Sum of the numbers of each group (labels joined by `|`).
+    pub by_group: BTreeMap<String, f64>,
+}
+
+/// All metrics of a pipeline.
+#[derive(Debug)]
+pub struct Engine {
+    metrics: Arc<Vec<Metric>>,
+    states: Vec<MetricState>,
+    lateness: SpanMs,
+    /// Totals by metric.
+    pub totals: Vec<MetricTotals>,
+}
+
+impl Engine {
+    /// Metrics that have seen nothing.
+    pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
+        let states = metrics.iter().map(MetricState::new).collect();
+        let totals = metrics.iter().map(|_| MetricTotals::default()).collect();
+        Engine { metrics, states, lateness, totals }
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// The state of one metric.
+    pub fn state(&self, metric: usize) -> &MetricState {
+        &self.states[metric]
+    }
+
+    /// The state of one metric, to restore it.
+    pub fn state_mut(&mut self, metric: usize) -> &mut MetricState {
+        &mut self.states[metric]
+    }
+
+    /// Adds what a shard found.
+    pub fn merge(&mut self, delta: PaneDelta) {
+        self.states[usize::from(delta.metric)].merge(delta);
+    }
+
+    /// Makes final what a watermark has settled; appends the numbers in order of metric
+    /// and time.
+    pub fn settle(
+        &mut self,
+        watermark: EpochMs,
+        points: &mut Vec<Point>,
+        rollups: &mut Vec<RollupRow>,
+    ) {
+        let settled = watermark - self.lateness;
+        for (index, metric) in self.metrics.iter().enumerate() {
+            let totals = &mut self.totals[index];
+            let each = |window: &Window, groups: &[Labels]| {
+                for (group, value) in &window.values {
+                    let labels = Arc::clone(&groups[*group as usize]);
+                    totals.add(window.end, &labels, *value);
+                    points.push(Point {
+                        metric: index as u16,
+                        end: window.end,
+                        labels,
+                        value: *value,
+                    });
+                }
+            };
+            self.states[index].settle(metric, settled, each, rollups);
+        }
+    }
+}
+
+impl MetricTotals {
+    fn add(&mut self, end: EpochMs, labels: &Labels, value: f64) {
+        self.windows += 1;
+        self.sum += value;
+        if self.max.is_none_or(|(max, _)| value > max) {
+            self.max = Some((value, end));
+        }
+        self.last = Some((end, value));
+        if !labels.is_empty() {
+            *self.by_group.entry(labels.join("|")).or_default() += value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{Limits, Schema};
+    use crate::domain::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, WindowSpec};
+    use proptest::prelude::*;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Sample {
+        at: EpochMs,
+        user: u64,
+        amount: i64,
+    }
+
+    impl Fact for Sample {
+        fn at(&self) -> EpochMs {
+            self.at
+        }
+        fn kind(&self) -> u16 {
+            0
+        }
+        fn key_hash(&self) -> u64 {
+            self.user
+        }
+        fn attr(&self, slot: usize) -> Attr<'_> {
+            match slot {
+                0 => Attr::Number(self.amount * 1_000_000),
+                _ => Attr::Number((self.user % 3) as i64 * 1_000_000),
+            }
+        }
+    }
+
+    fn spec(aggregate: Aggregate, window: WindowSpec, group: bool) -> MetricSpec {
+        MetricSpec {
+            name: "m".into(),
+            title: String::new(),
+            unit: String::new(),
+            of: FactKind::Events,
+            filter: vec![],
+            numerator: vec![],
+            group_by: if group { vec!["class".into()] } else { vec![] },
+            group_limit: 10,
+            aggregate,
+            field: match aggregate {
+                Aggregate::Distinct { .. } => None,
+                _ => Some("amount".into()),
+            },
+            window,
+            keep: 1_000_000,
+        }
+    }
+
+    fn schema() -> Schema {
+        Schema {
+            key: "user".into(),
+            slots: vec!["amount".into(), "class".into()],
+            kinds: vec![],
+            aliases: vec![],
+            seed: 0,
+            limits: Limits::default(),
+        }
+    }
+
+    type Numbers = BTreeMap<(EpochMs, String), String>;
+
+    /// The definition: recompute every window from all samples.
+    fn scratch(metric: &Metric, samples: &[Sample]) -> Numbers {
+        let mut numbers = Numbers::new();
+        let ends: std::collections::BTreeSet<i64> = samples
+            .iter()
+            .flat_map(|s| (0..metric.panes).map(|k| metric.pane_of(s.at) + k))
+            .collect();
+        for pane in ends {
+            let mut cells: BTreeMap<String, super::super::cell::Cell> = BTreeMap::new();
+            for sample in samples {
+                let inside = pane - metric.pane_of(sample.at);
+                if (0..metric.panes).contains(&inside) {
+                    let label = match metric.spec.group_by.is_empty() {
+                        true => String::new(),
+                        false => (sample.user % 3).to_string(),
+                    };
+                    let zero = || super::super::cell::Cell::zero(metric.spec.aggregate);
+                    metric.add(sample, cells.entry(label).or_insert_with(zero));
+                }
+            }
+            for (label, cell) in cells {
+                let value = cell.value(metric.spec.aggregate, metric.size).unwrap();
+                numbers.insert((metric.pane_end(pane), label), format!("{value:.6}"));
+            }
+        }
+        numbers
+    }
+
+    /// Two shards, random flushes, stamps as an ingestor makes them.
+    fn run(
+        metric: &Metric,
+        samples: &[Sample],
+        flushes: &[bool],
+        lateness: i64,
+    ) -> (Numbers, Engine) {
+        let metrics = Arc::new(vec![metric.clone()]);
+        let mut folds =
+            [Fold::new(Arc::clone(&metrics), lateness), Fold::new(Arc::clone(&metrics), lateness)];
+        let mut engine = Engine::new(metrics, lateness);
+        let (mut points, mut rollups) = (Vec::new(), Vec::new());
+        let mut watermark = crate::domain::time::BEGINNING;
+        for (index, sample) in samples.iter().enumerate() {
+            folds[sample.user as usize % 2].add(FactKind::Events, sample, watermark);
+            watermark = watermark.max(sample.at);
+            if flushes[index % flushes.len()] {
+                folds.iter_mut().flat_map(Fold::flush).for_each(|delta| engine.merge(delta));
+                engine.settle(watermark, &mut points, &mut rollups);
+            }
+        }
+        folds.iter_mut().flat_map(Fold::flush).for_each(|delta| engine.merge(delta));
+        engine.settle(crate::domain::time::END_OF_TIME, &mut points, &mut rollups);
+        let numbers = points
+            .into_iter()
+            .map(|p| ((p.end, p.labels.join("|")), format!("{:.6}", p.value)))
+            .collect();
+        (numbers, engine)
+    }
+
+    fn samples(lateness: i64) -> impl Strategy<Value = Vec<Sample>> {
+        let one = (0i64..5_000, 1u64..40, 0i64..50, 0..=lateness);
+        prop::collection::vec(one, 1..120).prop_map(|mut all| {
+            all.sort_by_key(|(at, _, _, delay)| at + delay);
+            all.into_iter().map(|(at, user, amount, _)| Sample { at, user, amount }).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn windows_equal_recomputation_from_scratch(
+            samples in samples(300),
+            flushes in prop::collection::vec(any::<bool>(), 1..20),
+            aggregate in prop::sample::select(vec![
+                Aggregate::Count, Aggregate::Sum, Aggregate::Avg, Aggregate::Stddev,
+                Aggregate::Min, Aggregate::Max,
+                Aggregate::Distinct { exact_up_to: 1_000 },
+                Aggregate::Distinct { exact_up_to: 5 },
+            ]),
+            hopping: bool,
+            group: bool,
+        ) {
+            let window = match hopping {
+                true => WindowSpec::Hopping { size: 1_000, slide: 100 },
+                false => WindowSpec::Tumbling { size: 250 },
+            };
+            let metric = Metric::compile(&spec(aggregate, window, group), &schema());
+            let (numbers, engine) = run(&metric, &samples, &flushes, 300);
+            prop_assert_eq!(numbers, scratch(&metric, &samples));
+            prop_assert!(engine.state(0).provisional(&metric, 10_000).is_empty());
+        }
+
+        #[test]
+        fn what_is_shown_early_becomes_final_when_nothing_else_comes(
+            samples in samples(0),
+            hopping: bool,
+            distinct: bool,
+        ) {
+            let window = match hopping {
+                true => WindowSpec::Hopping { size: 1_000, slide: 100 },
+                false => WindowSpec::Tumbling { size: 250 },
+            };
+            let aggregate =
+                if distinct { Aggregate::Distinct { exact_up_to: 9 } } else { Aggregate::Count };
+            let metric = Metric::compile(&spec(aggregate, window, false), &schema());
+            let metrics = Arc::new(vec![metric.clone()]);
+            let mut fold = Fold::new(Arc::clone(&metrics), 500);
+            let mut engine = Engine::new(metrics, 500);
+            let last = samples.last().unwrap().at;
+            samples.iter().for_each(|s| fold.add(FactKind::Events, s, s.at));
+            fold.flush().into_iter().for_each(|delta| engine.merge(delta));
+            let (mut points, mut rollups) = (Vec::new(), Vec::new());
+            engine.settle(last, &mut points, &mut rollups);
+            let early = engine.state(0).provisional(&metric, last);
+            points.clear();
+            engine.settle(crate::domain::time::END_OF_TIME, &mut points, &mut rollups);
+            for window in early {
+                let end = window.end;
+                let last_number = points.iter().find(|p| p.end == end).unwrap().value;
+                prop_assert_eq!(window.values[0].1, last_number);
+            }
+        }
+    }
+
+    #[test]
+    fn a_running_total_starts_again_at_midnight_of_its_zone() {
+        let window = WindowSpec::SinceMidnight { zone: "Europe/Berlin".into(), slide: 1_000 };
+        let metric = Metric::compile(&spec(Aggregate::Sum, window, false), &schema());
+        // 2025-03-29T22:30Z is 23:30 in Berlin; the next day is a day of 23 hours.
+        let base = 1_743_287_400_000;
+        let sample = |minutes: i64| Sample { at: base + minutes * 60_000, user: 2, amount: 10 };
+        let all = [sample(0), sample(10), sample(40), sample(22 * 60), sample(24 * 60)];
+        let (numbers, _) = run(&metric, &all, &[true], 1_000);
+        let values: Vec<_> = numbers.values().map(String::as_str).collect();
+        assert_eq!(values, ["10.000000", "20.000000", "10.000000", "20.000000", "10.000000"]);
+    }
+
+    #[test]
+    fn groups_beyond_the_limit_go_to_other() {
+        let mut spec = spec(Aggregate::Count, WindowSpec::Tumbling { size: 1_000 }, true);
+        spec.group_limit = 2;
+        let metric = Metric::compile(&spec, &schema());
+        let all: Vec<_> =
+            (0..30).map(|n| Sample { at: n, user: 2 * n as u64, amount: 1 }).collect();
+        let (numbers, _) = run(&metric, &all, &[false], 1_000);
+        let groups: Vec<_> = numbers.into_iter().map(|((_, label), n)| (label, n)).collect();
+        let got: Vec<_> = groups.iter().map(|(l, n)| (l.as_str(), n.as_str())).collect();
+        assert_eq!(got, [("0", "10.000000"), ("2", "10.000000"), ("other", "10.000000")]);
+    }
+}

@@ -1,0 +1,102 @@
+//! What applying and expiring bring about, as data.
+
+use crate::domain::time::EpochMs;
+
+/// Most steps of a funnel, with step 0 for "none reached".
+pub const STEPS_MAX: usize = 16;
+
+/// How a session (or a cart, see [`super::Deadline::SinceEntry`]) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// No entry event in it.
+    Browsed,
+    /// Entry and no goal.
+    Abandoned,
+    /// Entry and goal.
+    Converted,
+    /// A session under `since_entry`, where carts carry the judgement.
+    Closed,
+}
+
+impl Outcome {
+    /// Its name in metrics, alerts and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Browsed => "browsed",
+            Outcome::Abandoned => "abandoned",
+            Outcome::Converted => "converted",
+            Outcome::Closed => "closed",
+        }
+    }
+}
+
+/// The end of a session or of a cart. Final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// True for a session, false for a cart under `since_entry`.
+    pub closes_session: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// First event (of a cart: first entry).
+    pub first: EpochMs,
+    /// Last event (of a cart: last entry).
+    pub last: EpochMs,
+    /// Event time of the end: the deadline that passed, or the goal of a cart.
+    pub at: EpochMs,
+    /// Events in it (of a cart: entries).
+    pub events: u32,
+    /// Entry events in it.
+    pub entries: u32,
+    /// Value at stake, in millionths.
+    pub value: i64,
+    /// Furthest step, see `State::step`.
+    pub step: u8,
+    /// Segment, an index of the shard's dictionary; 0 for none.
+    pub segment: u16,
+}
+
+/// Everything a call brings about. Reused between calls; gauges are differences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionEffects {
+    /// Sessions and carts that ended.
+    pub endings: Vec<Ending>,
+    /// Change of the number of open sessions by step.
+    pub by_step: [i64; STEPS_MAX],
+    /// Change of the number of sessions at risk.
+    pub at_risk: i64,
+    /// Change of the value at stake, in millionths.
+    pub value: i64,
+    /// Goals that met no open cart, under `since_entry`.
+    pub stray_goals: u64,
+}
+
+impl SessionEffects {
+    pub(super) fn entered(&mut self, step: u8) {
+        self.by_step[usize::from(step)] += 1;
+    }
+
+    pub(super) fn left(&mut self, step: u8) {
+        self.by_step[usize::from(step)] -= 1;
+    }
+
+    pub(super) fn moved(&mut self, from: u8, to: u8) {
+        if from != to {
+            self.left(from);
+            self.entered(to);
+        }
+    }
+
+    pub(super) fn stake(&mut self, before: (i64, i64), after: (i64, i64)) {
+        self.at_risk += after.0 - before.0;
+        self.value += after.1 - before.1;
+    }
+
+    /// Forgets everything, keeping the space.
+    pub fn clear(&mut self) {
+        self.endings.clear();
+        self.by_step = [0; STEPS_MAX];
+        self.at_risk = 0;
+        self.value = 0;
+        self.stray_goals = 0;
+    }
+}

@@ -1,0 +1,112 @@
+//! The session policy, compiled to what the machine needs for each event.
+
+use super::machine::COUNTED_KINDS;
+use super::policy::{Deadline, SessionPolicy};
+use crate::domain::event::Schema;
+use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
+
+/// One event as the machine sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEvent {
+    /// Event time.
+    pub at: EpochMs,
+    /// The source's watermark just before it.
+    pub watermark: EpochMs,
+    /// Value of an entry event, in millionths.
+    pub value: i64,
+    /// Segment, an index of the shard's dictionary; 0 for none.
+    pub segment: u16,
+    /// Step it reaches (index plus one), 0 for none.
+    pub step: u8,
+    /// Slot in the counts by type.
+    pub counted: u8,
+    /// An entry event.
+    pub entry: bool,
+    /// A goal event.
+    pub goal: bool,
+}
+
+/// What an event type means to a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KindMeaning {
+    /// See [`SessionEvent::step`].
+    pub step: u8,
+    /// See [`SessionEvent::counted`].
+    pub counted: u8,
+    /// See [`SessionEvent::entry`].
+    pub entry: bool,
+    /// See [`SessionEvent::goal`].
+    pub goal: bool,
+}
+
+/// The compiled rules. Shared by all sessions of a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Silence that ends a session.
+    pub gap: SpanMs,
+    /// Allowed lateness: how long after its deadline a close waits.
+    pub lateness: SpanMs,
+    /// Abandonment is judged by the time since the last entry.
+    pub since_entry: bool,
+    /// Names of the counted types; slot 0 is `other`.
+    pub counted: Vec<String>,
+    /// Names of the steps.
+    pub steps: Vec<String>,
+    /// Slot that holds an entry event's value.
+    pub value_slot: Option<usize>,
+    /// Slot that holds the segment.
+    pub segment_slot: Option<usize>,
+    /// Unit of the value.
+    pub currency: String,
+    meanings: Vec<KindMeaning>,
+}
+
+impl Rules {
+    /// Compiles a policy against the schema that events are decoded with.
+    pub fn compile(policy: &SessionPolicy, time: &TimePolicy, schema: &Schema) -> Self {
+        let mut counted = vec!["other".to_owned()];
+        for name in policy.entry.iter().chain(&policy.goal).chain(&policy.steps) {
+            if !counted.contains(name) && counted.len() < COUNTED_KINDS {
+                counted.push(name.clone());
+            }
+        }
+        let slot = |name: &Option<String>| {
+            name.as_ref().and_then(|name| schema.slots.iter().position(|slot| slot == name))
+        };
+        let meanings = schema.kinds.iter().map(|kind| meaning(policy, &counted, kind)).collect();
+        Rules {
+            gap: policy.gap,
+            lateness: time.allowed_lateness,
+            since_entry: policy.deadline == Deadline::SinceEntry,
+            steps: policy.steps.clone(),
+            value_slot: slot(&policy.value),
+            segment_slot: slot(&policy.segment),
+            currency: policy.currency.clone(),
+            counted,
+            meanings,
+        }
+    }
+
+    /// What an event type means; types without a name mean nothing special.
+    pub fn meaning(&self, kind: u16) -> KindMeaning {
+        self.meanings.get(usize::from(kind)).copied().unwrap_or_default()
+    }
+
+    /// Name of a step as kept in a session (0 is the empty name).
+    pub fn step_name(&self, step: u8) -> &str {
+        match usize::from(step).checked_sub(1) {
+            None => "",
+            Some(index) => self.steps.get(index).map_or("", String::as_str),
+        }
+    }
+}
+
+fn meaning(policy: &SessionPolicy, counted: &[String], kind: &str) -> KindMeaning {
+    let position = |names: &[String]| names.iter().position(|name| name == kind);
+    KindMeaning {
+        step: position(&policy.steps).map_or(0, |index| index as u8 + 1),
+        counted: position(counted).unwrap_or(0) as u8,
+        entry: position(&policy.entry).is_some(),
+        goal: position(&policy.goal).is_some(),
+    }
+}

@@ -1,0 +1,199 @@
+//! Laws of the session machine against a plain batch model.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::{Limits, Schema};
+use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
+
+const GAP: i64 = 1_000;
+const LATENESS: i64 = 200;
+
+fn rules(deadline: Deadline) -> Rules {
+    let policy = SessionPolicy { gap: GAP, deadline, ..SessionPolicy::default() };
+    let time = TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() };
+    let schema = Schema {
+        key: "user".into(),
+        slots: vec!["amount".into(), "region".into()],
+        kinds: policy.steps.clone(),
+        aliases: vec![],
+        seed: 1,
+        limits: Limits::default(),
+    };
+    Rules::compile(&policy, &time, &schema)
+}
+
+/// kind: 0 page view, 1 entry, 3 goal.
+fn event(rules: &Rules, at: EpochMs, watermark: EpochMs, kind: u16) -> SessionEvent {
+    let meaning = rules.meaning(kind);
+    SessionEvent {
+        at,
+        watermark,
+        value: if meaning.entry { 5_000_000 } else { 0 },
+        segment: 0,
+        step: meaning.step,
+        counted: meaning.counted,
+        entry: meaning.entry,
+        goal: meaning.goal,
+    }
+}
+
+/// Sessions of one key by sorting: the definition.
+fn batch(events: &[(EpochMs, u16)]) -> Vec<(EpochMs, EpochMs, u32, Outcome)> {
+    let mut sorted = events.to_vec();
+    sorted.sort();
+    let mut found: Vec<(EpochMs, EpochMs, u32, bool, bool)> = Vec::new();
+    for (at, kind) in sorted {
+        match found.last_mut().filter(|open| at - open.1 <= GAP) {
+            Some(open) => {
+                *open = (open.0, at, open.2 + 1, open.3 || kind == 1, open.4 || kind == 3);
+            }
+            None => found.push((at, at, 1, kind == 1, kind == 3)),
+        }
+    }
+    let outcome = |entry, goal| match (entry, goal) {
+        (false, _) => Outcome::Browsed,
+        (true, false) => Outcome::Abandoned,
+        (true, true) => Outcome::Converted,
+    };
+    found.into_iter().map(|(a, b, n, entry, goal)| (a, b, n, outcome(entry, goal))).collect()
+}
+
+/// Runs events in the given order through a machine, expiring at random moments.
+fn run(rules: &Rules, events: &[(EpochMs, u16)], ticks: &[bool]) -> (Machine, SessionEffects) {
+    let mut machine = Machine::default();
+    let mut fx = SessionEffects::default();
+    let mut watermark = BEGINNING;
+    for (index, (at, kind)) in events.iter().enumerate() {
+        if ticks.get(index).copied().unwrap_or(false) {
+            machine.expire(rules, watermark, &mut fx);
+        }
+        machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx);
+        watermark = watermark.max(*at);
+    }
+    machine.expire(rules, END_OF_TIME, &mut fx);
+    (machine, fx)
+}
+
+/// Events whose order is disturbed by at most the lateness.
+fn disturbed() -> impl Strategy<Value = Vec<(EpochMs, u16)>> {
+    let one = (0i64..40_000, prop_oneof![Just(0u16), Just(1), Just(3)], 0i64..=LATENESS);
+    prop::collection::vec(one, 1..80).prop_map(|mut events| {
+        events.sort_by_key(|(at, _, delay)| at + delay);
+        events.into_iter().map(|(at, kind, _)| (at, kind)).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_order_within_the_lateness_gives_the_batch_answer(
+        events in disturbed(),
+        ticks in prop::collection::vec(any::<bool>(), 80),
+    ) {
+        let rules = rules(Deadline::Inactivity);
+        let (machine, fx) = run(&rules, &events, &ticks);
+        let mut got: Vec<_> =
+            fx.endings.iter().map(|e| (e.first, e.last, e.events, e.outcome)).collect();
+        got.sort_by_key(|ending| ending.0);
+        prop_assert_eq!(got, batch(&events));
+        prop_assert!(machine.is_empty());
+        prop_assert_eq!(fx.by_step.iter().sum::<i64>(), 0);
+        prop_assert_eq!((fx.at_risk, fx.value), (0, 0));
+    }
+
+    #[test]
+    fn the_cart_timer_does_not_depend_on_the_order(
+        events in disturbed(),
+        ticks in prop::collection::vec(any::<bool>(), 80),
+    ) {
+        // Equal times keep their order of arrival, so give each event its own.
+        let mut seen = std::collections::HashSet::new();
+        let events: Vec<_> = events.into_iter().filter(|(at, _)| seen.insert(*at)).collect();
+        let rules = rules(Deadline::SinceEntry);
+        let mut sorted = events.clone();
+        sorted.sort();
+        let carts = |fx: &SessionEffects| {
+            let mut carts: Vec<_> = fx.endings.iter().filter(|e| !e.closes_session).copied().collect();
+            carts.sort_by_key(|e| e.first);
+            (carts, fx.stray_goals)
+        };
+        let (_, got) = run(&rules, &events, &ticks);
+        let (_, want) = run(&rules, &sorted, &[]);
+        prop_assert_eq!(carts(&got), carts(&want));
+        prop_assert_eq!((got.at_risk, got.value), (0, 0));
+    }
+
+    #[test]
+    fn a_record_reads_back_and_goes_on_the_same(
+        events in disturbed(),
+        cut in 0usize..80,
+        since_entry: bool,
+    ) {
+        let rules = rules(if since_entry { Deadline::SinceEntry } else { Deadline::Inactivity });
+        let mut segments = Segments::default();
+        let mut machine = Machine::default();
+        let mut fx = SessionEffects::default();
+        let mut watermark = BEGINNING;
+        for (index, (at, kind)) in events.iter().enumerate() {
+            if index == cut {
+                let mut record = Vec::new();
+                machine.encode(&segments, &mut record);
+                let read = Machine::decode(&record, &mut segments).unwrap();
+                prop_assert_eq!(&read, &machine);
+                machine = read;
+            }
+            let mut event = event(&rules, *at, watermark, *kind);
+            event.segment = segments.intern(["eu", "us", ""][index % 3]);
+            machine.apply(&rules, &event, &mut fx);
+            watermark = watermark.max(*at);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read_but_never_panic(bytes: Vec<u8>) {
+        let _ = Machine::decode(&bytes, &mut Segments::default());
+    }
+
+    #[test]
+    fn the_next_deadline_is_the_first_moment_with_something_to_do(events in disturbed()) {
+        let rules = rules(Deadline::Inactivity);
+        let mut machine = Machine::default();
+        let mut fx = SessionEffects::default();
+        let mut watermark = BEGINNING;
+        for (at, kind) in events {
+            machine.apply(&rules, &event(&rules, at, watermark, kind), &mut fx);
+            watermark = watermark.max(at);
+            let due = machine.next_deadline(&rules).unwrap();
+            let (mut early, mut fired) = (machine.clone(), machine.clone());
+            fx.clear();
+            early.expire(&rules, due, &mut fx);
+            prop_assert!(fx.endings.is_empty());
+            fired.expire(&rules, due + 1, &mut fx);
+            prop_assert_eq!(fx.endings.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn exactly_the_gap_later_still_belongs() {
+    let rules = rules(Deadline::Inactivity);
+    let (_, fx) = run(&rules, &[(0, 0), (GAP, 0), (2 * GAP + 1, 0)], &[]);
+    let spans: Vec<_> = fx.endings.iter().map(|e| (e.first, e.last)).collect();
+    assert_eq!(spans, [(0, GAP), (2 * GAP + 1, 2 * GAP + 1)]);
+}
+
+#[test]
+fn the_view_tells_state_deadline_and_trail() {
+    let rules = rules(Deadline::Inactivity);
+    let mut machine = Machine::default();
+    let mut fx = SessionEffects::default();
+    for (at, kind) in [(100, 0), (400, 1), (300, 0)] {
+        machine.apply(&rules, &event(&rules, at, 0, kind), &mut fx);
+    }
+    let view = machine.view("u1", &rules, &Segments::default(), 500);
+    let open = &view.sessions[0];
+    assert_eq!((open.state, open.step.as_str(), open.events), ("at_risk", "cart_add", 3));
+    assert_eq!((open.deadline, open.remaining_ms, open.value), (1_400, 900, 5.0));
+    assert_eq!(open.trail.iter().map(|e| e.at).collect::<Vec<_>>(), [100, 300, 400]);
+    assert_eq!(open.counts.get("page_view"), Some(&2));
+}

@@ -1,0 +1,47 @@
+//! What a person sees of a key's open sessions.
+
+use super::machine::{Machine, State};
+use super::record::Segments;
+use super::rules::Rules;
+use super::{OpenSession, SessionView, TrailEntry};
+use crate::domain::event::MICRO;
+use crate::domain::time::EpochMs;
+
+impl Machine {
+    /// The open sessions at a watermark, for `GET /v1/sessions/{key}`.
+    pub fn view(
+        &self,
+        key: &str,
+        rules: &Rules,
+        segments: &Segments,
+        watermark: EpochMs,
+    ) -> SessionView {
+        let sessions =
+            self.sessions.iter().map(|state| open(state, rules, segments, watermark)).collect();
+        SessionView { key: key.to_owned(), watermark, sessions }
+    }
+}
+
+fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -> OpenSession {
+    let deadline = state.last + rules.gap;
+    let name = |kind: u8| rules.counted.get(usize::from(kind)).cloned().unwrap_or_default();
+    let counts = state.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    OpenSession {
+        state: match (state.entries, state.goals) {
+            (0, _) => "browsing",
+            (_, 0) => "at_risk",
+            _ => "converted",
+        },
+        step: rules.step_name(state.step).to_owned(),
+        first: state.first,
+        last: state.last,
+        events: state.events.into(),
+        deadline,
+        remaining_ms: deadline - watermark,
+        value: state.value as f64 / MICRO as f64,
+        currency: rules.currency.clone(),
+        segment: segments.text(state.segment).to_owned(),
+        counts: counts.map(|(kind, count)| (name(kind as u8), u64::from(*count))).collect(),
+        trail: state.trail().map(|(at, kind)| TrailEntry { at, kind: name(kind) }).collect(),
+    }
+}
