@@ -1,8 +1,18 @@
 //! The shells: mailboxes, supervision, commits; thin calls into `domain`.
 
+pub mod aggregator;
+pub mod children;
+pub mod committer;
 pub mod directory;
+pub mod ingestor;
+pub mod messages;
+pub mod pipeline;
 pub mod ports;
+pub mod session;
 pub mod status;
+pub mod store_thread;
+pub mod supervision;
+pub mod ticket;
 
 use crate::domain::time::SpanMs;
 

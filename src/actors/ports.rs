@@ -30,7 +30,8 @@ pub trait Source: Send {
     /// When the source cannot be read.
     fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError>;
 
-    /// Continue after `position` (0: from the first item). Called once, before `pull`.
+    /// Continue after `position` (0: from the first item). Called before `pull`, and
+    /// again when the pipeline restarts from its last commit.
     ///
     /// # Errors
     /// `Gap` when items after `position` are gone.

@@ -21,6 +21,11 @@ impl Status {
         };
     }
 
+    /// The reason of one part, if it has one.
+    pub fn reason(&self, part: &str) -> Option<String> {
+        self.reasons.lock().get(part).cloned()
+    }
+
     /// Why the process is not ready; empty when it is.
     pub fn reasons(&self) -> Vec<(&'static str, String)> {
         self.reasons.lock().iter().map(|(part, reason)| (*part, reason.clone())).collect()

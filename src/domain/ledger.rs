@@ -1,13 +1,14 @@
 //! The count of every event by what became of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What became of the events of one source.
 ///
 /// Invariant: `received = applied + duplicate + late + rejected + in_flight`.
 /// `in_flight` is counted on its own (read from the source, outcome not yet
 /// known), so the equation can fail if an event is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ledger {
     /// Events read from the source.
     pub received: u64,

@@ -1,5 +1,9 @@
 //! Rules that notice what stands out.
 
+mod sigma;
+
+pub use sigma::{SigmaState, Verdict};
+
 use super::time::SpanMs;
 
 /// `k` standard deviations above (or below) the trailing mean of a metric.

@@ -72,9 +72,9 @@ impl Engine {
         &mut self.states[metric]
     }
 
-    /// Adds what a shard found.
-    pub fn merge(&mut self, delta: PaneDelta) {
-        self.states[usize::from(delta.metric)].merge(delta);
+    /// Adds what a shard found. False when its pane is final already.
+    pub fn merge(&mut self, delta: PaneDelta) -> bool {
+        self.states[usize::from(delta.metric)].merge(delta)
     }
 
     /// Makes final what a watermark has settled; appends the numbers in order of metric
@@ -229,11 +229,14 @@ mod tests {
             folds[sample.user as usize % 2].add(FactKind::Events, sample, watermark);
             watermark = watermark.max(sample.at);
             if flushes[index % flushes.len()] {
-                folds.iter_mut().flat_map(Fold::flush).for_each(|delta| engine.merge(delta));
+                folds
+                    .iter_mut()
+                    .flat_map(Fold::flush)
+                    .for_each(|delta| assert!(engine.merge(delta)));
                 engine.settle(watermark, &mut points, &mut rollups);
             }
         }
-        folds.iter_mut().flat_map(Fold::flush).for_each(|delta| engine.merge(delta));
+        folds.iter_mut().flat_map(Fold::flush).for_each(|delta| assert!(engine.merge(delta)));
         engine.settle(crate::domain::time::END_OF_TIME, &mut points, &mut rollups);
         let numbers = points
             .into_iter()
@@ -292,7 +295,7 @@ mod tests {
             let mut engine = Engine::new(metrics, 500);
             let last = samples.last().unwrap().at;
             samples.iter().for_each(|s| fold.add(FactKind::Events, s, s.at));
-            fold.flush().into_iter().for_each(|delta| engine.merge(delta));
+            fold.flush().into_iter().for_each(|delta| assert!(engine.merge(delta)));
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
             engine.settle(last, &mut points, &mut rollups);
             let early = engine.state(0).provisional(&metric, last);

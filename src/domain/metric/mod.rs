@@ -11,7 +11,7 @@ pub mod distinct;
 pub mod engine;
 pub mod fold;
 mod spec;
-mod window;
+pub mod window;
 
 pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};
 pub use fold::{Fold, Labels, PaneDelta};

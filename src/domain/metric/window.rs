@@ -119,8 +119,11 @@ impl MetricState {
         group
     }
 
-    /// Adds what a shard found.
-    pub fn merge(&mut self, delta: PaneDelta) {
+    /// Adds what a shard found. False when the pane is final already: nothing is added.
+    pub fn merge(&mut self, delta: PaneDelta) -> bool {
+        if self.next.is_some_and(|next| delta.pane < next) {
+            return false;
+        }
         let group = self.group(&delta.labels);
         let cells = self.panes.entry(delta.pane).or_default();
         match cells.get_mut(&group) {
@@ -129,6 +132,7 @@ impl MetricState {
                 cells.insert(group, delta.cell);
             }
         }
+        true
     }
 
     /// Puts back what a snapshot holds; `next` is the first pane that was not final.

@@ -91,6 +91,14 @@ impl SessionEffects {
         self.value += after.1 - before.1;
     }
 
+    /// Adds another call's changes of gauges (not its endings).
+    pub fn add_gauges(&mut self, other: &SessionEffects) {
+        self.by_step.iter_mut().zip(other.by_step).for_each(|(mine, theirs)| *mine += theirs);
+        self.at_risk += other.at_risk;
+        self.value += other.value;
+        self.stray_goals += other.stray_goals;
+    }
+
     /// Forgets everything, keeping the space.
     pub fn clear(&mut self) {
         self.endings.clear();

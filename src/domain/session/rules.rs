@@ -6,7 +6,7 @@ use crate::domain::event::Schema;
 use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
 
 /// One event as the machine sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionEvent {
     /// Event time.
     pub at: EpochMs,

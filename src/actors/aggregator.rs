@@ -1,0 +1,497 @@
+//! The aggregator: one for each shard, on a thread of its own; parent and supervisor of
+//! the shard's sessions.
+//!
+//! It takes one thing at a time: a batch (late and duplicate events go to the ledger, the
+//! rest is grouped by key, one message to each session), or a barrier (due sessions
+//! expire, then everything found since the last barrier goes to the committer). Each
+//! waits for its ticket, so facts and records arrive in log order.
+//!
+//! Invariant: at a barrier every session whose deadline the watermark has passed has
+//! ended, so a pane that is final holds every fact it will ever hold.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use compact_str::CompactString;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::children::Children;
+use super::committer::Committer;
+use super::directory::Directory;
+use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, TicketDone};
+use super::session::ShardContext;
+use super::supervision::DeathWatch;
+use super::ticket::{Answers, Ticket};
+use crate::domain::commit::{LateEvent, SectionWriter};
+use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
+use crate::domain::hash::shard_of;
+use crate::domain::keeper::{EndedSession, ShardDelta};
+use crate::domain::metric::{Attr, Fact, FactKind, Fold, Metric};
+use crate::domain::seen::Seen;
+use crate::domain::session::{Ending, Machine, Outcome, Rules, SessionEvent, is_late};
+use crate::domain::time::EpochMs;
+
+/// Mailbox of an aggregator: the ingestor's queue places, a barrier for each of them, and
+/// one ticket.
+pub const MAILBOX: usize = 32;
+
+/// What one shard is made of.
+pub struct ShardParts {
+    /// Its number.
+    pub shard: u16,
+    /// How many there are.
+    pub shards: u16,
+    /// The session rules.
+    pub rules: Arc<Rules>,
+    /// The metrics.
+    pub metrics: Arc<Vec<Metric>>,
+    /// How long identities are remembered.
+    pub horizon: i64,
+    /// How many of them, at most.
+    pub identities_max: usize,
+    /// Report every ended session, not only the abandoned ones.
+    pub list_sessions: bool,
+    /// The directory of open sessions.
+    pub directory: Directory,
+    /// Whom to hand over to.
+    pub committer: Addr<Committer>,
+    /// Told when this actor dies.
+    pub watch: DeathWatch,
+}
+
+/// The actor.
+pub struct Aggregator {
+    parts: ShardParts,
+    context: Rc<ShardContext>,
+    children: Children,
+    seen: Seen,
+    fold: Fold,
+    delta: ShardDelta,
+    sessions: SectionWriter,
+    waiting: VecDeque<Work>,
+    busy: Option<Busy>,
+    dispatched: usize,
+}
+
+enum Work {
+    Batch(EventBatch, OwnedSemaphorePermit),
+    Barrier(ShardBarrier),
+}
+
+enum Busy {
+    Batch { place: OwnedSemaphorePermit, fates: Vec<Fate> },
+    Barrier(ShardBarrier),
+}
+
+/// What became of an event of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Applied,
+    Duplicate,
+    Late,
+    Failed,
+}
+
+impl Aggregator {
+    /// An aggregator with no sessions.
+    pub fn new(parts: ShardParts) -> Self {
+        let context = ShardContext::new(Arc::clone(&parts.rules));
+        Aggregator {
+            children: Children::new(Rc::clone(&context), parts.directory.clone()),
+            seen: Seen::new(parts.horizon, parts.identities_max),
+            fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
+            context,
+            delta: ShardDelta::default(),
+            sessions: SectionWriter::sessions(),
+            waiting: VecDeque::new(),
+            busy: None,
+            dispatched: 0,
+            parts,
+        }
+    }
+
+    /// Takes up this shard's part of a snapshot: identities and sessions.
+    ///
+    /// # Errors
+    /// When a record is malformed: names the key.
+    pub fn restore<'a>(
+        &mut self,
+        seed: u64,
+        sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        identities: impl Iterator<Item = (i64, &'a [u64])>,
+    ) -> Result<(), String> {
+        let (shard, shards) = (self.parts.shard, self.parts.shards);
+        for (generation, ids) in identities {
+            let mine = ids.iter().filter(|id| shard_of(**id, shards) == shard);
+            mine.for_each(|id| self.seen.restore(generation, *id));
+        }
+        for (key, record) in sessions {
+            let hash = crate::domain::hash::key_hash(seed, key);
+            if shard_of(hash, shards) != shard {
+                continue;
+            }
+            let key = String::from_utf8_lossy(key);
+            let machine = Machine::decode(record, &mut self.context.segments.borrow_mut())
+                .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
+            self.children.restore(&key, hash, machine);
+        }
+        Ok(())
+    }
+
+    /// Starts the next thing unless one is under way.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        while self.busy.is_none() {
+            match self.waiting.pop_front() {
+                Some(Work::Batch(batch, place)) => self.start_batch(batch, place, ctx),
+                Some(Work::Barrier(barrier)) => self.start_barrier(barrier, ctx),
+                None => return,
+            }
+        }
+    }
+
+    fn start_batch(
+        &mut self,
+        batch: EventBatch,
+        place: OwnedSemaphorePermit,
+        ctx: &mut Context<Self>,
+    ) {
+        fail::fail_point!("aggregator_batch");
+        let mut fates = Vec::with_capacity(batch.events.len());
+        let mut slots = Vec::with_capacity(batch.events.len());
+        let mut touched = Vec::new();
+        for event in &batch.events {
+            let fate = self.judge(event);
+            fates.push(fate);
+            if fate != Fate::Applied || event.key.len == 0 {
+                slots.push(u32::MAX);
+                continue;
+            }
+            let key = std::str::from_utf8(batch.text(event.key)).unwrap_or_default();
+            let slot = self.children.slot_of(key, event.key_hash);
+            let child = self.children.get(slot);
+            if child.num == 0 {
+                touched.push(slot);
+            }
+            child.num += 1;
+            slots.push(slot);
+        }
+        self.dispatched = touched.len();
+        self.busy = Some(Busy::Batch { place, fates });
+        let (events, index) = self.group(&batch, &slots, &touched);
+        let watermark = self.context.watermark.get();
+        let ticket = Ticket::new(events, index, Some(batch), watermark, ctx.address());
+        for slot in touched {
+            let child = self.children.get(slot);
+            let len = std::mem::take(&mut child.num);
+            let start = child.start - len;
+            let message = Apply { ticket: Arc::clone(&ticket), start, len, slot };
+            // A refusal leaves no record in the ticket and is found there.
+            let _ = child.addr.try_send(message);
+        }
+    }
+
+    /// Late and duplicate events end here; the rest counts.
+    fn judge(&mut self, event: &Event) -> Fate {
+        if is_late(&self.parts.rules, event.at, event.watermark) {
+            return Fate::Late;
+        }
+        if event.identity == 0 {
+            self.delta.ledger.without_id += 1;
+            return Fate::Applied;
+        }
+        match self.seen.insert(event.identity, event.at, event.watermark) {
+            true => Fate::Applied,
+            false => Fate::Duplicate,
+        }
+    }
+
+    /// The batch's events by session: where each session's range starts, then the events
+    /// put there. Afterwards `Child::start` is the range's end.
+    fn group(
+        &mut self,
+        batch: &EventBatch,
+        slots: &[u32],
+        touched: &[u32],
+    ) -> (Vec<SessionEvent>, Vec<u32>) {
+        let mut total = 0;
+        for slot in touched {
+            let child = self.children.get(*slot);
+            child.start = total;
+            total += child.num;
+        }
+        let blank = SessionEvent::default();
+        let (mut events, mut index) = (vec![blank; total as usize], vec![0; total as usize]);
+        for (position, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != u32::MAX) {
+            let place = {
+                let child = self.children.get(*slot);
+                child.start += 1;
+                child.start as usize - 1
+            };
+            events[place] = self.session_event(batch, position);
+            index[place] = position as u32;
+        }
+        (events, index)
+    }
+
+    fn session_event(&self, batch: &EventBatch, position: usize) -> SessionEvent {
+        let event = &batch.events[position];
+        let rules = &self.parts.rules;
+        let meaning = rules.meaning(event.kind);
+        let values = batch.values(position);
+        let value = match rules.value_slot.filter(|_| meaning.entry).map(|slot| values[slot]) {
+            Some(Value::Number(value)) => value,
+            _ => 0,
+        };
+        let segment = match rules.segment_slot.map(|slot| values[slot]) {
+            Some(Value::Text(span)) => {
+                let text = std::str::from_utf8(batch.text(span)).unwrap_or_default();
+                self.context.segments.borrow_mut().intern(text)
+            }
+            _ => 0,
+        };
+        SessionEvent {
+            at: event.at,
+            watermark: event.watermark,
+            value,
+            segment,
+            step: meaning.step,
+            counted: meaning.counted,
+            entry: meaning.entry,
+            goal: meaning.goal,
+        }
+    }
+
+    fn start_barrier(&mut self, barrier: ShardBarrier, ctx: &mut Context<Self>) {
+        self.context.watermark.set(barrier.watermark);
+        let due = self.children.due(barrier.watermark);
+        self.dispatched = due.len();
+        self.busy = Some(Busy::Barrier(barrier));
+        let ticket = Ticket::new(Vec::new(), Vec::new(), None, barrier.watermark, ctx.address());
+        for slot in due {
+            let message = Expire { ticket: Arc::clone(&ticket), slot };
+            let _ = self.children.get(slot).addr.try_send(message);
+        }
+    }
+
+    fn finish_batch(&mut self, batch: &EventBatch, mut fates: Vec<Fate>, failed: &[u32]) {
+        failed.iter().for_each(|position| fates[*position as usize] = Fate::Failed);
+        for (position, fate) in fates.into_iter().enumerate() {
+            let event = &batch.events[position];
+            match fate {
+                Fate::Applied => {
+                    self.delta.ledger.applied += 1;
+                    let fact = EventFact { batch, position, event };
+                    self.fold.add(FactKind::Events, &fact, event.watermark);
+                }
+                Fate::Duplicate => self.delta.ledger.duplicate += 1,
+                Fate::Late => {
+                    self.delta.ledger.late += 1;
+                    self.delta.late.push(late(batch, event));
+                }
+                Fate::Failed => {
+                    self.delta.ledger.rejected += 1;
+                    self.delta.dead_letters.push(DeadLetter {
+                        position: event.position,
+                        reason: "handling this event failed (panic in the session)".into(),
+                        raw: batch.text(event.raw).to_vec(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes in what the sessions left: records, timers, endings.
+    fn take_answers(&mut self, answers: Answers, drained_at: Option<EpochMs>) {
+        for (slot, ending) in answers.ended {
+            self.end_session(slot, ending, drained_at);
+        }
+        for touched in answers.touched {
+            let (start, len) = (touched.record.0 as usize, touched.record.1 as usize);
+            let record = &answers.records[start..start + len];
+            self.sessions.session(self.children.get(touched.slot).key.as_bytes(), record);
+            match record.is_empty() {
+                true => drop(self.children.remove(touched.slot)),
+                false => self.children.rearm(touched.slot, touched.deadline),
+            }
+        }
+        let fx = &answers.effects;
+        self.delta.gauges.add(&crate::domain::keeper::Gauges {
+            by_step: fx.by_step,
+            at_risk: fx.at_risk,
+            value: fx.value,
+        });
+        self.delta.totals.stray_goals += fx.stray_goals;
+    }
+
+    fn end_session(&mut self, slot: u32, ending: Ending, drained_at: Option<EpochMs>) {
+        self.delta.totals.count(&ending, drained_at);
+        let segments = self.context.segments.borrow();
+        let segment = segments.text(ending.segment);
+        let child = self.children.get(slot);
+        let fact = SessionFact { ending: &ending, key_hash: 1, rules: &self.parts.rules, segment };
+        // Final when it happens: its stamp is the watermark its deadline was settled by.
+        self.fold.add(FactKind::Sessions, &fact, ending.at);
+        if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {
+            let (key, segment) = (child.key.clone(), CompactString::from(segment));
+            self.delta.ended.push(EndedSession { key, segment, ending });
+        }
+    }
+
+    fn finish_barrier(&mut self, barrier: ShardBarrier) {
+        let floor = self.seen.sweep(barrier.watermark);
+        let mut delta = std::mem::take(&mut self.delta);
+        delta.panes = self.fold.flush();
+        delta.window_late = self.fold.window_late.clone();
+        self.fold.window_late.fill(0);
+        let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
+        if !sessions.is_empty() {
+            delta.sections.push(sessions.finish());
+        }
+        let mut ids = SectionWriter::identities();
+        self.seen
+            .take_fresh()
+            .iter()
+            .for_each(|(generation, fresh)| ids.minute(*generation, fresh));
+        if !ids.is_empty() {
+            delta.sections.push(ids.finish());
+            delta.sections.push(SectionWriter::identity_floor(floor));
+        }
+        let done = ShardDone {
+            number: barrier.number,
+            shard: self.parts.shard,
+            delta,
+            identities: self.seen.len() as u64,
+        };
+        if self.parts.committer.try_send(done).is_err() {
+            self.parts.watch.fail("the committer does not take this shard's results");
+        }
+    }
+}
+
+fn late(batch: &EventBatch, event: &Event) -> LateEvent {
+    LateEvent {
+        position: event.position,
+        at: event.at,
+        behind_ms: event.watermark - event.at,
+        key: String::from_utf8_lossy(batch.text(event.key)).into_owned(),
+        raw: String::from_utf8_lossy(batch.text(event.raw)).into_owned(),
+    }
+}
+
+impl Actor for Aggregator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<ShardBatch> for Aggregator {
+    type Result = ();
+
+    fn handle(&mut self, message: ShardBatch, ctx: &mut Context<Self>) {
+        self.waiting.push_back(Work::Batch(message.batch, message.place));
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<ShardBarrier> for Aggregator {
+    type Result = ();
+
+    fn handle(&mut self, message: ShardBarrier, ctx: &mut Context<Self>) {
+        self.waiting.push_back(Work::Barrier(message));
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<TicketDone> for Aggregator {
+    type Result = ();
+
+    fn handle(&mut self, message: TicketDone, ctx: &mut Context<Self>) {
+        let TicketDone { answers, batch } = message;
+        if answers.touched.len() < self.dispatched {
+            let dead = self.dispatched - answers.touched.len();
+            return self.parts.watch.fail(&format!("{dead} session actors died"));
+        }
+        match (self.busy.take(), batch) {
+            (Some(Busy::Batch { place, fates }), Some(batch)) => {
+                self.finish_batch(&batch, fates, &answers.failed);
+                self.take_answers(answers, None);
+                drop(place);
+            }
+            (Some(Busy::Barrier(barrier)), _) => {
+                self.take_answers(answers, barrier.drained_at);
+                self.finish_barrier(barrier);
+            }
+            _ => self.parts.watch.fail("a ticket came back that nobody waited for"),
+        }
+        self.go_on(ctx);
+    }
+}
+
+/// An event as metrics see it.
+struct EventFact<'a> {
+    batch: &'a EventBatch,
+    position: usize,
+    event: &'a Event,
+}
+
+impl Fact for EventFact<'_> {
+    fn at(&self) -> EpochMs {
+        self.event.at
+    }
+
+    fn kind(&self) -> u16 {
+        self.event.kind
+    }
+
+    fn key_hash(&self) -> u64 {
+        self.event.key_hash
+    }
+
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        match self.batch.slots.get(self.position * self.batch.width + slot) {
+            None | Some(Value::Missing) => Attr::Missing,
+            Some(Value::Number(value)) => Attr::Number(*value),
+            Some(Value::Text(span)) => Attr::Text(self.batch.text(*span)),
+            Some(Value::Bool(value)) => Attr::Bool(*value),
+        }
+    }
+}
+
+/// An ended session as metrics see it; slots as in `SESSION_ATTRIBUTES`.
+struct SessionFact<'a> {
+    ending: &'a Ending,
+    key_hash: u64,
+    rules: &'a Rules,
+    segment: &'a str,
+}
+
+impl Fact for SessionFact<'_> {
+    fn at(&self) -> EpochMs {
+        self.ending.at
+    }
+
+    fn kind(&self) -> u16 {
+        u16::MAX
+    }
+
+    fn key_hash(&self) -> u64 {
+        self.key_hash
+    }
+
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        const UNIT: i64 = crate::domain::event::MICRO;
+        match slot {
+            0 => Attr::Text(self.ending.outcome.name().as_bytes()),
+            1 => Attr::Text(self.rules.step_name(self.ending.step).as_bytes()),
+            2 => Attr::Text(self.segment.as_bytes()),
+            3 => Attr::Number(self.ending.value),
+            4 => Attr::Number(i64::from(self.ending.events) * UNIT),
+            5 => Attr::Number((self.ending.last - self.ending.first).saturating_mul(1_000)),
+            _ => Attr::Missing,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The sessions of one shard as their parent sees them: who they are, where their timers
+//! stand, and which actors wait to be used again.
+//!
+//! Timers lie in a wheel of one-second slots on event time and are re-armed lazily: an
+//! event only moves `Child::deadline`; when an entry fires early it is put where the
+//! deadline is now, without waking the session.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use actix::{Actor, Addr};
+use compact_str::CompactString;
+use hashbrown::HashTable;
+
+use super::directory::Directory;
+use super::session::{Session, ShardContext};
+use crate::domain::session::Machine;
+use crate::domain::time::EpochMs;
+
+/// Most actors of ended sessions that wait to be used again.
+const IDLE_MAX: usize = 65_536;
+/// Length of a wheel slot.
+const SLOT_MS: i64 = 1_000;
+
+/// One key with a session actor.
+pub struct Child {
+    /// The session key.
+    pub key: CompactString,
+    key_hash: u64,
+    /// Its actor; the one address its parent sends through.
+    pub addr: Addr<Session>,
+    /// When it is to be woken next, as its last answer said.
+    pub deadline: EpochMs,
+    armed: i64,
+    /// Events for it in the batch at hand.
+    pub num: u32,
+    /// Where they start in the ticket.
+    pub start: u32,
+}
+
+/// All children of a shard.
+pub struct Children {
+    shard: Rc<ShardContext>,
+    directory: Directory,
+    slots: Vec<Option<Child>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    wheel: BTreeMap<i64, Vec<u32>>,
+    idle: Vec<Addr<Session>>,
+}
+
+impl Children {
+    /// No children yet.
+    pub fn new(shard: Rc<ShardContext>, directory: Directory) -> Self {
+        Children {
+            shard,
+            directory,
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            wheel: BTreeMap::new(),
+            idle: Vec::new(),
+        }
+    }
+
+    /// Keys with an actor.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The child in a slot. Slots come from this table and stay valid until `remove`.
+    pub fn get(&mut self, slot: u32) -> &mut Child {
+        self.slots[slot as usize].as_mut().expect("a slot is used only while its child lives")
+    }
+
+    /// The slot of a key, with a fresh (or reused) actor if the key is new.
+    pub fn slot_of(&mut self, key: &str, key_hash: u64) -> u32 {
+        let slots = &self.slots;
+        let same = |slot: &u32| {
+            slots[*slot as usize]
+                .as_ref()
+                .is_some_and(|child| child.key_hash == key_hash && child.key == key)
+        };
+        if let Some(slot) = self.index.find(key_hash, same) {
+            return *slot;
+        }
+        let addr = match self.idle.pop() {
+            Some(addr) => addr,
+            None => Session::new(Rc::clone(&self.shard), Machine::default()).start(),
+        };
+        self.insert(key.into(), key_hash, addr)
+    }
+
+    /// Starts the actor of a restored session.
+    pub fn restore(&mut self, key: &str, key_hash: u64, machine: Machine) {
+        let deadline = machine.next_deadline(&self.shard.rules).unwrap_or(EpochMs::MAX);
+        let addr = Session::new(Rc::clone(&self.shard), machine).start();
+        let slot = self.insert(key.into(), key_hash, addr);
+        self.rearm(slot, deadline);
+    }
+
+    fn insert(&mut self, key: CompactString, key_hash: u64, addr: Addr<Session>) -> u32 {
+        self.directory.insert(key.clone(), addr.downgrade());
+        let child = Child {
+            key,
+            key_hash,
+            addr,
+            deadline: EpochMs::MAX,
+            armed: i64::MAX,
+            num: 0,
+            start: 0,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(child);
+                slot
+            }
+            None => {
+                self.slots.push(Some(child));
+                self.slots.len() as u32 - 1
+            }
+        };
+        let slots = &self.slots;
+        self.index.insert_unique(key_hash, slot, |slot| {
+            slots[*slot as usize].as_ref().map_or(0, |child| child.key_hash)
+        });
+        slot
+    }
+
+    /// Lets a child go whose sessions have all ended; its actor waits for another key.
+    pub fn remove(&mut self, slot: u32) -> Option<Child> {
+        let child = self.slots[slot as usize].take()?;
+        if let Ok(entry) = self.index.find_entry(child.key_hash, |other| *other == slot) {
+            entry.remove();
+        }
+        self.free.push(slot);
+        self.directory.remove(&child.key);
+        if self.idle.len() < IDLE_MAX {
+            self.idle.push(child.addr.clone());
+        }
+        Some(child)
+    }
+
+    /// Notes when a child is to be woken, and arms its timer if none lies early enough.
+    pub fn rearm(&mut self, slot: u32, deadline: EpochMs) {
+        let child = self.get(slot);
+        child.deadline = deadline;
+        let place = deadline.div_euclid(SLOT_MS);
+        if deadline != EpochMs::MAX && place < child.armed {
+            child.armed = place;
+            self.wheel.entry(place).or_default().push(slot);
+        }
+    }
+
+    /// Children whose deadline the watermark has passed. Timers that fire early are put
+    /// where their deadline is now.
+    pub fn due(&mut self, watermark: EpochMs) -> Vec<u32> {
+        let now = watermark.div_euclid(SLOT_MS);
+        let later = self.wheel.split_off(&(now + 1));
+        let fired = std::mem::replace(&mut self.wheel, later);
+        let mut due = Vec::new();
+        for (place, slots) in fired {
+            for slot in slots {
+                // An entry of a child that has gone, or was armed earlier since.
+                let Some(child) = self.slots[slot as usize].as_mut().filter(|c| c.armed == place)
+                else {
+                    continue;
+                };
+                child.armed = i64::MAX;
+                if child.deadline < watermark {
+                    due.push(slot);
+                } else {
+                    let deadline = child.deadline;
+                    self.rearm(slot, deadline);
+                }
+            }
+        }
+        due
+    }
+}

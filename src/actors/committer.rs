@@ -1,0 +1,350 @@
+//! The committer: lines up the shards' results of each barrier, lets the keeper add them
+//! up, hands the commit to the store's thread, and publishes boards.
+//!
+//! Invariant (I5): nothing leaves the process before the commit that holds it is durable.
+//! Alerts are delivered from the outbox by the store; only boards, which are views, may
+//! be ahead of the disk.
+//! Invariant (I6): commits are handed over one after another and number themselves after
+//! their parent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use tokio::sync::{Notify, watch};
+
+use super::Settings;
+use super::messages::{BarrierNote, Publish, ShardDone, Stored};
+use super::pipeline::{Output, RunError};
+use super::status::Status;
+use super::store_thread::{StoreCommand, ToStore};
+use super::supervision::DeathWatch;
+use crate::clock::SharedClock;
+use crate::domain::board::Board;
+use crate::domain::commit::CommitUnit;
+use crate::domain::keeper::{Barrier, Keeper, PipelineView, ReplayNumbers, ShardDelta};
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// Mailbox: a note and a result of each shard for every barrier under way, and answers
+/// of the store.
+pub const MAILBOX: usize = 1_024;
+/// How often a waiting commit is offered again.
+const OFFER_AGAIN: Duration = Duration::from_millis(5);
+/// An idle pipeline writes its watermark down this often, so that a restart knows it.
+const IDLE_COMMIT: SpanMs = 10_000;
+
+/// Flow between ingestor and committer: credits, and how far things are durable.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Events read and not committed: the credits in use.
+    pub in_flight: AtomicU64,
+    /// Events read and not added up yet: the ledger's `in flight`.
+    pub unsettled: AtomicU64,
+    /// Barriers sent and not durable.
+    pub barriers: AtomicU64,
+    /// Items behind the reading position.
+    pub lag: AtomicU64,
+    /// The source's end was reached.
+    pub caught_up: std::sync::atomic::AtomicBool,
+    /// Wakes the ingestor when credits are free again.
+    pub freed: Notify,
+    /// Alerts delivered to the alert log.
+    pub delivered: AtomicU64,
+    /// Wall clock of the last durable commit.
+    pub committed_at: AtomicI64,
+    /// Restarts since the process started.
+    pub restarts: AtomicU64,
+}
+
+impl Flow {
+    /// Nothing under way.
+    pub fn shared() -> Arc<Flow> {
+        Arc::default()
+    }
+
+    /// Forgets what a generation that died left under way.
+    pub fn reset(&self) {
+        self.in_flight.store(0, Ordering::SeqCst);
+        self.unsettled.store(0, Ordering::SeqCst);
+        self.barriers.store(0, Ordering::SeqCst);
+    }
+}
+
+/// What the page says of the process, set at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Face {
+    /// `serve`, `demo`, `replay`, `embedded`.
+    pub mode: &'static str,
+    /// A sentence for people.
+    pub notice: String,
+}
+
+/// Counts of websocket clients, read for the pipeline panel.
+pub type ClientCounts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
+
+/// What the committer is made of.
+pub struct CommitterParts {
+    /// Bounds and beats.
+    pub settings: Settings,
+    /// Adds up.
+    pub keeper: Keeper,
+    /// Number of the last commit.
+    pub epoch: u64,
+    /// The watermark it held.
+    pub watermark: EpochMs,
+    /// The clock.
+    pub clock: SharedClock,
+    /// To the store's thread.
+    pub store: SyncSender<StoreCommand>,
+    /// Who gets boards, if anybody looks.
+    pub broadcaster: Option<Recipient<Publish>>,
+    /// Flow with the ingestor.
+    pub flow: Arc<Flow>,
+    /// Position that is durable.
+    pub durable: watch::Sender<u64>,
+    /// Told the numbers when the last barrier of a replay is durable.
+    pub finished: watch::Sender<Option<ReplayNumbers>>,
+    /// Where ended sessions and final numbers are written to, if anywhere.
+    pub output: Option<Box<dyn Output>>,
+    /// Readiness.
+    pub status: Arc<Status>,
+    /// What the page says of the process.
+    pub face: Face,
+    /// Websocket clients.
+    pub clients: ClientCounts,
+    /// Session gap and allowed lateness, for the page.
+    pub spans: (SpanMs, SpanMs),
+    /// Told when this actor dies.
+    pub watch: DeathWatch,
+}
+
+/// The actor.
+pub struct Committer {
+    parts: CommitterParts,
+    open: BTreeMap<u64, Open>,
+    waiting: VecDeque<ToStore>,
+    handed: u64,
+    identities: Vec<u64>,
+    version: u64,
+    watermark: EpochMs,
+    commit_ms: i64,
+    written_at: i64,
+    last: Option<u64>,
+}
+
+/// A barrier whose results are coming in.
+#[derive(Debug, Default)]
+struct Open {
+    barrier: Option<Barrier>,
+    last: bool,
+    shards: BTreeMap<u16, ShardDelta>,
+}
+
+impl Committer {
+    /// A committer that continues after `parts.epoch`.
+    pub fn new(parts: CommitterParts) -> Self {
+        Committer {
+            open: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            handed: parts.epoch,
+            identities: vec![0; usize::from(parts.settings.shards)],
+            version: 0,
+            watermark: parts.watermark,
+            commit_ms: 0,
+            written_at: parts.clock.elapsed(),
+            last: None,
+            parts,
+        }
+    }
+
+    /// Adds up every barrier that is complete, in order.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        while let Some(entry) = self.open.first_entry() {
+            let complete = entry.get().barrier.is_some()
+                && entry.get().shards.len() == usize::from(self.parts.settings.shards);
+            if !complete {
+                return;
+            }
+            let (number, open) = entry.remove_entry();
+            self.merge(number, open, &ctx.address().recipient());
+        }
+    }
+
+    fn merge(&mut self, number: u64, open: Open, answer: &Recipient<Stored>) {
+        let barrier = open.barrier.unwrap_or_default();
+        let (events, position) = (barrier.ledger.received, barrier.position.position);
+        self.watermark = barrier.watermark;
+        self.parts.flow.unsettled.fetch_sub(events, Ordering::SeqCst);
+        let mut unit = self.parts.keeper.merge(barrier, open.shards.into_values().collect());
+        if let Some(output) = &mut self.parts.output
+            && let Err(error) = output.write(&self.parts.keeper)
+        {
+            self.parts.watch.give_up(RunError::Output(error));
+        }
+        if open.last {
+            self.last = Some(number);
+        }
+        let idle_since = self.parts.clock.elapsed() - self.written_at;
+        let worth_it = events > 0
+            || !unit.alerts.is_empty()
+            || unit.delta.len() > 1
+            || open.last
+            || idle_since >= IDLE_COMMIT;
+        if !worth_it {
+            return self.durable(number, events, position);
+        }
+        self.written_at = self.parts.clock.elapsed();
+        self.handed += 1;
+        unit.epoch = self.handed;
+        unit.wall = self.parts.clock.wall();
+        let answer = answer.clone();
+        self.waiting.push_back(ToStore { number, events, position, unit, answer });
+        self.offer();
+    }
+
+    /// Hands waiting commits to the store's thread as far as it takes them.
+    fn offer(&mut self) {
+        while let Some(next) = self.waiting.pop_front() {
+            match self.parts.store.try_send(StoreCommand::Commit(next)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(StoreCommand::Commit(next))) => {
+                    return self.waiting.push_front(next);
+                }
+                Err(_) => {
+                    return self.parts.watch.fail("the store's thread ended");
+                }
+            }
+        }
+    }
+
+    /// Everything up to a barrier is durable: credits are free, the source may forget.
+    fn durable(&mut self, number: u64, events: u64, position: u64) {
+        let flow = &self.parts.flow;
+        flow.in_flight.fetch_sub(events, Ordering::SeqCst);
+        flow.barriers.fetch_sub(1, Ordering::SeqCst);
+        flow.freed.notify_one();
+        self.parts.durable.send_if_modified(|durable| {
+            let moved = position > *durable;
+            *durable = position.max(*durable);
+            moved
+        });
+        if self.last == Some(number) {
+            self.publish();
+            self.parts.finished.send_replace(Some(self.parts.keeper.numbers()));
+        }
+    }
+
+    fn publish(&mut self) {
+        let Some(broadcaster) = &self.parts.broadcaster else { return };
+        self.version += 1;
+        let view = self.view();
+        let stale = match view.state {
+            "disk full" => Some("disk_full"),
+            "catching up" | "replaying" => Some("replaying"),
+            _ => None,
+        };
+        let board = Board {
+            version: self.version,
+            at: view.wall,
+            watermark: self.watermark,
+            stale,
+            topics: self.parts.keeper.topics(self.watermark, &view),
+        };
+        // Refused only when the broadcaster is gone: the process is ending.
+        let _ = broadcaster.try_send(Publish(Arc::new(board)));
+    }
+
+    fn view(&self) -> PipelineView {
+        let parts = &self.parts;
+        let flow = &parts.flow;
+        let in_flight = flow.in_flight.load(Ordering::SeqCst);
+        let credits = parts.settings.credits as u64;
+        let (clients, clients_lagging) = (parts.clients)();
+        let finished = parts.finished.borrow().is_some();
+        let state = match flow.caught_up.load(Ordering::SeqCst) {
+            _ if parts.status.reason("state").is_some() => "disk full",
+            true => "live",
+            false if finished => "live",
+            false if parts.face.mode == "replay" => "replaying",
+            false => "catching up",
+        };
+        PipelineView {
+            state,
+            mode: parts.face.mode,
+            notice: parts.face.notice.clone(),
+            lag_events: flow.lag.load(Ordering::SeqCst),
+            credits_free: credits.saturating_sub(in_flight),
+            credits_total: credits,
+            in_flight: flow.unsettled.load(Ordering::SeqCst),
+            epoch: self.handed,
+            commit_ms: self.commit_ms,
+            committed_at: flow.committed_at.load(Ordering::SeqCst),
+            dedup_ids: self.identities.iter().sum(),
+            dedup_ids_max: parts.settings.dedup_ids_max as u64,
+            alerts_delivered: flow.delivered.load(Ordering::SeqCst),
+            clients,
+            clients_lagging,
+            restarts: flow.restarts.load(Ordering::SeqCst),
+            gap_ms: parts.spans.0,
+            lateness_ms: parts.spans.1,
+            wall: parts.clock.wall(),
+        }
+    }
+}
+
+impl Actor for Committer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(OFFER_AGAIN, |committer, _| {
+            if !committer.waiting.is_empty() {
+                committer.offer();
+            }
+        });
+        let tick = Duration::from_millis(self.parts.settings.tick.max(1) as u64);
+        ctx.run_interval(tick, |committer, _| committer.publish());
+        self.publish();
+    }
+}
+
+impl Handler<BarrierNote> for Committer {
+    type Result = ();
+
+    fn handle(&mut self, note: BarrierNote, ctx: &mut Context<Self>) {
+        let open = self.open.entry(note.number).or_default();
+        open.barrier = Some(note.barrier);
+        open.last = note.last;
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<ShardDone> for Committer {
+    type Result = ();
+
+    fn handle(&mut self, done: ShardDone, ctx: &mut Context<Self>) {
+        self.identities[usize::from(done.shard)] = done.identities;
+        self.open.entry(done.number).or_default().shards.insert(done.shard, done.delta);
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<Stored> for Committer {
+    type Result = ();
+
+    fn handle(&mut self, stored: Stored, _: &mut Context<Self>) {
+        if let Some(error) = stored.failure {
+            return self.parts.watch.give_up(RunError::Store(error));
+        }
+        self.commit_ms = stored.took_ms;
+        let flow = &self.parts.flow;
+        flow.delivered.store(stored.delivered, Ordering::SeqCst);
+        flow.committed_at.store(self.parts.clock.wall(), Ordering::SeqCst);
+        self.offer();
+        self.durable(stored.number, stored.events, stored.position);
+    }
+}

@@ -1,0 +1,128 @@
+//! Every message between the actors, in the order of the pipeline.
+
+use std::sync::Arc;
+
+use actix::Message;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::ticket::{Answers, Ticket};
+use crate::domain::board::Board;
+use crate::domain::event::EventBatch;
+use crate::domain::keeper::{Barrier, ShardDelta};
+use crate::domain::session::SessionView;
+use crate::domain::time::EpochMs;
+
+/// Ingestor → aggregator: the shard's events of one batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ShardBatch {
+    /// The events.
+    pub batch: EventBatch,
+    /// A place in the shard's queue, free again when the batch is done.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Ingestor → aggregator: everything before this belongs to barrier `number`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ShardBarrier {
+    /// Number of the barrier, growing by 1.
+    pub number: u64,
+    /// The watermark there.
+    pub watermark: EpochMs,
+    /// Greatest event time when a replay is being drained.
+    pub drained_at: Option<EpochMs>,
+}
+
+/// Ingestor → committer: what barrier `number` says.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BarrierNote {
+    /// Number of the barrier.
+    pub number: u64,
+    /// What it says.
+    pub barrier: Barrier,
+    /// This is the last one: report when it is durable.
+    pub last: bool,
+}
+
+/// Aggregator → session: apply events of the ticket.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Apply {
+    /// The ticket.
+    pub ticket: Arc<Ticket>,
+    /// Range in `ticket.events`.
+    pub start: u32,
+    /// Length of the range.
+    pub len: u32,
+    /// The child's slot.
+    pub slot: u32,
+}
+
+/// Aggregator → session: your deadline may have passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Expire {
+    /// The ticket; its watermark is the time.
+    pub ticket: Arc<Ticket>,
+    /// The child's slot.
+    pub slot: u32,
+}
+
+/// Web → session: describe yourself.
+#[derive(Message)]
+#[rtype(result = "Option<SessionView>")]
+pub struct Describe {
+    /// The key that is asked for.
+    pub key: String,
+}
+
+/// Ticket → aggregator: the last session let go.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TicketDone {
+    /// What the sessions left.
+    pub answers: Answers,
+    /// The batch, handed back.
+    pub batch: Option<EventBatch>,
+}
+
+/// Aggregator → committer: everything of this shard up to a barrier.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ShardDone {
+    /// Number of the barrier.
+    pub number: u64,
+    /// The shard.
+    pub shard: u16,
+    /// What it found.
+    pub delta: ShardDelta,
+    /// Event identities it remembers.
+    pub identities: u64,
+}
+
+/// Store thread → committer: a commit is durable, or the store failed for good.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stored {
+    /// Number of the barrier.
+    pub number: u64,
+    /// Events in it: their credits are free again.
+    pub events: u64,
+    /// Position of the source that is durable now.
+    pub position: u64,
+    /// Number of the commit.
+    pub epoch: u64,
+    /// How long writing took, in milliseconds.
+    pub took_ms: i64,
+    /// Alerts delivered to the alert log so far.
+    pub delivered: u64,
+    /// Why the store failed for good, if it did.
+    pub failure: Option<crate::actors::ports::StoreError>,
+}
+
+/// Committer → broadcaster: a new board.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Publish(pub Arc<Board>);

@@ -1,0 +1,402 @@
+//! A running pipeline: builds the actors sink to source, waits for the first word from
+//! any of them, and when a part died starts the next generation from the last commit, a
+//! bounded number of times.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::{Actor, Arbiter, Recipient};
+use thiserror::Error;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+
+use super::Settings;
+use super::aggregator::{Aggregator, ShardParts};
+use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow};
+use super::directory::Directory;
+use super::ingestor::{Ingestor, IngestorParts, PLACES, Progress, ShardInlet, beginning};
+use super::messages::Publish;
+use super::ports::{Records, Source, StoreError};
+use super::status::Status;
+use super::store_thread::{StoreCommand, StoreThread};
+use super::supervision::{DeathWatch, Failure};
+use crate::clock::SharedClock;
+use crate::domain::anomaly::SigmaRule;
+use crate::domain::commit::{Restored, Snapshot, SourcePosition};
+use crate::domain::event::Schema;
+use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
+use crate::domain::metric::{Metric, MetricSpec};
+use crate::domain::session::{Rules, SessionPolicy};
+use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
+
+/// Why a pipeline ended.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RunError {
+    /// The state store failed for good.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The source failed, or holds something else than it did (I7, I8).
+    #[error("{0}")]
+    Source(String),
+    /// The state belongs to another source.
+    #[error(
+        "the state in this data folder was made from {found}, not from {wanted}; \
+         use another --data-dir, or move this one away to start from the log again"
+    )]
+    OtherSource {
+        /// What the state names.
+        found: String,
+        /// What is to be read.
+        wanted: String,
+    },
+    /// The log holds another event at the committed position (I7).
+    #[error(
+        "LOG_DIVERGED: {log} holds another event at position {position} than was committed; it \
+         lost its tail or was replaced. Restore the log, or move the state away to start anew"
+    )]
+    Diverged {
+        /// The log.
+        log: String,
+        /// The position.
+        position: u64,
+    },
+    /// Parts died again and again.
+    #[error("gave up after {restarts} restarts within {window_s} s; the last reason: {reason}")]
+    GaveUp {
+        /// How many.
+        restarts: usize,
+        /// Within how long.
+        window_s: i64,
+        /// The last reason.
+        reason: String,
+    },
+    /// An output file of a replay cannot be written.
+    #[error("{0}")]
+    Output(String),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+}
+
+/// Where a replay writes ended sessions and final numbers, barrier by barrier.
+pub trait Output: Send {
+    /// Writes what the last barrier brought (`Keeper::ended`, `Keeper::points`).
+    ///
+    /// # Errors
+    /// When the file cannot be written: names it.
+    fn write(&mut self, keeper: &Keeper) -> Result<(), String>;
+}
+
+/// Makes the output anew; a generation that died may have written some of it.
+pub type OutputFactory = Box<dyn Fn() -> Result<Box<dyn Output>, String> + Send>;
+
+/// Everything a pipeline is made of.
+pub struct Setup {
+    /// Bounds and beats.
+    pub settings: Settings,
+    /// Rules of time.
+    pub time: TimePolicy,
+    /// Rules of sessions.
+    pub policy: SessionPolicy,
+    /// What to decode.
+    pub schema: Arc<Schema>,
+    /// The metrics.
+    pub metrics: Vec<MetricSpec>,
+    /// The rules.
+    pub sigma: Vec<SigmaRule>,
+    /// The least time event identities are remembered.
+    pub dedup_horizon: SpanMs,
+    /// The clock.
+    pub clock: SharedClock,
+    /// Earlier alerts, for the board.
+    pub records: Option<Arc<dyn Records>>,
+    /// Readiness.
+    pub status: Arc<Status>,
+    /// The directory of open sessions.
+    pub directory: Directory,
+    /// Flow, for whoever wants to look.
+    pub flow: Arc<Flow>,
+    /// What the page says of the process.
+    pub face: Face,
+    /// Who gets boards.
+    pub broadcaster: Option<Recipient<Publish>>,
+    /// Websocket clients.
+    pub clients: ClientCounts,
+    /// Output files of a replay.
+    pub output: Option<OutputFactory>,
+    /// Report every ended session to the output, not only the abandoned ones.
+    pub list_sessions: bool,
+    /// Asked to end: the pipeline drains, commits and returns.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A pipeline about to run.
+pub struct Pipeline {
+    setup: Setup,
+    source: Arc<Mutex<Box<dyn Source>>>,
+    rules: Arc<Rules>,
+    metrics: Arc<Vec<Metric>>,
+}
+
+/// The threads and channels of one generation.
+struct Generation {
+    arbiters: Vec<Arbiter>,
+    failures: mpsc::Receiver<Failure>,
+    finished: watch::Receiver<Option<ReplayNumbers>>,
+}
+
+impl Pipeline {
+    /// Prepares a pipeline that reads `source`.
+    pub fn new(setup: Setup, source: Box<dyn Source>) -> Self {
+        let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
+        let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
+        let metrics = Arc::new(metrics.collect());
+        Pipeline { source: Arc::new(Mutex::new(source)), rules: Arc::new(rules), metrics, setup }
+    }
+
+    /// Runs until it is asked to stop, the source ends, or it cannot go on. Must be called
+    /// on a thread with an actix `System`.
+    ///
+    /// # Errors
+    /// Why it could not go on. Nothing is lost: what was not committed is read again.
+    pub async fn run(self, store: &StoreThread) -> Result<ReplayNumbers, RunError> {
+        let mut restarts: VecDeque<i64> = VecDeque::new();
+        loop {
+            let reason = match self.generation(store).await {
+                Ok(Ok(numbers)) => return Ok(numbers),
+                Ok(Err(Failure::Final(error))) | Err(error) => return Err(error),
+                Ok(Err(Failure::Died(reason))) => reason,
+            };
+            let settings = &self.setup.settings;
+            let now = self.setup.clock.elapsed();
+            restarts.push_back(now);
+            while restarts.front().is_some_and(|at| *at < now - settings.restart_window) {
+                restarts.pop_front();
+            }
+            if restarts.len() > settings.restarts_max {
+                return Err(RunError::GaveUp {
+                    restarts: restarts.len() - 1,
+                    window_s: settings.restart_window / 1_000,
+                    reason,
+                });
+            }
+            self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
+            metrics::counter!("tidewatch_restarts_total").increment(1);
+            tracing::error!(%reason, "a part died: the pipeline restarts from the last commit");
+        }
+    }
+
+    /// One life of the actors: from the last commit until they end or one dies.
+    async fn generation(
+        &self,
+        store: &StoreThread,
+    ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
+        let setup = &self.setup;
+        setup.status.set("start", Some("restoring the last commit".into()));
+        let restored = load(store).await?;
+        let position = self.continue_from(restored.as_ref()).await?;
+        let mut generation = self.start(store, restored.unwrap_or_default(), position).await?;
+        setup.status.set("start", None);
+        let ended = tokio::select! {
+            biased;
+            failure = generation.failures.recv() => {
+                Err(failure.unwrap_or_else(|| Failure::Died("every part ended".into())))
+            }
+            numbers = generation.finished.wait_for(Option::is_some) => {
+                let numbers = numbers.ok().and_then(|numbers| numbers.clone());
+                numbers.ok_or_else(|| Failure::Died("the committer ended".into()))
+            }
+        };
+        for arbiter in generation.arbiters {
+            arbiter.stop();
+            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
+        }
+        setup.directory.clear();
+        setup.flow.reset();
+        Ok(ended)
+    }
+
+    /// Checks that the source is the one the state was made from (I7), and seeks there.
+    async fn continue_from(&self, restored: Option<&Restored>) -> Result<SourcePosition, RunError> {
+        let mut source = self.source.lock().await;
+        let identity = source.identity();
+        let read = |error: super::ports::SourceError| RunError::Source(error.to_string());
+        let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
+        let position = match known.iter().find(|known| known.source == identity) {
+            Some(position) => position.clone(),
+            None => match known.first() {
+                Some(other) => {
+                    let words = |id: &crate::domain::commit::SourceIdentity| {
+                        format!("{} ({})", id.name, id.incarnation)
+                    };
+                    return Err(RunError::OtherSource {
+                        found: words(&other.source),
+                        wanted: words(&identity),
+                    });
+                }
+                None => beginning(identity),
+            },
+        };
+        if position.position > 0 {
+            let found = source.fingerprint(position.position).map_err(read)?;
+            if found != Some(position.fingerprint) {
+                let log = position.source.name.clone();
+                return Err(RunError::Diverged { log, position: position.position });
+            }
+        }
+        source.seek(position.position).map_err(read)?;
+        Ok(position)
+    }
+
+    /// Builds the actors from the sink to the source.
+    async fn start(
+        &self,
+        store: &StoreThread,
+        mut restored: Restored,
+        position: SourcePosition,
+    ) -> Result<Generation, RunError> {
+        let setup = &self.setup;
+        let (failed, failures) = mpsc::channel(16);
+        let (durable_tx, durable) = watch::channel(position.position);
+        let (finished_tx, finished) = watch::channel(None);
+        let fresh = restored.epoch == 0;
+        let watermark = if fresh { BEGINNING } else { restored.watermark };
+        let mut keeper = Keeper::new(
+            Arc::clone(&self.metrics),
+            setup.sigma.clone(),
+            Arc::clone(&self.rules),
+            &setup.time,
+        );
+        keeper.restore(&mut restored.snapshot).map_err(damaged)?;
+        self.restore_alerts(&mut keeper);
+        let max_at = keeper.max_at();
+        let output = setup.output.as_ref().map(|make| make()).transpose();
+        let parts = CommitterParts {
+            settings: setup.settings.clone(),
+            keeper,
+            epoch: restored.epoch,
+            watermark,
+            clock: Arc::clone(&setup.clock),
+            store: store.commands.clone(),
+            broadcaster: setup.broadcaster.clone(),
+            flow: Arc::clone(&setup.flow),
+            durable: durable_tx,
+            finished: finished_tx,
+            output: output.map_err(RunError::Output)?,
+            status: Arc::clone(&setup.status),
+            face: setup.face.clone(),
+            clients: Arc::clone(&setup.clients),
+            spans: (setup.policy.gap, setup.time.allowed_lateness),
+            watch: DeathWatch::new("committer", failed.clone()),
+        };
+        let mut arbiters = vec![Arbiter::new()];
+        let committer =
+            Committer::start_in_arbiter(&arbiters[0].handle(), move |_| Committer::new(parts));
+        let shards =
+            self.start_shards(&mut arbiters, &committer, restored.snapshot, &failed).await?;
+        let parts = IngestorParts {
+            settings: setup.settings.clone(),
+            time: setup.time,
+            schema: Arc::clone(&setup.schema),
+            clock: Arc::clone(&setup.clock),
+            source: Arc::clone(&self.source),
+            shards,
+            committer,
+            flow: Arc::clone(&setup.flow),
+            durable,
+            stop: setup.stop.clone(),
+            watch: DeathWatch::new("ingestor", failed),
+        };
+        let away = if fresh { 0 } else { (setup.clock.wall() - restored.wall).max(0) };
+        let progress = Progress { position, watermark, max_at, away };
+        let arbiter = Arbiter::new();
+        arbiter.spawn_fn(move || {
+            actix::spawn(Ingestor::new(parts, progress).run());
+        });
+        arbiters.push(arbiter);
+        Ok(Generation { arbiters, failures, finished })
+    }
+
+    fn restore_alerts(&self, keeper: &mut Keeper) {
+        let Some(records) = &self.setup.records else { return };
+        let after = keeper.alerts().saturating_sub(BOARD_ALERTS as u64);
+        match records.alerts(after, BOARD_ALERTS) {
+            Ok(alerts) => keeper.restore_alerts(alerts),
+            Err(error) => tracing::warn!(%error, "earlier alerts are not on the board"),
+        }
+    }
+
+    /// Starts the shards, each restoring its sessions on its own thread.
+    async fn start_shards(
+        &self,
+        arbiters: &mut Vec<Arbiter>,
+        committer: &actix::Addr<Committer>,
+        snapshot: Snapshot,
+        failed: &mpsc::Sender<Failure>,
+    ) -> Result<Vec<ShardInlet>, RunError> {
+        let setup = &self.setup;
+        let shards = setup.settings.shards;
+        let snapshot = Arc::new(snapshot);
+        let seed = setup.schema.seed;
+        let mut inlets = Vec::new();
+        let mut restored = Vec::new();
+        for shard in 0..shards {
+            let parts = ShardParts {
+                shard,
+                shards,
+                rules: Arc::clone(&self.rules),
+                metrics: Arc::clone(&self.metrics),
+                horizon: horizon(setup),
+                identities_max: setup.settings.dedup_ids_max / usize::from(shards),
+                list_sessions: setup.list_sessions,
+                directory: setup.directory.clone(),
+                committer: committer.clone(),
+                watch: DeathWatch::new(format!("aggregator {shard}"), failed.clone()),
+            };
+            let arbiter = Arbiter::new();
+            let snapshot = Arc::clone(&snapshot);
+            let (done, wait) = oneshot::channel();
+            let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |_| {
+                let mut aggregator = Aggregator::new(parts);
+                let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
+                let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
+                let _ = done.send(aggregator.restore(seed, sessions, ids));
+                aggregator
+            });
+            arbiters.push(arbiter);
+            restored.push(wait);
+            inlets.push(ShardInlet { addr, places: Arc::new(Semaphore::new(PLACES)) });
+        }
+        for wait in restored {
+            wait.await
+                .unwrap_or_else(|_| Err("a shard died while it restored its sessions".into()))
+                .map_err(damaged)?;
+        }
+        Ok(inlets)
+    }
+}
+
+/// Identities are kept at least as long as an event may be behind and still count, so
+/// that a forgotten one belongs to an event that would be late.
+fn horizon(setup: &Setup) -> SpanMs {
+    setup.dedup_horizon.max(setup.policy.gap + setup.time.allowed_lateness)
+}
+
+async fn load(store: &StoreThread) -> Result<Option<Restored>, RunError> {
+    let ended = || RunError::Thread("the store's thread ended".into());
+    let (answer, loaded) = oneshot::channel();
+    let commands = store.commands.clone();
+    tokio::task::spawn_blocking(move || commands.send(StoreCommand::Load(answer)))
+        .await
+        .map_err(|_| ended())?
+        .map_err(|_| ended())?;
+    Ok(loaded.await.map_err(|_| ended())??)
+}
+
+fn damaged(what: String) -> RunError {
+    RunError::Store(StoreError::Damaged {
+        path: "the state store".into(),
+        what,
+        remedy: "move the data folder's state.db away to start from the log again".into(),
+    })
+}

@@ -1,0 +1,152 @@
+//! One actor per user session: a mailbox around `domain::session::Machine`.
+//!
+//! Its 30-minute timer is an entry in the shard's timing wheel, on event time; the
+//! aggregator delivers `Expire`. The actor of an ended session is used again for another
+//! key, which saves starting one for each session.
+//!
+//! A panic while an event is handled costs that event: the machine goes back to what it
+//! was before the message and the other events of the message are applied one by one.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use actix::{Actor, Context, Handler};
+
+use super::messages::{Apply, Describe, Expire};
+use super::ticket::{Answers, Touched};
+use crate::domain::session::{Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView};
+use crate::domain::time::{BEGINNING, EpochMs};
+
+/// What the sessions of a shard share. They live on one thread.
+pub struct ShardContext {
+    /// The rules.
+    pub rules: std::sync::Arc<Rules>,
+    /// Texts of segments.
+    pub segments: RefCell<Segments>,
+    /// The shard's watermark, for views.
+    pub watermark: Cell<EpochMs>,
+    scratch: RefCell<SessionEffects>,
+}
+
+impl ShardContext {
+    /// A context for one shard.
+    pub fn new(rules: std::sync::Arc<Rules>) -> Rc<Self> {
+        Rc::new(ShardContext {
+            rules,
+            segments: RefCell::default(),
+            watermark: Cell::new(BEGINNING),
+            scratch: RefCell::default(),
+        })
+    }
+}
+
+/// The actor of one session.
+pub struct Session {
+    machine: Machine,
+    shard: Rc<ShardContext>,
+}
+
+impl Session {
+    /// A session with nothing open, or restored from its record.
+    pub fn new(shard: Rc<ShardContext>, machine: Machine) -> Self {
+        Session { machine, shard }
+    }
+
+    /// Applies events; those that panic are named in the answer and cost only themselves.
+    fn apply(&mut self, events: &[SessionEvent], fx: &mut SessionEffects) -> Vec<usize> {
+        let before = self.machine.clone();
+        let shard = Rc::clone(&self.shard);
+        let machine = &mut self.machine;
+        let all = catch_unwind(AssertUnwindSafe(|| {
+            events.iter().for_each(|event| apply_one(machine, &shard.rules, event, fx));
+        }));
+        if all.is_ok() {
+            return Vec::new();
+        }
+        self.machine = before;
+        fx.clear();
+        (0..events.len()).filter(|index| !self.apply_guarded(&events[*index], fx)).collect()
+    }
+
+    fn apply_guarded(&mut self, event: &SessionEvent, fx: &mut SessionEffects) -> bool {
+        let (before, fx_before) = (self.machine.clone(), fx.clone());
+        let shard = Rc::clone(&self.shard);
+        let machine = &mut self.machine;
+        let done =
+            catch_unwind(AssertUnwindSafe(|| apply_one(machine, &shard.rules, event, fx))).is_ok();
+        if !done {
+            self.machine = before;
+            *fx = fx_before;
+        }
+        done
+    }
+
+    /// Leaves record, effects and deadline in the ticket.
+    fn leave(&self, answers: &mut Answers, slot: u32, fx: &mut SessionEffects) {
+        let start = answers.records.len() as u32;
+        let mut deadline = EpochMs::MAX;
+        if let Some(next) = self.machine.next_deadline(&self.shard.rules) {
+            deadline = next;
+            self.machine.encode(&self.shard.segments.borrow(), &mut answers.records);
+        }
+        let record = (start, answers.records.len() as u32 - start);
+        answers.touched.push(Touched { slot, record, deadline });
+        answers.effects.add_gauges(fx);
+        answers.ended.extend(fx.endings.drain(..).map(|ending| (slot, ending)));
+    }
+}
+
+fn apply_one(machine: &mut Machine, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
+    fail::fail_point!("session_apply", event.value == 666_000_000, |_| panic!("injected panic"));
+    machine.apply(rules, event, fx);
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+}
+
+impl Handler<Apply> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Apply, _: &mut Context<Self>) {
+        let Apply { ticket, start, len, slot } = message;
+        let range = start as usize..(start + len) as usize;
+        let events = &ticket.events[range.clone()];
+        fail::fail_point!("session_die", events[0].value == 667_000_000, |_| panic!("injected"));
+        let shard = Rc::clone(&self.shard);
+        let fx = &mut *shard.scratch.borrow_mut();
+        fx.clear();
+        let failed = self.apply(events, fx);
+        ticket.answer(|answers| {
+            let index = &ticket.index[range];
+            answers.failed.extend(failed.into_iter().map(|position| index[position]));
+            self.leave(answers, slot, fx);
+        });
+    }
+}
+
+impl Handler<Expire> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Expire, _: &mut Context<Self>) {
+        let Expire { ticket, slot } = message;
+        let shard = Rc::clone(&self.shard);
+        let fx = &mut *shard.scratch.borrow_mut();
+        fx.clear();
+        self.machine.expire(&shard.rules, ticket.watermark, fx);
+        ticket.answer(|answers| self.leave(answers, slot, fx));
+    }
+}
+
+impl Handler<Describe> for Session {
+    type Result = Option<SessionView>;
+
+    fn handle(&mut self, message: Describe, _: &mut Context<Self>) -> Self::Result {
+        let shard = &self.shard;
+        let segments = shard.segments.borrow();
+        (!self.machine.is_empty()).then(|| {
+            self.machine.view(&message.key, &shard.rules, &segments, shard.watermark.get())
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! The thread that writes: the only caller of the state store, off every event path.
+//!
+//! When the disk is full it holds on to the commit and tries again until there is room;
+//! meanwhile no credits come back, so the ingestor stops pulling and nothing is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::Recipient;
+use tokio::sync::oneshot;
+
+use super::messages::Stored;
+use super::ports::{StateStore, StoreError};
+use super::status::Status;
+use crate::clock::SharedClock;
+use crate::domain::commit::{CommitUnit, Restored};
+
+/// Commands that may wait for the thread. Two: one is written while the next is ready.
+const QUEUE: usize = 2;
+/// How long a full disk is left alone before the next try.
+const ROOM_AGAIN: Duration = Duration::from_millis(250);
+/// How often the store is asked to tidy up while nothing is committed.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// What the thread can be asked.
+#[derive(Debug)]
+pub enum StoreCommand {
+    /// The last commit. Comes after every commit asked for before.
+    Load(oneshot::Sender<Result<Option<Restored>, StoreError>>),
+    /// Write a commit.
+    Commit(ToStore),
+    /// End after what was asked before.
+    End,
+}
+
+/// A commit on its way to the thread.
+#[derive(Debug)]
+pub struct ToStore {
+    /// Number of the barrier.
+    pub number: u64,
+    /// Events in it.
+    pub events: u64,
+    /// Position it makes durable.
+    pub position: u64,
+    /// What to write.
+    pub unit: CommitUnit,
+    /// Who is told.
+    pub answer: Recipient<Stored>,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct StoreThread {
+    /// Asks it.
+    pub commands: SyncSender<StoreCommand>,
+    abandon: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl StoreThread {
+    /// Starts the thread around a store.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        store: Box<dyn StateStore>,
+        clock: SharedClock,
+        status: Arc<Status>,
+    ) -> std::io::Result<StoreThread> {
+        let (commands, queue) = sync_channel(QUEUE);
+        let abandon = Arc::new(AtomicBool::new(false));
+        let mut writer =
+            Writer { store, clock, status, abandon: Arc::clone(&abandon), delivered: 0 };
+        let thread =
+            std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&queue))?;
+        Ok(StoreThread { commands, abandon, thread })
+    }
+
+    /// Ends the thread after what it was asked; a commit that waits for room is given up
+    /// (it is not acknowledged anywhere, so nothing is lost).
+    pub fn end(self) {
+        self.abandon.store(true, Ordering::SeqCst);
+        let _ = self.commands.send(StoreCommand::End);
+        let _ = self.thread.join();
+    }
+}
+
+struct Writer {
+    store: Box<dyn StateStore>,
+    clock: SharedClock,
+    status: Arc<Status>,
+    abandon: Arc<AtomicBool>,
+    delivered: u64,
+}
+
+impl Writer {
+    fn run(&mut self, queue: &Receiver<StoreCommand>) {
+        loop {
+            match queue.recv_timeout(TIDY) {
+                Ok(StoreCommand::Load(answer)) => {
+                    let loaded = self.store.load();
+                    self.deliver();
+                    let _ = answer.send(loaded);
+                }
+                Ok(StoreCommand::Commit(commit)) => self.commit(commit),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.deliver();
+                    self.tidy();
+                }
+                Ok(StoreCommand::End) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn commit(&mut self, commit: ToStore) {
+        let ToStore { number, events, position, unit, answer } = commit;
+        let started = self.clock.elapsed();
+        fail::fail_point!("before_commit");
+        let failure = self.write(&unit).err();
+        fail::fail_point!("after_commit");
+        if failure.is_none() && !unit.alerts.is_empty() {
+            self.deliver();
+        }
+        let took_ms = self.clock.elapsed() - started;
+        metrics::histogram!("tidewatch_commit_seconds").record(took_ms as f64 / 1000.0);
+        let delivered = self.delivered;
+        let stored =
+            Stored { number, events, position, epoch: unit.epoch, took_ms, delivered, failure };
+        // Refused when that generation of the pipeline has ended: nobody waits for it.
+        let _ = answer.try_send(stored);
+        self.tidy();
+    }
+
+    /// Writes, and on a full disk again and again until there is room.
+    fn write(&mut self, unit: &CommitUnit) -> Result<(), StoreError> {
+        loop {
+            match self.store.commit(unit) {
+                Err(full @ StoreError::DiskFull { .. }) => {
+                    if self.status.reason("state").is_none() {
+                        tracing::error!(error = %full, "disk full: reading stops until there is room");
+                    }
+                    self.status.set("state", Some(full.to_string()));
+                    if self.abandon.load(Ordering::SeqCst) {
+                        return Err(full);
+                    }
+                    std::thread::park_timeout(ROOM_AGAIN);
+                }
+                Ok(()) => {
+                    if self.status.reason("state").is_some() {
+                        tracing::info!("there is room on the disk again");
+                        self.status.set("state", None);
+                    }
+                    return Ok(());
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Delivery that fails is tried again: the outbox is durable.
+    fn deliver(&mut self) {
+        match self.store.deliver_alerts() {
+            Ok(delivered) => self.delivered += delivered,
+            Err(error) => tracing::warn!(%error, "alerts stay in the outbox for now"),
+        }
+    }
+
+    fn tidy(&mut self) {
+        if let Err(error) = self.store.tidy() {
+            tracing::warn!(%error, "housekeeping of the state store failed");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The ticket of one batch: it rides with the messages to the sessions, each leaves its
+//! record and what it brought about, and when the last holder lets go the aggregator gets
+//! everything in one message.
+//!
+//! That one object is completion and supervision: a session that was sent a message and
+//! left no record in the finished ticket has died.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use parking_lot::Mutex;
+
+use super::aggregator::Aggregator;
+use super::messages::TicketDone;
+use crate::domain::event::EventBatch;
+use crate::domain::session::{Ending, SessionEffects, SessionEvent};
+use crate::domain::time::EpochMs;
+
+/// What a batch asks of the sessions, and their answers so far.
+pub struct Ticket {
+    /// Events grouped by session, in log order within each.
+    pub events: Vec<SessionEvent>,
+    /// Index of each of them in the batch.
+    pub index: Vec<u32>,
+    /// The batch, handed back whole.
+    batch: Mutex<Option<EventBatch>>,
+    /// The shard's watermark, for sessions that are to expire.
+    pub watermark: EpochMs,
+    answers: Mutex<Answers>,
+    aggregator: Addr<Aggregator>,
+}
+
+/// What the sessions left.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The sessions that answered.
+    pub touched: Vec<Touched>,
+    /// Their records, one after another.
+    pub records: Vec<u8>,
+    /// What they brought about, added up; `endings` are in `ended`.
+    pub effects: SessionEffects,
+    /// Sessions that ended, with the child's slot.
+    pub ended: Vec<(u32, Ending)>,
+    /// Events whose handling panicked: index in the batch.
+    pub failed: Vec<u32>,
+}
+
+/// One session's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Touched {
+    /// The child's slot.
+    pub slot: u32,
+    /// Where its record lies in `records`; empty when nothing is open any more.
+    pub record: (u32, u32),
+    /// When it is to be woken next.
+    pub deadline: EpochMs,
+}
+
+impl Ticket {
+    /// A ticket for a batch whose events were grouped.
+    pub fn new(
+        events: Vec<SessionEvent>,
+        index: Vec<u32>,
+        batch: Option<EventBatch>,
+        watermark: EpochMs,
+        aggregator: Addr<Aggregator>,
+    ) -> Arc<Ticket> {
+        let answers = Mutex::new(Answers::default());
+        Arc::new(Ticket { events, index, batch: Mutex::new(batch), watermark, answers, aggregator })
+    }
+
+    /// Lets one session leave its answer.
+    pub fn answer(&self, leave: impl FnOnce(&mut Answers)) {
+        leave(&mut self.answers.lock());
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let answers = std::mem::take(self.answers.get_mut());
+        let batch = self.batch.get_mut().take();
+        // Refused only when the aggregator is gone, and then nobody waits for it.
+        let _ = self.aggregator.try_send(TicketDone { answers, batch });
+    }
+}

@@ -1,0 +1,142 @@
+//! What a shard hands over at a barrier, and what a barrier says.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::commit::{LateEvent, SourcePosition};
+use crate::domain::event::DeadLetter;
+use crate::domain::ledger::Ledger;
+use crate::domain::metric::PaneDelta;
+use crate::domain::session::{Ending, Outcome, STEPS_MAX};
+use crate::domain::time::EpochMs;
+
+/// A place in the log that all shards agree on.
+#[derive(Clone, Debug, Default)]
+pub struct Barrier {
+    /// How far the source is read, and what lies there.
+    pub position: SourcePosition,
+    /// The watermark there.
+    pub watermark: EpochMs,
+    /// Greatest event time so far, if any.
+    pub max_at: Option<EpochMs>,
+    /// Events received since the last barrier, and those the ingestor itself rejected.
+    pub ledger: Ledger,
+    /// Events the ingestor rejected since the last barrier.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// Everything one shard found between two barriers.
+#[derive(Clone, Debug, Default)]
+pub struct ShardDelta {
+    /// What changed in the panes.
+    pub panes: Vec<PaneDelta>,
+    /// Sections of the commit: session records and identities.
+    pub sections: Vec<Vec<u8>>,
+    /// Change of the gauges.
+    pub gauges: Gauges,
+    /// Sessions that ended, counted.
+    pub totals: SessionTotals,
+    /// Sessions that ended abandoned (all that ended, when they are asked for).
+    pub ended: Vec<EndedSession>,
+    /// Events by what became of them (without `received`).
+    pub ledger: Ledger,
+    /// Late events.
+    pub late: Vec<LateEvent>,
+    /// Events whose handling failed.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Facts too late for a metric's pane, by metric.
+    pub window_late: Vec<u64>,
+}
+
+/// A session that ended, with what its shard alone knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedSession {
+    /// The session key.
+    pub key: CompactString,
+    /// Latest segment.
+    pub segment: CompactString,
+    /// How and when.
+    pub ending: Ending,
+}
+
+/// What is open now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gauges {
+    /// Open sessions by step (0: none reached).
+    pub by_step: [i64; STEPS_MAX],
+    /// Open sessions with something at stake.
+    pub at_risk: i64,
+    /// Value at stake in them, in millionths.
+    pub value: i64,
+}
+
+impl Gauges {
+    /// Adds a change.
+    pub fn add(&mut self, other: &Gauges) {
+        self.by_step.iter_mut().zip(other.by_step).for_each(|(mine, theirs)| *mine += theirs);
+        self.at_risk += other.at_risk;
+        self.value += other.value;
+    }
+
+    /// Open sessions.
+    pub fn open(&self) -> i64 {
+        self.by_step.iter().sum()
+    }
+}
+
+/// Sessions by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionTotals {
+    /// Sessions that closed.
+    pub closed: u64,
+    /// With at least one entry (under `since_entry`: carts that ended).
+    pub with_entry: u64,
+    /// Entry and no goal.
+    pub abandoned: u64,
+    /// Entry and goal.
+    pub converted: u64,
+    /// Goals that met no open cart (under `since_entry`).
+    pub stray_goals: u64,
+    /// Closed by the end of a replay only: their deadline lay at or after the last event.
+    pub open_at_end: u64,
+    /// The abandoned ones of those.
+    pub abandoned_open_at_end: u64,
+}
+
+impl SessionTotals {
+    /// Counts one ending. `end` is the last event's time when a replay is being drained.
+    pub fn count(&mut self, ending: &Ending, end: Option<EpochMs>) {
+        // A deadline exactly at the last event has passed for a cart, not for a session:
+        // an event at that very time would still belong to it.
+        let open = end.is_some_and(|end| match ending.closes_session {
+            true => ending.at >= end,
+            false => ending.at > end,
+        });
+        self.closed += u64::from(ending.closes_session);
+        self.open_at_end += u64::from(ending.closes_session && open);
+        let judged = matches!(ending.outcome, Outcome::Abandoned | Outcome::Converted);
+        self.with_entry += u64::from(judged);
+        self.converted += u64::from(ending.outcome == Outcome::Converted);
+        let abandoned = ending.outcome == Outcome::Abandoned;
+        self.abandoned += u64::from(abandoned);
+        self.abandoned_open_at_end += u64::from(abandoned && open);
+    }
+
+    /// Adds another count.
+    pub fn add(&mut self, other: &SessionTotals) {
+        self.closed += other.closed;
+        self.with_entry += other.with_entry;
+        self.abandoned += other.abandoned;
+        self.converted += other.converted;
+        self.stray_goals += other.stray_goals;
+        self.open_at_end += other.open_at_end;
+        self.abandoned_open_at_end += other.abandoned_open_at_end;
+    }
+
+    /// Abandoned out of those with an entry; `None` when there were none.
+    pub fn rate(&self) -> Option<f64> {
+        let judged = self.abandoned + self.converted;
+        (judged > 0).then(|| self.abandoned as f64 / judged as f64)
+    }
+}

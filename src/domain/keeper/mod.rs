@@ -1,0 +1,398 @@
+//! The keeper: the pure half of the committer. It adds up what the shards found since
+//! the last barrier, lets time settle it, judges the rules, and says what one commit
+//! holds (I1) and what the board shows.
+//!
+//! A barrier is a place in the log: every shard has handed over everything before it and
+//! nothing after it, so the ledger balances exactly at each commit.
+
+mod delta;
+mod report;
+mod topics;
+
+pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
+pub use report::{MetricReport, ReplayNumbers};
+pub use topics::{PipelineView, window_words};
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::{Alert, alert_id};
+use super::anomaly::{SigmaRule, SigmaState, Verdict};
+use super::board::LogItem;
+use super::commit::{CommitUnit, SectionWriter, Snapshot};
+use super::event::MICRO;
+use super::ledger::Ledger;
+use super::metric::engine::{Engine, MetricTotals, Point};
+use super::metric::window::{Day, Window};
+use super::metric::{Aggregate, Metric, PaneDelta, WindowSpec};
+use super::session::{Outcome, Rules};
+use super::time::{BEGINNING, EpochMs, TimePolicy};
+
+/// Alerts the board carries; older ones are fetched over HTTP.
+pub const BOARD_ALERTS: usize = 500;
+/// Points of a rule's topic.
+const RULE_POINTS: usize = 360;
+
+/// Everything that outlives a batch and does not belong to a shard.
+#[derive(Debug)]
+pub struct Keeper {
+    rules: Arc<Rules>,
+    sigma: Vec<SigmaRule>,
+    /// The metrics.
+    pub engine: Engine,
+    state: KeeperState,
+    recent_alerts: VecDeque<Arc<LogItem>>,
+    /// Final numbers of the last merge, for a report's file.
+    pub points: Vec<Point>,
+    /// Sessions that ended in the last merge, when they are asked for.
+    pub ended: Vec<EndedSession>,
+}
+
+/// What is kept whole in every commit: small, self-describing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct KeeperState {
+    ledger: Ledger,
+    gauges: Gauges,
+    totals: SessionTotals,
+    max_at: Option<EpochMs>,
+    alerts: u64,
+    dead_letters: u64,
+    window_late: BTreeMap<String, u64>,
+    metrics: BTreeMap<String, MetricKept>,
+    rules: BTreeMap<String, RuleKept>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct MetricKept {
+    next: Option<i64>,
+    totals: MetricTotals,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct RuleKept {
+    state: SigmaState,
+    points: VecDeque<(EpochMs, f64, Option<f64>, Option<f64>)>,
+}
+
+impl Keeper {
+    /// A keeper that has seen nothing.
+    pub fn new(
+        metrics: Arc<Vec<Metric>>,
+        sigma: Vec<SigmaRule>,
+        rules: Arc<Rules>,
+        time: &TimePolicy,
+    ) -> Self {
+        Keeper {
+            rules,
+            sigma,
+            engine: Engine::new(metrics, time.allowed_lateness),
+            state: KeeperState::default(),
+            recent_alerts: VecDeque::new(),
+            points: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Takes up a snapshot. Metrics and rules whose definition changed begin anew.
+    ///
+    /// # Errors
+    /// When the engine's state cannot be read: the file is damaged.
+    pub fn restore(&mut self, snapshot: &mut Snapshot) -> Result<(), String> {
+        if !snapshot.engine.is_empty() {
+            self.state = serde_json::from_slice(&snapshot.engine).map_err(|e| e.to_string())?;
+        }
+        for index in 0..self.engine.metrics().len() {
+            let metric = self.engine.metrics()[index].clone();
+            let id = metric_id(&metric);
+            let Some(kept) = self.state.metrics.remove(&id) else { continue };
+            self.engine.totals[index] = kept.totals;
+            let state = self.engine.state_mut(index);
+            for ((pane, labels), cell) in snapshot.panes.remove(&id).unwrap_or_default() {
+                let labels = Arc::new(labels);
+                state.merge(PaneDelta { metric: index as u16, pane, labels, cell });
+            }
+            for (end, labels, value) in snapshot.points.remove(&id).unwrap_or_default() {
+                let group = state.group(&Arc::new(labels));
+                match state.history.back_mut().filter(|window| window.end == end) {
+                    Some(window) => window.values.push((group, value)),
+                    None => state.history.push_back(Window { end, values: vec![(group, value)] }),
+                }
+            }
+            let day = snapshot.days.remove(&id).map(|(start, end, totals)| {
+                let totals = totals.into_iter();
+                let totals = totals.map(|(l, cell)| (state.group(&Arc::new(l)), cell)).collect();
+                Day { start, end, totals }
+            });
+            state.restore(&metric, kept.next, day);
+        }
+        Ok(())
+    }
+
+    /// Puts the newest alerts of the feed back on the board, oldest first.
+    pub fn restore_alerts(&mut self, alerts: Vec<Alert>) {
+        alerts.into_iter().for_each(|alert| self.show(&alert));
+    }
+
+    /// Events by what became of them.
+    pub fn ledger(&self) -> &Ledger {
+        &self.state.ledger
+    }
+
+    /// Sessions by how they ended.
+    pub fn totals(&self) -> &SessionTotals {
+        &self.state.totals
+    }
+
+    /// What is open now.
+    pub fn gauges(&self) -> &Gauges {
+        &self.state.gauges
+    }
+
+    /// Position of the newest alert of the feed.
+    pub fn alerts(&self) -> u64 {
+        self.state.alerts
+    }
+
+    /// Greatest event time applied.
+    pub fn max_at(&self) -> Option<EpochMs> {
+        self.state.max_at
+    }
+
+    /// Adds up one barrier and returns what its commit holds. `epoch` and `wall` of the
+    /// unit are the caller's.
+    pub fn merge(&mut self, barrier: Barrier, deltas: Vec<ShardDelta>) -> CommitUnit {
+        let mut unit = CommitUnit {
+            watermark: barrier.watermark,
+            positions: vec![barrier.position],
+            dead_letters: barrier.dead_letters,
+            ..CommitUnit::default()
+        };
+        self.state.ledger.add(&barrier.ledger);
+        self.state.max_at = self.state.max_at.max(barrier.max_at);
+        self.points.clear();
+        self.ended.clear();
+        let mut panes: BTreeMap<u16, Vec<PaneDelta>> = BTreeMap::new();
+        for mut delta in deltas {
+            self.state.ledger.add(&delta.ledger);
+            self.state.gauges.add(&delta.gauges);
+            self.state.totals.add(&delta.totals);
+            for (index, late) in delta.window_late.iter().enumerate().filter(|(_, n)| **n > 0) {
+                let name = &self.engine.metrics()[index].spec.name;
+                *self.state.window_late.entry(name.clone()).or_default() += late;
+            }
+            for pane in delta.panes {
+                panes.entry(pane.metric).or_default().push(pane);
+            }
+            self.ended.append(&mut delta.ended);
+            unit.delta.append(&mut delta.sections);
+            unit.late.append(&mut delta.late);
+            unit.dead_letters.append(&mut delta.dead_letters);
+        }
+        self.state.dead_letters += unit.dead_letters.len() as u64;
+        // One order whatever the shards: by time, then key.
+        self.ended.sort_by(|a, b| (a.ending.at, &a.key).cmp(&(b.ending.at, &b.key)));
+        self.write_panes(panes, &mut unit);
+        self.engine.settle(barrier.watermark, &mut self.points, &mut unit.rollups);
+        self.write_points(&mut unit);
+        self.raise(&mut unit);
+        self.write_state(&mut unit);
+        unit
+    }
+
+    fn write_panes(&mut self, panes: BTreeMap<u16, Vec<PaneDelta>>, unit: &mut CommitUnit) {
+        for (metric, deltas) in panes {
+            let spec = &self.engine.metrics()[usize::from(metric)];
+            let (name, next) =
+                (spec.spec.name.clone(), self.engine.state(usize::from(metric)).next());
+            let mut writer = SectionWriter::panes(&metric_id(spec));
+            for delta in deltas {
+                if next.is_some_and(|next| delta.pane < next) {
+                    *self.state.window_late.entry(name.clone()).or_default() += delta.cell.count();
+                    continue;
+                }
+                writer.pane(delta.pane, &delta.labels, &delta.cell);
+                self.engine.merge(delta);
+            }
+            unit.delta.push(writer.finish());
+        }
+    }
+
+    /// New final numbers that the board keeps, floors of what it forgets, and days.
+    fn write_points(&mut self, unit: &mut CommitUnit) {
+        let mut from = 0;
+        while from < self.points.len() {
+            let index = self.points[from].metric;
+            let len = self.points[from..].iter().take_while(|p| p.metric == index).count();
+            let points = &self.points[from..from + len];
+            from += len;
+            let metric = &self.engine.metrics()[usize::from(index)];
+            let state = self.engine.state(usize::from(index));
+            let id = metric_id(metric);
+            let oldest = state.history.front().map_or(EpochMs::MAX, |window| window.end);
+            let mut writer = SectionWriter::points(&id);
+            points
+                .iter()
+                .filter(|point| point.end >= oldest)
+                .for_each(|point| writer.point(point.end, &point.labels, point.value));
+            unit.delta.push(writer.finish());
+            unit.delta.push(SectionWriter::point_floor(&id, oldest));
+            unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
+            if let Some(day) = state.day() {
+                let mut writer = SectionWriter::day(&id, day.start, day.end);
+                for (group, cell) in &day.totals {
+                    writer.total(state.labels(*group), cell);
+                }
+                unit.delta.push(writer.finish());
+            }
+        }
+    }
+
+    /// Alerts of this barrier, numbered in order.
+    fn raise(&mut self, unit: &mut CommitUnit) {
+        let abandoned = self.ended.iter().filter(|e| e.ending.outcome == Outcome::Abandoned);
+        let mut alerts: Vec<Alert> =
+            abandoned.map(|ended| abandonment(ended, &self.rules)).collect();
+        for (rule, verdict) in self.judge() {
+            alerts.push(anomaly(&rule, &verdict));
+        }
+        for mut alert in alerts {
+            self.state.alerts += 1;
+            alert.n = self.state.alerts;
+            unit.alerts.push(alert);
+        }
+        let newest = unit.alerts.len().saturating_sub(BOARD_ALERTS);
+        for alert in &unit.alerts[newest..] {
+            self.show(alert);
+        }
+    }
+
+    fn show(&mut self, alert: &Alert) {
+        let mut body = serde_json::to_value(alert).unwrap_or_default();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("n");
+            fields.remove("id");
+        }
+        self.recent_alerts.push_back(Arc::new(LogItem { n: alert.n, id: alert.id.clone(), body }));
+        while self.recent_alerts.len() > BOARD_ALERTS {
+            self.recent_alerts.pop_front();
+        }
+    }
+
+    /// Runs the new final numbers of watched metrics through their rules.
+    fn judge(&mut self) -> Vec<(SigmaRule, Verdict)> {
+        let mut found = Vec::new();
+        for rule in &self.sigma {
+            let watched = |metric: &Metric| metric.spec.name == rule.metric;
+            let Some(index) = self.engine.metrics().iter().position(watched) else { continue };
+            let metric = &self.engine.metrics()[index];
+            let counts = matches!(
+                metric.spec.aggregate,
+                Aggregate::Count | Aggregate::Sum | Aggregate::Rate
+            );
+            let kept = self.state.rules.entry(rule_id(rule)).or_default();
+            let points = self.points.iter().filter(|p| usize::from(p.metric) == index);
+            for point in points {
+                let mut verdicts = match counts {
+                    true => kept.state.fill(rule, point.end, metric.pane),
+                    false => Vec::new(),
+                };
+                verdicts.push(kept.state.judge(rule, point.end, point.value));
+                for verdict in verdicts {
+                    let Verdict { end, value, mean, limit, rises } = verdict;
+                    kept.points.push_back((end, value, mean, limit));
+                    if rises {
+                        found.push((rule.clone(), verdict));
+                    }
+                }
+                while kept.points.len() > RULE_POINTS {
+                    kept.points.pop_front();
+                }
+            }
+        }
+        found
+    }
+
+    fn write_state(&mut self, unit: &mut CommitUnit) {
+        let metrics = self.engine.metrics().iter().enumerate().map(|(index, metric)| {
+            let next = self.engine.state(index).next();
+            (metric_id(metric), MetricKept { next, totals: self.engine.totals[index].clone() })
+        });
+        self.state.metrics = metrics.collect();
+        let known: Vec<String> = self.sigma.iter().map(rule_id).collect();
+        self.state.rules.retain(|id, _| known.contains(id));
+        let state = serde_json::to_vec(&self.state).unwrap_or_default();
+        unit.delta.push(SectionWriter::engine(&state));
+    }
+}
+
+/// Name and definition of a metric: state of another definition is not taken up.
+fn metric_id(metric: &Metric) -> String {
+    let text = format!("{:?}", metric.spec);
+    format!("{}#{:016x}", metric.spec.name, super::hash::fingerprint(text.as_bytes()))
+}
+
+fn rule_id(rule: &SigmaRule) -> String {
+    let text = format!("{rule:?}");
+    format!("{}#{:016x}", rule.name, super::hash::fingerprint(text.as_bytes()))
+}
+
+fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
+    let ending = &ended.ending;
+    let value = ending.value as f64 / MICRO as f64;
+    Alert {
+        n: 0,
+        // By the first event and the deadline: final, and different for each session.
+        id: alert_id("abandoned", &format!("{}\u{0}{}", ended.key, ending.first), ending.at),
+        kind: "abandoned".into(),
+        severity: "info".into(),
+        at: ending.at,
+        subject: ended.key.to_string(),
+        title: format!("Abandoned with {value:.2} {} at stake", rules.currency),
+        detail: serde_json::json!({
+            "first": ending.first,
+            "last": ending.last,
+            "events": ending.events,
+            "entries": ending.entries,
+            "value": value,
+            "currency": rules.currency,
+            "step": rules.step_name(ending.step),
+            "segment": ended.segment,
+        }),
+    }
+}
+
+fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
+    let Verdict { end, value, mean, limit, .. } = *verdict;
+    Alert {
+        n: 0,
+        id: alert_id("anomaly", &rule.name, end),
+        kind: "anomaly".into(),
+        severity: rule.severity.clone(),
+        at: end,
+        subject: rule.name.clone(),
+        title: format!("{}: {value:.2}", rule.title),
+        detail: serde_json::json!({
+            "metric": rule.metric,
+            "value": value,
+            "mean": mean,
+            "limit": limit,
+            "deviations": rule.k,
+            "over_ms": rule.over,
+        }),
+    }
+}
+
+/// The watermark of a fresh start.
+pub fn initial_watermark() -> EpochMs {
+    BEGINNING
+}
+
+/// True when a metric is a running total.
+fn is_running_total(metric: &Metric) -> bool {
+    matches!(metric.spec.window, WindowSpec::SinceMidnight { .. })
+}

@@ -1,0 +1,68 @@
+//! The numbers of a finished replay.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Keeper, SessionTotals};
+use crate::domain::ledger::Ledger;
+use crate::domain::time::EpochMs;
+
+/// What a replay amounts to, as far as the keeper knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayNumbers {
+    /// Events by what became of them.
+    pub ledger: Ledger,
+    /// Sessions by how they ended.
+    pub sessions: SessionTotals,
+    /// Alerts raised.
+    pub alerts: u64,
+    /// Facts too late for a metric's pane, by metric.
+    pub window_late: BTreeMap<String, u64>,
+    /// The metrics by name.
+    pub metrics: BTreeMap<String, MetricReport>,
+}
+
+/// One metric over all its final windows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MetricReport {
+    /// Windows that held anything, counted for each group.
+    pub windows: u64,
+    /// The greatest number.
+    pub max: Option<f64>,
+    /// End of its first window.
+    pub max_end: Option<EpochMs>,
+    /// Sum over all windows.
+    pub sum: f64,
+    /// The newest number.
+    pub last: Option<f64>,
+    /// Sum of each group (labels joined by `|`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_group: BTreeMap<String, f64>,
+}
+
+impl Keeper {
+    /// The numbers so far.
+    pub fn numbers(&self) -> ReplayNumbers {
+        let metrics = self.engine.metrics().iter().zip(&self.engine.totals);
+        ReplayNumbers {
+            ledger: self.state.ledger,
+            sessions: self.state.totals,
+            alerts: self.state.alerts,
+            window_late: self.state.window_late.clone(),
+            metrics: metrics
+                .map(|(metric, totals)| {
+                    let report = MetricReport {
+                        windows: totals.windows,
+                        max: totals.max.map(|(value, _)| value),
+                        max_end: totals.max.map(|(_, end)| end),
+                        sum: totals.sum,
+                        last: totals.last.map(|(_, value)| value),
+                        by_group: totals.by_group.clone(),
+                    };
+                    (metric.spec.name.clone(), report)
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The board's topics, made from the keeper's state: final windows, and after them what
+//! is not final yet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{BOARD_ALERTS, Keeper, RULE_POINTS, is_running_total, rule_id};
+use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
+use crate::domain::event::MICRO;
+use crate::domain::metric::distinct::SKETCH_ERROR_PERCENT;
+use crate::domain::metric::window::{MetricState, Window};
+use crate::domain::metric::{Aggregate, FactKind, Metric, WindowSpec};
+use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
+
+/// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
+pub const SERIES_POINTS_MAX: usize = 3_600;
+/// Most columns of a series with groups.
+const SERIES_COLUMNS_MAX: usize = 20;
+
+/// What only the shells know, for the `pipeline` topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PipelineView {
+    /// `live`, `catching up`, `replaying`, `disk full`, `restarting`.
+    pub state: &'static str,
+    /// `serve`, `demo`, `replay`, `embedded`.
+    pub mode: &'static str,
+    /// A sentence for people, may be empty.
+    pub notice: String,
+    /// Items in the source that were not read yet.
+    pub lag_events: u64,
+    /// Events that may still be read before a commit.
+    pub credits_free: u64,
+    /// All credits.
+    pub credits_total: u64,
+    /// Events read and not committed.
+    pub in_flight: u64,
+    /// Number of the last durable commit.
+    pub epoch: u64,
+    /// How long it took to write.
+    pub commit_ms: i64,
+    /// Wall clock when it was durable; 0 before the first.
+    pub committed_at: EpochMs,
+    /// Event identities remembered.
+    pub dedup_ids: u64,
+    /// The bound on them.
+    pub dedup_ids_max: u64,
+    /// Alerts delivered to the alert log.
+    pub alerts_delivered: u64,
+    /// Websocket clients.
+    pub clients: u64,
+    /// Those that do not keep up.
+    pub clients_lagging: u64,
+    /// Restarts from the last commit since the process started.
+    pub restarts: u64,
+    /// Session gap.
+    pub gap_ms: SpanMs,
+    /// Allowed lateness.
+    pub lateness_ms: SpanMs,
+    /// Wall clock, to tell the watermark's lag.
+    pub wall: EpochMs,
+}
+
+impl Keeper {
+    /// All topics at a watermark.
+    pub fn topics(&self, watermark: EpochMs, view: &PipelineView) -> BTreeMap<String, Arc<Topic>> {
+        let mut topics = BTreeMap::new();
+        let mut kpi = self.built_in_kpi();
+        for (index, metric) in self.engine.metrics().iter().enumerate() {
+            let state = self.engine.state(index);
+            let topic = match metric.spec.of {
+                FactKind::LiveSessions => self.live_sessions(metric),
+                _ => metric_topic(metric, state, watermark),
+            };
+            if let Some(latest) = latest(metric, &topic, state, watermark) {
+                kpi.insert(metric.spec.name.clone(), latest);
+            }
+            topics.insert(metric.spec.name.clone(), Arc::new(topic));
+        }
+        for rule in &self.sigma {
+            topics.insert(rule.name.clone(), Arc::new(self.rule_topic(rule)));
+        }
+        let about = |title: &str| TopicAbout { title: title.into(), ..TopicAbout::default() };
+        let map = |about, state| Arc::new(Topic { about, state: TopicState::Map(state) });
+        topics.insert("kpi".into(), map(about("Now"), kpi));
+        topics.insert("pipeline".into(), map(about("Pipeline"), self.pipeline(watermark, view)));
+        let log = Log { capacity: BOARD_ALERTS, items: self.recent_alerts.clone() };
+        let alerts = Topic { about: about("Alerts"), state: TopicState::Log(log) };
+        topics.insert("alerts".into(), Arc::new(alerts));
+        topics
+    }
+
+    fn built_in_kpi(&self) -> BTreeMap<String, Value> {
+        let (totals, gauges) = (&self.state.totals, &self.state.gauges);
+        BTreeMap::from([
+            ("closed".into(), json!(totals.closed)),
+            ("abandoned".into(), json!(totals.abandoned)),
+            ("converted".into(), json!(totals.converted)),
+            ("abandonment_rate_total".into(), json!(totals.rate())),
+            ("live_sessions".into(), json!(gauges.open())),
+            ("at_risk".into(), json!(gauges.at_risk)),
+            ("value_at_stake".into(), json!(gauges.value as f64 / MICRO as f64)),
+            ("currency".into(), json!(self.rules.currency)),
+        ])
+    }
+
+    fn live_sessions(&self, metric: &Metric) -> Topic {
+        let none = [("none".to_owned(), self.state.gauges.by_step[0])];
+        let steps = self.rules.steps.iter().enumerate();
+        let steps = steps.map(|(i, step)| (step.clone(), self.state.gauges.by_step[i + 1]));
+        let counts: Vec<(String, i64)> = none.into_iter().chain(steps).collect();
+        let mut about = about(metric);
+        about.columns = counts.iter().map(|(step, _)| step.clone()).collect();
+        about.window = "now".into();
+        let state = counts.into_iter().map(|(step, count)| (step, json!(count))).collect();
+        Topic { about, state: TopicState::Map(state) }
+    }
+
+    fn rule_topic(&self, rule: &crate::domain::anomaly::SigmaRule) -> Topic {
+        let kept = self.state.rules.get(&rule_id(rule));
+        let points = kept
+            .iter()
+            .flat_map(|kept| &kept.points)
+            .map(|(end, value, mean, limit)| (*end, vec![Some(*value), *mean, *limit]));
+        Topic {
+            about: TopicAbout {
+                title: rule.title.clone(),
+                window: format!("{} σ from the mean of {}", rule.k, span_words(rule.over)),
+                columns: ["value", "mean", "limit"].map(String::from).into(),
+                note: format!("of {}", rule.metric),
+                ..TopicAbout::default()
+            },
+            state: TopicState::Series(Series { capacity: RULE_POINTS, points: points.collect() }),
+        }
+    }
+
+    fn pipeline(&self, watermark: EpochMs, view: &PipelineView) -> BTreeMap<String, Value> {
+        let mut ledger = self.state.ledger;
+        ledger.received += view.in_flight;
+        ledger.in_flight = view.in_flight;
+        let mut map: BTreeMap<String, Value> = match json!(view) {
+            Value::Object(fields) => fields.into_iter().collect(),
+            _ => BTreeMap::new(),
+        };
+        map.remove("wall");
+        if let Value::Object(fields) = json!(ledger) {
+            map.extend(fields);
+        }
+        let known = watermark > BEGINNING && watermark < END_OF_TIME;
+        map.extend([
+            ("balanced".into(), json!(ledger.balances())),
+            ("watermark".into(), if known { json!(watermark) } else { Value::Null }),
+            (
+                "watermark_lag_ms".into(),
+                if known { json!(view.wall - watermark) } else { Value::Null },
+            ),
+            ("open_sessions".into(), json!(self.state.gauges.open())),
+            ("dead_letters".into(), json!(self.state.dead_letters)),
+            ("alerts_committed".into(), json!(self.state.alerts)),
+            ("window_late".into(), json!(self.state.window_late.values().sum::<u64>())),
+        ]);
+        map
+    }
+}
+
+fn about(metric: &Metric) -> TopicAbout {
+    let note = match metric.spec.aggregate {
+        Aggregate::Distinct { exact_up_to } => {
+            format!("exact up to {exact_up_to} in a pane, then ± {SKETCH_ERROR_PERCENT} %")
+        }
+        _ => String::new(),
+    };
+    TopicAbout {
+        title: metric.spec.title.clone(),
+        unit: metric.spec.unit.clone(),
+        window: window_words(&metric.spec.window),
+        columns: match metric.spec.group_by.is_empty() {
+            true => vec![metric.spec.name.clone()],
+            false => metric.spec.group_by.clone(),
+        },
+        step_ms: metric.pane,
+        note,
+    }
+}
+
+/// The newest number of a metric without groups, as the strip at the top shows it.
+fn latest(metric: &Metric, topic: &Topic, state: &MetricState, at: EpochMs) -> Option<Value> {
+    if !metric.spec.group_by.is_empty() || metric.spec.of == FactKind::LiveSessions {
+        return None;
+    }
+    let TopicState::Series(series) = &topic.state else { return None };
+    let (end, values) = series.points.back()?;
+    let new_day = state.day().is_some_and(|day| at >= day.end && *end <= day.end);
+    // A window that ended more than its length ago says nothing about now.
+    let passed = at < END_OF_TIME && *end + metric.size <= at && !is_running_total(metric);
+    match metric.spec.aggregate {
+        _ if !new_day && !passed => Some(json!(values.first().copied().flatten())),
+        Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max => Some(Value::Null),
+        Aggregate::Ratio => Some(Value::Null),
+        _ => Some(json!(0)),
+    }
+}
+
+fn metric_topic(metric: &Metric, state: &MetricState, watermark: EpochMs) -> Topic {
+    let grid = metric.panes == 1
+        && !metric.spec.group_by.is_empty()
+        && matches!(metric.spec.aggregate, Aggregate::Count | Aggregate::Distinct { .. });
+    // A grid fills while its second runs; a line shows complete windows only.
+    let until = if grid { EpochMs::MAX / 8 } else { watermark - metric.pane };
+    let early = state.provisional(metric, until);
+    let early = early.iter().filter(|w| grid || w.end <= watermark);
+    let windows = state.history.iter().chain(early);
+    let keep = usize::try_from(metric.spec.keep / metric.pane).unwrap_or(1);
+    let capacity = keep.clamp(1, SERIES_POINTS_MAX);
+    let mut about = about(metric);
+    let state = match grid {
+        true => TopicState::Grid(grid_of(metric, state, windows, capacity)),
+        false => TopicState::Series(series_of(metric, state, windows, capacity, &mut about)),
+    };
+    Topic { about, state }
+}
+
+fn series_of<'a>(
+    metric: &Metric,
+    state: &MetricState,
+    windows: impl Iterator<Item = &'a Window>,
+    capacity: usize,
+    about: &mut TopicAbout,
+) -> Series {
+    let columns = match metric.spec.group_by.is_empty() {
+        true => 1,
+        false => {
+            let names = state.groups().iter().take(SERIES_COLUMNS_MAX).map(|l| l.join(" · "));
+            about.columns = names.collect();
+            about.columns.len()
+        }
+    };
+    let mut points: VecDeque<(EpochMs, Vec<Option<f64>>)> = windows
+        .map(|window| {
+            let mut values = vec![None; columns];
+            for (group, value) in &window.values {
+                if let Some(slot) = values.get_mut(*group as usize) {
+                    *slot = Some(*value);
+                }
+            }
+            (window.end, values)
+        })
+        .collect();
+    let extra = points.len().saturating_sub(capacity);
+    points.drain(..extra);
+    Series { capacity, points }
+}
+
+fn grid_of<'a>(
+    metric: &Metric,
+    state: &MetricState,
+    windows: impl Iterator<Item = &'a Window>,
+    capacity: usize,
+) -> Grid {
+    let rows: Vec<Vec<String>> = state.groups().iter().map(|labels| labels.to_vec()).collect();
+    let mut columns: VecDeque<(EpochMs, Vec<u64>)> = windows
+        .map(|window| {
+            let mut cells = vec![0; rows.len()];
+            for (group, value) in &window.values {
+                cells[*group as usize] = *value as u64;
+            }
+            (window.end - metric.pane, cells)
+        })
+        .collect();
+    let extra = columns.len().saturating_sub(capacity);
+    columns.drain(..extra);
+    Grid { capacity, rows, columns }
+}
+
+/// What window a number covers, in words.
+pub fn window_words(window: &WindowSpec) -> String {
+    match window {
+        WindowSpec::Tumbling { size } => format!("every {}", span_words(*size)),
+        WindowSpec::Hopping { size, slide } => {
+            format!("{}, every {}", span_words(*size), span_words(*slide))
+        }
+        WindowSpec::SinceMidnight { zone, .. } => format!("since midnight, {zone}"),
+    }
+}
+
+fn span_words(span: SpanMs) -> String {
+    match span {
+        span if span % 3_600_000 == 0 => format!("{} h", span / 3_600_000),
+        span if span % 60_000 == 0 => format!("{} min", span / 60_000),
+        span if span % 1_000 == 0 => format!("{} s", span / 1_000),
+        span => format!("{span} ms"),
+    }
+}

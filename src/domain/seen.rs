@@ -1,0 +1,127 @@
+//! Event identities seen within the horizon: the second net against duplicates, after
+//! the log's own.
+//!
+//! Identities are kept in generations of one horizon of event time, and a whole
+//! generation is forgotten at once. The horizon is at least as long as an event may be
+//! behind and still count (gap + lateness), so an identity is forgotten only when its
+//! event would be late anyway: no retry, however late, counts twice.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasherDefault;
+
+use super::metric::distinct::Identity;
+use super::time::{EpochMs, SpanMs};
+
+type Set = HashSet<u64, BuildHasherDefault<Identity>>;
+
+/// Identities of one shard.
+#[derive(Debug)]
+pub struct Seen {
+    horizon: SpanMs,
+    ids_max: usize,
+    generations: BTreeMap<i64, Set>,
+    fresh: BTreeMap<i64, Vec<u64>>,
+    len: usize,
+    /// Generations forgotten before their time because `ids_max` was reached: since then
+    /// an old duplicate may count twice.
+    pub forgotten_early: u64,
+}
+
+impl Seen {
+    /// Remembers identities for at least `horizon`, and at most about `ids_max` of them.
+    pub fn new(horizon: SpanMs, ids_max: usize) -> Self {
+        Seen {
+            horizon: horizon.max(1),
+            ids_max,
+            generations: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            len: 0,
+            forgotten_early: 0,
+        }
+    }
+
+    /// True when the identity is new; it is remembered then. `at` and `watermark` are the
+    /// event's own time and stamp, so the answer does not depend on when old generations
+    /// were swept.
+    pub fn insert(&mut self, identity: u64, at: EpochMs, watermark: EpochMs) -> bool {
+        let generation = at.div_euclid(self.horizon);
+        let alive = |other: i64| (other + 2).saturating_mul(self.horizon) >= watermark;
+        let known = self
+            .generations
+            .iter()
+            .any(|(other, set)| *other != generation && alive(*other) && set.contains(&identity));
+        if known || !self.generations.entry(generation).or_default().insert(identity) {
+            return false;
+        }
+        self.len += 1;
+        self.fresh.entry(generation).or_default().push(identity);
+        true
+    }
+
+    /// Puts back an identity from a snapshot.
+    pub fn restore(&mut self, generation: i64, identity: u64) {
+        self.len += usize::from(self.generations.entry(generation).or_default().insert(identity));
+    }
+
+    /// Forgets what the watermark has passed, and the oldest generation while there are
+    /// too many. Returns the first generation kept.
+    pub fn sweep(&mut self, watermark: EpochMs) -> i64 {
+        while let Some(first) = self.generations.first_entry() {
+            let passed = (first.key() + 2).saturating_mul(self.horizon) < watermark;
+            if !passed && self.len <= self.ids_max {
+                break;
+            }
+            self.forgotten_early += u64::from(!passed);
+            self.len -= first.remove().len();
+        }
+        self.generations.first_key_value().map_or(i64::MIN / 2, |(first, _)| *first)
+    }
+
+    /// Identities that are new since the last call, by generation.
+    pub fn take_fresh(&mut self) -> BTreeMap<i64, Vec<u64>> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_within_the_horizon_is_known_even_with_another_time() {
+        let mut seen = Seen::new(1_000, 100);
+        assert!(seen.insert(7, 500, 0));
+        assert!(!seen.insert(7, 500, 600));
+        assert!(!seen.insert(7, 1_200, 1_100));
+        assert!(seen.insert(8, 500, 600));
+    }
+
+    #[test]
+    fn the_answer_does_not_depend_on_when_it_was_swept() {
+        for sweep in [false, true] {
+            let mut seen = Seen::new(1_000, 100);
+            seen.insert(7, 500, 0);
+            if sweep {
+                seen.sweep(2_001);
+            }
+            assert!(seen.insert(7, 1_999, 2_001), "sweep {sweep}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_generation_leaves_first_when_there_are_too_many() {
+        let mut seen = Seen::new(1_000, 2);
+        (0..4).for_each(|id| assert!(seen.insert(id + 1, id as i64 * 1_000, 0)));
+        assert_eq!((seen.sweep(0), seen.len(), seen.forgotten_early), (2, 2, 2));
+    }
+}
