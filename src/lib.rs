@@ -2,4 +2,5 @@
 
 pub mod actors;
 pub mod clock;
+pub mod config;
 pub mod domain;
