@@ -54,7 +54,7 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
-            snapshot_bytes_min: 16 << 20,
+            snapshot_bytes_min: 64 << 20,
             alerts_max: 1_000_000,
             late_max: 100_000,
             dead_letters_max: 100_000,
@@ -76,7 +76,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { backlog_max: 5_000_000, keep_events: 100_000, group_bytes_max: 8 << 20 }
+        LogConfig { backlog_max: 20_000_000, keep_events: 2_000_000, group_bytes_max: 8 << 20 }
     }
 }
 

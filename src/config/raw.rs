@@ -394,7 +394,12 @@ impl Reader {
             names = self.known.iter().filter_map(outermost).collect();
         }
         let mut seen = Vec::new();
-        names.retain(|name| !seen.contains(name) && { seen.push(*name); true });
+        names.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(*name);
+                true
+            }
+        });
         names.join(", ")
     }
 }
