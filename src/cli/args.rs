@@ -1,0 +1,335 @@
+//! The command line: what can be said, and its help. Nothing here acts.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flag;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidewatch demo                          a simulated shop, on http://127.0.0.1:7077
+  tidewatch serve --config tidewatch.toml
+  curl -d '{\"id\":\"1\",\"type\":\"cart_add\",\"user\":\"ada\",\"amount\":12.5}' \\
+       http://127.0.0.1:7077/v1/events
+  tidewatch replay events.ndjson --json   yesterday's events, the same numbers
+  tidewatch check --config tidewatch.toml --print
+
+Every key of the configuration can be set in the environment as TIDEWATCH_SECTION__KEY.
+Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 data folder in use,
+4 state damaged, 5 gave up after restarts.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  tidewatch replay events.ndjson
+  zcat events.ndjson.gz | tidewatch replay - --json
+  tidewatch replay clicks.csv --map clicks.toml --sessions-out sessions.csv
+  tidewatch replay events.ndjson --speed 60 --listen 127.0.0.1:7077 --hold";
+
+const DEAD_LETTERS_EXAMPLES: &str = "\
+Examples:
+  tidewatch dead-letters list
+  tidewatch dead-letters show 17
+  tidewatch dead-letters redrive 17 18
+  tidewatch dead-letters redrive --all
+
+A running server is asked over HTTP; without one the data folder is read directly.";
+
+/// Live operational numbers from an event stream.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct Common {
+    /// Configuration file (TOML)
+    #[arg(long, short, global = true, value_name = "FILE", env = "TIDEWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder of the log and the state [default: tidewatch-data]
+    #[arg(long, short, global = true, value_name = "DIR", env = "TIDEWATCH_DATA_DIR")]
+    pub data_dir: Option<String>,
+    /// Address of the page and the API [default: 127.0.0.1:7077]
+    #[arg(long, short, global = true, value_name = "ADDR", env = "TIDEWATCH_LISTEN")]
+    pub listen: Option<String>,
+    /// What to log: a level, or levels by part (info,tidewatch::store=debug)
+    #[arg(long, global = true, value_name = "FILTER", env = "TIDEWATCH_LOG")]
+    pub log: Option<String>,
+    /// How log lines are written to stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        env = "TIDEWATCH_LOG_FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Take events over HTTP and keep the page live, until stopped
+    Serve,
+    /// Serve a simulated shop, to look around
+    Demo(DemoArgs),
+    /// Run files of events through the same engine and report
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Check the configuration, and print it
+    Check(CheckArgs),
+    /// Look at events that were rejected, and send them again
+    #[command(after_help = DEAD_LETTERS_EXAMPLES)]
+    DeadLetters(DeadLettersArgs),
+    /// Say which version this is
+    Version(VersionArgs),
+}
+
+/// `tidewatch demo`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct DemoArgs {
+    /// Visitors in the shop at a time [default: 400]
+    #[arg(long, value_name = "N")]
+    pub users: Option<String>,
+    /// Events a second, on average [default: 200]
+    #[arg(long, value_name = "EV_PER_S")]
+    pub rate: Option<String>,
+    /// The same seed gives the same shop [default: 1]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<String>,
+}
+
+/// `tidewatch replay`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ReplayArgs {
+    /// Files of events in the order to read them, NDJSON or CSV, gzip too; "-" is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How columns become events (TOML)
+    #[arg(long, value_name = "FILE.toml")]
+    pub map: Option<PathBuf>,
+    /// 1 = as fast as it happened, 60 = a minute a second, max = as fast as it goes
+    #[arg(long, value_name = "FACTOR", default_value = "max")]
+    pub speed: Speed,
+    /// Keep the order of the files instead of sorting by time
+    #[arg(long)]
+    pub raw_order: bool,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write closed sessions here: user,start,last,events
+    #[arg(long, value_name = "FILE")]
+    pub sessions_out: Option<PathBuf>,
+    /// Write final windows here: metric,window_end_ms,group,value
+    #[arg(long, value_name = "FILE")]
+    pub windows_out: Option<PathBuf>,
+    /// Shards (1 to 64); the numbers are the same with any
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// Most events decoded at once; the numbers are the same with any
+    #[arg(long, value_name = "N")]
+    pub batch: Option<String>,
+    /// Keep the page up after the end (with --listen)
+    #[arg(long)]
+    pub hold: bool,
+}
+
+/// How fast a replay runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// Event seconds for each second of the clock, greater than 0.
+    Times(f64),
+}
+
+impl std::str::FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<f64>() {
+            _ if text == "max" => Ok(Speed::Max),
+            Ok(times) if times > 0.0 && times <= 1e6 => Ok(Speed::Times(times)),
+            _ => Err("write max, or a number greater than 0 such as 1 or 60".into()),
+        }
+    }
+}
+
+/// `tidewatch check`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct CheckArgs {
+    /// Print the configuration that is in force, as TOML
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `tidewatch dead-letters`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct DeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DeadLettersAction,
+}
+
+/// What to do with dead letters.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeadLettersAction {
+    /// List them, oldest first
+    List {
+        /// Only those with a greater id
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 100,
+              value_parser = clap::value_parser!(u64).range(1..=LIST_MAX))]
+        limit: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one with its bytes
+    Show {
+        /// Its id
+        id: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send them through the log again, if they can be understood now
+    Redrive {
+        /// Their ids
+        #[arg(required_unless_present = "all", value_name = "ID")]
+        ids: Vec<u64>,
+        /// All that were not sent again yet
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Most dead letters in one list.
+pub const LIST_MAX: u64 = 1_000;
+
+/// `tidewatch version`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct VersionArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    /// The keys of the configuration that flags set.
+    pub fn flags(&self) -> Vec<Flag> {
+        let common = &self.common;
+        let mut flags = vec![
+            ("data_dir", "--data-dir", common.data_dir.clone()),
+            ("web.listen", "--listen", common.listen.clone()),
+        ];
+        match &self.command {
+            Command::Demo(demo) => flags.extend([
+                ("demo.users", "--users", demo.users.clone()),
+                ("demo.rate", "--rate", demo.rate.clone()),
+                ("demo.seed", "--seed", demo.seed.clone()),
+            ]),
+            Command::Replay(replay) => flags.extend([
+                ("pipeline.shards", "--shards", replay.shards.clone()),
+                ("pipeline.batch_max", "--batch", replay.batch.clone()),
+            ]),
+            _ => {}
+        }
+        let set = |(key, name, value): (_, _, Option<String>)| {
+            value.map(|value| Flag { key, name, value })
+        };
+        flags.into_iter().filter_map(set).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for line in [
+            "tidewatch --listen 127.0.0.1:1 --data-dir d demo --users 5 --seed 7",
+            "tidewatch demo --users 5 --seed 7 --listen 127.0.0.1:1 --data-dir d",
+        ] {
+            let flags = parse(line).unwrap().flags();
+            let set: Vec<_> = flags.iter().map(|flag| (flag.key, flag.value.as_str())).collect();
+            assert_eq!(
+                set,
+                [
+                    ("data_dir", "d"),
+                    ("web.listen", "127.0.0.1:1"),
+                    ("demo.users", "5"),
+                    ("demo.seed", "7")
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_replay_needs_a_file_and_a_sound_speed() {
+        assert_eq!(parse("tidewatch replay").unwrap_err().exit_code(), 2);
+        for (speed, expected) in [
+            ("max", Some(Speed::Max)),
+            ("60", Some(Speed::Times(60.0))),
+            ("0.5", Some(Speed::Times(0.5))),
+            ("0", None),
+            ("-1", None),
+            ("NaN", None),
+            ("fast", None),
+        ] {
+            let found = parse(&format!("tidewatch replay - --speed={speed}")).ok();
+            let found = found.map(|args| match args.command {
+                Command::Replay(replay) => replay.speed,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found, expected, "{speed}");
+        }
+    }
+
+    #[test]
+    fn redrive_takes_ids_or_all() {
+        for (line, fine) in [
+            ("tidewatch dead-letters redrive 1 2", true),
+            ("tidewatch dead-letters redrive --all", true),
+            ("tidewatch dead-letters redrive", false),
+            ("tidewatch dead-letters redrive 1 --all", false),
+            ("tidewatch dead-letters list --limit 0", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), fine, "{line}");
+        }
+    }
+}

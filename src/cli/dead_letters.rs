@@ -1,0 +1,443 @@
+//! `tidewatch dead-letters`: list, show and redrive events that were rejected.
+//!
+//! A running server is asked over HTTP (its URL stands in the data folder's `endpoint`
+//! file), because it alone may write there. Without one the folder is opened directly.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::actors::ports::{AppendError, EventLog, Records, StoreError, StoredDeadLetter};
+use crate::cli::Exit;
+use crate::cli::args::{DeadLettersAction, LIST_MAX};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::domain::event::decode::Decoder;
+use crate::domain::time::EpochMs;
+
+/// File in the data folder that holds the URL of the server that runs on it.
+const ENDPOINT_FILE: &str = "endpoint";
+
+/// Longest wait for a server to say that it lives.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest wait for an answer: redriving many takes a durable append each.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Greatest answer read: a full list of greatest events (1000 x 64 KiB), escaped.
+const ANSWER_BYTES_MAX: u64 = 512 << 20;
+
+/// An idle data folder, opened.
+pub struct Idle {
+    /// What the store keeps.
+    pub records: Box<dyn Records>,
+    /// Where redriven events go.
+    pub log: Box<dyn EventLog>,
+}
+
+/// Opens an idle data folder.
+pub type OpenIdle = fn(&Config) -> Result<Idle, StoreError>;
+
+/// Why it did not work.
+#[derive(Debug, Error)]
+pub enum DeadLettersError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log did not take the events.
+    #[error("cannot redrive: {0}")]
+    Append(#[from] AppendError),
+    /// There is no such dead letter.
+    #[error("there is no dead letter {0}; it may have made room for newer ones")]
+    Unknown(u64),
+    /// The running server did not do it.
+    #[error("the server at {url}: {cause}")]
+    Server {
+        /// Its URL.
+        url: String,
+        /// What it said.
+        cause: String,
+    },
+}
+
+impl DeadLettersError {
+    /// The exit code that tells what to do.
+    pub fn exit(&self) -> Exit {
+        match self {
+            DeadLettersError::Store(StoreError::Locked { .. }) => Exit::Locked,
+            DeadLettersError::Store(StoreError::Damaged { .. } | StoreError::Format { .. }) => {
+                Exit::Damaged
+            }
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// A dead letter as `GET /v1/dead-letters` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its id, growing.
+    pub id: u64,
+    /// Name of the source it came from.
+    pub source: String,
+    /// Position in that source.
+    pub position: u64,
+    /// What was wrong.
+    pub reason: String,
+    /// Wall clock when it was committed.
+    pub at: EpochMs,
+    /// Wall clock when it was redriven, if it was.
+    pub redriven: Option<EpochMs>,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// The bytes as text, what is no UTF-8 replaced.
+    pub raw: String,
+}
+
+impl From<StoredDeadLetter> for Item {
+    fn from(letter: StoredDeadLetter) -> Self {
+        Item {
+            id: letter.id,
+            source: letter.source,
+            position: letter.position,
+            reason: letter.reason,
+            at: letter.at,
+            redriven: letter.redriven,
+            bytes: letter.raw.len(),
+            raw: String::from_utf8_lossy(&letter.raw).into_owned(),
+        }
+    }
+}
+
+/// Some dead letters, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Items {
+    /// The dead letters.
+    pub items: Vec<Item>,
+}
+
+/// What became of a redrive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redriven {
+    /// How many are in the log again.
+    pub redriven: u64,
+    /// The others, each with the reason.
+    pub refused: Vec<Refused>,
+}
+
+/// One dead letter that was not redriven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its id.
+    pub id: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Carries out one action and returns the text to print.
+///
+/// # Errors
+/// When the folder or the server cannot be used, or an id is unknown.
+pub fn run(
+    config: &Config,
+    action: &DeadLettersAction,
+    open_idle: OpenIdle,
+) -> Result<String, DeadLettersError> {
+    let place = match Server::running(&config.data_dir) {
+        Some(server) => Place::Server(server),
+        None => Place::Idle(open_idle(config)?),
+    };
+    match action {
+        DeadLettersAction::List { after, limit, json } => {
+            let items = place.list(*after, *limit)?;
+            Ok(if *json { as_json(&items) } else { table(&items.items) })
+        }
+        DeadLettersAction::Show { id, json } => {
+            let item = place.one(*id)?;
+            Ok(if *json { as_json(&item) } else { page(&item) })
+        }
+        DeadLettersAction::Redrive { ids, all, json } => {
+            let wanted = if *all { None } else { Some(ids.as_slice()) };
+            let result = place.redrive(config, wanted)?;
+            Ok(if *json { as_json(&result) } else { outcome(&result) })
+        }
+    }
+}
+
+/// Where the dead letters are.
+enum Place {
+    Server(Server),
+    Idle(Idle),
+}
+
+impl Place {
+    fn list(&self, after: u64, limit: u64) -> Result<Items, DeadLettersError> {
+        match self {
+            Place::Server(server) => {
+                server.get(&format!("/v1/dead-letters?after={after}&limit={limit}"))
+            }
+            Place::Idle(idle) => {
+                let letters = idle.records.dead_letters(after, limit as usize)?;
+                Ok(Items { items: letters.into_iter().map(Item::from).collect() })
+            }
+        }
+    }
+
+    fn one(&self, id: u64) -> Result<Item, DeadLettersError> {
+        match self {
+            Place::Server(server) => server.get(&format!("/v1/dead-letters/{id}")),
+            Place::Idle(idle) => {
+                let letter = idle.records.dead_letter(id)?;
+                letter.map(Item::from).ok_or(DeadLettersError::Unknown(id))
+            }
+        }
+    }
+
+    /// Redrives these ids, or all that were not redriven yet.
+    fn redrive(&self, config: &Config, ids: Option<&[u64]>) -> Result<Redriven, DeadLettersError> {
+        match self {
+            Place::Server(server) => {
+                let body = match ids {
+                    Some(ids) => serde_json::json!({ "ids": ids }),
+                    None => serde_json::json!({ "all": true }),
+                };
+                server.post("/v1/dead-letters/redrive", &body)
+            }
+            Place::Idle(idle) => {
+                // The seed places keys on shards; whether bytes decode does not depend on it.
+                let mut decoder = Decoder::new(Arc::new(config.schema(0)));
+                let now = SystemClock::shared().wall();
+                redrive(idle, ids, now, |raw| understood(&mut decoder, raw))
+            }
+        }
+    }
+}
+
+/// Whether an item decodes now: at least one event, and no bad one.
+fn understood(decoder: &mut Decoder, raw: &[u8]) -> Result<(), String> {
+    let mut events = 0;
+    let mut wrong = None;
+    decoder.decode(raw, |event| match event {
+        Ok(_) => events += 1,
+        Err(rejected) => wrong = wrong.take().or(Some(rejected.reason)),
+    });
+    match wrong {
+        Some(reason) => Err(reason),
+        None if events == 0 => Err("holds no event".into()),
+        None => Ok(()),
+    }
+}
+
+/// Appends what decodes now to the log again, and marks it once that is durable.
+fn redrive(
+    idle: &Idle,
+    ids: Option<&[u64]>,
+    now: EpochMs,
+    mut understood: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<Redriven, DeadLettersError> {
+    let mut result = Redriven::default();
+    match ids {
+        Some(ids) => {
+            for page in ids.chunks(LIST_MAX as usize) {
+                let mut letters = Vec::new();
+                for id in page {
+                    match idle.records.dead_letter(*id)? {
+                        Some(letter) => letters.push(letter),
+                        None => result.refuse(*id, "there is no such dead letter"),
+                    }
+                }
+                redrive_page(idle, letters, now, &mut understood, &mut result)?;
+            }
+        }
+        None => {
+            let mut after = 0;
+            loop {
+                let mut letters = idle.records.dead_letters(after, LIST_MAX as usize)?;
+                let Some(last) = letters.last() else { break };
+                after = last.id;
+                letters.retain(|letter| letter.redriven.is_none());
+                redrive_page(idle, letters, now, &mut understood, &mut result)?;
+            }
+        }
+    }
+    Ok(result)
+}
+
+fn redrive_page(
+    idle: &Idle,
+    letters: Vec<StoredDeadLetter>,
+    now: EpochMs,
+    understood: &mut impl FnMut(&[u8]) -> Result<(), String>,
+    result: &mut Redriven,
+) -> Result<(), DeadLettersError> {
+    let mut taken = Vec::new();
+    let mut events = Vec::new();
+    for letter in letters {
+        if letter.redriven.is_some() {
+            result.refuse(letter.id, "was redriven already");
+        } else if taken.contains(&letter.id) {
+            result.refuse(letter.id, "is named twice");
+        } else if let Err(reason) = understood(&letter.raw) {
+            result.refuse(letter.id, &reason);
+        } else {
+            taken.push(letter.id);
+            events.push(Bytes::from(letter.raw));
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    // Append first: a crash in between redrives twice, and ids make the second a duplicate.
+    wait_for(idle.log.append(events))?;
+    idle.records.mark_redriven(&taken, now)?;
+    result.redriven += taken.len() as u64;
+    Ok(())
+}
+
+/// Waits for a future on this thread; the command line runs no other work meanwhile.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime without extra threads needs no more than memory");
+    runtime.block_on(future)
+}
+
+impl Redriven {
+    fn refuse(&mut self, id: u64, reason: &str) {
+        self.refused.push(Refused { id, reason: reason.into() });
+    }
+}
+
+/// A running server.
+struct Server {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Server {
+    /// The server that runs on a data folder, if one answers.
+    fn running(data_dir: &Path) -> Option<Server> {
+        let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
+        let url = url.trim().trim_end_matches('/').to_string();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build();
+        let server = Server { agent: config.into(), url };
+        // A file left by a killed process leads nowhere: then the folder is idle.
+        let probe = server.agent.get(format!("{}/livez", server.url));
+        let probe = probe.config().timeout_global(Some(PROBE_TIMEOUT)).build();
+        probe.call().is_ok().then_some(server)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeadLettersError> {
+        self.answer(self.agent.get(format!("{}{path}", self.url)).call())
+    }
+
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, DeadLettersError> {
+        self.answer(self.agent.post(format!("{}{path}", self.url)).send_json(body))
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, DeadLettersError> {
+        let mut answer = answer.map_err(|error| self.failed(error))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        if status.is_success() {
+            return body.read_json().map_err(|error| self.failed(error));
+        }
+        let problem: Problem = body.read_json().unwrap_or_default();
+        let said = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
+        Err(self.failed(said.unwrap_or_else(|| status.to_string())))
+    }
+
+    fn failed(&self, cause: impl ToString) -> DeadLettersError {
+        DeadLettersError::Server { url: self.url.clone(), cause: cause.to_string() }
+    }
+}
+
+/// What a server says when it refuses (`application/problem+json`).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+}
+
+fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("plain structs of numbers and text")
+}
+
+fn table(items: &[Item]) -> String {
+    if items.is_empty() {
+        return "No dead letters.".into();
+    }
+    let mut lines =
+        vec![format!("{:>8}  {:<20}  {:>12}  {:>7}  REASON", "ID", "AT", "POSITION", "BYTES")];
+    for item in items {
+        let mark = if item.redriven.is_some() { " (redriven)" } else { "" };
+        lines.push(format!(
+            "{:>8}  {:<20}  {:>12}  {:>7}  {}{mark}",
+            item.id,
+            instant(item.at),
+            item.position,
+            item.bytes,
+            harmless(&item.reason)
+        ));
+    }
+    lines.join("\n")
+}
+
+fn page(item: &Item) -> String {
+    let redriven = item.redriven.map_or("no".into(), instant);
+    format!(
+        "id        {}\nsource    {} at {}\nat        {}\nredriven  {redriven}\nreason    {}\n\
+         bytes     {}\n\n{}",
+        item.id,
+        harmless(&item.source),
+        item.position,
+        instant(item.at),
+        harmless(&item.reason),
+        item.bytes,
+        harmless(&item.raw)
+    )
+}
+
+fn outcome(result: &Redriven) -> String {
+    let mut lines = vec![format!("{} redriven, {} refused", result.redriven, result.refused.len())];
+    for refused in &result.refused {
+        lines.push(format!("{:>8}  {}", refused.id, harmless(&refused.reason)));
+    }
+    lines.join("\n")
+}
+
+fn instant(at: EpochMs) -> String {
+    let second = Timestamp::from_second(at.div_euclid(1_000));
+    second.map_or_else(|_| at.to_string(), |second| second.to_string())
+}
+
+/// Text that came from outside, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let safe = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests;

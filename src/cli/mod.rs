@@ -1,0 +1,95 @@
+//! The command line: arguments, the dispatch table, and the commands that need no
+//! pipeline. The commands that run one come in as functions, from the composition root.
+
+pub mod args;
+pub mod check;
+pub mod dead_letters;
+pub mod report;
+pub mod version;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use args::{Args, Command, Common, DemoArgs, ReplayArgs};
+
+use crate::config::{Config, environment};
+
+/// How a command ended; the number is the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Fine.
+    Ok = 0,
+    /// It failed.
+    Failed = 1,
+    /// Wrong arguments or configuration.
+    Usage = 2,
+    /// Another process uses the data folder.
+    Locked = 3,
+    /// The state on disk is damaged.
+    Damaged = 4,
+    /// Too many restarts.
+    GaveUp = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The commands that run a pipeline, and how a data folder is opened without one.
+pub struct Commands {
+    /// `tidewatch serve`.
+    pub serve: fn(Config, &Common) -> Exit,
+    /// `tidewatch demo`.
+    pub demo: fn(Config, &Common, &DemoArgs) -> Exit,
+    /// `tidewatch replay`.
+    pub replay: fn(Config, &Common, &ReplayArgs) -> Exit,
+    /// Opens the data folder for `tidewatch dead-letters` when no server runs.
+    pub open_idle: dead_letters::OpenIdle,
+}
+
+/// Runs one command. Results go to stdout, complaints to stderr.
+pub fn run(args: &Args, commands: &Commands) -> Exit {
+    let common = &args.common;
+    let load = || Config::load(common.config.as_deref(), environment(), &args.flags());
+    let with_config = |command: &dyn Fn(Config) -> Exit| match load() {
+        Ok(config) => command(config),
+        Err(error) => finish(Exit::Usage, Err(error)),
+    };
+    match &args.command {
+        Command::Serve => with_config(&|config| (commands.serve)(config, common)),
+        Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
+        Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
+        Command::Check(args) => finish(Exit::Usage, check::run(args, load())),
+        Command::DeadLetters(args) => with_config(&|config| {
+            let result = dead_letters::run(&config, &args.action, commands.open_idle);
+            finish(result.as_ref().map_or_else(|error| error.exit(), |_| Exit::Ok), result)
+        }),
+        Command::Version(args) => finish(Exit::Failed, Ok::<_, String>(version::run(args))),
+    }
+}
+
+/// Prints a result, or a complaint with the exit code that goes with it.
+fn finish(failed: Exit, result: Result<String, impl Display>) -> Exit {
+    match result {
+        Ok(text) => match print(&text) {
+            Ok(()) => Exit::Ok,
+            // The reader went away (`| head`): nothing is wrong, nobody listens.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+            Err(_) => Exit::Failed,
+        },
+        Err(error) => {
+            eprintln!("tidewatch: {error}");
+            failed
+        }
+    }
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}

@@ -1,0 +1,135 @@
+//! Settings of the outer parts (store, log, web, demo, events) with their defaults.
+//!
+//! The inner parts own theirs: `TimePolicy`, `SessionPolicy`, `Limits` and
+//! `actors::Settings` carry their defaults themselves. `config/tidewatch.toml` shows
+//! every default with its reason; a test keeps the two equal. The metrics and rules
+//! that are used when a file declares none stand only there.
+
+use std::net::SocketAddr;
+
+use crate::domain::event::Limits;
+use crate::domain::time::SpanMs;
+
+/// The shipped configuration file: every key commented out at its default, and the
+/// shipped metrics and rules.
+pub const SHIPPED: &str = include_str!("../../config/tidewatch.toml");
+
+/// What an event's attributes are called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventsConfig {
+    /// Attribute that holds the session key.
+    pub key: String,
+    /// Other names of attributes: (as it comes, as the configuration calls it). At most 64.
+    pub aliases: Vec<(String, String)>,
+    /// Bounds on one event.
+    pub limits: Limits,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        EventsConfig {
+            key: "user".into(),
+            aliases: vec![("code".into(), "status".into())],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the state store keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Commits are folded into a new snapshot once they outweigh the last snapshot and
+    /// this many bytes.
+    pub snapshot_bytes_min: usize,
+    /// Alerts kept, the oldest leave.
+    pub alerts_max: usize,
+    /// Late events kept, the oldest leave.
+    pub late_max: usize,
+    /// Dead letters kept, the oldest leave.
+    pub dead_letters_max: usize,
+    /// How long minute roll-ups are kept.
+    pub rollups_keep: SpanMs,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            snapshot_bytes_min: 64 << 20,
+            alerts_max: 1_000_000,
+            late_max: 100_000,
+            dead_letters_max: 100_000,
+            rollups_keep: 400 * 86_400_000,
+        }
+    }
+}
+
+/// The embedded log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Events that may wait for their commit; beyond it an append is refused.
+    pub backlog_max: u64,
+    /// Committed events kept behind the commit.
+    pub keep_events: u64,
+    /// Most bytes written and synced at once.
+    pub group_bytes_max: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { backlog_max: 20_000_000, keep_events: 2_000_000, group_bytes_max: 8 << 20 }
+    }
+}
+
+/// HTTP, websocket and the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Allows an address that other machines reach, although there is no sign-in.
+    pub insecure_no_auth: bool,
+    /// Names a request may use for this server (`Host`); empty: the address itself and
+    /// `localhost`.
+    pub hosts: Vec<String>,
+    /// Origins of pages that may open a websocket, besides the own page.
+    pub origins: Vec<String>,
+    /// Most bytes of a request's body as it comes.
+    pub body_bytes_max: usize,
+    /// Most bytes of a body once it is unzipped.
+    pub inflated_bytes_max: usize,
+    /// Most connections at a time, websockets included.
+    pub connections_max: usize,
+    /// Threads that answer requests.
+    pub workers: usize,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        WebConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7077)),
+            insecure_no_auth: false,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            body_bytes_max: 8 << 20,
+            inflated_bytes_max: 32 << 20,
+            connections_max: 10_000,
+            workers: 2,
+        }
+    }
+}
+
+/// The simulated shop of `tidewatch demo`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemoConfig {
+    /// Visitors in the shop at a time.
+    pub users: usize,
+    /// Events a second, on average over the day curve.
+    pub rate: f64,
+    /// The same seed gives the same shop.
+    pub seed: u64,
+}
+
+impl Default for DemoConfig {
+    fn default() -> Self {
+        DemoConfig { users: 400, rate: 200.0, seed: 1 }
+    }
+}

@@ -1,0 +1,564 @@
+//! `[[metric]]` and `[[rule]]`: from tables to checked specifications.
+//!
+//! A file that declares none gets the shipped ones (`config/tidewatch.toml`). Called by
+//! `sections.rs` alone; `domain::metric` says what each part of a metric means.
+
+use std::collections::BTreeMap;
+
+use crate::config::defaults::SHIPPED;
+use crate::config::raw::{self, Node, Reader, Value, choose, span_within};
+use crate::config::{sections, units};
+use crate::domain::anomaly::{Side, SigmaRule};
+use crate::domain::event::MICRO;
+use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::time::SpanMs;
+
+const SECOND: SpanMs = 1_000;
+const MINUTE: SpanMs = 60 * SECOND;
+const HOUR: SpanMs = 60 * MINUTE;
+const DAY: SpanMs = 24 * HOUR;
+
+/// Most metrics, and most rules: each is a topic that every board carries.
+const DECLARED_MAX: usize = 200;
+
+/// Longest name of a metric or rule, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Most labels of a metric; `region`, `status` and two more.
+const GROUP_BY_MAX: usize = 4;
+
+/// Combinations of labels kept when a metric does not say.
+const GROUP_LIMIT: usize = 200;
+
+/// Most conditions of a metric, and most values of one condition.
+const CONDITIONS_MAX: usize = 32;
+
+/// Most panes of a window (size / slide): a day of seconds.
+const PANES_MAX: SpanMs = 86_400;
+
+/// Most points a metric keeps, over all its combinations of labels (16 bytes each: 64 MB).
+const POINTS_MAX: SpanMs = 4_000_000;
+
+/// Longest window and history.
+const SPAN_MAX: SpanMs = 31 * DAY;
+
+/// History kept when a metric does not say.
+const KEEP: SpanMs = HOUR;
+
+/// Values counted exactly when a metric does not say; beyond them a sketch takes over.
+const EXACT_UP_TO: usize = 10_000;
+
+/// Attributes of a closed session.
+const SESSION_ATTRIBUTES: [&str; 6] =
+    ["outcome", "step", "segment", "value", "events", "duration_s"];
+
+/// Topics that are always there, so no metric or rule can have their names.
+const TAKEN_NAMES: [&str; 3] = ["alerts", "kpi", "pipeline"];
+
+const AGGREGATES: [&str; 9] =
+    ["count", "sum", "avg", "stddev", "min", "max", "rate", "distinct", "ratio"];
+
+const FACTS: [(&str, FactKind); 3] = [
+    ("events", FactKind::Events),
+    ("sessions", FactKind::Sessions),
+    ("live_sessions", FactKind::LiveSessions),
+];
+
+const SIDES: [(&str, Side); 2] = [("above", Side::Above), ("below", Side::Below)];
+
+const SEVERITIES: [(&str, &str); 3] =
+    [("info", "info"), ("warning", "warning"), ("critical", "critical")];
+
+/// Reads all metrics and rules, or takes the shipped ones.
+pub(super) fn read(
+    reader: &mut Reader,
+    zone: &str,
+    aliases: &[(String, String)],
+) -> (Vec<MetricSpec>, Vec<SigmaRule>) {
+    let declared = (reader.tables("metric"), reader.tables("rule"));
+    let shipped = || raw::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
+    let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {
+        Some(Value::List(nodes)) => nodes,
+        _ => Vec::new(),
+    };
+    let (metrics, rules) = match declared {
+        (None, None) => (shipped_list("metric"), shipped_list("rule")),
+        (None, Some(rules)) => (shipped_list("metric"), rules),
+        (Some(metrics), rules) => (metrics, rules.unwrap_or_default()),
+    };
+    for (key, len) in [("metric", metrics.len()), ("rule", rules.len())] {
+        if len > DECLARED_MAX {
+            reader.problem(key, format!("must not stand more than {DECLARED_MAX} times"));
+        }
+    }
+    let mut names = Vec::new();
+    let mut items = Items { reader, names: &mut names, zone, aliases };
+    let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
+    let rules = items.each("rule", &rules, |item, _| rule(item, &metrics));
+    (metrics, rules)
+}
+
+/// Why `name` cannot be used as an attribute here, if so.
+pub(super) fn wrong_attribute(name: &str, aliases: &[(String, String)]) -> Option<String> {
+    let (_, to) = aliases.iter().find(|(from, _)| from == name)?;
+    Some(format!("{name:?} is an alias of {to:?}, write {to:?}"))
+}
+
+/// What the tables of one list have in common.
+struct Items<'a> {
+    reader: &'a mut Reader,
+    names: &'a mut Vec<String>,
+    zone: &'a str,
+    aliases: &'a [(String, String)],
+}
+
+/// One `[[metric]]` or `[[rule]]` on its way.
+struct Item<'a> {
+    reader: Reader,
+    name: String,
+    zone: &'a str,
+    aliases: &'a [(String, String)],
+}
+
+impl<'a> Items<'a> {
+    /// Reads each table with `read`, which gets the item and its number.
+    fn each<T>(
+        &mut self,
+        list: &'static str,
+        nodes: &[Node],
+        read: impl Fn(&mut Item<'a>, usize) -> T,
+    ) -> Vec<T> {
+        let mut found = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let Value::Table(table) = &node.value else {
+                self.reader.problem(list, format!("must be written as [[{list}]]"));
+                continue;
+            };
+            let mut item = self.item(list, index, node, table.clone());
+            found.push(read(&mut item, index));
+            self.reader.problems.extend(item.reader.finish());
+        }
+        found
+    }
+
+    fn item(
+        &mut self,
+        list: &str,
+        index: usize,
+        node: &Node,
+        table: BTreeMap<String, Node>,
+    ) -> Item<'a> {
+        let label = match table.get("name").map(|name| &name.value) {
+            Some(Value::Text(name)) => name.clone(),
+            _ => (index + 1).to_string(),
+        };
+        let mut reader = Reader::new(format!("{list}.{label}."), node.place.clone(), table);
+        let name = reader
+            .required("name", "name = \"...\"", |node| checked_name(node.text("text in quotes")?));
+        if !name.is_empty() {
+            if self.names.contains(&name) {
+                reader.problem("name", "is used by another metric or rule");
+            }
+            self.names.push(name.clone());
+        }
+        Item { reader, name, zone: self.zone, aliases: self.aliases }
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, String> {
+    let first = name.starts_with(|first: char| first.is_ascii_lowercase());
+    let rest = |other: char| other.is_ascii_lowercase() || other.is_ascii_digit() || other == '_';
+    if !first || !name.chars().all(rest) || name.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "must be a lower-case letter, then letters, digits or _, at most {NAME_BYTES_MAX}"
+        ));
+    }
+    match TAKEN_NAMES.contains(&name) {
+        true => Err("is the name of a built-in topic".into()),
+        false => Ok(name.to_string()),
+    }
+}
+
+impl Item<'_> {
+    fn title(&mut self) -> String {
+        let mut title = self.name.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        self.reader.text("title", &title)
+    }
+
+    /// The conditions under `key`.
+    fn conditions(&mut self, key: &'static str) -> Vec<Condition> {
+        let aliases = self.aliases;
+        let conditions = self.reader.read(key, Vec::new(), |node| conditions(node, aliases));
+        if conditions.len() > CONDITIONS_MAX {
+            let rule = format!("must hold at most {CONDITIONS_MAX} conditions");
+            self.reader.problem(key, rule);
+        }
+        conditions
+    }
+}
+
+/// One `[[metric]]`.
+fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
+    let title = item.title();
+    let of = item.reader.choice("of", FactKind::Events, &FACTS);
+    let filter = item.conditions("where");
+    let aggregate = aggregate(item, of);
+    let numerator = numerator(item, aggregate);
+    let field = field(item, aggregate);
+    let group_by = group_by(item);
+    let group_limit = item.reader.count("group_limit", GROUP_LIMIT, 1..=10_000);
+    let window = window(item, of);
+    let keep = item.reader.span("keep", KEEP, SECOND..=SPAN_MAX);
+    let unit = item.reader.text("unit", "");
+    let spec = MetricSpec {
+        name: item.name.clone(),
+        title,
+        unit,
+        of,
+        filter,
+        numerator,
+        group_by,
+        group_limit,
+        aggregate,
+        field,
+        window,
+        keep,
+    };
+    attributes_fit(item, &spec);
+    history_fits(item, &spec);
+    spec
+}
+
+fn aggregate(item: &mut Item<'_>, of: FactKind) -> Aggregate {
+    let words: Vec<(&str, &str)> = AGGREGATES.iter().map(|word| (*word, *word)).collect();
+    let example = "aggregate = \"count\"";
+    let word = item.reader.required("aggregate", example, |node| choose(node, &words));
+    let exact_up_to = item.reader.count("exact_up_to", EXACT_UP_TO, 0..=1_000_000);
+    if item.reader.is_set("exact_up_to") && word != "distinct" {
+        item.reader.problem("exact_up_to", "only belongs to aggregate = \"distinct\"");
+    }
+    if of == FactKind::LiveSessions && !matches!(word, "count" | "") {
+        item.reader.problem("aggregate", "live sessions can only be counted: write \"count\"");
+    }
+    if of == FactKind::Sessions && word == "distinct" {
+        item.reader.problem("aggregate", "is only possible for of = \"events\"");
+    }
+    match word {
+        "sum" => Aggregate::Sum,
+        "avg" => Aggregate::Avg,
+        "stddev" => Aggregate::Stddev,
+        "min" => Aggregate::Min,
+        "max" => Aggregate::Max,
+        "rate" => Aggregate::Rate,
+        "distinct" => Aggregate::Distinct { exact_up_to },
+        "ratio" => Aggregate::Ratio,
+        _ => Aggregate::Count,
+    }
+}
+
+fn numerator(item: &mut Item<'_>, aggregate: Aggregate) -> Vec<Condition> {
+    let numerator = item.conditions("numerator");
+    let is_set = item.reader.is_set("numerator");
+    match (aggregate, is_set) {
+        (Aggregate::Ratio, false) => item.reader.problem(
+            "numerator",
+            "is missing: a ratio needs the conditions counted above the line",
+        ),
+        (Aggregate::Ratio, true) if numerator.is_empty() => {
+            item.reader.problem("numerator", "must hold at least one condition");
+        }
+        (Aggregate::Ratio, true) | (_, false) => {}
+        (_, true) => {
+            item.reader.problem("numerator", "only belongs to aggregate = \"ratio\"");
+        }
+    }
+    numerator
+}
+
+fn field(item: &mut Item<'_>, aggregate: Aggregate) -> Option<String> {
+    let field = item.reader.text("field", "");
+    let needs = matches!(
+        aggregate,
+        Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max
+    );
+    let may = needs || matches!(aggregate, Aggregate::Distinct { .. });
+    if needs && field.is_empty() {
+        item.reader.problem("field", "is missing: name the attribute to compute from");
+    }
+    if !may && !field.is_empty() {
+        item.reader.problem("field", "has no meaning for this aggregate");
+    }
+    (!field.is_empty()).then_some(field)
+}
+
+fn group_by(item: &mut Item<'_>) -> Vec<String> {
+    let labels = item.reader.texts("group_by", &[]);
+    if labels.len() > GROUP_BY_MAX {
+        item.reader.problem("group_by", format!("must name at most {GROUP_BY_MAX} attributes"));
+    }
+    if labels.iter().enumerate().any(|(index, label)| labels[..index].contains(label)) {
+        item.reader.problem("group_by", "must not name an attribute twice");
+    }
+    if item.reader.is_set("group_limit") && labels.is_empty() {
+        item.reader.problem("group_limit", "only belongs to a metric with group_by");
+    }
+    labels
+}
+
+/// Live sessions are a gauge of this moment: their window is never looked at.
+const NO_WINDOW: WindowSpec = WindowSpec::Tumbling { size: SECOND };
+
+fn window(item: &mut Item<'_>, of: FactKind) -> WindowSpec {
+    if of == FactKind::LiveSessions {
+        if item.reader.is_set("window") {
+            item.reader.problem("window", "has no meaning for live sessions");
+        }
+        return item.reader.read("window", NO_WINDOW, |_| Ok(NO_WINDOW));
+    }
+    let zone = item.zone;
+    let example = "window = { tumbling = \"1s\" }";
+    if !item.reader.is_set("window") {
+        item.reader.problem("window", format!("is missing: write {example}"));
+    }
+    item.reader.read("window", NO_WINDOW, |node| parse_window(node, zone))
+}
+
+fn parse_window(node: &Node, default_zone: &str) -> Result<WindowSpec, String> {
+    let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" } \
+                  or { since_midnight = true, slide = \"1s\" }";
+    let wrong = || format!("must be {shapes}");
+    let Value::Table(table) = &node.value else {
+        return Err(wrong());
+    };
+    let named =
+        |rule: Result<SpanMs, String>, key: &str| rule.map_err(|rule| format!("{key} {rule}"));
+    let slide = |node: &Node| named(span_within(node, 100..=DAY), "slide");
+    let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+    match keys.as_slice() {
+        ["tumbling"] => {
+            let size = named(span_within(&table["tumbling"], 100..=SPAN_MAX), "tumbling")?;
+            Ok(WindowSpec::Tumbling { size })
+        }
+        ["hopping", "slide"] => {
+            let size = named(span_within(&table["hopping"], 100..=SPAN_MAX), "hopping")?;
+            hopping(size, slide(&table["slide"])?)
+        }
+        ["since_midnight", "slide"] => {
+            let slide = slide(&table["slide"])?;
+            if DAY % slide != 0 {
+                return Err("slide must divide a day".into());
+            }
+            let zone = match &table["since_midnight"].value {
+                Value::Bool(true) => default_zone.to_string(),
+                Value::Text(name) => {
+                    sections::zone(name).map_err(|rule| format!("since_midnight {rule}"))?
+                }
+                _ => return Err(wrong()),
+            };
+            Ok(WindowSpec::SinceMidnight { zone, slide })
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
+    if size % slide != 0 {
+        let (size, slide) = (units::show_span(size), units::show_span(slide));
+        return Err(format!("slide must divide the size, {slide} does not divide {size}"));
+    }
+    if size / slide > PANES_MAX {
+        return Err(format!("size / slide is {}, at most {PANES_MAX}", size / slide));
+    }
+    Ok(WindowSpec::Hopping { size, slide })
+}
+
+/// Every attribute must exist for the facts the metric is of.
+fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
+    if spec.of == FactKind::LiveSessions {
+        if !spec.filter.is_empty() {
+            item.reader.problem("where", "has no meaning for live sessions");
+        }
+        if !spec.group_by.is_empty() && spec.group_by != ["step"] {
+            item.reader.problem("group_by", "can only be [\"step\"] for live sessions");
+        }
+        return;
+    }
+    let attributes = |conditions: &[Condition]| {
+        conditions.iter().map(|condition| condition.attribute.clone()).collect::<Vec<_>>()
+    };
+    let uses = [
+        ("where", attributes(&spec.filter)),
+        ("numerator", attributes(&spec.numerator)),
+        ("group_by", spec.group_by.clone()),
+        ("field", spec.field.iter().cloned().collect()),
+    ];
+    for (key, names) in uses {
+        for name in names {
+            let rule = match spec.of {
+                FactKind::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => {
+                    Some(format!(
+                        "{name:?} is no attribute of a session; there are {}",
+                        SESSION_ATTRIBUTES.join(", ")
+                    ))
+                }
+                FactKind::Sessions => None,
+                _ => wrong_attribute(&name, item.aliases),
+            };
+            if let Some(rule) = rule {
+                item.reader.problem(key, rule);
+            }
+        }
+    }
+}
+
+/// The history kept must hold a point and stay within bounds.
+fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
+    let step = step(&spec.window);
+    if spec.keep < step {
+        let step = units::show_span(step);
+        item.reader.conflict(
+            &["keep", "window"],
+            format!("keep must hold at least one window, \"{step}\""),
+        );
+    }
+    let groups = if spec.group_by.is_empty() { 1 } else { spec.group_limit as SpanMs };
+    let points = groups * (spec.keep / step);
+    if points > POINTS_MAX {
+        item.reader.conflict(
+            &["keep", "group_limit", "window"],
+            format!("group_limit x keep / step is {points} points, at most {POINTS_MAX}"),
+        );
+    }
+    let unbounded_rate = matches!(spec.window, WindowSpec::SinceMidnight { .. });
+    if spec.aggregate == Aggregate::Rate && unbounded_rate {
+        item.reader.problem("window", "must be tumbling or hopping for a rate");
+    }
+}
+
+/// Distance between two points of a metric.
+fn step(window: &WindowSpec) -> SpanMs {
+    match window {
+        WindowSpec::Tumbling { size } => *size,
+        WindowSpec::Hopping { slide, .. } | WindowSpec::SinceMidnight { slide, .. } => *slide,
+    }
+}
+
+/// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
+fn conditions(node: &Node, aliases: &[(String, String)]) -> Result<Vec<Condition>, String> {
+    let Value::Table(table) = &node.value else {
+        return Err("must be a table of conditions such as { status = { ge = 400 } }".into());
+    };
+    let mut found = Vec::new();
+    for (attribute, node) in table {
+        if let Some(rule) = wrong_attribute(attribute, aliases) {
+            return Err(rule);
+        }
+        let tests = tests(node).map_err(|rule| format!("{attribute}: {rule}"))?;
+        let condition = |test| Condition { attribute: attribute.clone(), test };
+        found.extend(tests.into_iter().map(condition));
+    }
+    Ok(found)
+}
+
+fn tests(node: &Node) -> Result<Vec<Test>, String> {
+    match &node.value {
+        Value::Text(text) => Ok(vec![Test::TextIn(vec![text.clone()])]),
+        Value::Integer(_) | Value::Float(_) => Ok(vec![Test::NumberIn(vec![micro(node)?])]),
+        Value::Bool(truth) => Ok(vec![Test::Is(*truth)]),
+        Value::List(nodes) => Ok(vec![one_of(nodes)?]),
+        Value::Table(table) if !table.is_empty() => {
+            table.iter().map(|(operator, node)| comparison(operator, node)).collect()
+        }
+        _ => Err("must be a value, a list of values, or { ge = 400 }".into()),
+    }
+}
+
+fn one_of(nodes: &[Node]) -> Result<Test, String> {
+    let rule = || format!("a list must hold 1 to {CONDITIONS_MAX} texts, or as many numbers");
+    if nodes.is_empty() || nodes.len() > CONDITIONS_MAX {
+        return Err(rule());
+    }
+    if let Ok(texts) = nodes.iter().map(|node| node.text("").map(String::from)).collect() {
+        return Ok(Test::TextIn(texts));
+    }
+    nodes.iter().map(micro).collect::<Result<_, _>>().map(Test::NumberIn).map_err(|_| rule())
+}
+
+fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
+    match operator {
+        "ge" => Ok(Test::Ge(micro(node)?)),
+        "gt" => Ok(Test::Gt(micro(node)?)),
+        "le" => Ok(Test::Le(micro(node)?)),
+        "lt" => Ok(Test::Lt(micro(node)?)),
+        "exists" => Ok(Test::Exists(node.truth()?)),
+        _ => Err(format!("{operator:?} is no comparison; there are ge, gt, le, lt, exists")),
+    }
+}
+
+/// A number in millionths.
+fn micro(node: &Node) -> Result<i64, String> {
+    let micros = node.number()? * MICRO as f64;
+    // Past 2^53 millionths a decimal is no longer exact.
+    match micros.abs() < 9_007_199_254_740_992.0 {
+        true => Ok(micros.round() as i64),
+        false => Err("must be smaller than 9 billion".into()),
+    }
+}
+
+/// One `[[rule]]`.
+fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> SigmaRule {
+    let title = item.title();
+    let reader = &mut item.reader;
+    let metric = reader.required("metric", "metric = \"...\"", |node| {
+        Ok(node.text("text in quotes")?.to_string())
+    });
+    let rule = SigmaRule {
+        name: item.name.clone(),
+        title,
+        metric,
+        k: reader.read("k", 3.0, |node| match node.number()? {
+            k if (0.1..=100.0).contains(&k) => Ok(k),
+            _ => Err("must be from 0.1 to 100".into()),
+        }),
+        over: reader.span("over", 10 * MINUTE, SECOND..=7 * DAY),
+        samples_min: reader.count("samples_min", 30, 2..=86_400),
+        value_min: reader.read("value_min", 0.0, Node::number),
+        side: reader.choice("side", Side::Above, &SIDES),
+        severity: reader.choice("severity", "warning", &SEVERITIES).to_string(),
+    };
+    if !rule.metric.is_empty() {
+        match metrics.iter().find(|metric| metric.name == rule.metric) {
+            Some(metric) => rule_fits(reader, &rule, metric),
+            None => reader.problem("metric", "names no metric"),
+        }
+    }
+    rule
+}
+
+fn rule_fits(reader: &mut Reader, rule: &SigmaRule, metric: &MetricSpec) {
+    if !metric.group_by.is_empty() {
+        reader.problem("metric", "must name a metric without group_by");
+    }
+    if metric.of == FactKind::LiveSessions {
+        reader.problem("metric", "must not be of live sessions: they have no windows to compare");
+    }
+    let samples = rule.over / step(&metric.window);
+    if samples < rule.samples_min as SpanMs {
+        reader.conflict(
+            &["over", "samples_min", "metric"],
+            format!(
+                "can never alert: over holds {samples} samples of {}, samples_min is {}",
+                metric.name, rule.samples_min
+            ),
+        );
+    }
+    if samples > PANES_MAX {
+        reader.conflict(
+            &["over", "metric"],
+            format!("over holds {samples} samples of {}, at most {PANES_MAX}", metric.name),
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! Configuration: defaults, then the file, then the environment, then flags.
+//!
+//! [`Config::load`] reads all four, checks every value and every combination, and
+//! either returns settings that can be run or names each mistake with its place, key,
+//! value and rule. Parts never see the whole: each gets the settings struct it owns.
+//! Nothing here acts on a setting.
+
+mod defaults;
+mod metrics;
+mod print;
+mod raw;
+mod sections;
+mod units;
+
+pub use defaults::{DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, WebConfig};
+pub use raw::Problem;
+pub use units::{parse_size, parse_span, show_size, show_span};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::actors::Settings;
+use crate::domain::anomaly::SigmaRule;
+use crate::domain::event::Schema;
+use crate::domain::hash;
+use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
+use crate::domain::session::SessionPolicy;
+use crate::domain::time::TimePolicy;
+
+use raw::{Node, Reader, Value};
+
+/// Variables of the environment that set a key: `TIDEWATCH_SECTION__KEY`.
+pub const ENV_PREFIX: &str = "TIDEWATCH_";
+
+/// Largest configuration file. The shipped one has 10 KiB.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Most mistakes shown at once; more rarely help.
+const PROBLEMS_SHOWN_MAX: usize = 20;
+
+/// Sections of the file, so that an empty unknown one is noticed too.
+const SECTIONS: [&str; 8] =
+    ["events", "time", "session", "pipeline", "store", "log", "web", "demo"];
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Folder of the log and the state.
+    pub data_dir: PathBuf,
+    /// IANA zone of the people who read the numbers: where midnight is.
+    pub zone: String,
+    /// What an event's attributes are called, and its bounds.
+    pub events: EventsConfig,
+    /// What is on time.
+    pub time: TimePolicy,
+    /// What a session is.
+    pub session: SessionPolicy,
+    /// The metrics.
+    pub metrics: Vec<MetricSpec>,
+    /// The anomaly rules.
+    pub rules: Vec<SigmaRule>,
+    /// Bounds and beats of the pipeline.
+    pub pipeline: Settings,
+    /// What the state store keeps.
+    pub store: StoreConfig,
+    /// The embedded log.
+    pub log: LogConfig,
+    /// HTTP, websocket and the page.
+    pub web: WebConfig,
+    /// The simulated shop.
+    pub demo: DemoConfig,
+}
+
+/// A key set by a flag of the command line, above everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// The key, `web.listen`.
+    pub key: &'static str,
+    /// The flag, `--listen`, for messages.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// Something in it breaks a rule; at least one problem.
+    Invalid(Vec<Problem>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problems = match self {
+            ConfigError::Unreadable { path, cause } => {
+                return write!(out, "cannot read the configuration {path}: {cause}");
+            }
+            ConfigError::Invalid(problems) => problems,
+        };
+        for (index, problem) in problems.iter().take(PROBLEMS_SHOWN_MAX).enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(out, "{end}{problem}")?;
+        }
+        match problems.len().saturating_sub(PROBLEMS_SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(out, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads `file` (if any), the environment and the flags, in that order.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or with every mistake found.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Config, ConfigError> {
+        let Some(path) = file else {
+            return read("", "", env, flags);
+        };
+        let name = path.display().to_string();
+        let unreadable = |cause: String| ConfigError::Unreadable { path: name.clone(), cause };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX as u64 {
+            let bound = show_size(FILE_BYTES_MAX as u64);
+            return Err(unreadable(format!("it has {size} bytes, more than {bound}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        read(&name, &text, env, flags)
+    }
+
+    /// Reads a configuration from text; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// With every mistake found.
+    pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
+        read(name, text, [], &[])
+    }
+
+    /// What decoders and the engine look up in events. `seed` is the data folder's.
+    pub fn schema(&self, seed: u64) -> Schema {
+        let mut slots = Names::default();
+        let mut kinds = Names::default();
+        let session = &self.session;
+        slots.extend(session.value.iter().chain(&session.segment));
+        kinds.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
+        for metric in self.metrics.iter().filter(|metric| metric.of == FactKind::Events) {
+            let conditions = || metric.filter.iter().chain(&metric.numerator);
+            slots.extend(conditions().map(|condition| &condition.attribute));
+            slots.extend(metric.group_by.iter().chain(&metric.field));
+            kinds.extend(conditions().flat_map(types_named));
+        }
+        Schema {
+            key: self.events.key.clone(),
+            aliases: self.events.aliases.clone(),
+            slots: slots.0,
+            kinds: kinds.0,
+            seed,
+            limits: self.events.limits,
+        }
+    }
+
+    /// The effective configuration as TOML; reading it again gives the same configuration.
+    pub fn print(&self) -> String {
+        print::whole(self)
+    }
+
+    /// Stable hash of everything that changes results: what events mean, time, sessions,
+    /// metrics and rules. Titles, units, bounds on memory and addresses are not part of it.
+    pub fn fingerprint(&self) -> u64 {
+        hash::fingerprint(print::meaning(self).as_bytes())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::parse("", "").expect("a test reads the shipped file and all defaults")
+    }
+}
+
+/// The variables of this process that are text.
+pub fn environment() -> Vec<(String, String)> {
+    let texts = std::env::vars_os();
+    texts
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads all sources into one configuration.
+fn read(
+    file: &str,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+    flags: &[Flag],
+) -> Result<Config, ConfigError> {
+    let table = raw::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
+    for (variable, value) in env {
+        if let Some(key) = key_of_variable(&variable) {
+            reader.overlay(&key, Node::bare(&variable, &value));
+        }
+    }
+    for flag in flags {
+        reader.overlay(flag.key, Node::bare(flag.name, &flag.value));
+    }
+    let config = sections::read(&mut reader);
+    match reader.finish() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(ConfigError::Invalid(problems)),
+    }
+}
+
+/// `[session] gap` becomes `session.gap`; `[[metric]]` and `[[rule]]` stay whole.
+fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
+    let mut flat = BTreeMap::new();
+    for (name, node) in table {
+        let is_list = name == "metric" || name == "rule";
+        match node.value {
+            Value::Table(keys) if !is_list && (!keys.is_empty() || known_section(&name)) => {
+                flat.extend(keys.into_iter().map(|(key, node)| (format!("{name}.{key}"), node)));
+            }
+            _ => {
+                flat.insert(name, node);
+            }
+        }
+    }
+    flat
+}
+
+fn known_section(name: &str) -> bool {
+    SECTIONS.contains(&name)
+}
+
+/// The key that a variable sets. Variables without `__` are only ours when they name a
+/// key outside the sections: container platforms add names like `TIDEWATCH_PORT`.
+fn key_of_variable(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
+    match name.split_once("__") {
+        Some((section, key)) => Some(format!("{section}.{key}")),
+        None => sections::TOP_KEYS.contains(&name.as_str()).then_some(name),
+    }
+}
+
+/// The event types that a condition names.
+fn types_named(condition: &Condition) -> &[String] {
+    match &condition.test {
+        Test::TextIn(texts) if condition.attribute == "type" => texts,
+        _ => &[],
+    }
+}
+
+/// Names in order of first mention, each once.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    fn extend<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            if !self.0.contains(name) {
+                self.0.push(name.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

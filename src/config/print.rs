@@ -1,0 +1,317 @@
+//! The effective configuration as TOML, for `check --print`, and the part of it that
+//! changes results, for the fingerprint.
+//!
+//! Every key that can be read is written here once; a test reads the print back.
+
+use std::fmt::Write;
+
+use super::units::{show_size, show_span};
+use super::{Config, WebConfig};
+use crate::actors::{Idle, Settings};
+use crate::domain::anomaly::{Side, SigmaRule};
+use crate::domain::event::MICRO;
+use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::session::Deadline;
+use crate::domain::time::SpanMs;
+
+/// One key with its value as TOML.
+type Entry = (&'static str, String);
+
+/// The whole configuration.
+pub(super) fn whole(config: &Config) -> String {
+    let mut out = String::new();
+    let data_dir = text(&config.data_dir.display().to_string());
+    section(&mut out, "", &[("data_dir", data_dir), ("zone", text(&config.zone))]);
+    section(&mut out, "[events]", &events(config));
+    section(&mut out, "[time]", &time(config));
+    section(&mut out, "[session]", &session(config));
+    section(&mut out, "[pipeline]", &pipeline(&config.pipeline));
+    section(&mut out, "[store]", &store(config));
+    section(&mut out, "[log]", &log(config));
+    section(&mut out, "[web]", &web(&config.web));
+    section(&mut out, "[demo]", &demo(config));
+    if config.metrics.is_empty() {
+        // Before the first section would be its only place as a plain key.
+        out.insert_str(0, "metric = []\n");
+    }
+    for metric in &config.metrics {
+        let mut keys = metric_meaning(metric);
+        keys.push(("title", text(&metric.title)));
+        keys.push(("unit", text(&metric.unit)));
+        section(&mut out, "[[metric]]", &keys);
+    }
+    for rule in &config.rules {
+        let mut keys = rule_meaning(rule);
+        keys.push(("title", text(&rule.title)));
+        section(&mut out, "[[rule]]", &keys);
+    }
+    out
+}
+
+/// What changes results, in a fixed order.
+pub(super) fn meaning(config: &Config) -> String {
+    let mut out = String::new();
+    section(&mut out, "[events]", &events(config));
+    section(&mut out, "[time]", &time(config));
+    section(&mut out, "[session]", &session(config));
+    for metric in &config.metrics {
+        section(&mut out, "[[metric]]", &metric_meaning(metric));
+    }
+    for rule in &config.rules {
+        section(&mut out, "[[rule]]", &rule_meaning(rule));
+    }
+    out
+}
+
+fn section(out: &mut String, header: &str, keys: &[Entry]) {
+    if !header.is_empty() {
+        let _ = write!(out, "\n{header}\n");
+    }
+    for (key, value) in keys {
+        let _ = writeln!(out, "{key} = {value}");
+    }
+}
+
+fn events(config: &Config) -> Vec<Entry> {
+    let limits = &config.events.limits;
+    let pairs: Vec<String> = config
+        .events
+        .aliases
+        .iter()
+        .map(|(from, to)| format!("{} = {}", text(from), text(to)))
+        .collect();
+    vec![
+        ("key", text(&config.events.key)),
+        ("aliases", table(&pairs)),
+        ("event_bytes", size(limits.event_bytes)),
+        ("depth", limits.depth.to_string()),
+        ("key_bytes", size(limits.key_bytes)),
+        ("text_bytes", size(limits.text_bytes)),
+        ("attributes", limits.attributes.to_string()),
+    ]
+}
+
+fn time(config: &Config) -> Vec<Entry> {
+    let idle = match config.pipeline.idle {
+        Idle::Follow => "follow",
+        Idle::Hold => "hold",
+    };
+    vec![
+        ("out_of_orderness", span(config.time.out_of_orderness)),
+        ("allowed_lateness", span(config.time.allowed_lateness)),
+        ("max_future", span(config.time.max_future)),
+        ("idle", text(idle)),
+    ]
+}
+
+fn session(config: &Config) -> Vec<Entry> {
+    let policy = &config.session;
+    let deadline = match policy.deadline {
+        Deadline::Inactivity => "inactivity",
+        Deadline::SinceEntry => "since_entry",
+    };
+    vec![
+        ("gap", span(policy.gap)),
+        ("deadline", text(deadline)),
+        ("entry", texts(&policy.entry)),
+        ("goal", texts(&policy.goal)),
+        ("steps", texts(&policy.steps)),
+        ("value", text(policy.value.as_deref().unwrap_or(""))),
+        ("segment", text(policy.segment.as_deref().unwrap_or(""))),
+        ("currency", text(&policy.currency)),
+    ]
+}
+
+fn pipeline(settings: &Settings) -> Vec<Entry> {
+    vec![
+        ("shards", settings.shards.to_string()),
+        ("batch_max", settings.batch_max.to_string()),
+        ("credits", settings.credits.to_string()),
+        ("commit_interval", span(settings.commit_interval)),
+        ("commit_events", settings.commit_events.to_string()),
+        ("tick", span(settings.tick)),
+        ("dedup_ids_max", settings.dedup_ids_max.to_string()),
+        ("sessions_max", settings.sessions_max.to_string()),
+        ("restarts_max", settings.restarts_max.to_string()),
+        ("restart_window", span(settings.restart_window)),
+    ]
+}
+
+fn store(config: &Config) -> Vec<Entry> {
+    vec![
+        ("snapshot_bytes_min", size(config.store.snapshot_bytes_min)),
+        ("alerts_max", config.store.alerts_max.to_string()),
+        ("late_max", config.store.late_max.to_string()),
+        ("dead_letters_max", config.store.dead_letters_max.to_string()),
+        ("rollups_keep", span(config.store.rollups_keep)),
+    ]
+}
+
+fn log(config: &Config) -> Vec<Entry> {
+    vec![
+        ("backlog_max", config.log.backlog_max.to_string()),
+        ("keep_events", config.log.keep_events.to_string()),
+        ("group_bytes_max", size(config.log.group_bytes_max)),
+    ]
+}
+
+fn web(web: &WebConfig) -> Vec<Entry> {
+    vec![
+        ("listen", text(&web.listen.to_string())),
+        ("insecure_no_auth", web.insecure_no_auth.to_string()),
+        ("hosts", texts(&web.hosts)),
+        ("origins", texts(&web.origins)),
+        ("body_bytes_max", size(web.body_bytes_max)),
+        ("inflated_bytes_max", size(web.inflated_bytes_max)),
+        ("connections_max", web.connections_max.to_string()),
+        ("workers", web.workers.to_string()),
+    ]
+}
+
+fn demo(config: &Config) -> Vec<Entry> {
+    vec![
+        ("users", config.demo.users.to_string()),
+        ("rate", config.demo.rate.to_string()),
+        ("seed", config.demo.seed.to_string()),
+    ]
+}
+
+/// A metric without its title and unit, and without keys that do not apply to it.
+fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
+    let of = match metric.of {
+        FactKind::Events => "events",
+        FactKind::Sessions => "sessions",
+        FactKind::LiveSessions => "live_sessions",
+    };
+    let aggregate = match metric.aggregate {
+        Aggregate::Count => "count",
+        Aggregate::Sum => "sum",
+        Aggregate::Avg => "avg",
+        Aggregate::Stddev => "stddev",
+        Aggregate::Min => "min",
+        Aggregate::Max => "max",
+        Aggregate::Rate => "rate",
+        Aggregate::Distinct { .. } => "distinct",
+        Aggregate::Ratio => "ratio",
+    };
+    let mut keys =
+        vec![("name", text(&metric.name)), ("of", text(of)), ("aggregate", text(aggregate))];
+    if let Aggregate::Distinct { exact_up_to } = metric.aggregate {
+        keys.push(("exact_up_to", exact_up_to.to_string()));
+    }
+    if let Some(field) = &metric.field {
+        keys.push(("field", text(field)));
+    }
+    if !metric.filter.is_empty() {
+        keys.push(("where", conditions(&metric.filter)));
+    }
+    if !metric.numerator.is_empty() {
+        keys.push(("numerator", conditions(&metric.numerator)));
+    }
+    if !metric.group_by.is_empty() {
+        keys.push(("group_by", texts(&metric.group_by)));
+        keys.push(("group_limit", metric.group_limit.to_string()));
+    }
+    if metric.of != FactKind::LiveSessions {
+        keys.push(("window", window(&metric.window)));
+    }
+    keys.push(("keep", span(metric.keep)));
+    keys
+}
+
+fn rule_meaning(rule: &SigmaRule) -> Vec<Entry> {
+    let side = match rule.side {
+        Side::Above => "above",
+        Side::Below => "below",
+    };
+    vec![
+        ("name", text(&rule.name)),
+        ("metric", text(&rule.metric)),
+        ("k", rule.k.to_string()),
+        ("over", span(rule.over)),
+        ("samples_min", rule.samples_min.to_string()),
+        ("value_min", rule.value_min.to_string()),
+        ("side", text(side)),
+        ("severity", text(&rule.severity)),
+    ]
+}
+
+fn window(window: &WindowSpec) -> String {
+    match window {
+        WindowSpec::Tumbling { size } => format!("{{ tumbling = {} }}", span(*size)),
+        WindowSpec::Hopping { size, slide } => {
+            format!("{{ hopping = {}, slide = {} }}", span(*size), span(*slide))
+        }
+        WindowSpec::SinceMidnight { zone, slide } => {
+            format!("{{ since_midnight = {}, slide = {} }}", text(zone), span(*slide))
+        }
+    }
+}
+
+/// Conditions on one attribute stand next to each other, as the reader leaves them.
+fn conditions(conditions: &[Condition]) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for group in conditions.chunk_by(|a, b| a.attribute == b.attribute) {
+        let attribute = text(&group[0].attribute);
+        let tests: Vec<String> = group.iter().map(|condition| test(&condition.test)).collect();
+        match group[0].test {
+            Test::TextIn(_) | Test::NumberIn(_) | Test::Is(_) => {
+                parts.push(format!("{attribute} = {}", tests[0]));
+            }
+            _ => parts.push(format!("{attribute} = {}", table(&tests))),
+        }
+    }
+    table(&parts)
+}
+
+fn test(test: &Test) -> String {
+    match test {
+        Test::TextIn(words) if words.len() == 1 => text(&words[0]),
+        Test::TextIn(words) => texts(words),
+        Test::NumberIn(numbers) if numbers.len() == 1 => decimal(numbers[0]),
+        Test::NumberIn(numbers) => {
+            let numbers: Vec<String> = numbers.iter().map(|number| decimal(*number)).collect();
+            format!("[{}]", numbers.join(", "))
+        }
+        Test::Is(truth) => truth.to_string(),
+        Test::Ge(number) => format!("ge = {}", decimal(*number)),
+        Test::Gt(number) => format!("gt = {}", decimal(*number)),
+        Test::Le(number) => format!("le = {}", decimal(*number)),
+        Test::Lt(number) => format!("lt = {}", decimal(*number)),
+        Test::Exists(truth) => format!("exists = {truth}"),
+    }
+}
+
+/// Millionths as a decimal number.
+fn decimal(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let (whole, rest) = (micros.abs() / MICRO, micros.abs() % MICRO);
+    match rest {
+        0 => format!("{sign}{whole}"),
+        rest => format!("{sign}{whole}.{rest:06}").trim_end_matches('0').to_string(),
+    }
+}
+
+fn text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn texts(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|word| text(word)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn table(parts: &[String]) -> String {
+    match parts {
+        [] => "{}".into(),
+        parts => format!("{{ {} }}", parts.join(", ")),
+    }
+}
+
+fn span(span: SpanMs) -> String {
+    text(&show_span(span))
+}
+
+fn size(bytes: usize) -> String {
+    text(&show_size(bytes as u64))
+}

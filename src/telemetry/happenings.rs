@@ -1,0 +1,306 @@
+//! Notable things: each is a struct that writes its log line and its metric together,
+//! so that neither can be forgotten. `tell` is the only verb.
+//!
+//! Nothing here holds what an event says: a log line names positions, never payloads.
+
+use std::panic::PanicHookInfo;
+
+use metrics::{counter, gauge};
+use tracing::{error, info, warn};
+
+use super::names;
+
+/// Longest text of a panic in the log, in characters.
+const PANIC_CHARS_MAX: usize = 500;
+
+/// The process took up its work.
+#[derive(Clone, Debug)]
+pub struct Started<'a> {
+    /// `serve`, `demo` or `replay`.
+    pub mode: &'a str,
+    /// URL of the page, empty when none is served.
+    pub url: &'a str,
+    /// Data folder, empty when nothing is kept.
+    pub data_dir: &'a str,
+    /// Commit it goes on from, 0 for a new folder.
+    pub epoch: u64,
+}
+
+impl Started<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        gauge!(names::EPOCH).set(self.epoch as f64);
+        let version = env!("CARGO_PKG_VERSION");
+        let Started { mode, url, data_dir, epoch } = *self;
+        info!(version, mode, url, data_dir, epoch, "started");
+    }
+}
+
+/// The page is open to other machines without a sign-in.
+#[derive(Clone, Debug)]
+pub struct OpenToAll<'a> {
+    /// The address.
+    pub listen: &'a str,
+}
+
+impl OpenToAll<'_> {
+    /// Logs it.
+    pub fn tell(&self) {
+        warn!(
+            listen = self.listen,
+            "other machines can reach this address and there is no sign-in"
+        );
+    }
+}
+
+/// A commit failed.
+#[derive(Clone, Debug)]
+pub struct CommitFailed<'a> {
+    /// Number of the commit.
+    pub epoch: u64,
+    /// What the store said.
+    pub cause: &'a str,
+    /// Whether the same commit is tried again.
+    pub retried: bool,
+}
+
+impl CommitFailed<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::COMMIT_FAILURES).increment(1);
+        error!(epoch = self.epoch, cause = self.cause, retried = self.retried, "commit failed");
+    }
+}
+
+/// There is no room on the disk. Told once for each time it fills.
+#[derive(Clone, Debug)]
+pub struct DiskFull<'a> {
+    /// The file that could not grow.
+    pub path: &'a str,
+}
+
+impl DiskFull<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        gauge!(names::DISK_FULL).set(1.0);
+        error!(path = self.path, "the disk is full; work waits until there is room");
+    }
+}
+
+/// There is room on the disk again.
+#[derive(Clone, Debug)]
+pub struct RoomAgain<'a> {
+    /// The file that can grow again.
+    pub path: &'a str,
+    /// How long there was none.
+    pub after_ms: i64,
+}
+
+impl RoomAgain<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        gauge!(names::DISK_FULL).set(0.0);
+        info!(path = self.path, after_ms = self.after_ms, "there is room on the disk again");
+    }
+}
+
+/// An event made a session panic; it is a dead letter, the session lives on.
+#[derive(Clone, Debug)]
+pub struct SessionPanicked<'a> {
+    /// Shard of the session.
+    pub shard: u16,
+    /// Position of the event.
+    pub position: u64,
+    /// What the panic said.
+    pub cause: &'a str,
+}
+
+impl SessionPanicked<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::SESSION_PANICS).increment(1);
+        let cause = cut(self.cause);
+        error!(
+            shard = self.shard,
+            position = self.position,
+            cause,
+            "an event made a session panic"
+        );
+    }
+}
+
+/// The pipeline starts again from its last commit.
+#[derive(Clone, Debug)]
+pub struct PipelineRestarted<'a> {
+    /// Why.
+    pub cause: &'a str,
+    /// How many times within the window, this one included.
+    pub times: usize,
+    /// How many are allowed.
+    pub times_max: usize,
+}
+
+impl PipelineRestarted<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::RESTARTS).increment(1);
+        let PipelineRestarted { cause, times, times_max } = *self;
+        error!(cause, times, times_max, "the pipeline starts again from its last commit");
+    }
+}
+
+/// Too many restarts: the process ends.
+#[derive(Clone, Debug)]
+pub struct GaveUp<'a> {
+    /// Why the last one failed.
+    pub cause: &'a str,
+    /// How many there were.
+    pub times: usize,
+}
+
+impl GaveUp<'_> {
+    /// Logs it.
+    pub fn tell(&self) {
+        error!(cause = self.cause, times = self.times, "gave up after restarts");
+    }
+}
+
+/// The source no longer holds events that were never read.
+#[derive(Clone, Debug)]
+pub struct Gap<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// First missing position.
+    pub from: u64,
+    /// Last missing position.
+    pub to: u64,
+}
+
+impl Gap<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::GAPS).increment(1);
+        let Gap { source, from, to } = *self;
+        error!(source_name = source, from, to, "events were removed before they were read");
+    }
+}
+
+/// The source is not the one the last commit was made from (I7).
+#[derive(Clone, Debug)]
+pub struct LogDiverged<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Position of the last commit.
+    pub position: u64,
+    /// What differs.
+    pub cause: &'a str,
+}
+
+impl LogDiverged<'_> {
+    /// Logs it.
+    pub fn tell(&self) {
+        let LogDiverged { source, position, cause } = *self;
+        error!(
+            source_name = source,
+            position, cause, "the source is not the one that was committed"
+        );
+    }
+}
+
+/// The process stops taking events and commits what it has.
+#[derive(Clone, Debug)]
+pub struct ShuttingDown<'a> {
+    /// `SIGTERM`, `end of replay`, or what failed.
+    pub reason: &'a str,
+}
+
+impl ShuttingDown<'_> {
+    /// Logs it and says that the process is not ready.
+    pub fn tell(&self) {
+        gauge!(names::READY).set(0.0);
+        info!(reason = self.reason, "shutting down");
+    }
+}
+
+/// The last commit is written.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// Number of the last commit.
+    pub epoch: u64,
+}
+
+impl Stopped {
+    /// Logs it.
+    pub fn tell(&self) {
+        info!(epoch = self.epoch, "stopped");
+    }
+}
+
+/// A thread panicked.
+#[derive(Clone, Debug)]
+pub struct Panicked {
+    thread: String,
+    place: String,
+    cause: String,
+}
+
+impl From<&PanicHookInfo<'_>> for Panicked {
+    fn from(info: &PanicHookInfo<'_>) -> Self {
+        Panicked {
+            thread: std::thread::current().name().unwrap_or("unnamed").to_string(),
+            place: info.location().map(ToString::to_string).unwrap_or_default(),
+            cause: cut(info.payload_as_str().unwrap_or("no text")).to_string(),
+        }
+    }
+}
+
+impl Panicked {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::PANICS).increment(1);
+        error!(thread = self.thread, place = self.place, cause = self.cause, "panicked");
+    }
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(PANIC_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn what_is_told_is_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            DiskFull { path: "state.db" }.tell();
+            CommitFailed { epoch: 4, cause: "no room", retried: true }.tell();
+            SessionPanicked { shard: 0, position: 9, cause: "boom" }.tell();
+            PipelineRestarted { cause: "shard 0 died", times: 1, times_max: 5 }.tell();
+            Gap { source: "log", from: 3, to: 7 }.tell();
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "tidewatch_disk_full 1",
+            "tidewatch_commit_failures_total 1",
+            "tidewatch_session_panics_total 1",
+            "tidewatch_restarts_total 1",
+            "tidewatch_gaps_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line:?} in\n{text}");
+        }
+        metrics::with_local_recorder(&recorder, || {
+            RoomAgain { path: "state.db", after_ms: 1_500 }.tell();
+        });
+        assert!(recorder.handle().render().contains("tidewatch_disk_full 0"));
+    }
+
+    #[test]
+    fn long_panics_are_cut() {
+        let long = "é".repeat(PANIC_CHARS_MAX + 5);
+        assert_eq!(cut(&long).chars().count(), PANIC_CHARS_MAX);
+        assert_eq!(cut("short"), "short");
+    }
+}

@@ -1,0 +1,188 @@
+//! Every metric the process exports: name, kind, unit, labels, meaning. One table, so
+//! that a name is written once and a reader finds all of them.
+//!
+//! Names start with `tidewatch_`, end with their base unit, counters with `_total`. A
+//! bound stands next to its depth as `_capacity`. Labels have few values: never a user,
+//! a session or a product.
+
+use metrics::{KeyName, Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process ends.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size, in these buckets.
+    Histogram(Buckets),
+}
+
+/// Upper bounds of a histogram's buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buckets {
+    /// 1 ms to 10 s: a synced write takes 1.5 ms at best, a person waits 10 s at most.
+    Seconds,
+    /// 1 KiB to 64 MiB: one changed session is 50 bytes, a group write 8 MiB.
+    Bytes,
+}
+
+impl Buckets {
+    /// The bounds, ascending.
+    pub fn bounds(self) -> &'static [f64] {
+        match self {
+            Buckets::Seconds => {
+                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+            }
+            Buckets::Bytes => &[
+                1_024.0,
+                4_096.0,
+                16_384.0,
+                65_536.0,
+                262_144.0,
+                1_048_576.0,
+                4_194_304.0,
+                16_777_216.0,
+                67_108_864.0,
+            ],
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// Its name as exported.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Unit of its values.
+    pub unit: Unit,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+macro_rules! table {
+    ($($constant:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $constant: &str = concat!("tidewatch_", $name);
+        )*
+
+        /// All metrics.
+        pub const TABLE: &[Metric] = &[$(Metric {
+            name: $constant,
+            kind: $kind,
+            unit: Unit::$unit,
+            labels: &$labels,
+            meaning: $meaning,
+        }),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+table! {
+    BUILD_INFO = "build_info", Gauge, Count, ["version"], "Always 1; the label says which version runs.";
+    READY = "ready", Gauge, Count, [], "1 when the process is ready, 0 when it is not.";
+
+    EVENTS = "events_total", Counter, Count, ["outcome"], "Events by what became of them: received = applied + duplicate + late + rejected + in flight.";
+    EVENTS_IN_FLIGHT = "events_in_flight", Gauge, Count, [], "Events read whose outcome is not known yet.";
+    EVENTS_WITHOUT_ID = "events_without_id_total", Counter, Count, [], "Applied events without an id: they cannot be de-duplicated.";
+    DEAD_LETTERS = "dead_letters_total", Counter, Count, [], "Events that ended in the dead letters.";
+    WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
+    WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
+    SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Events in the source that were not read yet.";
+    GAPS = "gaps_total", Counter, Count, [], "Times the source had lost events that were never read.";
+
+    OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
+    OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most open sessions (pipeline.sessions_max).";
+    DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
+    DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Most event ids remembered (pipeline.dedup_ids_max).";
+    SHARD_QUEUE_DEPTH = "shard_queue_depth", Gauge, Count, ["shard"], "Batches waiting for a shard.";
+    SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Most batches waiting for a shard.";
+    CREDITS_FREE = "credits_free", Gauge, Count, [], "Events that may still be pulled before the next commit.";
+    CREDITS_CAPACITY = "credits_capacity", Gauge, Count, [], "All credits (pipeline.credits).";
+
+    COMMIT_SECONDS = "commit_seconds", Histogram(Buckets::Seconds), Seconds, [], "Time of one durable commit.";
+    COMMIT_BYTES = "commit_bytes", Histogram(Buckets::Bytes), Bytes, [], "Bytes of one commit's changed state.";
+    COMMIT_FAILURES = "commit_failures_total", Counter, Count, [], "Commits that failed and were tried again or given up.";
+    DISK_FULL = "disk_full", Gauge, Count, [], "1 while there is no room on the disk.";
+    EPOCH = "epoch", Gauge, Count, [], "Number of the last commit.";
+    LOG_BACKLOG = "log_backlog_events", Gauge, Count, [], "Events in the embedded log that are not committed yet.";
+    LOG_BACKLOG_CAPACITY = "log_backlog_events_capacity", Gauge, Count, [], "Most of them (log.backlog_max); beyond it POST answers 429.";
+
+    ALERTS_COMMITTED = "alerts_committed_total", Counter, Count, [], "Alerts that became part of a commit.";
+    ALERTS_DELIVERED = "alerts_delivered_total", Counter, Count, [], "Alerts delivered to the alert log.";
+    OUTBOX_PENDING = "outbox_pending", Gauge, Count, [], "Alerts committed and not delivered yet.";
+
+    SESSION_PANICS = "session_panics_total", Counter, Count, [], "Events that made a session panic; each is a dead letter.";
+    PANICS = "panics_total", Counter, Count, [], "Panics anywhere in the process.";
+    RESTARTS = "restarts_total", Counter, Count, [], "Restarts of the pipeline from its last commit.";
+
+    WEB_CLIENTS = "web_clients", Gauge, Count, [], "Connected websocket clients.";
+    WEB_CLIENTS_LAGGING = "web_clients_lagging", Gauge, Count, [], "Clients that read slower than the board changes.";
+    WEB_BOARDS_COALESCED = "web_boards_coalesced_total", Counter, Count, [], "Boards that slow clients got merged into a later one.";
+    WEB_CLOSES = "web_closes_total", Counter, Count, ["code"], "Websockets closed by us, by close code.";
+    WEB_SENT_BYTES = "web_sent_bytes_total", Counter, Bytes, [], "Bytes handed to websockets.";
+    HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route and status code.";
+}
+
+/// The value of `EVENTS`' label for one outcome.
+pub mod outcome {
+    /// Read from the source.
+    pub const RECEIVED: &str = "received";
+    /// Counted.
+    pub const APPLIED: &str = "applied";
+    /// Seen before.
+    pub const DUPLICATE: &str = "duplicate";
+    /// Too far behind the watermark.
+    pub const LATE: &str = "late";
+    /// In the dead letters.
+    pub const REJECTED: &str = "rejected";
+}
+
+/// Tells the installed recorder what every metric means.
+pub fn describe_all() {
+    for metric in TABLE {
+        let name = KeyName::from_const_str(metric.name);
+        match metric.kind {
+            Counter => describe_counter!(name, metric.unit, metric.meaning),
+            Gauge => describe_gauge!(name, metric.unit, metric.meaning),
+            Histogram(_) => describe_histogram!(name, metric.unit, metric.meaning),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_the_rules() {
+        for metric in TABLE {
+            let name = metric.name;
+            assert!(name.starts_with("tidewatch_"), "{name}");
+            let allowed = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(name.chars().all(allowed), "{name}");
+            assert_eq!(metric.kind == Counter, name.ends_with("_total"), "{name}");
+            if metric.unit == Unit::Seconds {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            assert_eq!(TABLE.iter().filter(|other| other.name == name).count(), 1, "{name}");
+            assert!(metric.meaning.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_depth_has_its_capacity() {
+        for name in [SHARD_QUEUE_CAPACITY, OPEN_SESSIONS_CAPACITY, DEDUP_IDS_CAPACITY] {
+            let depth = name.strip_suffix("_capacity").unwrap();
+            let is_depth =
+                |other: &&Metric| other.name == depth || other.name == format!("{depth}_depth");
+            assert!(TABLE.iter().find(is_depth).is_some(), "{name}");
+        }
+    }
+}
