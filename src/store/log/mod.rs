@@ -1,0 +1,322 @@
+//! The embedded log: events made durable before they are answered, kept until they
+//! are committed (and a while after), read in order from any position.
+//!
+//! Appends are grouped: a writer thread takes what waits, writes it as one blob in
+//! one transaction, and answers all of them. The same thread writes the alerts that
+//! the outbox delivers, because the file has one writer. Readers ([`LogSource`])
+//! find the newest batches in memory and the rest in the file.
+
+mod batch;
+mod source;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use super::folder::{Folder, LOG};
+use super::outbox::Block;
+use super::retain::{Kept, Shelf};
+use super::sqlite::{Kind, Place, random, text_checksum};
+use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, StoreError};
+use crate::clock::SharedClock;
+use crate::domain::commit::SourceIdentity;
+use crate::domain::time::SpanMs;
+use batch::Recent;
+pub use source::LogSource;
+use writer::{Append, Delivery, Queue, Writer};
+
+/// Name of the log as a source.
+pub const NAME: &str = "log";
+
+/// What `log.db` is.
+pub(super) static KIND: Kind = Kind {
+    application: 0x7469_646c, // "tidl"
+    format: 1,
+    // A lonely event is written as one or two pages: keep them small.
+    page_bytes: 4_096,
+    schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL, \
+         events INTEGER NOT NULL, bytes INTEGER NOT NULL, acked INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL); \
+         CREATE TABLE batches(first INTEGER PRIMARY KEY, count INTEGER NOT NULL, \
+         arrived INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         CREATE TABLE alerts_out(first_n INTEGER PRIMARY KEY, last_n INTEGER NOT NULL, \
+         count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL);",
+    remedy: "stop tidewatch, then put a copy of log.db and log.db-wal back, or move all files of \
+         the data folder away to start empty",
+};
+
+/// The table of batches.
+const BATCHES: Shelf = Shelf { table: "batches", key: "first", count: "count", blob: "blob" };
+
+/// A request takes at least this much of the queue, which bounds their number, too.
+const REQUEST_BYTES_MIN: usize = 1_024;
+
+/// An event over this size is refused: the largest request body is far below.
+const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Bounds of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Most events that wait for their commit; past it, appends are refused.
+    pub backlog_max: u64,
+    /// Committed events kept for redrive and for looking things up, as long as the
+    /// whole log holds no more than this. Never less than one batch.
+    pub keep_events: u64,
+    /// The same bound in bytes.
+    pub keep_bytes: u64,
+    /// Bytes waiting for the writer; past it, appends wait their turn.
+    pub queue_bytes: usize,
+    /// Bytes of one transaction. One larger request makes a larger transaction.
+    pub group_bytes: usize,
+    /// Bytes of one stored batch. One larger event makes a larger batch.
+    pub batch_bytes: usize,
+    /// Events of one stored batch.
+    pub batch_events: usize,
+    /// Arrival times are rounded down to this step, so that a reader that is behind
+    /// can merge batches of one step. 1 ms to 1 s.
+    pub arrived_step: SpanMs,
+    /// Bytes of the newest batches kept in memory for the reader.
+    pub recent_bytes: usize,
+    /// Most delivered alerts kept.
+    pub alerts_max: u64,
+    /// Most bytes of them.
+    pub alerts_bytes_max: u64,
+    /// Unused bytes the file may hold before it is shrunk.
+    pub slack_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            backlog_max: 20_000_000,
+            keep_events: 2_000_000,
+            keep_bytes: 512 << 20,
+            queue_bytes: 64 << 20,
+            group_bytes: 8 << 20,
+            batch_bytes: 4 << 20,
+            batch_events: 65_536,
+            arrived_step: 50,
+            recent_bytes: 32 << 20,
+            alerts_max: 1_000_000,
+            alerts_bytes_max: 512 << 20,
+            slack_bytes: 512 << 20,
+        }
+    }
+}
+
+/// The log's head row: what the table of batches must agree with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Head {
+    /// Position of the last event.
+    last: u64,
+    /// Events and bytes in the table.
+    kept: Kept,
+    /// Committed up to here, as far as it was written down.
+    acked: u64,
+}
+
+/// What the handle, the writer and the readers share.
+struct Shared {
+    place: Place,
+    settings: Settings,
+    clock: SharedClock,
+    identity: SourceIdentity,
+    queue: Queue,
+    /// Bytes of requests that may wait.
+    slots: Arc<Semaphore>,
+    /// Position of the last durable event.
+    last: watch::Sender<u64>,
+    acked: AtomicU64,
+    /// The file holds more than the settings ask to keep.
+    over: AtomicBool,
+    recent: Mutex<Recent>,
+    /// Keeps the folder ours while any part of the log lives.
+    _folder: Folder,
+}
+
+/// The log's handle: cheap to clone; the writer stops when the last clone is dropped.
+#[derive(Clone)]
+pub struct EmbeddedLog {
+    owner: Arc<Owner>,
+}
+
+/// Stops the writer and waits for it.
+struct Owner {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.lock().take() {
+            // A panic of the writer has answered its requests by dropping them.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl EmbeddedLog {
+    /// Opens the log of a folder, or makes it, and starts its writer.
+    ///
+    /// # Errors
+    /// When the file is damaged, of another format, or cannot be read or written.
+    pub fn open(
+        folder: &Folder,
+        clock: SharedClock,
+        settings: Settings,
+    ) -> Result<EmbeddedLog, StoreError> {
+        let place = Place::new(folder.path().join(LOG), &KIND);
+        let made = format!("{}-{:016x}", clock.wall(), random());
+        let conn = place.open_or_create(|| vec![("incarnation", made)])?;
+        let incarnation = place.meta(&conn, "incarnation")?;
+        let head = read_head(&conn, &place)?;
+        let shared = Arc::new(Shared {
+            identity: SourceIdentity { name: NAME.into(), incarnation },
+            queue: Queue::default(),
+            slots: Arc::new(Semaphore::new(queue_slots(&settings) as usize)),
+            last: watch::Sender::new(head.last),
+            acked: AtomicU64::new(head.acked),
+            over: AtomicBool::new(false),
+            recent: Mutex::new(Recent::new(settings.recent_bytes)),
+            place,
+            settings,
+            clock,
+            _folder: folder.clone(),
+        });
+        let writer = Writer::new(conn, shared.clone(), head)?;
+        let thread = std::thread::Builder::new()
+            .name("tidewatch-log".into())
+            .spawn(move || writer.run())
+            .map_err(|error| shared.place.io(error))?;
+        Ok(EmbeddedLog { owner: Arc::new(Owner { shared, writer: Mutex::new(Some(thread)) }) })
+    }
+
+    /// A reader of the log. There should be one: its `ack` is the log's.
+    ///
+    /// # Errors
+    /// When the file cannot be opened again.
+    pub fn source(&self) -> Result<LogSource, StoreError> {
+        LogSource::new(self.owner.shared.clone())
+    }
+
+    /// Position of the last durable event, 0 in a new log. A commit beyond it means
+    /// that the log lost its tail (I7).
+    pub fn last_position(&self) -> u64 {
+        *self.owner.shared.last.borrow()
+    }
+
+    /// Which log this is.
+    pub fn identity(&self) -> SourceIdentity {
+        self.owner.shared.identity.clone()
+    }
+
+    /// Writes delivered alerts, skipping those that are there already. Blocks until
+    /// they are durable.
+    pub(super) fn deliver(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.owner.shared.queue.deliver(Delivery { blocks, reply });
+        answer.recv().unwrap_or_else(|_| Err(self.owner.shared.place.io(STOPPED)))
+    }
+}
+
+/// What is said when the writer thread is gone.
+const STOPPED: &str = "the log's writer has stopped";
+
+impl EventLog for EmbeddedLog {
+    fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(async move {
+            let shared = &self.owner.shared;
+            shared.check_room(events.len() as u64, 0)?;
+            if let Some(event) = events.iter().find(|event| event.len() > EVENT_BYTES_MAX) {
+                let text = format!("an event of {} bytes is too large", event.len());
+                return Err(AppendError::Broken(text));
+            }
+            let bytes: usize = events.iter().map(|event| event.len() + 4).sum();
+            let cost = bytes.max(REQUEST_BYTES_MIN).min(queue_slots(&shared.settings) as usize);
+            let stopped = || AppendError::Broken(STOPPED.into());
+            let permit = shared
+                .slots
+                .clone()
+                .acquire_many_owned(cost as u32)
+                .await
+                .map_err(|_| stopped())?;
+            let (reply, answer) = oneshot::channel();
+            shared.queue.append(Append { events, bytes, reply, _permit: permit });
+            answer.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+
+    fn backlog(&self) -> (u64, u64) {
+        let shared = &self.owner.shared;
+        (shared.backlog(), shared.settings.backlog_max)
+    }
+}
+
+impl Shared {
+    /// Events that are durable and not committed.
+    fn backlog(&self) -> u64 {
+        self.last.borrow().saturating_sub(self.acked.load(Ordering::Acquire))
+    }
+
+    /// Refuses `more` events when they would exceed the bound, with `queued` going first.
+    fn check_room(&self, more: u64, queued: u64) -> Result<(), AppendError> {
+        let (backlog, bound) = (self.backlog(), self.settings.backlog_max);
+        match backlog + queued + more <= bound {
+            true => Ok(()),
+            false => Err(AppendError::Full { backlog, bound }),
+        }
+    }
+
+    /// What the file keeps at most.
+    fn bound(&self) -> Kept {
+        Kept { items: self.settings.keep_events, bytes: self.settings.keep_bytes }
+    }
+}
+
+/// The queue's size in permits.
+fn queue_slots(settings: &Settings) -> u32 {
+    u32::try_from(settings.queue_bytes.max(REQUEST_BYTES_MIN)).unwrap_or(u32::MAX).min(1 << 30)
+}
+
+/// Reads the head and checks that the last batch is the one it names.
+fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
+    let error = |error| place.error(error);
+    let row: Option<[i64; 5]> = conn
+        .query_row(
+            "SELECT last, events, bytes, acked, checksum FROM head WHERE id = 1",
+            [],
+            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]),
+        )
+        .optional()
+        .map_err(error)?;
+    let head = row.map_or(Head::default(), |row| Head {
+        last: row[0] as u64,
+        kept: Kept { items: row[1] as u64, bytes: row[2] as u64 },
+        acked: row[3] as u64,
+    });
+    if row.is_some_and(|row| row[4] != head_checksum(&head)) {
+        return Err(place.damaged("checksum of the head"));
+    }
+    let end: Option<i64> = conn
+        .query_row("SELECT first + count - 1 FROM batches ORDER BY first DESC LIMIT 1", [], |row| {
+            row.get(0)
+        })
+        .optional()
+        .map_err(error)?;
+    match end.unwrap_or(0) as u64 == head.last {
+        true => Ok(head),
+        false => Err(place.damaged(format!("the batch with event {} is missing", head.last))),
+    }
+}
+
+fn head_checksum(head: &Head) -> i64 {
+    let Head { last, kept, acked } = head;
+    text_checksum("head", &format!("{last} {} {} {acked}", kept.items, kept.bytes))
+}

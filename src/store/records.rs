@@ -1,0 +1,190 @@
+//! What people read of the store: dead letters, late events, alerts. Used by the
+//! web side while a server runs, and by the command line with or without one.
+//!
+//! It has its own connections and never blocks the store's thread: SQLite's
+//! readers and its one writer do not wait for each other.
+
+use std::path::Path;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+
+use super::folder::{LOG, STATE};
+use super::log;
+use super::outbox::{ALERT_LOG, OUTBOX, unpack};
+use super::sqlite::{Place, checksum};
+use super::state;
+use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
+use crate::domain::alert::Alert;
+use crate::domain::commit::LateEvent;
+use crate::domain::time::EpochMs;
+
+/// Idle connections kept for each file. More are opened when more readers come at
+/// once (the web side bounds those), and closed afterwards.
+const IDLE_MAX: usize = 4;
+
+/// Most rows given out at once, whatever was asked for.
+const LIMIT_MAX: usize = 10_000;
+
+/// Most bytes of dead letters given out at once; at least one letter comes.
+const BYTES_MAX: usize = 16 << 20;
+
+/// The records of one data folder.
+pub struct StoredRecords {
+    state: Pool,
+    log: Pool,
+}
+
+impl StoredRecords {
+    /// Opens the records of a data folder. Needs no lock: a server may be running.
+    ///
+    /// # Errors
+    /// When there is no state in the folder, or it is damaged or of another format.
+    pub fn open(folder: &Path) -> Result<StoredRecords, StoreError> {
+        let pool = |name: &str, kind| {
+            let place = Place::new(folder.join(name), kind);
+            if !folder.join(name).exists() {
+                return Err(place.io("there is no such file: is this a data folder of tidewatch?"));
+            }
+            let first = place.open()?;
+            Ok(Pool { place, idle: Mutex::new(vec![first]) })
+        };
+        Ok(StoredRecords { state: pool(STATE, &state::KIND)?, log: pool(LOG, &log::KIND)? })
+    }
+}
+
+impl Records for StoredRecords {
+    fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        self.state.with(|conn, place| {
+            let error = |error| place.error(error);
+            let mut query = conn
+                .prepare_cached(&format!("{LETTERS} WHERE id > ?1 ORDER BY id LIMIT ?2"))
+                .map_err(error)?;
+            let limit = limit.min(LIMIT_MAX) as i64;
+            let mut rows = query.query([key(after), limit]).map_err(error)?;
+            let (mut letters, mut bytes) = (Vec::new(), 0);
+            while bytes < BYTES_MAX
+                && let Some(row) = rows.next().map_err(error)?
+            {
+                let letter = read_letter(row, place)?;
+                bytes += letter.raw.len();
+                letters.push(letter);
+            }
+            Ok(letters)
+        })
+    }
+
+    fn dead_letter(&self, id: u64) -> Result<Option<StoredDeadLetter>, StoreError> {
+        self.state.with(|conn, place| {
+            let error = |error| place.error(error);
+            let mut query =
+                conn.prepare_cached(&format!("{LETTERS} WHERE id = ?1")).map_err(error)?;
+            let mut rows = query.query([key(id)]).map_err(error)?;
+            rows.next().map_err(error)?.map(|row| read_letter(row, place)).transpose()
+        })
+    }
+
+    fn mark_redriven(&self, ids: &[u64], at: EpochMs) -> Result<(), StoreError> {
+        self.state.with(|conn, place| {
+            (|| {
+                let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+                let mut mark =
+                    tx.prepare_cached("UPDATE dead_letters SET redriven = ?1 WHERE id = ?2")?;
+                for id in ids {
+                    mark.execute(params![at, key(*id)])?;
+                }
+                drop(mark);
+                tx.commit()
+            })()
+            .map_err(|error| place.error(error))
+        })
+    }
+
+    fn late(&self, limit: usize) -> Result<Vec<LateEvent>, StoreError> {
+        let limit = limit.min(LIMIT_MAX);
+        self.state.with(|conn, place| {
+            let error = |error| place.error(error);
+            let mut query = conn
+                .prepare_cached("SELECT epoch, count, checksum, blob FROM late ORDER BY id DESC")
+                .map_err(error)?;
+            let mut rows = query.query([]).map_err(error)?;
+            let mut late: Vec<LateEvent> = Vec::new();
+            while late.len() < limit
+                && let Some(row) = rows.next().map_err(error)?
+            {
+                let at = [row.get(0).map_err(error)?, row.get(1).map_err(error)?];
+                let blob: Vec<u8> = row.get(3).map_err(error)?;
+                place.verify("late", at, &blob, row.get(2).map_err(error)?)?;
+                let block: Vec<LateEvent> =
+                    unpack(&blob).map_err(|error| place.damaged(format!("late: {error}")))?;
+                late.extend(block.into_iter().rev());
+            }
+            late.truncate(limit);
+            Ok(late)
+        })
+    }
+
+    fn alerts(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
+        let limit = limit.min(LIMIT_MAX);
+        self.state.with(|conn, place| OUTBOX.alerts_after(conn, place, after, limit))
+    }
+
+    fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
+        let limit = limit.min(LIMIT_MAX);
+        self.log.with(|conn, place| ALERT_LOG.alerts_after(conn, place, after, limit))
+    }
+}
+
+/// Connections to one file.
+struct Pool {
+    place: Place,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection, &Place) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = self.idle.lock().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => self.place.connect()?,
+        };
+        let result = work(&conn, &self.place);
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(conn);
+        }
+        result
+    }
+}
+
+const LETTERS: &str =
+    "SELECT id, source, position, reason, at, redriven, checksum, raw FROM dead_letters";
+
+fn read_letter(row: &Row<'_>, place: &Place) -> Result<StoredDeadLetter, StoreError> {
+    let read = || {
+        let letter = StoredDeadLetter {
+            id: row.get::<_, i64>(0)? as u64,
+            source: row.get(1)?,
+            position: row.get::<_, i64>(2)? as u64,
+            reason: row.get(3)?,
+            raw: row.get(7)?,
+            at: row.get(4)?,
+            redriven: row.get(5)?,
+        };
+        Ok((letter, row.get::<_, i64>(6)?))
+    };
+    let (letter, stored) = read().map_err(|error| place.error(error))?;
+    let at = [letter.position as i64, letter.at];
+    match checksum("dead_letters", at, &letter.raw) == stored {
+        true => Ok(letter),
+        false => Err(place.damaged(format!("checksum of dead letter {}", letter.id))),
+    }
+}
+
+/// An id as SQLite has it; one beyond its numbers is beyond all rows.
+fn key(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}

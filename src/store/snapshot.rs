@@ -1,0 +1,344 @@
+//! Folding deltas into snapshots, so that a restart has little to read and the
+//! file stays small.
+//!
+//! The folding runs on a thread of its own with its own connection; it reads only
+//! rows that nobody changes until it is done. The result is then written by the
+//! store's thread in steps, a few parts between two commits, and becomes valid by
+//! one change of the head. Old rows leave in steps, too, and only after the new
+//! ones were read back (reliability: delete older only after newer is verified).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::Settings;
+use super::sqlite::{Place, checksum};
+use super::state::{Head, write_head};
+use crate::actors::ports::StoreError;
+use crate::domain::commit::Snapshot;
+
+/// Bytes written or deleted in one step, between two commits.
+const STEP_BYTES: u64 = 32 << 20;
+
+/// Rows of an old generation deleted in one step.
+const STEP_ROWS: i64 = 512;
+
+/// The life of snapshots of one state file.
+pub(super) struct Snapshots {
+    /// Bytes of deltas since the last snapshot.
+    pub delta_bytes: u64,
+    /// Bytes of the last snapshot.
+    pub snapshot_bytes: u64,
+    phase: Phase,
+}
+
+enum Phase {
+    Idle,
+    Building(Builder),
+    Installing(Installing),
+    /// Rows of older generations are left.
+    Clearing,
+}
+
+struct Builder {
+    thread: Option<JoinHandle<Result<Option<Built>, StoreError>>>,
+    cancel: Arc<AtomicBool>,
+}
+
+struct Built {
+    epoch: u64,
+    parts: Vec<Vec<u8>>,
+}
+
+struct Installing {
+    epoch: u64,
+    left: VecDeque<Vec<u8>>,
+    written: u64,
+    bytes: u64,
+}
+
+impl Snapshots {
+    /// Measures the file. Leftovers of an interrupted installation go first.
+    pub(super) fn open(conn: &Connection, place: &Place, head: &Head) -> Result<Self, StoreError> {
+        let sum = |sql: &str, epoch: u64| {
+            conn.query_row(sql, [epoch as i64], |row| row.get::<_, i64>(0))
+                .map(|bytes| bytes as u64)
+                .map_err(|error| place.error(error))
+        };
+        Ok(Snapshots {
+            delta_bytes: sum(
+                "SELECT coalesce(sum(length(blob)), 0) FROM deltas WHERE epoch > ?1",
+                head.snapshot_epoch,
+            )?,
+            snapshot_bytes: sum(
+                "SELECT coalesce(sum(length(blob)), 0) FROM snapshot WHERE epoch = ?1",
+                head.snapshot_epoch,
+            )?,
+            phase: Phase::Clearing,
+        })
+    }
+
+    /// Does the next bit of work, if there is some; tells how many bytes it wrote.
+    pub(super) fn step(
+        &mut self,
+        conn: &Connection,
+        place: &Place,
+        head: &mut Head,
+        settings: &Settings,
+    ) -> Result<u64, StoreError> {
+        match &mut self.phase {
+            Phase::Idle => {
+                let bound = settings.snapshot_delta_bytes.max(2 * self.snapshot_bytes);
+                if self.delta_bytes > bound {
+                    let part_bytes = settings.snapshot_part_bytes;
+                    self.phase = Phase::Building(Builder::start(place, head.clone(), part_bytes)?);
+                }
+                Ok(0)
+            }
+            Phase::Building(builder) => {
+                if let Some(built) = builder.result(place)? {
+                    self.phase = Phase::Installing(Installing {
+                        epoch: built.epoch,
+                        left: built.parts.into(),
+                        written: 0,
+                        bytes: 0,
+                    });
+                }
+                Ok(0)
+            }
+            Phase::Installing(installing) => {
+                let wrote = installing.step(conn, place)?;
+                if installing.left.is_empty() {
+                    let mut next = head.clone();
+                    next.snapshot_epoch = installing.epoch;
+                    next.snapshot_parts = installing.written;
+                    let bytes = installing.bytes;
+                    self.delta_bytes = switch(conn, &next).map_err(|error| place.error(error))?;
+                    self.snapshot_bytes = bytes;
+                    self.phase = Phase::Clearing;
+                    *head = next;
+                }
+                Ok(wrote)
+            }
+            Phase::Clearing => {
+                if clear(conn, head).map_err(|error| place.error(error))? {
+                    self.phase = Phase::Idle;
+                }
+                Ok(0)
+            }
+        }
+    }
+}
+
+impl Builder {
+    fn start(place: &Place, head: Head, part_bytes: usize) -> Result<Builder, StoreError> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (cancelled, at) = (cancel.clone(), place.clone());
+        let thread = std::thread::Builder::new()
+            .name("tidewatch-snapshot".into())
+            .spawn(move || {
+                let conn = at.connect()?;
+                let Some(snapshot) = absorb(&conn, &at, &head, &cancelled)? else {
+                    return Ok(None);
+                };
+                Ok(Some(Built { epoch: head.epoch, parts: snapshot.encode(part_bytes) }))
+            })
+            .map_err(|error| place.io(error))?;
+        Ok(Builder { thread: Some(thread), cancel })
+    }
+
+    /// The result, once the thread has ended.
+    fn result(&mut self, place: &Place) -> Result<Option<Built>, StoreError> {
+        if !self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            return Ok(None);
+        }
+        let thread = self.thread.take().expect("it was there on the line above");
+        thread.join().map_err(|_| place.io("the thread that folds deltas panicked"))?
+    }
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Its result no longer matters; waiting keeps the file closed after us.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Installing {
+    /// Writes the next parts and reads them back.
+    fn step(&mut self, conn: &Connection, place: &Place) -> Result<u64, StoreError> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while bytes < STEP_BYTES
+            && let Some(part) = self.left.pop_front()
+        {
+            bytes += part.len() as u64;
+            taken.push(part);
+        }
+        let first = self.written;
+        match self.write(conn, first, &taken) {
+            Ok(()) => {}
+            Err(error) => {
+                // The same parts are written again by the next call (a full disk).
+                taken.into_iter().rev().for_each(|part| self.left.push_front(part));
+                return Err(place.error(error));
+            }
+        }
+        for part in 0..taken.len() as u64 {
+            read_part(conn, place, self.epoch, first + part)?;
+        }
+        self.written += taken.len() as u64;
+        self.bytes += bytes;
+        Ok(bytes)
+    }
+
+    fn write(&self, conn: &Connection, first: u64, parts: &[Vec<u8>]) -> rusqlite::Result<()> {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        for (offset, part) in parts.iter().enumerate() {
+            let at = [self.epoch as i64, first as i64 + offset as i64];
+            tx.prepare_cached(
+                "INSERT OR REPLACE INTO snapshot(epoch, part, checksum, blob) \
+                 VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![at[0], at[1], checksum("snapshot", at, part), part])?;
+        }
+        tx.commit()
+    }
+}
+
+/// Makes the installed snapshot the valid one; returns the bytes of deltas after it.
+fn switch(conn: &Connection, next: &Head) -> rusqlite::Result<u64> {
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    write_head(&tx, next)?;
+    let bytes: i64 = tx.query_row(
+        "SELECT coalesce(sum(length(blob)), 0) FROM deltas WHERE epoch > ?1",
+        [next.snapshot_epoch as i64],
+        |row| row.get(0),
+    )?;
+    tx.commit()?;
+    Ok(bytes as u64)
+}
+
+/// Deletes some rows of older generations; true when none were left.
+fn clear(conn: &Connection, head: &Head) -> rusqlite::Result<bool> {
+    let valid = head.snapshot_epoch as i64;
+    let old = "SELECT rowid, length(blob) FROM snapshot WHERE epoch <> ?1 LIMIT ?2";
+    let folded = "SELECT rowid, length(blob) FROM deltas WHERE epoch <= ?1 LIMIT ?2";
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    let done = delete_some(&tx, old, "DELETE FROM snapshot WHERE rowid = ?1", valid)?
+        && delete_some(&tx, folded, "DELETE FROM deltas WHERE rowid = ?1", valid)?;
+    tx.commit()?;
+    Ok(done)
+}
+
+fn delete_some(
+    tx: &Transaction<'_>,
+    select: &str,
+    delete: &str,
+    epoch: i64,
+) -> rusqlite::Result<bool> {
+    let found: Vec<(i64, i64)> = tx
+        .prepare_cached(select)?
+        .query_map([epoch, STEP_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut bytes = 0;
+    for (row, length) in &found {
+        if bytes >= STEP_BYTES {
+            return Ok(false);
+        }
+        bytes += *length as u64;
+        tx.prepare_cached(delete)?.execute([row])?;
+    }
+    Ok(found.len() < STEP_ROWS as usize)
+}
+
+/// The state at `head`: the last snapshot and all deltas after it. `None` when
+/// `cancel` was set meanwhile.
+///
+/// Reads a row at a time and holds no read transaction over the whole, so that a
+/// long folding does not keep the write-ahead log from being reused.
+pub(super) fn absorb(
+    conn: &Connection,
+    place: &Place,
+    head: &Head,
+    cancel: &AtomicBool,
+) -> Result<Option<Snapshot>, StoreError> {
+    let mut snapshot = Snapshot::default();
+    let mut take = |blob: &[u8], from: &str, epoch: u64| {
+        snapshot.absorb(blob).map_err(|error| place.damaged(format!("{from} {epoch}: {error}")))
+    };
+    for part in 0..head.snapshot_parts {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let blob = read_part(conn, place, head.snapshot_epoch, part)?;
+        take(&blob, "snapshot", head.snapshot_epoch)?;
+    }
+    for epoch in head.snapshot_epoch + 1..=head.epoch {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let (parts, first) = read_section(conn, place, epoch, 0)?;
+        if parts > 0 {
+            take(&first, "commit", epoch)?;
+        }
+        for part in 1..parts {
+            take(&read_section(conn, place, epoch, part)?.1, "commit", epoch)?;
+        }
+    }
+    Ok(Some(snapshot))
+}
+
+fn read_part(
+    conn: &Connection,
+    place: &Place,
+    epoch: u64,
+    part: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let at = [epoch as i64, part as i64];
+    let (stored, blob): (i64, Vec<u8>) = conn
+        .prepare_cached("SELECT checksum, blob FROM snapshot WHERE epoch = ?1 AND part = ?2")
+        .and_then(|mut query| query.query_row(at, |row| Ok((row.get(0)?, row.get(1)?))))
+        .map_err(|error| missing(place, error, "snapshot", at))?;
+    place.verify("snapshot", at, &blob, stored)?;
+    Ok(blob)
+}
+
+/// Where a section belongs, for its checksum: the number of sections is part of it,
+/// so that a commit cannot lose its last ones.
+pub(super) fn section_place(epoch: u64, part: u64, parts: u64) -> [i64; 2] {
+    [epoch as i64, (part << 32 | parts) as i64]
+}
+
+/// A section of a commit, with the number of sections the commit has.
+fn read_section(
+    conn: &Connection,
+    place: &Place,
+    epoch: u64,
+    part: u64,
+) -> Result<(u64, Vec<u8>), StoreError> {
+    let at = [epoch as i64, part as i64];
+    let (parts, stored, blob): (i64, i64, Vec<u8>) = conn
+        .prepare_cached("SELECT parts, checksum, blob FROM deltas WHERE epoch = ?1 AND part = ?2")
+        .and_then(|mut query| {
+            query.query_row(at, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        })
+        .map_err(|error| missing(place, error, "commit", at))?;
+    place.verify("deltas", section_place(epoch, part, parts as u64), &blob, stored)?;
+    Ok((parts as u64, blob))
+}
+
+fn missing(place: &Place, error: rusqlite::Error, what: &str, at: [i64; 2]) -> StoreError {
+    match error {
+        rusqlite::Error::QueryReturnedNoRows => {
+            place.damaged(format!("part {} of {what} {} is missing", at[1], at[0]))
+        }
+        other => place.error(other),
+    }
+}

@@ -1,0 +1,642 @@
+//! The state store: one SQLite file, one transaction for each commit.
+//!
+//! Called from one thread of its own (every call may block). A commit appends its
+//! sections as they are; `snapshot` folds them together off this thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::Settings;
+use super::folder::{Folder, STATE};
+use super::log::EmbeddedLog;
+use super::outbox::{Block, OUTBOX, pack};
+use super::retain::{Kept, Shelf};
+use super::snapshot::{self, Snapshots};
+use super::sqlite::{Chores, Kind, Place, checksum, put_meta, random, text_checksum};
+use crate::actors::ports::{StateStore, StoreError};
+use crate::domain::commit::{CommitUnit, Restored, SourceIdentity, SourcePosition};
+
+/// What `state.db` is.
+pub(super) static KIND: Kind = Kind {
+    application: 0x7469_6473, // "tids"
+    format: 1,
+    // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
+    page_bytes: 16_384,
+    schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
+         owner INTEGER NOT NULL, watermark INTEGER NOT NULL, wall INTEGER NOT NULL, \
+         snapshot_epoch INTEGER NOT NULL, snapshot_parts INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL); \
+         CREATE TABLE positions(source TEXT PRIMARY KEY, incarnation TEXT NOT NULL, \
+         position INTEGER NOT NULL, fingerprint INTEGER NOT NULL) WITHOUT ROWID; \
+         CREATE TABLE deltas(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
+         parts INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL, \
+         PRIMARY KEY (epoch, part)); \
+         CREATE TABLE snapshot(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (epoch, part)); \
+         CREATE TABLE outbox(first_n INTEGER PRIMARY KEY, last_n INTEGER NOT NULL, \
+         count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         CREATE TABLE late(id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, \
+         count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         CREATE TABLE dead_letters(id INTEGER PRIMARY KEY, source TEXT NOT NULL, \
+         position INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, \
+         redriven INTEGER, checksum INTEGER NOT NULL, raw BLOB NOT NULL); \
+         CREATE TABLE rollups(metric TEXT NOT NULL, minute INTEGER NOT NULL, \
+         grp TEXT NOT NULL, count INTEGER NOT NULL, sum REAL NOT NULL, value REAL NOT NULL, \
+         PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
+    remedy: "stop tidewatch, then move state.db and state.db-wal away to start again from the \
+         log, or put a copy of both back",
+};
+
+const LATE: Shelf = Shelf { table: "late", key: "id", count: "count", blob: "blob" };
+const DEAD_LETTERS: Shelf = Shelf { table: "dead_letters", key: "id", count: "1", blob: "raw" };
+
+/// Alerts handed over in one go: two transactions, one in each file.
+const DELIVERY_BYTES: usize = 8 << 20;
+
+/// Roll-ups are looked through once for so much progress of their newest minute.
+const ROLLUP_SWEEP: i64 = 60 * 60 * 1000;
+
+/// Minutes of one metric dropped in one step.
+const ROLLUP_STEP: i64 = 4_096;
+
+/// Numbers about the store, for the pipeline's panel. Written by the store's
+/// thread, read by anyone. The counts are part of the commits and survive restarts.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Number of the last commit.
+    pub epoch: AtomicU64,
+    /// Bytes of deltas since the last snapshot.
+    pub delta_bytes: AtomicU64,
+    /// Bytes of the last snapshot.
+    pub snapshot_bytes: AtomicU64,
+    /// Alerts committed since the folder was made.
+    pub alerts_committed: AtomicU64,
+    /// Alerts delivered to the alert log since the folder was made.
+    pub alerts_delivered: AtomicU64,
+    /// Delivered alerts that left the feed to keep its bound.
+    pub alerts_dropped: AtomicU64,
+    /// Late events that left their list to keep its bound.
+    pub late_dropped: AtomicU64,
+    /// Dead letters kept now.
+    pub dead_letters: AtomicU64,
+    /// Dead letters that left to keep their bound.
+    pub dead_letters_dropped: AtomicU64,
+    /// Roll-up rows that left because they were too old.
+    pub rollups_dropped: AtomicU64,
+}
+
+impl Figures {
+    /// The counts that are kept in the file, by their name there.
+    fn kept(&self) -> [(&'static str, &AtomicU64); 6] {
+        [
+            ("alerts_committed", &self.alerts_committed),
+            ("alerts_delivered", &self.alerts_delivered),
+            ("alerts_dropped", &self.alerts_dropped),
+            ("late_dropped", &self.late_dropped),
+            ("dead_letters_dropped", &self.dead_letters_dropped),
+            ("rollups_dropped", &self.rollups_dropped),
+        ]
+    }
+}
+
+/// The last commit, as the `head` row has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Head {
+    pub epoch: u64,
+    pub owner: i64,
+    pub watermark: i64,
+    pub wall: i64,
+    /// The state as of this commit is in `snapshot`, 0 for none.
+    pub snapshot_epoch: u64,
+    pub snapshot_parts: u64,
+    /// By source name.
+    pub positions: BTreeMap<String, SourcePosition>,
+}
+
+/// The state store. See [`StateStore`].
+pub struct StateDb {
+    conn: Connection,
+    place: Place,
+    settings: Settings,
+    log: EmbeddedLog,
+    figures: Arc<Figures>,
+    head: Head,
+    seed: u64,
+    alerts: Kept,
+    /// Position of the newest alert in the feed.
+    alerts_last: u64,
+    /// Alerts up to here are in the alert log.
+    alerts_done: u64,
+    late: Kept,
+    dead_letters: Kept,
+    /// Newest minute of the roll-ups, and the one of the last sweep.
+    minute: i64,
+    minute_swept: i64,
+    snapshots: Snapshots,
+    chores: Chores,
+    /// Last, so that the file is closed before the folder is free.
+    _folder: Folder,
+}
+
+impl StateDb {
+    /// Opens the state of a folder, or makes it, and becomes its owner (I6). Alerts
+    /// are delivered to `log`.
+    ///
+    /// # Errors
+    /// When the file is damaged, of another format, or cannot be read or written.
+    pub fn open(
+        folder: &Folder,
+        log: EmbeddedLog,
+        settings: Settings,
+    ) -> Result<StateDb, StoreError> {
+        let place = Place::new(folder.path().join(STATE), &KIND);
+        let conn = place.open_or_create(|| {
+            vec![("folder", format!("{:016x}", random())), ("seed", format!("{:016x}", random()))]
+        })?;
+        let seed = u64::from_str_radix(&place.meta(&conn, "seed")?, 16)
+            .map_err(|_| place.damaged("`seed` is no number"))?;
+        let figures = Arc::new(Figures::default());
+        for (name, figure) in figures.kept() {
+            figure.store(number(&place, &conn, name)?, Ordering::Relaxed);
+        }
+        let alerts_done = number(&place, &conn, "alerts_done")?;
+        let error = |error| place.error(error);
+        let mut head = read_head(&conn, &place)?.unwrap_or_default();
+        head.owner = random() as i64;
+        let owned = (|| {
+            let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate)?;
+            write_head(&tx, &head)?;
+            tx.commit()
+        })();
+        owned.map_err(error)?;
+        let snapshots = Snapshots::open(&conn, &place, &head)?;
+        let db = StateDb {
+            alerts: OUTBOX.shelf.measure(&conn).map_err(error)?,
+            alerts_last: OUTBOX.newest(&conn).map_err(error)?,
+            late: LATE.measure(&conn).map_err(error)?,
+            dead_letters: DEAD_LETTERS.measure(&conn).map_err(error)?,
+            conn,
+            place,
+            settings,
+            log,
+            figures,
+            head,
+            seed,
+            alerts_done,
+            minute: 0,
+            minute_swept: 0,
+            snapshots,
+            chores: Chores::default(),
+            _folder: folder.clone(),
+        };
+        db.show();
+        Ok(db)
+    }
+
+    /// Seed of all hashes of this folder (`Schema::seed`), drawn when it was made.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Numbers about the store.
+    pub fn figures(&self) -> Arc<Figures> {
+        self.figures.clone()
+    }
+
+    fn show(&self) {
+        let set = |figure: &AtomicU64, value| figure.store(value, Ordering::Relaxed);
+        set(&self.figures.epoch, self.head.epoch);
+        set(&self.figures.delta_bytes, self.snapshots.delta_bytes);
+        set(&self.figures.snapshot_bytes, self.snapshots.snapshot_bytes);
+        set(&self.figures.dead_letters, self.dead_letters.items);
+    }
+
+    /// Writes the unit in one transaction; memory is changed by the caller, once it is durable.
+    fn write(&self, unit: &CommitUnit, next: &Head, outputs: &Outputs) -> rusqlite::Result<bool> {
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let (epoch, owner): (i64, i64) = tx
+            .prepare_cached("SELECT epoch, owner FROM head WHERE id = 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if (epoch, owner) != (self.head.epoch as i64, self.head.owner) {
+            return Ok(false);
+        }
+        write_delta(&tx, unit)?;
+        for block in &outputs.alerts {
+            OUTBOX.insert(&tx, block)?;
+        }
+        if !unit.alerts.is_empty() {
+            let committed = self.figures.alerts_committed.load(Ordering::Relaxed);
+            put_meta(&tx, "alerts_committed", &(committed + unit.alerts.len() as u64).to_string())?;
+        }
+        write_late(&tx, unit.epoch, &outputs.late)?;
+        write_dead_letters(&tx, unit)?;
+        write_rollups(&tx, unit)?;
+        write_head(&tx, next)?;
+        fail::fail_point!("store.commit.before");
+        tx.commit()?;
+        fail::fail_point!("store.commit.after");
+        Ok(true)
+    }
+
+    /// Brings memory up to the unit that was just written.
+    fn follow(&mut self, unit: &CommitUnit, next: Head, outputs: &Outputs) {
+        let bytes = delta_bytes(unit);
+        self.head = next;
+        self.snapshots.delta_bytes += bytes;
+        for block in &outputs.alerts {
+            self.alerts.add(block.count, block.blob.len() as u64);
+            self.alerts_last = block.last;
+        }
+        self.figures.alerts_committed.fetch_add(unit.alerts.len() as u64, Ordering::Relaxed);
+        for block in &outputs.late {
+            self.late.add(block.count, block.blob.len() as u64);
+        }
+        let raw: usize = unit.dead_letters.iter().map(|letter| letter.raw.len()).sum();
+        self.dead_letters.add(unit.dead_letters.len() as u64, raw as u64);
+        let newest = unit.rollups.iter().map(|row| row.minute).max();
+        self.minute = self.minute.max(newest.unwrap_or(self.minute));
+        let blobs = outputs.alerts.iter().chain(&outputs.late).map(|block| block.blob.len());
+        // A page for each roll-up metric and table is little against a checkpoint's step.
+        let rows = (unit.rollups.len() * 64) as u64 + 64 * 1024;
+        self.chores.wrote(bytes + blobs.sum::<usize>() as u64 + raw as u64 + rows);
+        self.show();
+    }
+
+    /// Drops what is beyond the bounds, one step for each table.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        let s = &self.settings;
+        let alerts = Kept { items: s.alerts_max, bytes: s.alerts_bytes_max };
+        let late = Kept { items: s.late_max, bytes: s.late_bytes_max };
+        let letters = Kept { items: s.dead_letters_max, bytes: s.dead_letters_bytes_max };
+        let delivered = self.alerts_done + 1;
+        let f = self.figures.clone();
+        let steps = [
+            (&OUTBOX.shelf, self.alerts, alerts, delivered, "alerts_dropped", &f.alerts_dropped),
+            (&LATE, self.late, late, u64::MAX, "late_dropped", &f.late_dropped),
+            (
+                &DEAD_LETTERS,
+                self.dead_letters,
+                letters,
+                u64::MAX,
+                "dead_letters_dropped",
+                &f.dead_letters_dropped,
+            ),
+        ];
+        let mut left = [self.alerts, self.late, self.dead_letters];
+        for (index, (shelf, mut kept, bound, upto, name, figure)) in steps.into_iter().enumerate() {
+            if !kept.exceeds(bound) {
+                continue;
+            }
+            let dropped = (|| {
+                let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+                let dropped = shelf.drop_oldest(&tx, &mut kept, bound, upto)?;
+                let total = figure.load(Ordering::Relaxed) + dropped.items;
+                put_meta(&tx, name, &total.to_string())?;
+                tx.commit()?;
+                Ok(dropped)
+            })()
+            .map_err(|error| self.place.error(error))?;
+            figure.fetch_add(dropped.items, Ordering::Relaxed);
+            left[index] = kept;
+        }
+        [self.alerts, self.late, self.dead_letters] = left;
+        self.retain_rollups()
+    }
+
+    /// Drops roll-ups that are too old, a step for each metric, once an hour of data.
+    fn retain_rollups(&mut self) -> Result<(), StoreError> {
+        if self.minute < self.minute_swept + ROLLUP_SWEEP {
+            return Ok(());
+        }
+        let cut = self.minute - self.settings.rollups_keep;
+        let total = self.figures.rollups_dropped.load(Ordering::Relaxed);
+        let (dropped, done) = (|| {
+            let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            let (dropped, done) = drop_rollups(&tx, cut)?;
+            if dropped > 0 {
+                put_meta(&tx, "rollups_dropped", &(total + dropped).to_string())?;
+            }
+            tx.commit()?;
+            Ok((dropped, done))
+        })()
+        .map_err(|error| self.place.error(error))?;
+        self.figures.rollups_dropped.fetch_add(dropped, Ordering::Relaxed);
+        if done {
+            self.minute_swept = self.minute;
+        }
+        Ok(())
+    }
+}
+
+impl StateStore for StateDb {
+    fn load(&mut self) -> Result<Option<Restored>, StoreError> {
+        if self.head.epoch == 0 {
+            return Ok(None);
+        }
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let head = &self.head;
+        let snapshot = snapshot::absorb(&self.conn, &self.place, head, &never)?
+            .expect("only a cancelled absorption gives nothing");
+        Ok(Some(Restored {
+            epoch: head.epoch,
+            positions: head.positions.values().cloned().collect(),
+            watermark: head.watermark,
+            wall: head.wall,
+            snapshot,
+        }))
+    }
+
+    fn commit(&mut self, unit: &CommitUnit) -> Result<(), StoreError> {
+        let not_parent = || StoreError::NotParent { path: self.place.name(), epoch: unit.epoch };
+        if unit.epoch != self.head.epoch + 1 {
+            return Err(not_parent());
+        }
+        let outputs = Outputs::of(unit, self.alerts_last).map_err(|what| self.place.io(what))?;
+        let mut next = self.head.clone();
+        (next.epoch, next.watermark, next.wall) = (unit.epoch, unit.watermark, unit.wall);
+        for position in &unit.positions {
+            next.positions.insert(position.source.name.clone(), position.clone());
+        }
+        let written = self.write(unit, &next, &outputs);
+        match written.map_err(|error| self.place.error(error))? {
+            true => self.follow(unit, next, &outputs),
+            false => return Err(not_parent()),
+        }
+        Ok(())
+    }
+
+    fn deliver_alerts(&mut self) -> Result<u64, StoreError> {
+        let mut delivered = 0;
+        while self.alerts_done < self.alerts_last {
+            let (after, bytes) = (self.alerts_done, DELIVERY_BYTES);
+            let blocks = OUTBOX.blocks_after(&self.conn, &self.place, after, u64::MAX, bytes)?;
+            let Some(last) = blocks.last().map(|block| block.last) else {
+                return Err(self.place.damaged(format!("alerts after {after} are missing")));
+            };
+            let count: u64 = blocks.iter().map(|block| block.count).sum();
+            let bytes: usize = blocks.iter().map(|block| block.blob.len()).sum();
+            self.log.deliver(blocks)?;
+            fail::fail_point!("store.deliver.between");
+            let total = self.figures.alerts_delivered.load(Ordering::Relaxed) + count;
+            (|| {
+                let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+                put_meta(&tx, "alerts_done", &last.to_string())?;
+                put_meta(&tx, "alerts_delivered", &total.to_string())?;
+                tx.commit()
+            })()
+            .map_err(|error| self.place.error(error))?;
+            self.figures.alerts_delivered.store(total, Ordering::Relaxed);
+            self.alerts_done = last;
+            self.chores.wrote(bytes as u64 / 16);
+            delivered += count;
+        }
+        Ok(delivered)
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        let folded = self.snapshots.step(&self.conn, &self.place, &mut self.head, &self.settings);
+        // A snapshot that finds no room must not keep the others from making some.
+        let retained = self.retain();
+        self.chores.wrote(*folded.as_ref().unwrap_or(&0));
+        let slack = self.settings.slack_bytes;
+        let shrunk = self
+            .chores
+            .shrink(&self.conn, slack)
+            .and_then(|()| self.chores.checkpoint(&self.conn))
+            .map_err(|error| self.place.error(error));
+        self.show();
+        folded.and(retained).and(shrunk)
+    }
+}
+
+/// The outputs of a unit, packed before the transaction begins.
+struct Outputs {
+    alerts: Vec<Block>,
+    late: Vec<Block>,
+}
+
+impl Outputs {
+    fn of(unit: &CommitUnit, alerts_last: u64) -> Result<Outputs, String> {
+        let mut last = alerts_last;
+        for alert in &unit.alerts {
+            if alert.n <= last {
+                return Err(format!(
+                    "alert {} in commit {} comes after {last}",
+                    alert.n, unit.epoch
+                ));
+            }
+            last = alert.n;
+        }
+        let text = |error: serde_json::Error| error.to_string();
+        Ok(Outputs {
+            alerts: pack(&unit.alerts, |alert| alert.n).map_err(text)?,
+            late: pack(&unit.late, |late| late.position).map_err(text)?,
+        })
+    }
+}
+
+/// Reads the head; `None` in a new file.
+pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>, StoreError> {
+    let error = |error| place.error(error);
+    let mut head = Head::default();
+    let read = conn
+        .query_row(
+            "SELECT epoch, owner, watermark, wall, snapshot_epoch, snapshot_parts, checksum \
+             FROM head WHERE id = 1",
+            [],
+            |row| {
+                head.epoch = row.get::<_, i64>(0)? as u64;
+                (head.owner, head.watermark, head.wall) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                head.snapshot_epoch = row.get::<_, i64>(4)? as u64;
+                head.snapshot_parts = row.get::<_, i64>(5)? as u64;
+                row.get::<_, i64>(6)
+            },
+        )
+        .optional()
+        .map_err(error)?;
+    let Some(stored) = read else { return no_head(conn, place).map(|()| None) };
+    let mut query = conn
+        .prepare("SELECT source, incarnation, position, fingerprint FROM positions")
+        .map_err(error)?;
+    let positions = query
+        .query_map([], |row| {
+            Ok(SourcePosition {
+                source: SourceIdentity { name: row.get(0)?, incarnation: row.get(1)? },
+                position: row.get::<_, i64>(2)? as u64,
+                fingerprint: row.get::<_, i64>(3)? as u64,
+            })
+        })
+        .map_err(error)?;
+    for position in positions {
+        let position = position.map_err(error)?;
+        head.positions.insert(position.source.name.clone(), position);
+    }
+    match stored == head_checksum(&head) {
+        true => Ok(Some(head)),
+        false => Err(place.damaged("checksum of the last commit")),
+    }
+}
+
+/// A file without a head must be one that was never opened: nothing else is in it.
+fn no_head(conn: &Connection, place: &Place) -> Result<(), StoreError> {
+    let rows: i64 = conn
+        .query_row(
+            "SELECT (SELECT count(*) FROM deltas) + (SELECT count(*) FROM snapshot) \
+             + (SELECT count(*) FROM positions)",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(|error| place.error(error))?;
+    match rows {
+        0 => Ok(()),
+        _ => Err(place.damaged("the last commit is missing")),
+    }
+}
+
+/// Writes the head and its positions.
+pub(super) fn write_head(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
+    for position in head.positions.values() {
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO positions(source, incarnation, position, fingerprint) \
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            position.source.name,
+            position.source.incarnation,
+            position.position as i64,
+            position.fingerprint as i64
+        ])?;
+    }
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO head(id, epoch, owner, watermark, wall, snapshot_epoch, \
+         snapshot_parts, checksum) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        head.epoch as i64,
+        head.owner,
+        head.watermark,
+        head.wall,
+        head.snapshot_epoch as i64,
+        head.snapshot_parts as i64,
+        head_checksum(head)
+    ])?;
+    Ok(())
+}
+
+fn head_checksum(head: &Head) -> i64 {
+    let mut text = format!(
+        "{} {} {} {} {} {}",
+        head.epoch, head.owner, head.watermark, head.wall, head.snapshot_epoch, head.snapshot_parts
+    );
+    for at in head.positions.values() {
+        let SourceIdentity { name, incarnation } = &at.source;
+        text += &format!("\n{name}\n{incarnation}\n{} {}", at.position, at.fingerprint);
+    }
+    text_checksum("head", &text)
+}
+
+fn number(place: &Place, conn: &Connection, key: &str) -> Result<u64, StoreError> {
+    match place.meta_opt(conn, key)? {
+        None => Ok(0),
+        Some(text) => text.parse().map_err(|_| place.damaged(format!("`{key}` is no number"))),
+    }
+}
+
+fn delta_bytes(unit: &CommitUnit) -> u64 {
+    unit.delta.iter().map(|section| section.len() as u64).sum()
+}
+
+/// A row for each section; a unit without sections has one empty row, so that a
+/// missing commit is told from an empty one.
+fn write_delta(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO deltas(epoch, part, parts, checksum, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let parts = unit.delta.len() as u64;
+    let none: &[u8] = &[];
+    let sections: Vec<&[u8]> = match parts {
+        0 => vec![none],
+        _ => unit.delta.iter().map(Vec::as_slice).collect(),
+    };
+    for (part, section) in sections.into_iter().enumerate() {
+        let place = snapshot::section_place(unit.epoch, part as u64, parts);
+        let sum = checksum("deltas", place, section);
+        insert.execute(params![place[0], part as i64, parts as i64, sum, section])?;
+    }
+    Ok(())
+}
+
+fn write_late(tx: &Transaction<'_>, epoch: u64, blocks: &[Block]) -> rusqlite::Result<()> {
+    for block in blocks {
+        let epoch = epoch as i64;
+        let sum = checksum("late", [epoch, block.count as i64], &block.blob);
+        tx.prepare_cached(
+            "INSERT INTO late(epoch, count, checksum, blob) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![epoch, block.count as i64, sum, block.blob])?;
+    }
+    Ok(())
+}
+
+fn write_dead_letters(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let source = unit.positions.first().map_or("", |position| position.source.name.as_str());
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw) \
+         VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
+    )?;
+    for letter in &unit.dead_letters {
+        let position = letter.position as i64;
+        let sum = checksum("dead_letters", [position, unit.wall], &letter.raw);
+        insert.execute(params![source, position, letter.reason, unit.wall, sum, letter.raw])?;
+    }
+    Ok(())
+}
+
+fn write_rollups(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO rollups(metric, minute, grp, count, sum, value) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for row in &unit.rollups {
+        // SQLite has no NaN (it becomes NULL): a value that cannot be told is 0 of 0.
+        let real = |number: f64| if number.is_nan() { 0.0 } else { number };
+        insert.execute(params![
+            row.metric,
+            row.minute,
+            row.group,
+            row.count as i64,
+            real(row.sum),
+            real(row.value)
+        ])?;
+    }
+    Ok(())
+}
+
+/// Drops minutes before `cut`, at most `ROLLUP_STEP` rows of each metric; tells how
+/// many rows went and whether that was all.
+fn drop_rollups(tx: &Transaction<'_>, cut: i64) -> rusqlite::Result<(u64, bool)> {
+    let (mut dropped, mut done, mut metric) = (0, true, String::new());
+    loop {
+        let next: Option<String> = tx
+            .prepare_cached("SELECT metric FROM rollups WHERE metric > ?1 ORDER BY metric LIMIT 1")?
+            .query_row([&metric], |row| row.get(0))
+            .optional()?;
+        let Some(name) = next else { return Ok((dropped, done)) };
+        let further: Option<i64> = tx
+            .prepare_cached(
+                "SELECT minute FROM rollups WHERE metric = ?1 AND minute < ?2 \
+                 ORDER BY minute LIMIT 1 OFFSET ?3",
+            )?
+            .query_row(params![name, cut, ROLLUP_STEP], |row| row.get(0))
+            .optional()?;
+        done &= further.is_none();
+        let upto = further.map_or(cut, |minute| minute + 1);
+        dropped += tx
+            .prepare_cached("DELETE FROM rollups WHERE metric = ?1 AND minute < ?2")?
+            .execute(params![name, upto])? as u64;
+        metric = name;
+    }
+}
