@@ -85,6 +85,7 @@ export class Alerts {
       </div>`,
       this.#panel.body,
     );
+    return items.length > 0;
   }
 
   #filters(all) {

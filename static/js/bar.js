@@ -73,7 +73,7 @@ export class Bar {
       if (key) this.#lookUp(key);
     };
     return html`<form class="search" role="search" onSubmit=${submit}>
-      <input name="key" type="search" placeholder="Look up a session key" aria-label="Session key" autocomplete="off" spellcheck=${false} maxlength="256" />
+      <input name="key" type="search" placeholder="Look up a session" aria-label="Session key" autocomplete="off" spellcheck=${false} maxlength="256" />
     </form>`;
   }
 

@@ -3,7 +3,7 @@
 
 import { element, html, render, setText, uPlot } from './dom.js';
 import { axisLabel, clock, inUnit, minute, words } from './format.js';
-import { color, faded } from './tokens.js';
+import { color, faded, labelFont } from './tokens.js';
 import { placeholder } from './panel.js';
 import { prefs } from './prefs.js';
 
@@ -18,8 +18,6 @@ const ZOOM_BELOW = 0.3;
 const MARK_PX = 4;
 
 export const crosshair = uPlot.sync(SYNC_KEY);
-
-const FONT = '11px system-ui, sans-serif';
 
 /** The range all charts show. */
 export function timeRange(store) {
@@ -44,6 +42,7 @@ export class Chart {
     this.#panel = panel;
     this.#store = store;
     this.#names = panel.topics;
+    this.#holder.setAttribute('aria-label', panel.name.textContent);
     panel.body.append(this.#holder, this.#none);
     panel.onToggle = () => this.draw();
     new ResizeObserver(() => this.#resize()).observe(this.#holder);
@@ -62,8 +61,8 @@ export class Chart {
     this.#none.hidden = !empty;
     setText(this.#none, state ? 'No points yet' : '');
     if (empty) {
-      setText(this.#panel.readout, '');
-      return;
+      render(null, this.#panel.readout);
+      return false;
     }
     this.#build(state);
     const range = timeRange(this.#store);
@@ -74,6 +73,7 @@ export class Chart {
     this.#read();
     this.#describe(state);
     if (this.#panel.tableShown) this.#table(state);
+    return true;
   }
 
   #choose() {
@@ -117,7 +117,7 @@ export class Chart {
       axes: [
         {
           stroke: () => color('--muted'),
-          font: FONT,
+          font: labelFont(),
           size: 26,
           gap: 6,
           space: 70,
@@ -127,7 +127,7 @@ export class Chart {
         },
         {
           stroke: () => color('--muted'),
-          font: FONT,
+          font: labelFont(),
           size: (u, labels) => Math.max(34, ...(labels ?? []).map((l) => 16 + l.length * 6.4)),
           gap: 6,
           space: 34,

@@ -72,7 +72,7 @@ export class Drawer {
           <div><p class="drawer-kind">${list ? 'List' : key ? 'Session' : 'Metric'}</p><h2 id="drawer-title">${title}</h2></div>
           <button type="button" class="control icon" aria-label="Close" onClick=${() => this.#root.close()}>✕</button>
         </header>
-        <div class="drawer-body">
+        <div class="drawer-body" tabindex="0">
           ${alert ? this.#alertView(alert) : null}
           ${list ? this.#listView() : key ? this.#sessionView() : null}
         </div>

@@ -14,7 +14,7 @@ export class Drawing {
       }
       this.#ask();
     },
-    { rootMargin: '200px' },
+    { rootMargin: '50% 0px' },
   );
 
   constructor() {
@@ -23,10 +23,12 @@ export class Drawing {
 
   /**
    * Adds a panel: `draw()` is called when one of `topics` (null: the link) changed. With
-   * `ticks` also once a second, for ages; with `always` even when paused.
+   * `ticks` also once a second, for ages; with `always` even when paused. Until `draw` answers
+   * true (it had something to show) it is called out of sight too, so that scrolling down
+   * meets no blank panels.
    */
   add(element, { topics, draw, ticks = false, always = false }) {
-    const panel = { topics: new Set(topics), draw, ticks, always, dirty: true, restyle: false, visible: false };
+    const panel = { topics: new Set(topics), draw, ticks, always, dirty: true, restyle: false, visible: false, shown: false };
     this.#panels.set(element, panel);
     this.#observer.observe(element);
     this.#ask();
@@ -64,10 +66,11 @@ export class Drawing {
       this.#frame = 0;
       for (const panel of this.#panels.values()) {
         const held = this.paused && !panel.always && !panel.restyle;
-        if (!panel.dirty || held || !(panel.visible || panel.always)) continue;
+        const due = panel.visible || panel.always || !panel.shown;
+        if (!panel.dirty || held || !due) continue;
         panel.dirty = false;
         panel.restyle = false;
-        panel.draw();
+        panel.shown = panel.draw() === true || panel.shown;
       }
     });
   }

@@ -3,7 +3,7 @@
 
 import { element, html, render, setText } from './dom.js';
 import { clock, integer } from './format.js';
-import { channels, color } from './tokens.js';
+import { channels, color, labelFont } from './tokens.js';
 import { crosshair } from './chart.js';
 import { placeholder } from './panel.js';
 
@@ -35,6 +35,7 @@ export class Heatmap {
     this.#panel = panel;
     this.#store = store;
     [this.#topicName] = panel.topics;
+    this.#canvas.setAttribute('aria-label', panel.name.textContent);
     this.#root = element('div', { class: 'heatmap', 'data-heatmap': this.#topicName }, this.#canvas, this.#tip, this.#none);
     panel.body.append(this.#root);
     panel.tableBody.hidden = false;
@@ -63,13 +64,14 @@ export class Heatmap {
     if (empty) {
       this.#shown = null;
       render(null, this.#panel.tableBody);
-      return;
+      return false;
     }
     this.#shown = this.#layOut(state);
     this.#paint();
     this.#summary(topic);
     this.#table(topic);
     if (this.#cell) this.#showTip();
+    return true;
   }
 
   /** Rows in the order of their labels, and where everything goes. */
@@ -82,7 +84,7 @@ export class Heatmap {
     for (const [, values] of columns) for (const v of values) if (v > high) high = v;
     const groups = rows.filter((row, i) => i > 0 && row.labels[0] !== rows[i - 1].labels[0]).length;
     const context = this.#canvas.getContext('2d');
-    context.font = font();
+    context.font = labelFont();
     const widest = (k) => Math.max(0, ...rows.map((r) => context.measureText(r.labels[k] ?? '').width));
     const firstWidth = Math.ceil(widest(0)) + 12;
     const left = firstWidth + Math.ceil(widest(1)) + 12;
@@ -103,7 +105,7 @@ export class Heatmap {
     const context = fit(this.#canvas, width, bottom + AXIS_PX);
     const shades = ramp();
     const zero = color('--heat-zero');
-    context.font = font();
+    context.font = labelFont();
     context.textBaseline = 'middle';
     const offset = COLUMNS - columns.length;
     rows.forEach((row, i) => {
@@ -264,8 +266,6 @@ export class Heatmap {
     );
   }
 }
-
-const font = () => '11px system-ui, sans-serif';
 
 function compare(a, b) {
   for (let i = 0; i < Math.max(a.length, b.length); i += 1) {

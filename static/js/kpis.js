@@ -9,6 +9,10 @@ const TOPIC = 'kpi';
 const SAMPLES_MAX = 120;
 /** Points of a series that a spark line shows. */
 const SPARK_POINTS = 120;
+/** Fewer values make no shape. */
+const SPARK_POINTS_MIN = 3;
+/** A short past takes only the right of the line's width. */
+const SPARK_SLOTS_MIN = 60;
 const SPARK = { width: 100, height: 24 };
 
 const FIGURES = [
@@ -81,16 +85,17 @@ export class Kpis {
   }
 }
 
-/** A line through the values that exist, from least to greatest. */
+/** A line through the values that exist, from least to greatest; the newest at the right. */
 function spark(values) {
   const known = values.filter((v) => Number.isFinite(v));
-  if (known.length < 2) return null;
+  if (known.length < SPARK_POINTS_MIN) return null;
+  const slots = Math.max(values.length, SPARK_SLOTS_MIN) - 1;
   const low = Math.min(...known);
   const spread = Math.max(...known) - low || 1;
   const points = [];
   values.forEach((v, i) => {
     if (!Number.isFinite(v)) return;
-    const x = (i / (values.length - 1)) * SPARK.width;
+    const x = ((slots - values.length + 1 + i) / slots) * SPARK.width;
     const y = SPARK.height - 2 - ((v - low) / spread) * (SPARK.height - 4);
     points.push(`${x.toFixed(1)},${y.toFixed(1)}`);
   });

@@ -2,6 +2,7 @@
 // under the cursor, and a switch between the picture and the same numbers as a table.
 
 import { element, setText } from './dom.js';
+import { words } from './format.js';
 
 let count = 0;
 
@@ -12,7 +13,7 @@ let count = 0;
 export function frame({ id, topics, title, span = 4, table = false, tall = false }) {
   count += 1;
   const titleId = `panel-title-${count}`;
-  const name = element('h2', { id: titleId }, title ?? '');
+  const name = element('h2', { id: titleId }, title ?? words(topics[0]));
   const window = element('span', { class: 'panel-window' });
   const readout = element('div', { class: 'panel-readout' });
   const body = element('div', { class: 'panel-body' });

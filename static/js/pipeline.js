@@ -50,6 +50,7 @@ export class Pipeline {
       </div>`,
       this.#panel.body,
     );
+    return known;
   }
 
   #ledger(values) {

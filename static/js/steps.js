@@ -30,6 +30,7 @@ export class Steps {
         : html`<p class="placeholder">${topic?.state ? 'No session is open' : ''}</p>`,
       this.#panel.body,
     );
+    return total > 0;
   }
 }
 

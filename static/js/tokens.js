@@ -28,6 +28,11 @@ export function channels(text) {
   return text.match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
+/** The page's typeface at the size of labels on a canvas. */
+export function labelFont() {
+  return `11px ${getComputedStyle(document.body).fontFamily}`;
+}
+
 /** To be called when the theme changed. */
 export function forgetColors() {
   cache.clear();
