@@ -2,7 +2,7 @@
 // talk a screen reader to death; an abandoned session's alert opens that session.
 
 import { html, render, setText } from './dom.js';
-import { age, clock, integer, moment } from './format.js';
+import { age, integer, moment, when } from './format.js';
 
 const TOPIC = 'alerts';
 /** Most alerts in the document; the rest is at `v1/alerts`. */
@@ -110,7 +110,7 @@ export class Alerts {
         <span class="alert-title">${alert.title}</span>
         <span class="alert-foot">
           <span class="alert-severity">${severity.word}</span>
-          <time datetime=${iso(alert.at)} title=${moment(alert.at)}>${clock(alert.at)} · ${age(alert.at, now)}</time>
+          <time datetime=${iso(alert.at)} title=${moment(alert.at)}>${when(alert.at, now)} · ${age(alert.at, now)}</time>
         </span>
       </button>
     </li>`;

@@ -2,7 +2,7 @@
 // controls. Drawn even while the panels are paused.
 
 import { html, render } from './dom.js';
-import { clock, integer, span, zoneName } from './format.js';
+import { clock, integer, moment, span, zoneName } from './format.js';
 import { RANGES, prefs, setRange, setUtc, theme, toggleTheme } from './prefs.js';
 import { PIPELINE, balance } from './pipeline.js';
 import { pageState } from './state.js';
@@ -56,9 +56,7 @@ export class Bar {
     const result = balance(values);
     const now = this.#store.now();
     return html`<ul class="facts">
-      ${values.lag_events != null || values.watermark_lag_ms != null
-        ? html`<li title="Events waiting in the log; how far event time is behind the clock"><span class="fact-name">Lag</span> <b>${integer(values.lag_events)}</b> events, <b>${span(values.watermark_lag_ms)}</b></li>`
-        : null}
+      ${values.lag_events == null && !values.watermark ? null : lag(values)}
       ${result ? html`<li class=${result.holds ? 'good' : 'bad'}><span class="fact-name">Ledger</span> ${result.holds ? '✓ balances' : '✗ does not balance'}</li>` : null}
       <li><button type="button" class="link clock" onClick=${() => this.#then(() => setUtc(!prefs.utc))}
         title="Switch between your zone and UTC"><b>${clock(now)}</b> ${zoneName(now)}</button></li>
@@ -95,13 +93,13 @@ export class Bar {
   #bannerView(now) {
     return html`
       ${now.text
-        ? html`<div class=${`banner ${now.state}`} role="status"><b>${now.label}</b><span>${now.text}</span>
+        ? html`<div class=${`banner ${now.state}`}><b role="status">${now.label}</b><span>${now.text}</span>
             ${now.action === 'retry' ? html`<button type="button" class="control" onClick=${() => this.#retry()}>Try now</button>` : null}
             ${now.action === 'reload' ? html`<button type="button" class="control" onClick=${() => location.reload()}>Reload</button>` : null}
           </div>`
         : null}
       ${this.#drawing.paused
-        ? html`<div class="banner paused" role="status"><b>Paused</b><span>Picture of ${clock(this.#pausedAt)}. ${this.#sincePause()} Data is still being received.</span></div>`
+        ? html`<div class="banner paused"><b role="status">Paused</b><span>Picture of ${clock(this.#pausedAt)}. ${this.#sincePause()} Data is still being received.</span></div>`
         : null}`;
   }
 
@@ -137,4 +135,15 @@ export class Bar {
     event.preventDefault();
     this.#toggle();
   }
+}
+
+/** From here on event time is told as a date instead of as a distance (a replay). */
+const OLD_MS = 86_400_000;
+
+function lag(values) {
+  const old = values.watermark_lag_ms >= OLD_MS;
+  const time = old ? html`event time <b>${moment(values.watermark)}</b>` : html`<b>${span(values.watermark_lag_ms)}</b>`;
+  return html`<li title="Events waiting in the log; how far event time is behind the clock">
+    <span class="fact-name">Lag</span> <b>${integer(values.lag_events)}</b> events, ${time}
+  </li>`;
 }

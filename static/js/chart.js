@@ -2,7 +2,7 @@
 // A rule's topic (columns value, mean, limit) also shows its limit and marks what exceeds it.
 
 import { element, html, render, setText, uPlot } from './dom.js';
-import { axisLabel, clock, inUnit, minute, words } from './format.js';
+import { axisLabel, clock, inUnit, minute, when, words } from './format.js';
 import { color, faded, labelFont } from './tokens.js';
 import { placeholder } from './panel.js';
 import { prefs } from './prefs.js';
@@ -104,7 +104,7 @@ export class Chart {
     return {
       ...this.#size(),
       ms: 1,
-      padding: [10, 8, 0, 0],
+      padding: [10, 20, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
@@ -192,7 +192,7 @@ export class Chart {
     const side = this.#isRule()
       ? rest.map(([name, v]) => `${name} ${inUnit(v, unit)}`)
       : rest.map(([name, v]) => `${inUnit(v, '')} ${name.replaceAll('_', ' ')}`);
-    return html`<span class="readout-side">${[...side, ...(followed ? [clock(state.columns[0][at])] : [])].join(' · ')}</span>
+    return html`<span class="readout-side">${[...side, ...(followed ? [when(state.columns[0][at], this.#store.now())] : [])].join(' · ')}</span>
       <b class="readout-value">${inUnit(value, unit)}</b>`;
   }
 

@@ -55,6 +55,8 @@ export class Client {
   /** Subscription number to topic name. */
   #subs = new Map();
   #resubscribedAt = new Map();
+  /** Log position up to which gaps were asked for since the last snapshot. */
+  #filledTo = 0;
 
   constructor(store, names) {
     this.#store = store;
@@ -126,7 +128,7 @@ export class Client {
     link.quietSince = null;
     if (code >= CODE_FINAL && code < 5000) {
       link.phase = 'refused';
-      link.reason = CLOSE_WORDS[code] ?? `the server closed the connection (${code} ${reason})`;
+      link.reason = CLOSE_WORDS[code] ?? `code ${code} ${reason}`.trim();
     } else {
       const bound = Math.min(RETRY_MS_MAX, RETRY_STEP_MS * 2 ** this.#failures);
       const wait = after || Math.random() * (this.#failures ? bound : RETRY_FIRST_MS_MAX);
@@ -254,6 +256,7 @@ export class Client {
     topic.state = fromSnapshot(topic.kind, message.d ?? {});
     if (known && topic.state) this.#count(topic.state.items.filter((item) => !known.has(item.id)));
     topic.epoch = message.e;
+    if (topic.kind === 'log') this.#filledTo = 0;
     this.#moved(topic, message);
   }
 
@@ -284,7 +287,8 @@ export class Client {
   }
 
   async #fill(name, from, to) {
-    if (name !== 'alerts' || !(to >= from)) return;
+    if (name !== 'alerts' || !(to >= from) || to <= this.#filledTo) return;
+    this.#filledTo = to;
     const url = new URL('v1/alerts', document.baseURI);
     url.searchParams.set('after', String(from - 1));
     url.searchParams.set('limit', String(Math.min(GAP_LIMIT, to - from + 1)));
@@ -304,7 +308,8 @@ export class Client {
 
   #moved(topic, message) {
     topic.n = message.n;
-    topic.at = message.ts ?? topic.at;
+    // In a grid's diff `ts` lists its new columns instead.
+    if (typeof message.ts === 'number') topic.at = message.ts;
     topic.watermark = message.wm ?? topic.watermark;
     this.#store.changed(topic.name);
   }

@@ -2,12 +2,14 @@
 // dead letters). Fetches over HTTP; everything shown is text.
 
 import { html, render } from './dom.js';
-import { NONE, age, clock, countdown, integer, moment, money, number, span, words } from './format.js';
+import { NONE, age, clock, countdown, integer, moment, money, number, span, when, words } from './format.js';
 import { SEVERITIES } from './alerts.js';
 
 /** How often an open session is asked for again. */
 const REFRESH_MS = 2_000;
 const LIST_LIMIT = 50;
+/** What the address of a session begins with, after the `#`. */
+const LINK = 'session/';
 /** Most facts of an alert's detail that are shown. */
 const FACTS_MAX = 40;
 
@@ -46,9 +48,15 @@ export class Drawer {
     });
   }
 
-  /** Looks a session up by its key. */
+  /** Looks a session up by its key; the address then leads there. */
   session(key) {
+    history.replaceState(null, '', `#${LINK}${encodeURIComponent(key)}`);
     this.#show({ key });
+  }
+
+  /** Opens what the page's address names, if it names a session. */
+  fromAddress() {
+    if (location.hash.startsWith(`#${LINK}`)) this.session(decodeURIComponent(location.hash.slice(LINK.length + 1)));
   }
 
   /** Shows an alert, and its session if it is about one. */
@@ -91,6 +99,7 @@ export class Drawer {
   #closed() {
     this.#open = null;
     clearTimeout(this.#timer);
+    if (location.hash) history.replaceState(null, '', location.pathname + location.search);
   }
 
   async #fetch() {
@@ -144,9 +153,9 @@ export class Drawer {
       ${pairs([
         ['Furthest step', session.step ? words(session.step) : NONE],
         ['Segment', session.segment || NONE],
-        ['First event', clock(session.first)],
-        ['Last event', clock(session.last)],
-        ['Closes', clock(session.deadline)],
+        ['First event', when(session.first, this.#store.now())],
+        ['Last event', when(session.last, this.#store.now())],
+        ['Closes', when(session.deadline, this.#store.now())],
         ['Events', integer(session.events)],
         ...Object.entries(session.counts ?? {}).map(([type, count]) => [words(type), integer(count)]),
       ])}

@@ -103,6 +103,13 @@ export function moment(ms) {
   return timeFormat(options).format(ms);
 }
 
+const DAY_MS = 86_400_000;
+
+/** The time of day, with its date when that is not about today (a replay of old events). */
+export function when(ms, now) {
+  return !absent(ms) && Math.abs(now - ms) >= DAY_MS ? moment(ms) : clock(ms);
+}
+
 /** Short name of the chosen zone: `CET`, `UTC`. */
 export function zoneName(ms) {
   const part = timeFormat({ timeZoneName: 'short' }).formatToParts(ms).find((p) => p.type === 'timeZoneName');
@@ -120,14 +127,12 @@ export function span(ms) {
   return `${Math.floor(ms / 86_400_000)} days`;
 }
 
-/** How long ago: `12 s ago`; the date itself when that is days. */
+/** How long ago: `12 s ago`. */
 export function age(ms, now) {
   if (absent(ms)) return NONE;
   const passed = Math.max(0, now - ms);
   if (passed < 1500) return 'now';
-  if (passed < 60_000) return `${Math.floor(passed / 1000)} s ago`;
-  if (passed < 172_800_000) return `${span(passed)} ago`;
-  return moment(ms);
+  return passed < 60_000 ? `${Math.floor(passed / 1000)} s ago` : `${span(passed)} ago`;
 }
 
 /** A countdown: `0:25`, `29:59`, `1:04:10`. */

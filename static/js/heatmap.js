@@ -2,7 +2,7 @@
 // The same numbers stand in a table for those who do not see the picture.
 
 import { element, html, render, setText } from './dom.js';
-import { clock, integer } from './format.js';
+import { clock, integer, when } from './format.js';
 import { channels, color, labelFont } from './tokens.js';
 import { crosshair } from './chart.js';
 import { placeholder } from './panel.js';
@@ -204,7 +204,7 @@ export class Heatmap {
     const row = rows[this.#cell.row];
     const column = columns[this.#cell.column];
     if (!row || !column) return this.#select(null);
-    const text = `${row.labels.join(' · ')}  ${integer(column[1][row.index] ?? 0)} at ${clock(column[0])}`;
+    const text = `${row.labels.join(' · ')}  ${integer(column[1][row.index] ?? 0)} at ${when(column[0], this.#store.now())}`;
     setText(this.#tip, text);
     const x = left + (COLUMNS - columns.length + this.#cell.column) * cellWidth;
     const shift = Math.min(Math.max(0, x - this.#tip.offsetWidth / 2), width - this.#tip.offsetWidth);
@@ -257,7 +257,7 @@ export class Heatmap {
       html`<table>
         <caption class="unseen">${topic.about.title}, ${topic.about.window}</caption>
         <thead><tr>
-          ${labels.map((label) => html`<th scope="col">${label}</th>`)}
+          ${labels.map((label) => html`<th scope="col" class="label">${label}</th>`)}
           <th scope="col">last second</th><th scope="col">highest</th><th scope="col">sum</th>
         </tr></thead>
         <tbody>${rows.map(line)}</tbody>

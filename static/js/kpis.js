@@ -10,7 +10,7 @@ const SAMPLES_MAX = 120;
 /** Points of a series that a spark line shows. */
 const SPARK_POINTS = 120;
 /** Fewer values make no shape. */
-const SPARK_POINTS_MIN = 3;
+const SPARK_POINTS_MIN = 8;
 /** A short past takes only the right of the line's width. */
 const SPARK_SLOTS_MIN = 60;
 const SPARK = { width: 100, height: 24 };

@@ -131,3 +131,4 @@ store.listen((name) => {
 onSystemTheme(restyle);
 setInterval(() => drawing.tick(), 1_000);
 client.start();
+drawer.fromAddress();

@@ -2,7 +2,7 @@
 // is bounded and how full it is, and how old the last commit is.
 
 import { html, render } from './dom.js';
-import { NONE, clock, integer, number, percent, span } from './format.js';
+import { NONE, integer, number, percent, span, when } from './format.js';
 
 export const PIPELINE = 'pipeline';
 
@@ -67,7 +67,7 @@ export class Pipeline {
     const commitAge = v.committed_at ? Math.max(0, this.#store.now() - v.committed_at) : null;
     return [
       gauge('Events behind', integer(v.lag_events), 'waiting in the log'),
-      gauge('Complete up to', v.watermark ? clock(v.watermark) : NONE, v.watermark ? `${span(v.watermark_lag_ms)} ago, event time` : 'no event yet'),
+      gauge('Complete up to', v.watermark ? when(v.watermark, this.#store.now()) : NONE, v.watermark ? `${span(v.watermark_lag_ms)} ago, event time` : 'no event yet'),
       gauge('Last commit', commitAge === null ? NONE : `${span(commitAge)} ago`, `took ${v.commit_ms == null ? NONE : `${number(v.commit_ms)} ms`}, no. ${integer(v.epoch)}`),
       meter('Credits used', used, v.credits_total),
       meter('Ids for dedup', v.dedup_ids, v.dedup_ids_max),
@@ -75,6 +75,7 @@ export class Pipeline {
       gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
       gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>` : 'none', v.dead_letters ? 'warn' : ''),
       gauge('Without id', integer(v.without_id), v.without_id ? 'a repeat of these counts twice' : 'all can be de-duplicated'),
+      gauge('Lateness allowed', span(v.lateness_ms), 'behind that: late'),
       gauge('Browsers', integer(v.clients), v.clients_lagging ? `${integer(v.clients_lagging)} slow` : 'none slow'),
       gauge('Restarts', integer(v.restarts), 'of the engine, this run', v.restarts ? 'warn' : ''),
     ];

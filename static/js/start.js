@@ -52,7 +52,7 @@ export class Start {
 /** Publishes one event to the server this page came from. */
 function command() {
   const url = new URL('v1/events', document.baseURI);
-  const event = '{"id":"\'$(date +%s%N)\'","ts":\'$(date +%s)\'000,"type":"cart_add","user":"ada","amount":49.9,"region":"eu-west-1"}';
+  const event = `{"id":"'$(date +%s)'","ts":"'$(date -u +%FT%TZ)'","type":"cart_add","user":"ada","amount":49.9}`;
   return `curl -X POST ${url} \\\n  -H 'Content-Type: application/json' \\\n  -d '${event}'`;
 }
 

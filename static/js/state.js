@@ -18,7 +18,7 @@ const WHY = {
 export function pageState(store) {
   const { link } = store;
   if (link.phase === 'refused') {
-    const text = `Disconnected: ${link.reason}.`;
+    const text = `The server ended the connection: ${link.reason}.`;
     return { state: 'stale', label: 'Disconnected', text: text + frozen(store), action: 'reload' };
   }
   if (link.phase !== 'open') return unlinked(store);
