@@ -9,9 +9,9 @@ const OPENING_MS_MAX = 5_000;
 /** The first attempt after a loss comes at once, spread a little. */
 const RETRY_FIRST_MS_MAX = 500;
 const RETRY_STEP_MS = 500;
-const RETRY_MS_MAX = 20_000;
+const RETRY_MS_MAX = 10_000;
 /** A connection that lasted this long starts the back-off anew. */
-const HEALTHY_MS = 30_000;
+const HEALTHY_MS = 5_000;
 /** Used until `welcome` names its own. */
 const PING_MS_DEFAULT = 10_000;
 const IDLE_MS_DEFAULT = 25_000;
