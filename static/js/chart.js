@@ -14,6 +14,9 @@ const RANGE_MS_MIN = 60_000;
 const TABLE_ROWS = 60;
 /** A band of values narrower than this share of the highest is drawn without the zero line. */
 const ZOOM_BELOW = 0.3;
+/** Room for a time label with seconds, and without. Below a minute in 60 pixels it has them. */
+const SECONDS_LABEL_PX = 66;
+const MINUTES_LABEL_PX = 44;
 /** Half the width of an excess mark, in CSS pixels. */
 const MARK_PX = 4;
 
@@ -120,7 +123,7 @@ export class Chart {
           font: labelFont(),
           size: 26,
           gap: 6,
-          space: 70,
+          space: (_, __, low, high, pixels) => ((high - low) / pixels < 1_000 ? SECONDS_LABEL_PX : MINUTES_LABEL_PX),
           grid: { show: false },
           ticks: { stroke: () => color('--line'), width: 1, size: 4 },
           values: (_, splits, __, ___, step) => splits.map((ms) => (step < 60_000 ? clock(ms) : minute(ms))),
@@ -153,7 +156,7 @@ export class Chart {
         width: 1.75,
         stroke: () => color('--series-1'),
         fill: (u) => shade(u),
-        points: { show: false },
+        points: { show: false, size: 4, filter: (u, s) => isolated(u.data[s]) },
       };
     }
     if (this.#isRule() && name === 'mean') {
@@ -250,6 +253,15 @@ function bounds(low, high, unit) {
   }
   const top = high > 0 ? high * 1.12 : 1;
   return [Math.min(0, low * 1.12), unit === 'ratio' ? Math.min(1, Math.max(top, 0.05)) : top];
+}
+
+/** Points without neighbours, which a line would not show. */
+function isolated(values) {
+  const found = [];
+  for (let i = 0; i < values.length; i += 1) {
+    if (values[i] != null && values[i - 1] == null && values[i + 1] == null) found.push(i);
+  }
+  return found;
 }
 
 /** The fill under the subject's line. */

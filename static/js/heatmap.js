@@ -229,7 +229,9 @@ export class Heatmap {
     const { rows, columns } = this.#shown;
     const [ts, values] = columns.at(-1);
     const total = values.reduce((sum, v) => sum + (v ?? 0), 0);
-    render(html`<span class="readout-side">all rows, last second</span> <b class="readout-value">${integer(total)}</b>`, this.#panel.readout);
+    const scale = html`<span class="scale" aria-hidden="true">1 <i /> ${integer(this.#shown.high)}</span>`;
+    const side = html`<span class="readout-side">all, last second</span> <b class="readout-value">${integer(total)}</b>`;
+    render(html`${scale}${side}`, this.#panel.readout);
     if (document.activeElement === this.#canvas && this.#cell) return;
     this.#canvas.setAttribute(
       'aria-label',
