@@ -1,0 +1,24 @@
+//! What the black-box tests share: the real binary as a child process, an HTTP and a
+//! websocket client that trust nothing, the reference sets and a slow, simple model of
+//! sessions to compare with.
+//!
+//! Nothing here uses the library's own code: a fault in it must not hide itself.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(unused_imports, reason = "each test file uses its own part of this")]
+
+pub mod events;
+pub mod http;
+pub mod server;
+pub mod sets;
+pub mod wait;
+pub mod ws;
+
+pub use events::{Event, Random, Session};
+pub use http::{Http, Poster, Target};
+pub use server::{Folder, Run, Server, run};
+pub use sets::Set;
+pub use wait::{Stopwatch, pause, until};
+
+/// Only events move time, every bound at its default: sets of long ago come in over HTTP.
+pub const HOLD: &str = "[time]\nidle = \"hold\"\n";
