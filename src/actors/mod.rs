@@ -1,5 +1,6 @@
 //! The shells: mailboxes, supervision, commits; thin calls into `domain`.
 
+pub mod broadcaster;
 pub mod directory;
 pub mod ports;
 pub mod status;
