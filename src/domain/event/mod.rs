@@ -1,7 +1,14 @@
 //! Events as they come (raw, in batches) and as the engine sees them (decoded,
 //! with only the attributes that the configuration uses).
 
+mod cloudevent;
 pub mod decode;
+mod draft;
+mod names;
+mod number;
+pub mod split;
+pub mod time_text;
+mod value;
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -129,6 +136,10 @@ pub struct Schema {
     pub key: String,
     /// Attributes with a slot, by slot index. `type` may be among them.
     pub slots: Vec<String>,
+    /// Other names an attribute may come under, as (name in the event, name used here):
+    /// `("code", "status")`. `id`, `ts`, `type` and the key may have them too. When an
+    /// event carries both, the name used here wins, then the first listed.
+    pub aliases: Vec<(String, String)>,
     /// Event types the configuration names, by kind index.
     pub kinds: Vec<String>,
     /// Seed of all hashes, one for each data folder.
@@ -140,6 +151,19 @@ pub struct Schema {
 impl Schema {
     /// The kind of every type that the configuration does not name.
     pub const OTHER_KIND: u16 = u16::MAX;
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Schema {
+            key: "user".to_owned(),
+            slots: Vec::new(),
+            aliases: Vec::new(),
+            kinds: Vec::new(),
+            seed: 0,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Bounds on one event; beyond them it is rejected with the rule's name.

@@ -1,0 +1,101 @@
+//! CloudEvents 1.0 in JSON, as an event of ours.
+//!
+//! | ours | theirs |
+//! | --- | --- |
+//! | id | `source`, a space, `id`: the two together name a CloudEvent, and a source, being a URI reference, holds no space |
+//! | time | `time`, required here |
+//! | type | `type` |
+//! | session key | the key attribute in `data`, else as an extension attribute, else `subject` |
+//! | attributes | those of the object in `data`, then the envelope's |
+//!
+//! An attribute `type` is always the envelope's, whatever `data` says. `data` may be
+//! packed as `data_base64`; data that is not JSON by its `datacontenttype` has no
+//! attributes.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::draft::{Draft, Place};
+use super::value::Text;
+
+/// The attributes that say whether and how the data is packed.
+#[derive(Deserialize)]
+struct Packing<'a> {
+    #[serde(borrow, default)]
+    data_base64: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    datacontenttype: Option<Cow<'a, str>>,
+    #[serde(default)]
+    data: Option<serde::de::IgnoredAny>,
+}
+
+/// The JSON in `data_base64`, if `text` has that and it is JSON.
+///
+/// # Errors
+/// The rule that was broken.
+pub(super) fn unpack(text: &str) -> Result<Option<String>, String> {
+    if memchr::memmem::find(text.as_bytes(), b"\"data_base64\"").is_none() {
+        return Ok(None);
+    }
+    let packing: Packing<'_> =
+        serde_json::from_str(text).map_err(|error| format!("CloudEvent: {error}"))?;
+    let Some(packed) = packing.data_base64 else {
+        return Ok(None);
+    };
+    if packing.data.is_some() {
+        return Err("CloudEvent: both \"data\" and \"data_base64\"".to_owned());
+    }
+    let bytes = STANDARD
+        .decode(packed.as_bytes())
+        .map_err(|error| format!("CloudEvent: \"data_base64\" is not base64: {error}"))?;
+    if !packing.datacontenttype.is_none_or(|content_type| is_json(&content_type)) {
+        return Ok(None);
+    }
+    let unpacked = String::from_utf8(bytes)
+        .map_err(|error| format!("CloudEvent: \"data_base64\" is not UTF-8: {error}"))?;
+    Ok(Some(unpacked))
+}
+
+/// Reads a CloudEvent into an empty draft. `unpacked` is what [`unpack`] found in it.
+///
+/// # Errors
+/// The rule that was broken.
+pub(super) fn read<'de>(
+    draft: &mut Draft<'de, '_>,
+    text: &'de str,
+    unpacked: Option<&'de str>,
+) -> Result<(), String> {
+    draft.read(text, Place::Envelope)?;
+    if let Some(data) = unpacked {
+        draft
+            .read(data, Place::Data)
+            .map_err(|rule| format!("CloudEvent: in \"data_base64\": {rule}"))?;
+    }
+    let required = [
+        ("id", draft.id.len()),
+        ("source", draft.envelope.source.len()),
+        ("type", draft.kind.len()),
+        ("time", usize::from(draft.at.is_some())),
+    ];
+    if let Some((name, _)) = required.into_iter().find(|(_, len)| *len == 0) {
+        return Err(format!("CloudEvent: {name:?} is missing"));
+    }
+    let identity = {
+        let scratch: &str = draft.scratch;
+        format!("{} {}", draft.envelope.source.get(scratch), draft.id.get(scratch))
+    };
+    draft.id = Text::copy(draft.scratch, &identity);
+    if draft.key == Text::None {
+        draft.key = draft.envelope.subject;
+    }
+    Ok(())
+}
+
+/// True for `application/json`, `text/json` and everything `+json`.
+pub(super) fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    essence.ends_with("/json") || essence.ends_with("+json")
+}
