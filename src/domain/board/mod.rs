@@ -1,10 +1,16 @@
 //! The board: all numbers at one version, as typed topics a browser can follow.
 //!
-//! `diff` compares two versions, `frame` writes what goes over the wire. Both are
-//! pure; the broadcaster actor and the web shell only carry the bytes.
+//! `diff` compares two versions, `frame` writes what goes over the wire, `feed` does
+//! both once for everybody, `subscriber` decides what one connection gets and when.
+//! `client` is the other end. All of it is pure; the broadcaster actor and the web
+//! shell only carry the bytes.
 
+pub mod client;
+pub mod command;
 pub mod diff;
+pub mod feed;
 pub mod frame;
+pub mod subscriber;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
