@@ -18,14 +18,14 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use tokio::sync::{Notify, watch};
 
 use super::Settings;
-use super::messages::{BarrierNote, Publish, ShardDone, Stored};
+use super::broadcaster::Publish;
+use super::messages::{BarrierNote, ShardDone, Stored};
 use super::pipeline::{Output, RunError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
-use crate::domain::commit::CommitUnit;
 use crate::domain::keeper::{Barrier, Keeper, PipelineView, ReplayNumbers, ShardDelta};
 use crate::domain::time::{EpochMs, SpanMs};
 

@@ -6,7 +6,6 @@ use actix::Message;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::ticket::{Answers, Ticket};
-use crate::domain::board::Board;
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, ShardDelta};
 use crate::domain::session::SessionView;
@@ -121,8 +120,3 @@ pub struct Stored {
     /// Why the store failed for good, if it did.
     pub failure: Option<crate::actors::ports::StoreError>,
 }
-
-/// Committer → broadcaster: a new board.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct Publish(pub Arc<Board>);

@@ -1,12 +1,9 @@
 //! The shells: mailboxes, supervision, commits; thin calls into `domain`.
 
-<<<<<<< HEAD
 pub mod aggregator;
+pub mod broadcaster;
 pub mod children;
 pub mod committer;
-=======
-pub mod broadcaster;
->>>>>>> h-web
 pub mod directory;
 pub mod ingestor;
 pub mod messages;

@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use super::Settings;
 use super::aggregator::{Aggregator, ShardParts};
+use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, PLACES, Progress, ShardInlet, beginning};
-use super::messages::Publish;
 use super::ports::{Records, Source, StoreError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};

@@ -142,8 +142,6 @@ pub struct Schema {
     pub aliases: Vec<(String, String)>,
     /// Event types the configuration names, by kind index.
     pub kinds: Vec<String>,
-    /// Other names of attributes: alternative name, name used (`code` for `status`).
-    pub aliases: Vec<(String, String)>,
     /// Seed of all hashes, one for each data folder.
     pub seed: u64,
     /// Bounds on one event.

@@ -1,0 +1,322 @@
+//! Starts a pipeline on threads of its own, inside whatever program asks for it.
+//!
+//! The pipeline needs an actix `System`; it gets one of its own on a thread of its own, so
+//! the host may be a tokio program, an actix program, or neither.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+
+use actix::{Actor, Addr, System};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use super::parts;
+use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
+use crate::actors::committer::{ClientCounts, Face, Flow};
+use crate::actors::directory::Directory;
+use crate::actors::pipeline::{OutputFactory, Pipeline, RunError, Setup};
+use crate::actors::ports::{AppendError, Appended, EventLog, Records, Source, StoreError};
+use crate::actors::status::Status;
+use crate::actors::store_thread::StoreThread;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::domain::board::Board;
+use crate::domain::event::Schema;
+use crate::domain::keeper::ReplayNumbers;
+use crate::domain::session::SessionView;
+use crate::store::folder::Folder;
+use crate::store::log::EmbeddedLog;
+use crate::store::records::StoredRecords;
+use crate::store::state::StateDb;
+use crate::web;
+
+/// Why a pipeline did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The source of a replay cannot be read.
+    #[error("{0}")]
+    Source(String),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Makes the source of a pipeline, once the clock is known.
+pub type SourceFactory = Box<dyn FnOnce(SharedClock) -> Result<Box<dyn Source>, String> + Send>;
+
+/// Builds a pipeline: `tidewatch::Pipeline::builder()`.
+pub struct Builder {
+    config: Config,
+    face: Face,
+    clock: SharedClock,
+    source: Option<SourceFactory>,
+    output: Option<OutputFactory>,
+    list_sessions: bool,
+    render_metrics: web::RenderMetrics,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            config: Config::default(),
+            face: Face { mode: "embedded", notice: String::new() },
+            clock: SystemClock::shared(),
+            source: None,
+            output: None,
+            list_sessions: false,
+            render_metrics: Arc::new(String::new),
+        }
+    }
+}
+
+impl Builder {
+    /// Takes a whole configuration (see `tidewatch::config::Config::load`).
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The data folder; made when it is not there.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.data_dir = path.into();
+        self
+    }
+
+    /// What the page says of this process: a mode (`serve`, `demo`, `replay`, `embedded`)
+    /// and a sentence for people.
+    pub fn face(mut self, mode: &'static str, notice: impl Into<String>) -> Self {
+        self.face = Face { mode, notice: notice.into() };
+        self
+    }
+
+    /// What `/metrics` answers: the host's own exporter, if it has one.
+    pub fn metrics(mut self, render: web::RenderMetrics) -> Self {
+        self.render_metrics = render;
+        self
+    }
+
+    /// Reads another source than the embedded log; nothing can be published then.
+    pub fn source(mut self, source: SourceFactory) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Writes ended sessions (all of them, when asked for) and final numbers somewhere.
+    pub fn output(mut self, output: OutputFactory, list_sessions: bool) -> Self {
+        self.output = Some(output);
+        self.list_sessions = list_sessions;
+        self
+    }
+
+    /// Opens the data folder and starts the threads. Returns once the folder is ours and
+    /// readable; the last commit is restored behind it (`Running::status`).
+    ///
+    /// # Errors
+    /// When the folder is in use, damaged, or cannot be read.
+    pub fn start(self) -> Result<Running, StartError> {
+        let Builder { config, face, clock, source, output, list_sessions, render_metrics } = self;
+        let folder = Folder::open(&config.data_dir)?;
+        let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
+        let state = StateDb::open(&folder, log.clone(), parts::state_settings(&config))?;
+        let schema = parts::schema(&config, state.seed());
+        let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.data_dir)?);
+        let replays = source.is_some();
+        let source: Box<dyn Source> = match source {
+            Some(make) => make(Arc::clone(&clock)).map_err(StartError::Source)?,
+            None => Box::new(log.source()?),
+        };
+        let status = Arc::new(Status::default());
+        status.set("start", Some("starting".into()));
+        let store = StoreThread::start(Box::new(state), Arc::clone(&clock), Arc::clone(&status))?;
+        let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
+        let (board, clients) = (broadcaster.board(), broadcaster.stats());
+        let (stop, stopped) = watch::channel(false);
+        let directory = Directory::default();
+        let flow = Flow::shared();
+        let setup = Setup {
+            settings: config.pipeline.clone(),
+            time: config.time,
+            policy: config.session.clone(),
+            schema: Arc::clone(&schema),
+            metrics: config.metrics.clone(),
+            sigma: config.rules.clone(),
+            dedup_horizon: config.session.gap,
+            clock: Arc::clone(&clock),
+            records: Some(Arc::clone(&records)),
+            status: Arc::clone(&status),
+            directory: directory.clone(),
+            flow: Arc::clone(&flow),
+            face,
+            broadcaster: None,
+            clients: counts(&clients),
+            output,
+            list_sessions,
+            stop: stopped,
+        };
+        let (ended, end) = oneshot::channel();
+        let (address, addressed) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("tidewatch".into()).spawn(move || {
+            System::new().block_on(async move {
+                let addr = broadcaster.start();
+                let mut setup = setup;
+                setup.broadcaster = Some(addr.clone().recipient());
+                // The starter waits for it on the other end.
+                let _ = address.send(addr);
+                let result = Pipeline::new(setup, source).run(&store).await;
+                let _ = tokio::task::spawn_blocking(move || store.end()).await;
+                let _ = ended.send(result);
+            });
+        })?;
+        let broadcaster = addressed.recv().map_err(|_| {
+            StartError::Source("the pipeline's thread ended while it started".into())
+        })?;
+        let log: Option<Arc<dyn EventLog>> = if replays { None } else { Some(Arc::new(log)) };
+        let settings = parts::web_settings(&config);
+        Ok(Running {
+            web: web::State {
+                log,
+                records,
+                directory,
+                broadcaster,
+                board,
+                clients,
+                status,
+                clock,
+                render_metrics,
+                schema,
+                load: web::Load::new(&settings),
+                settings,
+            },
+            folder,
+            flow,
+            stop,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+}
+
+fn counts(clients: &Arc<BroadcastStats>) -> ClientCounts {
+    let clients = Arc::clone(clients);
+    Arc::new(move || (clients.clients() as u64, clients.lagging() as u64))
+}
+
+/// A running pipeline. Dropping it stops the pipeline without waiting for it.
+pub struct Running {
+    web: web::State,
+    folder: Folder,
+    flow: Arc<Flow>,
+    stop: watch::Sender<bool>,
+    end: Option<oneshot::Receiver<Result<ReplayNumbers, RunError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Appends events (one JSON object each) to the embedded log; resolves once they are
+    /// durable. What cannot be decoded later ends in the dead letters.
+    ///
+    /// # Errors
+    /// When the log is full, cannot be written, or there is none (a replay).
+    pub async fn publish(&self, events: Vec<Bytes>) -> Result<Appended, AppendError> {
+        match &self.web.log {
+            Some(log) => log.append(events).await,
+            None => Err(AppendError::Broken("a replay takes no events".into())),
+        }
+    }
+
+    /// The latest board.
+    pub fn board(&self) -> Arc<Board> {
+        self.web.board.load_full()
+    }
+
+    /// The latest board, for readers that look again and again.
+    pub fn board_cell(&self) -> Arc<ArcSwap<Board>> {
+        Arc::clone(&self.web.board)
+    }
+
+    /// The open sessions of a key.
+    pub async fn session(&self, key: &str) -> Option<SessionView> {
+        self.web.directory.describe(key).await
+    }
+
+    /// What `tidewatch::web::configure` needs to mount the routes into an `App`.
+    pub fn web(&self) -> web::State {
+        self.web.clone()
+    }
+
+    /// The broadcaster of this pipeline.
+    pub fn broadcaster(&self) -> Addr<Broadcaster> {
+        self.web.broadcaster.clone()
+    }
+
+    /// Whether it is ready, and why not.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.web.status)
+    }
+
+    /// What is decoded.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.web.schema)
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Credits and positions.
+    pub fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.flow)
+    }
+
+    /// Asks it to end: drain, commit, return. [`Running::ended`] tells when it has.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// A handle that asks it to end, for a signal handler.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let stop = self.stop.clone();
+        move || {
+            stop.send_replace(true);
+        }
+    }
+
+    /// Resolves when the pipeline has ended: after `stop`, at the end of a replay, or
+    /// because it could not go on. Later calls never resolve.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub async fn ended(&mut self) -> Result<ReplayNumbers, RunError> {
+        let Some(end) = &mut self.end else { return std::future::pending().await };
+        let result = end.await;
+        self.end = None;
+        result.unwrap_or_else(|_| Err(RunError::Thread("the pipeline's thread ended".into())))
+    }
+
+    /// Stops and waits until everything is committed.
+    ///
+    /// # Errors
+    /// Why the last commit could not be made.
+    pub async fn shutdown(mut self) -> Result<ReplayNumbers, RunError> {
+        self.stop();
+        let result = self.ended().await;
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        result
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}

@@ -1,0 +1,227 @@
+//! The commands that run a pipeline: `serve`, `demo`, `replay`. Each is a short story:
+//! start, serve the page, wait for a signal or the end, drain, say how it went.
+
+use std::future::Future;
+use std::time::Duration;
+
+use actix::System;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::builder::{Builder, Running, StartError};
+
+use crate::actors::pipeline::RunError;
+use crate::actors::ports::StoreError;
+use crate::cli::args::{Common, DemoArgs, LogFormat};
+use crate::cli::dead_letters::Idle;
+use crate::cli::{Commands, Exit};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::demo::Shop;
+use crate::store::folder::Folder;
+use crate::store::log::EmbeddedLog;
+use crate::store::records::StoredRecords;
+use crate::telemetry;
+use crate::web::server;
+
+/// How often the simulated shop speaks.
+const DEMO_BEAT: Duration = Duration::from_millis(100);
+/// How often histograms are folded into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The commands, for the dispatch table of `cli`.
+pub fn commands() -> Commands {
+    Commands { serve, demo: run_demo, replay: |_, _, _| Exit::Failed, open_idle }
+}
+
+fn serve(config: Config, common: &Common) -> Exit {
+    let builder = Builder::default().face("serve", "").config(config);
+    run(common, builder, |_| std::future::pending())
+}
+
+fn run_demo(mut config: Config, common: &Common, _: &DemoArgs) -> Exit {
+    let notice = String::new();
+    if common.data_dir.is_none() && config.data_dir == Config::default().data_dir {
+        // Invented events must not meet real ones.
+        config.data_dir = "tidewatch-demo".into();
+    }
+    let wanted = config.demo.clone();
+    let builder = Builder::default().face("demo", notice).config(config);
+    run(common, builder, move |running| {
+        let log = running.web().log;
+        let clock = running.web().clock;
+        async move {
+            let mut shop = Shop::new(wanted.seed, wanted.users, wanted.rate, clock.wall());
+            let mut events = Vec::new();
+            loop {
+                actix::clock::sleep(DEMO_BEAT).await;
+                while shop.events_until(clock.wall(), &mut events) {}
+                let Some(log) = &log else { return };
+                if events.is_empty() {
+                    continue;
+                }
+                if let Err(error) = log.append(std::mem::take(&mut events)).await {
+                    tracing::warn!(%error, "the simulated shop's events were refused");
+                }
+            }
+        }
+    })
+}
+
+/// Runs a pipeline with its page until a signal, with `beside` alongside.
+fn run<F: Future<Output = ()> + 'static>(
+    common: &Common,
+    builder: Builder,
+    beside: impl FnOnce(&Running) -> F + 'static,
+) -> Exit {
+    let builder = match with_telemetry(common, builder) {
+        Ok(builder) => builder,
+        Err(exit) => return exit,
+    };
+    System::new().block_on(async move {
+        let running = match builder.start() {
+            Ok(running) => running,
+            Err(error) => return complain(&error, start_exit(&error)),
+        };
+        let beside = beside(&running);
+        serve_until(running, async { stop_signal().await }, beside)
+            .await
+            .map_or_else(|exit| exit, |_| Exit::Ok)
+    })
+}
+
+/// Installs logs and metrics, and gives the builder its `/metrics`.
+pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builder, Exit> {
+    let settings = telemetry::Settings {
+        filter: common.log.clone(),
+        json: common.log_format == LogFormat::Json,
+    };
+    match telemetry::install(&settings) {
+        Ok(metrics) => Ok(builder.metrics(std::sync::Arc::new(move || metrics.render()))),
+        Err(error) => Err(complain(&error, Exit::Usage)),
+    }
+}
+
+/// Serves the page until `stop` resolves or the pipeline ends, then drains both.
+///
+/// # Errors
+/// The exit code, after saying why.
+pub(super) async fn serve_until(
+    mut running: Running,
+    stop: impl Future<Output = ()>,
+    beside: impl Future<Output = ()> + 'static,
+) -> Result<(), Exit> {
+    let state = running.web();
+    let upkeep = state.render_metrics.clone();
+    let bound = match server::bind(state) {
+        Ok(bound) => bound,
+        Err(error) => {
+            let exit = complain(&error, Exit::Usage);
+            let _ = running.shutdown().await;
+            return Err(exit);
+        }
+    };
+    let url = format!("http://{}/", bound.addr());
+    println!("dashboard: {url}");
+    if let Err(error) = running.folder().write_endpoint(&url) {
+        tracing::warn!(%error, "the command line will not find this server by itself");
+    }
+    let aside = actix::spawn(beside);
+    let kept = actix::spawn(async move {
+        loop {
+            actix::clock::sleep(UPKEEP).await;
+            drop(upkeep());
+        }
+    });
+    let (stop_web, web_stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = actix::spawn(bound.run(async move {
+        let _ = web_stopped.await;
+    }));
+    let early = tokio::select! {
+        () = stop => None,
+        ended = running.ended() => Some(ended),
+    };
+    telemetry::happenings::ShuttingDown {
+        reason: if early.is_some() { "the pipeline ended" } else { "signal" },
+    }
+    .tell();
+    aside.abort();
+    kept.abort();
+    let _ = stop_web.send(());
+    let served = serving.await;
+    running.folder().remove_endpoint();
+    let ended = match early {
+        Some(ended) => ended,
+        None => running.shutdown().await,
+    };
+    if let Ok(Err(error)) = served {
+        return Err(complain(&error, Exit::Failed));
+    }
+    match ended {
+        Ok(_) => Ok(()),
+        Err(error) => Err(complain(&error, run_exit(&error))),
+    }
+}
+
+/// The first SIGINT or SIGTERM; the second ends the process at once.
+pub(super) async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    actix::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        eprintln!("tidewatch: stopped at once; what was not committed is read again");
+        std::process::exit(130);
+    });
+}
+
+/// Says what went wrong and passes the exit code on.
+pub(super) fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
+    eprintln!("tidewatch: {error}");
+    exit
+}
+
+/// Exit code of a failed start.
+pub(super) fn start_exit(error: &StartError) -> Exit {
+    match error {
+        StartError::Store(error) => store_exit(error),
+        StartError::Source(_) | StartError::Thread(_) => Exit::Failed,
+    }
+}
+
+/// Exit code of a pipeline that could not go on.
+pub(super) fn run_exit(error: &RunError) -> Exit {
+    match error {
+        RunError::Store(error) => store_exit(error),
+        RunError::OtherSource { .. } | RunError::Diverged { .. } => Exit::Damaged,
+        RunError::GaveUp { .. } => Exit::GaveUp,
+        RunError::Source(_) | RunError::Output(_) | RunError::Thread(_) => Exit::Failed,
+    }
+}
+
+fn store_exit(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Locked { .. } => Exit::Locked,
+        StoreError::Damaged { .. } | StoreError::Format { .. } => Exit::Damaged,
+        StoreError::DiskFull { .. } | StoreError::NotParent { .. } | StoreError::Io { .. } => {
+            Exit::Failed
+        }
+    }
+}
+
+/// Opens a data folder that no server uses, for `tidewatch dead-letters`.
+fn open_idle(config: &Config) -> Result<Idle, StoreError> {
+    let folder = Folder::open(&config.data_dir)?;
+    let records = StoredRecords::open(&config.data_dir)?;
+    let settings = super::parts::log_settings(config);
+    let log = EmbeddedLog::open(&folder, SystemClock::shared(), settings)?;
+    Ok(Idle { records: Box::new(records), log: Box::new(log) })
+}

@@ -1,0 +1,11 @@
+//! The composition root: the only part that knows all others. It turns a configuration
+//! into a running pipeline with its store, log, broadcaster and web state, for the
+//! commands (`serve`, `demo`, `replay`) and for programs that embed tidewatch.
+
+mod builder;
+mod commands;
+mod output;
+mod parts;
+
+pub use builder::{Builder, Running, StartError};
+pub use commands::commands;

@@ -1,0 +1,52 @@
+//! From the configuration to the settings that each part owns.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::domain::event::Schema;
+use crate::store;
+use crate::web;
+
+/// Settings of the state store.
+pub fn state_settings(config: &Config) -> store::Settings {
+    store::Settings {
+        snapshot_delta_bytes: config.store.snapshot_bytes_min as u64,
+        alerts_max: config.store.alerts_max as u64,
+        late_max: config.store.late_max as u64,
+        dead_letters_max: config.store.dead_letters_max as u64,
+        rollups_keep: config.store.rollups_keep,
+        ..store::Settings::default()
+    }
+}
+
+/// Settings of the embedded log.
+pub fn log_settings(config: &Config) -> store::log::Settings {
+    store::log::Settings {
+        backlog_max: config.log.backlog_max,
+        keep_events: config.log.keep_events,
+        group_bytes: config.log.group_bytes_max,
+        ..store::log::Settings::default()
+    }
+}
+
+/// Settings of the web side.
+pub fn web_settings(config: &Config) -> web::Settings {
+    web::Settings {
+        listen: config.web.listen,
+        insecure_no_auth: config.web.insecure_no_auth,
+        hosts: config.web.hosts.clone(),
+        origins: config.web.origins.clone(),
+        body_bytes_max: config.web.body_bytes_max,
+        inflated_bytes_max: config.web.inflated_bytes_max,
+        // The configuration bounds all connections, the server those of one thread.
+        connections_max: (config.web.connections_max / config.web.workers.max(1)).max(1),
+        sockets_max: config.web.connections_max,
+        workers: config.web.workers,
+        ..web::Settings::default()
+    }
+}
+
+/// The schema that events are decoded with, under a data folder's seed.
+pub fn schema(config: &Config, seed: u64) -> Arc<Schema> {
+    Arc::new(config.schema(seed))
+}
