@@ -14,7 +14,7 @@ const RANGE_MS_MIN = 60_000;
 const TABLE_ROWS = 60;
 /** A band of values narrower than this share of the highest is drawn without the zero line. */
 const ZOOM_BELOW = 0.3;
-/** Room for a time label with seconds, and without. Below a minute in 60 pixels it has them. */
+/** Room for a time label with seconds (labels half a minute apart or closer), and without. */
 const SECONDS_LABEL_PX = 66;
 const MINUTES_LABEL_PX = 44;
 /** Half the width of an excess mark, in CSS pixels. */
@@ -123,7 +123,7 @@ export class Chart {
           font: labelFont(),
           size: 26,
           gap: 6,
-          space: (_, __, low, high, pixels) => ((high - low) / pixels < 1_000 ? SECONDS_LABEL_PX : MINUTES_LABEL_PX),
+          space: (_, __, low, high, pixels) => labelRoom((high - low) / pixels),
           grid: { show: false },
           ticks: { stroke: () => color('--line'), width: 1, size: 4 },
           values: (_, splits, __, ___, step) => splits.map((ms) => (step < 60_000 ? clock(ms) : minute(ms))),
@@ -193,9 +193,10 @@ export class Chart {
     const value = state.columns[1]?.[at];
     const rest = columns.slice(1).map((name, i) => [name, state.columns[i + 2]?.[at]]);
     const side = this.#isRule()
-      ? rest.map(([name, v]) => `${name} ${inUnit(v, unit)}`)
-      : rest.map(([name, v]) => `${inUnit(v, '')} ${name.replaceAll('_', ' ')}`);
-    return html`<span class="readout-side">${[...side, ...(followed ? [when(state.columns[0][at], this.#store.now())] : [])].join(' · ')}</span>
+      ? rest.map(([name, v]) => html`<span key=${name}><i class=${`swatch ${name}`} aria-hidden="true" />${name} ${inUnit(v, unit)}</span>`)
+      : rest.map(([name, v]) => html`<span key=${name}>${inUnit(v, '')} ${name.replaceAll('_', ' ')}</span>`);
+    const time = followed ? html`<span key="time">${when(state.columns[0][at], this.#store.now())}</span>` : null;
+    return html`<span class="readout-side">${side}${time}</span>
       <b class="readout-value">${inUnit(value, unit)}</b>`;
   }
 
@@ -253,6 +254,11 @@ function bounds(low, high, unit) {
   }
   const top = high > 0 ? high * 1.12 : 1;
   return [Math.min(0, low * 1.12), unit === 'ratio' ? Math.min(1, Math.max(top, 0.05)) : top];
+}
+
+/** Least distance of two time labels, in pixels, when one pixel is `ms` wide. */
+function labelRoom(ms) {
+  return ms * SECONDS_LABEL_PX <= 30_000 ? SECONDS_LABEL_PX : MINUTES_LABEL_PX;
 }
 
 /** Points without neighbours, which a line would not show. */
