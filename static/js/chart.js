@@ -195,12 +195,14 @@ export class Chart {
     const side = this.#isRule()
       ? rest.map(([name, v]) => html`<span key=${name}><i class=${`swatch ${name}`} aria-hidden="true" />${name} ${inUnit(v, unit)}</span>`)
       : rest.map(([name, v]) => html`<span key=${name}>${inUnit(v, '')} ${name.replaceAll('_', ' ')}</span>`);
-    const time = followed ? html`<span key="time">${when(state.columns[0][at], this.#store.now())}</span>` : null;
+    const time = followed ? html`<span key="time" data-time>${when(state.columns[0][at], this.#store.now())}</span>` : null;
     return html`<span class="readout-side">${side}${time}</span>
       <b class="readout-value">${inUnit(value, unit)}</b>`;
   }
 
   #describe(state) {
+    // While the keyboard reads points, the label is the point's.
+    if (document.activeElement === this.#holder && this.#plot.cursor.idx != null) return;
     const values = state.columns[1] ?? [];
     const { unit, title } = this.#topic.about;
     const label = `${title || words(this.#topic.name)}: ${inUnit(values.at(-1), unit)} at ${minute(state.columns[0].at(-1))}. Arrow keys read single points.`;
@@ -235,12 +237,18 @@ export class Chart {
     const at = Math.min(times.length - 1, Math.max(0, from + step));
     this.#plot.setCursor({ left: this.#plot.valToPos(times[at], 'x'), top: 10 }, true, true);
     this.#read();
-    this.#holder.setAttribute('aria-label', `${clock(times[at])}: ${this.#panel.readout.textContent}`);
+    this.#holder.setAttribute('aria-label', `${clock(times[at])}: ${spoken(this.#panel.readout)}`);
   }
 
   #leave() {
     this.#plot?.setCursor({ left: -10, top: -10 }, true, true);
   }
+}
+
+/** The parts of a readout as one phrase. */
+function spoken(readout) {
+  const parts = readout.querySelectorAll('.readout-value, .readout-side > :not([data-time])');
+  return [...parts].map((part) => part.textContent.trim()).join(', ');
 }
 
 /** The value range of an axis: from zero, unless the values lie close together far above it. */
