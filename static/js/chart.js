@@ -14,7 +14,7 @@ const RANGE_MS_MIN = 60_000;
 const TABLE_ROWS = 60;
 /** A band of values narrower than this share of the highest is drawn without the zero line. */
 const ZOOM_BELOW = 0.3;
-/** Room for a time label with seconds, and without. Below a minute in 60 pixels it has them. */
+/** Room for a time label with seconds (labels half a minute apart or closer), and without. */
 const SECONDS_LABEL_PX = 66;
 const MINUTES_LABEL_PX = 44;
 /** Half the width of an excess mark, in CSS pixels. */
@@ -123,7 +123,7 @@ export class Chart {
           font: labelFont(),
           size: 26,
           gap: 6,
-          space: (_, __, low, high, pixels) => ((high - low) / pixels < 1_000 ? SECONDS_LABEL_PX : MINUTES_LABEL_PX),
+          space: (_, __, low, high, pixels) => labelRoom((high - low) / pixels),
           grid: { show: false },
           ticks: { stroke: () => color('--line'), width: 1, size: 4 },
           values: (_, splits, __, ___, step) => splits.map((ms) => (step < 60_000 ? clock(ms) : minute(ms))),
@@ -193,13 +193,16 @@ export class Chart {
     const value = state.columns[1]?.[at];
     const rest = columns.slice(1).map((name, i) => [name, state.columns[i + 2]?.[at]]);
     const side = this.#isRule()
-      ? rest.map(([name, v]) => `${name} ${inUnit(v, unit)}`)
-      : rest.map(([name, v]) => `${inUnit(v, '')} ${name.replaceAll('_', ' ')}`);
-    return html`<span class="readout-side">${[...side, ...(followed ? [when(state.columns[0][at], this.#store.now())] : [])].join(' · ')}</span>
+      ? rest.map(([name, v]) => html`<span key=${name}><i class=${`swatch ${name}`} aria-hidden="true" />${name} ${inUnit(v, unit)}</span>`)
+      : rest.map(([name, v]) => html`<span key=${name}>${inUnit(v, '')} ${name.replaceAll('_', ' ')}</span>`);
+    const time = followed ? html`<span key="time" data-time>${when(state.columns[0][at], this.#store.now())}</span>` : null;
+    return html`<span class="readout-side">${side}${time}</span>
       <b class="readout-value">${inUnit(value, unit)}</b>`;
   }
 
   #describe(state) {
+    // While the keyboard reads points, the label is the point's.
+    if (document.activeElement === this.#holder && this.#plot.cursor.idx != null) return;
     const values = state.columns[1] ?? [];
     const { unit, title } = this.#topic.about;
     const label = `${title || words(this.#topic.name)}: ${inUnit(values.at(-1), unit)} at ${minute(state.columns[0].at(-1))}. Arrow keys read single points.`;
@@ -234,12 +237,18 @@ export class Chart {
     const at = Math.min(times.length - 1, Math.max(0, from + step));
     this.#plot.setCursor({ left: this.#plot.valToPos(times[at], 'x'), top: 10 }, true, true);
     this.#read();
-    this.#holder.setAttribute('aria-label', `${clock(times[at])}: ${this.#panel.readout.textContent}`);
+    this.#holder.setAttribute('aria-label', `${clock(times[at])}: ${spoken(this.#panel.readout)}`);
   }
 
   #leave() {
     this.#plot?.setCursor({ left: -10, top: -10 }, true, true);
   }
+}
+
+/** The parts of a readout as one phrase. */
+function spoken(readout) {
+  const parts = readout.querySelectorAll('.readout-value, .readout-side > :not([data-time])');
+  return [...parts].map((part) => part.textContent.trim()).join(', ');
 }
 
 /** The value range of an axis: from zero, unless the values lie close together far above it. */
@@ -253,6 +262,11 @@ function bounds(low, high, unit) {
   }
   const top = high > 0 ? high * 1.12 : 1;
   return [Math.min(0, low * 1.12), unit === 'ratio' ? Math.min(1, Math.max(top, 0.05)) : top];
+}
+
+/** Least distance of two time labels, in pixels, when one pixel is `ms` wide. */
+function labelRoom(ms) {
+  return ms * SECONDS_LABEL_PX <= 30_000 ? SECONDS_LABEL_PX : MINUTES_LABEL_PX;
 }
 
 /** Points without neighbours, which a line would not show. */

@@ -3,6 +3,7 @@
 
 import { html, render } from './dom.js';
 import { NONE, age, clock, countdown, integer, moment, money, number, span, when, words } from './format.js';
+import { PIPELINE } from './pipeline.js';
 import { SEVERITIES } from './alerts.js';
 
 /** How often an open session is asked for again. */
@@ -23,12 +24,15 @@ const LISTS = {
   'dead-letters': {
     title: 'Dead letters',
     about: 'Events that were not understood. They are kept as they came; mend them and redrive them with tidewatch dead-letters redrive.',
-    path: `v1/dead-letters?limit=${LIST_LIMIT}`,
+    // Ids count from 1, so the newest follow after all but the last few.
+    path: (values) => `v1/dead-letters?after=${Math.max(0, (values.dead_letters ?? 0) - LIST_LIMIT)}&limit=${LIST_LIMIT}`,
+    newestLast: true,
   },
   late: {
     title: 'Late events',
     about: 'Events that came too far behind the watermark to be counted.',
-    path: `v1/late?limit=${LIST_LIMIT}`,
+    path: () => `v1/late?limit=${LIST_LIMIT}`,
+    newestLast: false,
   },
 };
 
@@ -106,7 +110,7 @@ export class Drawer {
     clearTimeout(this.#timer);
     const open = this.#open;
     if (!open || !(open.key || open.list)) return;
-    const path = open.list ? LISTS[open.list].path : `v1/sessions/${encodeURIComponent(open.key)}`;
+    const path = open.list ? LISTS[open.list].path(this.#store.values(PIPELINE)) : `v1/sessions/${encodeURIComponent(open.key)}`;
     try {
       const response = await fetch(new URL(path, document.baseURI), { headers: { Accept: 'application/json' } });
       open.missing = response.status === 404;
@@ -168,11 +172,11 @@ export class Drawer {
 
   #listView() {
     const { list, view, failed } = this.#open;
-    const { about, path } = LISTS[list];
+    const { about, path, newestLast } = LISTS[list];
     if (failed) return html`<p class="placeholder">Cannot say: ${failed}.</p>`;
     if (!view) return html`<div class="skeleton block" />`;
-    const items = view.items ?? [];
-    return html`<p class="muted">${about} <a href=${path}>As JSON</a></p>
+    const items = newestLast ? [...(view.items ?? [])].reverse() : (view.items ?? []);
+    return html`<p class="muted">${about} <a href=${path(this.#store.values(PIPELINE))}>As JSON</a></p>
       ${items.length ? items.map((item, i) => listItem(item, i, this.#store.now())) : html`<p class="placeholder">None.</p>`}`;
   }
 }

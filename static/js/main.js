@@ -10,6 +10,7 @@ import { Drawing } from './drawing.js';
 import { Heatmap } from './heatmap.js';
 import { Kpis, kpiTopics } from './kpis.js';
 import { PIPELINE, Pipeline } from './pipeline.js';
+import { Ranking } from './ranking.js';
 import { Start } from './start.js';
 import { Steps } from './steps.js';
 import { Store } from './store.js';
@@ -32,7 +33,7 @@ const PANELS = [
 ];
 
 /** Further topics of a configuration get a panel by their kind. */
-const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'steps' };
+const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'ranking' };
 /** Most panels for further topics. */
 const FURTHER_MAX = 24;
 
@@ -62,6 +63,7 @@ const MAKE = {
   chart: (panel) => new Chart(panel, store),
   heatmap: (panel) => new Heatmap(panel, store),
   steps: (panel) => new Steps(panel, store),
+  ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
   alerts: (panel) => {
     alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
