@@ -346,7 +346,8 @@ impl Server {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<T, DeadLettersError> {
-        self.answer(self.agent.post(format!("{}{path}", self.url)).send_json(body))
+        let request = self.agent.post(format!("{}{path}", self.url));
+        self.answer(request.content_type("application/json").send(body.to_string()))
     }
 
     fn answer<T: DeserializeOwned>(

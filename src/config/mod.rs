@@ -6,6 +6,7 @@
 //! Nothing here acts on a setting.
 
 mod defaults;
+mod demo;
 mod metrics;
 mod print;
 mod raw;
@@ -13,6 +14,7 @@ mod sections;
 mod units;
 
 pub use defaults::{DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, WebConfig};
+pub use demo::demo_overrides;
 pub use raw::Problem;
 pub use units::{parse_size, parse_span, show_size, show_span};
 

@@ -122,7 +122,7 @@ fn people_get_a_table_without_control_characters() {
     assert_eq!(
         table(std::slice::from_ref(&item)),
         "      ID  AT                        POSITION    BYTES  REASON\n\
-         \u{20}      2  2023-11-14T22:13:20Z           102        7  ts: is missing\u{fffd}[2J"
+         \u{20}      2  2023-11-14T22:13:20Z           102        8  ts: is missing\u{fffd}[2J"
     );
     assert!(page(&item).ends_with("\n\n{\"a\":\u{fffd}1}"));
     assert_eq!(table(&[]), "No dead letters.");

@@ -1,0 +1,92 @@
+//! What `tidewatch demo` sets differently, so that a session's whole life fits into a
+//! few minutes of watching. A setting that somebody chose stays as it is.
+
+use std::path::PathBuf;
+
+use super::Config;
+use super::units::show_span;
+use crate::domain::metric::WindowSpec;
+use crate::domain::time::SpanMs;
+
+/// Visitors of the simulated shop pause a few seconds: this long, and they are gone.
+const GAP: SpanMs = 45_000;
+
+/// The simulated events come at most 0.8 s out of order.
+const OUT_OF_ORDERNESS: SpanMs = 1_000;
+
+/// Nothing comes later than that, so alerts need not wait.
+const ALLOWED_LATENESS: SpanMs = 2_000;
+
+/// Window of the abandonment rate, long enough for a few hundred sessions.
+const ABANDONMENT_WINDOW: SpanMs = 300_000;
+
+/// How far the spike rule looks back, and its fewest samples: two minutes of ten-second
+/// windows, so that it can judge the first trouble.
+const SPIKE_OVER: SpanMs = 180_000;
+const SPIKE_SAMPLES_MIN: usize = 12;
+
+/// Shortens what is still at its default, and keeps simulated numbers out of the usual
+/// data folder. Returns the sentence that the page shows about it.
+pub fn demo_overrides(config: &mut Config) -> String {
+    let usual = Config::default();
+    let replace = |value: &mut SpanMs, usual: SpanMs, short: SpanMs| {
+        if *value == usual {
+            *value = short;
+        }
+    };
+    replace(&mut config.session.gap, usual.session.gap, GAP);
+    let time = &mut config.time;
+    replace(&mut time.out_of_orderness, usual.time.out_of_orderness, OUT_OF_ORDERNESS);
+    replace(&mut time.allowed_lateness, usual.time.allowed_lateness, ALLOWED_LATENESS);
+    if config.data_dir == usual.data_dir {
+        config.data_dir = PathBuf::from("tidewatch-demo");
+    }
+    for metric in &mut config.metrics {
+        if metric.name == "abandonment_rate" && usual.metrics.contains(metric) {
+            metric.window = WindowSpec::Hopping { size: ABANDONMENT_WINDOW, slide: 1_000 };
+        }
+    }
+    for rule in &mut config.rules {
+        if usual.rules.contains(rule) {
+            rule.over = SPIKE_OVER;
+            rule.samples_min = SPIKE_SAMPLES_MIN;
+        }
+    }
+    format!(
+        "Simulated shop. A session ends after {} without an event (normally {}).",
+        show_span(config.session.gap),
+        show_span(usual.session.gap)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_shortened_and_the_page_says_so() {
+        let mut config = Config::default();
+        let notice = demo_overrides(&mut config);
+        assert_eq!(
+            notice,
+            "Simulated shop. A session ends after 45s without an event (normally 30m)."
+        );
+        assert_eq!((config.time.allowed_lateness, config.time.out_of_orderness), (2_000, 1_000));
+        assert_ne!(config.data_dir, Config::default().data_dir);
+        let again = Config::parse("printed", &config.print()).unwrap();
+        assert_eq!(again, config, "what it sets is allowed");
+    }
+
+    #[test]
+    fn what_somebody_chose_stays() {
+        let text = "data_dir = \"mine\"\n[session]\ngap = \"10m\"\n[[metric]]\n\
+                    name = \"abandonment_rate\"\naggregate = \"count\"\n\
+                    window = { tumbling = \"1s\" }";
+        let mut config = Config::parse("t.toml", text).unwrap();
+        let chosen = config.clone();
+        demo_overrides(&mut config);
+        assert_eq!(config.session.gap, chosen.session.gap);
+        assert_eq!(config.data_dir, chosen.data_dir);
+        assert_eq!(config.metrics, chosen.metrics);
+    }
+}
