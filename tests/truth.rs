@@ -161,15 +161,17 @@ fn raw_order_lists_what_is_late() {
     let pipeline = server.wait_settled(mapped);
     assert_eq!(pipeline["late"], late);
     assert_eq!(pipeline["balanced"], true);
-    let list = until(20, "every late event is listed", || {
-        let list = server.get(&format!("v1/late?limit={mapped}"))["items"].clone();
-        (list.as_array().unwrap().len() as u64 == late).then_some(list)
+    // A list over HTTP has at most so many items, the newest first.
+    let listed = late.min(1_000);
+    let list = until(20, "the late events are listed", || {
+        let list = server.get("v1/late?limit=1000")["items"].clone();
+        (list.as_array().unwrap().len() as u64 == listed).then_some(list)
     });
     let mut positions: Vec<_> =
         list.as_array().unwrap().iter().map(|item| item["position"].as_u64().unwrap()).collect();
     positions.sort_unstable();
     positions.dedup();
-    assert_eq!(positions.len() as u64, late, "no event is listed twice");
+    assert_eq!(positions.len() as u64, listed, "no event is listed twice");
 }
 
 /// What one replay said and wrote.
