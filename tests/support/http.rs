@@ -66,12 +66,21 @@ impl Http {
         answer.json()
     }
 
-    pub fn try_post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
+    pub fn try_post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, String> {
         let mut request = self.0.post(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         request.send(body).map_err(|error| error.to_string()).and_then(read)
+    }
+
+    pub fn try_delete(&self, url: &str) -> Result<Answer, String> {
+        self.0.delete(url).call().map_err(|error| error.to_string()).and_then(read)
     }
 
     pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -131,12 +140,7 @@ pub struct Poster {
 
 impl Poster {
     pub fn new(target: Target) -> Self {
-        Poster {
-            target,
-            http: Http::default(),
-            retries: 0,
-            patience: Duration::from_secs(120),
-        }
+        Poster { target, http: Http::default(), retries: 0, patience: Duration::from_secs(120) }
     }
 
     /// Posts NDJSON lines; returns the answer that accepted them (202, or 400 when none
@@ -150,7 +154,8 @@ impl Poster {
         let watch = Stopwatch::start();
         loop {
             let url = format!("{}v1/events", self.target.url());
-            let answer = self.http.try_post(&url, &[("content-type", "application/x-ndjson")], &body);
+            let answer =
+                self.http.try_post(&url, &[("content-type", "application/x-ndjson")], &body);
             let trouble = match answer {
                 Ok(answer) if matches!(answer.status, 202 | 400) => return answer,
                 Ok(answer) if answer.status == 429 || answer.status >= 500 => {

@@ -54,8 +54,13 @@ impl Folder {
     /// A command of the binary with nothing of our surroundings: no settings from the
     /// environment, outputs into files of this folder.
     pub fn command(&self, args: &[&str]) -> Launch {
+        self.program(Path::new(env!("CARGO_BIN_EXE_tidewatch")), args)
+    }
+
+    /// The same for another program, an example.
+    pub fn program(&self, program: &Path, args: &[&str]) -> Launch {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("TIDEWATCH_") || text == "FAILPOINTS" || text == "RUST_LOG" {

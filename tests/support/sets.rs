@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::events::Event;
 
 /// The sets with events of users or requests.
-pub const EVENT_SETS: &[&str] = &["simple-shop", "otto-sample", "taobao-users", "nasa-http-19950801"];
+pub const EVENT_SETS: &[&str] =
+    &["simple-shop", "otto-sample", "taobao-users", "nasa-http-19950801"];
 
 /// One set.
 #[derive(Clone, Debug)]

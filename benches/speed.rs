@@ -1,0 +1,353 @@
+//! Events per second from a file, through real session actors with commits on, beside a
+//! bare loop over the same file; and the cost of a restart with many open sessions.
+//!
+//!     cargo bench --bench speed -- --events 1000000 --users 100000
+//!     cargo bench --bench speed -- --restart --users 1000000
+//!
+//! What it does: takes the generator, the bare loop and the exact oracle from the folder
+//! `--tools` (default `../shared/bench`), builds them once under `target/bench-tools`,
+//! writes the events once under `target/bench-data`, and then runs, in turns, `tidewatch
+//! replay` with four queries and the bare loop with the same four. Prints a markdown table
+//! and compares every figure. It measures whole processes from outside (wall clock, peak
+//! of resident memory): start, reading, the end's closing of everything and the last
+//! commit are inside.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use support::{Folder, Poster, Stopwatch, pause};
+
+/// The four queries, as a config: sessions are there anyway.
+const FOUR_QUERIES: &str = r#"
+[[metric]]
+name = "unique_visitors"
+aggregate = "distinct"
+exact_up_to = 100_000_000
+window = { hopping = "5m", slide = "30s" }
+
+[[metric]]
+name = "responses"
+where = { status = { exists = true } }
+aggregate = "count"
+group_by = ["region", "status"]
+group_limit = 1000
+window = { tumbling = "1s" }
+
+[[metric]]
+name = "amount_mean"
+aggregate = "avg"
+field = "amount"
+window = { hopping = "10m", slide = "1m" }
+
+[[metric]]
+name = "amount_deviation"
+aggregate = "stddev"
+field = "amount"
+window = { hopping = "10m", slide = "1m" }
+"#;
+
+/// Distance between two looks at a process's memory.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Bytes of one request when sessions are opened over HTTP.
+const BODY_BYTES: usize = 4 << 20;
+
+struct Options {
+    events: u64,
+    users: u64,
+    span_s: u64,
+    runs: usize,
+    shards: String,
+    parse: String,
+    tools: PathBuf,
+    restart: bool,
+}
+
+fn main() {
+    let options = options();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load before: {}", load.trim());
+    if options.restart {
+        restart(&options);
+    } else {
+        speed(&options);
+    }
+}
+
+fn options() -> Options {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut options = Options {
+        events: 1_000_000,
+        users: 100_000,
+        span_s: 14_400,
+        runs: 5,
+        shards: "2".into(),
+        parse: "serde".into(),
+        tools: root.join("../shared/bench"),
+        restart: false,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+        match arg.as_str() {
+            "--events" => options.events = number(&value()),
+            "--users" => options.users = number(&value()),
+            "--span-s" => options.span_s = number(&value()),
+            "--runs" => options.runs = number(&value()) as usize,
+            "--shards" => options.shards = value(),
+            "--parse" => options.parse = value(),
+            "--tools" => options.tools = value().into(),
+            "--restart" => options.restart = true,
+            // `cargo bench` adds it for harnesses that know it.
+            "--bench" => {}
+            other => panic!("unknown option {other}; the head of benches/speed.rs names them"),
+        }
+    }
+    options
+}
+
+fn number(text: &str) -> u64 {
+    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+/// What one process did.
+struct Measured {
+    seconds: f64,
+    peak_bytes: u64,
+    report: Value,
+}
+
+fn speed(options: &Options) {
+    let file = events(options, options.span_s);
+    let limit = build(options, "limit");
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for run in 0..options.runs {
+        println!("run {} of {}", run + 1, options.runs);
+        ours.push(replay(&file, options));
+        bare.push(bare_loop(&limit, &file, options));
+    }
+    let (seconds_ours, seconds_bare) = (seconds(&ours), seconds(&bare));
+    let rate = |seconds: f64| options.events as f64 / seconds / 1e6;
+    println!(
+        "\n{} events, {} users, four queries, {} shards, {} runs in turns\n",
+        options.events, options.users, options.shards, options.runs
+    );
+    println!("| what | M events/s median | min | max | peak RSS MiB | of the bare loop |");
+    println!("|---|---|---|---|---|---|");
+    let floor = format!("bare loop ({}, 2 threads)", options.parse);
+    for (name, seconds, runs) in
+        [("tidewatch replay", &seconds_ours, &ours), (&floor, &seconds_bare, &bare)]
+    {
+        let (median, least, most) = (median(seconds), seconds[0], seconds[seconds.len() - 1]);
+        let peak = runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0) >> 20;
+        let share = self::median(&seconds_bare) / median * 100.0;
+        println!(
+            "| {name} | {:.3} | {:.3} | {:.3} | {peak} | {share:.0} % |",
+            rate(median),
+            rate(most),
+            rate(least)
+        );
+    }
+    println!();
+    compare(&ours[0].report, &bare[0].report, "the bare loop");
+    match oracle(&file, options) {
+        Some(truth) => compare(&ours[0].report, &truth, "the oracle"),
+        None => println!("the oracle was not asked: python3 cannot import duckdb"),
+    }
+}
+
+fn replay(file: &Path, options: &Options) -> Measured {
+    let folder = Folder::default();
+    let config = folder.write("bench.toml", FOUR_QUERIES);
+    let out = folder.path("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
+    command
+        .args(["replay", "--json", "--raw-order", "--shards", &options.shards, "--config", &config])
+        .arg("--data-dir")
+        .arg(folder.data())
+        .arg(file);
+    measure(command, &out)
+}
+
+fn bare_loop(limit: &Path, file: &Path, options: &Options) -> Measured {
+    let folder = Folder::default();
+    let mut command = Command::new(limit);
+    command
+        .arg(file)
+        .args(["--parse", &options.parse, "--q", "1234", "--threads", "2", "--out"])
+        .arg(folder.path("rows.csv"));
+    measure(command, &folder.path("report.json"))
+}
+
+/// Runs a command that prints one JSON value, and watches it from outside.
+fn measure(mut command: Command, out: &Path) -> Measured {
+    command.stdin(Stdio::null()).stdout(fs::File::create(out).unwrap()).stderr(Stdio::null());
+    let watch = Stopwatch::start();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak_bytes = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        let text = fs::read_to_string(&status_file).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak_bytes = peak_bytes.max(kib.unwrap_or(0) * 1024);
+        pause(LOOK_EVERY);
+    };
+    let seconds = watch.elapsed().as_secs_f64();
+    assert!(status.success(), "{command:?} ended with {status}");
+    let text = fs::read_to_string(out).unwrap();
+    let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    Measured { seconds, peak_bytes, report }
+}
+
+/// Seconds of the runs, least first.
+fn seconds(runs: &[Measured]) -> Vec<f64> {
+    let mut seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// Compares our report with figures in the form that the bare loop and the oracle share.
+fn compare(ours: &Value, theirs: &Value, whose: &str) {
+    let metric = |name: &str, field: &str| ours["metrics"][name][field].as_f64();
+    let session = |field: &str| ours["sessions"][field].as_f64();
+    let mut all_equal = true;
+    for (what, ours, theirs) in [
+        ("events applied", ours["ledger"]["applied"].as_f64(), &theirs["q1"]["events"]),
+        ("sessions", session("closed"), &theirs["q1"]["sessions"]),
+        ("sessions with an entry", session("with_entry"), &theirs["q1"]["with_cart"]),
+        ("sessions abandoned", session("abandoned"), &theirs["q1"]["abandoned"]),
+        ("distinct: windows", metric("unique_visitors", "windows"), &theirs["q2"]["windows"]),
+        ("distinct: sum", metric("unique_visitors", "sum"), &theirs["q2"]["sum"]),
+        ("distinct: greatest", metric("unique_visitors", "max"), &theirs["q2"]["max"]),
+        ("responses: sum", metric("responses", "sum"), &theirs["q3"]["events"]),
+        ("amount: windows", metric("amount_mean", "windows"), &theirs["q4"]["windows"]),
+        ("amount: sum of means", metric("amount_mean", "sum"), &theirs["q4"]["sum_mean"]),
+        ("amount: sum of deviations", metric("amount_deviation", "sum"), &theirs["q4"]["sum_sd"]),
+    ] {
+        let (ours, theirs) = (ours.unwrap_or(f64::NAN), theirs.as_f64().unwrap_or(f64::NAN));
+        // Counts are exact; means and deviations are sums of rounded numbers.
+        let equal = (ours - theirs).abs() <= theirs.abs() * 1e-6 * f64::from(theirs.fract() != 0.0);
+        if !equal {
+            println!("{what}: {ours}, {whose} has {theirs}");
+        }
+        all_equal &= equal;
+    }
+    println!("figures equal to {whose}: {}", if all_equal { "all" } else { "NOT ALL" });
+}
+
+fn restart(options: &Options) {
+    // Within less than the gap, so that every session is open in the end.
+    let file = events(options, 1_500);
+    let folder = Folder::default();
+    let config = "[time]\nidle = \"hold\"\n[store]\nsnapshot_bytes_min = \"16MiB\"\n";
+    let mut server = folder.serve(config).start();
+    let empty = server.rss();
+    let mut poster = Poster::new(server.target());
+    let text = fs::read(&file).unwrap();
+    let (mut rest, watch) = (&text[..], Stopwatch::start());
+    while !rest.is_empty() {
+        let end = rest[..rest.len().min(BODY_BYTES)].iter().rposition(|byte| *byte == b'\n');
+        let (body, after) = rest.split_at(end.expect("lines are short") + 1);
+        assert_eq!(poster.post(&[&body[..body.len() - 1]]).status, 202);
+        rest = after;
+    }
+    let pipeline = server.wait_settled(options.events);
+    let open = pipeline["open_sessions"].as_u64().expect("a count");
+    let each = (server.rss() - empty) / open.max(1);
+    println!(
+        "posted {} events over HTTP in {:.1} s",
+        options.events,
+        watch.elapsed().as_secs_f64()
+    );
+    println!("{open} open sessions, {each} bytes of resident memory each");
+    let mut starts = Vec::new();
+    for _ in 0..options.runs {
+        server.kill_9();
+        server = folder.serve(config).start();
+        starts.push(server.age().as_secs_f64());
+        assert_eq!(server.pipeline()["open_sessions"], open, "all of them are there again");
+    }
+    starts.sort_by(f64::total_cmp);
+    let (least, most) = (starts[0], starts[starts.len() - 1]);
+    println!("ready after kill -9: median {:.2} s, {least:.2} to {most:.2} s", median(&starts));
+}
+
+/// The file of events, written once.
+fn events(options: &Options, span_s: u64) -> PathBuf {
+    let name = format!("{}-{}-{span_s}", options.events, options.users);
+    let folder = target().join("bench-data").join(name);
+    let file = folder.join("events.ndjson");
+    if !file.exists() {
+        let generator = build(options, "gen").with_file_name("evgen");
+        let arguments = [
+            ("--n", options.events),
+            ("--users", options.users),
+            ("--span-s", span_s),
+            ("--parts", 1),
+        ];
+        let mut command = Command::new(generator);
+        for (name, value) in arguments {
+            command.args([name, &value.to_string()]);
+        }
+        succeed(command.arg("--dir").arg(&folder));
+    }
+    file
+}
+
+/// Builds one of the tools outside its own folder, which may be read-only.
+fn build(options: &Options, name: &str) -> PathBuf {
+    let folder = target().join("bench-tools");
+    let (from, to) = (options.tools.join(name), folder.join(name));
+    fs::create_dir_all(to.join("src")).unwrap();
+    for file in ["Cargo.toml", "src/main.rs"] {
+        fs::copy(from.join(file), to.join(file))
+            .unwrap_or_else(|error| panic!("{}: {error}; see --tools", from.join(file).display()));
+    }
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--release", "--quiet", "--manifest-path"]);
+    succeed(command.arg(to.join("Cargo.toml")).arg("--target-dir").arg(folder.join("target")));
+    folder.join("target/release").join(name)
+}
+
+fn oracle(file: &Path, options: &Options) -> Option<Value> {
+    let quiet =
+        |command: &mut Command| command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
+    let there = quiet(Command::new("python3").args(["-c", "import duckdb"]))?;
+    if !there.status.success() {
+        return None;
+    }
+    let script = options.tools.join("oracle/oracle.py");
+    let output = quiet(Command::new("python3").arg(script).arg(file))?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+fn succeed(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?} ended with {status}");
+}
+
+/// The build folder: the binary under test is in its `release`.
+fn target() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_tidewatch"));
+    binary.parent().and_then(Path::parent).expect("target/PROFILE/tidewatch").into()
+}

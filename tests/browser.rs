@@ -1,0 +1,352 @@
+//! Shows the page in a real browser: it has the numbers of a replay, moves each second,
+//! survives a restart of the server without being loaded again, shows what events carry
+//! as text, and logs no error. Screenshots go to `target/screenshots`.
+//!
+//! How: drives Chromium through chromedriver (a child process of this test, on a port of
+//! its own) with the plain WebDriver protocol, and looks at the hooks the page offers:
+//! `<body data-state>`, `[data-kpi]`, `[data-ledger]`, `[data-alert-id]`.
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use support::events::{Event, GAP};
+use support::{Folder, HOLD, Http, Poster, Set, Stopwatch, pause, until};
+
+/// Key figures that the page shows from the topic `kpi`.
+const FIGURES: &[&str] = &[
+    "abandonment_rate",
+    "live_sessions",
+    "at_risk",
+    "value_at_stake",
+    "unique_visitors",
+    "event_rate",
+    "revenue",
+];
+
+const LEDGER: &[&str] = &["received", "applied", "duplicate", "late", "rejected", "in_flight"];
+
+const NOW: i64 = 1_700_000_000_000;
+
+#[test]
+fn the_page_shows_the_replayed_numbers() {
+    let Some(set) = Set::load("simple-shop") else { return };
+    let folder = Folder::default();
+    let data = folder.data().display().to_string();
+    let server = folder
+        .command(&["replay"])
+        .args(&set.files())
+        .args(&["--map", &set.map(), "--data-dir", &data, "--listen", "127.0.0.1:0", "--hold"])
+        .listening();
+    let mapped = set.truth["input"]["mapped_events"].as_u64().unwrap();
+    server.wait_settled(mapped);
+
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("the whole replay is on the page", || {
+        (page.value("[data-ledger=received]")? == mapped.to_string()).then_some(())
+    });
+    page.wait("every figure is the server's", || {
+        let (kpi, pipeline) = (server.topic("kpi"), server.pipeline());
+        let shown = |hook: &str, names: &[&str], values: &Value| {
+            names.iter().all(|name| {
+                page.value(&format!("[{hook}={name}]"))
+                    .is_some_and(|text| same(&text, &values[name]))
+            })
+        };
+        (shown("data-kpi", FIGURES, &kpi) && shown("data-ledger", LEDGER, &pipeline)).then_some(())
+    });
+    assert_eq!(page.count("[data-ledger-balanced=true]"), 1);
+    let known: Vec<Value> =
+        server.all("v1/alerts").iter().map(|alert| alert["id"].clone()).collect();
+    let shown = page.script(
+        "return [...document.querySelectorAll('[data-alert-id]')].map(e => e.dataset.alertId)",
+    );
+    let shown = shown.as_array().unwrap();
+    assert!(!shown.is_empty() && shown.iter().all(|id| known.contains(id)), "alerts of the feed");
+
+    for (name, scheme, width, height) in [
+        ("replay-light", "light", 1400, 1000),
+        ("replay-dark", "dark", 1400, 1000),
+        ("replay-phone", "light", 390, 844),
+        ("replay-phone-dark", "dark", 390, 844),
+    ] {
+        page.look(scheme, width, height);
+        page.screenshot(name);
+        let overflow = page.script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        );
+        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
+    }
+    page.assert_no_errors(&[]);
+}
+
+#[test]
+fn the_page_moves_each_second() {
+    const SECONDS: u64 = 10;
+    let folder = Folder::default();
+    let data = folder.data().display().to_string();
+    let server = folder
+        .command(&["demo", "--users", "200", "--rate", "100", "--seed", "7"])
+        .args(&["--data-dir", &data, "--listen", "127.0.0.1:0"])
+        .listening();
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("it is live", || (page.state() == "live").then_some(()));
+    let watch = Stopwatch::start();
+    let mut seen = vec![page.value("[data-ledger=received]")];
+    while watch.elapsed().as_secs() < SECONDS {
+        let now = page.value("[data-ledger=received]");
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+        pause(Duration::from_millis(50));
+    }
+    assert!(seen.len() as u64 >= SECONDS - 1, "{} changes in {SECONDS} s: {seen:?}", seen.len());
+    page.wait("an abandonment is shown within a minute and a half", || {
+        (page.count("[data-alert-id]") > 0).then_some(())
+    });
+    page.screenshot("demo");
+    page.assert_no_errors(&[]);
+}
+
+#[test]
+fn the_page_survives_a_restart_of_the_server() {
+    let folder = Folder::default();
+    let mut server = folder.serve(HOLD).start();
+    let address = server.address();
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("it is empty and says so", || (page.state() == "empty").then_some(()));
+    let text = page.script("return document.body.innerText");
+    assert!(text.as_str().unwrap().contains("/v1/events"), "it tells how to publish: {text}");
+    page.screenshot("empty");
+    page.assert_no_errors(&[]);
+
+    page.script("window.loadedOnce = true");
+    let event = |n: i64| Event::new(format!("e{n}"), NOW + n, "page_view", "u").line();
+    Poster::new(server.target()).post(&[event(1), event(2)]);
+    page.wait("two events", || (page.value("[data-ledger=received]")? == "2").then_some(()));
+    server.kill_9();
+    page.wait("it notices", || (page.state() == "reconnecting").then_some(()));
+    page.screenshot("reconnecting");
+
+    let server = folder.serve_at(&address, HOLD).start();
+    page.wait("it is back", || (page.state() == "live").then_some(()));
+    Poster::new(server.target()).post(&[event(3)]);
+    page.wait("three events", || (page.value("[data-ledger=received]")? == "3").then_some(()));
+    assert_eq!(page.script("return window.loadedOnce"), true, "it was not loaded again");
+    // What Chromium itself logs of a server that is away is no fault of the page.
+    page.assert_no_errors(&["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"]);
+}
+
+#[test]
+fn what_events_carry_is_text_and_never_markup() {
+    let user = "<img src=x onerror=\"window.broken = true\"><b>bold</b>";
+    let folder = Folder::default();
+    let server = folder.serve(HOLD).start();
+    let mut poster = Poster::new(server.target());
+    let mut cart = Event::new("a", NOW, "cart_add", user);
+    cart.more.insert("region".into(), json!("<script>window.broken = true</script>"));
+    cart.more.insert("status".into(), json!(503));
+    cart.more.insert("amount".into(), json!(12.5));
+    poster.post(&[cart.line(), Event::new("b", NOW + 3 * GAP, "page_view", "later").line()]);
+    server.wait_settled(2);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("the alert", || (page.count("[data-alert-id]") == 1).then_some(()));
+    let text = page.script("return document.querySelector('[data-alert-id]').textContent");
+    assert!(text.as_str().unwrap().contains(user), "as it came: {text}");
+    page.script("document.querySelector('[data-alert-id] button, [data-alert-id]').click()");
+    page.screenshot("hostile-text");
+    assert_eq!(page.count("main b:not([data-ledger]):not([data-countdown]) img, img[src=x]"), 0);
+    assert_eq!(page.script("return window.broken === undefined"), true);
+    page.assert_no_errors(&[]);
+}
+
+/// True when the text of a `data-value` is this value.
+fn same(text: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => text.is_empty(),
+        Value::Number(number) => text.parse::<f64>().ok() == number.as_f64(),
+        Value::String(string) => text == string,
+        Value::Bool(truth) => text.parse() == Ok(*truth),
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// chromedriver as a child process.
+struct Driver {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Driver {
+    fn start() -> Driver {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("chromedriver.log");
+        let child = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed: ./test does it");
+        let port = until(20, "chromedriver listens", || {
+            let text = fs::read_to_string(&log).unwrap();
+            let (_, rest) = text.split_once("started successfully on port ")?;
+            let port = rest.split('.').next()?.trim().parse::<u16>().ok()?;
+            rest.contains('.').then_some(port)
+        });
+        Driver { child, url: format!("http://127.0.0.1:{port}"), _folder: folder }
+    }
+
+    /// A new browser window of its own.
+    fn page(&self) -> Page {
+        let http = Http::default();
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--force-color-profile=srgb",
+            "--window-size=1400,1000",
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:chromeOptions": { "args": arguments },
+        } } });
+        let answer = http.post_json(&format!("{}/session", self.url), &wanted);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let id = answer.json()["value"]["sessionId"].as_str().unwrap().to_string();
+        Page { http, session: format!("{}/session/{id}", self.url) }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One browser with one page. Closed when dropped.
+struct Page {
+    http: Http,
+    session: String,
+}
+
+impl Page {
+    fn command(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http.post_json(&format!("{}/{path}", self.session), body);
+        assert_eq!(answer.status, 200, "{path} {body}: {}", String::from_utf8_lossy(&answer.body));
+        answer.json()["value"].clone()
+    }
+
+    fn open(&self, url: &str) {
+        self.command("url", &json!({ "url": url }));
+    }
+
+    fn script(&self, script: &str) -> Value {
+        self.command("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Scheme and size, as a device with them would have it.
+    fn look(&self, scheme: &str, width: u32, height: u32) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        let size = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
+        });
+        for (name, params) in
+            [("Emulation.setEmulatedMedia", media), ("Emulation.setDeviceMetricsOverride", size)]
+        {
+            self.command("goog/cdp/execute", &json!({ "cmd": name, "params": params }));
+        }
+        // Two frames: one to lay out anew, one to draw the charts into it.
+        let frames = "requestAnimationFrame(() => requestAnimationFrame(() => arguments[0](true)))";
+        self.command("execute/async", &json!({ "script": frames, "args": [] }));
+    }
+
+    fn screenshot(&self, name: &str) {
+        let answer = self.http.get(&format!("{}/screenshot", self.session)).json();
+        let png = decode_base64(answer["value"].as_str().unwrap());
+        assert!(png.starts_with(b"\x89PNG"), "a picture");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    fn state(&self) -> String {
+        self.script("return document.body.dataset.state").as_str().unwrap_or_default().into()
+    }
+
+    /// `data-value` of the first element that fits, if there is one.
+    fn value(&self, selector: &str) -> Option<String> {
+        let script = format!("return document.querySelector('{selector}')?.dataset.value");
+        self.script(&script).as_str().map(String::from)
+    }
+
+    fn count(&self, selector: &str) -> u64 {
+        let script = format!("return document.querySelectorAll('{selector}').length");
+        self.script(&script).as_u64().unwrap()
+    }
+
+    fn wait(&self, what: &str, condition: impl FnMut() -> Option<()>) {
+        until(90, what, condition);
+    }
+
+    /// Nothing of level warning or above in the console, except what contains one of
+    /// `expected`.
+    fn assert_no_errors(&self, expected: &[&str]) {
+        let entries = self.command("se/log", &json!({ "type": "browser" }));
+        let errors: Vec<_> = entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING")
+            .map(|entry| entry["message"].as_str().unwrap().to_string())
+            .filter(|message| !expected.iter().any(|part| message.contains(part)))
+            .collect();
+        assert!(errors.is_empty(), "the console: {errors:#?}");
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // Ends the browser; when that fails chromedriver's own end does it.
+        let _ = self.http.try_delete(&self.session);
+    }
+}
+
+fn decode_base64(text: &str) -> Vec<u8> {
+    let digit = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let digits: Vec<u8> =
+        text.bytes().filter(|c| !c.is_ascii_whitespace() && *c != b'=').map(digit).collect();
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    for four in digits.chunks(4) {
+        let bits = four.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit));
+        let bits = bits << (6 * (4 - four.len()));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    bytes
+}

@@ -1,0 +1,170 @@
+//! Shows that kill -9 at any moment costs nothing: every number, every alert and the
+//! ledger are right to the unit afterwards (I1, I4, I5, I6).
+//!
+//! How: posts a published event set over HTTP in small batches, with a client that
+//! repeats a batch with the same ids until it is accepted, while the real binary is
+//! killed at random moments (while it works, while it recovers) and started again on the
+//! same folder. What must come out is computed here from the events, in the plainest
+//! way. `TIDEWATCH_CRASH_CYCLES` says how often (50), `TIDEWATCH_TEST_SEED` repeats a run.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use support::events::{Event, Random, abandoned_alerts, sessions};
+use support::{Folder, HOLD, Poster, Server, Set, Target, pause, until};
+
+/// Kills, unless `TIDEWATCH_CRASH_CYCLES` says otherwise.
+const CYCLES: usize = 50;
+
+/// Longest pause between the batch that a kill waits for and the kill, ms: several commits.
+const MOMENT_MS_MAX: u64 = 300;
+
+/// Far enough after the last event to close everything, in ms.
+const FLUSH_AFTER: i64 = 86_400_000;
+
+/// Quick commits and boards, so that kills fall between and into many of them.
+const CONFIG: &str = "[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n";
+
+#[test]
+fn killed_at_random_moments_every_number_is_right() {
+    let Some(set) = Set::load("simple-shop") else { return };
+    let mut random = Random::seeded("crash");
+    let cycles = cycles();
+    let mut events = set.events();
+    let expected = sessions(&events);
+    let truth = &set.truth["sessions"]["gt"];
+    assert_eq!(expected.len() as u64, truth["sessions"], "our own count of sessions");
+    let end = events.iter().map(|event| event.at).max().unwrap();
+    events.push(Event::new("flush", end + FLUSH_AFTER, "page_view", "~flush"));
+
+    let folder = Folder::default();
+    let config = format!("{HOLD}{CONFIG}");
+    let mut server = folder.serve(&config).start();
+    let target = server.target();
+    let batches = batches(&events, cycles, &mut random);
+    let progress = Progress::default();
+    let publisher = publish(batches.clone(), target.clone(), progress.clone());
+
+    let mut worst = Duration::ZERO;
+    for cycle in 0..cycles {
+        progress.wait_for(cycle * batches.len() / (cycles + 1), &publisher);
+        pause(Duration::from_millis(random.below(MOMENT_MS_MAX)));
+        server.kill_9();
+        // Now and then the next start is killed too: recovery must survive it.
+        if random.one_in(5) {
+            let mut early = folder.serve(&config).spawn();
+            pause(Duration::from_millis(random.below(MOMENT_MS_MAX)));
+            early.kill_9();
+        }
+        server = folder.serve(&config).start();
+        worst = worst.max(server.age());
+        target.set(&server.url);
+    }
+    let retries = publisher.join().expect("the publisher delivers everything");
+    println!("{cycles} kills, {retries} batches sent again, slowest recovery {worst:?}");
+
+    check(&server, &events, &expected, truth);
+    // Once more after an orderly stop: what was committed is what was shown.
+    assert_eq!(server.stop().code(), Some(0));
+    let server = folder.serve(&config).start();
+    check(&server, &events, &expected, truth);
+}
+
+fn cycles() -> usize {
+    let text = std::env::var("TIDEWATCH_CRASH_CYCLES").ok();
+    text.map_or(CYCLES, |text| text.parse().expect("TIDEWATCH_CRASH_CYCLES is a number"))
+}
+
+/// Random batches: enough of them that every kill falls among some.
+fn batches(events: &[Event], cycles: usize, random: &mut Random) -> Vec<Vec<String>> {
+    let largest = (events.len() / (cycles * 10)).clamp(2, 100) as u64 * 2;
+    let (mut batches, mut rest) = (Vec::new(), events);
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at((1 + random.below(largest) as usize).min(rest.len()));
+        batches.push(batch.iter().map(Event::line).collect());
+        rest = after;
+    }
+    batches
+}
+
+/// How many batches were accepted.
+#[derive(Clone, Default)]
+struct Progress(Arc<(AtomicUsize, AtomicBool)>);
+
+impl Progress {
+    fn wait_for(&self, batches: usize, publisher: &thread::JoinHandle<u64>) {
+        until(300, &format!("{batches} batches are accepted"), || {
+            assert!(!publisher.is_finished() || self.0.1.load(Ordering::Acquire), "it gave up");
+            (self.0.0.load(Ordering::Acquire) >= batches).then_some(())
+        });
+    }
+}
+
+fn publish(
+    batches: Vec<Vec<String>>,
+    target: Target,
+    progress: Progress,
+) -> thread::JoinHandle<u64> {
+    thread::spawn(move || {
+        let mut poster = Poster::new(target);
+        for batch in &batches {
+            let answer = poster.post(batch);
+            assert_eq!(answer.status, 202);
+            assert_eq!(answer.json()["accepted"], batch.len());
+            progress.0.0.fetch_add(1, Ordering::Release);
+        }
+        progress.0.1.store(true, Ordering::Release);
+        poster.retries
+    })
+}
+
+fn check(
+    server: &Server,
+    events: &[Event],
+    expected: &[support::Session],
+    truth: &serde_json::Value,
+) {
+    let pipeline = until(120, "everything is applied and every alert delivered", || {
+        let pipeline = server.pipeline();
+        let settled = pipeline["applied"] == events.len()
+            && pipeline["in_flight"] == 0
+            && pipeline["lag_events"] == 0
+            && pipeline["alerts_delivered"].as_u64()
+                >= truth["abandoned"]["none_in_session"].as_u64()
+            && pipeline["alerts_committed"] == pipeline["alerts_delivered"];
+        settled.then_some(pipeline)
+    });
+    let count = |name: &str| pipeline[name].as_u64().unwrap();
+    assert_eq!(count("late"), 0, "{pipeline}");
+    assert_eq!(count("rejected"), 0, "{pipeline}");
+    assert_eq!(count("received"), count("applied") + count("duplicate"), "{pipeline}");
+    assert_eq!(pipeline["balanced"], true, "{pipeline}");
+    assert_eq!(pipeline["open_sessions"], 1, "only the closing user's own: {pipeline}");
+
+    let kpi = server.topic("kpi");
+    assert_eq!(kpi["closed"], truth["sessions"], "{kpi}");
+    assert_eq!(kpi["abandoned"], truth["abandoned"]["none_in_session"], "{kpi}");
+    assert_eq!(kpi["converted"], truth["with_cart_and_payment"], "{kpi}");
+
+    let wanted = abandoned_alerts(expected);
+    for path in ["v1/alerts", "v1/alert-log"] {
+        let mut ids = BTreeMap::new();
+        let mut found = Vec::new();
+        for alert in server.all(path) {
+            let id = alert["id"].as_str().unwrap().to_string();
+            assert_eq!(ids.insert(id, alert.clone()), None, "{path}: an alert twice");
+            if alert["kind"] == "abandoned" {
+                let subject = alert["subject"].as_str().unwrap().to_string();
+                found.push((subject, alert["at"].as_i64().unwrap()));
+            }
+        }
+        found.sort();
+        assert_eq!(found.len(), wanted.len(), "{path}: number of alerts");
+        assert!(found == wanted, "{path}: the alerts are not those of the abandoned sessions");
+    }
+}
