@@ -1,0 +1,216 @@
+// The drawer: one session as it stands now, the alert that led to it, or a list (late events,
+// dead letters). Fetches over HTTP; everything shown is text.
+
+import { html, render } from './dom.js';
+import { NONE, age, clock, countdown, integer, moment, money, number, span, when, words } from './format.js';
+import { PIPELINE } from './pipeline.js';
+import { SEVERITIES } from './alerts.js';
+
+/** How often an open session is asked for again. */
+const REFRESH_MS = 2_000;
+const LIST_LIMIT = 50;
+/** What the address of a session begins with, after the `#`. */
+const LINK = 'session/';
+/** Most facts of an alert's detail that are shown. */
+const FACTS_MAX = 40;
+
+const STATES = {
+  at_risk: 'At risk: in cart, not paid',
+  converted: 'Converted',
+  browsing: 'Browsing',
+};
+
+const LISTS = {
+  'dead-letters': {
+    title: 'Dead letters',
+    about: 'Events that were not understood. They are kept as they came; mend them and redrive them with tidewatch dead-letters redrive.',
+    // Ids count from 1, so the newest follow after all but the last few.
+    path: (values) => `v1/dead-letters?after=${Math.max(0, (values.dead_letters ?? 0) - LIST_LIMIT)}&limit=${LIST_LIMIT}`,
+    newestLast: true,
+  },
+  late: {
+    title: 'Late events',
+    about: 'Events that came too far behind the watermark to be counted.',
+    path: () => `v1/late?limit=${LIST_LIMIT}`,
+    newestLast: false,
+  },
+};
+
+export class Drawer {
+  #root;
+  #store;
+  /** What is open: `{key, alert, list, view, missing, failed, at}`. */
+  #open = null;
+  #timer = 0;
+
+  constructor(root, store) {
+    this.#root = root;
+    this.#store = store;
+    root.addEventListener('close', () => this.#closed());
+    root.addEventListener('click', (event) => {
+      if (event.target === root) root.close();
+    });
+  }
+
+  /** Looks a session up by its key; the address then leads there. */
+  session(key) {
+    history.replaceState(null, '', `#${LINK}${encodeURIComponent(key)}`);
+    this.#show({ key });
+  }
+
+  /** Opens what the page's address names, if it names a session. */
+  fromAddress() {
+    if (location.hash.startsWith(`#${LINK}`)) this.session(decodeURIComponent(location.hash.slice(LINK.length + 1)));
+  }
+
+  /** Shows an alert, and its session if it is about one. */
+  alert(alert) {
+    this.#show({ alert, key: alert.kind === 'abandoned' ? alert.subject : null });
+  }
+
+  /** Shows `late` or `dead-letters`. */
+  list(name) {
+    this.#show({ list: name });
+  }
+
+  /** Redraws ages and countdowns. */
+  draw() {
+    if (!this.#open) return;
+    const { list, key, alert } = this.#open;
+    const title = list ? LISTS[list].title : (key ?? alert.subject);
+    render(
+      html`<div class="drawer-box">
+        <header class="drawer-head">
+          <div><p class="drawer-kind">${list ? 'List' : key ? 'Session' : 'Metric'}</p><h2 id="drawer-title">${title}</h2></div>
+          <button type="button" class="control icon" aria-label="Close" onClick=${() => this.#root.close()}>✕</button>
+        </header>
+        <div class="drawer-body" tabindex="0">
+          ${alert ? this.#alertView(alert) : null}
+          ${list ? this.#listView() : key ? this.#sessionView() : null}
+        </div>
+      </div>`,
+      this.#root,
+    );
+  }
+
+  #show(open) {
+    this.#open = { view: null, missing: false, failed: '', at: 0, ...open };
+    this.draw();
+    if (!this.#root.open) this.#root.showModal();
+    this.#fetch();
+  }
+
+  #closed() {
+    this.#open = null;
+    clearTimeout(this.#timer);
+    if (location.hash) history.replaceState(null, '', location.pathname + location.search);
+  }
+
+  async #fetch() {
+    clearTimeout(this.#timer);
+    const open = this.#open;
+    if (!open || !(open.key || open.list)) return;
+    const path = open.list ? LISTS[open.list].path(this.#store.values(PIPELINE)) : `v1/sessions/${encodeURIComponent(open.key)}`;
+    try {
+      const response = await fetch(new URL(path, document.baseURI), { headers: { Accept: 'application/json' } });
+      open.missing = response.status === 404;
+      open.failed = response.ok || open.missing ? '' : `the server answered ${response.status}`;
+      if (response.ok) open.view = await response.json();
+      else if (open.missing) open.view = null;
+      open.at = performance.now();
+    } catch {
+      open.failed = 'the server cannot be reached';
+    }
+    if (this.#open !== open) return;
+    this.draw();
+    if (!open.list) this.#timer = setTimeout(() => this.#fetch(), REFRESH_MS);
+  }
+
+  #alertView(alert) {
+    const severity = SEVERITIES[alert.severity] ?? SEVERITIES.info;
+    return html`<section class="card" data-severity=${alert.severity}>
+      <p class="alert-title"><span class="alert-mark" aria-hidden="true">${severity.shape}</span> ${alert.title}</p>
+      <p class="muted">${severity.word}, ${moment(alert.at)}, ${age(alert.at, this.#store.now())}</p>
+      ${pairs(facts(alert.detail))}
+    </section>`;
+  }
+
+  #sessionView() {
+    const { view, missing, failed, alert } = this.#open;
+    if (failed) return html`<p class="placeholder">Cannot say: ${failed}.</p>`;
+    if (missing || view?.sessions?.length === 0) {
+      return html`<p class="placeholder">${alert ? 'This session has closed; no other is open for the key.' : 'No session is open for this key.'}</p>`;
+    }
+    if (!view) return html`<div class="skeleton block" />`;
+    return view.sessions.map((session) => this.#oneSession(session));
+  }
+
+  #oneSession(session) {
+    const passed = performance.now() - this.#open.at;
+    const left = session.remaining_ms - passed;
+    return html`<section class="card session" key=${session.first} data-session-state=${session.state}>
+      <p class="session-state">${STATES[session.state] ?? words(session.state)}</p>
+      <div class="session-figures">
+        <div><b data-countdown>${left > 0 ? countdown(left) : '0:00'}</b><span>${left > 0 ? 'until it closes, if nothing more comes' : 'waiting for late events, then closes'}</span></div>
+        <div><b>${money(session.value, session.currency)}</b><span>at stake</span></div>
+      </div>
+      ${pairs([
+        ['Furthest step', session.step ? words(session.step) : NONE],
+        ['Segment', session.segment || NONE],
+        ['First event', when(session.first, this.#store.now())],
+        ['Last event', when(session.last, this.#store.now())],
+        ['Closes', when(session.deadline, this.#store.now())],
+        ['Events', integer(session.events)],
+        ...Object.entries(session.counts ?? {}).map(([type, count]) => [words(type), integer(count)]),
+      ])}
+      <h3>Latest events</h3>
+      <ol class="trail">${[...(session.trail ?? [])].reverse().map(
+        (entry, i) => html`<li key=${i}><time>${clock(entry.at)}</time><span>${words(entry.type)}</span></li>`,
+      )}</ol>
+    </section>`;
+  }
+
+  #listView() {
+    const { list, view, failed } = this.#open;
+    const { about, path, newestLast } = LISTS[list];
+    if (failed) return html`<p class="placeholder">Cannot say: ${failed}.</p>`;
+    if (!view) return html`<div class="skeleton block" />`;
+    const items = newestLast ? [...(view.items ?? [])].reverse() : (view.items ?? []);
+    return html`<p class="muted">${about} <a href=${path(this.#store.values(PIPELINE))}>As JSON</a></p>
+      ${items.length ? items.map((item, i) => listItem(item, i, this.#store.now())) : html`<p class="placeholder">None.</p>`}`;
+  }
+}
+
+function listItem(item, i, now) {
+  const head = item.reason ?? `${span(item.behind_ms)} behind the watermark`;
+  const foot = [age(item.at, now), `position ${integer(item.position)}`, item.redriven ? 'redriven' : ''].filter(Boolean).join(' · ');
+  return html`<section class="card" key=${item.id ?? i}><p>${head}</p><p class="muted">${foot}</p><pre tabindex="0"><code>${item.raw ?? ''}</code></pre></section>`;
+}
+
+function pairs(list) {
+  if (!list.length) return null;
+  return html`<dl class="pairs">${list.map(([name, value], i) => html`<div key=${i}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/** An alert's detail as names and texts, nested ones with their path. */
+function facts(detail, path = '') {
+  if (detail == null || typeof detail !== 'object') return [];
+  const found = [];
+  for (const [name, value] of Object.entries(detail)) {
+    const full = path ? `${path} ${name}` : name;
+    if (value !== null && typeof value === 'object') found.push(...facts(value, full));
+    else found.push([words(full.replace(/_ms$/, '')), fact(name, value, detail)]);
+  }
+  return found.slice(0, FACTS_MAX);
+}
+
+/** From here on a whole number is a moment (2001 and later, in ms). */
+const MOMENT_MIN = 1e12;
+
+function fact(name, value, detail) {
+  if (typeof value !== 'number') return value === null || value === '' ? NONE : String(value);
+  if (Number.isInteger(value) && value >= MOMENT_MIN) return moment(value);
+  if (name.endsWith('_ms')) return span(value);
+  if (name === 'value' && typeof detail.currency === 'string') return money(value, detail.currency);
+  return number(value);
+}

@@ -1,0 +1,136 @@
+// The composition root of the page: which panels there are, what feeds them, and the one clock
+// that makes ages and countdowns move.
+
+import { Alerts } from './alerts.js';
+import { Bar } from './bar.js';
+import { Chart } from './chart.js';
+import { Client } from './client.js';
+import { Drawer } from './drawer.js';
+import { Drawing } from './drawing.js';
+import { Heatmap } from './heatmap.js';
+import { Kpis, kpiTopics } from './kpis.js';
+import { PIPELINE, Pipeline } from './pipeline.js';
+import { Ranking } from './ranking.js';
+import { Start } from './start.js';
+import { Steps } from './steps.js';
+import { Store } from './store.js';
+import { forgetColors } from './tokens.js';
+import { frame } from './panel.js';
+import { onSystemTheme } from './prefs.js';
+
+/** The panels in reading order. Topics the server lacks hide their panel. */
+const PANELS = [
+  { id: 'abandonment', type: 'chart', topics: ['abandonment_rate'], span: 8 },
+  { id: 'alerts', type: 'alerts', topics: ['alerts'], title: 'Alerts', span: 4, tall: true },
+  { id: 'steps', type: 'steps', topics: ['sessions_by_step'], span: 4 },
+  { id: 'visitors', type: 'chart', topics: ['unique_visitors'], span: 4 },
+  { id: 'errors', type: 'heatmap', topics: ['errors_by_region_status'], span: 8 },
+  { id: 'payments', type: 'chart', topics: ['failed_payments_spike', 'failed_payments'], span: 4 },
+  { id: 'pipeline', type: 'pipeline', topics: [PIPELINE], title: 'Pipeline', span: 12 },
+  { id: 'revenue', type: 'chart', topics: ['revenue'], span: 4 },
+  { id: 'orders', type: 'chart', topics: ['order_value'], span: 4 },
+  { id: 'events', type: 'chart', topics: ['event_rate'], span: 4 },
+];
+
+/** Further topics of a configuration get a panel by their kind. */
+const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'ranking' };
+/** Most panels for further topics. */
+const FURTHER_MAX = 24;
+
+const store = new Store();
+const drawing = new Drawing();
+const byId = (id) => document.getElementById(id);
+const drawer = new Drawer(byId('drawer'), store);
+const frames = new Map();
+let alerts = null;
+
+function restyle() {
+  forgetColors();
+  drawing.all();
+}
+
+const bar = new Bar({
+  root: byId('bar'),
+  banner: byId('banner'),
+  store,
+  drawing,
+  lookUp: (key) => drawer.session(key),
+  restyle,
+});
+
+/** What a panel of each type is made of. */
+const MAKE = {
+  chart: (panel) => new Chart(panel, store),
+  heatmap: (panel) => new Heatmap(panel, store),
+  steps: (panel) => new Steps(panel, store),
+  ranking: (panel) => new Ranking(panel, store),
+  pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
+  alerts: (panel) => {
+    alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
+    return alerts;
+  },
+};
+
+function addPanel(spec) {
+  const panel = frame({ ...spec, table: spec.type === 'chart' || spec.type === 'heatmap' });
+  byId('grid').append(panel.root);
+  const view = MAKE[spec.type](panel);
+  const ticks = spec.type === 'alerts' || spec.type === 'pipeline';
+  drawing.add(panel.root, { topics: spec.topics, draw: () => view.draw(), ticks });
+  frames.set(spec.id, panel);
+}
+
+/** Hides the panels whose topics the server does not have. */
+function showPresent() {
+  for (const panel of frames.values()) {
+    const gone = panel.topics.every((name) => store.topics.get(name)?.absent);
+    if (panel.root.hidden !== gone) panel.root.hidden = gone;
+  }
+}
+
+/** Panels for the topics that only this configuration has. */
+async function discover() {
+  let topics;
+  try {
+    topics = await (await fetch(new URL('v1/topics', document.baseURI))).json();
+  } catch {
+    return; // Without the list the built-in panels still work.
+  }
+  const known = new Set([...followed(), ...frames.keys()]);
+  const further = topics.filter(({ name, kind }) => !known.has(name) && TYPE_OF_KIND[kind]);
+  for (const { name, kind } of further.slice(0, FURTHER_MAX)) {
+    addPanel({ id: name, type: TYPE_OF_KIND[kind], topics: [name], span: kind === 'grid' ? 8 : 4 });
+    client.follow(name);
+  }
+}
+
+function followed() {
+  return [...new Set([...kpiTopics, ...PANELS.flatMap((panel) => panel.topics)])];
+}
+
+const kpis = new Kpis(byId('kpis'), store);
+const start = new Start(byId('start'));
+const client = new Client(store, followed());
+bar.onRetry = () => client.retryNow();
+
+drawing.add(byId('bar'), { topics: [null, PIPELINE], draw: () => bar.draw(), ticks: true, always: true });
+drawing.add(byId('start'), { topics: [null, PIPELINE], draw: () => start.draw(), always: true });
+drawing.add(byId('kpis'), { topics: kpiTopics, draw: () => kpis.draw() });
+drawing.add(byId('drawer'), { topics: [], draw: () => drawer.draw(), ticks: true, always: true });
+for (const panel of PANELS) addPanel(panel);
+
+let discovered = false;
+store.listen((name) => {
+  if (name === 'kpi') kpis.sample();
+  if (name === 'alerts') alerts.notice();
+  if (name === null && store.link.phase === 'open' && !discovered) {
+    discovered = true;
+    discover();
+  }
+  showPresent();
+  drawing.changed(name);
+});
+onSystemTheme(restyle);
+setInterval(() => drawing.tick(), 1_000);
+client.start();
+drawer.fromAddress();

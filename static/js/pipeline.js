@@ -1,0 +1,114 @@
+// Is the pipeline itself lying? The ledger accounts for every event received; beside it, what
+// is bounded and how full it is, and how old the last commit is.
+
+import { html, render } from './dom.js';
+import { NONE, integer, number, percent, span, when } from './format.js';
+
+export const PIPELINE = 'pipeline';
+
+const TERMS = [
+  { key: 'applied', label: 'applied', hint: 'counted in sessions and metrics' },
+  { key: 'duplicate', label: 'duplicate', hint: 'same id seen before' },
+  { key: 'late', label: 'late', hint: 'too far behind; kept in the late list', list: 'late' },
+  { key: 'rejected', label: 'rejected', hint: 'not understood; kept in the dead letters', list: 'dead-letters' },
+  { key: 'in_flight', label: 'in flight', hint: 'read, outcome not known yet' },
+];
+
+/** Of a bound, from here on it is called nearly full. */
+const NEARLY_FULL = 0.85;
+
+/** What the terms sum up to, and whether that is what was received; null before any number. */
+export function balance(values) {
+  if (values.received == null) return null;
+  const sum = TERMS.reduce((total, { key }) => total + (values[key] ?? 0), 0);
+  return { sum, difference: values.received - sum, holds: values.received === sum && values.balanced !== false };
+}
+
+export class Pipeline {
+  #panel;
+  #store;
+  #openList;
+
+  /** `openList(name)` shows the late list or the dead letters. */
+  constructor(panel, store, { openList }) {
+    this.#panel = panel;
+    this.#store = store;
+    this.#openList = openList;
+  }
+
+  draw() {
+    const topic = this.#store.topics.get(PIPELINE);
+    const values = this.#store.values(PIPELINE);
+    const known = Boolean(topic?.state);
+    this.#panel.setStale(topic?.stale);
+    this.#panel.setTitle({}, known ? `${values.mode ?? ''} · ${values.state ?? ''}` : '');
+    render(verdict(values), this.#panel.readout);
+    render(
+      html`<div class="pipeline">
+        ${this.#ledger(values)}
+        <dl class="gauges">${this.#gauges(values)}</dl>
+      </div>`,
+      this.#panel.body,
+    );
+    return known;
+  }
+
+  #ledger(values) {
+    return html`<div class="ledger" role="group" aria-label="Ledger: received equals applied plus duplicate plus late plus rejected plus in flight">
+      ${term({ key: 'received', label: 'received', hint: 'events read from the source' }, values, 'whole')}
+      ${TERMS.map((t, i) => html`<span class="sign" aria-hidden="true">${i === 0 ? '=' : '+'}</span>
+        ${term(t, values, '', t.list ? () => this.#openList(t.list) : null)}`)}
+    </div>`;
+  }
+
+  #gauges(values) {
+    const v = values;
+    const used = v.credits_total == null ? null : v.credits_total - v.credits_free;
+    const commitAge = v.committed_at ? Math.max(0, this.#store.now() - v.committed_at) : null;
+    return [
+      gauge('Events behind', integer(v.lag_events), 'waiting in the log'),
+      gauge('Complete up to', v.watermark ? when(v.watermark, this.#store.now()) : NONE, v.watermark ? `${span(v.watermark_lag_ms)} ago, event time` : 'no event yet'),
+      gauge('Last commit', commitAge === null ? NONE : `${span(commitAge)} ago`, `took ${v.commit_ms == null ? NONE : `${number(v.commit_ms)} ms`}, no. ${integer(v.epoch)}`),
+      meter('Credits used', used, v.credits_total),
+      meter('Ids for dedup', v.dedup_ids, v.dedup_ids_max),
+      gauge('Open sessions', integer(v.open_sessions), v.gap_ms ? `close after ${span(v.gap_ms)} of silence` : ''),
+      gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
+      gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>` : 'none', v.dead_letters ? 'warn' : ''),
+      gauge('Without id', integer(v.without_id), v.without_id ? 'a repeat of these counts twice' : 'all can be de-duplicated'),
+      gauge('Lateness allowed', span(v.lateness_ms), 'behind that: late'),
+      gauge('Browsers', integer(v.clients), v.clients_lagging ? `${integer(v.clients_lagging)} slow` : 'none slow'),
+      gauge('Restarts', integer(v.restarts), 'of the engine, this run', v.restarts ? 'warn' : ''),
+    ];
+  }
+}
+
+function term({ key, label, hint, list }, values, kind, open) {
+  const number = html`<b data-ledger=${key} data-value=${values[key] ?? ''}>${integer(values[key])}</b>`;
+  return html`<div class=${`term ${kind}`} key=${key} title=${hint}>
+    ${number}
+    ${list && values[key] ? html`<button type="button" class="link" onClick=${open}>${label}</button>` : html`<span>${label}</span>`}
+  </div>`;
+}
+
+function verdict(values) {
+  const result = balance(values);
+  if (!result) return null;
+  return result.holds
+    ? html`<span class="verdict good" data-ledger-balanced="true"><span aria-hidden="true">✓</span> every event accounted for</span>`
+    : html`<span class="verdict bad" data-ledger-balanced="false"><span aria-hidden="true">✗</span> does not balance: off by ${integer(result.difference)}</span>`;
+}
+
+function gauge(label, value, foot, mark = '') {
+  return html`<div class=${`gauge ${mark}`} key=${label}><dt>${label}</dt><dd class="gauge-value">${value}</dd><dd class="gauge-foot">${foot}</dd></div>`;
+}
+
+function meter(label, used, total) {
+  const share = total > 0 && used != null ? Math.min(1, Math.max(0, used / total)) : null;
+  const full = share !== null && share >= NEARLY_FULL;
+  return html`<div class=${`gauge ${full ? 'warn' : ''}`} key=${label}>
+    <dt>${label}</dt>
+    <dd class="gauge-value">${integer(used)}</dd>
+    <dd class="gauge-foot"><span class="meter" aria-hidden="true"><i style=${{ width: `${((share ?? 0) * 100).toFixed(2)}%` }} /></span>
+      ${share === null ? NONE : percent(share)} of ${integer(total)}${full ? ', nearly full' : ''}</dd>
+  </div>`;
+}

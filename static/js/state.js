@@ -1,0 +1,70 @@
+// What state the page is in, from what the store knows: one word for the body (tests and style
+// go by it), a label, and the sentence of the banner if there is one.
+
+import { clock, integer, span } from './format.js';
+import { PIPELINE } from './pipeline.js';
+
+const WHY = {
+  replaying: 'the server is catching up on events after a restart',
+  restarting: 'the engine is restarting',
+  disk_full: 'the disk is full, nothing new is committed',
+  lag: 'the pipeline is behind its source',
+  slow_client: 'this connection is slow; you see the newest numbers, but fewer updates',
+  nats_down: 'the event log cannot be reached',
+  checkpoint_restore: 'state is being restored',
+};
+
+/** `{state, label, text, action}`; `text` is empty when nothing needs saying. */
+export function pageState(store) {
+  const { link } = store;
+  if (link.phase === 'refused') {
+    const text = `The server ended the connection: ${link.reason}.`;
+    return { state: 'stale', label: 'Disconnected', text: text + frozen(store), action: 'reload' };
+  }
+  if (link.phase !== 'open') return unlinked(store);
+  return stale(store) ?? linked(store);
+}
+
+function unlinked(store) {
+  const { link } = store;
+  if (!link.everOpen && link.attempt <= 1 && link.phase === 'connecting') {
+    return { state: 'loading', label: 'Connecting', text: '' };
+  }
+  const wait = Math.max(0, Math.ceil((link.nextAt - Date.now()) / 1000));
+  const next = link.phase === 'connecting' ? 'trying now' : `next try in ${wait} s`;
+  const text = `No connection to the server. Attempt ${integer(link.attempt)}, ${next}.`;
+  return { state: 'reconnecting', label: 'Reconnecting', text: text + frozen(store), action: 'retry' };
+}
+
+function frozen(store) {
+  const since = store.link.frozenSince;
+  return since ? ` Data frozen since ${clock(since)}.` : ' No data yet.';
+}
+
+function stale(store) {
+  const values = store.values(PIPELINE);
+  const inState = { 'disk full': 'disk_full', restarting: 'restarting' }[values.state];
+  const told = store.stale ?? (inState ? { since: null, why: inState } : null);
+  if (told) {
+    const why = WHY[told.why] ?? (told.why.replaceAll('_', ' ') || 'the server does not say why');
+    const since = told.since ? ` since ${clock(told.since)}` : '';
+    const behind = values.lag_events ? ` ${integer(values.lag_events)} events are waiting.` : '';
+    const label = told.why === 'replaying' ? 'Replaying' : 'Stale';
+    return { state: 'stale', label, text: `Numbers are old${since}: ${why}.${behind}` };
+  }
+  if (store.link.quietSince !== null) {
+    const silent = span(store.now() - store.link.quietSince);
+    return { state: 'stale', label: 'Stale', text: `Numbers are old: the connection is open, but the server has said nothing for ${silent}.` };
+  }
+  return null;
+}
+
+function linked(store) {
+  const pipeline = store.topics.get(PIPELINE);
+  const values = store.values(PIPELINE);
+  const known = pipeline?.state || store.topics.get('kpi')?.state;
+  if (!known) return { state: 'loading', label: 'Loading', text: '' };
+  if (pipeline?.state && !values.received) return { state: 'empty', label: 'No events yet', text: '' };
+  const labels = { replaying: 'Replaying', 'catching up': 'Catching up' };
+  return { state: 'live', label: labels[values.state] ?? 'Live', text: '' };
+}

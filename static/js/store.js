@@ -1,0 +1,100 @@
+// Everything the page knows: the topics, and how the link to the server is. Written by the
+// client, read by the panels. Holds no more than the topics' own capacities.
+
+/** One topic the page follows. */
+class Topic {
+  name;
+  kind = '';
+  /** Title, unit, window, columns, step_ms, note. */
+  about = {};
+  epoch = null;
+  n = null;
+  /** Wall clock of the server at the last change. */
+  at = null;
+  /** Event time up to which the numbers are complete. */
+  watermark = null;
+  state = null;
+  /** The server has no such topic. */
+  absent = false;
+  /** `{since, why}` while the server calls this topic stale. */
+  stale = null;
+
+  constructor(name) {
+    this.name = name;
+  }
+}
+
+export class Store {
+  topics = new Map();
+
+  /**
+   * The link: `phase` is `connecting`, `open`, `waiting` (for the next attempt) or `refused`
+   * (the server said not to come back).
+   */
+  link = {
+    phase: 'connecting',
+    attempt: 0,
+    nextAt: 0,
+    everOpen: false,
+    frozenSince: null,
+    reason: '',
+    quietSince: null,
+  };
+
+  /** `{since, why}` while the server calls everything stale. */
+  stale = null;
+
+  /** Server clock minus ours, in ms. */
+  offset = 0;
+
+  /** Log items that arrived after the page had its first snapshot. */
+  arrived = 0;
+
+  #listeners = [];
+
+  /** Calls `listener(name)` when a topic changes, `listener(null)` when the link does. */
+  listen(listener) {
+    this.#listeners.push(listener);
+  }
+
+  changed(name) {
+    for (const listener of this.#listeners) listener(name);
+  }
+
+  topic(name) {
+    let topic = this.topics.get(name);
+    if (!topic) {
+      topic = new Topic(name);
+      this.topics.set(name, topic);
+    }
+    return topic;
+  }
+
+  /** The values of a map topic, empty before the first snapshot. */
+  values(name) {
+    return this.topics.get(name)?.state?.values ?? {};
+  }
+
+  /** The server's wall clock, in ms. */
+  now() {
+    return Date.now() + this.offset;
+  }
+
+  /** The window a topic covers, in words. */
+  window(name) {
+    return this.topics.get(name)?.about?.window ?? '';
+  }
+
+  /** First and last time over all series, or null without any point. */
+  extent() {
+    let first = Infinity;
+    let last = -Infinity;
+    for (const topic of this.topics.values()) {
+      const times = topic.kind === 'series' ? topic.state?.columns[0] : null;
+      if (!times?.length) continue;
+      first = Math.min(first, times[0]);
+      last = Math.max(last, times[times.length - 1]);
+    }
+    return last === -Infinity ? null : { first, last };
+  }
+}
