@@ -141,10 +141,9 @@ pub fn state(kind: &str, d: &Value) -> Result<TopicState, ReadError> {
     let capacity = || unsigned(&d["cap"], "cap").map(|cap| cap as usize);
     Ok(match kind {
         "map" => TopicState::Map(object(d)?),
-        "series" => TopicState::Series(Series {
-            capacity: capacity()?,
-            points: points(&d["p"])?.into(),
-        }),
+        "series" => {
+            TopicState::Series(Series { capacity: capacity()?, points: points(&d["p"])?.into() })
+        }
         "grid" => TopicState::Grid(Grid {
             capacity: capacity()?,
             rows: decode(&d["rows"], "rows")?,
@@ -157,7 +156,9 @@ pub fn state(kind: &str, d: &Value) -> Result<TopicState, ReadError> {
 
 fn change(kind: &str, message: &Value) -> Result<Change, ReadError> {
     Ok(match kind {
-        "map" => Change::Map { set: object(&message["set"])?, del: decode(&message["del"], "del")? },
+        "map" => {
+            Change::Map { set: object(&message["set"])?, del: decode(&message["del"], "del")? }
+        }
         "series" => Change::Series(points(&message["v"])?),
         "grid" => Change::Grid {
             rows: decode(&message["rows"], "rows")?,

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_version_we_do_not_speak_does_not_fit() {
-        for message in [r#"{"t":"hello","v":[2]}"#, r#"{"t":"hello"}"#, r#"{"t":"hello","v":"1"}"#] {
+        for message in [r#"{"t":"hello","v":[2]}"#, r#"{"t":"hello"}"#, r#"{"t":"hello","v":"1"}"#]
+        {
             let hello = Command::Hello { id: None, version_fits: false, subs: Vec::new() };
             check(message, Ok(vec![hello]));
         }
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_command() {
-        for message in ["", "x", "1", "null", "{}", "[1]", r#"{"t":1}"#, r#"{"t":"hello","subs":1}"#]
+        for message in
+            ["", "x", "1", "null", "{}", "[1]", r#"{"t":1}"#, r#"{"t":"hello","subs":1}"#]
         {
             check(message, Err(NotACommand));
         }

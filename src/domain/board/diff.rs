@@ -110,8 +110,7 @@ pub fn apply(state: &mut TopicState, change: &Change) {
 /// The items of `log` after position `after`, the newest `max` of them at most.
 pub fn log_tail(log: &Log, after: u64, max: usize) -> LogTail {
     let wanted = log.items.iter().filter(|item| item.n > after).count();
-    let items: Vec<_> =
-        log.items.iter().skip(log.items.len() - wanted.min(max)).cloned().collect();
+    let items: Vec<_> = log.items.iter().skip(log.items.len() - wanted.min(max)).cloned().collect();
     let missing = items.first().filter(|first| first.n > after + 1).map(|f| (after + 1, f.n - 1));
     LogTail { missing, items }
 }

@@ -134,8 +134,7 @@ impl Feeds {
 
     /// The messages that bring a topic from `from` to its head; none when it is there.
     pub fn messages(&mut self, number: u16, from: Option<Position>) -> Vec<ByteString> {
-        let stamp =
-            Stamp { epoch: &self.epoch, n: 0, at: self.at, watermark: self.watermark };
+        let stamp = Stamp { epoch: &self.epoch, n: 0, at: self.at, watermark: self.watermark };
         self.feeds[usize::from(number)].messages(number, from, stamp)
     }
 
@@ -194,7 +193,12 @@ impl Feed {
         self.since.clear();
     }
 
-    fn messages(&mut self, number: u16, from: Option<Position>, stamp: Stamp<'_>) -> Vec<ByteString> {
+    fn messages(
+        &mut self,
+        number: u16,
+        from: Option<Position>,
+        stamp: Stamp<'_>,
+    ) -> Vec<ByteString> {
         let stamp = Stamp { n: self.head.n, ..stamp };
         match from {
             Some(from) if from == self.head => Vec::new(),

@@ -307,8 +307,8 @@ impl Subscriber {
     }
 
     fn ping(&mut self, now: Now) {
-        let due = now.elapsed - self.pinged_at >= PING_MS
-            || self.sent - self.pinged_bytes >= PING_BYTES;
+        let due =
+            now.elapsed - self.pinged_at >= PING_MS || self.sent - self.pinged_bytes >= PING_BYTES;
         if due && !self.ping_waits {
             self.ping_waits = true;
             self.pings_made += 1;

@@ -1,0 +1,142 @@
+//! Errors as `application/problem+json`. One `match` maps kinds to status codes;
+//! what a client reads leaves out what only the log should say.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::actors::ports::{AppendError, StoreError};
+
+/// Why a request was not carried out. The text is for the client.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// The request cannot be understood.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The `Host` header names a host that is not ours.
+    #[error("this server does not answer for the host named in the request; see `web.hosts`")]
+    HostRefused,
+    /// The `Origin` header names another site.
+    #[error("requests from other origins are refused; see `web.origins`")]
+    OriginRefused,
+    /// No such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// The path knows other methods.
+    #[error("this path does not answer to this method")]
+    MethodNotAllowed,
+    /// The body took too long.
+    #[error("the body did not arrive within {seconds} s")]
+    Timeout {
+        /// The bound.
+        seconds: i64,
+    },
+    /// The body, or what it inflates to, is too large.
+    #[error("the {what} exceeds {bound}")]
+    TooLarge {
+        /// Body, inflated body, number of events.
+        what: &'static str,
+        /// The bound with its unit.
+        bound: String,
+    },
+    /// A body in a coding that is not understood.
+    #[error("the content coding {0:?} is not supported; send gzip or none")]
+    Coding(String),
+    /// Too much at once: try again after some seconds.
+    #[error("{0}")]
+    Busy(String),
+    /// Not now: try again after some seconds.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A failure of ours. The text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Seconds after which a refused request may be tried again: a commit takes half a
+/// second, so a backlog moves within one.
+const RETRY_AFTER_S: u32 = 1;
+
+impl Problem {
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Problem::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "Bad request"),
+            Problem::HostRefused => (StatusCode::FORBIDDEN, "host-refused", "Host refused"),
+            Problem::OriginRefused => (StatusCode::FORBIDDEN, "origin-refused", "Origin refused"),
+            Problem::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Problem::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            }
+            Problem::Timeout { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow"),
+            Problem::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
+            Problem::Coding(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Unknown content coding")
+            }
+            Problem::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, "busy", "Too much at once"),
+            Problem::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now")
+            }
+            Problem::Internal(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+            }
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, kind, title) = self.kind();
+        let detail = match self {
+            Problem::Internal(cause) => {
+                tracing::error!(cause, "a request failed");
+                "the server's log says more".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if matches!(self, Problem::Busy(_) | Problem::Unavailable(_)) {
+            response.insert_header((RETRY_AFTER, RETRY_AFTER_S));
+        }
+        let kind = format!("urn:tidewatch:problem:{kind}");
+        let status = status.as_u16();
+        response.body(
+            json!({"type": kind, "title": title, "status": status, "detail": detail}).to_string(),
+        )
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full { .. } => Problem::Busy(error.to_string()),
+            AppendError::DiskFull { .. } => Problem::Unavailable("the disk is full".into()),
+            AppendError::Broken(cause) => Problem::Internal(cause),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull { .. } => Problem::Unavailable("the disk is full".into()),
+            StoreError::Damaged { .. }
+            | StoreError::Format { .. }
+            | StoreError::Locked { .. }
+            | StoreError::NotParent { .. }
+            | StoreError::Io { .. } => Problem::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<actix_web::error::BlockingError> for Problem {
+    fn from(error: actix_web::error::BlockingError) -> Self {
+        Problem::Internal(error.to_string())
+    }
+}

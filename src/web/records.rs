@@ -1,0 +1,297 @@
+//! What the store keeps for people: alerts, late events, dead letters and their way
+//! back into the log.
+
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::web::{self, Bytes, Data, Json, Path, Query};
+use actix_web::HttpResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::State;
+use super::ingest::verdict;
+use super::problem::Problem;
+use crate::actors::ports::{StoreError, StoredDeadLetter};
+use crate::domain::alert::Alert;
+use crate::domain::event::decode::Decoder;
+use crate::domain::time::EpochMs;
+
+/// Items of a list when the client does not say.
+const LIMIT_DEFAULT: usize = 100;
+
+/// Most items of a list.
+const LIMIT_MAX: usize = 1_000;
+
+/// Most dead letters looked at by one redrive; the answer says when there are more.
+const REDRIVE_MAX: usize = 10_000;
+
+/// Dead letters read from the store and appended to the log at a time.
+const REDRIVE_PAGE: usize = 500;
+
+/// Part of a list.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+impl Page {
+    fn after(&self) -> u64 {
+        self.after.unwrap_or(0)
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
+    }
+}
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// `GET /v1/alerts`: the feed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn alerts(state: Data<State>, page: ListQuery) -> Answer {
+    let page = page?;
+    let (after, limit) = (page.after(), page.limit());
+    let read = read(&state, move |records| records.alerts(after, limit)).await?;
+    Ok(list_of_alerts(&read, after))
+}
+
+/// `GET /v1/alert-log`: the alerts that the outbox delivered.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn alert_log(state: Data<State>, page: ListQuery) -> Answer {
+    let page = page?;
+    let (after, limit) = (page.after(), page.limit());
+    let read = read(&state, move |records| records.alert_log(after, limit)).await?;
+    Ok(list_of_alerts(&read, after))
+}
+
+/// `GET /v1/late`: newest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn late(state: Data<State>, page: ListQuery) -> Answer {
+    let limit = page?.limit();
+    let items = read(&state, move |records| records.late(limit)).await?;
+    Ok(HttpResponse::Ok().json(json!({"items": items})))
+}
+
+/// `GET /v1/dead-letters`: oldest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn dead_letters(state: Data<State>, page: ListQuery) -> Answer {
+    let page = page?;
+    let (after, limit) = (page.after(), page.limit());
+    let letters = read(&state, move |records| records.dead_letters(after, limit)).await?;
+    let items: Vec<_> = letters.iter().map(Shown::of).collect();
+    Ok(HttpResponse::Ok().json(json!({"items": items})))
+}
+
+/// `GET /v1/dead-letters/{id}`.
+///
+/// # Errors
+/// `NotFound`, or when the store cannot be read.
+pub async fn dead_letter(state: Data<State>, id: Path<String>) -> Answer {
+    let letter = letter(&state, &id).await?;
+    Ok(HttpResponse::Ok().json(Shown::of(&letter)))
+}
+
+/// `GET /v1/dead-letters/{id}/raw`: the bytes as they came.
+///
+/// # Errors
+/// `NotFound`, or when the store cannot be read.
+pub async fn dead_letter_raw(state: Data<State>, id: Path<String>) -> Answer {
+    let letter = letter(&state, &id).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/octet-stream"))
+        .insert_header((CONTENT_DISPOSITION, "attachment"))
+        .body(letter.raw))
+}
+
+/// Which dead letters to try again.
+#[derive(Debug, Deserialize)]
+pub struct RedriveRequest {
+    #[serde(default)]
+    ids: Vec<u64>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// What became of them.
+#[derive(Debug, Default, Serialize)]
+struct Redriven {
+    redriven: usize,
+    refused: Vec<Refused>,
+    /// True when there are more than one request looks at: ask again.
+    more: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    id: u64,
+    reason: String,
+}
+
+/// `POST /v1/dead-letters/redrive`: appends what is understood by now to the log again,
+/// then marks it. A crash in between leaves it unmarked; a second redrive of an event
+/// with an id counts as a duplicate then.
+///
+/// # Errors
+/// When the log is full, or the store or the log fails.
+pub async fn redrive(state: Data<State>, request: RedriveBody) -> Answer {
+    let request = request
+        .map_err(|error| Problem::BadRequest(format!("expected {{\"ids\":[..]}}: {error}")))?;
+    if request.ids.len() > REDRIVE_MAX {
+        let bound = format!("{REDRIVE_MAX} ids");
+        return Err(Problem::TooLarge { what: "list of dead letters", bound });
+    }
+    let mut done = Redriven::default();
+    match request.all {
+        true => redrive_all(&state, &mut done).await?,
+        false => {
+            for ids in request.ids.chunks(REDRIVE_PAGE) {
+                let letters = named(&state, ids.to_vec(), &mut done).await?;
+                redrive_page(&state, letters, &mut done).await?;
+            }
+        }
+    }
+    Ok(HttpResponse::Ok().json(done))
+}
+
+/// A query that answers with our own problem when it is malformed.
+pub type ListQuery = Result<Query<Page>, Problem>;
+
+/// A body that answers with our own problem when it is malformed.
+pub type RedriveBody = Result<Json<RedriveRequest>, actix_web::Error>;
+
+impl From<actix_web::Error> for Problem {
+    fn from(error: actix_web::Error) -> Self {
+        Problem::BadRequest(error.to_string())
+    }
+}
+
+async fn redrive_all(state: &State, done: &mut Redriven) -> Result<(), Problem> {
+    let (mut after, mut seen) = (0, 0);
+    loop {
+        let page = read(state, move |records| records.dead_letters(after, REDRIVE_PAGE)).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.id;
+        let letters: Vec<_> = page.into_iter().filter(|l| l.redriven.is_none()).collect();
+        seen += letters.len();
+        redrive_page(state, letters, done).await?;
+        if seen >= REDRIVE_MAX {
+            done.more = true;
+            return Ok(());
+        }
+    }
+}
+
+async fn named(
+    state: &State,
+    ids: Vec<u64>,
+    done: &mut Redriven,
+) -> Result<Vec<StoredDeadLetter>, Problem> {
+    let found = read(state, move |records| {
+        ids.into_iter().map(|id| Ok((id, records.dead_letter(id)?))).collect::<Result<Vec<_>, _>>()
+    });
+    let mut letters: Vec<StoredDeadLetter> = Vec::new();
+    for (id, letter) in found.await? {
+        let refused = match letter {
+            None => "there is no such dead letter",
+            Some(letter) if letter.redriven.is_some() => "it was redriven before",
+            Some(letter) if letters.iter().any(|known| known.id == letter.id) => {
+                "it is named twice"
+            }
+            Some(letter) => {
+                letters.push(letter);
+                continue;
+            }
+        };
+        done.refused.push(Refused { id, reason: refused.into() });
+    }
+    Ok(letters)
+}
+
+async fn redrive_page(
+    state: &State,
+    letters: Vec<StoredDeadLetter>,
+    done: &mut Redriven,
+) -> Result<(), Problem> {
+    let Some(log) = &state.log else {
+        return Err(Problem::NotFound("this process takes no events".into()));
+    };
+    let schema = state.schema.clone();
+    let judged = web::block(move || {
+        let mut decoder = Decoder::new(schema);
+        let judge = |letter: StoredDeadLetter| (verdict(&mut decoder, &letter.raw), letter);
+        letters.into_iter().map(judge).collect::<Vec<_>>()
+    });
+    let (mut ids, mut items) = (Vec::new(), Vec::new());
+    for (verdict, letter) in judged.await? {
+        match verdict {
+            Ok(()) => {
+                ids.push(letter.id);
+                items.push(Bytes::from(letter.raw));
+            }
+            Err(reason) => done.refused.push(Refused { id: letter.id, reason }),
+        }
+    }
+    if items.is_empty() {
+        return Ok(());
+    }
+    log.append(items).await?;
+    done.redriven += ids.len();
+    let at = state.clock.wall();
+    read(state, move |records| records.mark_redriven(&ids, at)).await
+}
+
+async fn letter(state: &State, id: &str) -> Result<StoredDeadLetter, Problem> {
+    let missing = || Problem::NotFound("there is no such dead letter".into());
+    let id = id.parse().map_err(|_| missing())?;
+    read(state, move |records| records.dead_letter(id)).await?.ok_or_else(missing)
+}
+
+/// Asks the store on a thread for blocking work.
+async fn read<T: Send + 'static>(
+    state: &State,
+    ask: impl FnOnce(&dyn crate::actors::ports::Records) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    let records = state.records.clone();
+    Ok(web::block(move || ask(&*records)).await??)
+}
+
+fn list_of_alerts(items: &[Alert], after: u64) -> HttpResponse {
+    let last = items.last().map_or(after, |alert| alert.n);
+    HttpResponse::Ok().json(json!({"items": items, "last": last}))
+}
+
+/// A dead letter as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    id: u64,
+    source: &'a str,
+    position: u64,
+    reason: &'a str,
+    at: EpochMs,
+    redriven: Option<EpochMs>,
+    bytes: usize,
+    raw: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(letter: &'a StoredDeadLetter) -> Self {
+        Shown {
+            id: letter.id,
+            source: &letter.source,
+            position: letter.position,
+            reason: &letter.reason,
+            at: letter.at,
+            redriven: letter.redriven,
+            bytes: letter.raw.len(),
+            raw: String::from_utf8_lossy(&letter.raw),
+        }
+    }
+}
