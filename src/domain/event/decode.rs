@@ -243,3 +243,6 @@ fn recycle<'a>(mut values: Vec<ParsedValue<'_>>) -> Vec<ParsedValue<'a>> {
     // Collecting in place keeps the allocation; there is no element to convert.
     values.into_iter().map(|_| ParsedValue::Missing).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! What is decoded, what is refused and in which words, and the laws: no bytes
+//! panic, what was encoded is decoded, and the packing makes no difference.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::event::split::{BodyKind, compose_cloudevent, split};
+
+/// An event or a rejection that owns what it holds, written as one line.
+type Outcome = Result<String, (String, Vec<u8>)>;
+
+fn schema() -> Schema {
+    Schema {
+        slots: ["type", "amount", "region", "status", "first"].map(String::from).to_vec(),
+        aliases: [("code", "status"), ("state", "status"), ("uid", "user")]
+            .map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .to_vec(),
+        kinds: ["cart_add", "payment_completed"].map(String::from).to_vec(),
+        ..Schema::default()
+    }
+}
+
+fn render(event: &Parsed<'_>) -> String {
+    let mut line =
+        format!("at={} id={:?} key={:?} kind={}", event.at, event.id, event.key, event.kind);
+    for value in event.values {
+        match value {
+            ParsedValue::Missing => line.push_str(" -"),
+            ParsedValue::Number(micros) => write!(line, " {micros}").unwrap(),
+            ParsedValue::Text(text) => write!(line, " {text:?}").unwrap(),
+            ParsedValue::Bool(value) => write!(line, " {value}").unwrap(),
+        }
+    }
+    line
+}
+
+fn outcomes(schema: Schema, item: &[u8]) -> Vec<Outcome> {
+    let mut all = Vec::new();
+    Decoder::new(Arc::new(schema)).decode(item, |event| {
+        all.push(match event {
+            Ok(event) => Ok(render(&event)),
+            Err(rejected) => Err((rejected.reason, rejected.raw.to_vec())),
+        });
+    });
+    all
+}
+
+#[track_caller]
+fn accepts(item: &str, want: &str) {
+    assert_eq!(outcomes(schema(), item.as_bytes()), vec![Ok(want.to_owned())], "{item}");
+}
+
+#[track_caller]
+fn refuses(item: impl AsRef<[u8]>, reason: &str) {
+    let item = item.as_ref();
+    let want = vec![Err((reason.to_owned(), item.trim_ascii().to_vec()))];
+    assert_eq!(outcomes(schema(), item), want, "{}", String::from_utf8_lossy(item));
+}
+
+#[test]
+fn golden_events_decode_as_written_down() {
+    let cases = [
+        ("native.ndjson", include_str!("../../../../tests/fixtures/events/native.ndjson")),
+        (
+            "cloudevents.ndjson",
+            include_str!("../../../../tests/fixtures/events/cloudevents.ndjson"),
+        ),
+        ("array.json", include_str!("../../../../tests/fixtures/events/array.json")),
+        ("pretty.json", include_str!("../../../../tests/fixtures/events/pretty.json")),
+    ];
+    let mut found = String::new();
+    for (name, item) in cases {
+        writeln!(found, "# {name}").unwrap();
+        for outcome in outcomes(schema(), item.as_bytes()) {
+            match outcome {
+                Ok(line) => writeln!(found, "{line}").unwrap(),
+                Err((reason, _)) => writeln!(found, "refused: {reason}").unwrap(),
+            }
+        }
+    }
+    assert_eq!(found, include_str!("../../../../tests/fixtures/events/golden.txt"));
+}
+
+#[test]
+fn numbers_become_millionths() {
+    for (number, want) in [
+        ("0", "0"),
+        ("-0.0", "0"),
+        ("12", "12000000"),
+        ("19.99", "19990000"),
+        ("-0.000001", "-1"),
+        ("1e3", "1000000000"),
+        ("9199999999999", "9199999999999000000"),
+        ("0.0000004", "0"),
+    ] {
+        let item = format!(r#"{{"ts":1,"type":"x","amount":{number}}}"#);
+        accepts(&item, &format!("at=1 id=None key=\"\" kind=65535 \"x\" {want} - - -"));
+    }
+}
+
+#[test]
+fn bad_events_are_refused_in_plain_words() {
+    for (item, reason) in [
+        ("", "empty: an event must be a JSON object"),
+        ("  \r\n", "empty: an event must be a JSON object"),
+        ("5", "an event must be a JSON object"),
+        ("\"text\"", "an event must be a JSON object"),
+        ("hello", "not JSON: expected value at line 1 column 1"),
+        ("{", "not JSON: EOF while parsing an object at line 1 column 1"),
+        ("{}", "attribute \"ts\" is missing"),
+        (r#"{"ts":null,"type":"x"}"#, "attribute \"ts\" is missing"),
+        (r#"{"ts":1}"#, "attribute \"type\" is missing or empty"),
+        (r#"{"ts":1,"type":""}"#, "attribute \"type\" is missing or empty"),
+        (r#"{"ts":1,"type":7}"#, "attribute \"type\" must be text, not a number"),
+        (
+            r#"{"ts":true}"#,
+            "attribute \"ts\" must be epoch milliseconds or a time by RFC 3339, not true or false",
+        ),
+        (r#"{"ts":"tomorrow"}"#, "attribute \"ts\": \"tomorrow\" is not a time by RFC 3339"),
+        (r#"{"ts":1.5}"#, "attribute \"ts\": 1.5 is not a whole number of milliseconds"),
+        (r#"{"ts":1e300}"#, "attribute \"ts\": 1e300 lies outside the years 0 to 9999"),
+        (
+            r#"{"ts":18446744073709551615}"#,
+            "attribute \"ts\": 18446744073709551615 lies outside the years 0 to 9999",
+        ),
+        (
+            r#"{"ts":1,"type":"x","id":1.5}"#,
+            "attribute \"id\" must be text or an integer, not a number",
+        ),
+        (
+            r#"{"ts":1,"type":"x","user":{}}"#,
+            "attribute \"user\" must be text or an integer, not an object or an array",
+        ),
+        (
+            r#"{"ts":1,"type":"x","uid":true}"#,
+            "attribute \"uid\" must be text or an integer, not true or false",
+        ),
+        (
+            r#"{"ts":1,"type":"x","amount":1e300}"#,
+            "attribute \"amount\": 1e300 is out of range (|x| < 9200000000000)",
+        ),
+        (
+            r#"{"ts":1,"type":"x","amount":-9200000000000}"#,
+            "attribute \"amount\": -9200000000000 is out of range (|x| < 9200000000000)",
+        ),
+        (
+            r#"{"ts":1,"type":"x","amount":1e999}"#,
+            "not JSON in attribute \"amount\": number out of range at line 1 column 33",
+        ),
+        (r#"{"ts":1,"ts":2,"type":"x"}"#, "attribute \"ts\" stands there twice"),
+        (
+            r#"{"ts":1,"type":"x","region":null,"region":"eu"}"#,
+            "attribute \"region\" stands there twice",
+        ),
+        (r#"{"ts":1,"type":"x"} {}"#, "not JSON: trailing characters at line 1 column 21"),
+        (r#"{"ts":1,"type":"x","other":[1,}"#, "not JSON: expected value at line 1 column 31"),
+        (
+            r#"{"ts":1,"type":"x","region":"\ud800"}"#,
+            "not JSON in attribute \"region\": unexpected end of hex escape at line 1 column 36",
+        ),
+        ("[1", "not a JSON array: EOF while parsing a list at line 1 column 2"),
+        (r#"{"specversion":"0.3"}"#, "CloudEvent: specversion \"0.3\" is not \"1.0\""),
+        (
+            r#"{"specversion":"1.0","type":"x","source":"s","time":"2026-01-01T00:00:00Z"}"#,
+            "CloudEvent: \"id\" is missing",
+        ),
+        (
+            r#"{"specversion":"1.0","type":"x","source":"s","id":"1"}"#,
+            "CloudEvent: \"time\" is missing",
+        ),
+        (
+            r#"{"specversion":"1.0","type":"x","id":"1","id":"2"}"#,
+            "attribute \"id\" stands there twice",
+        ),
+        (
+            r#"{"specversion":"1.0","data":1,"data_base64":"e30="}"#,
+            "CloudEvent: both \"data\" and \"data_base64\"",
+        ),
+        (
+            r#"{"specversion":"1.0","data_base64":"*"}"#,
+            "CloudEvent: \"data_base64\" is not base64: Invalid symbol 42, offset 0.",
+        ),
+        (
+            r#"{"specversion":"1.0","data_base64":"ew=="}"#,
+            "CloudEvent: in \"data_base64\": not JSON: EOF while parsing an object at line 1 column 1",
+        ),
+    ] {
+        refuses(item, reason);
+    }
+    refuses(b"{\"ts\":1,\"type\":\"\xff\"}", "not UTF-8 from byte 16 on");
+}
+
+#[test]
+fn limits_are_kept_and_named() {
+    let limits =
+        Limits { event_bytes: 200, depth: 3, key_bytes: 10, text_bytes: 12, attributes: 5 };
+    let schema = || Schema { limits, ..schema() };
+    let cases = [
+        (r#"{"ts":1,"type":"x","a":{"b":[]}}"#.to_owned(), None),
+        (r#"{"ts":1,"type":"x","a":"[[[[{{{\"[["}"#.to_owned(), None),
+        (
+            r#"{"ts":1,"type":"x","a":[[[1]]]}"#.to_owned(),
+            Some("nested 4 deep, at most 3 is allowed"),
+        ),
+        (r#"{"ts":1,"type":"x","0123456789":1}"#.to_owned(), None),
+        (
+            r#"{"ts":1,"type":"x","0123456789a":1}"#.to_owned(),
+            Some("an attribute's name of 11 bytes is longer than 10"),
+        ),
+        (
+            r#"{"ts":1,"type":"x","region":"0123456789abc"}"#.to_owned(),
+            Some("attribute \"region\": a text of 13 bytes is longer than 12"),
+        ),
+        (r#"{"ts":1,"type":"x","unused":"0123456789abc"}"#.to_owned(), None),
+        (r#"{"ts":1,"type":"x","a":1,"b":2,"c":3}"#.to_owned(), None),
+        (
+            r#"{"ts":1,"type":"x","a":1,"b":2,"c":3,"d":4}"#.to_owned(),
+            Some("more than 5 attributes"),
+        ),
+        (
+            format!(r#"{{"ts":1,"type":"x","a":"{}"}}"#, "y".repeat(200)),
+            Some("an event of 226 bytes is longer than 200"),
+        ),
+    ];
+    for (item, reason) in cases {
+        let found = outcomes(schema(), item.as_bytes());
+        let found = found[0].as_ref().err().map(|(reason, _)| reason.as_str());
+        assert_eq!(found, reason, "{item}");
+    }
+}
+
+#[test]
+fn a_bad_event_does_not_harm_its_neighbours() {
+    let good = r#"{"ts":1,"type":"x"}"#;
+    let bad = r#"{"ts":"no","type":"x"}"#;
+    let want = |bad: &str| {
+        vec![false, true, false]
+            .into_iter()
+            .map(|b| if b { bad } else { good }.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    };
+    for (item, bad) in [
+        (format!("{good}\n{bad}\n\n{good}\n"), bad),
+        (format!("[{good}, {bad},{good}]"), bad),
+        (format!("{good}\n{{broken\n{good}"), "{broken"),
+        (format!("[{good},\n 17,\n {good}]"), "17"),
+    ] {
+        let mut raws = Vec::new();
+        Decoder::new(Arc::new(schema())).decode(item.as_bytes(), |event| match event {
+            Ok(event) => raws.push(event.raw.to_vec()),
+            Err(rejected) => raws.push(rejected.raw.to_vec()),
+        });
+        assert_eq!(raws, want(bad), "{item}");
+        assert_eq!(outcomes(schema(), item.as_bytes()).iter().filter(|o| o.is_ok()).count(), 2);
+    }
+}
+
+#[test]
+fn text_is_borrowed_from_the_item_unless_it_was_escaped() {
+    let item = br#"{"ts":1,"type":"x","id":"i","user":"u","region":"eu","first":"a\"b"}"#;
+    let within = item.as_ptr_range();
+    Decoder::new(Arc::new(schema())).decode(item, |event| {
+        let event = event.unwrap();
+        let (ParsedValue::Text(region), ParsedValue::Text(first)) =
+            (event.values[2], event.values[4])
+        else {
+            panic!("{event:?}");
+        };
+        for text in [event.id.unwrap(), event.key, region] {
+            assert!(within.contains(&text.as_ptr()), "{text} was copied");
+        }
+        assert_eq!(first, "a\"b");
+        assert!(!within.contains(&first.as_ptr()));
+    });
+}
+
+#[test]
+fn a_decoder_remembers_nothing_of_earlier_events() {
+    let mut decoder = Decoder::new(Arc::new(schema()));
+    let items: [&[u8]; 6] = [
+        br#"{"ts":1,"type":"x","id":"a\n","user":"u","region":"\u0065","status":200,"first":true}"#,
+        br#"{"ts":2,"type":"x"}"#,
+        br#"{"ts":2,"type":"x","region":1e300}"#,
+        br#"{"specversion":"1.0","id":"1","source":"s","type":"t","time":"1970-01-01T00:00:00Z","data":{"region":"q"}}"#,
+        br#"{"specversion":"1.0"}"#,
+        br#"{"ts":2,"type":"x"}"#,
+    ];
+    let mut fresh = Vec::new();
+    let mut reused = Vec::new();
+    for item in items {
+        fresh.extend(outcomes(schema(), item));
+        decoder.decode(item, |event| {
+            reused.push(match event {
+                Ok(event) => Ok(render(&event)),
+                Err(rejected) => Err((rejected.reason, rejected.raw.to_vec())),
+            });
+        });
+    }
+    assert_eq!(fresh, reused);
+}
+
+#[test]
+fn a_name_comes_before_its_aliases_in_any_order() {
+    for (fields, want) in [
+        (r#""status":1,"code":2,"state":3"#, "1000000"),
+        (r#""state":3,"code":2,"status":1"#, "1000000"),
+        (r#""state":3,"code":2"#, "2000000"),
+        (r#""state":3,"code":2,"status":null"#, "2000000"),
+        (r#""state":"a\\b","status":"plain""#, "\"plain\""),
+        (r#""status":"","state":"a\\b""#, "\"\""),
+    ] {
+        let item = format!(r#"{{"ts":1,"type":"x",{fields}}}"#);
+        accepts(&item, &format!("at=1 id=None key=\"\" kind=65535 \"x\" - - {want} -"));
+    }
+    accepts(r#"{"ts":1,"type":"x","uid":42}"#, "at=1 id=None key=\"42\" kind=65535 \"x\" - - - -");
+}
+
+#[test]
+fn binary_cloudevents_become_structured_ones() {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let headers = [
+        header("Ce-Specversion", "1.0"),
+        header("ce-id", "1"),
+        header("ce-source", "/shop%20%22a%22"),
+        header("ce-type", "cart_add"),
+        header("ce-time", "2026-01-01T00:00:00Z"),
+        header("host", "example.org"),
+        header("ce-region", "100%"),
+    ];
+    let compose = |data: &[u8], kind| {
+        let made = compose_cloudevent(&headers, data, kind)?;
+        Ok::<Value, String>(serde_json::from_slice(&made).unwrap())
+    };
+    let made = compose(b" {\"user\": \"u\"}\n", Some("application/json; charset=utf-8")).unwrap();
+    assert_eq!(made["data"], json!({"user": "u"}));
+    assert_eq!(made["source"], "/shop \"a\"");
+    assert_eq!(made["region"], "100%");
+    assert_eq!(made.get("host"), None);
+    assert_eq!(compose(b"hi", Some("text/plain")).unwrap()["data"], "hi");
+    assert_eq!(compose(b"\xff", Some("image/png")).unwrap()["data_base64"], "/w==");
+    assert_eq!(compose(b"", None).unwrap().get("data"), None);
+    assert!(compose(b"hi", None).unwrap_err().starts_with("CloudEvent: the data is not JSON"));
+    let odd = compose_cloudevent(&[header("ce-data", "1")], b"", None);
+    assert_eq!(odd.unwrap_err(), "CloudEvent: header \"ce-data\" is not an attribute");
+
+    let made = compose_cloudevent(&headers, b"{\"user\":\"u\",\"amount\":2}", None).unwrap();
+    accepts(
+        std::str::from_utf8(&made).unwrap(),
+        "at=1767225600000 id=Some(\"/shop \\\"a\\\" 1\") key=\"u\" kind=0 \"cart_add\" 2000000 \"100%\" - -",
+    );
+}
+
+#[test]
+fn bodies_are_split_without_a_copy() {
+    use BodyKind::{CloudEvent, CloudEventBatch, Json, Ndjson, Sniff};
+    for (body, kind, want) in [
+        ("{\"a\":1}", Json, Ok(vec!["{\"a\":1}"])),
+        ("{\n \"a\": 1\n}\n", Json, Ok(vec!["{\n \"a\": 1\n}"])),
+        ("[{},\n{ }]", Json, Ok(vec!["{}", "{ }"])),
+        ("[]", Json, Ok(vec![])),
+        ("{}\r\n\n{}", Sniff, Ok(vec!["{}", "{}"])),
+        ("[1]\n{}\n", Sniff, Ok(vec!["[1]", "{}"])),
+        ("\u{feff}{}", Sniff, Ok(vec!["{}"])),
+        ("{}\nnonsense\n", Ndjson, Ok(vec!["{}", "nonsense"])),
+        ("{\n}", CloudEvent, Ok(vec!["{\n}"])),
+        ("[{}]", CloudEventBatch, Ok(vec!["{}"])),
+        ("[{}", Json, Err("not a JSON array: EOF while parsing a list at line 1 column 3")),
+        (
+            "{}",
+            CloudEventBatch,
+            Err("not a JSON array: invalid type: map, expected a sequence at line 1 column 0"),
+        ),
+        ("", Sniff, Err("empty: an event must be a JSON object")),
+    ] {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let found = split(&body, kind);
+        let texts = found.as_ref().map(|parts| {
+            parts.iter().map(|part| std::str::from_utf8(part).unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(texts.map_err(String::as_str), want, "{body:?}");
+        for part in found.unwrap_or_default() {
+            assert!(body.as_ptr_range().contains(&part.as_ptr()));
+        }
+    }
+}
+
+fn attribute() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-9_000_000_000_000i64..9_000_000_000_000).prop_map(Value::from),
+        (-1_000_000_000_000i64..1_000_000_000_000).prop_map(|micros| json!(micros as f64 / 1e6)),
+        any::<String>().prop_map(Value::from),
+        ".{0,8}".prop_map(|text: String| json!({ text: [1, "x"] })),
+    ]
+}
+
+prop_compose! {
+    fn event()(
+        ts in -1_000_000_000_000i64..4_000_000_000_000,
+        kind in prop_oneof![Just("cart_add".to_owned()), ".{1,12}"],
+        user in ".{0,12}",
+        values in prop::array::uniform4(attribute()),
+        unused in attribute(),
+    ) -> Value {
+        let [amount, region, status, first] = values;
+        json!({
+            "ts": ts, "type": kind, "user": user, "unused": unused,
+            "amount": amount, "region": region, "status": status, "first": first,
+        })
+    }
+}
+
+/// The line that `render` writes for an event, found without the decoder.
+fn expected(event: &Value) -> String {
+    let kind = event["type"].as_str().unwrap();
+    let index = schema().kinds.iter().position(|known| known == kind).unwrap_or(65_535);
+    let user = event["user"].as_str().unwrap();
+    let mut line = format!("at={} id=None key={user:?} kind={index} {kind:?}", event["ts"]);
+    for name in ["amount", "region", "status", "first"] {
+        match &event[name] {
+            Value::Bool(value) => write!(line, " {value}").unwrap(),
+            Value::String(text) => write!(line, " {text:?}").unwrap(),
+            Value::Number(number) => {
+                let micros = match number.as_i64() {
+                    Some(whole) => whole * 1_000_000,
+                    None => (number.as_f64().unwrap() * 1e6).round() as i64,
+                };
+                write!(line, " {micros}").unwrap();
+            }
+            _ => line.push_str(" -"),
+        }
+    }
+    line
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_decoded_without_panic(bytes: Vec<u8>, cut in 0usize..200) {
+        let mut item = br#"[{"ts":1,"type":"x"},{"specversion":"1.0","data_base64":"e30="}]"#.to_vec();
+        let cut = cut.min(item.len());
+        item.splice(cut.., bytes.iter().copied());
+        for item in [&bytes[..], &item[..]] {
+            for outcome in outcomes(schema(), item) {
+                if let Err((reason, _)) = outcome {
+                    prop_assert!(!reason.is_empty() && !reason.contains('\n'));
+                }
+            }
+            for kind in [BodyKind::Sniff, BodyKind::Ndjson, BodyKind::CloudEventBatch] {
+                let _ = split(&Bytes::copy_from_slice(item), kind);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded(event in event()) {
+        let item = event.to_string();
+        prop_assert_eq!(outcomes(schema(), item.as_bytes()), vec![Ok(expected(&event))]);
+    }
+
+    #[test]
+    fn packing_makes_no_difference(events in prop::collection::vec(event(), 1..6), pretty: bool) {
+        let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+        let singles: Vec<Outcome> =
+            lines.iter().flat_map(|line| outcomes(schema(), line.as_bytes())).collect();
+        let array = match pretty {
+            true => serde_json::to_string_pretty(&events).unwrap(),
+            false => Value::from(events).to_string(),
+        };
+        prop_assert_eq!(&outcomes(schema(), array.as_bytes()), &singles);
+        prop_assert_eq!(&outcomes(schema(), lines.join("\n").as_bytes()), &singles);
+        let parts = split(&Bytes::from(array), BodyKind::Json).unwrap();
+        let split: Vec<Outcome> = parts.iter().flat_map(|part| outcomes(schema(), part)).collect();
+        prop_assert_eq!(&split, &singles);
+    }
+}
