@@ -102,6 +102,12 @@ impl Builder {
         self
     }
 
+    /// Another clock than the machine's.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Reads another source than the embedded log; nothing can be published then.
     pub fn source(mut self, source: SourceFactory) -> Self {
         self.source = Some(source);
@@ -161,6 +167,7 @@ impl Builder {
             stop: stopped,
         };
         let (ended, end) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
         let (address, addressed) = sync_channel(1);
         let thread = std::thread::Builder::new().name("tidewatch".into()).spawn(move || {
             System::new().block_on(async move {
@@ -172,6 +179,8 @@ impl Builder {
                 let result = Pipeline::new(setup, source).run(&store).await;
                 let _ = tokio::task::spawn_blocking(move || store.end()).await;
                 let _ = ended.send(result);
+                // Boards stay to be seen until the handle is let go.
+                let _ = released.await;
             });
         })?;
         let broadcaster = addressed.recv().map_err(|_| {
@@ -198,6 +207,8 @@ impl Builder {
             flow,
             stop,
             end: Some(end),
+            numbers: None,
+            release: Some(release),
             thread: Some(thread),
         })
     }
@@ -215,6 +226,8 @@ pub struct Running {
     flow: Arc<Flow>,
     stop: watch::Sender<bool>,
     end: Option<oneshot::Receiver<Result<ReplayNumbers, RunError>>>,
+    numbers: Option<Result<ReplayNumbers, RunError>>,
+    release: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -290,15 +303,17 @@ impl Running {
     }
 
     /// Resolves when the pipeline has ended: after `stop`, at the end of a replay, or
-    /// because it could not go on. Later calls never resolve.
+    /// because it could not go on. Later calls say the same again.
     ///
     /// # Errors
     /// Why it could not go on.
     pub async fn ended(&mut self) -> Result<ReplayNumbers, RunError> {
-        let Some(end) = &mut self.end else { return std::future::pending().await };
-        let result = end.await;
-        self.end = None;
-        result.unwrap_or_else(|_| Err(RunError::Thread("the pipeline's thread ended".into())))
+        let gone = || Err(RunError::Thread("the pipeline's thread ended".into()));
+        if let Some(end) = &mut self.end {
+            self.numbers = Some(end.await.unwrap_or_else(|_| gone()));
+            self.end = None;
+        }
+        self.numbers.clone().unwrap_or_else(gone)
     }
 
     /// Stops and waits until everything is committed.
@@ -308,6 +323,7 @@ impl Running {
     pub async fn shutdown(mut self) -> Result<ReplayNumbers, RunError> {
         self.stop();
         let result = self.ended().await;
+        drop(self.release.take());
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }

@@ -8,6 +8,7 @@ use actix::System;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
+use super::replay;
 
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::StoreError;
@@ -15,8 +16,9 @@ use crate::cli::args::{Common, DemoArgs, LogFormat};
 use crate::cli::dead_letters::Idle;
 use crate::cli::{Commands, Exit};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, demo_overrides};
 use crate::demo::Shop;
+use crate::domain::keeper::ReplayNumbers;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
@@ -30,7 +32,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The commands, for the dispatch table of `cli`.
 pub fn commands() -> Commands {
-    Commands { serve, demo: run_demo, replay: |_, _, _| Exit::Failed, open_idle }
+    Commands { serve, demo: run_demo, replay: replay::run, open_idle }
 }
 
 fn serve(config: Config, common: &Common) -> Exit {
@@ -39,11 +41,7 @@ fn serve(config: Config, common: &Common) -> Exit {
 }
 
 fn run_demo(mut config: Config, common: &Common, _: &DemoArgs) -> Exit {
-    let notice = String::new();
-    if common.data_dir.is_none() && config.data_dir == Config::default().data_dir {
-        // Invented events must not meet real ones.
-        config.data_dir = "tidewatch-demo".into();
-    }
+    let notice = demo_overrides(&mut config);
     let wanted = config.demo.clone();
     let builder = Builder::default().face("demo", notice).config(config);
     run(common, builder, move |running| {
@@ -83,9 +81,9 @@ fn run<F: Future<Output = ()> + 'static>(
             Err(error) => return complain(&error, start_exit(&error)),
         };
         let beside = beside(&running);
-        serve_until(running, async { stop_signal().await }, beside)
-            .await
-            .map_or_else(|exit| exit, |_| Exit::Ok)
+        match serve_until(running, stop_signal(), beside, |_| AtEnd::Leave(Exit::Ok)).await {
+            Ok(exit) | Err(exit) => exit,
+        }
     })
 }
 
@@ -101,6 +99,14 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
     }
 }
 
+/// What to do when the pipeline has come to its end.
+pub(super) enum AtEnd {
+    /// Stop serving.
+    Leave(Exit),
+    /// Keep the page up until a signal.
+    Stay,
+}
+
 /// Serves the page until `stop` resolves or the pipeline ends, then drains both.
 ///
 /// # Errors
@@ -109,7 +115,8 @@ pub(super) async fn serve_until(
     mut running: Running,
     stop: impl Future<Output = ()>,
     beside: impl Future<Output = ()> + 'static,
-) -> Result<(), Exit> {
+    at_end: impl FnOnce(&ReplayNumbers) -> AtEnd,
+) -> Result<Exit, Exit> {
     let state = running.web();
     let upkeep = state.render_metrics.clone();
     let bound = match server::bind(state) {
@@ -136,28 +143,31 @@ pub(super) async fn serve_until(
     let serving = actix::spawn(bound.run(async move {
         let _ = web_stopped.await;
     }));
+    let mut exit = Exit::Ok;
+    let mut stop = std::pin::pin!(stop);
     let early = tokio::select! {
-        () = stop => None,
+        () = &mut stop => None,
         ended = running.ended() => Some(ended),
     };
-    telemetry::happenings::ShuttingDown {
-        reason: if early.is_some() { "the pipeline ended" } else { "signal" },
+    let reason = if early.is_some() { "the pipeline ended" } else { "signal" };
+    if let Some(Ok(numbers)) = &early {
+        match at_end(numbers) {
+            AtEnd::Leave(code) => exit = code,
+            AtEnd::Stay => stop.await,
+        }
     }
-    .tell();
+    telemetry::happenings::ShuttingDown { reason }.tell();
     aside.abort();
     kept.abort();
     let _ = stop_web.send(());
     let served = serving.await;
     running.folder().remove_endpoint();
-    let ended = match early {
-        Some(ended) => ended,
-        None => running.shutdown().await,
-    };
+    let ended = running.shutdown().await;
     if let Ok(Err(error)) = served {
         return Err(complain(&error, Exit::Failed));
     }
-    match ended {
-        Ok(_) => Ok(()),
+    match early.unwrap_or(ended) {
+        Ok(_) => Ok(exit),
         Err(error) => Err(complain(&error, run_exit(&error))),
     }
 }

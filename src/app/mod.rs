@@ -6,6 +6,7 @@ mod builder;
 mod commands;
 mod output;
 mod parts;
+mod replay;
 
 pub use builder::{Builder, Running, StartError};
 pub use commands::commands;

@@ -44,8 +44,11 @@ pub struct SessionsReport {
     pub open_at_end: u64,
     /// Of those, the ones with an entry and no goal.
     pub abandoned_open_at_end: u64,
-    /// SHA-256 of the lines `user,start,last,events`, sorted by start and user.
-    pub sha256: String,
+    /// Goals that met no open cart; only with `deadline = "since_entry"`.
+    pub stray_goals: u64,
+    /// SHA-256 of the lines `user,start,last,events`, sorted by start and user; null unless
+    /// `--sessions-out` asked for the list.
+    pub sha256: Option<String>,
 }
 
 /// Totals of one metric.
@@ -212,7 +215,8 @@ mod tests {
                 rate: Some(0.25),
                 open_at_end: 2,
                 abandoned_open_at_end: 1,
-                sha256: "cd".into(),
+                stray_goals: 0,
+                sha256: Some("cd".into()),
             },
             elapsed_s: 2.5,
             events_per_s: 493_826.8,
@@ -244,6 +248,7 @@ mod tests {
                 "open_at_end",
                 "rate",
                 "sha256",
+                "stray_goals",
                 "with_entry"
             ]
         );

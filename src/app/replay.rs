@@ -1,0 +1,233 @@
+//! `tidewatch replay`: files through the same engine, then a report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::System;
+use serde_json::Value;
+
+use super::builder::{Builder, Running, SourceFactory};
+use super::commands::{
+    AtEnd, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
+};
+use super::output::{Digests, Targets};
+use crate::actors::Idle;
+use crate::actors::ports::Source;
+use crate::cli::Exit;
+use crate::cli::args::{Common, ReplayArgs, Speed};
+use crate::cli::report::{MetricReport, Report, SessionsReport, rss_mb};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::domain::keeper::ReplayNumbers;
+use crate::source::file::{FileSource, Settings as FileSettings, Speed as FileSpeed};
+use crate::source::mapping::Mapping;
+use crate::source::progress::{Bar, Progress};
+
+/// How often the progress bar is redrawn.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Runs the command.
+pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
+    // Only events move time here: a pause between two files is not silence.
+    config.pipeline.idle = Idle::Hold;
+    let scratch = match common.data_dir {
+        Some(_) => None,
+        None => match tempfile::Builder::new().prefix("tidewatch-replay-").tempdir() {
+            Ok(folder) => {
+                config.data_dir = folder.path().to_path_buf();
+                Some(folder)
+            }
+            Err(error) => {
+                return complain(&format!("no temporary folder: {error}"), Exit::Failed);
+            }
+        },
+    };
+    let targets = Targets {
+        sessions: args.sessions_out.clone(),
+        windows: args.windows_out.clone(),
+        ..Targets::default()
+    };
+    if !targets.is_empty() {
+        // A second life of the pipeline would leave out of the files what the first one
+        // has committed.
+        config.pipeline.restarts_max = 0;
+    }
+    let exit = replay(config, common, args, &targets);
+    drop(scratch);
+    exit
+}
+
+fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets) -> Exit {
+    let clock = SystemClock::shared();
+    let progress = Arc::new(Progress::default());
+    let source = match source(&config, args, Arc::clone(&progress)) {
+        Ok(source) => source,
+        Err(error) => return complain(&error, Exit::Usage),
+    };
+    let mut builder =
+        Builder::default().clock(Arc::clone(&clock)).face("replay", "").config(config);
+    builder = builder.source(source);
+    if !targets.is_empty() {
+        let (opened, list) = (targets.clone(), targets.sessions.is_some());
+        builder = builder.output(Box::new(move || opened.open()), list);
+    }
+    let builder = match with_telemetry(common, builder) {
+        Ok(builder) => builder,
+        Err(exit) => return exit,
+    };
+    let (targets, json) = (targets.clone(), args.json);
+    let (served, hold) = (common.listen.is_some(), args.hold);
+    System::new().block_on(async move {
+        let bar = actix::spawn(draw(Arc::clone(&progress)));
+        // Opening sorts the files, which blocks.
+        let started = tokio::task::spawn_blocking(move || builder.start()).await;
+        let running = match started {
+            Ok(Ok(running)) => running,
+            Ok(Err(error)) => return complain(&error, start_exit(&error)),
+            Err(_) => return complain(&"the replay did not start", Exit::Failed),
+        };
+        let tell = move |numbers: &ReplayNumbers| {
+            bar.abort();
+            tell(numbers, &targets, json, clock.elapsed())
+        };
+        match served {
+            true => serve(running, hold, tell).await,
+            false => alone(running, tell).await,
+        }
+    })
+}
+
+/// What is read, once the pipeline asks for it.
+fn source(
+    config: &Config,
+    args: &ReplayArgs,
+    progress: Arc<Progress>,
+) -> Result<SourceFactory, String> {
+    let mapping = match &args.map {
+        None => None,
+        Some(path) => {
+            let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            Some(Arc::new(Mapping::parse(&text).map_err(|error| named(&error))?))
+        }
+    };
+    let settings = FileSettings {
+        files: args.files.clone(),
+        mapping,
+        raw_order: args.raw_order,
+        out_of_orderness: config.time.out_of_orderness,
+        speed: match args.speed {
+            Speed::Max => FileSpeed::Max,
+            Speed::Times(times) => FileSpeed::Factor(times),
+        },
+    };
+    Ok(Box::new(move |clock| {
+        FileSource::open(&settings, clock, progress)
+            .map(|source| Box::new(source) as Box<dyn Source>)
+            .map_err(|error| error.to_string())
+    }))
+}
+
+/// Redraws the progress bar, where there is a terminal, until it is aborted.
+async fn draw(progress: Arc<Progress>) {
+    let Some(bar) = Bar::on_terminal(progress) else { return };
+    loop {
+        bar.refresh();
+        actix::clock::sleep(REDRAW).await;
+    }
+}
+
+/// Without a page: runs to the end, or until a signal.
+async fn alone(mut running: Running, tell: impl FnOnce(&ReplayNumbers) -> Exit) -> Exit {
+    let ended = tokio::select! {
+        ended = running.ended() => ended,
+        () = stop_signal() => {
+            return match running.shutdown().await {
+                Ok(_) => complain(&"stopped before the end of the events", Exit::Failed),
+                Err(error) => complain(&error, run_exit(&error)),
+            };
+        }
+    };
+    let exit = match ended {
+        Ok(numbers) => tell(&numbers),
+        Err(error) => return complain(&error, run_exit(&error)),
+    };
+    match running.shutdown().await {
+        Ok(_) => exit,
+        Err(error) => complain(&error, run_exit(&error)),
+    }
+}
+
+/// With a page: until the end, or with `--hold` until a signal.
+async fn serve(running: Running, hold: bool, tell: impl FnOnce(&ReplayNumbers) -> Exit) -> Exit {
+    let at_end = move |numbers: &ReplayNumbers| {
+        let exit = tell(numbers);
+        if hold { AtEnd::Stay } else { AtEnd::Leave(exit) }
+    };
+    match serve_until(running, stop_signal(), std::future::pending(), at_end).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+/// Writes the files and prints the report.
+fn tell(numbers: &ReplayNumbers, targets: &Targets, json: bool, elapsed_ms: i64) -> Exit {
+    let digests = match targets.finish() {
+        Ok(digests) => digests,
+        Err(error) => return complain(&error, Exit::Failed),
+    };
+    let report = report(numbers, &digests, elapsed_ms);
+    let text = if json { report.json() } else { report.text() };
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // The reader went away (`| head`): nothing is wrong.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failed,
+        _ => Exit::Ok,
+    }
+}
+
+fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report {
+    let elapsed_s = elapsed_ms.max(1) as f64 / 1_000.0;
+    let sessions = &numbers.sessions;
+    let metrics = numbers.metrics.iter().map(|(name, metric)| {
+        let mut totals: BTreeMap<String, Value> = BTreeMap::new();
+        if let Some(end) = metric.max_end {
+            totals.insert("max_end".into(), end.into());
+        }
+        if !metric.by_group.is_empty() {
+            totals.insert("by_group".into(), serde_json::json!(metric.by_group));
+        }
+        if let Some(late) = numbers.window_late.get(name) {
+            totals.insert("window_late".into(), (*late).into());
+        }
+        let metric = MetricReport {
+            windows: Some(metric.windows),
+            max: metric.max,
+            sum: Some(metric.sum),
+            last: metric.last,
+            sha256: digests.windows.get(name).cloned(),
+            totals,
+        };
+        (name.clone(), metric)
+    });
+    Report {
+        ledger: numbers.ledger,
+        sessions: SessionsReport {
+            closed: sessions.closed,
+            with_entry: sessions.with_entry,
+            abandoned: sessions.abandoned,
+            converted: sessions.converted,
+            rate: sessions.rate(),
+            open_at_end: sessions.open_at_end,
+            abandoned_open_at_end: sessions.abandoned_open_at_end,
+            stray_goals: sessions.stray_goals,
+            sha256: digests.sessions.clone(),
+        },
+        elapsed_s,
+        events_per_s: numbers.ledger.received as f64 / elapsed_s,
+        rss_mb: rss_mb().unwrap_or(0.0),
+        alerts: numbers.alerts,
+        metrics: metrics.collect(),
+    }
+}
