@@ -16,12 +16,12 @@ pub fn run(args: &CheckArgs, loaded: Result<Config, ConfigError>) -> Result<Stri
 }
 
 fn summary(config: &Config) -> String {
-    let metrics = config.metrics.len();
-    let rules = config.rules.len();
     let schema = config.schema(0);
     format!(
-        "The configuration is sound: {metrics} metrics, {rules} rules, \
-         {} attributes and {} event types in use.",
+        "The configuration is sound (metrics: {}, rules: {}, attributes used: {}, \
+         event types named: {}).",
+        config.metrics.len(),
+        config.rules.len(),
         schema.slots.len(),
         schema.kinds.len()
     )
@@ -36,7 +36,7 @@ mod tests {
         let check = |print| run(&CheckArgs { print }, Config::parse("t.toml", ""));
         assert_eq!(
             check(false).unwrap(),
-            "The configuration is sound: 8 metrics, 1 rules, 4 attributes and 5 event types in use."
+            "The configuration is sound (metrics: 8, rules: 1, attributes used: 4, event types named: 5)."
         );
         let printed = check(true).unwrap();
         assert_eq!(Config::parse("printed", &printed).unwrap(), Config::default());

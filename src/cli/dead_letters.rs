@@ -3,13 +3,12 @@
 //! A running server is asked over HTTP (its URL stands in the data folder's `endpoint`
 //! file), because it alone may write there. Without one the folder is opened directly.
 
-use std::path::Path;
+mod server;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -20,18 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domain::event::decode::Decoder;
 use crate::domain::time::EpochMs;
-
-/// File in the data folder that holds the URL of the server that runs on it.
-const ENDPOINT_FILE: &str = "endpoint";
-
-/// Longest wait for a server to say that it lives.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Longest wait for an answer: redriving many takes a durable append each.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Greatest answer read: a full list of greatest events (1000 x 64 KiB), escaped.
-const ANSWER_BYTES_MAX: u64 = 512 << 20;
+use server::Server;
 
 /// An idle data folder, opened.
 pub struct Idle {
@@ -313,69 +301,6 @@ impl Redriven {
     fn refuse(&mut self, id: u64, reason: &str) {
         self.refused.push(Refused { id, reason: reason.into() });
     }
-}
-
-/// A running server.
-struct Server {
-    agent: ureq::Agent,
-    url: String,
-}
-
-impl Server {
-    /// The server that runs on a data folder, if one answers.
-    fn running(data_dir: &Path) -> Option<Server> {
-        let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
-        let url = url.trim().trim_end_matches('/').to_string();
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            .build();
-        let server = Server { agent: config.into(), url };
-        // A file left by a killed process leads nowhere: then the folder is idle.
-        let probe = server.agent.get(format!("{}/livez", server.url));
-        let probe = probe.config().timeout_global(Some(PROBE_TIMEOUT)).build();
-        probe.call().is_ok().then_some(server)
-    }
-
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeadLettersError> {
-        self.answer(self.agent.get(format!("{}{path}", self.url)).call())
-    }
-
-    fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &serde_json::Value,
-    ) -> Result<T, DeadLettersError> {
-        let request = self.agent.post(format!("{}{path}", self.url));
-        self.answer(request.content_type("application/json").send(body.to_string()))
-    }
-
-    fn answer<T: DeserializeOwned>(
-        &self,
-        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T, DeadLettersError> {
-        let mut answer = answer.map_err(|error| self.failed(error))?;
-        let status = answer.status();
-        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-        if status.is_success() {
-            return body.read_json().map_err(|error| self.failed(error));
-        }
-        let problem: Problem = body.read_json().unwrap_or_default();
-        let said = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
-        Err(self.failed(said.unwrap_or_else(|| status.to_string())))
-    }
-
-    fn failed(&self, cause: impl ToString) -> DeadLettersError {
-        DeadLettersError::Server { url: self.url.clone(), cause: cause.to_string() }
-    }
-}
-
-/// What a server says when it refuses (`application/problem+json`).
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    title: String,
-    detail: String,
 }
 
 fn as_json(value: &impl Serialize) -> String {

@@ -5,11 +5,17 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::units::show_span;
+use crate::demo::pause_max;
 use crate::domain::metric::WindowSpec;
 use crate::domain::time::SpanMs;
 
-/// Visitors of the simulated shop pause a few seconds: this long, and they are gone.
-const GAP: SpanMs = 45_000;
+/// Least silence that ends a session. With the usual 400 visitors and 200 events a second
+/// nobody in the shop pauses longer than 44.4 s: after 45 s they are gone. A slower shop
+/// gets a longer gap, else its visits would fall apart.
+const GAP_MIN: SpanMs = 45_000;
+
+/// Longest gap that is set: the configuration's bound.
+const GAP_MAX: SpanMs = 7 * 86_400_000;
 
 /// The simulated events come at most 0.8 s out of order.
 const OUT_OF_ORDERNESS: SpanMs = 1_000;
@@ -34,7 +40,9 @@ pub fn demo_overrides(config: &mut Config) -> String {
             *value = short;
         }
     };
-    replace(&mut config.session.gap, usual.session.gap, GAP);
+    let pause = pause_max(config.demo.users, config.demo.rate);
+    let gap = ((pause / 1_000 + 1) * 1_000).clamp(GAP_MIN, GAP_MAX);
+    replace(&mut config.session.gap, usual.session.gap, gap);
     let time = &mut config.time;
     replace(&mut time.out_of_orderness, usual.time.out_of_orderness, OUT_OF_ORDERNESS);
     replace(&mut time.allowed_lateness, usual.time.allowed_lateness, ALLOWED_LATENESS);
@@ -75,6 +83,13 @@ mod tests {
         assert_ne!(config.data_dir, Config::default().data_dir);
         let again = Config::parse("printed", &config.print()).unwrap();
         assert_eq!(again, config, "what it sets is allowed");
+    }
+
+    #[test]
+    fn a_slower_shop_gets_a_longer_gap() {
+        let mut config = Config::parse("t.toml", "[demo]\nusers = 4000").unwrap();
+        demo_overrides(&mut config);
+        assert_eq!(config.session.gap, 445_000);
     }
 
     #[test]

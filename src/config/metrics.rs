@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::defaults::SHIPPED;
-use crate::config::raw::{self, Node, Reader, Value, choose, span_within};
-use crate::config::{sections, units};
-use crate::domain::anomaly::{Side, SigmaRule};
-use crate::domain::event::MICRO;
-use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use super::conditions::conditions;
+use super::defaults::SHIPPED;
+use super::document::{self, Node, Value};
+use super::raw::{Reader, choose, span_within};
+use super::{rules, sections, units};
+use crate::domain::anomaly::SigmaRule;
+use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, WindowSpec};
 use crate::domain::time::SpanMs;
 
 const SECOND: SpanMs = 1_000;
-const MINUTE: SpanMs = 60 * SECOND;
-const HOUR: SpanMs = 60 * MINUTE;
+const HOUR: SpanMs = 3_600 * SECOND;
 const DAY: SpanMs = 24 * HOUR;
 
 /// Most metrics, and most rules: each is a topic that every board carries.
@@ -31,10 +31,10 @@ const GROUP_BY_MAX: usize = 4;
 const GROUP_LIMIT: usize = 200;
 
 /// Most conditions of a metric, and most values of one condition.
-const CONDITIONS_MAX: usize = 32;
+pub(super) const CONDITIONS_MAX: usize = 32;
 
 /// Most panes of a window (size / slide): a day of seconds.
-const PANES_MAX: SpanMs = 86_400;
+pub(super) const PANES_MAX: SpanMs = 86_400;
 
 /// Most points a metric keeps, over all its combinations of labels (16 bytes each: 64 MB).
 const POINTS_MAX: SpanMs = 4_000_000;
@@ -64,11 +64,6 @@ const FACTS: [(&str, FactKind); 3] = [
     ("live_sessions", FactKind::LiveSessions),
 ];
 
-const SIDES: [(&str, Side); 2] = [("above", Side::Above), ("below", Side::Below)];
-
-const SEVERITIES: [(&str, &str); 3] =
-    [("info", "info"), ("warning", "warning"), ("critical", "critical")];
-
 /// Reads all metrics and rules, or takes the shipped ones.
 pub(super) fn read(
     reader: &mut Reader,
@@ -76,7 +71,7 @@ pub(super) fn read(
     aliases: &[(String, String)],
 ) -> (Vec<MetricSpec>, Vec<SigmaRule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
-    let shipped = || raw::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
+    let shipped = || document::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
     let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {
         Some(Value::List(nodes)) => nodes,
         _ => Vec::new(),
@@ -94,7 +89,7 @@ pub(super) fn read(
     let mut names = Vec::new();
     let mut items = Items { reader, names: &mut names, zone, aliases };
     let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
-    let rules = items.each("rule", &rules, |item, _| rule(item, &metrics));
+    let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
     (metrics, rules)
 }
 
@@ -113,9 +108,9 @@ struct Items<'a> {
 }
 
 /// One `[[metric]]` or `[[rule]]` on its way.
-struct Item<'a> {
-    reader: Reader,
-    name: String,
+pub(super) struct Item<'a> {
+    pub reader: Reader,
+    pub name: String,
     zone: &'a str,
     aliases: &'a [(String, String)],
 }
@@ -180,7 +175,8 @@ fn checked_name(name: &str) -> Result<String, String> {
 }
 
 impl Item<'_> {
-    fn title(&mut self) -> String {
+    /// Its title; by default made from its name.
+    pub fn title(&mut self) -> String {
         let mut title = self.name.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
@@ -439,126 +435,9 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
 }
 
 /// Distance between two points of a metric.
-fn step(window: &WindowSpec) -> SpanMs {
+pub(super) fn step(window: &WindowSpec) -> SpanMs {
     match window {
         WindowSpec::Tumbling { size } => *size,
         WindowSpec::Hopping { slide, .. } | WindowSpec::SinceMidnight { slide, .. } => *slide,
-    }
-}
-
-/// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
-fn conditions(node: &Node, aliases: &[(String, String)]) -> Result<Vec<Condition>, String> {
-    let Value::Table(table) = &node.value else {
-        return Err("must be a table of conditions such as { status = { ge = 400 } }".into());
-    };
-    let mut found = Vec::new();
-    for (attribute, node) in table {
-        if let Some(rule) = wrong_attribute(attribute, aliases) {
-            return Err(rule);
-        }
-        let tests = tests(node).map_err(|rule| format!("{attribute}: {rule}"))?;
-        let condition = |test| Condition { attribute: attribute.clone(), test };
-        found.extend(tests.into_iter().map(condition));
-    }
-    Ok(found)
-}
-
-fn tests(node: &Node) -> Result<Vec<Test>, String> {
-    match &node.value {
-        Value::Text(text) => Ok(vec![Test::TextIn(vec![text.clone()])]),
-        Value::Integer(_) | Value::Float(_) => Ok(vec![Test::NumberIn(vec![micro(node)?])]),
-        Value::Bool(truth) => Ok(vec![Test::Is(*truth)]),
-        Value::List(nodes) => Ok(vec![one_of(nodes)?]),
-        Value::Table(table) if !table.is_empty() => {
-            table.iter().map(|(operator, node)| comparison(operator, node)).collect()
-        }
-        _ => Err("must be a value, a list of values, or { ge = 400 }".into()),
-    }
-}
-
-fn one_of(nodes: &[Node]) -> Result<Test, String> {
-    let rule = || format!("a list must hold 1 to {CONDITIONS_MAX} texts, or as many numbers");
-    if nodes.is_empty() || nodes.len() > CONDITIONS_MAX {
-        return Err(rule());
-    }
-    if let Ok(texts) = nodes.iter().map(|node| node.text("").map(String::from)).collect() {
-        return Ok(Test::TextIn(texts));
-    }
-    nodes.iter().map(micro).collect::<Result<_, _>>().map(Test::NumberIn).map_err(|_| rule())
-}
-
-fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
-    match operator {
-        "ge" => Ok(Test::Ge(micro(node)?)),
-        "gt" => Ok(Test::Gt(micro(node)?)),
-        "le" => Ok(Test::Le(micro(node)?)),
-        "lt" => Ok(Test::Lt(micro(node)?)),
-        "exists" => Ok(Test::Exists(node.truth()?)),
-        _ => Err(format!("{operator:?} is no comparison; there are ge, gt, le, lt, exists")),
-    }
-}
-
-/// A number in millionths.
-fn micro(node: &Node) -> Result<i64, String> {
-    let micros = node.number()? * MICRO as f64;
-    // Past 2^53 millionths a decimal is no longer exact.
-    match micros.abs() < 9_007_199_254_740_992.0 {
-        true => Ok(micros.round() as i64),
-        false => Err("must be smaller than 9 billion".into()),
-    }
-}
-
-/// One `[[rule]]`.
-fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> SigmaRule {
-    let title = item.title();
-    let reader = &mut item.reader;
-    let metric = reader.required("metric", "metric = \"...\"", |node| {
-        Ok(node.text("text in quotes")?.to_string())
-    });
-    let rule = SigmaRule {
-        name: item.name.clone(),
-        title,
-        metric,
-        k: reader.read("k", 3.0, |node| match node.number()? {
-            k if (0.1..=100.0).contains(&k) => Ok(k),
-            _ => Err("must be from 0.1 to 100".into()),
-        }),
-        over: reader.span("over", 10 * MINUTE, SECOND..=7 * DAY),
-        samples_min: reader.count("samples_min", 30, 2..=86_400),
-        value_min: reader.read("value_min", 0.0, Node::number),
-        side: reader.choice("side", Side::Above, &SIDES),
-        severity: reader.choice("severity", "warning", &SEVERITIES).to_string(),
-    };
-    if !rule.metric.is_empty() {
-        match metrics.iter().find(|metric| metric.name == rule.metric) {
-            Some(metric) => rule_fits(reader, &rule, metric),
-            None => reader.problem("metric", "names no metric"),
-        }
-    }
-    rule
-}
-
-fn rule_fits(reader: &mut Reader, rule: &SigmaRule, metric: &MetricSpec) {
-    if !metric.group_by.is_empty() {
-        reader.problem("metric", "must name a metric without group_by");
-    }
-    if metric.of == FactKind::LiveSessions {
-        reader.problem("metric", "must not be of live sessions: they have no windows to compare");
-    }
-    let samples = rule.over / step(&metric.window);
-    if samples < rule.samples_min as SpanMs {
-        reader.conflict(
-            &["over", "samples_min", "metric"],
-            format!(
-                "can never alert: over holds {samples} samples of {}, samples_min is {}",
-                metric.name, rule.samples_min
-            ),
-        );
-    }
-    if samples > PANES_MAX {
-        reader.conflict(
-            &["over", "metric"],
-            format!("over holds {samples} samples of {}, at most {PANES_MAX}", metric.name),
-        );
     }
 }

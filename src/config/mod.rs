@@ -5,11 +5,14 @@
 //! value and rule. Parts never see the whole: each gets the settings struct it owns.
 //! Nothing here acts on a setting.
 
+mod conditions;
 mod defaults;
 mod demo;
+mod document;
 mod metrics;
 mod print;
 mod raw;
+mod rules;
 mod sections;
 mod units;
 
@@ -30,7 +33,8 @@ use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 
-use raw::{Node, Reader, Value};
+use document::{Node, Value};
+use raw::Reader;
 
 /// Variables of the environment that set a key: `TIDEWATCH_SECTION__KEY`.
 pub const ENV_PREFIX: &str = "TIDEWATCH_";
@@ -208,7 +212,8 @@ fn read(
     env: impl IntoIterator<Item = (String, String)>,
     flags: &[Flag],
 ) -> Result<Config, ConfigError> {
-    let table = raw::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let table =
+        document::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
     let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
     for (variable, value) in env {
         if let Some(key) = key_of_variable(&variable) {

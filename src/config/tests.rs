@@ -31,7 +31,7 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let text = uncommented();
     assert_eq!(Config::parse("uncommented", &text).unwrap(), default);
 
-    let written = flatten(raw::parse("uncommented", &text).unwrap());
+    let written = flatten(document::parse("uncommented", &text).unwrap());
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader);
     for key in &reader.known {

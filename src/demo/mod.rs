@@ -89,7 +89,7 @@ impl Shop {
             phases: Phases::new(seed, start),
             start,
             seed,
-            pause: 1_000.0 * users as f64 / (rate * (1.0 - REQUEST_SHARE)),
+            pause: pause(users, rate),
             request_pause: 1_000.0 / (rate * REQUEST_SHARE),
             agenda: BinaryHeap::with_capacity(users + 1),
             visitors: Vec::with_capacity(users),
@@ -227,6 +227,17 @@ impl Shop {
         );
         event
     }
+}
+
+/// Mean pause of a visitor between two steps, in milliseconds, with `users` in a shop of
+/// `rate` events a second.
+fn pause(users: usize, rate: f64) -> f64 {
+    1_000.0 * users as f64 / (rate * (1.0 - REQUEST_SHARE))
+}
+
+/// Longest pause of a visitor between two steps, in the quietest hour.
+pub fn pause_max(users: usize, rate: f64) -> SpanMs {
+    (PAUSE_MAX * pause(users, rate) / phases::BUSYNESS_MIN) as SpanMs
 }
 
 /// Cents written as euros with two decimals.

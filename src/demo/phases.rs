@@ -15,6 +15,9 @@ pub const DAY: SpanMs = 600_000;
 /// How far the busiest and the quietest hour lie from the mean.
 const DAY_SWING: f64 = 0.4;
 
+/// Events in the quietest hour, relative to the mean of the day.
+pub const BUSYNESS_MIN: f64 = 1.0 - DAY_SWING;
+
 /// Bursts of errors: the first one after a minute and a quarter, one every three minutes.
 const BURST: Rhythm =
     Rhythm { first: 75_000, every: 180_000, jitter: 30_000, length: 25_000, salt: 1 };

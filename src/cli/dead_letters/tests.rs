@@ -1,6 +1,7 @@
 //! Against records in memory, and against a small HTTP server that writes down what it
 //! was asked.
 
+use super::server::ENDPOINT_FILE;
 use super::*;
 use crate::actors::ports::{Appended, BoxFuture};
 use crate::domain::alert::Alert;

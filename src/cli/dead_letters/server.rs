@@ -1,0 +1,86 @@
+//! The running server behind a data folder, asked over HTTP. Called by `dead_letters.rs`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::DeadLettersError;
+
+/// File in the data folder that holds the URL of the server that runs on it.
+pub(super) const ENDPOINT_FILE: &str = "endpoint";
+
+/// Longest wait for a server to say that it lives.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest wait for an answer: redriving many takes a durable append each.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Greatest answer read: a full list of greatest events (1000 x 64 KiB), escaped.
+const ANSWER_BYTES_MAX: u64 = 512 << 20;
+
+/// A running server.
+pub(super) struct Server {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Server {
+    /// The server that runs on a data folder, if one answers.
+    pub fn running(data_dir: &Path) -> Option<Server> {
+        let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
+        let url = url.trim().trim_end_matches('/').to_string();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build();
+        let server = Server { agent: config.into(), url };
+        // A file left by a killed process leads nowhere: then the folder is idle.
+        let probe = server.agent.get(format!("{}/livez", server.url));
+        let probe = probe.config().timeout_global(Some(PROBE_TIMEOUT)).build();
+        probe.call().is_ok().then_some(server)
+    }
+
+    /// Asks for `path`.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeadLettersError> {
+        self.answer(self.agent.get(format!("{}{path}", self.url)).call())
+    }
+
+    /// Sends `body` to `path`.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, DeadLettersError> {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        self.answer(request.content_type("application/json").send(body.to_string()))
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, DeadLettersError> {
+        let mut answer = answer.map_err(|error| self.failed(error))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        if status.is_success() {
+            return body.read_json().map_err(|error| self.failed(error));
+        }
+        let problem: Problem = body.read_json().unwrap_or_default();
+        let said = [problem.detail, problem.title].into_iter().find(|text| !text.is_empty());
+        Err(self.failed(said.unwrap_or_else(|| status.to_string())))
+    }
+
+    fn failed(&self, cause: impl ToString) -> DeadLettersError {
+        DeadLettersError::Server { url: self.url.clone(), cause: cause.to_string() }
+    }
+}
+
+/// What a server says when it refuses (`application/problem+json`).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+}

@@ -1,0 +1,72 @@
+//! Conditions on attributes as written: `{ type = "payment_failed", status = { ge = 400 } }`.
+//! Called by `metrics.rs` for `where` and `numerator`.
+
+use super::document::{Node, Value};
+use super::metrics::{CONDITIONS_MAX, wrong_attribute};
+use crate::domain::event::MICRO;
+use crate::domain::metric::{Condition, Test};
+
+/// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
+pub(super) fn conditions(
+    node: &Node,
+    aliases: &[(String, String)],
+) -> Result<Vec<Condition>, String> {
+    let Value::Table(table) = &node.value else {
+        return Err("must be a table of conditions such as { status = { ge = 400 } }".into());
+    };
+    let mut found = Vec::new();
+    for (attribute, node) in table {
+        if let Some(rule) = wrong_attribute(attribute, aliases) {
+            return Err(rule);
+        }
+        let tests = tests(node).map_err(|rule| format!("{attribute}: {rule}"))?;
+        let condition = |test| Condition { attribute: attribute.clone(), test };
+        found.extend(tests.into_iter().map(condition));
+    }
+    Ok(found)
+}
+
+fn tests(node: &Node) -> Result<Vec<Test>, String> {
+    match &node.value {
+        Value::Text(text) => Ok(vec![Test::TextIn(vec![text.clone()])]),
+        Value::Integer(_) | Value::Float(_) => Ok(vec![Test::NumberIn(vec![micro(node)?])]),
+        Value::Bool(truth) => Ok(vec![Test::Is(*truth)]),
+        Value::List(nodes) => Ok(vec![one_of(nodes)?]),
+        Value::Table(table) if !table.is_empty() => {
+            table.iter().map(|(operator, node)| comparison(operator, node)).collect()
+        }
+        _ => Err("must be a value, a list of values, or { ge = 400 }".into()),
+    }
+}
+
+fn one_of(nodes: &[Node]) -> Result<Test, String> {
+    let rule = || format!("a list must hold 1 to {CONDITIONS_MAX} texts, or as many numbers");
+    if nodes.is_empty() || nodes.len() > CONDITIONS_MAX {
+        return Err(rule());
+    }
+    if let Ok(texts) = nodes.iter().map(|node| node.text("").map(String::from)).collect() {
+        return Ok(Test::TextIn(texts));
+    }
+    nodes.iter().map(micro).collect::<Result<_, _>>().map(Test::NumberIn).map_err(|_| rule())
+}
+
+fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
+    match operator {
+        "ge" => Ok(Test::Ge(micro(node)?)),
+        "gt" => Ok(Test::Gt(micro(node)?)),
+        "le" => Ok(Test::Le(micro(node)?)),
+        "lt" => Ok(Test::Lt(micro(node)?)),
+        "exists" => Ok(Test::Exists(node.truth()?)),
+        _ => Err(format!("{operator:?} is no comparison; there are ge, gt, le, lt, exists")),
+    }
+}
+
+/// A number in millionths.
+fn micro(node: &Node) -> Result<i64, String> {
+    let micros = node.number()? * MICRO as f64;
+    // Past 2^53 millionths a decimal is no longer exact.
+    match micros.abs() < 9_007_199_254_740_992.0 {
+        true => Ok(micros.round() as i64),
+        false => Err("must be smaller than 9 billion".into()),
+    }
+}
