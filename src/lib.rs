@@ -3,3 +3,4 @@
 pub mod actors;
 pub mod clock;
 pub mod domain;
+pub mod source;

@@ -1,0 +1,393 @@
+//! The files of a replay as a source: positions, batches, pace.
+//!
+//! Position n is the n-th record in the order of reading, counted from 1. That order is
+//! the inputs' own, or the order of time by an index; see `order`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::input::{self, Input, OpenError};
+use super::mapping::Mapping;
+use super::order::{self, Entry};
+use super::progress::{Phase, Progress};
+use super::records::{CHUNK, Chunk, Chunks, Records, read_at};
+use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
+use crate::clock::SharedClock;
+use crate::domain::commit::SourceIdentity;
+use crate::domain::event::{RawBatch, RawItem};
+use crate::domain::hash;
+use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
+
+/// What to replay, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Files in the order in which equal times are taken; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// How rows become events; without one the format is found out.
+    pub mapping: Option<Arc<Mapping>>,
+    /// Take the events as they stand in the files, without looking at their times first.
+    pub raw_order: bool,
+    /// Disorder that the engine takes care of: only more of it makes sorting necessary.
+    pub out_of_orderness: SpanMs,
+    /// How fast.
+    pub speed: Speed,
+}
+
+/// How fast a replay goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as the engine takes it.
+    Max,
+    /// This many times as fast as the events came. Greater than 0.
+    Factor(f64),
+}
+
+/// Files as a source of events.
+pub struct FileSource {
+    identity: SourceIdentity,
+    inputs: Vec<Input>,
+    reading: Reading,
+    /// Records handed over, or passed over by `seek`.
+    position: u64,
+    pace: Option<Pace>,
+    progress: Arc<Progress>,
+}
+
+/// Where the next record comes from.
+enum Reading {
+    /// In the inputs' own order.
+    Stream(Stream),
+    /// In the order of time.
+    Index(Vec<Entry>),
+}
+
+#[derive(Clone, Default)]
+struct Stream {
+    chunks: Chunks,
+    /// What was read and not handed over yet, and from which byte of it on.
+    chunk: Option<(Bytes, u8, usize)>,
+}
+
+impl Stream {
+    /// The chunk that holds the next record, and where in it that begins.
+    fn current(&mut self, inputs: &[Input]) -> Result<Option<(Bytes, u8, usize)>, SourceError> {
+        loop {
+            if let Some((data, separator, at)) = &self.chunk
+                && Records::new(data, *separator, *at).next().is_some()
+            {
+                return Ok(Some((data.clone(), *separator, *at)));
+            }
+            let Some(Chunk { data, separator, .. }) = self.chunks.next(inputs)? else {
+                return Ok(None);
+            };
+            self.chunk = Some((data, separator, 0));
+        }
+    }
+
+    /// Goes on at byte `at` of the current chunk.
+    fn advance(&mut self, at: usize) {
+        if let Some(chunk) = &mut self.chunk {
+            chunk.2 = at;
+        }
+    }
+
+    /// Passes over `count` records, or as many as there are.
+    fn skip(&mut self, inputs: &[Input], mut count: u64) -> Result<(), SourceError> {
+        while count > 0
+            && let Some((data, separator, at)) = self.current(inputs)?
+        {
+            let mut records = Records::new(&data, separator, at);
+            while count > 0 && records.next().is_some() {
+                count -= 1;
+            }
+            self.advance(records.at());
+        }
+        Ok(())
+    }
+}
+
+impl FileSource {
+    /// Opens the inputs, translates them and puts them in order where that is needed.
+    /// May take a while, and blocks: `progress` tells how far it is.
+    ///
+    /// # Errors
+    /// When an input cannot be read or its format cannot be told.
+    pub fn open(
+        settings: &Settings,
+        clock: SharedClock,
+        progress: Arc<Progress>,
+    ) -> Result<Self, OpenError> {
+        let (inputs, content) =
+            input::open_all(&settings.files, settings.mapping.as_ref(), &progress)?;
+        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        let name = names.join(", ");
+        let index = match settings.raw_order {
+            true => None,
+            false => order::by_time(&inputs, settings.out_of_orderness, &progress)
+                .map_err(|error| OpenError::read(&name, &error))?,
+        };
+        let order = if index.is_some() { "by time" } else { "as it stands" };
+        progress.begin(Phase::Reading, inputs.iter().map(|input| input.len).sum());
+        Ok(FileSource {
+            identity: SourceIdentity { name, incarnation: format!("{content:016x} {order}") },
+            inputs,
+            reading: index.map_or_else(|| Reading::Stream(Stream::default()), Reading::Index),
+            position: 0,
+            pace: match settings.speed {
+                Speed::Max => None,
+                Speed::Factor(factor) => Some(Pace::new(factor, clock)),
+            },
+            progress,
+        })
+    }
+
+    /// True when the events had to be sorted.
+    pub fn is_sorted(&self) -> bool {
+        matches!(self.reading, Reading::Index(_))
+    }
+
+    /// The next records, at most `max`; `None` after the last.
+    fn next_batch(&mut self, max: usize) -> Result<Option<RawBatch>, SourceError> {
+        let batch = match &mut self.reading {
+            Reading::Stream(stream) => stream_batch(stream, &self.inputs, max, self.position)?,
+            Reading::Index(entries) => {
+                let from = (self.position as usize).min(entries.len());
+                let to = from.saturating_add(max).min(entries.len());
+                gather(&self.inputs, &entries[from..to], self.position)?
+            }
+        };
+        Ok((!batch.items.is_empty()).then_some(batch))
+    }
+
+    /// Notes that all of `batch` is handed over.
+    fn hand_over(&mut self, batch: &RawBatch) {
+        if let Reading::Stream(stream) = &mut self.reading
+            && let Some(last) = batch.items.last()
+            && let Some((_, _, at)) = &stream.chunk
+        {
+            // The batch begins where the stream stands, and a line end follows the record.
+            let next = at + (last.start + last.len) as usize;
+            stream.advance(next);
+        }
+        let bytes: u64 = batch.items.iter().map(|item| u64::from(item.len) + 1).sum();
+        self.position += batch.items.len() as u64;
+        self.progress.advance(bytes, batch.items.len() as u64);
+    }
+
+    fn pull_now(&mut self, max: usize) -> Result<Pull, SourceError> {
+        let max = if self.pace.is_some() { max.min(PACED_BATCH) } else { max };
+        let Some(mut batch) = self.next_batch(max.max(1))? else {
+            return Ok(Pull::End);
+        };
+        if let Some(pace) = &mut self.pace {
+            let due = pace.due(&batch);
+            batch.items.truncate(due);
+        }
+        if batch.items.is_empty() {
+            return Ok(Pull::CaughtUp);
+        }
+        self.hand_over(&batch);
+        Ok(Pull::Batch(batch))
+    }
+}
+
+impl Source for FileSource {
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
+    }
+
+    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError> {
+        let Some(before) = position.checked_sub(1) else {
+            return Ok(None);
+        };
+        let batch = match &self.reading {
+            Reading::Stream(_) => {
+                let mut stream = Stream::default();
+                stream.skip(&self.inputs, before)?;
+                stream_batch(&mut stream, &self.inputs, 1, before)?
+            }
+            Reading::Index(entries) => {
+                let entry = entries.get(before as usize).map(std::slice::from_ref);
+                gather(&self.inputs, entry.unwrap_or_default(), before)?
+            }
+        };
+        Ok(batch.items.first().map(|item| hash::fingerprint(batch.bytes(item))))
+    }
+
+    fn seek(&mut self, position: u64) -> Result<(), SourceError> {
+        if let Reading::Stream(stream) = &mut self.reading {
+            *stream = Stream::default();
+            stream.skip(&self.inputs, position)?;
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {
+        // Files are read in place: a read of the page cache is shorter than the way to
+        // another thread and back.
+        let pulled = self.pull_now(max);
+        Box::pin(async move { pulled })
+    }
+
+    fn wait(&mut self) -> BoxFuture<'_, ()> {
+        let rest = self.pace.as_ref().map_or(Duration::ZERO, Pace::rest);
+        Box::pin(tokio::time::sleep(rest))
+    }
+
+    fn ack(&mut self, _position: u64) {}
+
+    fn lag(&self) -> Option<u64> {
+        match &self.reading {
+            Reading::Stream(_) => None,
+            Reading::Index(entries) => Some((entries.len() as u64).saturating_sub(self.position)),
+        }
+    }
+}
+
+/// The next records of a stream, without a copy.
+fn stream_batch(
+    stream: &mut Stream,
+    inputs: &[Input],
+    max: usize,
+    position: u64,
+) -> Result<RawBatch, SourceError> {
+    let Some((data, separator, at)) = stream.current(inputs)? else {
+        return Ok(RawBatch { data: Bytes::new(), items: Vec::new(), arrived: END_OF_TIME });
+    };
+    let data = data.slice(at..);
+    let mut items = Vec::with_capacity(max.min(data.len() / 64 + 1));
+    let mut position = position;
+    for (start, len) in Records::new(&data, separator, 0).take(max) {
+        position += 1;
+        items.push(RawItem { start: start as u32, len: len as u32, position });
+    }
+    let end = items.last().map_or(0, |last| (last.start + last.len) as usize);
+    Ok(RawBatch { data: data.slice(..end), items, arrived: END_OF_TIME })
+}
+
+/// Bytes read at once where the next record of a batch lies near.
+const WINDOW: usize = 65_536;
+
+/// Bytes read for a record that stands alone; doubled until it fits.
+const ALONE: usize = 1_024;
+
+/// The records of `entries`, in their order. They are read in the order of their places,
+/// so that neighbours share a read, whatever the order they are handed over in.
+fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch, SourceError> {
+    let mut by_place: Vec<u32> = (0..entries.len() as u32).collect();
+    by_place.sort_unstable_by_key(|index| entries[*index as usize].place);
+    let mut items: Vec<RawItem> = (1..=entries.len() as u64)
+        .map(|n| RawItem { start: 0, len: 0, position: position + n })
+        .collect();
+    let mut data = Vec::new();
+    let mut window = Window::default();
+    for (n, index) in by_place.iter().enumerate() {
+        let place = entries[*index as usize].place;
+        let next = by_place.get(n + 1).map(|index| entries[*index as usize].place);
+        let near = next.is_some_and(|next| {
+            next.input() == place.input() && next.offset() - place.offset() < WINDOW as u64
+        });
+        let record = window.record(
+            &inputs[place.input()],
+            place.input(),
+            place.offset(),
+            if near { WINDOW } else { ALONE },
+        )?;
+        let item = &mut items[*index as usize];
+        (item.start, item.len) = (data.len() as u32, record.len() as u32);
+        data.extend_from_slice(record);
+    }
+    Ok(RawBatch { data: data.into(), items, arrived: END_OF_TIME })
+}
+
+/// The bytes read last.
+#[derive(Default)]
+struct Window {
+    input: usize,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// The record that begins at `offset`, read with at least `len` bytes if it is not here.
+    fn record(
+        &mut self,
+        input: &Input,
+        number: usize,
+        offset: u64,
+        len: usize,
+    ) -> Result<&[u8], SourceError> {
+        let mut len = len;
+        loop {
+            if self.input == number
+                && let Some(start) = offset.checked_sub(self.offset)
+                && let Some(rest) = self.bytes.get(start as usize..)
+            {
+                let window_end = self.offset + self.bytes.len() as u64;
+                let end = memchr::memchr(input.separator, rest);
+                if end.is_some() || window_end == input.len || rest.len() >= CHUNK {
+                    let end = end.unwrap_or(rest.len()).min(CHUNK);
+                    return Ok(self.bytes[start as usize..start as usize + end].trim_ascii_end());
+                }
+                len = len.max(rest.len() * 2).min(CHUNK);
+            }
+            self.bytes = read_at(input, offset, len)?;
+            (self.input, self.offset) = (number, offset);
+        }
+    }
+}
+
+/// Most events looked at in one pull of a paced replay: their times are read each pull.
+const PACED_BATCH: usize = 4_096;
+
+/// Longest sleep in one go, so that a clock that jumps is noticed.
+const REST_MAX_MS: i64 = 1_000;
+
+/// When which event is due.
+struct Pace {
+    factor: f64,
+    clock: SharedClock,
+    /// Time of the first event, and when it was handed over.
+    start: Option<(EpochMs, i64)>,
+    /// The greatest time so far: an event that is behind it is due at once.
+    reached: EpochMs,
+    /// When the next event is due, by the clock's `elapsed`.
+    next: i64,
+}
+
+impl Pace {
+    fn new(factor: f64, clock: SharedClock) -> Self {
+        Pace { factor, clock, start: None, reached: EpochMs::MIN, next: 0 }
+    }
+
+    /// How many items of `batch` are due now; notes when the first of the others will be.
+    fn due(&mut self, batch: &RawBatch) -> usize {
+        let now = self.clock.elapsed();
+        for (count, item) in batch.items.iter().enumerate() {
+            let Some(at) = order::time_of(batch.bytes(item)) else {
+                continue;
+            };
+            let (first, began) = *self.start.get_or_insert((at, now));
+            let reached = self.reached.max(at);
+            let due = began.saturating_add(((reached - first) as f64 / self.factor) as i64);
+            if due > now {
+                self.next = due;
+                return count;
+            }
+            self.reached = reached;
+        }
+        batch.items.len()
+    }
+
+    fn rest(&self) -> Duration {
+        let rest = (self.next - self.clock.elapsed()).clamp(0, REST_MAX_MS);
+        Duration::from_millis(rest as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;
