@@ -2,7 +2,7 @@
 //! kept in a temporary file, the format is found out when no mapping says it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ fn open(path: &Path, progress: &Progress) -> Result<Input, OpenError> {
         progress.begin(Phase::Unpacking, 0);
         file = spool(&mut MultiGzDecoder::new(BufReader::new(&file)), progress).map_err(failed)?;
     }
-    let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
     Ok(Input { name, file, len, separator: b'\n' })
 }
 
