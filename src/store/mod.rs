@@ -34,6 +34,7 @@ mod retain;
 mod snapshot;
 mod sqlite;
 pub mod state;
+mod tables;
 
 use crate::domain::time::SpanMs;
 

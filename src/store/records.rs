@@ -13,7 +13,7 @@ use super::folder::{LOG, STATE};
 use super::log;
 use super::outbox::{ALERT_LOG, OUTBOX, unpack};
 use super::sqlite::{Place, checksum};
-use super::state;
+use super::tables;
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::domain::alert::Alert;
 use crate::domain::commit::LateEvent;
@@ -49,7 +49,7 @@ impl StoredRecords {
             let first = place.open()?;
             Ok(Pool { place, idle: Mutex::new(vec![first]) })
         };
-        Ok(StoredRecords { state: pool(STATE, &state::KIND)?, log: pool(LOG, &log::KIND)? })
+        Ok(StoredRecords { state: pool(STATE, &tables::KIND)?, log: pool(LOG, &log::KIND)? })
     }
 }
 

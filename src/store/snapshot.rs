@@ -16,12 +16,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::Settings;
 use super::sqlite::{Place, checksum};
-use super::state::{Head, write_head};
+use super::tables::{Head, write_head};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::Snapshot;
 
-/// Bytes written or deleted in one step, between two commits.
-const STEP_BYTES: u64 = 32 << 20;
+/// Bytes written or deleted in one step, between two commits: about as long as a
+/// large commit takes.
+const STEP_BYTES: u64 = 16 << 20;
 
 /// Rows of an old generation deleted in one step.
 const STEP_ROWS: i64 = 512;

@@ -187,11 +187,24 @@ impl Place {
 
     /// Opens the existing file for reading and writing, and checks that it is ours.
     pub(super) fn open(&self) -> Result<Connection, StoreError> {
+        self.check_length()?;
         let conn = self.connect()?;
+        // Before anything is written: a damaged file stays as it is.
+        self.check_format(&conn)?;
         conn.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))
             .map_err(|error| self.error(error))?;
-        self.check_format(&conn)?;
         Ok(conn)
+    }
+
+    /// SQLite fills a last page that is cut short with zeros. Only a file with a
+    /// write-ahead log may end like that: a crash while it was being copied back.
+    fn check_length(&self) -> Result<(), StoreError> {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        let whole = length(&self.path).is_multiple_of(u64::from(self.kind.page_bytes));
+        match whole || length(&suffixed(&self.path, "-wal")) > 0 {
+            true => Ok(()),
+            false => Err(self.damaged("it is cut short")),
+        }
     }
 
     /// Another connection to a file that was opened and checked before.

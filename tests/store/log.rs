@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -245,9 +246,9 @@ async fn waiting_ends_when_something_comes() {
     assert!(matches!(source.pull(10).await.unwrap(), Pull::CaughtUp));
     {
         // Dropped half-way, and asked again.
-        let waiting = source.wait();
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let mut waiting = source.wait();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
     }
     let (appended, ()) = tokio::join!(log.append(vec![event(1)]), source.wait());
     appended.unwrap();

@@ -208,9 +208,9 @@ fn another_format_and_a_foreign_file_are_named() {
 
 #[test]
 fn a_full_disk_is_named_and_the_same_commit_succeeds_when_there_is_room() {
-    let Some(disk) = SmallDisk::mount(24) else { return };
+    let Some(disk) = SmallDisk::mount(48) else { return };
     let ballast = disk.path().join("ballast");
-    fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    fs::write(&ballast, vec![1; 24 << 20]).unwrap();
     let folder = Folder::open(&disk.path().join("data")).unwrap();
     let mut db = open(&folder, Settings::default());
     let big = |epoch| {

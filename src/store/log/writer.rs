@@ -88,13 +88,13 @@ impl Queue {
         waiting.deliveries.clear();
     }
 
-    /// The next work, appends first and as many as fit a group; `None` at the end.
+    /// The next work: a delivery, or as many appends as fit a group; `None` at the end.
     fn next(&self, group_bytes: usize) -> Option<Work> {
         let mut waiting = self.waiting.lock();
         loop {
-            if !waiting.deliveries.is_empty() && !waiting.tidy {
-                // Deliveries are rare and one at a time: going first costs appends little.
-                return waiting.deliveries.pop_front().map(Work::Delivery);
+            // Deliveries are rare and one at a time: going first costs appends little.
+            if let Some(delivery) = waiting.deliveries.pop_front() {
+                return Some(Work::Delivery(delivery));
             }
             if !waiting.appends.is_empty() {
                 return Some(Work::Appends(group(&mut waiting.appends, group_bytes)));
@@ -376,5 +376,42 @@ fn refusal(error: StoreError) -> AppendError {
     match error {
         StoreError::DiskFull { path } => AppendError::DiskFull { path },
         other => AppendError::Broken(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn a_group_takes_what_waits_up_to_its_bytes_and_at_least_one() {
+        let slots = Arc::new(Semaphore::new(100));
+        let ask = |bytes| {
+            let permit = slots.clone().try_acquire_owned().unwrap();
+            let (reply, _) = oneshot::channel();
+            Append { events: Vec::new(), bytes, reply, _permit: permit }
+        };
+        let mut waiting: VecDeque<Append> = [90, 5, 40, 50, 11, 1].map(ask).into();
+        let mut groups = Vec::new();
+        while !waiting.is_empty() {
+            let taken = group(&mut waiting, 100);
+            groups.push(taken.iter().map(|append| append.bytes).collect::<Vec<_>>());
+        }
+        assert_eq!(groups, [vec![90, 5], vec![40, 50], vec![11, 1]]);
+        let mut large: VecDeque<Append> = [500, 1].map(ask).into();
+        assert_eq!(group(&mut large, 100).len(), 1);
+    }
+
+    #[test]
+    fn a_queue_gives_everything_before_its_end() {
+        let queue = Queue::default();
+        queue.tidy();
+        let (reply, _answer) = std::sync::mpsc::sync_channel(1);
+        queue.deliver(Delivery { blocks: Vec::new(), reply });
+        queue.close();
+        assert!(matches!(queue.next(1), Some(Work::Delivery(_))));
+        assert!(matches!(queue.next(1), Some(Work::Tidy)));
+        assert!(queue.next(1).is_none());
     }
 }

@@ -1,0 +1,257 @@
+//! The tables of `state.db`, and how a commit is written into them row by row.
+//!
+//! Everything here runs in a transaction that `state` opens and ends.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use super::outbox::Block;
+use super::snapshot;
+use super::sqlite::{Kind, Place, checksum, text_checksum};
+use crate::actors::ports::StoreError;
+use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
+
+/// What `state.db` is.
+pub(super) static KIND: Kind = Kind {
+    application: 0x7469_6473, // "tids"
+    format: 1,
+    // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
+    page_bytes: 16_384,
+    schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
+         owner INTEGER NOT NULL, watermark INTEGER NOT NULL, wall INTEGER NOT NULL, \
+         snapshot_epoch INTEGER NOT NULL, snapshot_parts INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL); \
+         CREATE TABLE positions(source TEXT PRIMARY KEY, incarnation TEXT NOT NULL, \
+         position INTEGER NOT NULL, fingerprint INTEGER NOT NULL) WITHOUT ROWID; \
+         CREATE TABLE deltas(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
+         parts INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL, \
+         PRIMARY KEY (epoch, part)); \
+         CREATE TABLE snapshot(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (epoch, part)); \
+         CREATE TABLE outbox(first_n INTEGER PRIMARY KEY, last_n INTEGER NOT NULL, \
+         count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         CREATE TABLE late(id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, \
+         count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         CREATE TABLE dead_letters(id INTEGER PRIMARY KEY, source TEXT NOT NULL, \
+         position INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, \
+         redriven INTEGER, checksum INTEGER NOT NULL, raw BLOB NOT NULL); \
+         CREATE TABLE rollups(metric TEXT NOT NULL, minute INTEGER NOT NULL, \
+         grp TEXT NOT NULL, count INTEGER NOT NULL, sum REAL NOT NULL, value REAL NOT NULL, \
+         PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
+    remedy: "stop tidewatch, then move state.db and state.db-wal away to start again from the \
+         log, or put a copy of both back",
+};
+
+/// Minutes of one metric dropped in one step.
+const ROLLUP_STEP: i64 = 4_096;
+
+/// The last commit, as the `head` row has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Head {
+    pub epoch: u64,
+    pub owner: i64,
+    pub watermark: i64,
+    pub wall: i64,
+    /// The state as of this commit is in `snapshot`, 0 for none.
+    pub snapshot_epoch: u64,
+    pub snapshot_parts: u64,
+    /// By source name.
+    pub positions: BTreeMap<String, SourcePosition>,
+}
+
+/// Reads the head; `None` in a new file.
+pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>, StoreError> {
+    let error = |error| place.error(error);
+    let mut head = Head::default();
+    let read = conn
+        .query_row(
+            "SELECT epoch, owner, watermark, wall, snapshot_epoch, snapshot_parts, checksum \
+             FROM head WHERE id = 1",
+            [],
+            |row| {
+                head.epoch = row.get::<_, i64>(0)? as u64;
+                (head.owner, head.watermark, head.wall) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                head.snapshot_epoch = row.get::<_, i64>(4)? as u64;
+                head.snapshot_parts = row.get::<_, i64>(5)? as u64;
+                row.get::<_, i64>(6)
+            },
+        )
+        .optional()
+        .map_err(error)?;
+    let Some(stored) = read else { return no_head(conn, place).map(|()| None) };
+    let mut query = conn
+        .prepare("SELECT source, incarnation, position, fingerprint FROM positions")
+        .map_err(error)?;
+    let positions = query
+        .query_map([], |row| {
+            Ok(SourcePosition {
+                source: SourceIdentity { name: row.get(0)?, incarnation: row.get(1)? },
+                position: row.get::<_, i64>(2)? as u64,
+                fingerprint: row.get::<_, i64>(3)? as u64,
+            })
+        })
+        .map_err(error)?;
+    for position in positions {
+        let position = position.map_err(error)?;
+        head.positions.insert(position.source.name.clone(), position);
+    }
+    match stored == head_checksum(&head) {
+        true => Ok(Some(head)),
+        false => Err(place.damaged("checksum of the last commit")),
+    }
+}
+
+/// A file without a head must be one that was never opened: nothing else is in it.
+fn no_head(conn: &Connection, place: &Place) -> Result<(), StoreError> {
+    let rows: i64 = conn
+        .query_row(
+            "SELECT (SELECT count(*) FROM deltas) + (SELECT count(*) FROM snapshot) \
+             + (SELECT count(*) FROM positions)",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(|error| place.error(error))?;
+    match rows {
+        0 => Ok(()),
+        _ => Err(place.damaged("the last commit is missing")),
+    }
+}
+
+/// Writes the head and its positions.
+pub(super) fn write_head(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
+    for position in head.positions.values() {
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO positions(source, incarnation, position, fingerprint) \
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            position.source.name,
+            position.source.incarnation,
+            position.position as i64,
+            position.fingerprint as i64
+        ])?;
+    }
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO head(id, epoch, owner, watermark, wall, snapshot_epoch, \
+         snapshot_parts, checksum) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        head.epoch as i64,
+        head.owner,
+        head.watermark,
+        head.wall,
+        head.snapshot_epoch as i64,
+        head.snapshot_parts as i64,
+        head_checksum(head)
+    ])?;
+    Ok(())
+}
+
+fn head_checksum(head: &Head) -> i64 {
+    let mut text = format!(
+        "{} {} {} {} {} {}",
+        head.epoch, head.owner, head.watermark, head.wall, head.snapshot_epoch, head.snapshot_parts
+    );
+    for at in head.positions.values() {
+        let SourceIdentity { name, incarnation } = &at.source;
+        text += &format!("\n{name}\n{incarnation}\n{} {}", at.position, at.fingerprint);
+    }
+    text_checksum("head", &text)
+}
+
+/// A row for each section; a unit without sections has one empty row, so that a
+/// missing commit is told from an empty one.
+pub(super) fn write_delta(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO deltas(epoch, part, parts, checksum, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let parts = unit.delta.len() as u64;
+    let none: &[u8] = &[];
+    let sections: Vec<&[u8]> = match parts {
+        0 => vec![none],
+        _ => unit.delta.iter().map(Vec::as_slice).collect(),
+    };
+    for (part, section) in sections.into_iter().enumerate() {
+        let place = snapshot::section_place(unit.epoch, part as u64, parts);
+        let sum = checksum("deltas", place, section);
+        insert.execute(params![place[0], part as i64, parts as i64, sum, section])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_late(
+    tx: &Transaction<'_>,
+    epoch: u64,
+    blocks: &[Block],
+) -> rusqlite::Result<()> {
+    for block in blocks {
+        let epoch = epoch as i64;
+        let sum = checksum("late", [epoch, block.count as i64], &block.blob);
+        tx.prepare_cached(
+            "INSERT INTO late(epoch, count, checksum, blob) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![epoch, block.count as i64, sum, block.blob])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_dead_letters(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let source = unit.positions.first().map_or("", |position| position.source.name.as_str());
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw) \
+         VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
+    )?;
+    for letter in &unit.dead_letters {
+        let position = letter.position as i64;
+        let sum = checksum("dead_letters", [position, unit.wall], &letter.raw);
+        insert.execute(params![source, position, letter.reason, unit.wall, sum, letter.raw])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_rollups(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO rollups(metric, minute, grp, count, sum, value) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for row in &unit.rollups {
+        // SQLite has no NaN (it becomes NULL): a value that cannot be told is 0 of 0.
+        let real = |number: f64| if number.is_nan() { 0.0 } else { number };
+        insert.execute(params![
+            row.metric,
+            row.minute,
+            row.group,
+            row.count as i64,
+            real(row.sum),
+            real(row.value)
+        ])?;
+    }
+    Ok(())
+}
+
+/// Drops minutes before `cut`, at most `ROLLUP_STEP` rows of each metric; tells how
+/// many rows went and whether that was all.
+pub(super) fn drop_rollups(tx: &Transaction<'_>, cut: i64) -> rusqlite::Result<(u64, bool)> {
+    let (mut dropped, mut done, mut metric) = (0, true, String::new());
+    loop {
+        let next: Option<String> = tx
+            .prepare_cached("SELECT metric FROM rollups WHERE metric > ?1 ORDER BY metric LIMIT 1")?
+            .query_row([&metric], |row| row.get(0))
+            .optional()?;
+        let Some(name) = next else { return Ok((dropped, done)) };
+        let further: Option<i64> = tx
+            .prepare_cached(
+                "SELECT minute FROM rollups WHERE metric = ?1 AND minute < ?2 \
+                 ORDER BY minute LIMIT 1 OFFSET ?3",
+            )?
+            .query_row(params![name, cut, ROLLUP_STEP], |row| row.get(0))
+            .optional()?;
+        done &= further.is_none();
+        let upto = further.map_or(cut, |minute| minute + 1);
+        dropped += tx
+            .prepare_cached("DELETE FROM rollups WHERE metric = ?1 AND minute < ?2")?
+            .execute(params![name, upto])? as u64;
+        metric = name;
+    }
+}
