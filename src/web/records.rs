@@ -1,9 +1,9 @@
 //! What the store keeps for people: alerts, late events, dead letters and their way
 //! back into the log.
 
+use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
-use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
