@@ -29,7 +29,7 @@ const FOUR_QUERIES: &str = r#"
 [[metric]]
 name = "unique_visitors"
 aggregate = "distinct"
-exact_up_to = 100_000_000
+exact_up_to = 1_000_000
 window = { hopping = "5m", slide = "30s" }
 
 [[metric]]

@@ -270,6 +270,14 @@ impl Pipeline {
         keeper.restore(&mut restored.snapshot).map_err(damaged)?;
         self.restore_alerts(&mut keeper);
         let max_at = keeper.max_at();
+        if setup.output.is_some() && restored.epoch > 0 {
+            return Err(RunError::Output(
+                "output files need the whole replay, and this data folder holds a part of it: \
+                 use a fresh --data-dir"
+                    .into(),
+            ));
+        }
+        keeper.list_points = setup.output.is_some();
         let output = setup.output.as_ref().map(|make| make()).transpose();
         let parts = CommitterParts {
             settings: setup.settings.clone(),

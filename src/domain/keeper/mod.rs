@@ -48,6 +48,8 @@ pub struct Keeper {
     pub points: Vec<Point>,
     /// Sessions that ended in the last merge, when they are asked for.
     pub ended: Vec<EndedSession>,
+    /// Keep every final number in `points`, not only what the board and the rules need.
+    pub list_points: bool,
 }
 
 /// What is kept whole in every commit: small, self-describing.
@@ -95,6 +97,7 @@ impl Keeper {
             recent_alerts: VecDeque::new(),
             points: Vec::new(),
             ended: Vec::new(),
+            list_points: false,
         }
     }
 
@@ -197,7 +200,10 @@ impl Keeper {
         // One order whatever the shards: by time, then key.
         self.ended.sort_by(|a, b| (a.ending.at, &a.key).cmp(&(b.ending.at, &b.key)));
         self.write_panes(panes, &mut unit);
-        self.engine.settle(barrier.watermark, &mut self.points, &mut unit.rollups);
+        let (sigma, list) = (&self.sigma, self.list_points);
+        let all =
+            |metric: &Metric| list || sigma.iter().any(|rule| rule.metric == metric.spec.name);
+        self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
         self.write_points(&mut unit);
         self.raise(&mut unit);
         self.write_state(&mut unit);

@@ -78,29 +78,41 @@ impl Engine {
     }
 
     /// Makes final what a watermark has settled; appends the numbers in order of metric
-    /// and time.
+    /// and time: all of them for metrics that `all` asks for, else those that the board
+    /// still keeps afterwards.
     pub fn settle(
         &mut self,
         watermark: EpochMs,
+        all: impl Fn(&Metric) -> bool,
         points: &mut Vec<Point>,
         rollups: &mut Vec<RollupRow>,
     ) {
         let settled = watermark - self.lateness;
         for (index, metric) in self.metrics.iter().enumerate() {
-            let totals = &mut self.totals[index];
+            let (totals, all) = (&mut self.totals[index], all(metric));
+            let known = totals.last.map_or(EpochMs::MIN, |(end, _)| end);
+            let mut push = |window: &Window, groups: &[Labels]| {
+                points.extend(window.values.iter().map(|(group, value)| Point {
+                    metric: index as u16,
+                    end: window.end,
+                    labels: Arc::clone(&groups[*group as usize]),
+                    value: *value,
+                }));
+            };
             let each = |window: &Window, groups: &[Labels]| {
                 for (group, value) in &window.values {
-                    let labels = Arc::clone(&groups[*group as usize]);
-                    totals.add(window.end, &labels, *value);
-                    points.push(Point {
-                        metric: index as u16,
-                        end: window.end,
-                        labels,
-                        value: *value,
-                    });
+                    totals.add(window.end, &groups[*group as usize], *value);
+                }
+                if all {
+                    push(window, groups);
                 }
             };
-            self.states[index].settle(metric, settled, each, rollups);
+            let state = &mut self.states[index];
+            state.settle(metric, settled, each, rollups);
+            if !all {
+                let first = state.history.partition_point(|window| window.end <= known);
+                state.history.range(first..).for_each(|window| push(window, state.groups()));
+            }
         }
     }
 }
@@ -233,11 +245,11 @@ mod tests {
                     .iter_mut()
                     .flat_map(Fold::flush)
                     .for_each(|delta| assert!(engine.merge(delta)));
-                engine.settle(watermark, &mut points, &mut rollups);
+                engine.settle(watermark, |_| true, &mut points, &mut rollups);
             }
         }
         folds.iter_mut().flat_map(Fold::flush).for_each(|delta| assert!(engine.merge(delta)));
-        engine.settle(crate::domain::time::END_OF_TIME, &mut points, &mut rollups);
+        engine.settle(crate::domain::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
         let numbers = points
             .into_iter()
             .map(|p| ((p.end, p.labels.join("|")), format!("{:.6}", p.value)))
@@ -297,10 +309,10 @@ mod tests {
             samples.iter().for_each(|s| fold.add(FactKind::Events, s, s.at));
             fold.flush().into_iter().for_each(|delta| assert!(engine.merge(delta)));
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
-            engine.settle(last, &mut points, &mut rollups);
+            engine.settle(last, |_| true, &mut points, &mut rollups);
             let early = engine.state(0).provisional(&metric, last);
             points.clear();
-            engine.settle(crate::domain::time::END_OF_TIME, &mut points, &mut rollups);
+            engine.settle(crate::domain::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
             for window in early {
                 let end = window.end;
                 let last_number = points.iter().find(|p| p.end == end).unwrap().value;
