@@ -100,8 +100,16 @@ struct Form {
     kind: BodyKind,
     gzip: bool,
     len: Option<usize>,
-    /// Headers of a binary CloudEvent, and its content type.
-    binary: Option<(Vec<(String, String)>, Option<String>)>,
+    binary: Option<BinaryForm>,
+}
+
+/// A CloudEvent in binary form: its body is the data alone.
+#[derive(Debug)]
+struct BinaryForm {
+    /// The `ce-*` headers.
+    attributes: Vec<(String, String)>,
+    /// What the data is.
+    content_type: Option<String>,
 }
 
 impl Form {
@@ -124,7 +132,10 @@ impl Form {
         };
         let structured = matches!(kind, BodyKind::CloudEvent | BodyKind::CloudEventBatch);
         let binary = headers.contains_key("ce-specversion") && !structured;
-        let binary = binary.then(|| (cloudevent_headers(headers), content_type.map(String::from)));
+        let binary = binary.then(|| BinaryForm {
+            attributes: cloudevent_headers(headers),
+            content_type: content_type.map(String::from),
+        });
         let len = text(CONTENT_LENGTH).and_then(|len| len.parse().ok());
         Ok(Form { kind, gzip, len, binary })
     }
@@ -188,8 +199,8 @@ fn take_apart(
         return Err(Problem::BadRequest("the body holds no event".into()));
     }
     let split = match &form.binary {
-        Some((headers, content_type)) => {
-            compose_cloudevent(headers, &body, content_type.as_deref())
+        Some(BinaryForm { attributes, content_type }) => {
+            compose_cloudevent(attributes, &body, content_type.as_deref())
                 .map(|event| vec![Bytes::from(event)])
         }
         None => split(&body, form.kind),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::diff::{Change, LogTail, apply, log_position};
+use super::diff::{Change, LogTail, Point, apply, log_position};
 use super::{Grid, Log, LogItem, Series, TopicState};
 use crate::domain::time::EpochMs;
 
@@ -169,7 +169,7 @@ fn change(kind: &str, message: &Value) -> Result<Change, ReadError> {
     })
 }
 
-fn points(columns: &Value) -> Result<Vec<(EpochMs, Vec<Option<f64>>)>, ReadError> {
+fn points(columns: &Value) -> Result<Vec<Point>, ReadError> {
     let columns = columns.as_array().ok_or(ReadError::Malformed("columns"))?;
     let (times, values) = columns.split_first().ok_or(ReadError::Malformed("columns"))?;
     let times: Vec<EpochMs> = decode(times, "times")?;

@@ -13,6 +13,9 @@ use serde_json::Value;
 use super::{Grid, Log, LogItem, Series, TopicState};
 use crate::domain::time::EpochMs;
 
+/// A point of a series: its time, and a value for each column.
+pub type Point = (EpochMs, Vec<Option<f64>>);
+
 /// The answer of [`diff`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Difference {
@@ -35,7 +38,7 @@ pub enum Change {
         del: Vec<String>,
     },
     /// Points to append, or to put in the place of the one with the same time.
-    Series(Vec<(EpochMs, Vec<Option<f64>>)>),
+    Series(Vec<Point>),
     /// New rows and columns, then cells that changed.
     Grid {
         /// Rows to append.
