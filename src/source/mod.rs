@@ -9,7 +9,7 @@
 //! - [`input`]: opening, unpacking, finding out the format
 //! - [`mapping`] and `translate`: columns to attributes
 //! - [`order`]: the order of time
-//! - [`records`]: large reads, cut into records
+//! - `records`: large reads, cut into records
 //! - [`progress`]: how far it is, for a bar on the terminal
 //!
 //! Memory is bounded: one read of 4 MiB, plus what the engine holds, plus 16 bytes an
