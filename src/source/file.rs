@@ -260,9 +260,8 @@ fn stream_batch(
     };
     let data = data.slice(at..);
     let mut items = Vec::with_capacity(max.min(data.len() / 64 + 1));
-    let mut position = position;
-    for (start, len) in Records::new(&data, separator, 0).take(max) {
-        position += 1;
+    let records = Records::new(&data, separator, 0).take(max);
+    for (position, (start, len)) in (position + 1..).zip(records) {
         items.push(RawItem { start: start as u32, len: len as u32, position });
     }
     let end = items.last().map_or(0, |last| (last.start + last.len) as usize);

@@ -5,11 +5,11 @@
 //! not native NDJSON is translated to it first, row by row, by a mapping, so that
 //! there is one decoder and one place where an event is refused.
 //!
-//! - [`file`]: the source itself: positions, pace, batches
+//! - [`mod@file`]: the source itself: positions, pace, batches
 //! - [`input`]: opening, unpacking, finding out the format
-//! - [`mapping`] and [`translate`]: columns to attributes
+//! - [`mapping`] and `translate`: columns to attributes
 //! - [`order`]: the order of time
-//! - [`records`]: large reads, cut into records
+//! - `records`: large reads, cut into records
 //! - [`progress`]: how far it is, for a bar on the terminal
 //!
 //! Memory is bounded: one read of 4 MiB, plus what the engine holds, plus 16 bytes an

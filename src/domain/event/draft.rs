@@ -1,18 +1,19 @@
-//! An event in the making: walks the attributes of one JSON object, keeps those that
-//! the schema uses, and names the rule that a bad one breaks.
+//! An event in the making: takes the attributes that the schema uses, one after the
+//! other, and names the rule that a bad one breaks.
 //!
 //! Native events and CloudEvents share it; they differ in where it is told to look.
+//! `walk` brings the attributes, `decode` and `cloudevent` check what came together.
 
-use std::fmt;
 use std::fmt::Write;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
 use super::decode::ParsedValue;
 use super::names::{Name, Names, role};
 use super::number;
 use super::time_text;
-use super::value::{Raw, RawSeed, Text};
+use super::value::{Raw, Text};
+use super::walk::Walk;
 use super::{Limits, Schema};
 use crate::domain::time::EpochMs;
 
@@ -54,7 +55,7 @@ pub(super) enum Place {
 }
 
 /// The attributes of a CloudEvent that are not extensions.
-const CONTEXT: [&str; 9] = [
+pub(super) const CONTEXT: [&str; 9] = [
     "specversion",
     "type",
     "id",
@@ -95,7 +96,7 @@ pub(super) struct Draft<'de, 'w> {
     /// Attributes so far, over all objects walked.
     attributes: usize,
     /// The attribute being read, to name it should its value not be JSON.
-    reading: Option<u16>,
+    pub reading: Option<u16>,
 }
 
 impl<'de, 'w> Draft<'de, 'w> {
@@ -154,7 +155,7 @@ impl<'de, 'w> Draft<'de, 'w> {
     }
 
     /// Counts an attribute and checks the rules that hold for all of them.
-    fn admit(&mut self, name: &str) -> Result<(), String> {
+    pub fn admit(&mut self, name: &str) -> Result<(), String> {
         self.attributes += 1;
         if self.attributes > self.limits.attributes {
             return Err(format!("more than {} attributes", self.limits.attributes));
@@ -171,7 +172,7 @@ impl<'de, 'w> Draft<'de, 'w> {
 
     /// Takes the value of a used attribute.
     #[inline]
-    fn take(&mut self, index: u16, raw: Raw<'de>, place: Place) -> Result<(), String> {
+    pub fn take(&mut self, index: u16, raw: Raw<'de>, place: Place) -> Result<(), String> {
         let name = self.names.get(index);
         if place == Place::Data && name.roles & role::TYPE != 0 {
             // The type of a CloudEvent is that of its envelope.
@@ -298,7 +299,7 @@ impl<'de, 'w> Draft<'de, 'w> {
     }
 
     /// Takes attribute `at` of [`CONTEXT`].
-    fn take_context(&mut self, at: u8, raw: Raw<'de>) -> Result<(), String> {
+    pub fn take_context(&mut self, at: u8, raw: Raw<'de>) -> Result<(), String> {
         let name = CONTEXT[usize::from(at)];
         if self.envelope.shown & (1 << at) != 0 {
             return Err(format!("attribute {name:?} stands there twice"));
@@ -359,161 +360,4 @@ fn time(name: &str, raw: Raw<'_>, scratch: &str) -> Result<EpochMs, String> {
     };
     let in_range = millis.filter(|at| (time_text::EARLIEST..=time_text::LATEST).contains(at));
     in_range.ok_or_else(|| format!("attribute {name:?}: {raw} lies outside the years 0 to 9999"))
-}
-
-/// Walks one object into a draft.
-struct Walk<'de, 'w, 'd> {
-    draft: &'d mut Draft<'de, 'w>,
-    place: Place,
-}
-
-impl Walk<'_, '_, '_> {
-    /// Notes the rule that was broken and stops the reader.
-    fn check<T, E: Error>(&mut self, result: Result<T, String>) -> Result<T, E> {
-        result.map_err(|rule| {
-            self.draft.failure = Some(rule);
-            E::custom("refused")
-        })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'de, '_, '_> {
-    type Value = ();
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// Anything but an object can only be the `data` of a CloudEvent (the caller has seen
-/// the opening brace of everything else), and then has no attributes.
-impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    #[inline]
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let place = self.place;
-        while let Some(key) = map.next_key_seed(KeySeed { draft: self.draft, place })? {
-            match key {
-                Key::Ignored => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Key::Used(index) => {
-                    self.draft.reading = Some(index);
-                    let raw = map.next_value_seed(RawSeed { scratch: self.draft.scratch })?;
-                    self.draft.reading = None;
-                    let taken = self.draft.take(index, raw, place);
-                    self.check(taken)?;
-                }
-                Key::Context(at) if CONTEXT[usize::from(at)] == "data" => {
-                    map.next_value_seed(Walk { draft: self.draft, place: Place::Data })?;
-                    let taken = self.draft.take_context(at, Raw::Nested);
-                    self.check(taken)?;
-                }
-                Key::Context(at) => {
-                    let raw = map.next_value_seed(RawSeed { scratch: self.draft.scratch })?;
-                    let taken = self.draft.take_context(at, raw);
-                    self.check(taken)?;
-                }
-                Key::Cloudevent => {
-                    self.draft.is_cloudevent = true;
-                    return Err(A::Error::custom("a CloudEvent"));
-                }
-                Key::Refused => return Err(A::Error::custom("refused")),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What to do with the value that follows a key.
-enum Key {
-    /// Pass over it.
-    Ignored,
-    /// It belongs to a name of the schema.
-    Used(u16),
-    /// It belongs to the attribute of [`CONTEXT`] with this index.
-    Context(u8),
-    /// Start again: this is a CloudEvent.
-    Cloudevent,
-    /// A rule is broken, see `Draft::failure`.
-    Refused,
-}
-
-/// Reads one key and looks it up.
-struct KeySeed<'de, 'w, 'd> {
-    draft: &'d mut Draft<'de, 'w>,
-    place: Place,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'de, '_, '_> {
-    type Value = Key;
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of an attribute")
-    }
-
-    #[inline]
-    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        if let Err(rule) = self.draft.admit(name) {
-            self.draft.failure = Some(rule);
-            return Ok(Key::Refused);
-        }
-        if self.place == Place::Envelope
-            && let Some(at) = CONTEXT.iter().position(|known| *known == name)
-        {
-            return Ok(Key::Context(at as u8));
-        }
-        let Some(index) = self.draft.names.find(name) else {
-            return Ok(Key::Ignored);
-        };
-        let roles = self.draft.names.get(index).roles;
-        if self.place == Place::Native && roles & role::SPECVERSION != 0 {
-            return Ok(Key::Cloudevent);
-        }
-        Ok(Key::Used(index))
-    }
 }

@@ -9,6 +9,7 @@ mod number;
 pub mod split;
 pub mod time_text;
 mod value;
+mod walk;
 
 use bytes::Bytes;
 use std::sync::Arc;
