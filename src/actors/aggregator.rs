@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::children::Children;
 use super::committer::Committer;
 use super::directory::Directory;
-use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, TicketDone};
+use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, ShardHolds, TicketDone};
 use super::session::ShardContext;
 use super::supervision::DeathWatch;
 use super::ticket::{Answers, Ticket};
@@ -32,6 +32,7 @@ use crate::domain::metric::{Attr, Fact, FactKind, Fold, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{Ending, Machine, Outcome, Rules, SessionEvent, is_late};
 use crate::domain::time::EpochMs;
+use crate::telemetry::happenings::SessionPanicked;
 
 /// Mailbox of an aggregator: the ingestor's queue places, a barrier for each of them, and
 /// one ticket.
@@ -51,6 +52,10 @@ pub struct ShardParts {
     pub horizon: i64,
     /// How many of them, at most.
     pub identities_max: usize,
+    /// How many keys may have an open session.
+    pub keys_max: usize,
+    /// How many actors wait to be used again.
+    pub idle_max: usize,
     /// Report every ended session, not only the abandoned ones.
     pub list_sessions: bool,
     /// The directory of open sessions.
@@ -92,6 +97,8 @@ enum Fate {
     Duplicate,
     Late,
     Failed,
+    /// It would open a session and there is no room for one.
+    Refused,
 }
 
 impl Aggregator {
@@ -99,7 +106,12 @@ impl Aggregator {
     pub fn new(parts: ShardParts) -> Self {
         let context = ShardContext::new(Arc::clone(&parts.rules));
         Aggregator {
-            children: Children::new(Rc::clone(&context), parts.directory.clone()),
+            children: Children::new(
+                Rc::clone(&context),
+                parts.directory.clone(),
+                parts.keys_max,
+                parts.idle_max,
+            ),
             seen: Seen::new(parts.horizon, parts.identities_max),
             fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
             context,
@@ -169,7 +181,12 @@ impl Aggregator {
                 continue;
             }
             let key = std::str::from_utf8(batch.text(event.key)).unwrap_or_default();
-            let slot = self.children.slot_of(key, event.key_hash);
+            let Some(slot) = self.children.slot_of(key, event.key_hash) else {
+                fates.pop();
+                fates.push(Fate::Refused);
+                slots.push(u32::MAX);
+                continue;
+            };
             let child = self.children.get(slot);
             if child.num == 0 {
                 touched.push(slot);
@@ -277,6 +294,10 @@ impl Aggregator {
 
     fn finish_batch(&mut self, batch: &EventBatch, mut fates: Vec<Fate>, failed: &[u32]) {
         failed.iter().for_each(|position| fates[*position as usize] = Fate::Failed);
+        if let Some(first) = failed.iter().min() {
+            let position = batch.events[*first as usize].position;
+            SessionPanicked { shard: self.parts.shard, position, events: failed.len() }.tell();
+        }
         for (position, fate) in fates.into_iter().enumerate() {
             let event = &batch.events[position];
             match fate {
@@ -291,15 +312,31 @@ impl Aggregator {
                     self.delta.late.push(late(batch, event));
                 }
                 Fate::Failed => {
-                    self.delta.ledger.rejected += 1;
-                    self.delta.dead_letters.push(DeadLetter {
-                        position: event.position,
-                        reason: "handling this event failed (panic in the session)".into(),
-                        raw: batch.text(event.raw).to_vec(),
-                    });
+                    let reason = "handling this event failed (panic in the session)";
+                    self.reject(batch, event, reason.into());
+                }
+                Fate::Refused => {
+                    self.delta.sessions_refused += 1;
+                    let reason = format!(
+                        "no room for another session: {} keys have one on this shard \
+                         (pipeline.sessions_max over {} shards)",
+                        self.parts.keys_max, self.parts.shards
+                    );
+                    self.reject(batch, event, reason);
                 }
             }
         }
+    }
+
+    /// An event that was to count ends in the dead letters; redriven, it may count.
+    fn reject(&mut self, batch: &EventBatch, event: &Event, reason: String) {
+        match event.identity {
+            0 => self.delta.ledger.without_id -= 1,
+            identity => self.seen.take_back(identity, event.at),
+        }
+        self.delta.ledger.rejected += 1;
+        let raw = batch.text(event.raw).to_vec();
+        self.delta.dead_letters.push(DeadLetter { position: event.position, reason, raw });
     }
 
     /// Takes in what the sessions left: records, timers, endings.
@@ -342,6 +379,8 @@ impl Aggregator {
     fn finish_barrier(&mut self, barrier: ShardBarrier) {
         let floor = self.seen.sweep(barrier.watermark);
         let mut delta = std::mem::take(&mut self.delta);
+        delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
+        delta.dedup_short_until = self.seen.short_until;
         delta.panes = self.fold.flush();
         delta.window_late = self.fold.window_late.clone();
         self.fold.window_late.fill(0);
@@ -358,12 +397,11 @@ impl Aggregator {
             delta.sections.push(ids.finish());
             delta.sections.push(SectionWriter::identity_floor(floor));
         }
-        let done = ShardDone {
-            number: barrier.number,
-            shard: self.parts.shard,
-            delta,
+        let holds = ShardHolds {
             identities: self.seen.len() as u64,
+            idle_actors: self.children.idle() as u64,
         };
+        let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
         if self.parts.committer.try_send(done).is_err() {
             self.parts.watch.fail("the committer does not take this shard's results");
         }
