@@ -71,11 +71,6 @@ impl Children {
         }
     }
 
-    /// Keys with an actor.
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
     /// The child in a slot. Slots come from this table and stay valid until `remove`.
     pub fn get(&mut self, slot: u32) -> &mut Child {
         self.slots[slot as usize].as_mut().expect("a slot is used only while its child lives")

@@ -415,10 +415,10 @@ async fn load(store: &StoreThread) -> Result<Option<Restored>, RunError> {
     let ended = || RunError::Thread("the store's thread ended".into());
     let (answer, loaded) = oneshot::channel();
     let commands = store.commands.clone();
-    tokio::task::spawn_blocking(move || commands.send(StoreCommand::Load(answer)))
+    tokio::task::spawn_blocking(move || commands.send(StoreCommand::Load(answer)).map_err(drop))
         .await
         .map_err(|_| ended())?
-        .map_err(|_| ended())?;
+        .map_err(|()| ended())?;
     Ok(loaded.await.map_err(|_| ended())??)
 }
 

@@ -55,7 +55,6 @@ pub fn web_settings(config: &Config) -> web::Settings {
         events_max: config.web.events_max,
         body_timeout: config.web.body_timeout,
         drain_timeout: config.web.drain_timeout,
-        ..web::Settings::default()
     }
 }
 

@@ -98,6 +98,9 @@ pub struct Restored {
     pub snapshot: Snapshot,
 }
 
+/// Running totals of a day: labels and cell.
+pub type DayTotals = Vec<(Vec<String>, Cell)>;
+
 /// The whole state as one value: made by absorbing deltas in commit order.
 ///
 /// The store builds one from the last snapshot and the deltas since, both to
@@ -114,7 +117,7 @@ pub struct Snapshot {
     /// Final numbers the board keeps, by metric identity: end, labels, number.
     pub points: BTreeMap<String, VecDeque<(EpochMs, Vec<String>, f64)>>,
     /// Running totals since midnight by metric identity: midnight, labels and cell.
-    pub days: BTreeMap<String, (EpochMs, EpochMs, Vec<(Vec<String>, Cell)>)>,
+    pub days: BTreeMap<String, (EpochMs, EpochMs, DayTotals)>,
     /// The engine's small state, as it wrote it.
     pub engine: Vec<u8>,
 }
