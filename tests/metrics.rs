@@ -176,3 +176,27 @@ fn event_ids_forgotten_early_are_told() {
         (server.pipeline()["guarantee"] == "exactly once").then_some(())
     });
 }
+
+#[test]
+fn an_event_that_made_a_session_panic_is_told_and_counts_once_redriven() {
+    let folder = Folder::default();
+    // Hit while the batch is applied, and again while its events are applied one by one.
+    let server = folder.serve(HOLD).env("FAILPOINTS", "session_apply=2*panic->off").start();
+    let mut poison = Event::new("poison", START, "cart_add", "u0");
+    poison.more.insert("amount".into(), json!(666));
+    post(&server, &[visit(0), poison.line(), visit(1)]);
+    let pipeline = server.wait_settled(3);
+    assert_eq!((&pipeline["applied"], &pipeline["rejected"]), (&json!(2), &json!(1)));
+    until(30, "it is counted", || {
+        let found = samples(&server);
+        let told = found["tidewatch_session_panics_total"] == 1.0;
+        (told && found["tidewatch_panics_total"] == 2.0).then_some(())
+    });
+    assert!(server.stderr().contains("events made sessions panic"), "{}", server.stderr());
+
+    let redrive = server.at("v1/dead-letters/redrive");
+    let answer = server.http.post_json(&redrive, &json!({"all": true})).json();
+    assert_eq!(answer["redriven"], 1, "{answer}");
+    let pipeline = server.wait_settled(4);
+    assert_eq!((&pipeline["applied"], &pipeline["duplicate"]), (&json!(3), &json!(0)));
+}
