@@ -126,7 +126,7 @@ pub struct CommitterParts {
 pub struct Committer {
     parts: CommitterParts,
     open: BTreeMap<u64, Open>,
-    waiting: VecDeque<ToStore>,
+    waiting: VecDeque<Box<ToStore>>,
     handed: u64,
     identities: Vec<u64>,
     version: u64,
@@ -134,6 +134,7 @@ pub struct Committer {
     commit_ms: i64,
     written_at: i64,
     last: Option<u64>,
+    finished: bool,
 }
 
 /// A barrier whose results are coming in.
@@ -157,6 +158,7 @@ impl Committer {
             commit_ms: 0,
             written_at: parts.clock.elapsed(),
             last: None,
+            finished: false,
             parts,
         }
     }
@@ -202,7 +204,8 @@ impl Committer {
         unit.epoch = self.handed;
         unit.wall = self.parts.clock.wall();
         let answer = answer.clone();
-        self.waiting.push_back(ToStore { number, events, position, unit, answer });
+        let commit = ToStore { number, events, position, unit, answer };
+        self.waiting.push_back(Box::new(commit));
         self.offer();
     }
 
@@ -233,6 +236,7 @@ impl Committer {
             moved
         });
         if self.last == Some(number) {
+            self.finished = true;
             self.publish();
             self.parts.finished.send_replace(Some(self.parts.keeper.numbers()));
         }
@@ -264,11 +268,10 @@ impl Committer {
         let in_flight = flow.in_flight.load(Ordering::SeqCst);
         let credits = parts.settings.credits as u64;
         let (clients, clients_lagging) = (parts.clients)();
-        let finished = parts.finished.borrow().is_some();
         let state = match flow.caught_up.load(Ordering::SeqCst) {
             _ if parts.status.reason("state").is_some() => "disk full",
             true => "live",
-            false if finished => "live",
+            false if self.finished => "live",
             false if parts.face.mode == "replay" => "replaying",
             false => "catching up",
         };

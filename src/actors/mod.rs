@@ -8,6 +8,7 @@ pub mod directory;
 pub mod ingestor;
 pub mod messages;
 pub mod pipeline;
+pub mod pool;
 pub mod ports;
 pub mod session;
 pub mod status;
@@ -48,7 +49,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             shards: 2,
-            batch_max: 65_536,
+            batch_max: 32_768,
             credits: 1_048_576,
             commit_interval: 500,
             commit_events: 262_144,

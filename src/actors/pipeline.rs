@@ -16,6 +16,7 @@ use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, PLACES, Progress, ShardInlet, beginning};
+use super::pool::BatchPool;
 use super::ports::{Records, Source, StoreError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
@@ -193,7 +194,8 @@ impl Pipeline {
     ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
         let setup = &self.setup;
         setup.status.set("start", Some("restoring the last commit".into()));
-        let restored = load(store).await?;
+        let (restored, delivered) = load(store).await?;
+        setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let position = self.continue_from(restored.as_ref()).await?;
         let mut generation = self.start(store, restored.unwrap_or_default(), position).await?;
         setup.status.set("start", None);
@@ -300,8 +302,9 @@ impl Pipeline {
         let mut arbiters = vec![Arbiter::new()];
         let committer =
             Committer::start_in_arbiter(&arbiters[0].handle(), move |_| Committer::new(parts));
+        let pool = BatchPool::new(setup.settings.shards);
         let shards =
-            self.start_shards(&mut arbiters, &committer, restored.snapshot, &failed).await?;
+            self.start_shards(&mut arbiters, &committer, restored.snapshot, &pool, &failed).await?;
         let parts = IngestorParts {
             settings: setup.settings.clone(),
             time: setup.time,
@@ -311,6 +314,7 @@ impl Pipeline {
             shards,
             committer,
             flow: Arc::clone(&setup.flow),
+            pool,
             durable,
             stop: setup.stop.clone(),
             watch: DeathWatch::new("ingestor", failed),
@@ -340,6 +344,7 @@ impl Pipeline {
         arbiters: &mut Vec<Arbiter>,
         committer: &actix::Addr<Committer>,
         snapshot: Snapshot,
+        pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
     ) -> Result<Vec<ShardInlet>, RunError> {
         let setup = &self.setup;
@@ -359,6 +364,7 @@ impl Pipeline {
                 list_sessions: setup.list_sessions,
                 directory: setup.directory.clone(),
                 committer: committer.clone(),
+                pool: pool.clone(),
                 watch: DeathWatch::new(format!("aggregator {shard}"), failed.clone()),
             };
             let arbiter = Arbiter::new();
@@ -390,7 +396,7 @@ fn horizon(setup: &Setup) -> SpanMs {
     setup.dedup_horizon.max(setup.policy.gap + setup.time.allowed_lateness)
 }
 
-async fn load(store: &StoreThread) -> Result<Option<Restored>, RunError> {
+async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> {
     let ended = || RunError::Thread("the store's thread ended".into());
     let (answer, loaded) = oneshot::channel();
     let commands = store.commands.clone();

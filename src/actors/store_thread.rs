@@ -28,10 +28,11 @@ const TIDY: Duration = Duration::from_secs(1);
 /// What the thread can be asked.
 #[derive(Debug)]
 pub enum StoreCommand {
-    /// The last commit. Comes after every commit asked for before.
-    Load(oneshot::Sender<Result<Option<Restored>, StoreError>>),
+    /// The last commit, and how many alerts were delivered. Comes after every commit asked
+    /// for before.
+    Load(oneshot::Sender<Result<(Option<Restored>, u64), StoreError>>),
     /// Write a commit.
-    Commit(ToStore),
+    Commit(Box<ToStore>),
     /// End after what was asked before.
     End,
 }
@@ -72,8 +73,7 @@ impl StoreThread {
     ) -> std::io::Result<StoreThread> {
         let (commands, queue) = sync_channel(QUEUE);
         let abandon = Arc::new(AtomicBool::new(false));
-        let mut writer =
-            Writer { store, clock, status, abandon: Arc::clone(&abandon), delivered: 0 };
+        let mut writer = Writer { store, clock, status, abandon: Arc::clone(&abandon) };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&queue))?;
         Ok(StoreThread { commands, abandon, thread })
@@ -93,7 +93,6 @@ struct Writer {
     clock: SharedClock,
     status: Arc<Status>,
     abandon: Arc<AtomicBool>,
-    delivered: u64,
 }
 
 impl Writer {
@@ -103,9 +102,10 @@ impl Writer {
                 Ok(StoreCommand::Load(answer)) => {
                     let loaded = self.store.load();
                     self.deliver();
-                    let _ = answer.send(loaded);
+                    let delivered = self.store.alerts_delivered();
+                    let _ = answer.send(loaded.map(|restored| (restored, delivered)));
                 }
-                Ok(StoreCommand::Commit(commit)) => self.commit(commit),
+                Ok(StoreCommand::Commit(commit)) => self.commit(*commit),
                 Err(RecvTimeoutError::Timeout) => {
                     self.deliver();
                     self.tidy();
@@ -126,7 +126,7 @@ impl Writer {
         }
         let took_ms = self.clock.elapsed() - started;
         metrics::histogram!("tidewatch_commit_seconds").record(took_ms as f64 / 1000.0);
-        let delivered = self.delivered;
+        let delivered = self.store.alerts_delivered();
         let stored =
             Stored { number, events, position, epoch: unit.epoch, took_ms, delivered, failure };
         // Refused when that generation of the pipeline has ended: nobody waits for it.
@@ -162,9 +162,8 @@ impl Writer {
 
     /// Delivery that fails is tried again: the outbox is durable.
     fn deliver(&mut self) {
-        match self.store.deliver_alerts() {
-            Ok(delivered) => self.delivered += delivered,
-            Err(error) => tracing::warn!(%error, "alerts stay in the outbox for now"),
+        if let Err(error) = self.store.deliver_alerts() {
+            tracing::warn!(%error, "alerts stay in the outbox for now");
         }
     }
 
