@@ -129,15 +129,14 @@ fn check(
     expected: &[support::Session],
     truth: &serde_json::Value,
 ) {
-    let pipeline = until(120, "everything is applied and every alert delivered", || {
-        let pipeline = server.pipeline();
-        let settled = pipeline["applied"] == events.len()
+    let abandoned = truth["abandoned"]["none_in_session"].as_u64();
+    let what = "everything is applied and every alert delivered";
+    let pipeline = server.wait_pipeline(what, |pipeline| {
+        pipeline["applied"] == events.len()
             && pipeline["in_flight"] == 0
             && pipeline["lag_events"] == 0
-            && pipeline["alerts_delivered"].as_u64()
-                >= truth["abandoned"]["none_in_session"].as_u64()
-            && pipeline["alerts_committed"] == pipeline["alerts_delivered"];
-        settled.then_some(pipeline)
+            && pipeline["alerts_delivered"].as_u64() >= abandoned
+            && pipeline["alerts_committed"] == pipeline["alerts_delivered"]
     });
     let count = |name: &str| pipeline[name].as_u64().unwrap();
     assert_eq!(count("late"), 0, "{pipeline}");
