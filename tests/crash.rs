@@ -139,9 +139,11 @@ fn check(
             && pipeline["alerts_committed"] == pipeline["alerts_delivered"]
     });
     let count = |name: &str| pipeline[name].as_u64().unwrap();
-    assert_eq!(count("late"), 0, "{pipeline}");
+    // A batch of this set spans hours: when it is sent again, some of its ids are behind the
+    // horizon. Such a repeat is late, and it is not counted either.
+    let repeats = count("duplicate") + count("late");
+    assert_eq!(count("received"), count("applied") + repeats, "{pipeline}");
     assert_eq!(count("rejected"), 0, "{pipeline}");
-    assert_eq!(count("received"), count("applied") + count("duplicate"), "{pipeline}");
     assert_eq!(pipeline["balanced"], true, "{pipeline}");
     assert_eq!(pipeline["open_sessions"], 1, "only the closing user's own: {pipeline}");
 
