@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::children::Children;
 use super::committer::Committer;
 use super::directory::Directory;
-use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, TicketDone};
+use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, ShardHolds, TicketDone};
 use super::pool::BatchPool;
 use super::session::ShardContext;
 use super::supervision::DeathWatch;
@@ -33,6 +33,7 @@ use crate::domain::metric::{Attr, Fact, FactKind, Fold, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{Ending, Machine, Outcome, Rules, SessionEvent, is_late};
 use crate::domain::time::EpochMs;
+use crate::telemetry::happenings::SessionPanicked;
 
 /// Mailbox of an aggregator: the ingestor's queue places, a barrier for each of them, and
 /// one ticket.
@@ -52,6 +53,10 @@ pub struct ShardParts {
     pub horizon: i64,
     /// How many of them, at most.
     pub identities_max: usize,
+    /// How many keys may have an open session.
+    pub keys_max: usize,
+    /// How many actors wait to be used again.
+    pub idle_max: usize,
     /// Report every ended session, not only the abandoned ones.
     pub list_sessions: bool,
     /// The directory of open sessions.
@@ -120,6 +125,8 @@ enum Fate {
     Duplicate,
     Late,
     Failed,
+    /// It would open a session and there is no room for one.
+    Refused,
 }
 
 impl Aggregator {
@@ -127,7 +134,12 @@ impl Aggregator {
     pub fn new(parts: ShardParts) -> Self {
         let context = ShardContext::new(Arc::clone(&parts.rules));
         Aggregator {
-            children: Children::new(Rc::clone(&context), parts.directory.clone()),
+            children: Children::new(
+                Rc::clone(&context),
+                parts.directory.clone(),
+                parts.keys_max,
+                parts.idle_max,
+            ),
             seen: Seen::new(parts.horizon, parts.identities_max),
             fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
             context,
@@ -198,10 +210,13 @@ impl Aggregator {
         for event in &batch.events {
             let fate = self.judge(event);
             fates.push(fate);
-            let turn = match fate == Fate::Applied && event.key.len > 0 {
-                true => self.turn(batch.text(event.key), event.key_hash, &mut touched),
-                false => NO_TURN,
-            };
+            let mut turn = NO_TURN;
+            if fate == Fate::Applied && event.key.len > 0 {
+                match self.turn(batch.text(event.key), event.key_hash, &mut touched) {
+                    Some(its) => turn = its,
+                    None => fates[turns.len()] = Fate::Refused,
+                }
+            }
             turns.push(turn);
         }
         self.dispatched = touched.len();
@@ -221,8 +236,9 @@ impl Aggregator {
     }
 
     /// The place of a key's session among those that the batch touches.
-    fn turn(&mut self, key: &[u8], key_hash: u64, touched: &mut Vec<Share>) -> u32 {
-        let slot = self.children.slot_of(key, key_hash);
+    /// `None` when the key is new and there is no room for another session.
+    fn turn(&mut self, key: &[u8], key_hash: u64, touched: &mut Vec<Share>) -> Option<u32> {
+        let slot = self.children.slot_of(key, key_hash)?;
         let child = self.children.get(slot);
         if child.turn.0 != self.batches {
             child.turn = (self.batches, touched.len() as u32);
@@ -230,7 +246,7 @@ impl Aggregator {
         }
         let turn = child.turn.1;
         touched[turn as usize].num += 1;
-        turn
+        Some(turn)
     }
 
     /// Late and duplicate events end here; the rest counts.
@@ -313,6 +329,10 @@ impl Aggregator {
 
     fn finish_batch(&mut self, batch: &EventBatch, mut fates: Vec<Fate>, failed: &[u32]) {
         failed.iter().for_each(|position| fates[*position as usize] = Fate::Failed);
+        if let Some(first) = failed.iter().min() {
+            let position = batch.events[*first as usize].position;
+            SessionPanicked { shard: self.parts.shard, position, events: failed.len() }.tell();
+        }
         for (position, fate) in fates.iter().enumerate() {
             let event = &batch.events[position];
             match fate {
@@ -327,19 +347,32 @@ impl Aggregator {
                     self.delta.late.push(late(batch, event));
                 }
                 Fate::Failed => {
-                    // It was not counted, so it counts when it is redriven.
-                    self.seen.forget(event.identity, event.at);
-                    self.delta.ledger.without_id -= u64::from(event.identity == 0);
-                    self.delta.ledger.rejected += 1;
-                    self.delta.dead_letters.push(DeadLetter {
-                        position: event.position,
-                        reason: "handling this event failed (panic in the session)".into(),
-                        raw: batch.text(event.raw).to_vec(),
-                    });
+                    let reason = "handling this event failed (panic in the session)";
+                    self.reject(batch, event, reason.into());
+                }
+                Fate::Refused => {
+                    self.delta.sessions_refused += 1;
+                    let reason = format!(
+                        "no room for another session: {} keys have one on this shard \
+                         (pipeline.sessions_max over {} shards)",
+                        self.parts.keys_max, self.parts.shards
+                    );
+                    self.reject(batch, event, reason);
                 }
             }
         }
         self.spare.fates = fates;
+    }
+
+    /// An event that was to count ends in the dead letters; redriven, it may count.
+    fn reject(&mut self, batch: &EventBatch, event: &Event, reason: String) {
+        match event.identity {
+            0 => self.delta.ledger.without_id -= 1,
+            identity => self.seen.take_back(identity, event.at),
+        }
+        self.delta.ledger.rejected += 1;
+        let raw = batch.text(event.raw).to_vec();
+        self.delta.dead_letters.push(DeadLetter { position: event.position, reason, raw });
     }
 
     /// Takes in what the sessions left: records, timers, endings.
@@ -383,6 +416,8 @@ impl Aggregator {
     fn finish_barrier(&mut self, barrier: ShardBarrier) {
         let floor = self.seen.sweep(barrier.watermark);
         let mut delta = std::mem::take(&mut self.delta);
+        delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
+        delta.dedup_short_until = self.seen.short_until;
         delta.panes = self.fold.flush();
         delta.window_late = self.fold.window_late.clone();
         self.fold.window_late.fill(0);
@@ -396,12 +431,11 @@ impl Aggregator {
             delta.sections.push(ids.finish());
             delta.sections.push(SectionWriter::identity_floor(floor));
         }
-        let done = ShardDone {
-            number: barrier.number,
-            shard: self.parts.shard,
-            delta,
+        let holds = ShardHolds {
             identities: self.seen.len() as u64,
+            idle_actors: self.children.idle() as u64,
         };
+        let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
         if self.parts.committer.try_send(done).is_err() {
             self.parts.watch.fail("the committer does not take this shard's results");
         }

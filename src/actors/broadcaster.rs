@@ -15,6 +15,7 @@ use actix::prelude::*;
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use hashbrown::HashMap;
+use metrics::{counter, gauge};
 
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
@@ -24,17 +25,7 @@ use crate::domain::board::frame::CloseReason;
 use crate::domain::board::subscriber::{Now, Subscriber};
 use crate::domain::hash::fingerprint;
 use crate::domain::time::SpanMs;
-
-/// Connected clients (gauge).
-pub const CLIENTS: &str = "tidewatch_web_clients";
-/// Clients that topics wait for (gauge).
-pub const CLIENTS_LAGGING: &str = "tidewatch_web_clients_lagging";
-/// Boards not sent to a client because it was behind (counter).
-pub const BOARDS_COALESCED: &str = "tidewatch_web_boards_coalesced_total";
-/// Connections ended, by close code (counter).
-pub const CLOSES: &str = "tidewatch_web_closes_total";
-/// Bytes offered and taken by clients' mailboxes (counter).
-pub const SENT_BYTES: &str = "tidewatch_web_sent_bytes_total";
+use crate::telemetry::names;
 
 /// Messages that wait for the broadcaster from one sender beyond this are refused.
 /// The committer sends one board a tick; each client has one message under way.
@@ -197,7 +188,7 @@ impl Broadcaster {
             }
             coalesced += u64::from(connection.subscriber.is_lagging());
         }
-        metrics::counter!(BOARDS_COALESCED).increment(coalesced);
+        counter!(names::WEB_BOARDS_COALESCED).increment(coalesced);
         gone.iter().for_each(|number| self.forget(*number));
         self.count();
     }
@@ -249,13 +240,13 @@ impl Broadcaster {
         let lagging = self.connections.values().filter(|c| c.subscriber.is_lagging()).count();
         self.stats.clients.store(self.connections.len(), Ordering::Relaxed);
         self.stats.lagging.store(lagging, Ordering::Relaxed);
-        metrics::gauge!(CLIENTS).set(self.connections.len() as f64);
-        metrics::gauge!(CLIENTS_LAGGING).set(lagging as f64);
+        gauge!(names::WEB_CLIENTS).set(self.connections.len() as f64);
+        gauge!(names::WEB_CLIENTS_LAGGING).set(lagging as f64);
     }
 }
 
 fn count_close(reason: CloseReason) {
-    metrics::counter!(CLOSES, "code" => reason.code().to_string()).increment(1);
+    counter!(names::WEB_CLOSES, "code" => reason.code().to_string()).increment(1);
 }
 
 /// What became of an offer.
@@ -272,7 +263,7 @@ impl Connection {
         let Some(draft) = self.subscriber.draft(feeds, now) else { return Offered::Fine };
         match self.client.try_send(ToClient::Frame(draft.frame.clone())) {
             Ok(()) => {
-                metrics::counter!(SENT_BYTES).increment(draft.frame.len() as u64);
+                counter!(names::WEB_SENT_BYTES).increment(draft.frame.len() as u64);
                 self.subscriber.sent(&draft, feeds, now);
                 Offered::Fine
             }

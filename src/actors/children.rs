@@ -17,8 +17,6 @@ use super::session::{Session, ShardContext};
 use crate::domain::session::Machine;
 use crate::domain::time::EpochMs;
 
-/// Most actors of ended sessions that wait to be used again.
-const IDLE_MAX: usize = 65_536;
 /// Length of a wheel slot.
 const SLOT_MS: i64 = 1_000;
 
@@ -45,12 +43,22 @@ pub struct Children {
     index: HashTable<u32>,
     wheel: BTreeMap<i64, Vec<u32>>,
     idle: Vec<Addr<Session>>,
+    keys_max: usize,
+    idle_max: usize,
 }
 
 impl Children {
-    /// No children yet.
-    pub fn new(shard: Rc<ShardContext>, directory: Directory) -> Self {
+    /// No children yet. `keys_max` keys may have an actor, and `idle_max` actors wait to
+    /// be used again.
+    pub fn new(
+        shard: Rc<ShardContext>,
+        directory: Directory,
+        keys_max: usize,
+        idle_max: usize,
+    ) -> Self {
         Children {
+            keys_max,
+            idle_max,
             shard,
             directory,
             slots: Vec::new(),
@@ -66,8 +74,14 @@ impl Children {
         self.slots[slot as usize].as_mut().expect("a slot is used only while its child lives")
     }
 
-    /// The slot of a key, with a fresh (or reused) actor if the key is new.
-    pub fn slot_of(&mut self, key: &[u8], key_hash: u64) -> u32 {
+    /// Actors that wait to be used again.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// The slot of a key, with a fresh (or reused) actor if the key is new; `None` when it
+    /// is new and there is no room for another one.
+    pub fn slot_of(&mut self, key: &[u8], key_hash: u64) -> Option<u32> {
         let slots = &self.slots;
         let same = |slot: &u32| {
             slots[*slot as usize]
@@ -75,14 +89,17 @@ impl Children {
                 .is_some_and(|child| child.key_hash == key_hash && child.key.as_bytes() == key)
         };
         if let Some(slot) = self.index.find(key_hash, same) {
-            return *slot;
+            return Some(*slot);
+        }
+        if self.index.len() >= self.keys_max {
+            return None;
         }
         let addr = match self.idle.pop() {
             Some(addr) => addr,
             None => Session::new(Rc::clone(&self.shard), Machine::default()).start(),
         };
         // The decoder took the key from valid text.
-        self.insert(CompactString::from_utf8_lossy(key), key_hash, addr)
+        Some(self.insert(CompactString::from_utf8_lossy(key), key_hash, addr))
     }
 
     /// Starts the actor of a restored session.
@@ -122,7 +139,7 @@ impl Children {
         }
         self.free.push(slot);
         self.directory.remove(&child.key);
-        if self.idle.len() < IDLE_MAX {
+        if self.idle.len() < self.idle_max {
             self.idle.push(child.addr.clone());
         }
         Some(child)

@@ -15,11 +15,12 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Settings;
 use super::broadcaster::Publish;
-use super::messages::{BarrierNote, ShardDone, Stored};
+use super::figures;
+use super::messages::{BarrierNote, ShardDone, ShardHolds, Stored};
 use super::pipeline::{Output, RunError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
@@ -52,7 +53,7 @@ pub struct Flow {
     pub caught_up: std::sync::atomic::AtomicBool,
     /// Wakes the ingestor when credits are free again.
     pub freed: Notify,
-    /// Alerts delivered to the alert log.
+    /// Alerts delivered to the alert log since the data folder was made.
     pub delivered: AtomicU64,
     /// Wall clock of the last durable commit.
     pub committed_at: AtomicI64,
@@ -86,6 +87,10 @@ pub struct Face {
 /// Counts of websocket clients, read for the pipeline panel.
 pub type ClientCounts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
+/// Shows figures of parts that the pipeline does not know (the log, the store, the web
+/// side). Called at every tick; must not wait.
+pub type Probe = Arc<dyn Fn() + Send + Sync>;
+
 /// What the committer is made of.
 pub struct CommitterParts {
     /// Bounds and beats.
@@ -116,6 +121,10 @@ pub struct CommitterParts {
     pub face: Face,
     /// Websocket clients.
     pub clients: ClientCounts,
+    /// Shows figures of other parts.
+    pub probe: Probe,
+    /// The places of each shard's queue.
+    pub places: Vec<Arc<Semaphore>>,
     /// Session gap and allowed lateness, for the page.
     pub spans: (SpanMs, SpanMs),
     /// Told when this actor dies.
@@ -128,7 +137,8 @@ pub struct Committer {
     open: BTreeMap<u64, Open>,
     waiting: VecDeque<Box<ToStore>>,
     handed: u64,
-    identities: Vec<u64>,
+    holds: Vec<ShardHolds>,
+    epoch: u64,
     version: u64,
     watermark: EpochMs,
     commit_ms: i64,
@@ -152,7 +162,8 @@ impl Committer {
             open: BTreeMap::new(),
             waiting: VecDeque::new(),
             handed: parts.epoch,
-            identities: vec![0; usize::from(parts.settings.shards)],
+            holds: vec![ShardHolds::default(); usize::from(parts.settings.shards)],
+            epoch: parts.epoch,
             version: 0,
             watermark: parts.watermark,
             commit_ms: 0,
@@ -237,15 +248,26 @@ impl Committer {
         });
         if self.last == Some(number) {
             self.finished = true;
-            self.publish();
+            self.show();
             self.parts.finished.send_replace(Some(self.parts.keeper.numbers()));
         }
     }
 
-    fn publish(&mut self) {
+    /// Shows how things are: to the exporter, and as a board.
+    fn show(&mut self) {
+        let view = self.view();
+        let waiting = self.parts.places.iter().zip(&self.holds);
+        let shards = waiting.map(|(places, holds)| {
+            (self.parts.settings.shard_queue - places.available_permits(), *holds)
+        });
+        figures::tell(&self.parts.keeper, self.watermark, &view, &self.parts.settings, shards);
+        (self.parts.probe)();
+        self.publish(view);
+    }
+
+    fn publish(&mut self, view: PipelineView) {
         let Some(broadcaster) = &self.parts.broadcaster else { return };
         self.version += 1;
-        let view = self.view();
         let stale = match view.state {
             "disk full" => Some("disk_full"),
             "catching up" | "replaying" => Some("replaying"),
@@ -283,11 +305,12 @@ impl Committer {
             credits_free: credits.saturating_sub(in_flight),
             credits_total: credits,
             in_flight: flow.unsettled.load(Ordering::SeqCst),
-            epoch: self.handed,
+            epoch: self.epoch,
             commit_ms: self.commit_ms,
             committed_at: flow.committed_at.load(Ordering::SeqCst),
-            dedup_ids: self.identities.iter().sum(),
+            dedup_ids: self.holds.iter().map(|holds| holds.identities).sum(),
             dedup_ids_max: parts.settings.dedup_ids_max as u64,
+            sessions_max: parts.settings.sessions_max as u64,
             alerts_delivered: flow.delivered.load(Ordering::SeqCst),
             clients,
             clients_lagging,
@@ -310,8 +333,8 @@ impl Actor for Committer {
             }
         });
         let tick = Duration::from_millis(self.parts.settings.tick.max(1) as u64);
-        ctx.run_interval(tick, |committer, _| committer.publish());
-        self.publish();
+        ctx.run_interval(tick, |committer, _| committer.show());
+        self.show();
     }
 }
 
@@ -330,7 +353,7 @@ impl Handler<ShardDone> for Committer {
     type Result = ();
 
     fn handle(&mut self, done: ShardDone, ctx: &mut Context<Self>) {
-        self.identities[usize::from(done.shard)] = done.identities;
+        self.holds[usize::from(done.shard)] = done.holds;
         self.open.entry(done.number).or_default().shards.insert(done.shard, done.delta);
         self.go_on(ctx);
     }
@@ -343,10 +366,8 @@ impl Handler<Stored> for Committer {
         if let Some(error) = stored.failure {
             return self.parts.watch.give_up(RunError::Store(error));
         }
-        self.commit_ms = stored.took_ms;
-        let flow = &self.parts.flow;
-        flow.delivered.store(stored.delivered, Ordering::SeqCst);
-        flow.committed_at.store(self.parts.clock.wall(), Ordering::SeqCst);
+        (self.epoch, self.commit_ms) = (stored.epoch, stored.took_ms);
+        self.parts.flow.committed_at.store(self.parts.clock.wall(), Ordering::SeqCst);
         self.offer();
         self.durable(stored.number, stored.events, stored.position);
     }

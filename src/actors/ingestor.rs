@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use super::aggregator::Aggregator;
 use super::committer::{Committer, Flow};
 use super::messages::{BarrierNote, ShardBarrier, ShardBatch};
-use super::pipeline::RunError;
+use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{Pull, Source};
 use super::supervision::DeathWatch;
@@ -30,8 +30,6 @@ use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
 
-/// Batches that may wait for one shard.
-pub const PLACES: usize = 4;
 /// Barriers that may be under way: more would only split the same commits up.
 const BARRIERS_MAX: u64 = 4;
 /// How long to wait for room or for new events before looking at the clock again.
@@ -141,7 +139,7 @@ impl Ingestor {
                 continue;
             }
             let pulled = source.pull(room.min(self.parts.settings.batch_max)).await;
-            match pulled.map_err(|error| RunError::Source(error.to_string()))? {
+            match pulled.map_err(unreadable)? {
                 Pull::Batch(raw) => {
                     self.set_caught_up(false);
                     self.take(raw).await?;

@@ -99,8 +99,17 @@ pub struct ShardDone {
     pub shard: u16,
     /// What it found.
     pub delta: ShardDelta,
+    /// What it holds.
+    pub holds: ShardHolds,
+}
+
+/// What one shard holds in memory, at a barrier.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardHolds {
     /// Event identities it remembers.
     pub identities: u64,
+    /// Actors of ended sessions that wait to be used again.
+    pub idle_actors: u64,
 }
 
 /// Store thread → committer: a commit is durable, or the store failed for good.
@@ -117,8 +126,6 @@ pub struct Stored {
     pub epoch: u64,
     /// How long writing took, in milliseconds.
     pub took_ms: i64,
-    /// Alerts delivered to the alert log so far.
-    pub delivered: u64,
     /// Why the store failed for good, if it did.
     pub failure: Option<crate::actors::ports::StoreError>,
 }

@@ -56,6 +56,7 @@ pub mod broadcaster;
 pub mod children;
 pub mod committer;
 pub mod directory;
+mod figures;
 pub mod ingestor;
 pub mod messages;
 pub mod pipeline;
@@ -88,8 +89,13 @@ pub struct Settings {
     pub idle: Idle,
     /// Most event ids remembered, over all shards.
     pub dedup_ids_max: usize,
-    /// Most open sessions, over all shards.
+    /// Most keys with an open session, over all shards; beyond it an event that would open
+    /// another one is rejected.
     pub sessions_max: usize,
+    /// Batches that may wait for one shard. 1 to 16.
+    pub shard_queue: usize,
+    /// Most actors of ended sessions that wait to be used again, over all shards.
+    pub idle_actors_max: usize,
     /// Restarts from the last commit within `restart_window` before giving up.
     pub restarts_max: usize,
     /// See `restarts_max`.
@@ -108,9 +114,18 @@ impl Default for Settings {
             idle: Idle::Follow,
             dedup_ids_max: 8_000_000,
             sessions_max: 4_000_000,
+            shard_queue: 4,
+            idle_actors_max: 131_072,
             restarts_max: 5,
             restart_window: 60_000,
         }
+    }
+}
+
+impl Settings {
+    /// One shard's part of a bound that holds over all shards.
+    pub fn per_shard(&self, bound: usize) -> usize {
+        bound / usize::from(self.shards.max(1))
     }
 }
 

@@ -6,18 +6,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actix::{Actor, Arbiter, Recipient};
+use actix::{Actor, Addr, Arbiter, Recipient};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use super::Settings;
 use super::aggregator::{Aggregator, ShardParts};
 use super::broadcaster::Publish;
-use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow};
+use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
-use super::ingestor::{Ingestor, IngestorParts, PLACES, Progress, ShardInlet, beginning};
+use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, beginning};
 use super::pool::BatchPool;
-use super::ports::{Records, Source, StoreError};
+use super::ports::{Records, Source, SourceError, StoreError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::{DeathWatch, Failure};
@@ -29,6 +29,7 @@ use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
 use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
+use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
 
 /// Why a pipeline ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -123,6 +124,8 @@ pub struct Setup {
     pub broadcaster: Option<Recipient<Publish>>,
     /// Websocket clients.
     pub clients: ClientCounts,
+    /// Shows figures of parts that the pipeline does not know, at every tick.
+    pub probe: Probe,
     /// Output files of a replay.
     pub output: Option<OutputFactory>,
     /// Report every ended session to the output, not only the abandoned ones.
@@ -174,7 +177,9 @@ impl Pipeline {
             while restarts.front().is_some_and(|at| *at < now - settings.restart_window) {
                 restarts.pop_front();
             }
-            if restarts.len() > settings.restarts_max {
+            let (times, times_max) = (restarts.len(), settings.restarts_max);
+            if times > times_max {
+                GaveUp { cause: &reason, times: times - 1 }.tell();
                 return Err(RunError::GaveUp {
                     restarts: restarts.len() - 1,
                     window_s: settings.restart_window / 1_000,
@@ -182,8 +187,7 @@ impl Pipeline {
                 });
             }
             self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
-            metrics::counter!("tidewatch_restarts_total").increment(1);
-            tracing::error!(%reason, "a part died: the pipeline restarts from the last commit");
+            PipelineRestarted { cause: &reason, times, times_max }.tell();
         }
     }
 
@@ -222,7 +226,6 @@ impl Pipeline {
     async fn continue_from(&self, restored: Option<&Restored>) -> Result<SourcePosition, RunError> {
         let mut source = self.source.lock().await;
         let identity = source.identity();
-        let read = |error: super::ports::SourceError| RunError::Source(error.to_string());
         let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
         let position = match known.iter().find(|known| known.source == identity) {
             Some(position) => position.clone(),
@@ -231,22 +234,24 @@ impl Pipeline {
                     let words = |id: &crate::domain::commit::SourceIdentity| {
                         format!("{} ({})", id.name, id.incarnation)
                     };
-                    return Err(RunError::OtherSource {
-                        found: words(&other.source),
-                        wanted: words(&identity),
-                    });
+                    let (found, wanted) = (words(&other.source), words(&identity));
+                    let cause = format!("the state was made from {found}");
+                    LogDiverged { source: &wanted, position: other.position, cause: &cause }.tell();
+                    return Err(RunError::OtherSource { found, wanted });
                 }
                 None => beginning(identity),
             },
         };
         if position.position > 0 {
-            let found = source.fingerprint(position.position).map_err(read)?;
+            let found = source.fingerprint(position.position).map_err(unreadable)?;
             if found != Some(position.fingerprint) {
                 let log = position.source.name.clone();
-                return Err(RunError::Diverged { log, position: position.position });
+                let (position, cause) = (position.position, "another event is there, or none");
+                LogDiverged { source: &log, position, cause }.tell();
+                return Err(RunError::Diverged { log, position });
             }
         }
-        source.seek(position.position).map_err(read)?;
+        source.seek(position.position).map_err(unreadable)?;
         Ok(position)
     }
 
@@ -280,6 +285,8 @@ impl Pipeline {
             ));
         }
         keeper.list_points = setup.output.is_some();
+        let queue = || Arc::new(Semaphore::new(setup.settings.shard_queue));
+        let places: Vec<_> = (0..setup.settings.shards).map(|_| queue()).collect();
         let output = setup.output.as_ref().map(|make| make()).transpose();
         let parts = CommitterParts {
             settings: setup.settings.clone(),
@@ -296,15 +303,19 @@ impl Pipeline {
             status: Arc::clone(&setup.status),
             face: setup.face.clone(),
             clients: Arc::clone(&setup.clients),
+            probe: Arc::clone(&setup.probe),
+            places: places.clone(),
             spans: (setup.policy.gap, setup.time.allowed_lateness),
             watch: DeathWatch::new("committer", failed.clone()),
         };
         let mut arbiters = vec![Arbiter::new()];
         let committer =
             Committer::start_in_arbiter(&arbiters[0].handle(), move |_| Committer::new(parts));
-        let pool = BatchPool::new(setup.settings.shards);
+        let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
         let shards =
             self.start_shards(&mut arbiters, &committer, restored.snapshot, &pool, &failed).await?;
+        let shards = shards.into_iter().zip(places);
+        let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
         let parts = IngestorParts {
             settings: setup.settings.clone(),
             time: setup.time,
@@ -342,16 +353,16 @@ impl Pipeline {
     async fn start_shards(
         &self,
         arbiters: &mut Vec<Arbiter>,
-        committer: &actix::Addr<Committer>,
+        committer: &Addr<Committer>,
         snapshot: Snapshot,
         pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
-    ) -> Result<Vec<ShardInlet>, RunError> {
+    ) -> Result<Vec<Addr<Aggregator>>, RunError> {
         let setup = &self.setup;
         let shards = setup.settings.shards;
         let snapshot = Arc::new(snapshot);
         let seed = setup.schema.seed;
-        let mut inlets = Vec::new();
+        let mut addrs = Vec::new();
         let mut restored = Vec::new();
         for shard in 0..shards {
             let parts = ShardParts {
@@ -360,7 +371,9 @@ impl Pipeline {
                 rules: Arc::clone(&self.rules),
                 metrics: Arc::clone(&self.metrics),
                 horizon: horizon(setup),
-                identities_max: setup.settings.dedup_ids_max / usize::from(shards),
+                identities_max: setup.settings.per_shard(setup.settings.dedup_ids_max),
+                keys_max: setup.settings.per_shard(setup.settings.sessions_max),
+                idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
                 list_sessions: setup.list_sessions,
                 directory: setup.directory.clone(),
                 committer: committer.clone(),
@@ -379,14 +392,14 @@ impl Pipeline {
             });
             arbiters.push(arbiter);
             restored.push(wait);
-            inlets.push(ShardInlet { addr, places: Arc::new(Semaphore::new(PLACES)) });
+            addrs.push(addr);
         }
         for wait in restored {
             wait.await
                 .unwrap_or_else(|_| Err("a shard died while it restored its sessions".into()))
                 .map_err(damaged)?;
         }
-        Ok(inlets)
+        Ok(addrs)
     }
 }
 
@@ -396,14 +409,22 @@ fn horizon(setup: &Setup) -> SpanMs {
     setup.dedup_horizon.max(setup.policy.gap + setup.time.allowed_lateness)
 }
 
+/// The source cannot go on; a gap is told for itself.
+pub(super) fn unreadable(error: SourceError) -> RunError {
+    if let SourceError::Gap { source_name, from, to } = &error {
+        Gap { source: source_name, from: *from, to: *to }.tell();
+    }
+    RunError::Source(error.to_string())
+}
+
 async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> {
     let ended = || RunError::Thread("the store's thread ended".into());
     let (answer, loaded) = oneshot::channel();
     let commands = store.commands.clone();
-    tokio::task::spawn_blocking(move || commands.send(StoreCommand::Load(answer)))
+    tokio::task::spawn_blocking(move || commands.send(StoreCommand::Load(answer)).map_err(drop))
         .await
         .map_err(|_| ended())?
-        .map_err(|_| ended())?;
+        .map_err(|()| ended())?;
     Ok(loaded.await.map_err(|_| ended())??)
 }
 

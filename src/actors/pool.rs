@@ -8,9 +8,6 @@ use parking_lot::Mutex;
 
 use crate::domain::event::EventBatch;
 
-/// Batches kept for each shard: those that wait, the one at work, and the next.
-const KEPT_PER_SHARD: usize = super::ingestor::PLACES + 2;
-
 /// The pool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct BatchPool {
@@ -19,9 +16,10 @@ pub struct BatchPool {
 }
 
 impl BatchPool {
-    /// An empty pool for a number of shards.
-    pub fn new(shards: u16) -> Self {
-        BatchPool { batches: Arc::default(), kept: usize::from(shards) * KEPT_PER_SHARD }
+    /// An empty pool for a number of shards with that many places in their queues. It keeps
+    /// those that may wait, the one at work, and the next.
+    pub fn new(shards: u16, places: usize) -> Self {
+        BatchPool { batches: Arc::default(), kept: usize::from(shards) * (places + 2) }
     }
 
     /// An empty batch over `data`, with the space of an earlier one if there is any.

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use metrics::gauge;
 use parking_lot::Mutex;
+
+use crate::telemetry::names;
 
 /// Reasons for not being ready, by part. Empty means ready.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ impl Status {
             Some(reason) => reasons.insert(part, reason),
             None => reasons.remove(part),
         };
+        gauge!(names::READY).set(f64::from(u8::from(reasons.is_empty())));
     }
 
     /// The reason of one part, if it has one.

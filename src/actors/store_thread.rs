@@ -12,11 +12,16 @@ use std::time::Duration;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
+use metrics::{counter, histogram};
+
+use super::committer::Flow;
 use super::messages::Stored;
 use super::ports::{StateStore, StoreError};
 use super::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::{CommitUnit, Restored};
+use crate::telemetry::happenings::{CommitFailed, DiskFull, RoomAgain};
+use crate::telemetry::names;
 
 /// Commands that may wait for the thread. Two: one is written while the next is ready.
 const QUEUE: usize = 2;
@@ -62,7 +67,7 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread around a store.
+    /// Starts the thread around a store; what it delivers is added to `flow.delivered`.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -70,10 +75,11 @@ impl StoreThread {
         store: Box<dyn StateStore>,
         clock: SharedClock,
         status: Arc<Status>,
+        flow: Arc<Flow>,
     ) -> std::io::Result<StoreThread> {
         let (commands, queue) = sync_channel(QUEUE);
         let abandon = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { store, clock, status, abandon: Arc::clone(&abandon) };
+        let mut writer = Writer { store, clock, status, flow, abandon: Arc::clone(&abandon) };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&queue))?;
         Ok(StoreThread { commands, abandon, thread })
@@ -92,6 +98,7 @@ struct Writer {
     store: Box<dyn StateStore>,
     clock: SharedClock,
     status: Arc<Status>,
+    flow: Arc<Flow>,
     abandon: Arc<AtomicBool>,
 }
 
@@ -125,10 +132,10 @@ impl Writer {
             self.deliver();
         }
         let took_ms = self.clock.elapsed() - started;
-        metrics::histogram!("tidewatch_commit_seconds").record(took_ms as f64 / 1000.0);
-        let delivered = self.store.alerts_delivered();
-        let stored =
-            Stored { number, events, position, epoch: unit.epoch, took_ms, delivered, failure };
+        histogram!(names::COMMIT_SECONDS).record(took_ms as f64 / 1000.0);
+        let bytes: usize = unit.delta.iter().map(Vec::len).sum();
+        histogram!(names::COMMIT_BYTES).record(bytes as f64);
+        let stored = Stored { number, events, position, epoch: unit.epoch, took_ms, failure };
         // Refused when that generation of the pipeline has ended: nobody waits for it.
         let _ = answer.try_send(stored);
         self.tidy();
@@ -136,34 +143,52 @@ impl Writer {
 
     /// Writes, and on a full disk again and again until there is room.
     fn write(&mut self, unit: &CommitUnit) -> Result<(), StoreError> {
+        let mut full_since: Option<(i64, String)> = None;
         loop {
             match self.store.commit(unit) {
-                Err(full @ StoreError::DiskFull { .. }) => {
-                    if self.status.reason("state").is_none() {
-                        tracing::error!(error = %full, "disk full: reading stops until there is room");
-                    }
-                    self.status.set("state", Some(full.to_string()));
+                Err(StoreError::DiskFull { path }) => {
+                    self.no_room(&path, full_since.is_none());
+                    full_since.get_or_insert_with(|| (self.clock.elapsed(), path.clone()));
                     if self.abandon.load(Ordering::SeqCst) {
-                        return Err(full);
+                        return Err(StoreError::DiskFull { path });
                     }
                     std::thread::park_timeout(ROOM_AGAIN);
                 }
                 Ok(()) => {
-                    if self.status.reason("state").is_some() {
-                        tracing::info!("there is room on the disk again");
+                    if let Some((since, path)) = full_since {
+                        let after_ms = self.clock.elapsed() - since;
+                        RoomAgain { path: &path, after_ms }.tell();
                         self.status.set("state", None);
                     }
                     return Ok(());
                 }
-                Err(other) => return Err(other),
+                Err(other) => {
+                    let cause = other.to_string();
+                    CommitFailed { epoch: unit.epoch, cause: &cause, retried: false }.tell();
+                    return Err(other);
+                }
             }
+        }
+    }
+
+    /// Says once that the disk is full, and counts every try.
+    fn no_room(&self, path: &str, first: bool) {
+        counter!(names::COMMIT_FAILURES).increment(1);
+        if first {
+            DiskFull { path }.tell();
+            let full = StoreError::DiskFull { path: path.into() };
+            self.status.set("state", Some(full.to_string()));
         }
     }
 
     /// Delivery that fails is tried again: the outbox is durable.
     fn deliver(&mut self) {
-        if let Err(error) = self.store.deliver_alerts() {
-            tracing::warn!(%error, "alerts stay in the outbox for now");
+        match self.store.deliver_alerts() {
+            Ok(_) => {
+                let delivered = self.store.alerts_delivered();
+                self.flow.delivered.store(delivered, Ordering::SeqCst);
+            }
+            Err(error) => tracing::warn!(%error, "alerts stay in the outbox for now"),
         }
     }
 

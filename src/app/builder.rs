@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
+use super::figures::probe;
 use super::parts;
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
@@ -31,7 +33,7 @@ use crate::domain::session::SessionView;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
-use crate::store::state::StateDb;
+use crate::store::state::{Figures, StateDb};
 use crate::web;
 
 /// Why a pipeline did not start.
@@ -131,6 +133,7 @@ impl Builder {
         let folder = Folder::open(&config.data_dir)?;
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
         let state = StateDb::open(&folder, log.clone(), parts::state_settings(&config))?;
+        let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
         let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.data_dir)?);
         let replays = source.is_some();
@@ -140,12 +143,18 @@ impl Builder {
         };
         let status = Arc::new(Status::default());
         status.set("start", Some("starting".into()));
-        let store = StoreThread::start(Box::new(state), Arc::clone(&clock), Arc::clone(&status))?;
+        let flow = Flow::shared();
+        flow.delivered.store(figures.alerts_delivered.load(Ordering::Relaxed), Ordering::SeqCst);
+        let (state, mode) = (Box::new(state), face.mode);
+        let store =
+            StoreThread::start(state, Arc::clone(&clock), Arc::clone(&status), Arc::clone(&flow))?;
         let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
         let (board, clients) = (broadcaster.board(), broadcaster.stats());
         let (stop, stopped) = watch::channel(false);
         let directory = Directory::default();
-        let flow = Flow::shared();
+        let log: Option<Arc<dyn EventLog>> = if replays { None } else { Some(Arc::new(log)) };
+        let settings = parts::web_settings(&config);
+        let load = web::Load::new(&settings);
         let setup = Setup {
             settings: config.pipeline.clone(),
             time: config.time,
@@ -162,6 +171,7 @@ impl Builder {
             face,
             broadcaster: None,
             clients: counts(&clients),
+            probe: probe(&config, log.clone(), &figures, &load),
             output,
             list_sessions,
             stop: stopped,
@@ -186,8 +196,6 @@ impl Builder {
         let broadcaster = addressed.recv().map_err(|_| {
             StartError::Source("the pipeline's thread ended while it started".into())
         })?;
-        let log: Option<Arc<dyn EventLog>> = if replays { None } else { Some(Arc::new(log)) };
-        let settings = parts::web_settings(&config);
         Ok(Running {
             web: web::State {
                 log,
@@ -200,11 +208,13 @@ impl Builder {
                 clock,
                 render_metrics,
                 schema,
-                load: web::Load::new(&settings),
+                load,
                 settings,
             },
+            mode,
             folder,
             flow,
+            figures,
             stop,
             end: Some(end),
             numbers: None,
@@ -222,8 +232,10 @@ fn counts(clients: &Arc<BroadcastStats>) -> ClientCounts {
 /// A running pipeline. Dropping it stops the pipeline without waiting for it.
 pub struct Running {
     web: web::State,
+    mode: &'static str,
     folder: Folder,
     flow: Arc<Flow>,
+    figures: Arc<Figures>,
     stop: watch::Sender<bool>,
     end: Option<oneshot::Receiver<Result<ReplayNumbers, RunError>>>,
     numbers: Option<Result<ReplayNumbers, RunError>>,
@@ -282,6 +294,16 @@ impl Running {
     /// Its data folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// `serve`, `demo`, `replay` or `embedded`.
+    pub fn mode(&self) -> &'static str {
+        self.mode
+    }
+
+    /// Numbers about the state store.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
     }
 
     /// Credits and positions.

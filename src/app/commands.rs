@@ -2,6 +2,7 @@
 //! start, serve the page, wait for a signal or the end, drain, say how it went.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::System;
@@ -22,7 +23,7 @@ use crate::domain::keeper::ReplayNumbers;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
-use crate::telemetry;
+use crate::telemetry::{self, happenings};
 use crate::web::server;
 
 /// How often the simulated shop speaks.
@@ -129,6 +130,11 @@ pub(super) async fn serve_until(
     };
     let url = format!("http://{}/", bound.addr());
     println!("dashboard: {url}");
+    let figures = running.figures();
+    let epoch = || figures.epoch.load(Ordering::Relaxed);
+    let data_dir = running.folder().path().display().to_string();
+    let mode = running.mode();
+    happenings::Started { mode, url: &url, data_dir: &data_dir, epoch: epoch() }.tell();
     if let Err(error) = running.folder().write_endpoint(&url) {
         tracing::warn!(%error, "the command line will not find this server by itself");
     }
@@ -156,7 +162,7 @@ pub(super) async fn serve_until(
             AtEnd::Stay => stop.await,
         }
     }
-    telemetry::happenings::ShuttingDown { reason }.tell();
+    happenings::ShuttingDown { reason }.tell();
     aside.abort();
     kept.abort();
     let _ = stop_web.send(());
@@ -167,7 +173,10 @@ pub(super) async fn serve_until(
         return Err(complain(&error, Exit::Failed));
     }
     match early.unwrap_or(ended) {
-        Ok(_) => Ok(exit),
+        Ok(_) => {
+            happenings::Stopped { epoch: epoch() }.tell();
+            Ok(exit)
+        }
         Err(error) => Err(complain(&error, run_exit(&error))),
     }
 }

@@ -4,6 +4,7 @@
 
 mod builder;
 mod commands;
+mod figures;
 mod output;
 mod parts;
 mod replay;

@@ -12,8 +12,11 @@ pub fn state_settings(config: &Config) -> store::Settings {
     store::Settings {
         snapshot_delta_bytes: config.store.snapshot_bytes_min as u64,
         alerts_max: config.store.alerts_max as u64,
+        alerts_bytes_max: config.store.alerts_bytes_max as u64,
         late_max: config.store.late_max as u64,
+        late_bytes_max: config.store.late_bytes_max as u64,
         dead_letters_max: config.store.dead_letters_max as u64,
+        dead_letters_bytes_max: config.store.dead_letters_bytes_max as u64,
         rollups_keep: config.store.rollups_keep,
         ..store::Settings::default()
     }
@@ -24,7 +27,13 @@ pub fn log_settings(config: &Config) -> store::log::Settings {
     store::log::Settings {
         backlog_max: config.log.backlog_max,
         keep_events: config.log.keep_events,
+        keep_bytes: config.log.keep_bytes as u64,
+        queue_bytes: config.log.queue_bytes_max,
         group_bytes: config.log.group_bytes_max,
+        recent_bytes: config.log.recent_bytes_max,
+        // What the feed keeps, the alert log keeps too.
+        alerts_max: config.store.alerts_max as u64,
+        alerts_bytes_max: config.store.alerts_bytes_max as u64,
         ..store::log::Settings::default()
     }
 }
@@ -42,7 +51,10 @@ pub fn web_settings(config: &Config) -> web::Settings {
         connections_max: (config.web.connections_max / config.web.workers.max(1)).max(1),
         sockets_max: config.web.connections_max,
         workers: config.web.workers,
-        ..web::Settings::default()
+        intake_bytes_max: config.web.intake_bytes_max,
+        events_max: config.web.events_max,
+        body_timeout: config.web.body_timeout,
+        drain_timeout: config.web.drain_timeout,
     }
 }
 

@@ -43,10 +43,16 @@ pub struct StoreConfig {
     pub snapshot_bytes_min: usize,
     /// Alerts kept, the oldest leave.
     pub alerts_max: usize,
+    /// Bytes of them.
+    pub alerts_bytes_max: usize,
     /// Late events kept, the oldest leave.
     pub late_max: usize,
+    /// Bytes of them.
+    pub late_bytes_max: usize,
     /// Dead letters kept, the oldest leave.
     pub dead_letters_max: usize,
+    /// Bytes of them.
+    pub dead_letters_bytes_max: usize,
     /// How long minute roll-ups are kept.
     pub rollups_keep: SpanMs,
 }
@@ -56,8 +62,11 @@ impl Default for StoreConfig {
         StoreConfig {
             snapshot_bytes_min: 64 << 20,
             alerts_max: 1_000_000,
+            alerts_bytes_max: 512 << 20,
             late_max: 100_000,
+            late_bytes_max: 64 << 20,
             dead_letters_max: 100_000,
+            dead_letters_bytes_max: 256 << 20,
             rollups_keep: 400 * 86_400_000,
         }
     }
@@ -70,13 +79,26 @@ pub struct LogConfig {
     pub backlog_max: u64,
     /// Committed events kept behind the commit.
     pub keep_events: u64,
+    /// Bytes of them.
+    pub keep_bytes: usize,
+    /// Most bytes of appended events that wait for the writer.
+    pub queue_bytes_max: usize,
+    /// Most bytes of the newest events that are kept in memory for the reader.
+    pub recent_bytes_max: usize,
     /// Most bytes written and synced at once.
     pub group_bytes_max: usize,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { backlog_max: 20_000_000, keep_events: 2_000_000, group_bytes_max: 8 << 20 }
+        LogConfig {
+            backlog_max: 20_000_000,
+            keep_events: 2_000_000,
+            keep_bytes: 512 << 20,
+            queue_bytes_max: 64 << 20,
+            recent_bytes_max: 32 << 20,
+            group_bytes_max: 8 << 20,
+        }
     }
 }
 
@@ -100,6 +122,14 @@ pub struct WebConfig {
     pub connections_max: usize,
     /// Threads that answer requests.
     pub workers: usize,
+    /// Most bytes of bodies under way, over all requests.
+    pub intake_bytes_max: usize,
+    /// Most events of one request.
+    pub events_max: usize,
+    /// Longest time for a body to arrive.
+    pub body_timeout: SpanMs,
+    /// Longest wait for browsers to leave when the process stops.
+    pub drain_timeout: SpanMs,
 }
 
 impl Default for WebConfig {
@@ -113,6 +143,10 @@ impl Default for WebConfig {
             inflated_bytes_max: 32 << 20,
             connections_max: 10_000,
             workers: 2,
+            intake_bytes_max: 256 << 20,
+            events_max: 100_000,
+            body_timeout: 30_000,
+            drain_timeout: 3_000,
         }
     }
 }

@@ -132,6 +132,8 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("tick", span(settings.tick)),
         ("dedup_ids_max", settings.dedup_ids_max.to_string()),
         ("sessions_max", settings.sessions_max.to_string()),
+        ("shard_queue", settings.shard_queue.to_string()),
+        ("idle_actors_max", settings.idle_actors_max.to_string()),
         ("restarts_max", settings.restarts_max.to_string()),
         ("restart_window", span(settings.restart_window)),
     ]
@@ -141,8 +143,11 @@ fn store(config: &Config) -> Vec<Entry> {
     vec![
         ("snapshot_bytes_min", size(config.store.snapshot_bytes_min)),
         ("alerts_max", config.store.alerts_max.to_string()),
+        ("alerts_bytes_max", size(config.store.alerts_bytes_max)),
         ("late_max", config.store.late_max.to_string()),
+        ("late_bytes_max", size(config.store.late_bytes_max)),
         ("dead_letters_max", config.store.dead_letters_max.to_string()),
+        ("dead_letters_bytes_max", size(config.store.dead_letters_bytes_max)),
         ("rollups_keep", span(config.store.rollups_keep)),
     ]
 }
@@ -151,6 +156,9 @@ fn log(config: &Config) -> Vec<Entry> {
     vec![
         ("backlog_max", config.log.backlog_max.to_string()),
         ("keep_events", config.log.keep_events.to_string()),
+        ("keep_bytes", size(config.log.keep_bytes)),
+        ("queue_bytes_max", size(config.log.queue_bytes_max)),
+        ("recent_bytes_max", size(config.log.recent_bytes_max)),
         ("group_bytes_max", size(config.log.group_bytes_max)),
     ]
 }
@@ -165,6 +173,10 @@ fn web(web: &WebConfig) -> Vec<Entry> {
         ("inflated_bytes_max", size(web.inflated_bytes_max)),
         ("connections_max", web.connections_max.to_string()),
         ("workers", web.workers.to_string()),
+        ("intake_bytes_max", size(web.intake_bytes_max)),
+        ("events_max", web.events_max.to_string()),
+        ("body_timeout", span(web.body_timeout)),
+        ("drain_timeout", span(web.drain_timeout)),
     ]
 }
 

@@ -205,6 +205,12 @@ fn pipeline(reader: &mut Reader) -> Settings {
             default.sessions_max,
             100..=100_000_000,
         ),
+        shard_queue: reader.count("pipeline.shard_queue", default.shard_queue, 1..=16),
+        idle_actors_max: reader.count(
+            "pipeline.idle_actors_max",
+            default.idle_actors_max,
+            0..=100_000_000,
+        ),
         restarts_max: reader.count("pipeline.restarts_max", default.restarts_max, 0..=100),
         restart_window: reader.span(
             "pipeline.restart_window",
@@ -238,6 +244,7 @@ fn pipeline(reader: &mut Reader) -> Settings {
 fn store(reader: &mut Reader) -> StoreConfig {
     let default = StoreConfig::default();
     let rows = 100..=1_000_000_000;
+    let bytes = MIB..=1_024 * GIB;
     StoreConfig {
         snapshot_bytes_min: reader.size(
             "store.snapshot_bytes_min",
@@ -245,8 +252,19 @@ fn store(reader: &mut Reader) -> StoreConfig {
             64 * KIB..=4 * GIB,
         ),
         alerts_max: reader.count("store.alerts_max", default.alerts_max, rows.clone()),
+        alerts_bytes_max: reader.size(
+            "store.alerts_bytes_max",
+            default.alerts_bytes_max,
+            bytes.clone(),
+        ),
         late_max: reader.count("store.late_max", default.late_max, rows.clone()),
+        late_bytes_max: reader.size("store.late_bytes_max", default.late_bytes_max, bytes.clone()),
         dead_letters_max: reader.count("store.dead_letters_max", default.dead_letters_max, rows),
+        dead_letters_bytes_max: reader.size(
+            "store.dead_letters_bytes_max",
+            default.dead_letters_bytes_max,
+            bytes,
+        ),
         rollups_keep: reader.span("store.rollups_keep", default.rollups_keep, HOUR..=3_660 * DAY),
     }
 }
@@ -258,6 +276,13 @@ fn log(reader: &mut Reader) -> LogConfig {
     LogConfig {
         backlog_max: reader.count("log.backlog_max", backlog, 1_000..=10_000_000_000) as u64,
         keep_events: reader.count("log.keep_events", keep, 0..=10_000_000_000) as u64,
+        keep_bytes: reader.size("log.keep_bytes", default.keep_bytes, MIB..=1_024 * GIB),
+        queue_bytes_max: reader.size("log.queue_bytes_max", default.queue_bytes_max, MIB..=GIB),
+        recent_bytes_max: reader.size(
+            "log.recent_bytes_max",
+            default.recent_bytes_max,
+            MIB..=4 * GIB,
+        ),
         group_bytes_max: reader.size(
             "log.group_bytes_max",
             default.group_bytes_max,
@@ -288,6 +313,14 @@ fn web(reader: &mut Reader) -> WebConfig {
             8..=1_000_000,
         ),
         workers: reader.count("web.workers", default.workers, 1..=64),
+        intake_bytes_max: reader.size(
+            "web.intake_bytes_max",
+            default.intake_bytes_max,
+            KIB..=64 * GIB,
+        ),
+        events_max: reader.count("web.events_max", default.events_max, 1..=10_000_000),
+        body_timeout: reader.span("web.body_timeout", default.body_timeout, SECOND..=HOUR),
+        drain_timeout: reader.span("web.drain_timeout", default.drain_timeout, 0..=MINUTE),
     };
     if !web.listen.ip().is_loopback() && !web.insecure_no_auth {
         reader.conflict(
@@ -328,6 +361,12 @@ fn sizes_fit(reader: &mut Reader, events: &EventsConfig, log: &LogConfig, web: &
             web.inflated_bytes_max,
             "web.body_bytes_max",
             web.body_bytes_max,
+        ),
+        (
+            "web.intake_bytes_max",
+            web.intake_bytes_max,
+            "web.inflated_bytes_max",
+            web.inflated_bytes_max,
         ),
     ];
     for (outer, bytes, inner, least) in pairs {

@@ -22,9 +22,11 @@ pub struct Seen {
     generations: BTreeMap<i64, Set>,
     fresh: BTreeMap<i64, Vec<u64>>,
     len: usize,
-    /// Generations forgotten before their time because `ids_max` was reached: since then
-    /// an old duplicate may count twice.
+    /// Generations forgotten before their time because `ids_max` was reached.
     pub forgotten_early: u64,
+    /// Until the watermark is here, an event may still count whose identity was forgotten
+    /// early; `None` when none was.
+    pub short_until: Option<EpochMs>,
 }
 
 impl Seen {
@@ -37,6 +39,7 @@ impl Seen {
             fresh: BTreeMap::new(),
             len: 0,
             forgotten_early: 0,
+            short_until: None,
         }
     }
 
@@ -58,14 +61,16 @@ impl Seen {
         true
     }
 
-    /// Takes an identity out again: its event was not counted after all, and counts when it
-    /// comes again.
-    pub fn forget(&mut self, identity: u64, at: EpochMs) {
+    /// Forgets an identity that was new since the last `take_fresh`: its event did not
+    /// count after all, and may come again.
+    pub fn take_back(&mut self, identity: u64, at: EpochMs) {
         let generation = at.div_euclid(self.horizon);
-        let set = self.generations.get_mut(&generation);
-        self.len -= usize::from(set.is_some_and(|set| set.remove(&identity)));
-        if let Some(fresh) = self.fresh.get_mut(&generation) {
-            fresh.retain(|other| *other != identity);
+        let known = self.generations.get_mut(&generation).is_some_and(|set| set.remove(&identity));
+        self.len -= usize::from(known);
+        let Some(fresh) = self.fresh.get_mut(&generation) else { return };
+        // Usually the last one.
+        if let Some(index) = fresh.iter().rposition(|other| *other == identity) {
+            fresh.remove(index);
         }
     }
 
@@ -84,7 +89,11 @@ impl Seen {
             if !passed && self.len <= self.ids_max {
                 break;
             }
-            self.forgotten_early += u64::from(!passed);
+            if !passed {
+                self.forgotten_early += 1;
+                let ends = (first.key() + 2).saturating_mul(self.horizon);
+                self.short_until = self.short_until.max(Some(ends));
+            }
             self.len -= first.remove().len();
         }
         let first = self.generations.first_key_value();
@@ -139,15 +148,17 @@ mod tests {
         let mut seen = Seen::new(1_000, 2);
         (0..4).for_each(|id| assert!(seen.insert(id + 1, id as i64 * 1_000, 0)));
         assert_eq!((seen.sweep(0), seen.len(), seen.forgotten_early), (2_000, 2, 2));
+        assert_eq!(seen.short_until, Some(3_000), "the younger one of the two forgotten");
     }
 
     #[test]
-    fn what_was_forgotten_on_purpose_counts_again_and_is_not_committed() {
+    fn what_is_taken_back_may_come_again() {
         let mut seen = Seen::new(1_000, 100);
-        seen.insert(7, 500, 0);
-        seen.forget(7, 500);
-        assert_eq!((seen.len(), seen.take_fresh()), (0, vec![(1_000, vec![])]));
+        assert!(seen.insert(7, 500, 0) && seen.insert(8, 600, 0));
+        seen.take_back(7, 500);
+        assert_eq!((seen.len(), seen.take_fresh()), (1, vec![(1_000, vec![8])]));
         assert!(seen.insert(7, 500, 0));
+        assert!(!seen.insert(8, 600, 0));
     }
 
     #[test]

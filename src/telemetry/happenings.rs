@@ -13,6 +13,17 @@ use super::names;
 /// Longest text of a panic in the log, in characters.
 const PANIC_CHARS_MAX: usize = 500;
 
+/// Shows what has not happened yet as zero, so that an increase can be seen. Called once
+/// metrics are installed.
+pub fn begin_at_zero() {
+    for name in
+        [names::COMMIT_FAILURES, names::SESSION_PANICS, names::PANICS, names::RESTARTS, names::GAPS]
+    {
+        counter!(name).increment(0);
+    }
+    gauge!(names::DISK_FULL).set(0.0);
+}
+
 /// The process took up its work.
 #[derive(Clone, Debug)]
 pub struct Started<'a> {
@@ -27,9 +38,8 @@ pub struct Started<'a> {
 }
 
 impl Started<'_> {
-    /// Logs and counts it.
+    /// Logs it.
     pub fn tell(&self) {
-        gauge!(names::EPOCH).set(self.epoch as f64);
         let version = env!("CARGO_PKG_VERSION");
         let Started { mode, url, data_dir, epoch } = *self;
         info!(version, mode, url, data_dir, epoch, "started");
@@ -80,7 +90,7 @@ pub struct DiskFull<'a> {
 }
 
 impl DiskFull<'_> {
-    /// Logs and counts it.
+    /// Logs it and shows it.
     pub fn tell(&self) {
         gauge!(names::DISK_FULL).set(1.0);
         error!(path = self.path, "the disk is full; work waits until there is room");
@@ -97,35 +107,31 @@ pub struct RoomAgain<'a> {
 }
 
 impl RoomAgain<'_> {
-    /// Logs and counts it.
+    /// Logs it and shows it.
     pub fn tell(&self) {
         gauge!(names::DISK_FULL).set(0.0);
         info!(path = self.path, after_ms = self.after_ms, "there is room on the disk again");
     }
 }
 
-/// An event made a session panic; it is a dead letter, the session lives on.
+/// Events of a batch made sessions panic; they are dead letters, the sessions live on.
+/// What each panic said is logged when it happens ([`Panicked`]).
 #[derive(Clone, Debug)]
-pub struct SessionPanicked<'a> {
-    /// Shard of the session.
+pub struct SessionPanicked {
+    /// Shard of the sessions.
     pub shard: u16,
-    /// Position of the event.
+    /// Position of the first of the events.
     pub position: u64,
-    /// What the panic said.
-    pub cause: &'a str,
+    /// How many there were. At least 1.
+    pub events: usize,
 }
 
-impl SessionPanicked<'_> {
-    /// Logs and counts it.
+impl SessionPanicked {
+    /// Logs and counts them.
     pub fn tell(&self) {
-        counter!(names::SESSION_PANICS).increment(1);
-        let cause = cut(self.cause);
-        error!(
-            shard = self.shard,
-            position = self.position,
-            cause,
-            "an event made a session panic"
-        );
+        counter!(names::SESSION_PANICS).increment(self.events as u64);
+        let SessionPanicked { shard, position, events } = *self;
+        error!(shard, position, events, "events made sessions panic");
     }
 }
 
@@ -215,9 +221,8 @@ pub struct ShuttingDown<'a> {
 }
 
 impl ShuttingDown<'_> {
-    /// Logs it and says that the process is not ready.
+    /// Logs it.
     pub fn tell(&self) {
-        gauge!(names::READY).set(0.0);
         info!(reason = self.reason, "shutting down");
     }
 }
@@ -277,7 +282,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             DiskFull { path: "state.db" }.tell();
             CommitFailed { epoch: 4, cause: "no room", retried: true }.tell();
-            SessionPanicked { shard: 0, position: 9, cause: "boom" }.tell();
+            SessionPanicked { shard: 0, position: 9, events: 2 }.tell();
             PipelineRestarted { cause: "shard 0 died", times: 1, times_max: 5 }.tell();
             Gap { source: "log", from: 3, to: 7 }.tell();
         });
@@ -285,7 +290,7 @@ mod tests {
         for line in [
             "tidewatch_disk_full 1",
             "tidewatch_commit_failures_total 1",
-            "tidewatch_session_panics_total 1",
+            "tidewatch_session_panics_total 2",
             "tidewatch_restarts_total 1",
             "tidewatch_gaps_total 1",
         ] {

@@ -73,6 +73,7 @@ pub fn install(settings: &Settings) -> Result<Metrics, InstallError> {
     let handle =
         recorder().install_recorder().map_err(|error| InstallError::Twice(error.to_string()))?;
     names::describe_all();
+    happenings::begin_at_zero();
     gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     std::panic::set_hook(Box::new(|info| happenings::Panicked::from(info).tell()));
     Ok(Metrics { handle })

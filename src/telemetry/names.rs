@@ -92,25 +92,36 @@ table! {
     EVENTS_IN_FLIGHT = "events_in_flight", Gauge, Count, [], "Events read whose outcome is not known yet.";
     EVENTS_WITHOUT_ID = "events_without_id_total", Counter, Count, [], "Applied events without an id: they cannot be de-duplicated.";
     DEAD_LETTERS = "dead_letters_total", Counter, Count, [], "Events that ended in the dead letters.";
+    DEAD_LETTERS_KEPT = "dead_letters_kept", Gauge, Count, [], "Dead letters kept now.";
+    DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max); the oldest leave.";
+    DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Events in the source that were not read yet.";
     GAPS = "gaps_total", Counter, Count, [], "Times the source had lost events that were never read.";
 
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
-    OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most open sessions (pipeline.sessions_max).";
+    OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";
+    SESSIONS_REFUSED = "sessions_refused_total", Counter, Count, [], "Events rejected because no further session may be opened.";
+    SESSIONS_BY_STEP = "sessions_by_step", Gauge, Count, ["step"], "Open sessions by the step they have reached.";
+    IDLE_ACTORS = "idle_actors", Gauge, Count, ["shard"], "Session actors that wait to be used again.";
+    IDLE_ACTORS_CAPACITY = "idle_actors_capacity", Gauge, Count, ["shard"], "Most of them (pipeline.idle_actors_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
     DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Most event ids remembered (pipeline.dedup_ids_max).";
+    DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Generations of event ids forgotten before their time, because there were too many.";
     SHARD_QUEUE_DEPTH = "shard_queue_depth", Gauge, Count, ["shard"], "Batches waiting for a shard.";
-    SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Most batches waiting for a shard.";
+    SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Most batches waiting for a shard (pipeline.shard_queue).";
     CREDITS_FREE = "credits_free", Gauge, Count, [], "Events that may still be pulled before the next commit.";
     CREDITS_CAPACITY = "credits_capacity", Gauge, Count, [], "All credits (pipeline.credits).";
 
     COMMIT_SECONDS = "commit_seconds", Histogram(Buckets::Seconds), Seconds, [], "Time of one durable commit.";
     COMMIT_BYTES = "commit_bytes", Histogram(Buckets::Bytes), Bytes, [], "Bytes of one commit's changed state.";
-    COMMIT_FAILURES = "commit_failures_total", Counter, Count, [], "Commits that failed and were tried again or given up.";
+    COMMIT_FAILURES = "commit_failures_total", Counter, Count, [], "Tries to commit that failed; when the disk is full a commit is tried again.";
     DISK_FULL = "disk_full", Gauge, Count, [], "1 while there is no room on the disk.";
     EPOCH = "epoch", Gauge, Count, [], "Number of the last commit.";
+    STATE_DELTA_BYTES = "state_delta_bytes", Gauge, Bytes, [], "Bytes of the commits since the last snapshot.";
+    STATE_DELTA_BYTES_CAPACITY = "state_delta_bytes_capacity", Gauge, Bytes, [], "A new snapshot is made beyond this (store.snapshot_bytes_min) and twice the last snapshot.";
+    STATE_SNAPSHOT_BYTES = "state_snapshot_bytes", Gauge, Bytes, [], "Bytes of the last snapshot.";
     LOG_BACKLOG = "log_backlog_events", Gauge, Count, [], "Events in the embedded log that are not committed yet.";
     LOG_BACKLOG_CAPACITY = "log_backlog_events_capacity", Gauge, Count, [], "Most of them (log.backlog_max); beyond it POST answers 429.";
 
@@ -123,11 +134,14 @@ table! {
     RESTARTS = "restarts_total", Counter, Count, [], "Restarts of the pipeline from its last commit.";
 
     WEB_CLIENTS = "web_clients", Gauge, Count, [], "Connected websocket clients.";
+    WEB_CLIENTS_CAPACITY = "web_clients_capacity", Gauge, Count, [], "Most of them (web.connections_max).";
     WEB_CLIENTS_LAGGING = "web_clients_lagging", Gauge, Count, [], "Clients that read slower than the board changes.";
     WEB_BOARDS_COALESCED = "web_boards_coalesced_total", Counter, Count, [], "Boards that slow clients got merged into a later one.";
     WEB_CLOSES = "web_closes_total", Counter, Count, ["code"], "Websockets closed by us, by close code.";
     WEB_SENT_BYTES = "web_sent_bytes_total", Counter, Bytes, [], "Bytes handed to websockets.";
-    HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route and status code.";
+    WEB_INTAKE_BYTES = "web_intake_bytes", Gauge, Bytes, [], "Bytes of posted bodies under way.";
+    WEB_INTAKE_BYTES_CAPACITY = "web_intake_bytes_capacity", Gauge, Bytes, [], "Most of them (web.intake_bytes_max); beyond it POST answers 429.";
+    HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route (none: no such path) and status code.";
 }
 
 /// The value of `EVENTS`' label for one outcome.
@@ -178,11 +192,11 @@ mod tests {
 
     #[test]
     fn every_depth_has_its_capacity() {
-        for name in [SHARD_QUEUE_CAPACITY, OPEN_SESSIONS_CAPACITY, DEDUP_IDS_CAPACITY] {
-            let depth = name.strip_suffix("_capacity").unwrap();
-            let is_depth =
-                |other: &&Metric| other.name == depth || other.name == format!("{depth}_depth");
-            assert!(TABLE.iter().find(is_depth).is_some(), "{name}");
+        let names = TABLE.iter().map(|metric| metric.name);
+        for depth in names.filter_map(|name| name.strip_suffix("_capacity")) {
+            let others = [depth.to_string(), format!("{depth}_depth"), format!("{depth}_free")];
+            let found = TABLE.iter().any(|metric| others.iter().any(|name| name == metric.name));
+            assert!(found, "{depth}");
         }
     }
 }

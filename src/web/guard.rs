@@ -13,9 +13,11 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, header::ORIGIN};
 use actix_web::middleware::Next;
+use metrics::counter;
 
 use super::Settings;
 use super::problem::Problem;
+use crate::telemetry::names;
 
 /// Headers of every answer.
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -99,7 +101,15 @@ pub async fn guard(
         Err(problem) => request.into_response(problem.error_response()),
     };
     add_headers(response.headers_mut());
+    count(&response);
     Ok(response)
+}
+
+/// Counts by the route's pattern, never by the path: that would be a label for each user.
+fn count(response: &ServiceResponse<BoxBody>) {
+    let route = response.request().match_pattern().unwrap_or_else(|| "none".into());
+    let code = response.status().as_u16().to_string();
+    counter!(names::HTTP_REQUESTS, "route" => route, "code" => code).increment(1);
 }
 
 fn add_headers(headers: &mut HeaderMap) {

@@ -137,13 +137,20 @@ impl State {
 pub struct Load {
     sockets: Arc<AtomicUsize>,
     intake_kib: Arc<Semaphore>,
+    intake_kib_max: usize,
 }
 
 impl Load {
     /// Nothing in use.
     pub fn new(settings: &Settings) -> Self {
         let kib = (settings.intake_bytes_max / 1024).clamp(1, Semaphore::MAX_PERMITS);
-        Load { sockets: Arc::default(), intake_kib: Arc::new(Semaphore::new(kib)) }
+        let intake_kib = Arc::new(Semaphore::new(kib));
+        Load { sockets: Arc::default(), intake_kib, intake_kib_max: kib }
+    }
+
+    /// Bytes of bodies under way, in whole KiB.
+    pub fn intake_bytes(&self) -> usize {
+        (self.intake_kib_max - self.intake_kib.available_permits()) * 1024
     }
 
     /// Takes a seat for a websocket, `None` when `max` are taken.

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::{State, configure};
 use crate::actors::broadcaster::Drain;
+use crate::telemetry::happenings::OpenToAll;
 
 /// The part of `Status` that says the process is stopping.
 pub const DRAIN: &str = "drain";
@@ -81,6 +82,9 @@ pub fn bind(state: State) -> Result<Bound, ServeError> {
     let listen = settings.listen;
     if !listen.ip().is_loopback() && !settings.insecure_no_auth {
         return Err(ServeError::Exposed { listen });
+    }
+    if !listen.ip().is_loopback() {
+        OpenToAll { listen: &listen.to_string() }.tell();
     }
     let (workers, connections_max) = (settings.workers.clamp(1, 64), settings.connections_max);
     let for_workers = state.clone();

@@ -46,6 +46,12 @@ pub struct ShardDelta {
     pub dead_letters: Vec<DeadLetter>,
     /// Facts too late for a metric's pane, by metric.
     pub window_late: Vec<u64>,
+    /// Events rejected because no further session may be opened.
+    pub sessions_refused: u64,
+    /// Generations of event identities forgotten before their time.
+    pub forgotten_early: u64,
+    /// Until the watermark is here, a duplicate of an event forgotten early may count.
+    pub dedup_short_until: Option<EpochMs>,
 }
 
 /// A session that ended, with what its shard alone knows.

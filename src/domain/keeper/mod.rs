@@ -63,6 +63,9 @@ struct KeeperState {
     alerts: u64,
     dead_letters: u64,
     window_late: BTreeMap<String, u64>,
+    sessions_refused: u64,
+    forgotten_early: u64,
+    dedup_short_until: Option<EpochMs>,
     metrics: BTreeMap<String, MetricKept>,
     rules: BTreeMap<String, RuleKept>,
 }
@@ -161,6 +164,37 @@ impl Keeper {
         self.state.alerts
     }
 
+    /// Events that ended in the dead letters.
+    pub fn dead_letters(&self) -> u64 {
+        self.state.dead_letters
+    }
+
+    /// Events rejected because no further session could be opened.
+    pub fn sessions_refused(&self) -> u64 {
+        self.state.sessions_refused
+    }
+
+    /// Generations of event identities that were forgotten before their time.
+    pub fn forgotten_early(&self) -> u64 {
+        self.state.forgotten_early
+    }
+
+    /// Facts that came after their window was final, by metric.
+    pub fn window_late(&self) -> impl Iterator<Item = (&str, u64)> {
+        let late = |name: &str| self.state.window_late.get(name).copied().unwrap_or_default();
+        self.engine.metrics().iter().map(move |metric| {
+            let name = metric.spec.name.as_str();
+            (name, late(name))
+        })
+    }
+
+    /// Open sessions by the name of the step they have reached.
+    pub fn by_step(&self) -> impl Iterator<Item = (&str, i64)> {
+        let steps = self.rules.steps.iter().enumerate();
+        let steps = steps.map(|(i, step)| (step.as_str(), self.state.gauges.by_step[i + 1]));
+        std::iter::once(("none", self.state.gauges.by_step[0])).chain(steps)
+    }
+
     /// Greatest event time applied.
     pub fn max_at(&self) -> Option<EpochMs> {
         self.state.max_at
@@ -191,6 +225,10 @@ impl Keeper {
             for pane in delta.panes {
                 panes.entry(pane.metric).or_default().push(pane);
             }
+            self.state.sessions_refused += delta.sessions_refused;
+            self.state.forgotten_early += delta.forgotten_early;
+            self.state.dedup_short_until =
+                self.state.dedup_short_until.max(delta.dedup_short_until);
             self.ended.append(&mut delta.ended);
             unit.delta.append(&mut delta.sections);
             unit.late.append(&mut delta.late);

@@ -47,6 +47,8 @@ pub struct PipelineView {
     pub dedup_ids: u64,
     /// The bound on them.
     pub dedup_ids_max: u64,
+    /// The bound on keys with an open session.
+    pub sessions_max: u64,
     /// Alerts delivered to the alert log.
     pub alerts_delivered: u64,
     /// Websocket clients.
@@ -107,10 +109,8 @@ impl Keeper {
     }
 
     fn live_sessions(&self, metric: &Metric) -> Topic {
-        let none = [("none".to_owned(), self.state.gauges.by_step[0])];
-        let steps = self.rules.steps.iter().enumerate();
-        let steps = steps.map(|(i, step)| (step.clone(), self.state.gauges.by_step[i + 1]));
-        let counts: Vec<(String, i64)> = none.into_iter().chain(steps).collect();
+        let counts: Vec<(String, i64)> =
+            self.by_step().map(|(step, count)| (step.to_owned(), count)).collect();
         let mut about = about(metric);
         about.columns = counts.iter().map(|(step, _)| step.clone()).collect();
         about.window = "now".into();
@@ -157,11 +157,27 @@ impl Keeper {
                 if known { json!(view.wall - watermark) } else { Value::Null },
             ),
             ("open_sessions".into(), json!(self.state.gauges.open())),
+            ("sessions_refused".into(), json!(self.state.sessions_refused)),
+            ("guarantee".into(), json!(self.guarantee(watermark, view.dedup_ids_max))),
             ("dead_letters".into(), json!(self.state.dead_letters)),
             ("alerts_committed".into(), json!(self.state.alerts)),
             ("window_late".into(), json!(self.state.window_late.values().sum::<u64>())),
         ]);
         map
+    }
+}
+
+impl Keeper {
+    /// How often an event counts, in words: whether duplicates are known as long as they
+    /// can still count.
+    fn guarantee(&self, watermark: EpochMs, ids_max: u64) -> String {
+        match self.state.dedup_short_until {
+            Some(until) if watermark <= until => format!(
+                "degraded: event ids were forgotten early, an old duplicate may count again \
+                 (pipeline.dedup_ids_max = {ids_max} is too small for this rate)"
+            ),
+            _ => "exactly once".into(),
+        }
     }
 }
 

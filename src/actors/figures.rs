@@ -1,0 +1,82 @@
+//! What the committer shows the exporter at each tick: depths beside their bounds, and
+//! totals. Not in the event path: a few dozen numbers a second, whatever the rate.
+//!
+//! Totals are those of the data folder, as on the board. They go on after a restart, and
+//! what a generation that died had not committed is not counted twice.
+
+use metrics::{counter, gauge};
+
+use super::Settings;
+use super::messages::ShardHolds;
+use crate::domain::keeper::{Keeper, PipelineView};
+use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs};
+use crate::telemetry::names::{self, outcome};
+
+/// Shows everything. `shards`: batches that wait for each shard, and what it holds.
+pub(super) fn tell(
+    keeper: &Keeper,
+    watermark: EpochMs,
+    view: &PipelineView,
+    settings: &Settings,
+    shards: impl Iterator<Item = (usize, ShardHolds)>,
+) {
+    totals(keeper);
+    let depths = [
+        (names::EVENTS_IN_FLIGHT, view.in_flight),
+        (names::SOURCE_LAG, view.lag_events),
+        (names::CREDITS_FREE, view.credits_free),
+        (names::CREDITS_CAPACITY, view.credits_total),
+        (names::DEDUP_IDS, view.dedup_ids),
+        (names::DEDUP_IDS_CAPACITY, view.dedup_ids_max),
+        (names::OPEN_SESSIONS_CAPACITY, view.sessions_max),
+        (names::EPOCH, view.epoch),
+    ];
+    for (name, value) in depths {
+        gauge!(name).set(value as f64);
+    }
+    gauge!(names::OPEN_SESSIONS).set(keeper.gauges().open() as f64);
+    for (step, open) in keeper.by_step() {
+        gauge!(names::SESSIONS_BY_STEP, "step" => step.to_owned()).set(open as f64);
+    }
+    if watermark > BEGINNING && watermark < END_OF_TIME {
+        gauge!(names::WATERMARK_LAG).set((view.wall - watermark) as f64 / 1_000.0);
+    }
+    let idle_max = settings.per_shard(settings.idle_actors_max);
+    for (shard, (waiting, holds)) in shards.enumerate() {
+        let depths = [
+            (names::SHARD_QUEUE_DEPTH, waiting),
+            (names::SHARD_QUEUE_CAPACITY, settings.shard_queue),
+            (names::IDLE_ACTORS, holds.idle_actors as usize),
+            (names::IDLE_ACTORS_CAPACITY, idle_max),
+        ];
+        for (name, value) in depths {
+            gauge!(name, "shard" => shard.to_string()).set(value as f64);
+        }
+    }
+}
+
+fn totals(keeper: &Keeper) {
+    let ledger = keeper.ledger();
+    let outcomes = [
+        (outcome::RECEIVED, ledger.received),
+        (outcome::APPLIED, ledger.applied),
+        (outcome::DUPLICATE, ledger.duplicate),
+        (outcome::LATE, ledger.late),
+        (outcome::REJECTED, ledger.rejected),
+    ];
+    for (outcome, total) in outcomes {
+        counter!(names::EVENTS, "outcome" => outcome).absolute(total);
+    }
+    let totals = [
+        (names::EVENTS_WITHOUT_ID, ledger.without_id),
+        (names::DEAD_LETTERS, keeper.dead_letters()),
+        (names::SESSIONS_REFUSED, keeper.sessions_refused()),
+        (names::DEDUP_FORGOTTEN_EARLY, keeper.forgotten_early()),
+    ];
+    for (name, total) in totals {
+        counter!(name).absolute(total);
+    }
+    for (metric, total) in keeper.window_late() {
+        counter!(names::WINDOW_LATE, "metric" => metric.to_owned()).absolute(total);
+    }
+}

@@ -1,0 +1,63 @@
+//! Shows the exporter what the log, the state store and the web side hold, beside the
+//! bounds on it. The committer calls it at each tick, because it ticks anyway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{counter, gauge};
+
+use crate::actors::committer::Probe;
+use crate::actors::ports::EventLog;
+use crate::config::Config;
+use crate::store::state::Figures;
+use crate::telemetry::names;
+use crate::web::Load;
+
+/// What shows these parts. `log` is `None` where there is none (a replay).
+pub(super) fn probe(
+    config: &Config,
+    log: Option<Arc<dyn EventLog>>,
+    figures: &Arc<Figures>,
+    load: &Load,
+) -> Probe {
+    let (figures, load) = (Arc::clone(figures), load.clone());
+    let capacities = [
+        (names::DEAD_LETTERS_KEPT_CAPACITY, config.store.dead_letters_max),
+        (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_bytes_min),
+        (names::WEB_CLIENTS_CAPACITY, config.web.connections_max),
+        (names::WEB_INTAKE_BYTES_CAPACITY, config.web.intake_bytes_max),
+    ];
+    Arc::new(move || {
+        for (name, capacity) in capacities {
+            gauge!(name).set(capacity as f64);
+        }
+        gauge!(names::WEB_INTAKE_BYTES).set(load.intake_bytes() as f64);
+        if let Some((backlog, capacity)) = log.as_ref().map(|log| log.backlog()) {
+            gauge!(names::LOG_BACKLOG).set(backlog as f64);
+            gauge!(names::LOG_BACKLOG_CAPACITY).set(capacity as f64);
+        }
+        store(&figures);
+    })
+}
+
+fn store(figures: &Figures) {
+    let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+    // Delivered first: what is committed in between only looks pending.
+    let delivered = read(&figures.alerts_delivered);
+    let committed = read(&figures.alerts_committed);
+    counter!(names::ALERTS_COMMITTED).absolute(committed);
+    counter!(names::ALERTS_DELIVERED).absolute(delivered);
+    gauge!(names::OUTBOX_PENDING).set(committed.saturating_sub(delivered) as f64);
+    gauge!(names::DEAD_LETTERS_KEPT).set(read(&figures.dead_letters) as f64);
+    gauge!(names::STATE_DELTA_BYTES).set(read(&figures.delta_bytes) as f64);
+    gauge!(names::STATE_SNAPSHOT_BYTES).set(read(&figures.snapshot_bytes) as f64);
+    let dropped = [
+        ("alerts", &figures.alerts_dropped),
+        ("late", &figures.late_dropped),
+        ("dead_letters", &figures.dead_letters_dropped),
+        ("rollups", &figures.rollups_dropped),
+    ];
+    for (list, figure) in dropped {
+        counter!(names::DROPPED, "list" => list).absolute(read(figure));
+    }
+}

@@ -1,0 +1,178 @@
+//! Shows that every exported metric is there and right, and that bounds hold: no further
+//! session past `pipeline.sessions_max`, and a word when event ids are forgotten early.
+//!
+//! How: the real binary, fed over HTTP; `/metrics` is read as a scraper reads it and
+//! compared with the table of names and with the board.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tidewatch::telemetry::names::{Kind, TABLE};
+
+use support::events::{Event, GAP};
+use support::ws::Client;
+use support::{Folder, HOLD, Poster, Server, until};
+
+/// 2023-11-14, a time like any other.
+const START: i64 = 1_700_000_000_000;
+
+/// Every sample of `/metrics`: name with labels, value.
+fn samples(server: &Server) -> BTreeMap<String, f64> {
+    let text = String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            (name.to_string(), value.parse().unwrap_or_else(|_| panic!("{line}")))
+        })
+        .collect()
+}
+
+fn post(server: &Server, lines: &[String]) {
+    let answer = Poster::new(server.target()).post(lines);
+    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+}
+
+fn visit(n: usize) -> String {
+    Event::new(format!("e{n}"), START + n as i64, "cart_add", format!("u{n}")).line()
+}
+
+#[test]
+fn every_metric_of_the_table_is_exported() {
+    let folder = Folder::default();
+    let server = folder.serve(HOLD).start();
+    let mut lines: Vec<String> = (0..20).map(visit).collect();
+    lines.push(visit(3));
+    lines.push("no event at all".into());
+    post(&server, &lines);
+    let pipeline = server.wait_settled(lines.len() as u64);
+
+    // A client that is fed and then breaks the protocol is closed by us.
+    let mut client = Client::follow(&server.url, &["kpi"]);
+    client.send(&json!("neither an object nor a list"));
+    client.read_until(30, "it is closed", |client| client.closed.is_some());
+
+    let wanted = |found: &BTreeMap<String, f64>, name: &str, suffix: &str| {
+        let (plain, labelled) = (format!("{name}{suffix}"), format!("{name}{suffix}{{"));
+        found.keys().any(|key| *key == plain || key.starts_with(&labelled))
+    };
+    let found = until(30, "the last tick is exported", || {
+        let found = samples(&server);
+        let settled = found.get("tidewatch_events_total{outcome=\"applied\"}") == Some(&20.0);
+        (settled && wanted(&found, "tidewatch_web_closes_total", "")).then_some(found)
+    });
+    let missing: Vec<&str> = TABLE
+        .iter()
+        .filter(|metric| {
+            let suffix = if matches!(metric.kind, Kind::Histogram(_)) { "_count" } else { "" };
+            !wanted(&found, metric.name, suffix)
+        })
+        .map(|metric| metric.name)
+        .collect();
+    assert!(missing.is_empty(), "never exported: {missing:?}");
+
+    let stranger = found.keys().find(|key| {
+        let of = |metric: &&tidewatch::telemetry::names::Metric| key.starts_with(metric.name);
+        key.starts_with("tidewatch_") && TABLE.iter().find(of).is_none()
+    });
+    assert_eq!(stranger, None, "not in the table");
+
+    for (name, value) in [
+        ("tidewatch_events_total{outcome=\"received\"}", 22.0),
+        ("tidewatch_events_total{outcome=\"duplicate\"}", 1.0),
+        ("tidewatch_events_total{outcome=\"late\"}", 0.0),
+        ("tidewatch_events_total{outcome=\"rejected\"}", 1.0),
+        ("tidewatch_dead_letters_total", 1.0),
+        ("tidewatch_dead_letters_kept", 1.0),
+        ("tidewatch_events_in_flight", 0.0),
+        ("tidewatch_open_sessions", 20.0),
+        ("tidewatch_sessions_by_step{step=\"cart_add\"}", 20.0),
+        ("tidewatch_dedup_ids", 20.0),
+        ("tidewatch_dedup_ids_capacity", 8_000_000.0),
+        ("tidewatch_log_backlog_events_capacity", 20_000_000.0),
+        ("tidewatch_credits_capacity", 1_048_576.0),
+        ("tidewatch_shard_queue_capacity{shard=\"0\"}", 4.0),
+        ("tidewatch_ready", 1.0),
+        ("tidewatch_disk_full", 0.0),
+        ("tidewatch_restarts_total", 0.0),
+        ("tidewatch_http_requests_total{route=\"/v1/events\",code=\"202\"}", 1.0),
+    ] {
+        assert_eq!(found.get(name), Some(&value), "{name} in {found:#?}");
+    }
+    assert_eq!(pipeline["guarantee"], "exactly once", "{pipeline}");
+    assert_eq!(pipeline["sessions_max"], 4_000_000, "{pipeline}");
+}
+
+#[test]
+fn no_session_is_opened_past_the_bound_and_the_open_ones_go_on() {
+    let folder = Folder::default();
+    let config = format!("{HOLD}[pipeline]\nshards = 1\nsessions_max = 100\n");
+    let server = folder.serve(&config).start();
+    let lines: Vec<String> = (0..130).map(visit).collect();
+    post(&server, &lines);
+    let pipeline = server.wait_settled(130);
+    assert_eq!(pipeline["open_sessions"], 100, "{pipeline}");
+    assert_eq!((&pipeline["applied"], &pipeline["rejected"]), (&json!(100), &json!(30)));
+    assert_eq!(pipeline["sessions_refused"], 30, "{pipeline}");
+    assert_eq!(pipeline["sessions_max"], 100, "{pipeline}");
+    assert_eq!(pipeline["balanced"], true, "{pipeline}");
+
+    let letters = server.all("v1/dead-letters");
+    assert_eq!(letters.len(), 30);
+    for letter in &letters {
+        assert!(letter["reason"].as_str().unwrap().contains("pipeline.sessions_max"), "{letter}");
+    }
+    // A neighbour that is open goes on; events without a session count as before.
+    let again = Event::new("again", START + 500, "page_view", "u7").line();
+    let nobody = Event::new("nobody", START + 500, "page_view", "").line();
+    post(&server, &[again, nobody]);
+    assert_eq!(server.wait_settled(132)["applied"], 102);
+    let view = server.get("v1/sessions/u7");
+    assert_eq!(view["sessions"][0]["events"], 2, "{view}");
+
+    // Once there is room again, what was refused counts: its id was not used up.
+    // Time is past the sessions' end, and not yet past what is remembered of ids.
+    let closed = START + GAP + 45_000;
+    post(&server, &[Event::new("later", closed, "page_view", "u0").line()]);
+    assert_eq!(server.wait_settled(133)["open_sessions"], 1);
+    let mut refused: Value = serde_json::from_str(letters[0]["raw"].as_str().unwrap()).unwrap();
+    refused["ts"] = json!(closed + 1);
+    post(&server, &[refused.to_string()]);
+    let pipeline = server.wait_settled(134);
+    assert_eq!((&pipeline["duplicate"], &pipeline["sessions_refused"]), (&json!(0), &json!(30)));
+    assert_eq!(pipeline["applied"], 104, "{pipeline}");
+}
+
+#[test]
+fn event_ids_forgotten_early_are_told() {
+    let folder = Folder::default();
+    let config = format!("{HOLD}[pipeline]\nshards = 1\ndedup_ids_max = 1000\n");
+    let server = folder.serve(&config).start();
+    let lines: Vec<String> = (0..1_500)
+        .map(|n| {
+            // Two generations of ids: the older one is forgotten before its time.
+            let at = START + (n as i64 / 1_000) * 2_000_000;
+            Event::new(format!("e{n}"), at, "page_view", format!("u{}", n % 10)).line()
+        })
+        .collect();
+    post(&server, &lines);
+    server.wait_settled(1_500);
+    let pipeline = until(30, "the guarantee is degraded", || {
+        let pipeline = server.pipeline();
+        pipeline["guarantee"].as_str()?.starts_with("degraded: ").then_some(pipeline)
+    });
+    let words = pipeline["guarantee"].as_str().unwrap();
+    assert!(words.contains("pipeline.dedup_ids_max = 1000"), "{words}");
+    until(30, "it is counted", || {
+        (samples(&server)["tidewatch_dedup_forgotten_early_total"] > 0.0).then_some(())
+    });
+
+    // When the forgotten ids could not count any more, everything is known again.
+    post(&server, &[Event::new("end", START + 86_400_000, "page_view", "u1").line()]);
+    server.wait_settled(1_501);
+    until(30, "the guarantee is whole again", || {
+        (server.pipeline()["guarantee"] == "exactly once").then_some(())
+    });
+}
