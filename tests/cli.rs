@@ -150,7 +150,7 @@ fn a_replay_reads_standard_input_and_reports_to_people_and_machines() {
 fn dead_letters_are_listed_shown_and_redriven_after_a_fix() {
     let folder = Folder::default();
     let data = folder.data().display().to_string();
-    let strict = format!("{HOLD}[events]\nevent_bytes = \"512B\"\n");
+    let strict = format!("{HOLD}[events]\nevent_bytes = \"512B\"\ntext_bytes = \"256B\"\n");
     let mut long = Event::new("long", 1_700_000_000_000, "cart_add", "u");
     long.more.insert("note".into(), Value::from("x".repeat(1_000)));
     let (long, broken) = (long.line(), "{\"ts\": 17, \"type\"");

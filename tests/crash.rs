@@ -129,20 +129,21 @@ fn check(
     expected: &[support::Session],
     truth: &serde_json::Value,
 ) {
-    let pipeline = until(120, "everything is applied and every alert delivered", || {
-        let pipeline = server.pipeline();
-        let settled = pipeline["applied"] == events.len()
+    let abandoned = truth["abandoned"]["none_in_session"].as_u64();
+    let what = "everything is applied and every alert delivered";
+    let pipeline = server.wait_pipeline(what, |pipeline| {
+        pipeline["applied"] == events.len()
             && pipeline["in_flight"] == 0
             && pipeline["lag_events"] == 0
-            && pipeline["alerts_delivered"].as_u64()
-                >= truth["abandoned"]["none_in_session"].as_u64()
-            && pipeline["alerts_committed"] == pipeline["alerts_delivered"];
-        settled.then_some(pipeline)
+            && pipeline["alerts_delivered"].as_u64() >= abandoned
+            && pipeline["alerts_committed"] == pipeline["alerts_delivered"]
     });
     let count = |name: &str| pipeline[name].as_u64().unwrap();
-    assert_eq!(count("late"), 0, "{pipeline}");
+    // A batch of this set spans hours: when it is sent again, some of its ids are behind the
+    // horizon. Such a repeat is late, and it is not counted either.
+    let repeats = count("duplicate") + count("late");
+    assert_eq!(count("received"), count("applied") + repeats, "{pipeline}");
     assert_eq!(count("rejected"), 0, "{pipeline}");
-    assert_eq!(count("received"), count("applied") + count("duplicate"), "{pipeline}");
     assert_eq!(pipeline["balanced"], true, "{pipeline}");
     assert_eq!(pipeline["open_sessions"], 1, "only the closing user's own: {pipeline}");
 

@@ -19,8 +19,13 @@ use support::events::{Event, GAP, Random, abandoned_alerts, sessions};
 use support::ws::Client;
 use support::{Folder, HOLD, Poster, Server, until};
 
-/// Hit for every event of type `poison-panic`, inside the session's machine.
+/// Hit inside the session's machine by an entry event whose amount is [`POISON`].
 const SESSION_APPLY: &str = "session_apply";
+const POISON: i64 = 666;
+
+/// Ends the session's actor when the first event of a message has the amount [`DEADLY`].
+const SESSION_DIE: &str = "session_die";
+const DEADLY: i64 = 667;
 
 /// Hit for every batch that an aggregator takes.
 const AGGREGATOR_BATCH: &str = "aggregator_batch";
@@ -196,14 +201,13 @@ fn an_event_that_panics_costs_only_itself() {
     for (n, event) in good.iter().enumerate() {
         lines.push(event.line().into_bytes());
         if n % 500 == 250 {
-            let id = format!("poison{n}");
-            let bad = Event::new(id, event.at, "poison-panic", event.user.clone()).line();
+            let bad = worth(format!("poison{n}"), event.at, &event.user, POISON).line();
             lines.push(bad.clone().into_bytes());
             poison.push(bad);
         }
     }
     let last = Event::new("last", good[1_999].at, "cart_add", "watched");
-    let bad = Event::new("poison-last", last.at, "poison-panic", "watched").line();
+    let bad = worth("poison-last", last.at, "watched", POISON).line();
     let after = Event::new("after", last.at + 1, "page_view", "watched");
     for line in [last.line(), bad.clone(), after.line()] {
         lines.push(line.into_bytes());
@@ -237,6 +241,40 @@ fn an_event_that_panics_costs_only_itself() {
     assert_sessions(&server, &all);
 }
 
+/// The actor itself dies, with what it was handed: the engine goes on from the last commit
+/// and nothing is lost, not even the event.
+#[test]
+fn a_session_actor_that_dies_loses_nothing() {
+    let folder = Folder::default();
+    let server = folder.serve(HOLD).env("FAILPOINTS", &format!("{SESSION_DIE}=1*panic")).start();
+    let mut poster = Poster::new(server.target());
+    let events = [
+        worth("a", START, "watched", 20),
+        worth("b", START + 1, "watched", DEADLY),
+        worth("c", START + 2, "watched", 22),
+        Event::new("d", START + 3, "page_view", "neighbour"),
+    ];
+    for (n, event) in events.iter().enumerate() {
+        // One message each, so that it is known which event comes first in it.
+        poster.post(&[event.line()]);
+        server.wait_settled(n as u64 + 1);
+    }
+    let pipeline = server.pipeline();
+    assert_eq!((&pipeline["applied"], &pipeline["rejected"]), (&4.into(), &0.into()), "{pipeline}");
+    assert_eq!(pipeline["restarts"], 1, "{pipeline}");
+    let view = server.get("v1/sessions/watched");
+    assert_eq!(view["sessions"][0]["events"], 3, "{view}");
+    assert_eq!(view["sessions"][0]["value"].as_f64(), Some(42.0 + DEADLY as f64), "{view}");
+    assert_eq!(server.get("v1/sessions/neighbour")["sessions"][0]["events"], 1);
+}
+
+/// An entry event with an amount.
+fn worth(id: impl Into<String>, at: i64, user: &str, amount: i64) -> Event {
+    let mut event = Event::new(id, at, "cart_add", user);
+    event.more.insert("amount".into(), json!(amount));
+    event
+}
+
 #[test]
 fn an_aggregator_that_panics_goes_on_from_the_last_commit() {
     let mut random = Random::seeded("an_aggregator_that_panics");
@@ -253,12 +291,10 @@ fn an_aggregator_that_panics_goes_on_from_the_last_commit() {
     for batch in lines.chunks(100) {
         assert_eq!(poster.post(batch).status, 202);
     }
-    let pipeline = until(60, "both restarts, and everything applied", || {
-        let pipeline = server.pipeline();
-        let done = pipeline["restarts"] == 2
-            && pipeline["applied"].as_u64()? + pipeline["duplicate"].as_u64()? >= 4_001
-            && pipeline["in_flight"] == 0;
-        done.then_some(pipeline)
+    let pipeline = server.wait_pipeline("both restarts, and everything applied", |pipeline| {
+        pipeline["restarts"] == 2
+            && pipeline["received"].as_u64() >= Some(4_001)
+            && pipeline["in_flight"] == 0
     });
     assert_eq!(pipeline["applied"], 4_001, "{pipeline}");
     assert_eq!(pipeline["duplicate"], 0, "what was not committed is read again: {pipeline}");

@@ -21,9 +21,10 @@ use super::children::Children;
 use super::committer::Committer;
 use super::directory::Directory;
 use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, ShardHolds, TicketDone};
+use super::pool::BatchPool;
 use super::session::ShardContext;
 use super::supervision::DeathWatch;
-use super::ticket::{Answers, Ticket};
+use super::ticket::{Answers, Groups, Ticket};
 use crate::domain::commit::{LateEvent, SectionWriter};
 use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
 use crate::domain::hash::shard_of;
@@ -62,6 +63,8 @@ pub struct ShardParts {
     pub directory: Directory,
     /// Whom to hand over to.
     pub committer: Addr<Committer>,
+    /// Where finished batches go, to be used again.
+    pub pool: BatchPool,
     /// Told when this actor dies.
     pub watch: DeathWatch,
 }
@@ -78,7 +81,32 @@ pub struct Aggregator {
     waiting: VecDeque<Work>,
     busy: Option<Busy>,
     dispatched: usize,
+    batches: u32,
+    spare: Spare,
 }
+
+/// Space of the last batch, used again for the next.
+#[derive(Default)]
+struct Spare {
+    groups: Groups,
+    answers: Answers,
+    fates: Vec<Fate>,
+    turns: Vec<u32>,
+    touched: Vec<Share>,
+}
+
+/// One session's share of the batch at hand.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    slot: u32,
+    /// How many events.
+    num: u32,
+    /// Where the next of them goes in the ticket; their end when all are placed.
+    next: u32,
+}
+
+/// The turn of an event that concerns no session.
+const NO_TURN: u32 = u32::MAX;
 
 enum Work {
     Batch(EventBatch, OwnedSemaphorePermit),
@@ -120,6 +148,8 @@ impl Aggregator {
             waiting: VecDeque::new(),
             busy: None,
             dispatched: 0,
+            batches: 0,
+            spare: Spare::default(),
             parts,
         }
     }
@@ -135,9 +165,9 @@ impl Aggregator {
         identities: impl Iterator<Item = (i64, &'a [u64])>,
     ) -> Result<(), String> {
         let (shard, shards) = (self.parts.shard, self.parts.shards);
-        for (generation, ids) in identities {
+        for (until, ids) in identities {
             let mine = ids.iter().filter(|id| shard_of(**id, shards) == shard);
-            mine.for_each(|id| self.seen.restore(generation, *id));
+            mine.for_each(|id| self.seen.restore(until, *id));
         }
         for (key, record) in sessions {
             let hash = crate::domain::hash::key_hash(seed, key);
@@ -170,43 +200,53 @@ impl Aggregator {
         ctx: &mut Context<Self>,
     ) {
         fail::fail_point!("aggregator_batch");
-        let mut fates = Vec::with_capacity(batch.events.len());
-        let mut slots = Vec::with_capacity(batch.events.len());
-        let mut touched = Vec::new();
+        let mut fates = std::mem::take(&mut self.spare.fates);
+        let mut turns = std::mem::take(&mut self.spare.turns);
+        let mut touched = std::mem::take(&mut self.spare.touched);
+        fates.clear();
+        turns.clear();
+        touched.clear();
+        self.batches = self.batches.wrapping_add(1);
         for event in &batch.events {
             let fate = self.judge(event);
             fates.push(fate);
-            if fate != Fate::Applied || event.key.len == 0 {
-                slots.push(u32::MAX);
-                continue;
+            let mut turn = NO_TURN;
+            if fate == Fate::Applied && event.key.len > 0 {
+                match self.turn(batch.text(event.key), event.key_hash, &mut touched) {
+                    Some(its) => turn = its,
+                    None => fates[turns.len()] = Fate::Refused,
+                }
             }
-            let key = std::str::from_utf8(batch.text(event.key)).unwrap_or_default();
-            let Some(slot) = self.children.slot_of(key, event.key_hash) else {
-                fates.pop();
-                fates.push(Fate::Refused);
-                slots.push(u32::MAX);
-                continue;
-            };
-            let child = self.children.get(slot);
-            if child.num == 0 {
-                touched.push(slot);
-            }
-            child.num += 1;
-            slots.push(slot);
+            turns.push(turn);
         }
         self.dispatched = touched.len();
         self.busy = Some(Busy::Batch { place, fates });
-        let (events, index) = self.group(&batch, &slots, &touched);
+        let groups = self.group(&batch, &turns, &mut touched);
         let watermark = self.context.watermark.get();
-        let ticket = Ticket::new(events, index, Some(batch), watermark, ctx.address());
-        for slot in touched {
-            let child = self.children.get(slot);
-            let len = std::mem::take(&mut child.num);
-            let start = child.start - len;
-            let message = Apply { ticket: Arc::clone(&ticket), start, len, slot };
+        let spare = std::mem::take(&mut self.spare.answers);
+        let ticket = Ticket::new(groups, Some(batch), watermark, spare, ctx.address());
+        for share in &touched {
+            let Share { slot, num: len, next } = *share;
+            let message = Apply { ticket: Arc::clone(&ticket), start: next - len, len, slot };
             // A refusal leaves no record in the ticket and is found there.
-            let _ = child.addr.try_send(message);
+            let _ = self.children.get(slot).addr.try_send(message);
         }
+        self.spare.turns = turns;
+        self.spare.touched = touched;
+    }
+
+    /// The place of a key's session among those that the batch touches.
+    /// `None` when the key is new and there is no room for another session.
+    fn turn(&mut self, key: &[u8], key_hash: u64, touched: &mut Vec<Share>) -> Option<u32> {
+        let slot = self.children.slot_of(key, key_hash)?;
+        let child = self.children.get(slot);
+        if child.turn.0 != self.batches {
+            child.turn = (self.batches, touched.len() as u32);
+            touched.push(Share { slot, num: 0, next: 0 });
+        }
+        let turn = child.turn.1;
+        touched[turn as usize].num += 1;
+        Some(turn)
     }
 
     /// Late and duplicate events end here; the rest counts.
@@ -224,32 +264,25 @@ impl Aggregator {
         }
     }
 
-    /// The batch's events by session: where each session's range starts, then the events
-    /// put there. Afterwards `Child::start` is the range's end.
-    fn group(
-        &mut self,
-        batch: &EventBatch,
-        slots: &[u32],
-        touched: &[u32],
-    ) -> (Vec<SessionEvent>, Vec<u32>) {
+    /// The batch's events by session, in log order within each.
+    fn group(&mut self, batch: &EventBatch, turns: &[u32], touched: &mut [Share]) -> Groups {
         let mut total = 0;
-        for slot in touched {
-            let child = self.children.get(*slot);
-            child.start = total;
-            total += child.num;
+        for share in touched.iter_mut() {
+            share.next = total;
+            total += share.num;
         }
-        let blank = SessionEvent::default();
-        let (mut events, mut index) = (vec![blank; total as usize], vec![0; total as usize]);
-        for (position, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot != u32::MAX) {
-            let place = {
-                let child = self.children.get(*slot);
-                child.start += 1;
-                child.start as usize - 1
-            };
+        let Groups { mut events, mut index } = std::mem::take(&mut self.spare.groups);
+        // What is left of an earlier batch is overwritten: every place is filled below.
+        events.resize(total as usize, SessionEvent::default());
+        index.resize(total as usize, 0);
+        for (position, turn) in turns.iter().enumerate().filter(|(_, turn)| **turn != NO_TURN) {
+            let share = &mut touched[*turn as usize];
+            let place = share.next as usize;
+            share.next += 1;
             events[place] = self.session_event(batch, position);
             index[place] = position as u32;
         }
-        (events, index)
+        Groups { events, index }
     }
 
     fn session_event(&self, batch: &EventBatch, position: usize) -> SessionEvent {
@@ -285,7 +318,9 @@ impl Aggregator {
         let due = self.children.due(barrier.watermark);
         self.dispatched = due.len();
         self.busy = Some(Busy::Barrier(barrier));
-        let ticket = Ticket::new(Vec::new(), Vec::new(), None, barrier.watermark, ctx.address());
+        let spare = std::mem::take(&mut self.spare.answers);
+        let groups = Groups::default();
+        let ticket = Ticket::new(groups, None, barrier.watermark, spare, ctx.address());
         for slot in due {
             let message = Expire { ticket: Arc::clone(&ticket), slot };
             let _ = self.children.get(slot).addr.try_send(message);
@@ -298,7 +333,7 @@ impl Aggregator {
             let position = batch.events[*first as usize].position;
             SessionPanicked { shard: self.parts.shard, position, events: failed.len() }.tell();
         }
-        for (position, fate) in fates.into_iter().enumerate() {
+        for (position, fate) in fates.iter().enumerate() {
             let event = &batch.events[position];
             match fate {
                 Fate::Applied => {
@@ -326,6 +361,7 @@ impl Aggregator {
                 }
             }
         }
+        self.spare.fates = fates;
     }
 
     /// An event that was to count ends in the dead letters; redriven, it may count.
@@ -341,10 +377,10 @@ impl Aggregator {
 
     /// Takes in what the sessions left: records, timers, endings.
     fn take_answers(&mut self, answers: Answers, drained_at: Option<EpochMs>) {
-        for (slot, ending) in answers.ended {
-            self.end_session(slot, ending, drained_at);
+        for (slot, ending) in &answers.ended {
+            self.end_session(*slot, *ending, drained_at);
         }
-        for touched in answers.touched {
+        for touched in &answers.touched {
             let (start, len) = (touched.record.0 as usize, touched.record.1 as usize);
             let record = &answers.records[start..start + len];
             self.sessions.session(self.children.get(touched.slot).key.as_bytes(), record);
@@ -360,6 +396,7 @@ impl Aggregator {
             value: fx.value,
         });
         self.delta.totals.stray_goals += fx.stray_goals;
+        self.spare.answers = answers;
     }
 
     fn end_session(&mut self, slot: u32, ending: Ending, drained_at: Option<EpochMs>) {
@@ -389,10 +426,7 @@ impl Aggregator {
             delta.sections.push(sessions.finish());
         }
         let mut ids = SectionWriter::identities();
-        self.seen
-            .take_fresh()
-            .iter()
-            .for_each(|(generation, fresh)| ids.minute(*generation, fresh));
+        self.seen.take_fresh().iter().for_each(|(until, fresh)| ids.until(*until, fresh));
         if !ids.is_empty() {
             delta.sections.push(ids.finish());
             delta.sections.push(SectionWriter::identity_floor(floor));
@@ -448,7 +482,10 @@ impl Handler<TicketDone> for Aggregator {
     type Result = ();
 
     fn handle(&mut self, message: TicketDone, ctx: &mut Context<Self>) {
-        let TicketDone { answers, batch } = message;
+        let TicketDone { answers, batch, groups } = message;
+        if groups.events.capacity() > 0 {
+            self.spare.groups = groups;
+        }
         if answers.touched.len() < self.dispatched {
             let dead = self.dispatched - answers.touched.len();
             return self.parts.watch.fail(&format!("{dead} session actors died"));
@@ -457,6 +494,7 @@ impl Handler<TicketDone> for Aggregator {
             (Some(Busy::Batch { place, fates }), Some(batch)) => {
                 self.finish_batch(&batch, fates, &answers.failed);
                 self.take_answers(answers, None);
+                self.parts.pool.put(batch);
                 drop(place);
             }
             (Some(Busy::Barrier(barrier)), _) => {

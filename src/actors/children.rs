@@ -30,10 +30,8 @@ pub struct Child {
     /// When it is to be woken next, as its last answer said.
     pub deadline: EpochMs,
     armed: i64,
-    /// Events for it in the batch at hand.
-    pub num: u32,
-    /// Where they start in the ticket.
-    pub start: u32,
+    /// The batch that touched it last, and its place among those that batch touched.
+    pub turn: (u32, u32),
 }
 
 /// All children of a shard.
@@ -83,12 +81,12 @@ impl Children {
 
     /// The slot of a key, with a fresh (or reused) actor if the key is new; `None` when it
     /// is new and there is no room for another one.
-    pub fn slot_of(&mut self, key: &str, key_hash: u64) -> Option<u32> {
+    pub fn slot_of(&mut self, key: &[u8], key_hash: u64) -> Option<u32> {
         let slots = &self.slots;
         let same = |slot: &u32| {
             slots[*slot as usize]
                 .as_ref()
-                .is_some_and(|child| child.key_hash == key_hash && child.key == key)
+                .is_some_and(|child| child.key_hash == key_hash && child.key.as_bytes() == key)
         };
         if let Some(slot) = self.index.find(key_hash, same) {
             return Some(*slot);
@@ -100,7 +98,8 @@ impl Children {
             Some(addr) => addr,
             None => Session::new(Rc::clone(&self.shard), Machine::default()).start(),
         };
-        Some(self.insert(key.into(), key_hash, addr))
+        // The decoder took the key from valid text.
+        Some(self.insert(CompactString::from_utf8_lossy(key), key_hash, addr))
     }
 
     /// Starts the actor of a restored session.
@@ -113,15 +112,8 @@ impl Children {
 
     fn insert(&mut self, key: CompactString, key_hash: u64, addr: Addr<Session>) -> u32 {
         self.directory.insert(key.clone(), addr.downgrade());
-        let child = Child {
-            key,
-            key_hash,
-            addr,
-            deadline: EpochMs::MAX,
-            armed: i64::MAX,
-            num: 0,
-            start: 0,
-        };
+        let child =
+            Child { key, key_hash, addr, deadline: EpochMs::MAX, armed: i64::MAX, turn: (0, 0) };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(child);

@@ -135,7 +135,7 @@ pub struct CommitterParts {
 pub struct Committer {
     parts: CommitterParts,
     open: BTreeMap<u64, Open>,
-    waiting: VecDeque<ToStore>,
+    waiting: VecDeque<Box<ToStore>>,
     handed: u64,
     holds: Vec<ShardHolds>,
     epoch: u64,
@@ -144,6 +144,7 @@ pub struct Committer {
     commit_ms: i64,
     written_at: i64,
     last: Option<u64>,
+    finished: bool,
 }
 
 /// A barrier whose results are coming in.
@@ -168,6 +169,7 @@ impl Committer {
             commit_ms: 0,
             written_at: parts.clock.elapsed(),
             last: None,
+            finished: false,
             parts,
         }
     }
@@ -213,7 +215,8 @@ impl Committer {
         unit.epoch = self.handed;
         unit.wall = self.parts.clock.wall();
         let answer = answer.clone();
-        self.waiting.push_back(ToStore { number, events, position, unit, answer });
+        let commit = ToStore { number, events, position, unit, answer };
+        self.waiting.push_back(Box::new(commit));
         self.offer();
     }
 
@@ -244,6 +247,7 @@ impl Committer {
             moved
         });
         if self.last == Some(number) {
+            self.finished = true;
             self.show();
             self.parts.finished.send_replace(Some(self.parts.keeper.numbers()));
         }
@@ -286,11 +290,10 @@ impl Committer {
         let in_flight = flow.in_flight.load(Ordering::SeqCst);
         let credits = parts.settings.credits as u64;
         let (clients, clients_lagging) = (parts.clients)();
-        let finished = parts.finished.borrow().is_some();
         let state = match flow.caught_up.load(Ordering::SeqCst) {
             _ if parts.status.reason("state").is_some() => "disk full",
             true => "live",
-            false if finished => "live",
+            false if self.finished => "live",
             false if parts.face.mode == "replay" => "replaying",
             false => "catching up",
         };

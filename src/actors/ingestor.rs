@@ -17,6 +17,7 @@ use super::aggregator::Aggregator;
 use super::committer::{Committer, Flow};
 use super::messages::{BarrierNote, ShardBarrier, ShardBatch};
 use super::pipeline::{RunError, unreadable};
+use super::pool::BatchPool;
 use super::ports::{Pull, Source};
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
@@ -60,6 +61,8 @@ pub struct IngestorParts {
     pub committer: Addr<Committer>,
     /// Credits and positions.
     pub flow: Arc<Flow>,
+    /// Batches to use again.
+    pub pool: BatchPool,
     /// Position that is durable.
     pub durable: watch::Receiver<u64>,
     /// Asked to end.
@@ -223,15 +226,8 @@ impl Ingestor {
     async fn take(&mut self, raw: RawBatch) -> Result<(), RunError> {
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
-        let mut builders: Vec<EventBatch> = (0..shards)
-            .map(|_| EventBatch {
-                data: raw.data.clone(),
-                events: Vec::with_capacity(raw.items.len() / shards + 16),
-                slots: Vec::with_capacity((raw.items.len() / shards + 16) * width),
-                width,
-                ..EventBatch::default()
-            })
-            .collect();
+        let mut builders: Vec<EventBatch> =
+            (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
         let received_before = self.ledger.received;
         self.decode(&raw, &mut builders);
         if let Some(last) = raw.items.last() {
@@ -243,6 +239,7 @@ impl Ingestor {
         self.parts.flow.unsettled.fetch_add(read, Ordering::SeqCst);
         for (inlet, batch) in self.parts.shards.iter().zip(builders) {
             if batch.events.is_empty() {
+                self.parts.pool.put(batch);
                 continue;
             }
             let place = Arc::clone(&inlet.places).acquire_owned().await;

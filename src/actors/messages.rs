@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ticket::{Answers, Ticket};
+use super::ticket::{Answers, Groups, Ticket};
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, ShardDelta};
 use crate::domain::session::SessionView;
@@ -85,6 +85,8 @@ pub struct TicketDone {
     pub answers: Answers,
     /// The batch, handed back.
     pub batch: Option<EventBatch>,
+    /// The grouped events: space to use again.
+    pub groups: Groups,
 }
 
 /// Aggregator → committer: everything of this shard up to a barrier.

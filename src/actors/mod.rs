@@ -1,4 +1,55 @@
-//! The shells: mailboxes, supervision, commits; thin calls into `domain`.
+//! The shells: mailboxes, threads, supervision, commits; thin calls into `domain`.
+//!
+//! Nothing here decides what an event means. An actor takes a message, calls a pure machine,
+//! and hands on what it returns. The outside is reached through [`ports`] only.
+//!
+//! # Data flow
+//! ```text
+//!  Source ──► ingestor ──ShardBatch─────► aggregator (one a shard)
+//!             decode     ShardBarrier       │ Apply, Expire    ▲ TicketDone
+//!             stamp          │              ▼                  │ (answers)
+//!             route          │            session actors ──────┘
+//!               │            │
+//!    BarrierNote│            │ ShardDone
+//!               ▼            ▼
+//!             committer ◄────┘ ──Publish──► broadcaster ──► websocket clients
+//!               │  ▲
+//!       ToStore │  │ Stored: credits for the ingestor, position for the source
+//!               ▼  │
+//!             store thread ──► state, then outbox ──► alert log
+//! ```
+//! Data goes one way; what comes back are answers, credits and the durable position. No part
+//! on the event path waits for another's reply. A message that finds no room is a bug or a
+//! dead receiver, never a reason to drop something: the bounds are kept before sending, by
+//! credits, places and the number of barriers under way.
+//!
+//! # Supervision
+//! ```text
+//!  thread "tidewatch" (actix System)
+//!  ├─ broadcaster                              lives through generations
+//!  └─ Pipeline::run                            hears the first word of any part
+//!      └─ generation                           torn down and started again as a whole
+//!          ├─ arbiter: committer
+//!          ├─ arbiter per shard: aggregator ─ its session actors
+//!          └─ arbiter: ingestor (a task)
+//!  thread "store"                              lives through generations
+//! ```
+//! A part that dies ends its generation; the next one starts from the last commit, a bounded
+//! number of times ([`supervision`], [`pipeline`]). A panic while one event is handled costs
+//! that event only ([`session`]).
+//!
+//! # Mailboxes
+//! actix counts a capacity for each address, so each sender keeps one address for its life.
+//!
+//! | queue | capacity | reason |
+//! |---|---|---|
+//! | aggregator ([`aggregator::MAILBOX`]) | 32 | at most [`ingestor::PLACES`] batches and 4 barriers from the ingestor, and one ticket; the rest is room |
+//! | session | 16, actix's default | its aggregator sends one message and waits for the ticket; drill-downs come through addresses of their own |
+//! | committer ([`committer::MAILBOX`]) | 1,024 | from the ingestor and each shard one message for every barrier under way, from the store one for every commit |
+//! | store thread | 2 | one commit is written while the next is ready; further ones wait in the committer, at most one for each barrier |
+//! | broadcaster | 64 | one board a tick from the committer, one message under way from each client |
+//! | websocket client (`web::socket`) | 8 | a frame a tick; one that is refused is made up for by the next |
+//! | failures | 16 | the first word ends the generation; later ones add nothing |
 
 pub mod aggregator;
 pub mod broadcaster;
@@ -9,6 +60,7 @@ mod figures;
 pub mod ingestor;
 pub mod messages;
 pub mod pipeline;
+pub mod pool;
 pub mod ports;
 pub mod session;
 pub mod status;
@@ -54,7 +106,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             shards: 2,
-            batch_max: 65_536,
+            batch_max: 32_768,
             credits: 1_048_576,
             commit_interval: 500,
             commit_events: 262_144,

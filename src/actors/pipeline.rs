@@ -16,6 +16,7 @@ use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, beginning};
+use super::pool::BatchPool;
 use super::ports::{Records, Source, SourceError, StoreError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
@@ -197,7 +198,8 @@ impl Pipeline {
     ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
         let setup = &self.setup;
         setup.status.set("start", Some("restoring the last commit".into()));
-        let restored = load(store).await?;
+        let (restored, delivered) = load(store).await?;
+        setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let position = self.continue_from(restored.as_ref()).await?;
         let mut generation = self.start(store, restored.unwrap_or_default(), position).await?;
         setup.status.set("start", None);
@@ -309,8 +311,9 @@ impl Pipeline {
         let mut arbiters = vec![Arbiter::new()];
         let committer =
             Committer::start_in_arbiter(&arbiters[0].handle(), move |_| Committer::new(parts));
+        let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
         let shards =
-            self.start_shards(&mut arbiters, &committer, restored.snapshot, &failed).await?;
+            self.start_shards(&mut arbiters, &committer, restored.snapshot, &pool, &failed).await?;
         let shards = shards.into_iter().zip(places);
         let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
         let parts = IngestorParts {
@@ -322,6 +325,7 @@ impl Pipeline {
             shards,
             committer,
             flow: Arc::clone(&setup.flow),
+            pool,
             durable,
             stop: setup.stop.clone(),
             watch: DeathWatch::new("ingestor", failed),
@@ -351,6 +355,7 @@ impl Pipeline {
         arbiters: &mut Vec<Arbiter>,
         committer: &Addr<Committer>,
         snapshot: Snapshot,
+        pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
     ) -> Result<Vec<Addr<Aggregator>>, RunError> {
         let setup = &self.setup;
@@ -372,6 +377,7 @@ impl Pipeline {
                 list_sessions: setup.list_sessions,
                 directory: setup.directory.clone(),
                 committer: committer.clone(),
+                pool: pool.clone(),
                 watch: DeathWatch::new(format!("aggregator {shard}"), failed.clone()),
             };
             let arbiter = Arbiter::new();
@@ -411,7 +417,7 @@ pub(super) fn unreadable(error: SourceError) -> RunError {
     RunError::Source(error.to_string())
 }
 
-async fn load(store: &StoreThread) -> Result<Option<Restored>, RunError> {
+async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> {
     let ended = || RunError::Thread("the store's thread ended".into());
     let (answer, loaded) = oneshot::channel();
     let commands = store.commands.clone();

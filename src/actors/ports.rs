@@ -147,6 +147,9 @@ pub trait StateStore: Send {
     /// As `commit`.
     fn deliver_alerts(&mut self) -> Result<u64, StoreError>;
 
+    /// Alerts delivered since the data folder was made.
+    fn alerts_delivered(&self) -> u64;
+
     /// Housekeeping between commits (snapshots, retention). Returns at once when
     /// there is nothing to do.
     ///

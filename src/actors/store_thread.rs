@@ -33,10 +33,11 @@ const TIDY: Duration = Duration::from_secs(1);
 /// What the thread can be asked.
 #[derive(Debug)]
 pub enum StoreCommand {
-    /// The last commit. Comes after every commit asked for before.
-    Load(oneshot::Sender<Result<Option<Restored>, StoreError>>),
+    /// The last commit, and how many alerts were delivered. Comes after every commit asked
+    /// for before.
+    Load(oneshot::Sender<Result<(Option<Restored>, u64), StoreError>>),
     /// Write a commit.
-    Commit(ToStore),
+    Commit(Box<ToStore>),
     /// End after what was asked before.
     End,
 }
@@ -108,9 +109,10 @@ impl Writer {
                 Ok(StoreCommand::Load(answer)) => {
                     let loaded = self.store.load();
                     self.deliver();
-                    let _ = answer.send(loaded);
+                    let delivered = self.store.alerts_delivered();
+                    let _ = answer.send(loaded.map(|restored| (restored, delivered)));
                 }
-                Ok(StoreCommand::Commit(commit)) => self.commit(commit),
+                Ok(StoreCommand::Commit(commit)) => self.commit(*commit),
                 Err(RecvTimeoutError::Timeout) => {
                     self.deliver();
                     self.tidy();
@@ -182,8 +184,9 @@ impl Writer {
     /// Delivery that fails is tried again: the outbox is durable.
     fn deliver(&mut self) {
         match self.store.deliver_alerts() {
-            Ok(delivered) => {
-                self.flow.delivered.fetch_add(delivered, Ordering::SeqCst);
+            Ok(_) => {
+                let delivered = self.store.alerts_delivered();
+                self.flow.delivered.store(delivered, Ordering::SeqCst);
             }
             Err(error) => tracing::warn!(%error, "alerts stay in the outbox for now"),
         }

@@ -10,8 +10,8 @@ const EXAMPLES: &str = "\
 Examples:
   tidewatch demo                          a simulated shop, on http://127.0.0.1:7077
   tidewatch serve --config tidewatch.toml
-  curl -d '{\"id\":\"1\",\"type\":\"cart_add\",\"user\":\"ada\",\"amount\":12.5}' \\
-       http://127.0.0.1:7077/v1/events
+  curl http://127.0.0.1:7077/v1/events -d \
+    '{\"id\":\"1\",\"ts\":'$(date +%s000)',\"type\":\"cart_add\",\"user\":\"ada\",\"amount\":12.5}'
   tidewatch replay events.ndjson --json   yesterday's events, the same numbers
   tidewatch check --config tidewatch.toml --print
 

@@ -98,9 +98,6 @@ pub struct Restored {
     pub snapshot: Snapshot,
 }
 
-/// Running totals of a day: labels and cell.
-pub type DayTotals = Vec<(Vec<String>, Cell)>;
-
 /// The whole state as one value: made by absorbing deltas in commit order.
 ///
 /// The store builds one from the last snapshot and the deltas since, both to
@@ -110,17 +107,20 @@ pub type DayTotals = Vec<(Vec<String>, Cell)>;
 pub struct Snapshot {
     /// Record of each key with open sessions.
     pub sessions: HashMap<Box<[u8]>, Box<[u8]>, foldhash::fast::FixedState>,
-    /// Event identities by the minute of their time.
+    /// Event identities by a time that all their events were before.
     pub identities: BTreeMap<i64, Vec<u64>>,
     /// Cells by metric identity, pane and labels.
     pub panes: BTreeMap<String, BTreeMap<(i64, Vec<String>), Cell>>,
     /// Final numbers the board keeps, by metric identity: end, labels, number.
     pub points: BTreeMap<String, VecDeque<(EpochMs, Vec<String>, f64)>>,
     /// Running totals since midnight by metric identity: midnight, labels and cell.
-    pub days: BTreeMap<String, (EpochMs, EpochMs, DayTotals)>,
+    pub days: BTreeMap<String, DayTotals>,
     /// The engine's small state, as it wrote it.
     pub engine: Vec<u8>,
 }
+
+/// Midnight, the next midnight, and the total of each group since.
+pub type DayTotals = (EpochMs, EpochMs, Vec<(Vec<String>, Cell)>);
 
 const SESSIONS: u8 = 1;
 const IDENTITIES: u8 = 2;
@@ -144,7 +144,7 @@ impl SectionWriter {
         SectionWriter { bytes: vec![SESSIONS] }
     }
 
-    /// New event identities; see [`SectionWriter::minute`].
+    /// New event identities; see [`SectionWriter::until`].
     pub fn identities() -> Self {
         SectionWriter { bytes: vec![IDENTITIES] }
     }
@@ -188,10 +188,10 @@ impl SectionWriter {
         writer.bytes
     }
 
-    /// Forget event identities of minutes before this one.
-    pub fn identity_floor(minute: i64) -> Vec<u8> {
+    /// Forget event identities whose events were all before this time.
+    pub fn identity_floor(floor: EpochMs) -> Vec<u8> {
         let mut bytes = vec![IDENTITY_FLOOR];
-        put_i64(&mut bytes, minute);
+        put_i64(&mut bytes, floor);
         bytes
     }
 
@@ -207,9 +207,9 @@ impl SectionWriter {
         put_bytes(&mut self.bytes, record);
     }
 
-    /// Identities of events of one minute.
-    pub fn minute(&mut self, minute: i64, identities: &[u64]) {
-        put_i64(&mut self.bytes, minute);
+    /// Identities of events that were all before `until`.
+    pub fn until(&mut self, until: EpochMs, identities: &[u64]) {
+        put_i64(&mut self.bytes, until);
         put_u64(&mut self.bytes, identities.len() as u64);
         identities.iter().for_each(|id| self.bytes.extend_from_slice(&id.to_le_bytes()));
     }
@@ -304,7 +304,8 @@ impl Snapshot {
                 Ok(())
             }
             IDENTITY_FLOOR => {
-                self.identities = self.identities.split_off(&reader.i64("minute")?);
+                let floor = reader.i64("identity floor")?;
+                self.identities = self.identities.split_off(&floor.saturating_add(1));
                 Ok(())
             }
             _ => Err(Malformed { what: "kind of section", at: 0 }),
@@ -325,13 +326,13 @@ impl Snapshot {
 
     fn absorb_identities(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         while !reader.is_empty() {
-            let minute = reader.i64("minute")?;
+            let until = reader.i64("end of identities")?;
             let num = reader.u64("number of identities")? as usize;
             let bytes = reader.take(num.saturating_mul(8), "identities")?;
             let ids = bytes
                 .chunks_exact(8)
                 .map(|id| u64::from_le_bytes(id.try_into().expect("chunks of 8 bytes")));
-            self.identities.entry(minute).or_default().extend(ids);
+            self.identities.entry(until).or_default().extend(ids);
         }
         Ok(())
     }
@@ -383,10 +384,10 @@ impl Snapshot {
             }
         }
         sections.push(sessions.finish());
-        for (minute, ids) in &self.identities {
+        for (until, ids) in &self.identities {
             for part in ids.chunks((chunk / 8).max(1)) {
                 let mut writer = SectionWriter::identities();
-                writer.minute(*minute, part);
+                writer.until(*until, part);
                 sections.push(writer.finish());
             }
         }
@@ -431,7 +432,7 @@ mod tests {
             sessions.iter().for_each(|(key, record)| writer.session(key.as_bytes(), record));
             let mut sections = vec![writer.finish()];
             let mut writer = SectionWriter::identities();
-            ids.iter().for_each(|(minute, ids)| writer.minute(*minute, ids));
+            ids.iter().for_each(|(minute, ids)| writer.until(*minute, ids));
             sections.push(writer.finish());
             let mut writer = SectionWriter::panes("m");
             panes.iter().for_each(|(pane, label, n)| {

@@ -74,14 +74,16 @@ impl Seen {
         }
     }
 
-    /// Puts back an identity from a snapshot.
-    pub fn restore(&mut self, generation: i64, identity: u64) {
+    /// Puts back an identity from a snapshot: its event was before `until`. The horizon may
+    /// be another one than it was.
+    pub fn restore(&mut self, until: EpochMs, identity: u64) {
+        let generation = (until - 1).div_euclid(self.horizon);
         self.len += usize::from(self.generations.entry(generation).or_default().insert(identity));
     }
 
     /// Forgets what the watermark has passed, and the oldest generation while there are
-    /// too many. Returns the first generation kept.
-    pub fn sweep(&mut self, watermark: EpochMs) -> i64 {
+    /// too many. Returns the time up to which everything is forgotten.
+    pub fn sweep(&mut self, watermark: EpochMs) -> EpochMs {
         while let Some(first) = self.generations.first_entry() {
             let passed = (first.key() + 2).saturating_mul(self.horizon) < watermark;
             if !passed && self.len <= self.ids_max {
@@ -94,12 +96,15 @@ impl Seen {
             }
             self.len -= first.remove().len();
         }
-        self.generations.first_key_value().map_or(i64::MIN / 2, |(first, _)| *first)
+        let first = self.generations.first_key_value();
+        first.map_or(EpochMs::MIN / 2, |(first, _)| first * self.horizon)
     }
 
-    /// Identities that are new since the last call, by generation.
-    pub fn take_fresh(&mut self) -> BTreeMap<i64, Vec<u64>> {
-        std::mem::take(&mut self.fresh)
+    /// Identities that are new since the last call, by the end of their generation: all
+    /// their events were before that time.
+    pub fn take_fresh(&mut self) -> Vec<(EpochMs, Vec<u64>)> {
+        let fresh = std::mem::take(&mut self.fresh).into_iter();
+        fresh.map(|(generation, ids)| ((generation + 1) * self.horizon, ids)).collect()
     }
 
     /// How many are remembered.
@@ -142,7 +147,7 @@ mod tests {
     fn the_oldest_generation_leaves_first_when_there_are_too_many() {
         let mut seen = Seen::new(1_000, 2);
         (0..4).for_each(|id| assert!(seen.insert(id + 1, id as i64 * 1_000, 0)));
-        assert_eq!((seen.sweep(0), seen.len(), seen.forgotten_early), (2, 2, 2));
+        assert_eq!((seen.sweep(0), seen.len(), seen.forgotten_early), (2_000, 2, 2));
         assert_eq!(seen.short_until, Some(3_000), "the younger one of the two forgotten");
     }
 
@@ -151,8 +156,23 @@ mod tests {
         let mut seen = Seen::new(1_000, 100);
         assert!(seen.insert(7, 500, 0) && seen.insert(8, 600, 0));
         seen.take_back(7, 500);
-        assert_eq!((seen.len(), seen.take_fresh()), (1, BTreeMap::from([(0, vec![8])])));
+        assert_eq!((seen.len(), seen.take_fresh()), (1, vec![(1_000, vec![8])]));
         assert!(seen.insert(7, 500, 0));
         assert!(!seen.insert(8, 600, 0));
+    }
+
+    #[test]
+    fn a_snapshot_may_be_taken_up_with_another_horizon() {
+        let mut before = Seen::new(1_000, 100);
+        before.insert(7, 4_500, 4_000);
+        let fresh = before.take_fresh();
+        for horizon in [300, 1_000, 7_000] {
+            let mut after = Seen::new(horizon, 100);
+            fresh
+                .iter()
+                .for_each(|(until, ids)| ids.iter().for_each(|id| after.restore(*until, *id)));
+            assert_eq!(after.sweep(4_500).min(4_500), after.sweep(4_500), "horizon {horizon}");
+            assert!(!after.insert(7, 4_500, 4_500), "horizon {horizon}");
+        }
     }
 }

@@ -352,6 +352,10 @@ impl StateStore for StateDb {
         Ok(delivered)
     }
 
+    fn alerts_delivered(&self) -> u64 {
+        self.figures.alerts_delivered.load(Ordering::Relaxed)
+    }
+
     fn tidy(&mut self) -> Result<(), StoreError> {
         let folded = self.snapshots.step(&self.conn, &self.place, &mut self.head, &self.settings);
         // A snapshot that finds no room must not keep the others from making some.

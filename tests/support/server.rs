@@ -11,10 +11,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{Http, Target};
-use super::wait::{Stopwatch, until};
+use super::wait::{Stopwatch, pause, until};
 
 /// Longest start, recovery included.
 const START_MAX_S: u64 = 60;
+
+/// Longest time until everything that was accepted is committed.
+const SETTLE_MAX_S: u64 = 90;
+
+/// Distance between two looks at the pipeline's topic.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Longest drain.
 const STOP_MAX_S: u64 = 60;
@@ -266,13 +272,27 @@ impl Server {
     /// Waits until all that was received has an outcome and is committed; returns the
     /// pipeline topic of then.
     pub fn wait_settled(&self, received: u64) -> Value {
-        until(120, &format!("{received} events received and none in flight"), || {
-            let pipeline = self.pipeline();
-            let settled = pipeline["received"].as_u64()? >= received
+        self.wait_pipeline(&format!("{received} events received and none in flight"), |pipeline| {
+            pipeline["received"].as_u64() >= Some(received)
                 && pipeline["in_flight"] == 0
-                && pipeline["alerts_committed"] == pipeline["alerts_delivered"];
-            settled.then_some(pipeline)
+                && pipeline["alerts_committed"] == pipeline["alerts_delivered"]
         })
+    }
+
+    /// Waits until the pipeline topic meets a condition.
+    ///
+    /// Panics with the topic as it was last.
+    pub fn wait_pipeline(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let watch = Stopwatch::start();
+        let mut last = Value::Null;
+        while watch.elapsed().as_secs() < SETTLE_MAX_S {
+            last = self.pipeline();
+            if condition(&last) {
+                return last;
+            }
+            pause(LOOK_EVERY);
+        }
+        panic!("not within {SETTLE_MAX_S} s: {what}: {last}");
     }
 
     /// All items of a paged list such as `v1/alerts`.

@@ -254,7 +254,11 @@ fn fold_series(state: &mut Value, points: &Value) {
     let columns = points.as_array().unwrap();
     let times = columns[0].as_array().unwrap();
     for (i, at) in times.iter().enumerate() {
-        let held = state["p"].as_array().unwrap();
+        let held = state["p"].as_array_mut().unwrap();
+        if held[0].as_array().unwrap().is_empty() {
+            // A series without points does not say how many columns it will have.
+            held.resize(columns.len(), json!([]));
+        }
         assert_eq!(held.len(), columns.len(), "as many columns as before");
         let known = held[0].as_array().unwrap().iter().rposition(|time| time == at);
         if known.is_none() {
