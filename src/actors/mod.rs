@@ -43,7 +43,7 @@
 //!
 //! | queue | capacity | reason |
 //! |---|---|---|
-//! | aggregator ([`aggregator::MAILBOX`]) | 32 | at most [`ingestor::PLACES`] batches and 4 barriers from the ingestor, and one ticket; the rest is room |
+//! | aggregator ([`aggregator::MAILBOX`]) | 32 | at most `shard_queue` batches and 4 barriers from the ingestor, and one ticket; the rest is room |
 //! | session | 16, actix's default | its aggregator sends one message and waits for the ticket; drill-downs come through addresses of their own |
 //! | committer ([`committer::MAILBOX`]) | 1,024 | from the ingestor and each shard one message for every barrier under way, from the store one for every commit |
 //! | store thread | 2 | one commit is written while the next is ready; further ones wait in the committer, at most one for each barrier |
