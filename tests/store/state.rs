@@ -215,8 +215,7 @@ fn a_full_disk_is_named_and_the_same_commit_succeeds_when_there_is_room() {
     let mut db = open(&folder, Settings::default());
     let big = |epoch| {
         let mut unit = unit(epoch);
-        unit.delta = (0..16).map(|part| section(epoch, part)).collect();
-        unit.delta.iter_mut().for_each(|section| section.resize(128 << 10, 7));
+        unit.delta = (0..512).map(|part| section(epoch, part)).collect();
         unit
     };
     let mut epoch = 1;

@@ -11,7 +11,7 @@ use tidewatch::actors::ports::StateStore as _;
 use tidewatch::clock::{Clock, SystemClock};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::commit::{
-    CommitUnit, LateEvent, Restored, Snapshot, SourceIdentity, SourcePosition,
+    CommitUnit, LateEvent, Restored, SectionWriter, Snapshot, SourceIdentity, SourcePosition,
 };
 use tidewatch::domain::event::DeadLetter;
 use tidewatch::domain::time::EpochMs;
@@ -52,16 +52,19 @@ impl Clock for Hand {
     }
 }
 
-/// A section of state: 4 KB that no other section has.
+/// A section of state: 4 KB of event identities that no other section has.
 pub fn section(epoch: u64, part: u64) -> Vec<u8> {
     let mut state = (epoch << 32 | part).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
+        state
     };
-    std::iter::repeat_with(next).take(4_096).collect()
+    let identities: Vec<u64> = std::iter::repeat_with(next).take(512).collect();
+    let mut section = SectionWriter::identities();
+    section.until((epoch * 1_000 + part) as i64, &identities);
+    section.finish()
 }
 
 /// A commit with two sections and a position.
