@@ -14,7 +14,8 @@ use tidewatch::store::state::StateDb;
 use tidewatch::store::{self, Settings};
 
 use crate::support::{
-    self, Hand, SmallDisk, commit_all, dead_letter, late, section, sections, some_alerts, unit,
+    self, Hand, SmallDisk, commit_all, dead_letter, late, section, sections, sized_section,
+    some_alerts, unit,
 };
 
 fn log_of(folder: &Folder) -> EmbeddedLog {
@@ -215,7 +216,7 @@ fn a_full_disk_is_named_and_the_same_commit_succeeds_when_there_is_room() {
     let mut db = open(&folder, Settings::default());
     let big = |epoch| {
         let mut unit = unit(epoch);
-        unit.delta = (0..512).map(|part| section(epoch, part)).collect();
+        unit.delta = (0..16).map(|part| sized_section(epoch, part, 16 << 10)).collect();
         unit
     };
     let mut epoch = 1;

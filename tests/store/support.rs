@@ -54,6 +54,11 @@ impl Clock for Hand {
 
 /// A section of state: 4 KB of event identities that no other section has.
 pub fn section(epoch: u64, part: u64) -> Vec<u8> {
+    sized_section(epoch, part, 512)
+}
+
+/// The same with `len` identities of 8 bytes.
+pub fn sized_section(epoch: u64, part: u64, len: usize) -> Vec<u8> {
     let mut state = (epoch << 32 | part).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;
@@ -61,7 +66,7 @@ pub fn section(epoch: u64, part: u64) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    let identities: Vec<u64> = std::iter::repeat_with(next).take(512).collect();
+    let identities: Vec<u64> = std::iter::repeat_with(next).take(len).collect();
     let mut section = SectionWriter::identities();
     section.until((epoch * 1_000 + part) as i64, &identities);
     section.finish()
