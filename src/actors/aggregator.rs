@@ -39,6 +39,15 @@ use crate::telemetry::happenings::SessionPanicked;
 /// one ticket.
 pub const MAILBOX: usize = 32;
 
+/// Sessions that are sent their events at once: their envelopes stay in the processor's
+/// cache until they are read (4096 x some 200 bytes), while the batch they belong to may be
+/// much larger, so that a session gets many events in one message.
+const WAVE: usize = 4_096;
+/// Events and sessions that are looked at before any of them is handled.
+const AHEAD: usize = 16;
+/// Bytes of one section of session records: small enough that the allocator uses it again.
+const SECTION_BYTES: usize = 1 << 20;
+
 /// What one shard is made of.
 pub struct ShardParts {
     /// Its number.
@@ -114,8 +123,21 @@ enum Work {
 }
 
 enum Busy {
-    Batch { place: OwnedSemaphorePermit, fates: Vec<Fate> },
+    Batch(BatchWork),
     Barrier(ShardBarrier),
+}
+
+/// A batch on its way through its sessions.
+struct BatchWork {
+    batch: EventBatch,
+    place: OwnedSemaphorePermit,
+    fates: Vec<Fate>,
+    touched: Vec<Share>,
+    /// How many of `touched` were sent their events.
+    sent: usize,
+    /// Events whose handling panicked: index in the batch.
+    failed: Vec<u32>,
+    groups: Arc<Groups>,
 }
 
 /// What became of an event of the batch.
@@ -207,38 +229,64 @@ impl Aggregator {
         turns.clear();
         touched.clear();
         self.batches = self.batches.wrapping_add(1);
-        for event in &batch.events {
-            let fate = self.judge(event);
-            fates.push(fate);
-            let mut turn = NO_TURN;
-            if fate == Fate::Applied && event.key.len > 0 {
-                match self.turn(batch.text(event.key), event.key_hash, &mut touched) {
-                    Some(its) => turn = its,
-                    None => fates[turns.len()] = Fate::Refused,
-                }
+        for events in batch.events.chunks(AHEAD) {
+            let mut guesses = [None; AHEAD];
+            for (guess, event) in guesses.iter_mut().zip(events) {
+                *guess = self.children.guess(event.key_hash);
             }
-            turns.push(turn);
+            for (event, guess) in events.iter().zip(guesses) {
+                let mut fate = self.judge(event);
+                let mut turn = NO_TURN;
+                if fate == Fate::Applied && event.key.len > 0 {
+                    let key = batch.text(event.key);
+                    match self.turn(key, event.key_hash, guess, &mut touched) {
+                        Some(its) => turn = its,
+                        None => fate = Fate::Refused,
+                    }
+                }
+                fates.push(fate);
+                turns.push(turn);
+            }
         }
-        self.dispatched = touched.len();
-        self.busy = Some(Busy::Batch { place, fates });
-        let groups = self.group(&batch, &turns, &mut touched);
-        let watermark = self.context.watermark.get();
-        let spare = std::mem::take(&mut self.spare.answers);
-        let ticket = Ticket::new(groups, Some(batch), watermark, spare, ctx.address());
-        for share in &touched {
-            let Share { slot, num: len, next } = *share;
-            let message = Apply { ticket: Arc::clone(&ticket), start: next - len, len, slot };
-            // A refusal leaves no record in the ticket and is found there.
-            let _ = self.children.get(slot).addr.try_send(message);
-        }
+        let groups = Arc::new(self.group(&batch, &turns, &mut touched));
         self.spare.turns = turns;
-        self.spare.touched = touched;
+        let work = BatchWork { batch, place, fates, touched, sent: 0, failed: Vec::new(), groups };
+        self.busy = Some(Busy::Batch(work));
+        self.send_wave(ctx);
+    }
+
+    /// Sends the next sessions of the batch their events.
+    fn send_wave(&mut self, ctx: &mut Context<Self>) {
+        let Some(Busy::Batch(work)) = &mut self.busy else { return };
+        let spare = std::mem::take(&mut self.spare.answers);
+        let watermark = self.context.watermark.get();
+        let ticket = Ticket::new(Arc::clone(&work.groups), watermark, spare, ctx.address());
+        let wave = &work.touched[work.sent..(work.sent + WAVE).min(work.touched.len())];
+        work.sent += wave.len();
+        self.dispatched = wave.len();
+        for shares in wave.chunks(AHEAD) {
+            // Looking at all of them first lets the waits for memory overlap.
+            let alive = |share: &&Share| self.children.get(share.slot).addr.connected();
+            let _ = shares.iter().filter(alive).count();
+            for share in shares {
+                let Share { slot, num: len, next } = *share;
+                let message = Apply { ticket: Arc::clone(&ticket), start: next - len, len, slot };
+                // A refusal leaves no record in the ticket and is found there.
+                let _ = self.children.get(slot).addr.try_send(message);
+            }
+        }
     }
 
     /// The place of a key's session among those that the batch touches.
     /// `None` when the key is new and there is no room for another session.
-    fn turn(&mut self, key: &[u8], key_hash: u64, touched: &mut Vec<Share>) -> Option<u32> {
-        let slot = self.children.slot_of(key, key_hash)?;
+    fn turn(
+        &mut self,
+        key: &[u8],
+        key_hash: u64,
+        guess: Option<u32>,
+        touched: &mut Vec<Share>,
+    ) -> Option<u32> {
+        let slot = self.children.slot_of(key, key_hash, guess)?;
         let child = self.children.get(slot);
         if child.turn.0 != self.batches {
             child.turn = (self.batches, touched.len() as u32);
@@ -319,15 +367,15 @@ impl Aggregator {
         self.dispatched = due.len();
         self.busy = Some(Busy::Barrier(barrier));
         let spare = std::mem::take(&mut self.spare.answers);
-        let groups = Groups::default();
-        let ticket = Ticket::new(groups, None, barrier.watermark, spare, ctx.address());
+        let ticket = Ticket::new(Arc::default(), barrier.watermark, spare, ctx.address());
         for slot in due {
             let message = Expire { ticket: Arc::clone(&ticket), slot };
             let _ = self.children.get(slot).addr.try_send(message);
         }
     }
 
-    fn finish_batch(&mut self, batch: &EventBatch, mut fates: Vec<Fate>, failed: &[u32]) {
+    fn finish_batch(&mut self, work: BatchWork) {
+        let BatchWork { batch, place, mut fates, touched, failed, groups, .. } = work;
         failed.iter().for_each(|position| fates[*position as usize] = Fate::Failed);
         if let Some(first) = failed.iter().min() {
             let position = batch.events[*first as usize].position;
@@ -338,17 +386,17 @@ impl Aggregator {
             match fate {
                 Fate::Applied => {
                     self.delta.ledger.applied += 1;
-                    let fact = EventFact { batch, position, event };
+                    let fact = EventFact { batch: &batch, position, event };
                     self.fold.add(FactKind::Events, &fact, event.watermark);
                 }
                 Fate::Duplicate => self.delta.ledger.duplicate += 1,
                 Fate::Late => {
                     self.delta.ledger.late += 1;
-                    self.delta.late.push(late(batch, event));
+                    self.delta.late.push(late(&batch, event));
                 }
                 Fate::Failed => {
                     let reason = "handling this event failed (panic in the session)";
-                    self.reject(batch, event, reason.into());
+                    self.reject(&batch, event, reason.into());
                 }
                 Fate::Refused => {
                     self.delta.sessions_refused += 1;
@@ -357,11 +405,15 @@ impl Aggregator {
                          (pipeline.sessions_max over {} shards)",
                         self.parts.keys_max, self.parts.shards
                     );
-                    self.reject(batch, event, reason);
+                    self.reject(&batch, event, reason);
                 }
             }
         }
         self.spare.fates = fates;
+        self.spare.touched = touched;
+        self.spare.groups = Arc::into_inner(groups).unwrap_or_default();
+        self.parts.pool.put(batch);
+        drop(place);
     }
 
     /// An event that was to count ends in the dead letters; redriven, it may count.
@@ -384,6 +436,10 @@ impl Aggregator {
             let (start, len) = (touched.record.0 as usize, touched.record.1 as usize);
             let record = &answers.records[start..start + len];
             self.sessions.session(self.children.get(touched.slot).key.as_bytes(), record);
+            if self.sessions.len() >= SECTION_BYTES {
+                let full = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
+                self.delta.sections.push(full.finish());
+            }
             match record.is_empty() {
                 true => drop(self.children.remove(touched.slot)),
                 false => self.children.rearm(touched.slot, touched.deadline),
@@ -482,26 +538,26 @@ impl Handler<TicketDone> for Aggregator {
     type Result = ();
 
     fn handle(&mut self, message: TicketDone, ctx: &mut Context<Self>) {
-        let TicketDone { answers, batch, groups } = message;
-        if groups.events.capacity() > 0 {
-            self.spare.groups = groups;
-        }
+        let TicketDone { answers } = message;
         if answers.touched.len() < self.dispatched {
             let dead = self.dispatched - answers.touched.len();
             return self.parts.watch.fail(&format!("{dead} session actors died"));
         }
-        match (self.busy.take(), batch) {
-            (Some(Busy::Batch { place, fates }), Some(batch)) => {
-                self.finish_batch(&batch, fates, &answers.failed);
+        match self.busy.take() {
+            Some(Busy::Batch(mut work)) => {
+                work.failed.extend_from_slice(&answers.failed);
                 self.take_answers(answers, None);
-                self.parts.pool.put(batch);
-                drop(place);
+                if work.sent < work.touched.len() {
+                    self.busy = Some(Busy::Batch(work));
+                    return self.send_wave(ctx);
+                }
+                self.finish_batch(work);
             }
-            (Some(Busy::Barrier(barrier)), _) => {
+            Some(Busy::Barrier(barrier)) => {
                 self.take_answers(answers, barrier.drained_at);
                 self.finish_barrier(barrier);
             }
-            _ => self.parts.watch.fail("a ticket came back that nobody waited for"),
+            None => self.parts.watch.fail("a ticket came back that nobody waited for"),
         }
         self.go_on(ctx);
     }

@@ -40,7 +40,7 @@ pub struct Children {
     directory: Directory,
     slots: Vec<Option<Child>>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: HashTable<(u64, u32)>,
     wheel: BTreeMap<i64, Vec<u32>>,
     idle: Vec<Addr<Session>>,
     keys_max: usize,
@@ -79,16 +79,26 @@ impl Children {
         self.idle.len()
     }
 
+    /// The slot that a hash probably belongs to, without looking at the child: asked for
+    /// several events before any of them is handled, so that the waits for memory overlap.
+    pub fn guess(&self, key_hash: u64) -> Option<u32> {
+        self.index.find(key_hash, |entry| entry.0 == key_hash).map(|entry| entry.1)
+    }
+
     /// The slot of a key, with a fresh (or reused) actor if the key is new; `None` when it
     /// is new and there is no room for another one.
-    pub fn slot_of(&mut self, key: &[u8], key_hash: u64) -> Option<u32> {
+    ///
+    /// `guess` is what [`Children::guess`] said of the hash.
+    pub fn slot_of(&mut self, key: &[u8], key_hash: u64, guess: Option<u32>) -> Option<u32> {
         let slots = &self.slots;
-        let same = |slot: &u32| {
-            slots[*slot as usize]
-                .as_ref()
-                .is_some_and(|child| child.key_hash == key_hash && child.key.as_bytes() == key)
+        let has_key = |slot: u32| {
+            slots[slot as usize].as_ref().is_some_and(|child| child.key.as_bytes() == key)
         };
-        if let Some(slot) = self.index.find(key_hash, same) {
+        if guess.is_some_and(has_key) {
+            return guess;
+        }
+        let same = |entry: &(u64, u32)| entry.0 == key_hash && has_key(entry.1);
+        if let Some((_, slot)) = self.index.find(key_hash, same) {
             return Some(*slot);
         }
         if self.index.len() >= self.keys_max {
@@ -124,17 +134,14 @@ impl Children {
                 self.slots.len() as u32 - 1
             }
         };
-        let slots = &self.slots;
-        self.index.insert_unique(key_hash, slot, |slot| {
-            slots[*slot as usize].as_ref().map_or(0, |child| child.key_hash)
-        });
+        self.index.insert_unique(key_hash, (key_hash, slot), |entry| entry.0);
         slot
     }
 
     /// Lets a child go whose sessions have all ended; its actor waits for another key.
     pub fn remove(&mut self, slot: u32) -> Option<Child> {
         let child = self.slots[slot as usize].take()?;
-        if let Ok(entry) = self.index.find_entry(child.key_hash, |other| *other == slot) {
+        if let Ok(entry) = self.index.find_entry(child.key_hash, |entry| entry.1 == slot) {
             entry.remove();
         }
         self.free.push(slot);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ticket::{Answers, Groups, Ticket};
+use super::ticket::{Answers, Ticket};
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, ShardDelta};
 use crate::domain::session::SessionView;
@@ -51,7 +51,7 @@ pub struct BarrierNote {
 pub struct Apply {
     /// The ticket.
     pub ticket: Arc<Ticket>,
-    /// Range in `ticket.events`.
+    /// Where the range starts in `ticket.groups`.
     pub start: u32,
     /// Length of the range.
     pub len: u32,
@@ -83,10 +83,6 @@ pub struct Describe {
 pub struct TicketDone {
     /// What the sessions left.
     pub answers: Answers,
-    /// The batch, handed back.
-    pub batch: Option<EventBatch>,
-    /// The grouped events: space to use again.
-    pub groups: Groups,
 }
 
 /// Aggregator → committer: everything of this shard up to a barrier.

@@ -106,7 +106,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             shards: 2,
-            batch_max: 32_768,
+            batch_max: 65_536,
             credits: 1_048_576,
             commit_interval: 500,
             commit_events: 262_144,

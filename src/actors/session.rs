@@ -112,14 +112,14 @@ impl Handler<Apply> for Session {
     fn handle(&mut self, message: Apply, _: &mut Context<Self>) {
         let Apply { ticket, start, len, slot } = message;
         let range = start as usize..(start + len) as usize;
-        let events = &ticket.events[range.clone()];
+        let events = &ticket.groups.events[range.clone()];
         fail::fail_point!("session_die", events[0].value == 667_000_000, |_| panic!("injected"));
         let shard = Rc::clone(&self.shard);
         let fx = &mut *shard.scratch.borrow_mut();
         fx.clear();
         let failed = self.apply(events, fx);
         ticket.answer(|answers| {
-            let index = &ticket.index[range];
+            let index = &ticket.groups.index[range];
             answers.failed.extend(failed.into_iter().map(|position| index[position]));
             self.leave(answers, slot, fx);
         });

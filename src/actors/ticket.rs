@@ -1,4 +1,4 @@
-//! The ticket of one batch: it rides with the messages to the sessions, each leaves its
+//! The ticket of one wave of a batch: it rides with the messages to the sessions, each leaves its
 //! record and what it brought about, and when the last holder lets go the aggregator gets
 //! everything in one message.
 //!
@@ -12,18 +12,13 @@ use parking_lot::Mutex;
 
 use super::aggregator::Aggregator;
 use super::messages::TicketDone;
-use crate::domain::event::EventBatch;
 use crate::domain::session::{Ending, SessionEffects, SessionEvent};
 use crate::domain::time::EpochMs;
 
-/// What a batch asks of the sessions, and their answers so far.
+/// What a wave of a batch asks of its sessions, and their answers so far.
 pub struct Ticket {
-    /// Events grouped by session, in log order within each.
-    pub events: Vec<SessionEvent>,
-    /// Index of each of them in the batch.
-    pub index: Vec<u32>,
-    /// The batch, handed back whole.
-    batch: Mutex<Option<EventBatch>>,
+    /// The batch's events by session, shared by its waves.
+    pub groups: Arc<Groups>,
     /// The shard's watermark, for sessions that are to expire.
     pub watermark: EpochMs,
     answers: Mutex<Answers>,
@@ -76,19 +71,16 @@ impl Answers {
 }
 
 impl Ticket {
-    /// A ticket for a batch whose events were grouped. `spare` is the space of an earlier
-    /// one, used again: fresh memory for every batch costs a fifth of the event path.
+    /// A ticket for a wave. `spare` is the space of an earlier one, used again: fresh memory
+    /// for every batch costs a fifth of the event path.
     pub fn new(
-        groups: Groups,
-        batch: Option<EventBatch>,
+        groups: Arc<Groups>,
         watermark: EpochMs,
         mut spare: Answers,
         aggregator: Addr<Aggregator>,
     ) -> Arc<Ticket> {
         spare.clear();
-        let answers = Mutex::new(spare);
-        let Groups { events, index } = groups;
-        Arc::new(Ticket { events, index, batch: Mutex::new(batch), watermark, answers, aggregator })
+        Arc::new(Ticket { groups, watermark, answers: Mutex::new(spare), aggregator })
     }
 
     /// Lets one session leave its answer.
@@ -100,10 +92,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let answers = std::mem::take(self.answers.get_mut());
-        let batch = self.batch.get_mut().take();
-        let events = std::mem::take(&mut self.events);
-        let groups = Groups { events, index: std::mem::take(&mut self.index) };
         // Refused only when the aggregator is gone, and then nobody waits for it.
-        let _ = self.aggregator.try_send(TicketDone { answers, batch, groups });
+        let _ = self.aggregator.try_send(TicketDone { answers });
     }
 }

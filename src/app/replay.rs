@@ -24,6 +24,8 @@ use crate::source::file::{FileSource, Settings as FileSettings, Speed as FileSpe
 use crate::source::mapping::Mapping;
 use crate::source::progress::{Bar, Progress};
 
+/// Deltas of a temporary folder before a snapshot is made.
+const SCRATCH_SNAPSHOT_BYTES: usize = 4 << 30;
 /// How often the progress bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -36,6 +38,8 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
         None => match tempfile::Builder::new().prefix("tidewatch-replay-").tempdir() {
             Ok(folder) => {
                 config.data_dir = folder.path().to_path_buf();
+                // Nothing will start from this folder again but the replay itself.
+                config.store.snapshot_bytes_min = SCRATCH_SNAPSHOT_BYTES;
                 Some(folder)
             }
             Err(error) => {

@@ -209,9 +209,9 @@ fn an_impossible_combination_is_named() {
              write \"status\"",
         ),
         (
-            "[pipeline]\ncredits = 60000\ncommit_events = 1000",
-            "t.toml:2:1: pipeline.credits = 60000: pipeline.credits must be at least twice \
-             pipeline.batch_max, 65536",
+            "[pipeline]\ncredits = 100000\ncommit_events = 1000",
+            "t.toml:2:1: pipeline.credits = 100000: pipeline.credits must be at least twice \
+             pipeline.batch_max, 131072",
         ),
         (
             "[pipeline]\nbatch_max = 1000000",

@@ -42,7 +42,7 @@ use crate::domain::time::SpanMs;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// A new snapshot is made when the deltas since the last one hold more bytes
-    /// than this and than twice the snapshot. Bounds the work of a restart.
+    /// than this and than four times the snapshot. Bounds the work of a restart.
     pub snapshot_delta_bytes: u64,
     /// Bytes of one part of a snapshot. 1 MiB to 64 MiB.
     pub snapshot_part_bytes: usize,

@@ -92,7 +92,7 @@ impl Snapshots {
     ) -> Result<u64, StoreError> {
         match &mut self.phase {
             Phase::Idle => {
-                let bound = settings.snapshot_delta_bytes.max(2 * self.snapshot_bytes);
+                let bound = settings.snapshot_delta_bytes.max(4 * self.snapshot_bytes);
                 if self.delta_bytes > bound {
                     let part_bytes = settings.snapshot_part_bytes;
                     self.phase = Phase::Building(Builder::start(place, head.clone(), part_bytes)?);
