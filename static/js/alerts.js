@@ -109,7 +109,7 @@ export class Alerts {
         <span class="alert-mark" aria-hidden="true">${severity.shape}</span>
         <span class="alert-title">${alert.title}</span>
         <span class="alert-foot">
-          <span class="alert-severity">${severity.word}</span>
+          <span class="alert-severity">${severity.word} · ${alert.subject}</span>
           <time datetime=${iso(alert.at)} title=${moment(alert.at)}>${when(alert.at, now)} · ${age(alert.at, now)}</time>
         </span>
       </button>

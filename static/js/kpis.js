@@ -21,8 +21,9 @@ const FIGURES = [
     label: 'Abandonment rate',
     series: 'abandonment_rate',
     show: percent,
-    window: (w) => `closed sessions, ${w || 'latest window'}`,
-    more: (v) => (v.closed ? `${integer(v.abandoned)} of ${integer(v.closed)} abandoned` : 'none closed yet'),
+    window: (w) => `closed carts, ${w || 'latest window'}`,
+    more: (v) =>
+      v.abandoned + v.converted ? `${integer(v.abandoned)} of ${integer(v.abandoned + v.converted)} since the start` : 'no cart closed yet',
   },
   { key: 'live_sessions', label: 'Live sessions', show: integer, window: () => 'open now' },
   { key: 'at_risk', label: 'At risk', show: integer, window: () => 'open now, in cart, not paid' },

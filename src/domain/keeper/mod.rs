@@ -396,7 +396,10 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
         severity: "info".into(),
         at: ending.at,
         subject: ended.key.to_string(),
-        title: format!("Abandoned with {value:.2} {} at stake", rules.currency),
+        title: match ending.value {
+            0 => "Abandoned".to_owned(),
+            _ => format!("Abandoned with {value:.2} {} at stake", rules.currency),
+        },
         detail: serde_json::json!({
             "first": ending.first,
             "last": ending.last,
