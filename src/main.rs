@@ -10,15 +10,16 @@ use tidewatch::{app, cli};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Keeps freed memory for the next batch instead of giving it back to the system every few
-/// milliseconds and faulting it in again: 40 % of the processor time of a replay. Memory
-/// stays bounded by what was needed at once.
+/// Keeps freed memory for the next batches for some seconds, instead of giving it back to the
+/// system every few milliseconds and faulting it in again: that costs up to 40 % of the
+/// processor time of a replay.
 #[cfg(feature = "mimalloc")]
 fn keep_freed_memory() {
-    /// `mi_option_purge_delay` of mimalloc's `mi_option_t`; -1 means never.
+    /// `mi_option_purge_delay` of mimalloc's `mi_option_t`.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
     // SAFETY: sets one integer option; called once, before any other thread exists.
-    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) };
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MS) };
 }
 
 fn main() -> ExitCode {

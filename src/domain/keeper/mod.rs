@@ -7,6 +7,8 @@
 
 mod delta;
 mod report;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};

@@ -142,8 +142,10 @@ impl MetricState {
         self.running.clear();
         let Some(next) = next else { return };
         if metric.panes > 1 {
+            // The newest final window, which ends with `next - 1`; the next step takes its
+            // first pane out again.
             let window: Vec<i64> =
-                self.panes.range(next - metric.panes + 1..next).map(|(pane, _)| *pane).collect();
+                self.panes.range(next - metric.panes..next).map(|(pane, _)| *pane).collect();
             window.into_iter().for_each(|pane| self.enter(pane));
         }
         let minute = minute_of(metric, next * metric.pane);

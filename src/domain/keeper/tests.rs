@@ -1,0 +1,139 @@
+//! The keeper's law: going on from any commit gives what never stopping gives.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::anomaly::Side;
+use crate::domain::event::{Limits, Schema};
+use crate::domain::metric::{FactKind, MetricSpec};
+use crate::domain::session::SessionPolicy;
+use crate::domain::time::END_OF_TIME;
+
+const STEP: i64 = 1_000;
+
+fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
+    MetricSpec {
+        name: name.into(),
+        title: name.into(),
+        unit: String::new(),
+        of: FactKind::Events,
+        filter: vec![],
+        numerator: vec![],
+        group_by: vec![],
+        group_limit: 10,
+        aggregate,
+        field: None,
+        window,
+        keep: 60_000,
+    }
+}
+
+fn keeper() -> Keeper {
+    let schema = Schema {
+        key: "user".into(),
+        slots: vec![],
+        kinds: vec![],
+        aliases: vec![],
+        seed: 0,
+        limits: Limits::default(),
+    };
+    let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
+    let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
+    let metrics = [
+        spec("failures", Aggregate::Count, WindowSpec::Tumbling { size: STEP }),
+        spec("minute", Aggregate::Count, WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
+        spec(
+            "today",
+            Aggregate::Count,
+            WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP },
+        ),
+    ];
+    let metrics = metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    let rule = SigmaRule {
+        name: "spike".into(),
+        title: "Failures stand out".into(),
+        metric: "failures".into(),
+        k: 3.0,
+        over: 60 * STEP,
+        samples_min: 10,
+        value_min: 5.0,
+        side: Side::Above,
+        severity: "critical".into(),
+    };
+    Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time)
+}
+
+/// One second with so many events, as one shard hands it over.
+fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
+    let pane = |metric| PaneDelta {
+        metric,
+        pane: at / STEP,
+        labels: Arc::default(),
+        cell: crate::domain::metric::cell::Cell::Count(count),
+    };
+    let ledger = Ledger { received: count, ..Ledger::default() };
+    let barrier = Barrier { watermark: at, max_at: Some(at), ledger, ..Barrier::default() };
+    let panes = if count > 0 { vec![pane(0), pane(1), pane(2)] } else { vec![] };
+    let ledger = Ledger { applied: count, ..Ledger::default() };
+    (barrier, vec![ShardDelta { panes, ledger, ..ShardDelta::default() }])
+}
+
+fn end() -> (Barrier, Vec<ShardDelta>) {
+    let barrier = Barrier { watermark: END_OF_TIME, ..Barrier::default() };
+    (barrier, vec![ShardDelta::default()])
+}
+
+proptest! {
+    #[test]
+    fn i1_going_on_from_any_commit_gives_what_never_stopping_gives(
+        counts in prop::collection::vec(0u64..12, 1..60),
+        cut in 0usize..60,
+    ) {
+        let (mut straight, mut resumed) = (keeper(), keeper());
+        let mut snapshot = Snapshot::default();
+        let (mut alerts, mut alerts_resumed) = (Vec::new(), Vec::new());
+        for (index, count) in counts.iter().enumerate() {
+            let (barrier, deltas) = second(index as i64 * STEP, *count);
+            alerts.extend(straight.merge(barrier.clone(), deltas.clone()).alerts);
+            let unit = resumed.merge(barrier, deltas);
+            unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+            alerts_resumed.extend(unit.alerts);
+            if index == cut {
+                resumed = keeper();
+                resumed.restore(&mut snapshot.clone()).unwrap();
+            }
+        }
+        let view = PipelineView::default();
+        let now = counts.len() as i64 * STEP;
+        let topics = |keeper: &Keeper| {
+            let mut topics = keeper.topics(now, &view);
+            // The feed's newest alerts come back from the records, not from the commit.
+            topics.remove("alerts");
+            topics
+        };
+        prop_assert_eq!(topics(&straight), topics(&resumed));
+        for (keeper, alerts) in [(&mut straight, &mut alerts), (&mut resumed, &mut alerts_resumed)] {
+            let (barrier, deltas) = end();
+            alerts.extend(keeper.merge(barrier, deltas).alerts);
+        }
+        prop_assert_eq!(straight.numbers(), resumed.numbers());
+        prop_assert_eq!(alerts, alerts_resumed);
+        prop_assert!(straight.ledger().balances());
+    }
+}
+
+#[test]
+fn a_value_three_deviations_above_its_average_is_one_alert_with_a_stable_id() {
+    let mut keeper = keeper();
+    let mut alerts = Vec::new();
+    for index in 0..40 {
+        let count = if (30..33).contains(&index) { 60 } else { 3 + index % 3 };
+        let (barrier, deltas) = second(index as i64 * STEP, count);
+        alerts.extend(keeper.merge(barrier, deltas).alerts);
+    }
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let alert = &alerts[0];
+    assert_eq!((alert.kind.as_str(), alert.subject.as_str(), alert.n), ("anomaly", "spike", 1));
+    assert_eq!((alert.at, alert.severity.as_str()), (31 * STEP, "critical"));
+    assert_eq!(alert.id, alert_id("anomaly", "spike", 31 * STEP));
+}
