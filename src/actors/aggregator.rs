@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::children::Children;
 use super::committer::Committer;
 use super::directory::Directory;
+use super::facts::{EventFact, SessionFact};
 use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, ShardHolds, TicketDone};
 use super::pool::BatchPool;
 use super::session::ShardContext;
@@ -29,7 +30,7 @@ use crate::domain::commit::{LateEvent, SectionWriter};
 use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
 use crate::domain::hash::shard_of;
 use crate::domain::keeper::{EndedSession, ShardDelta};
-use crate::domain::metric::{Attr, Fact, FactKind, Fold, Metric};
+use crate::domain::metric::{FactKind, Fold, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{Ending, Machine, Outcome, Rules, SessionEvent, is_late};
 use crate::domain::time::EpochMs;
@@ -460,7 +461,8 @@ impl Aggregator {
         let segments = self.context.segments.borrow();
         let segment = segments.text(ending.segment);
         let child = self.children.get(slot);
-        let fact = SessionFact { ending: &ending, key_hash: 1, rules: &self.parts.rules, segment };
+        let key_hash = child.key_hash;
+        let fact = SessionFact { ending: &ending, key_hash, rules: &self.parts.rules, segment };
         // Final when it happens: its stamp is the watermark its deadline was settled by.
         self.fold.add(FactKind::Sessions, &fact, ending.at);
         if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {
@@ -560,70 +562,5 @@ impl Handler<TicketDone> for Aggregator {
             None => self.parts.watch.fail("a ticket came back that nobody waited for"),
         }
         self.go_on(ctx);
-    }
-}
-
-/// An event as metrics see it.
-struct EventFact<'a> {
-    batch: &'a EventBatch,
-    position: usize,
-    event: &'a Event,
-}
-
-impl Fact for EventFact<'_> {
-    fn at(&self) -> EpochMs {
-        self.event.at
-    }
-
-    fn kind(&self) -> u16 {
-        self.event.kind
-    }
-
-    fn key_hash(&self) -> u64 {
-        self.event.key_hash
-    }
-
-    fn attr(&self, slot: usize) -> Attr<'_> {
-        match self.batch.slots.get(self.position * self.batch.width + slot) {
-            None | Some(Value::Missing) => Attr::Missing,
-            Some(Value::Number(value)) => Attr::Number(*value),
-            Some(Value::Text(span)) => Attr::Text(self.batch.text(*span)),
-            Some(Value::Bool(value)) => Attr::Bool(*value),
-        }
-    }
-}
-
-/// An ended session as metrics see it; slots as in `SESSION_ATTRIBUTES`.
-struct SessionFact<'a> {
-    ending: &'a Ending,
-    key_hash: u64,
-    rules: &'a Rules,
-    segment: &'a str,
-}
-
-impl Fact for SessionFact<'_> {
-    fn at(&self) -> EpochMs {
-        self.ending.at
-    }
-
-    fn kind(&self) -> u16 {
-        u16::MAX
-    }
-
-    fn key_hash(&self) -> u64 {
-        self.key_hash
-    }
-
-    fn attr(&self, slot: usize) -> Attr<'_> {
-        const UNIT: i64 = crate::domain::event::MICRO;
-        match slot {
-            0 => Attr::Text(self.ending.outcome.name().as_bytes()),
-            1 => Attr::Text(self.rules.step_name(self.ending.step).as_bytes()),
-            2 => Attr::Text(self.segment.as_bytes()),
-            3 => Attr::Number(self.ending.value),
-            4 => Attr::Number(i64::from(self.ending.events) * UNIT),
-            5 => Attr::Number((self.ending.last - self.ending.first).saturating_mul(1_000)),
-            _ => Attr::Missing,
-        }
     }
 }

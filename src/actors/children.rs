@@ -24,7 +24,8 @@ const SLOT_MS: i64 = 1_000;
 pub struct Child {
     /// The session key.
     pub key: CompactString,
-    key_hash: u64,
+    /// Its hash.
+    pub key_hash: u64,
     /// Its actor; the one address its parent sends through.
     pub addr: Addr<Session>,
     /// When it is to be woken next, as its last answer said.

@@ -56,6 +56,7 @@ pub mod broadcaster;
 pub mod children;
 pub mod committer;
 pub mod directory;
+mod facts;
 mod figures;
 pub mod ingestor;
 pub mod messages;

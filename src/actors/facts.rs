@@ -1,0 +1,78 @@
+//! Facts as metrics see them: an applied event, an ended session. Borrowed views; the
+//! aggregator makes one for each fold.
+
+use crate::domain::event::{Event, EventBatch, MICRO, Value};
+use crate::domain::metric::{Attr, Fact};
+use crate::domain::session::{Ending, Rules};
+use crate::domain::time::EpochMs;
+
+/// An event as metrics see it.
+pub struct EventFact<'a> {
+    /// Its batch.
+    pub batch: &'a EventBatch,
+    /// Its index in the batch.
+    pub position: usize,
+    /// The event.
+    pub event: &'a Event,
+}
+
+impl Fact for EventFact<'_> {
+    fn at(&self) -> EpochMs {
+        self.event.at
+    }
+
+    fn kind(&self) -> u16 {
+        self.event.kind
+    }
+
+    fn key_hash(&self) -> u64 {
+        self.event.key_hash
+    }
+
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        match self.batch.slots.get(self.position * self.batch.width + slot) {
+            None | Some(Value::Missing) => Attr::Missing,
+            Some(Value::Number(value)) => Attr::Number(*value),
+            Some(Value::Text(span)) => Attr::Text(self.batch.text(*span)),
+            Some(Value::Bool(value)) => Attr::Bool(*value),
+        }
+    }
+}
+
+/// An ended session as metrics see it; slots as in `SESSION_ATTRIBUTES`.
+pub struct SessionFact<'a> {
+    /// How it ended.
+    pub ending: &'a Ending,
+    /// Hash of its key.
+    pub key_hash: u64,
+    /// Names of the steps.
+    pub rules: &'a Rules,
+    /// Its latest segment.
+    pub segment: &'a str,
+}
+
+impl Fact for SessionFact<'_> {
+    fn at(&self) -> EpochMs {
+        self.ending.at
+    }
+
+    fn kind(&self) -> u16 {
+        u16::MAX
+    }
+
+    fn key_hash(&self) -> u64 {
+        self.key_hash
+    }
+
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        match slot {
+            0 => Attr::Text(self.ending.outcome.name().as_bytes()),
+            1 => Attr::Text(self.rules.step_name(self.ending.step).as_bytes()),
+            2 => Attr::Text(self.segment.as_bytes()),
+            3 => Attr::Number(self.ending.value),
+            4 => Attr::Number(i64::from(self.ending.events) * MICRO),
+            5 => Attr::Number((self.ending.last - self.ending.first).saturating_mul(1_000)),
+            _ => Attr::Missing,
+        }
+    }
+}
