@@ -109,8 +109,11 @@ impl Keeper {
     }
 
     fn live_sessions(&self, metric: &Metric) -> Topic {
-        let counts: Vec<(String, i64)> =
-            self.by_step().map(|(step, count)| (step.to_owned(), count)).collect();
+        let counts: Vec<(String, i64)> = self
+            .by_step()
+            .filter(worth_a_row)
+            .map(|(step, count)| (step.to_owned(), count))
+            .collect();
         let mut about = about(metric);
         about.columns = counts.iter().map(|(step, _)| step.clone()).collect();
         about.window = "now".into();
@@ -288,6 +291,11 @@ fn grid_of<'a>(
     let extra = columns.len().saturating_sub(capacity);
     columns.drain(..extra);
     Grid { capacity, rows, columns }
+}
+
+/// Sessions without any step are worth a row only when there are some.
+fn worth_a_row((step, count): &(&str, i64)) -> bool {
+    *step != "none" || *count > 0
 }
 
 /// What window a number covers, in words.
