@@ -32,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod domain;
+pub mod nats;
 pub mod source;
 pub mod store;
 pub mod telemetry;

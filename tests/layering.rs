@@ -19,7 +19,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["domain", "clock", "telemetry", "actors"]),
     ("web", &["domain", "clock", "telemetry", "actors"]),
     ("demo", &["domain", "clock", "telemetry", "actors"]),
-    ("config", &["domain", "clock", "telemetry", "actors", "store", "source", "web", "demo"]),
+    ("nats", &["domain", "clock", "telemetry", "actors"]),
+    (
+        "config",
+        &["domain", "clock", "telemetry", "actors", "store", "source", "web", "demo", "nats"],
+    ),
 ];
 
 /// The composition roots: they may name everything.

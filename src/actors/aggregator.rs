@@ -425,7 +425,12 @@ impl Aggregator {
         }
         self.delta.ledger.rejected += 1;
         let raw = batch.text(event.raw).to_vec();
-        self.delta.dead_letters.push(DeadLetter { position: event.position, reason, raw });
+        self.delta.dead_letters.push(DeadLetter {
+            source: batch.source,
+            position: event.position,
+            reason,
+            raw,
+        });
     }
 
     /// Takes in what the sessions left: records, timers, endings.
@@ -502,6 +507,7 @@ impl Aggregator {
 
 fn late(batch: &EventBatch, event: &Event) -> LateEvent {
     LateEvent {
+        source: batch.source,
         position: event.position,
         at: event.at,
         behind_ms: event.watermark - event.at,

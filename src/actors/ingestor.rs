@@ -152,6 +152,8 @@ impl Ingestor {
                     self.barrier_if_due().await?;
                     self.pause(Some(source.as_mut())).await;
                 }
+                Pull::Away(_) => self.pause(Some(source.as_mut())).await,
+                Pull::Gap { .. } => {}
                 Pull::End => {
                     let end = self.progress.max_at;
                     self.progress.watermark = END_OF_TIME;
@@ -280,6 +282,7 @@ impl Ingestor {
                 ledger.rejected += 1;
                 let (reason, bytes) = rejected;
                 dead_letters.push(DeadLetter {
+                    source: 0,
                     position: item.position,
                     reason,
                     raw: bytes.to_vec(),

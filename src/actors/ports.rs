@@ -20,8 +20,19 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where events come from: ordered, with positions, replayable from any position
 /// that was not acknowledged yet.
 pub trait Source: Send {
-    /// Which log this is (I7).
+    /// Which log this is (I7). Its name is known from the start, its incarnation once it
+    /// is open.
     fn identity(&self) -> SourceIdentity;
+
+    /// Gets ready to be asked for `fingerprint(position)` and `seek(position)`: connects,
+    /// and waits as long as that takes. Called before them, in every generation.
+    ///
+    /// # Errors
+    /// What will not get better by waiting.
+    fn open(&mut self, position: u64) -> BoxFuture<'_, Result<(), SourceError>> {
+        let _ = position;
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Fingerprint (`domain::hash::fingerprint`) of the item at `position`, or `None`
     /// when the source does not hold it any more.
@@ -48,6 +59,12 @@ pub trait Source: Send {
 
     /// Items behind the reading position (the lag), if it can be told cheaply.
     fn lag(&self) -> Option<u64>;
+
+    /// Warnings for whoever operates it, a sentence each: shown at the start and in
+    /// `/readyz?verbose`.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What `Source::pull` found.
@@ -57,6 +74,15 @@ pub enum Pull {
     Batch(RawBatch),
     /// The end of the source was reached; more may come.
     CaughtUp,
+    /// The source cannot be reached, for the reason given. Time stands still meanwhile.
+    Away(String),
+    /// Positions `from` to `to` are gone, and the source was told to go on without them.
+    Gap {
+        /// First missing position.
+        from: u64,
+        /// Last missing position.
+        to: u64,
+    },
     /// The source ended for good (a replay): close everything.
     End,
 }

@@ -45,7 +45,7 @@ pub struct CommitUnit {
     pub alerts: Vec<Alert>,
     /// New late events, one JSON object each.
     pub late: Vec<LateEvent>,
-    /// New dead letters of the named source.
+    /// New dead letters; each names its source by its place in `positions`.
     pub dead_letters: Vec<DeadLetter>,
     /// Minute roll-ups: rows to insert or replace.
     pub rollups: Vec<RollupRow>,
@@ -54,6 +54,9 @@ pub struct CommitUnit {
 /// An event that came too late, as listed by `GET /v1/late`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LateEvent {
+    /// Number of its source; 0 when there is one.
+    #[serde(default)]
+    pub source: u16,
     /// Position of its item in the source.
     pub position: u64,
     /// Event time.

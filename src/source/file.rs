@@ -256,7 +256,12 @@ fn stream_batch(
     position: u64,
 ) -> Result<RawBatch, SourceError> {
     let Some((data, separator, at)) = stream.current(inputs)? else {
-        return Ok(RawBatch { data: Bytes::new(), items: Vec::new(), arrived: END_OF_TIME });
+        return Ok(RawBatch {
+            data: Bytes::new(),
+            items: Vec::new(),
+            arrived: END_OF_TIME,
+            ..RawBatch::default()
+        });
     };
     let data = data.slice(at..);
     let mut items = Vec::with_capacity(max.min(data.len() / 64 + 1));
@@ -265,7 +270,7 @@ fn stream_batch(
         items.push(RawItem { start: start as u32, len: len as u32, position });
     }
     let end = items.last().map_or(0, |last| (last.start + last.len) as usize);
-    Ok(RawBatch { data: data.slice(..end), items, arrived: END_OF_TIME })
+    Ok(RawBatch { data: data.slice(..end), items, arrived: END_OF_TIME, ..RawBatch::default() })
 }
 
 /// Bytes read at once where the next record of a batch lies near.
@@ -300,7 +305,7 @@ fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch
         (item.start, item.len) = (data.len() as u32, record.len() as u32);
         data.extend_from_slice(record);
     }
-    Ok(RawBatch { data: data.into(), items, arrived: END_OF_TIME })
+    Ok(RawBatch { data: data.into(), items, arrived: END_OF_TIME, ..RawBatch::default() })
 }
 
 /// The bytes read last.

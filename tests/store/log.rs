@@ -43,7 +43,7 @@ async fn drain(source: &mut LogSource, max: usize) -> Vec<(u64, Vec<u8>)> {
                 read.extend(items.map(|item| (item.position, batch.bytes(item).to_vec())));
             }
             Pull::CaughtUp => return read,
-            Pull::End => unreachable!("the log never ends"),
+            other => unreachable!("the log is never {other:?}"),
         }
     }
 }

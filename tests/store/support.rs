@@ -124,11 +124,11 @@ pub fn some_alerts(range: std::ops::RangeInclusive<u64>) -> Vec<Alert> {
 
 pub fn late(position: u64) -> LateEvent {
     let raw = format!("{{\"n\":{position}}}");
-    LateEvent { position, at: 5, behind_ms: 7, key: "k".into(), raw }
+    LateEvent { source: 0, position, at: 5, behind_ms: 7, key: "k".into(), raw }
 }
 
 pub fn dead_letter(position: u64) -> DeadLetter {
-    DeadLetter { position, reason: "no type".into(), raw: vec![0xff, position as u8] }
+    DeadLetter { source: 0, position, reason: "no type".into(), raw: vec![0xff, position as u8] }
 }
 
 /// A small file system of its own, unmounted at the end.

@@ -12,6 +12,8 @@ mod value;
 mod walk;
 
 use bytes::Bytes;
+use compact_str::CompactString;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::time::EpochMs;
@@ -20,7 +22,7 @@ use super::time::EpochMs;
 ///
 /// An item is what the source counts: one log entry, one line of a file, one
 /// message of a stream. It holds one event, or a JSON array or NDJSON of several.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RawBatch {
     /// The bytes of all items.
     pub data: Bytes,
@@ -28,6 +30,23 @@ pub struct RawBatch {
     pub items: Vec<RawItem>,
     /// When the source took the items in; `END_OF_TIME` where that means nothing (files).
     pub arrived: EpochMs,
+    /// What the source knows of each item besides its bytes: empty, or one for each item.
+    pub notes: Vec<Note>,
+    /// Names of the attributes in `notes`.
+    pub note_names: Arc<[String]>,
+}
+
+/// What a source knows of an item besides its bytes: a stream's headers and subject.
+/// It fills in what the event itself leaves open, and never overrules it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// When the source took the item in; goes before `RawBatch::arrived`.
+    pub arrived: EpochMs,
+    /// Id of the item, empty for none: the id of its event, or, when it holds several, with
+    /// `/0`, `/1`, ... the ids of those without one.
+    pub id: CompactString,
+    /// Attributes, as index in `RawBatch::note_names` and text.
+    pub attributes: SmallVec<[(u8, CompactString); 1]>,
 }
 
 /// One item of a [`RawBatch`].
@@ -45,6 +64,11 @@ impl RawBatch {
     /// The bytes of one item.
     pub fn bytes(&self, item: &RawItem) -> &[u8] {
         &self.data[item.start as usize..(item.start + item.len) as usize]
+    }
+
+    /// When item `index` arrived.
+    pub fn arrived(&self, index: usize) -> EpochMs {
+        self.notes.get(index).map_or(self.arrived, |note| note.arrived)
     }
 }
 
@@ -111,6 +135,8 @@ pub struct EventBatch {
     pub slots: Vec<Value>,
     /// Number of slots of an event.
     pub width: usize,
+    /// Number of the source they came from.
+    pub source: u16,
 }
 
 impl EventBatch {
@@ -197,6 +223,8 @@ impl Default for Limits {
 /// An event that will not be counted, with everything needed to mend and redrive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Number of its source: the place of it in `CommitUnit::positions`.
+    pub source: u16,
     /// Position of its item in the source.
     pub position: u64,
     /// What was wrong, naming the thing and the rule.

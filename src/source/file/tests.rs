@@ -36,6 +36,7 @@ fn drain(source: &mut FileSource, max: usize) -> Vec<(u64, String)> {
             }
             Pull::CaughtUp => panic!("a replay at full speed never waits"),
             Pull::End => return all,
+            other => panic!("files are never {other:?}"),
         }
     }
 }
@@ -223,6 +224,7 @@ fn a_paced_replay_waits_for_the_next_event() {
                 -source.pace.as_ref().unwrap().rest().as_millis().try_into().unwrap_or(0)
             }
             Pull::End => 99,
+            other => panic!("files are never {other:?}"),
         }
     };
     assert_eq!(pulled_at(100), 2);

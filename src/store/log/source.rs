@@ -173,7 +173,7 @@ fn merge(mut slices: Vec<Slice>) -> RawBatch {
     if slices.len() == 1 {
         let Slice { batch, range } = slices.remove(0);
         let (data, items) = (batch.data.clone(), batch.items[range].to_vec());
-        return RawBatch { data, items, arrived: batch.arrived };
+        return RawBatch { data, items, arrived: batch.arrived, ..RawBatch::default() };
     }
     let arrived = slices[0].batch.arrived;
     let mut data = BytesMut::new();
@@ -186,5 +186,5 @@ fn merge(mut slices: Vec<Slice>) -> RawBatch {
         items
             .extend(taken.iter().map(|item| RawItem { start: item.start - from + shift, ..*item }));
     }
-    RawBatch { data: data.freeze(), items, arrived }
+    RawBatch { data: data.freeze(), items, arrived, ..RawBatch::default() }
 }

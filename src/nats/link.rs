@@ -1,0 +1,269 @@
+//! One connection to NATS for everything: on a thread of its own, tried again for ever,
+//! its state visible.
+//!
+//! The client's input and output run on the link's own thread, so that a busy shard never
+//! delays a heartbeat and a flood of messages never delays a shard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, jetstream};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::settings::{Auth, LinkSettings};
+use super::{NatsError, SERVER_MIN};
+
+/// How the connection is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Connected now.
+    pub connected: bool,
+    /// How often it was made: grows by 1 with every (re)connect.
+    pub connects: u64,
+    /// Last error, empty when there was none since the last connect.
+    pub error: String,
+}
+
+/// What happened to the connection since the process started.
+#[derive(Debug, Default)]
+pub struct LinkCounts {
+    /// Times the connection was lost.
+    pub disconnects: AtomicU64,
+    /// Times the client had to drop messages because a subscription was too slow.
+    pub slow_consumers: AtomicU64,
+    /// Errors the server sent.
+    pub server_errors: AtomicU64,
+}
+
+/// A connection, cheap to clone. The thread behind it ends with the last clone.
+#[derive(Clone)]
+pub struct Link {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: LinkSettings,
+    client: Client,
+    context: jetstream::Context,
+    state: watch::Receiver<LinkState>,
+    counts: Arc<LinkCounts>,
+    handle: Handle,
+    /// Ends the thread when it is dropped.
+    _alive: tokio::sync::oneshot::Sender<()>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Link").field("url", &self.inner.settings.url).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Starts connecting. Returns before the server answered: a server that is away is
+    /// tried again for ever, see [`Link::ready`].
+    ///
+    /// # Errors
+    /// When a setting cannot be used: a URL that is none, a file that cannot be read.
+    pub fn open(settings: LinkSettings) -> Result<Link, NatsError> {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let counts = Arc::new(LinkCounts::default());
+        let (work, seen) = (settings.clone(), Arc::clone(&counts));
+        let thread = std::thread::Builder::new().name("nats".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = answer.send(Err(setting("nats", &error)));
+                    return;
+                }
+            };
+            runtime.block_on(async move {
+                let made = connect(&work, seen).await.map(|made| (made, Handle::current()));
+                // The opener waits for it on the other end.
+                let _ = answer.send(made);
+                let _ = ended.await;
+            });
+        });
+        thread.map_err(|error| setting("nats", &error))?;
+        let gone = |_| setting("nats", &"the thread of the connection ended");
+        let ((client, state), handle) = answered.recv().map_err(gone)??;
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(settings.request_timeout);
+        let inner = Inner { settings, client, context, state, counts, handle, _alive: alive };
+        Ok(Link { inner: Arc::new(inner) })
+    }
+
+    /// Waits until the server answers, and checks that it is one we can use. Tried again
+    /// for ever; [`Link::state`] says how it stands meanwhile.
+    ///
+    /// # Errors
+    /// `TooOld`, `NoJetStream`.
+    pub async fn ready(&self) -> Result<(), NatsError> {
+        let mut state = self.inner.state.clone();
+        // Fails only when the connection's thread ended, with the process.
+        let _ = state.wait_for(|state| state.connected).await;
+        let info = self.inner.client.server_info();
+        let url = self.url().to_owned();
+        if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
+            return Err(NatsError::TooOld { url, version: info.version });
+        }
+        if !info.jetstream {
+            return Err(NatsError::NoJetStream { url });
+        }
+        Ok(())
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// JetStream, with the request timeout set.
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.inner.context
+    }
+
+    /// The state, to look at or to wait for.
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.inner.state.clone()
+    }
+
+    /// Connected now.
+    pub fn connected(&self) -> bool {
+        self.inner.state.borrow().connected
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> &LinkCounts {
+        &self.inner.counts
+    }
+
+    /// The URL as configured, without user and password.
+    pub fn url(&self) -> &str {
+        let url = &self.inner.settings.url;
+        url.rsplit_once('@').map_or(url, |(_, host)| host)
+    }
+
+    /// The error to show while the server is away.
+    pub fn away(&self) -> NatsError {
+        let cause = self.inner.state.borrow().error.clone();
+        NatsError::Away { url: self.url().to_owned(), cause }
+    }
+
+    /// Runs a future on the connection's thread.
+    pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner.handle.spawn(future)
+    }
+}
+
+/// Major and minor of `2.15.1`, `2.12.0-beta.1`.
+fn version(text: &str) -> Option<(u64, u64)> {
+    let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+fn setting(key: &str, cause: &impl ToString) -> NatsError {
+    NatsError::Setting { key: key.into(), cause: cause.to_string() }
+}
+
+type Made = (Client, watch::Receiver<LinkState>);
+
+async fn connect(settings: &LinkSettings, counts: Arc<LinkCounts>) -> Result<Made, NatsError> {
+    let mut options = ConnectOptions::new()
+        .name(&settings.name)
+        .retry_on_initial_connect()
+        .request_timeout(Some(settings.request_timeout));
+    let reconnect_max = settings.reconnect_max;
+    options = options.reconnect_delay_callback(move |attempt| delay(attempt, reconnect_max));
+    options = match &settings.auth {
+        Auth::None => options,
+        Auth::Creds(path) => {
+            let made = options.credentials_file(path).await;
+            made.map_err(|error| {
+                setting("nats.creds_file", &format!("{}: {error}", path.display()))
+            })?
+        }
+        Auth::Nkey(seed) => options.nkey(seed.clone()),
+        Auth::Token(token) => options.token(token.clone()),
+        Auth::Password(user, password) => options.user_and_password(user.clone(), password.clone()),
+    };
+    let tls = &settings.tls;
+    if tls.required {
+        options = options.require_tls(true);
+    }
+    if tls.first {
+        options = options.tls_first();
+    }
+    if let Some(path) = &tls.ca_file {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = &tls.client {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    let (told, state) = watch::channel(LinkState::default());
+    let told = Arc::new(Mutex::new(told));
+    let options = options.event_callback(move |event| {
+        note(&event, &told.lock(), &counts);
+        async {}
+    });
+    let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
+    let client = options.connect(urls).await.map_err(|error| setting("nats.url", &error))?;
+    Ok((client, state))
+}
+
+/// Doubling from 50 ms up to the longest wait.
+fn delay(attempt: usize, longest: Duration) -> Duration {
+    let doubled = Duration::from_millis(50).saturating_mul(1 << attempt.min(16) as u32);
+    doubled.min(longest)
+}
+
+fn note(event: &Event, told: &watch::Sender<LinkState>, counts: &LinkCounts) {
+    match event {
+        Event::Connected => told.send_modify(|state| {
+            state.connected = true;
+            state.connects += 1;
+            state.error.clear();
+        }),
+        Event::Disconnected | Event::Closed => {
+            counts.disconnects.fetch_add(1, Ordering::Relaxed);
+            told.send_modify(|state| state.connected = false);
+        }
+        Event::SlowConsumer(_) => {
+            counts.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        }
+        Event::ServerError(error) => {
+            counts.server_errors.fetch_add(1, Ordering::Relaxed);
+            told.send_modify(|state| state.error = error.to_string());
+        }
+        Event::ClientError(error) => told.send_modify(|state| state.error = error.to_string()),
+        Event::LameDuckMode | Event::Draining => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_with_whatever_follows() {
+        assert_eq!(version("2.15.1"), Some((2, 15)));
+        assert_eq!(version("2.12.0-beta.1"), Some((2, 12)));
+        assert_eq!(version("dev"), None);
+        assert!((2, 9) < SERVER_MIN && (2, 11) >= SERVER_MIN);
+    }
+
+    #[test]
+    fn waits_grow_up_to_their_bound() {
+        let longest = Duration::from_secs(4);
+        assert_eq!(delay(0, longest), Duration::from_millis(50));
+        assert_eq!(delay(40, longest), longest);
+    }
+}
