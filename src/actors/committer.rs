@@ -15,6 +15,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Settings;
@@ -27,7 +28,8 @@ use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
-use crate::domain::keeper::{Barrier, Keeper, PipelineView, ReplayNumbers, ShardDelta};
+use crate::domain::keeper::{Barrier, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView};
+use crate::domain::lag::{CatchUp, behind_ms};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// Mailbox: a note and a result of each shard for every barrier under way, and answers
@@ -35,6 +37,8 @@ use crate::domain::time::{EpochMs, SpanMs};
 pub const MAILBOX: usize = 1_024;
 /// How often a waiting commit is offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
+/// What is read while it is younger than this is live.
+const LIVE_MS: SpanMs = 2_000;
 /// An idle pipeline writes its watermark down this often, so that a restart knows it.
 const IDLE_COMMIT: SpanMs = 10_000;
 
@@ -59,12 +63,83 @@ pub struct Flow {
     pub committed_at: AtomicI64,
     /// Restarts since the process started.
     pub restarts: AtomicU64,
+    /// How each source stands, in the order of the pipeline's sources.
+    pub sources: Mutex<Vec<SourceFlow>>,
+}
+
+/// How one source stands.
+#[derive(Clone, Debug, Default)]
+pub struct SourceFlow {
+    /// Its name.
+    pub name: String,
+    /// What its reader does.
+    pub state: PullState,
+    /// Position of the last item read.
+    pub position: u64,
+    /// Items behind it that were not read.
+    pub lag: u64,
+    /// When the last item read had arrived there; `BEGINNING` before the first.
+    pub arrived: EpochMs,
+}
+
+/// What the reader of a source does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PullState {
+    /// It was not asked yet.
+    #[default]
+    Starting,
+    /// It gives items.
+    Reading,
+    /// Its end was reached; more may come.
+    CaughtUp,
+    /// Nothing is asked of it: all credits are in use.
+    NoCredits,
+    /// It cannot be reached, for this reason.
+    Away(String),
+    /// It ended for good.
+    Ended,
+}
+
+impl PullState {
+    /// In words, for people.
+    pub fn words(&self) -> &'static str {
+        match self {
+            PullState::Starting => "starting",
+            PullState::Reading => "reading",
+            PullState::CaughtUp => "caught up",
+            PullState::NoCredits => "waiting for credits",
+            PullState::Away(_) => "away",
+            PullState::Ended => "ended",
+        }
+    }
 }
 
 impl Flow {
     /// Nothing under way.
     pub fn shared() -> Arc<Flow> {
         Arc::default()
+    }
+
+    /// Names the sources, in the order of the pipeline.
+    pub fn name_sources(&self, names: impl Iterator<Item = String>) {
+        let sources = names.map(|name| SourceFlow { name, ..SourceFlow::default() });
+        *self.sources.lock() = sources.collect();
+    }
+
+    /// How each source stands at this wall clock.
+    fn look(&self, wall: EpochMs) -> Vec<SourceView> {
+        let view = |source: &SourceFlow| SourceView {
+            name: source.name.clone(),
+            state: source.state.words(),
+            reason: match &source.state {
+                PullState::Away(reason) => reason.clone(),
+                _ => String::new(),
+            },
+            position: source.position,
+            lag: source.lag,
+            behind_ms: behind_ms(wall, source.arrived, source.lag),
+        };
+        self.sources.lock().iter().map(view).collect()
     }
 
     /// Forgets what a generation that died left under way.
@@ -109,8 +184,8 @@ pub struct CommitterParts {
     pub broadcaster: Option<Recipient<Publish>>,
     /// Flow with the ingestor.
     pub flow: Arc<Flow>,
-    /// Position that is durable.
-    pub durable: watch::Sender<u64>,
+    /// Position of each source that is durable.
+    pub durable: watch::Sender<Vec<u64>>,
     /// Told the numbers when the last barrier of a replay is durable.
     pub finished: watch::Sender<Option<ReplayNumbers>>,
     /// Where ended sessions and final numbers are written to, if anywhere.
@@ -145,6 +220,7 @@ pub struct Committer {
     written_at: i64,
     last: Option<u64>,
     finished: bool,
+    catch_up: CatchUp,
 }
 
 /// A barrier whose results are coming in.
@@ -170,6 +246,7 @@ impl Committer {
             written_at: parts.clock.elapsed(),
             last: None,
             finished: false,
+            catch_up: CatchUp::default(),
             parts,
         }
     }
@@ -189,7 +266,9 @@ impl Committer {
 
     fn merge(&mut self, number: u64, open: Open, answer: &Recipient<Stored>) {
         let barrier = open.barrier.unwrap_or_default();
-        let (events, position) = (barrier.ledger.received, barrier.position.position);
+        let events = barrier.ledger.received;
+        let news = events + barrier.ledger.gap > 0;
+        let positions: Vec<u64> = barrier.positions.iter().map(|at| at.position).collect();
         self.watermark = barrier.watermark;
         self.parts.flow.unsettled.fetch_sub(events, Ordering::SeqCst);
         let mut unit = self.parts.keeper.merge(barrier, open.shards.into_values().collect());
@@ -202,20 +281,20 @@ impl Committer {
             self.last = Some(number);
         }
         let idle_since = self.parts.clock.elapsed() - self.written_at;
-        let worth_it = events > 0
+        let worth_it = news
             || !unit.alerts.is_empty()
             || unit.delta.len() > 1
             || open.last
             || idle_since >= IDLE_COMMIT;
         if !worth_it {
-            return self.durable(number, events, position);
+            return self.durable(number, events, &positions);
         }
         self.written_at = self.parts.clock.elapsed();
         self.handed += 1;
         unit.epoch = self.handed;
         unit.wall = self.parts.clock.wall();
         let answer = answer.clone();
-        let commit = ToStore { number, events, position, unit, answer };
+        let commit = ToStore { number, events, positions, unit, answer };
         self.waiting.push_back(Box::new(commit));
         self.offer();
     }
@@ -236,14 +315,17 @@ impl Committer {
     }
 
     /// Everything up to a barrier is durable: credits are free, the source may forget.
-    fn durable(&mut self, number: u64, events: u64, position: u64) {
+    fn durable(&mut self, number: u64, events: u64, positions: &[u64]) {
         let flow = &self.parts.flow;
         flow.in_flight.fetch_sub(events, Ordering::SeqCst);
         flow.barriers.fetch_sub(1, Ordering::SeqCst);
         flow.freed.notify_one();
         self.parts.durable.send_if_modified(|durable| {
-            let moved = position > *durable;
-            *durable = position.max(*durable);
+            let mut moved = false;
+            for (durable, position) in durable.iter_mut().zip(positions) {
+                moved |= position > durable;
+                *durable = (*durable).max(*position);
+            }
             moved
         });
         if self.last == Some(number) {
@@ -270,6 +352,7 @@ impl Committer {
         self.version += 1;
         let stale = match view.state {
             "disk full" => Some("disk_full"),
+            "source away" => Some("nats_down"),
             "catching up" | "replaying" => Some("replaying"),
             _ => None,
         };
@@ -284,15 +367,20 @@ impl Committer {
         let _ = broadcaster.try_send(Publish(Arc::new(board)));
     }
 
-    fn view(&self) -> PipelineView {
+    fn view(&mut self) -> PipelineView {
+        let lag = self.parts.flow.lag.load(Ordering::SeqCst);
+        let catch_up_s = self.catch_up.see(self.parts.clock.elapsed(), lag);
         let parts = &self.parts;
         let flow = &parts.flow;
         let in_flight = flow.in_flight.load(Ordering::SeqCst);
         let credits = parts.settings.credits as u64;
         let (clients, clients_lagging) = (parts.clients)();
+        let sources = flow.look(parts.clock.wall());
         let state = match flow.caught_up.load(Ordering::SeqCst) {
             _ if parts.status.reason("state").is_some() => "disk full",
+            _ if sources.iter().any(|source| source.state == "away") => "source away",
             true => "live",
+            false if nearly_live(&sources) => "live",
             false if self.finished => "live",
             false if parts.face.mode == "replay" => "replaying",
             false => "catching up",
@@ -301,7 +389,10 @@ impl Committer {
             state,
             mode: parts.face.mode,
             notice: parts.face.notice.clone(),
-            lag_events: flow.lag.load(Ordering::SeqCst),
+            lag_events: lag,
+            lag_ms: sources.iter().map(|source| source.behind_ms).max().unwrap_or(0),
+            catch_up_s,
+            sources,
             credits_free: credits.saturating_sub(in_flight),
             credits_total: credits,
             in_flight: flow.unsettled.load(Ordering::SeqCst),
@@ -320,6 +411,14 @@ impl Committer {
             wall: parts.clock.wall(),
         }
     }
+}
+
+/// Under a steady load there is always something to read, and the numbers are live.
+fn nearly_live(sources: &[SourceView]) -> bool {
+    sources.iter().all(|source| match source.state {
+        "reading" => source.lag == 0 || (1..LIVE_MS).contains(&source.behind_ms),
+        state => state == "caught up",
+    })
 }
 
 impl Actor for Committer {
@@ -369,6 +468,6 @@ impl Handler<Stored> for Committer {
         (self.epoch, self.commit_ms) = (stored.epoch, stored.took_ms);
         self.parts.flow.committed_at.store(self.parts.clock.wall(), Ordering::SeqCst);
         self.offer();
-        self.durable(stored.number, stored.events, stored.position);
+        self.durable(stored.number, stored.events, &stored.positions);
     }
 }

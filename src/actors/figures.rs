@@ -34,6 +34,14 @@ pub(super) fn tell(
     for (name, value) in depths {
         gauge!(name).set(value as f64);
     }
+    gauge!(names::CATCH_UP).set(view.catch_up_s.unwrap_or(-1.0));
+    for source in &view.sources {
+        let name = || source.name.clone();
+        gauge!(names::SOURCE_BEHIND, "source" => name()).set(source.behind_ms as f64 / 1_000.0);
+        let up = f64::from(u8::from(source.state != "away"));
+        gauge!(names::SOURCE_UP, "source" => name()).set(up);
+        gauge!(names::SOURCE_POSITION, "source" => name()).set(source.position as f64);
+    }
     gauge!(names::OPEN_SESSIONS).set(keeper.gauges().open() as f64);
     for (step, open) in keeper.by_step() {
         gauge!(names::SESSIONS_BY_STEP, "step" => step.to_owned()).set(open as f64);
@@ -69,6 +77,7 @@ fn totals(keeper: &Keeper) {
     }
     let totals = [
         (names::EVENTS_WITHOUT_ID, ledger.without_id),
+        (names::GAP_ITEMS, ledger.gap),
         (names::DEAD_LETTERS, keeper.dead_letters()),
         (names::SESSIONS_REFUSED, keeper.sessions_refused()),
         (names::DEDUP_FORGOTTEN_EARLY, keeper.forgotten_early()),

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
+use futures_util::future::select_all;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::aggregator::Aggregator;
-use super::committer::{Committer, Flow};
+use super::committer::{Committer, Flow, PullState};
 use super::messages::{BarrierNote, ShardBarrier, ShardBatch};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{Pull, Source};
+use super::readers::{Clockwork, Reader, least};
+use super::status::Status;
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
 use crate::clock::SharedClock;
@@ -28,7 +31,8 @@ use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span
 use crate::domain::hash::{event_identity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
-use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
+use crate::domain::time::{BEGINNING, EpochMs, TimePolicy};
+use crate::telemetry::happenings::Gap;
 
 /// Barriers that may be under way: more would only split the same commits up.
 const BARRIERS_MAX: u64 = 4;
@@ -54,7 +58,7 @@ pub struct IngestorParts {
     /// The clock.
     pub clock: SharedClock,
     /// Where events come from.
-    pub source: Arc<Mutex<Box<dyn Source>>>,
+    pub sources: Sources,
     /// The shards.
     pub shards: Vec<ShardInlet>,
     /// Who lines the barriers up.
@@ -63,18 +67,23 @@ pub struct IngestorParts {
     pub flow: Arc<Flow>,
     /// Batches to use again.
     pub pool: BatchPool,
-    /// Position that is durable.
-    pub durable: watch::Receiver<u64>,
+    /// Position of each source that is durable.
+    pub durable: watch::Receiver<Vec<u64>>,
+    /// Readiness.
+    pub status: Arc<Status>,
     /// Asked to end.
     pub stop: watch::Receiver<bool>,
     /// Told when this part dies.
     pub watch: DeathWatch,
 }
 
+/// All sources of a pipeline; whoever reads them holds the lock.
+pub type Sources = Arc<Mutex<Vec<Box<dyn Source>>>>;
+
 /// How far the ingestor is.
 pub struct Progress {
-    /// Position and fingerprint of the last item.
-    pub position: SourcePosition,
+    /// Position and fingerprint of each source's last item.
+    pub positions: Vec<SourcePosition>,
     /// The watermark.
     pub watermark: EpochMs,
     /// Greatest event time, if any.
@@ -87,37 +96,48 @@ pub struct Progress {
 pub struct Ingestor {
     parts: IngestorParts,
     decoder: Decoder,
-    progress: Progress,
-    /// Watermark and monotonic time when the source's end was reached, and how long the
-    /// process was away before: the watermark goes on from there.
-    idle_from: Option<(EpochMs, i64)>,
+    readers: Vec<Reader>,
+    /// Who is asked first in the next round: when credits are short, each in turn.
+    first: usize,
+    watermark: EpochMs,
+    max_at: Option<EpochMs>,
     ledger: Ledger,
     dead_letters: Vec<DeadLetter>,
     barriers: u64,
     barrier_at: i64,
     barrier_watermark: EpochMs,
-    acked: u64,
+}
+
+/// What one round over the sources brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Read,
+    Nothing,
+    NoRoom,
+    Ended,
 }
 
 impl Ingestor {
     /// An ingestor that continues from `progress`.
     pub fn new(parts: IngestorParts, progress: Progress) -> Self {
-        let decoder = Decoder::new(Arc::clone(&parts.schema));
+        let Progress { positions, watermark, max_at, away } = progress;
+        let readers = positions.into_iter().map(|at| Reader::new(at, watermark, away));
         Ingestor {
-            decoder,
-            idle_from: None,
+            decoder: Decoder::new(Arc::clone(&parts.schema)),
+            readers: readers.collect(),
+            first: 0,
+            watermark,
+            max_at,
             ledger: Ledger::default(),
             dead_letters: Vec::new(),
             barriers: 0,
             barrier_at: parts.clock.elapsed(),
-            barrier_watermark: progress.watermark,
-            acked: progress.position.position,
+            barrier_watermark: watermark,
             parts,
-            progress,
         }
     }
 
-    /// Runs until the source ends or the pipeline stops. Failures go to the watch.
+    /// Runs until the sources end or the pipeline stops. Failures go to the watch.
     pub async fn run(mut self) {
         if let Err(error) = self.go().await {
             self.parts.watch.give_up(error);
@@ -125,41 +145,115 @@ impl Ingestor {
     }
 
     async fn go(&mut self) -> Result<(), RunError> {
-        let source = Arc::clone(&self.parts.source);
-        let mut source = source.lock().await;
+        let sources = Arc::clone(&self.parts.sources);
+        let mut sources = sources.lock().await;
         loop {
-            self.ack(source.as_mut());
+            self.ack(&mut sources);
             if *self.parts.stop.borrow() {
                 return self.barrier(None, true).await;
             }
-            let room = self.room();
-            if room == 0 {
-                self.barrier_if_due().await?;
-                self.pause(None).await;
+            match self.round(&mut sources).await? {
+                Round::Read => {}
+                Round::Nothing => {
+                    self.barrier_if_due().await?;
+                    self.pause(Some(&mut sources)).await;
+                }
+                Round::NoRoom => {
+                    self.barrier_if_due().await?;
+                    self.pause(None).await;
+                }
+                Round::Ended => {
+                    let end = self.max_at.unwrap_or(BEGINNING);
+                    return self.barrier(Some(end), true).await;
+                }
+            }
+        }
+    }
+
+    /// Asks every source once.
+    async fn round(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Round, RunError> {
+        let count = sources.len();
+        let mut found = Round::Nothing;
+        for turn in 0..count {
+            let index = (self.first + turn) % count;
+            if self.readers[index].ended() {
                 continue;
             }
-            let pulled = source.pull(room.min(self.parts.settings.batch_max)).await;
-            match pulled.map_err(unreadable)? {
-                Pull::Batch(raw) => {
-                    self.set_caught_up(false);
-                    self.take(raw).await?;
-                    self.parts.flow.lag.store(source.lag().unwrap_or(0), Ordering::SeqCst);
-                    self.barrier_if_due().await?;
-                }
-                Pull::CaughtUp => {
-                    self.parts.flow.lag.store(0, Ordering::SeqCst);
-                    self.idle();
-                    self.barrier_if_due().await?;
-                    self.pause(Some(source.as_mut())).await;
-                }
-                Pull::Away(_) => self.pause(Some(source.as_mut())).await,
-                Pull::Gap { .. } => {}
-                Pull::End => {
-                    let end = self.progress.max_at;
-                    self.progress.watermark = END_OF_TIME;
-                    return self.barrier(Some(end.unwrap_or(BEGINNING)), true).await;
-                }
+            let room = self.room();
+            if room == 0 {
+                self.parts.flow.sources.lock()[index].state = PullState::NoCredits;
+                self.first = index;
+                return Ok(if found == Round::Read { found } else { Round::NoRoom });
             }
+            let max = room.min(self.parts.settings.batch_max);
+            let pulled = sources[index].pull(max).await.map_err(unreadable)?;
+            let lag = sources[index].lag().unwrap_or(0);
+            if self.found(index, pulled, lag).await? {
+                found = Round::Read;
+            }
+            self.barrier_if_due().await?;
+        }
+        self.first = (self.first + 1) % count;
+        self.watermark = least(&self.readers, self.watermark);
+        self.tell_flow();
+        match self.readers.iter().all(Reader::ended) {
+            true => Ok(Round::Ended),
+            false => Ok(found),
+        }
+    }
+
+    /// Takes what a source gave. True when that was something.
+    async fn found(&mut self, index: usize, pulled: Pull, lag: u64) -> Result<bool, RunError> {
+        let (state, lag, read) = match pulled {
+            Pull::Batch(raw) => {
+                self.readers[index].busy();
+                let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
+                self.take(index, raw).await?;
+                self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
+                (PullState::Reading, lag, true)
+            }
+            Pull::CaughtUp => {
+                self.idle(index);
+                (PullState::CaughtUp, 0, false)
+            }
+            Pull::Away(reason) => {
+                self.readers[index].busy();
+                (PullState::Away(reason), lag, false)
+            }
+            Pull::Gap { from, to } => {
+                let source = self.readers[index].position.source.name.clone();
+                Gap { source: &source, from, to }.tell();
+                self.ledger.gap += (to + 1).saturating_sub(from);
+                // Nothing lies there that could be compared after a restart.
+                let position = &mut self.readers[index].position;
+                (position.position, position.fingerprint) = (to.max(position.position), 0);
+                (PullState::Reading, lag, true)
+            }
+            Pull::End => {
+                self.readers[index].end();
+                (PullState::Ended, 0, false)
+            }
+        };
+        let mut sources = self.parts.flow.sources.lock();
+        let flow = &mut sources[index];
+        (flow.state, flow.lag) = (state, lag);
+        flow.position = self.readers[index].position.position;
+        Ok(read)
+    }
+
+    /// Shows how the sources stand together.
+    fn tell_flow(&self) {
+        let flow = &self.parts.flow;
+        let sources = flow.sources.lock();
+        flow.lag.store(sources.iter().map(|source| source.lag).sum(), Ordering::SeqCst);
+        let caught_up = self.readers.iter().all(Reader::caught_up);
+        flow.caught_up.store(caught_up, Ordering::SeqCst);
+        let away = sources.iter().find_map(|source| match &source.state {
+            PullState::Away(reason) => Some(format!("{}: {reason}", source.name)),
+            _ => None,
+        });
+        if away != self.parts.status.reason("source") {
+            self.parts.status.set("source", away);
         }
     }
 
@@ -169,31 +263,28 @@ impl Ingestor {
         self.parts.settings.credits.saturating_sub(used)
     }
 
-    fn set_caught_up(&mut self, caught_up: bool) {
-        self.parts.flow.caught_up.store(caught_up, Ordering::SeqCst);
-        if !caught_up {
-            self.idle_from = None;
-        }
-    }
-
-    fn ack(&mut self, source: &mut dyn Source) {
-        let durable = *self.parts.durable.borrow();
-        if durable > self.acked {
-            source.ack(durable);
-            self.acked = durable;
+    fn ack(&mut self, sources: &mut [Box<dyn Source>]) {
+        let durable = self.parts.durable.borrow();
+        for ((reader, source), durable) in self.readers.iter_mut().zip(sources).zip(&*durable) {
+            if reader.acknowledge(*durable) {
+                source.ack(*durable);
+            }
         }
     }
 
     /// Waits for room, for new events, or for the clock.
-    async fn pause(&mut self, source: Option<&mut dyn Source>) {
+    async fn pause(&mut self, sources: Option<&mut Vec<Box<dyn Source>>>) {
         let tick = self.parts.settings.tick.min(self.parts.settings.commit_interval).max(1);
         let mut stop = self.parts.stop.clone();
         let freed = self.parts.flow.freed.notified();
-        match source {
-            Some(source) => {
+        match sources {
+            Some(sources) => {
                 let wait = Duration::from_millis((tick as u64).min(200));
+                let readers = sources.iter_mut().zip(&self.readers);
+                let open = readers.filter(|(_, reader)| !reader.ended());
+                let any = select_all(open.map(|(source, _)| source.wait()));
                 tokio::select! {
-                    () = source.wait() => {}
+                    _ = any => {}
                     () = tokio::time::sleep(wait) => {}
                     _ = stop.changed() => {}
                 }
@@ -208,33 +299,29 @@ impl Ingestor {
         }
     }
 
-    /// Time passes when nothing happens, but only when the source's end was reached: a
+    /// Time passes when nothing happens, but only when a source's end was reached: a
     /// slow or blocked pipeline is never mistaken for silence.
-    fn idle(&mut self) {
-        self.set_caught_up(true);
-        if self.parts.settings.idle == Idle::Hold || self.progress.watermark == BEGINNING {
-            return;
-        }
-        let now = self.parts.clock.elapsed();
-        let away = std::mem::take(&mut self.progress.away);
-        let (from, since) = *self.idle_from.get_or_insert((self.progress.watermark, now - away));
-        let wall = self.parts.clock.wall() - self.parts.time.out_of_orderness;
-        // Never past the wall clock (less the disorder), never back.
-        let candidate = (from + now - since).min(wall);
-        self.progress.watermark = self.progress.watermark.max(candidate);
+    fn idle(&mut self, index: usize) {
+        let clock = &self.parts.clock;
+        // Never past the wall clock (less the disorder).
+        let latest = clock.wall() - self.parts.time.out_of_orderness;
+        let hold = self.parts.settings.idle == Idle::Hold;
+        self.readers[index].idle(clock.elapsed(), latest, hold);
     }
 
     /// Decodes a batch and hands every shard its events.
-    async fn take(&mut self, raw: RawBatch) -> Result<(), RunError> {
+    async fn take(&mut self, index: usize, raw: RawBatch) -> Result<(), RunError> {
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
             (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
+        builders.iter_mut().for_each(|batch| batch.source = index as u16);
         let received_before = self.ledger.received;
-        self.decode(&raw, &mut builders);
+        self.decode(index, &raw, &mut builders);
         if let Some(last) = raw.items.last() {
-            self.progress.position.position = last.position;
-            self.progress.position.fingerprint = fingerprint(raw.bytes(last));
+            let position = &mut self.readers[index].position;
+            position.position = last.position;
+            position.fingerprint = fingerprint(raw.bytes(last));
         }
         let read = self.ledger.received - received_before;
         self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);
@@ -254,15 +341,18 @@ impl Ingestor {
         Ok(())
     }
 
-    fn decode(&mut self, raw: &RawBatch, builders: &mut [EventBatch]) {
-        let Ingestor { decoder, progress, ledger, dead_letters, parts, .. } = self;
-        let latest = raw.arrived.saturating_add(parts.time.max_future);
-        for item in &raw.items {
+    fn decode(&mut self, index: usize, raw: &RawBatch, builders: &mut [EventBatch]) {
+        let Ingestor { decoder, readers, watermark, max_at, ledger, dead_letters, parts, .. } =
+            self;
+        let mut clockwork = Clockwork::of(readers, index);
+        for (place, item) in raw.items.iter().enumerate() {
+            let arrived = raw.arrived(place);
+            let latest = arrived.saturating_add(parts.time.max_future);
             decoder.decode(raw.bytes(item), |event| {
                 ledger.received += 1;
                 let rejected = match event {
                     Ok(parsed) if parsed.at > latest => {
-                        let ahead = parsed.at - raw.arrived;
+                        let ahead = parsed.at - arrived;
                         let reason = format!(
                             "ts: {ahead} ms in the future (at most {} ms)",
                             parts.time.max_future
@@ -270,11 +360,11 @@ impl Ingestor {
                         (reason, parsed.raw)
                     }
                     Ok(parsed) => {
-                        let stamp = progress.watermark;
-                        progress.max_at = progress.max_at.max(Some(parsed.at));
+                        let stamp = *watermark;
+                        *max_at = (*max_at).max(Some(parsed.at));
                         // An event ahead of its arrival counts, but does not rush time.
-                        let seen = parsed.at.min(raw.arrived) - parts.time.out_of_orderness;
-                        progress.watermark = progress.watermark.max(seen);
+                        let seen = parsed.at.min(arrived) - parts.time.out_of_orderness;
+                        *watermark = clockwork.see(seen, stamp);
                         return push(builders, &parts.schema, &parsed, item.position, stamp);
                     }
                     Err(rejected) => (rejected.reason, rejected.raw),
@@ -282,7 +372,7 @@ impl Ingestor {
                 ledger.rejected += 1;
                 let (reason, bytes) = rejected;
                 dead_letters.push(DeadLetter {
-                    source: 0,
+                    source: index as u16,
                     position: item.position,
                     reason,
                     raw: bytes.to_vec(),
@@ -296,7 +386,8 @@ impl Ingestor {
         let waited = self.parts.clock.elapsed() - self.barrier_at;
         let full = self.ledger.received >= settings.commit_events as u64;
         let due = waited >= settings.commit_interval.min(settings.tick)
-            && (self.ledger.received > 0 || self.progress.watermark > self.barrier_watermark);
+            && (self.ledger.received + self.ledger.gap > 0
+                || self.watermark > self.barrier_watermark);
         let room = self.parts.flow.barriers.load(Ordering::SeqCst) < BARRIERS_MAX;
         if (full || due) && room {
             return self.barrier(None, false).await;
@@ -308,13 +399,13 @@ impl Ingestor {
     async fn barrier(&mut self, drained_at: Option<EpochMs>, last: bool) -> Result<(), RunError> {
         self.barriers += 1;
         self.barrier_at = self.parts.clock.elapsed();
-        self.barrier_watermark = self.progress.watermark;
+        self.barrier_watermark = self.watermark;
         let number = self.barriers;
         self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
         let barrier = Barrier {
-            position: self.progress.position.clone(),
-            watermark: self.progress.watermark,
-            max_at: self.progress.max_at,
+            positions: self.readers.iter().map(|reader| reader.position.clone()).collect(),
+            watermark: self.watermark,
+            max_at: self.max_at,
             ledger: std::mem::take(&mut self.ledger),
             dead_letters: std::mem::take(&mut self.dead_letters),
         };

@@ -116,8 +116,8 @@ pub struct Stored {
     pub number: u64,
     /// Events in it: their credits are free again.
     pub events: u64,
-    /// Position of the source that is durable now.
-    pub position: u64,
+    /// Position of each source that is durable now.
+    pub positions: Vec<u64>,
     /// Number of the commit.
     pub epoch: u64,
     /// How long writing took, in milliseconds.

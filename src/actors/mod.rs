@@ -63,6 +63,7 @@ pub mod messages;
 pub mod pipeline;
 pub mod pool;
 pub mod ports;
+mod readers;
 pub mod session;
 pub mod status;
 pub mod store_thread;

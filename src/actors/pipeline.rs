@@ -15,7 +15,7 @@ use super::aggregator::{Aggregator, ShardParts};
 use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
-use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, beginning};
+use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources, beginning};
 use super::pool::BatchPool;
 use super::ports::{Records, Source, SourceError, StoreError};
 use super::status::Status;
@@ -23,7 +23,7 @@ use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::{DeathWatch, Failure};
 use crate::clock::SharedClock;
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::commit::{Restored, Snapshot, SourcePosition};
+use crate::domain::commit::{Restored, Snapshot, SourceIdentity, SourcePosition};
 use crate::domain::event::Schema;
 use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
 use crate::domain::metric::{Metric, MetricSpec};
@@ -137,7 +137,7 @@ pub struct Setup {
 /// A pipeline about to run.
 pub struct Pipeline {
     setup: Setup,
-    source: Arc<Mutex<Box<dyn Source>>>,
+    sources: Sources,
     rules: Arc<Rules>,
     metrics: Arc<Vec<Metric>>,
 }
@@ -150,12 +150,12 @@ struct Generation {
 }
 
 impl Pipeline {
-    /// Prepares a pipeline that reads `source`.
-    pub fn new(setup: Setup, source: Box<dyn Source>) -> Self {
+    /// Prepares a pipeline that reads `sources`: at least one, each with a name of its own.
+    pub fn new(setup: Setup, sources: Vec<Box<dyn Source>>) -> Self {
         let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
         let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
         let metrics = Arc::new(metrics.collect());
-        Pipeline { source: Arc::new(Mutex::new(source)), rules: Arc::new(rules), metrics, setup }
+        Pipeline { sources: Arc::new(Mutex::new(sources)), rules: Arc::new(rules), metrics, setup }
     }
 
     /// Runs until it is asked to stop, the source ends, or it cannot go on. Must be called
@@ -200,8 +200,8 @@ impl Pipeline {
         setup.status.set("start", Some("restoring the last commit".into()));
         let (restored, delivered) = load(store).await?;
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
-        let position = self.continue_from(restored.as_ref()).await?;
-        let mut generation = self.start(store, restored.unwrap_or_default(), position).await?;
+        let positions = self.continue_from(restored.as_ref()).await?;
+        let mut generation = self.start(store, restored.unwrap_or_default(), positions).await?;
         setup.status.set("start", None);
         let ended = tokio::select! {
             biased;
@@ -222,27 +222,50 @@ impl Pipeline {
         Ok(ended)
     }
 
-    /// Checks that the source is the one the state was made from (I7), and seeks there.
-    async fn continue_from(&self, restored: Option<&Restored>) -> Result<SourcePosition, RunError> {
-        let mut source = self.source.lock().await;
-        let identity = source.identity();
+    /// Opens every source, checks that it is the one the state was made from (I7), and
+    /// seeks to where the last commit left it.
+    async fn continue_from(
+        &self,
+        restored: Option<&Restored>,
+    ) -> Result<Vec<SourcePosition>, RunError> {
+        let mut sources = self.sources.lock().await;
         let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
-        let position = match known.iter().find(|known| known.source == identity) {
-            Some(position) => position.clone(),
-            None => match known.first() {
-                Some(other) => {
-                    let words = |id: &crate::domain::commit::SourceIdentity| {
-                        format!("{} ({})", id.name, id.incarnation)
-                    };
-                    let (found, wanted) = (words(&other.source), words(&identity));
-                    let cause = format!("the state was made from {found}");
-                    LogDiverged { source: &wanted, position: other.position, cause: &cause }.tell();
-                    return Err(RunError::OtherSource { found, wanted });
-                }
-                None => beginning(identity),
-            },
+        let mine = |known: &&SourcePosition| {
+            sources.iter().any(|source| source.identity().name == known.source.name)
         };
-        if position.position > 0 {
+        // A source that is read no more is no reason to stop, unless none is left.
+        if let Some(other) = known.first().filter(|_| !known.iter().any(|known| mine(&known))) {
+            return Err(other_source(other, &sources[0].identity()));
+        }
+        self.setup.flow.name_sources(sources.iter().map(|source| source.identity().name));
+        let mut positions = Vec::new();
+        for source in sources.iter_mut() {
+            positions.push(self.open(source.as_mut(), known).await?);
+        }
+        Ok(positions)
+    }
+
+    async fn open(
+        &self,
+        source: &mut dyn Source,
+        known: &[SourcePosition],
+    ) -> Result<SourcePosition, RunError> {
+        let name = source.identity().name;
+        let known = known.iter().find(|known| known.source.name == name);
+        let status = &self.setup.status;
+        status.set("source", Some(format!("{name}: opening")));
+        source.open(known.map_or(0, |known| known.position)).await.map_err(unreadable)?;
+        status.set("source", None);
+        source.warnings().iter().for_each(|warning| tracing::warn!(source = name, "{warning}"));
+        status.warn(&name, source.warnings());
+        let identity = source.identity();
+        let position = match known {
+            Some(known) if known.source == identity => known.clone(),
+            Some(other) => return Err(other_source(other, &identity)),
+            None => beginning(identity),
+        };
+        // After a gap nothing lies there to compare.
+        if position.position > 0 && position.fingerprint != 0 {
             let found = source.fingerprint(position.position).map_err(unreadable)?;
             if found != Some(position.fingerprint) {
                 let log = position.source.name.clone();
@@ -260,11 +283,12 @@ impl Pipeline {
         &self,
         store: &StoreThread,
         mut restored: Restored,
-        position: SourcePosition,
+        positions: Vec<SourcePosition>,
     ) -> Result<Generation, RunError> {
         let setup = &self.setup;
         let (failed, failures) = mpsc::channel(16);
-        let (durable_tx, durable) = watch::channel(position.position);
+        let durable = positions.iter().map(|at| at.position).collect();
+        let (durable_tx, durable) = watch::channel(durable);
         let (finished_tx, finished) = watch::channel(None);
         let fresh = restored.epoch == 0;
         let watermark = if fresh { BEGINNING } else { restored.watermark };
@@ -321,17 +345,18 @@ impl Pipeline {
             time: setup.time,
             schema: Arc::clone(&setup.schema),
             clock: Arc::clone(&setup.clock),
-            source: Arc::clone(&self.source),
+            sources: Arc::clone(&self.sources),
             shards,
             committer,
             flow: Arc::clone(&setup.flow),
             pool,
             durable,
+            status: Arc::clone(&setup.status),
             stop: setup.stop.clone(),
             watch: DeathWatch::new("ingestor", failed),
         };
         let away = if fresh { 0 } else { (setup.clock.wall() - restored.wall).max(0) };
-        let progress = Progress { position, watermark, max_at, away };
+        let progress = Progress { positions, watermark, max_at, away };
         let arbiter = Arbiter::new();
         arbiter.spawn_fn(move || {
             actix::spawn(Ingestor::new(parts, progress).run());
@@ -407,6 +432,14 @@ impl Pipeline {
 /// that a forgotten one belongs to an event that would be late.
 fn horizon(setup: &Setup) -> SpanMs {
     setup.dedup_horizon.max(setup.policy.gap + setup.time.allowed_lateness)
+}
+
+fn other_source(found: &SourcePosition, wanted: &SourceIdentity) -> RunError {
+    let words = |id: &SourceIdentity| format!("{} ({})", id.name, id.incarnation);
+    let (from, wanted) = (words(&found.source), words(wanted));
+    let cause = format!("the state was made from {from}");
+    LogDiverged { source: &wanted, position: found.position, cause: &cause }.tell();
+    RunError::OtherSource { found: from, wanted }
 }
 
 /// The source cannot go on; a gap is told for itself.

@@ -49,8 +49,8 @@ pub struct ToStore {
     pub number: u64,
     /// Events in it.
     pub events: u64,
-    /// Position it makes durable.
-    pub position: u64,
+    /// Position of each source that it makes durable.
+    pub positions: Vec<u64>,
     /// What to write.
     pub unit: CommitUnit,
     /// Who is told.
@@ -123,7 +123,7 @@ impl Writer {
     }
 
     fn commit(&mut self, commit: ToStore) {
-        let ToStore { number, events, position, unit, answer } = commit;
+        let ToStore { number, events, positions, unit, answer } = commit;
         let started = self.clock.elapsed();
         fail::fail_point!("before_commit");
         let failure = self.write(&unit).err();
@@ -135,7 +135,7 @@ impl Writer {
         histogram!(names::COMMIT_SECONDS).record(took_ms as f64 / 1000.0);
         let bytes: usize = unit.delta.iter().map(Vec::len).sum();
         histogram!(names::COMMIT_BYTES).record(bytes as f64);
-        let stored = Stored { number, events, position, epoch: unit.epoch, took_ms, failure };
+        let stored = Stored { number, events, positions, epoch: unit.epoch, took_ms, failure };
         // Refused when that generation of the pipeline has ended: nobody waits for it.
         let _ = answer.try_send(stored);
         self.tidy();

@@ -186,7 +186,7 @@ impl Builder {
                 setup.broadcaster = Some(addr.clone().recipient());
                 // The starter waits for it on the other end.
                 let _ = address.send(addr);
-                let result = Pipeline::new(setup, source).run(&store).await;
+                let result = Pipeline::new(setup, vec![source]).run(&store).await;
                 let _ = tokio::task::spawn_blocking(move || store.end()).await;
                 let _ = ended.send(result);
                 // Boards stay to be seen until the handle is let go.

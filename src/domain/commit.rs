@@ -24,7 +24,8 @@ pub struct SourcePosition {
     pub source: SourceIdentity,
     /// Position of the last item that is part of the commit; 0 before the first.
     pub position: u64,
-    /// `domain::hash::fingerprint` of that item's bytes; 0 before the first.
+    /// `domain::hash::fingerprint` of that item's bytes; 0 before the first, and where the
+    /// source no longer had the item (after a gap).
     pub fingerprint: u64,
 }
 

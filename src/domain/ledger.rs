@@ -24,6 +24,9 @@ pub struct Ledger {
     pub in_flight: u64,
     /// Applied events that carried no id: they cannot be de-duplicated.
     pub without_id: u64,
+    /// Items that the source removed before they were read, not part of the equation:
+    /// nobody knows what they were.
+    pub gap: u64,
 }
 
 impl Ledger {
@@ -41,5 +44,6 @@ impl Ledger {
         self.rejected += other.rejected;
         self.in_flight += other.in_flight;
         self.without_id += other.without_id;
+        self.gap += other.gap;
     }
 }

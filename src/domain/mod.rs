@@ -22,6 +22,7 @@ pub mod commit;
 pub mod event;
 pub mod hash;
 pub mod keeper;
+pub mod lag;
 pub mod ledger;
 pub mod metric;
 pub mod seen;

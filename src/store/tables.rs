@@ -197,12 +197,13 @@ pub(super) fn write_late(
 }
 
 pub(super) fn write_dead_letters(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
-    let source = unit.positions.first().map_or("", |position| position.source.name.as_str());
+    let names: Vec<&str> = unit.positions.iter().map(|at| at.source.name.as_str()).collect();
     let mut insert = tx.prepare_cached(
         "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw) \
          VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
     )?;
     for letter in &unit.dead_letters {
+        let source = names.get(usize::from(letter.source)).copied().unwrap_or_default();
         let position = letter.position as i64;
         let sum = checksum("dead_letters", [position, unit.wall], &letter.raw);
         insert.execute(params![source, position, letter.reason, unit.wall, sum, letter.raw])?;

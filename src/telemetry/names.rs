@@ -98,6 +98,11 @@ table! {
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Events in the source that were not read yet.";
+    SOURCE_BEHIND = "source_behind_seconds", Gauge, Seconds, ["source"], "Age of what is read, while something waits in the source; 0 else.";
+    SOURCE_UP = "source_up", Gauge, Count, ["source"], "1 while the source can be reached, 0 while it is away.";
+    SOURCE_POSITION = "source_position", Gauge, Count, ["source"], "Position of the last item read.";
+    CATCH_UP = "catch_up_seconds", Gauge, Seconds, [], "Time until the lag is gone if it goes on like this; 0 without a lag, -1 while it grows.";
+    GAP_ITEMS = "gap_items_total", Counter, Count, [], "Items that the source removed before they were read.";
     GAPS = "gaps_total", Counter, Count, [], "Times the source had lost events that were never read.";
 
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";

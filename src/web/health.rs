@@ -21,7 +21,7 @@ pub async fn livez() -> HttpResponse {
 }
 
 /// `GET /readyz`: 200 when everything works, else 503 with the reasons. `?verbose` gives
-/// a line of text for each part, for people.
+/// a line of text for each reason (`[-]`) and each warning (`[!]`), for people.
 pub async fn readyz(state: Data<State>, query: Query<ReadyQuery>) -> HttpResponse {
     let reasons = state.status.reasons();
     let mut response = match reasons.is_empty() {
@@ -33,6 +33,9 @@ pub async fn readyz(state: Data<State>, query: Query<ReadyQuery>) -> HttpRespons
         for (part, reason) in &reasons {
             // Writing to a text cannot fail.
             let _ = writeln!(text, "[-] {part}: {reason}");
+        }
+        for (part, warning) in state.status.warnings() {
+            let _ = writeln!(text, "[!] {part}: {warning}");
         }
         text.push_str(if reasons.is_empty() { "ready\n" } else { "not ready\n" });
         return response.content_type("text/plain; charset=utf-8").body(text);

@@ -66,7 +66,9 @@ export class Pipeline {
     const used = v.credits_total == null ? null : v.credits_total - v.credits_free;
     const commitAge = v.committed_at ? Math.max(0, this.#store.now() - v.committed_at) : null;
     return [
-      gauge('Events behind', integer(v.lag_events), 'waiting in the log'),
+      gauge('Events behind', integer(v.lag_events), behind(v), v.lag_events && v.catch_up_s == null ? 'warn' : ''),
+      ...(v.sources ?? []).map(source),
+      v.gap ? gauge('Lost in the source', integer(v.gap), 'removed before they were read', 'warn') : null,
       gauge('Complete up to', v.watermark ? when(v.watermark, this.#store.now()) : NONE, v.watermark ? `${span(v.watermark_lag_ms)} ago, event time` : 'no event yet'),
       gauge('Last commit', commitAge === null ? NONE : `${span(commitAge)} ago`, `took ${v.commit_ms == null ? NONE : `${number(v.commit_ms)} ms`}, no. ${integer(v.epoch)}`),
       meter('Credits used', used, v.credits_total),
@@ -80,6 +82,26 @@ export class Pipeline {
       gauge('Restarts', integer(v.restarts), 'of the engine, this run', v.restarts ? 'warn' : ''),
     ];
   }
+}
+
+/** How far behind in time, and when that will be over. */
+function behind(v) {
+  if (!v.lag_events) return 'nothing waits';
+  const age = v.lag_ms ? `${span(v.lag_ms)} old, ` : '';
+  return age + (v.catch_up_s == null ? 'growing' : `caught up in about ${span(Math.ceil(v.catch_up_s) * 1000)}`);
+}
+
+const PULLS = {
+  starting: 'is opened',
+  reading: 'is being read',
+  'caught up': 'read to its end',
+  'waiting for credits': 'held back: all credits in use',
+  ended: 'ended',
+};
+
+function source({ name, state, reason, position, lag }) {
+  const foot = state === 'away' ? `away: ${reason}` : `${PULLS[state] ?? state}, ${integer(lag)} wait`;
+  return gauge(name, integer(position), foot, state === 'away' ? 'warn' : '');
 }
 
 function term({ key, label, hint, list }, values, kind, open) {

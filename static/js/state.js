@@ -43,7 +43,7 @@ function frozen(store) {
 
 function stale(store) {
   const values = store.values(PIPELINE);
-  const inState = { 'disk full': 'disk_full', restarting: 'restarting' }[values.state];
+  const inState = { 'disk full': 'disk_full', 'source away': 'nats_down', restarting: 'restarting' }[values.state];
   const told = store.stale ?? (inState ? { since: null, why: inState } : null);
   if (told) {
     const why = WHY[told.why] ?? (told.why.replaceAll('_', ' ') || 'the server does not say why');

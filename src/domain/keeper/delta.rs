@@ -13,8 +13,8 @@ use crate::domain::time::EpochMs;
 /// A place in the log that all shards agree on.
 #[derive(Clone, Debug, Default)]
 pub struct Barrier {
-    /// How far the source is read, and what lies there.
-    pub position: SourcePosition,
+    /// How far each source is read, and what lies there.
+    pub positions: Vec<SourcePosition>,
     /// The watermark there.
     pub watermark: EpochMs,
     /// Greatest event time so far, if any.

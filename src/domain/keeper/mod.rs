@@ -13,7 +13,7 @@ mod topics;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 pub use report::{MetricReport, ReplayNumbers};
-pub use topics::{PipelineView, window_words};
+pub use topics::{PipelineView, SourceView, window_words};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -207,7 +207,7 @@ impl Keeper {
     pub fn merge(&mut self, barrier: Barrier, deltas: Vec<ShardDelta>) -> CommitUnit {
         let mut unit = CommitUnit {
             watermark: barrier.watermark,
-            positions: vec![barrier.position],
+            positions: barrier.positions,
             dead_letters: barrier.dead_letters,
             ..CommitUnit::default()
         };

@@ -20,17 +20,40 @@ pub const SERIES_POINTS_MAX: usize = 3_600;
 /// Most columns of a series with groups.
 const SERIES_COLUMNS_MAX: usize = 20;
 
+/// How one source stands, for the `pipeline` topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SourceView {
+    /// Its name.
+    pub name: String,
+    /// `starting`, `reading`, `caught up`, `waiting for credits`, `away`, `ended`.
+    pub state: &'static str,
+    /// Why it is away, else empty.
+    pub reason: String,
+    /// Position of the last item read.
+    pub position: u64,
+    /// Items behind it that were not read.
+    pub lag: u64,
+    /// How long ago the last item read had arrived there, while there is a lag.
+    pub behind_ms: i64,
+}
+
 /// What only the shells know, for the `pipeline` topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipelineView {
-    /// `live`, `catching up`, `replaying`, `disk full`, `restarting`.
+    /// `live`, `catching up`, `replaying`, `disk full`, `source away`.
     pub state: &'static str,
     /// `serve`, `demo`, `replay`, `embedded`.
     pub mode: &'static str,
     /// A sentence for people, may be empty.
     pub notice: String,
-    /// Items in the source that were not read yet.
+    /// Items in the sources that were not read yet.
     pub lag_events: u64,
+    /// The age of what is read, of the source that is behind most.
+    pub lag_ms: i64,
+    /// Seconds until the lag is gone if it goes on like this; `None` while it grows.
+    pub catch_up_s: Option<f64>,
+    /// Each source.
+    pub sources: Vec<SourceView>,
     /// Events that may still be read before a commit.
     pub credits_free: u64,
     /// All credits.
