@@ -101,7 +101,7 @@ const PULLS = {
 
 function source({ name, state, reason, position, lag }) {
   const foot = state === 'away' ? `away: ${reason}` : `${PULLS[state] ?? state}, ${integer(lag)} wait`;
-  return gauge(name, integer(position), foot, state === 'away' ? 'warn' : '');
+  return gauge(`Source ${name}`, integer(position), foot, state === 'away' ? 'warn' : '');
 }
 
 function term({ key, label, hint, list }, values, kind, open) {
