@@ -152,7 +152,11 @@ impl Ingestor {
                     self.barrier_if_due().await?;
                     self.pause(Some(source.as_mut())).await;
                 }
-                Pull::Away(_) => self.pause(Some(source.as_mut())).await,
+                Pull::Away(_) => {
+                    // What was read before is committed all the same.
+                    self.barrier_if_due().await?;
+                    self.pause(Some(source.as_mut())).await;
+                }
                 Pull::Gap { .. } => {}
                 Pull::End => {
                     let end = self.progress.max_at;
@@ -256,13 +260,14 @@ impl Ingestor {
 
     fn decode(&mut self, raw: &RawBatch, builders: &mut [EventBatch]) {
         let Ingestor { decoder, progress, ledger, dead_letters, parts, .. } = self;
-        let latest = raw.arrived.saturating_add(parts.time.max_future);
-        for item in &raw.items {
-            decoder.decode(raw.bytes(item), |event| {
+        for (index, item) in raw.items.iter().enumerate() {
+            let arrived = raw.arrived(index);
+            let latest = arrived.saturating_add(parts.time.max_future);
+            decoder.decode_raw(raw, index, |event| {
                 ledger.received += 1;
                 let rejected = match event {
                     Ok(parsed) if parsed.at > latest => {
-                        let ahead = parsed.at - raw.arrived;
+                        let ahead = parsed.at - arrived;
                         let reason = format!(
                             "ts: {ahead} ms in the future (at most {} ms)",
                             parts.time.max_future
@@ -273,7 +278,7 @@ impl Ingestor {
                         let stamp = progress.watermark;
                         progress.max_at = progress.max_at.max(Some(parsed.at));
                         // An event ahead of its arrival counts, but does not rush time.
-                        let seen = parsed.at.min(raw.arrived) - parts.time.out_of_orderness;
+                        let seen = parsed.at.min(arrived) - parts.time.out_of_orderness;
                         progress.watermark = progress.watermark.max(seen);
                         return push(builders, &parts.schema, &parsed, item.position, stamp);
                     }

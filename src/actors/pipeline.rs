@@ -225,8 +225,11 @@ impl Pipeline {
     /// Checks that the source is the one the state was made from (I7), and seeks there.
     async fn continue_from(&self, restored: Option<&Restored>) -> Result<SourcePosition, RunError> {
         let mut source = self.source.lock().await;
-        let identity = source.identity();
         let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
+        let name = source.identity().name;
+        let same = known.iter().find(|known| known.source.name == name);
+        source.open(same.map_or(0, |known| known.position)).await.map_err(unreadable)?;
+        let identity = source.identity();
         let position = match known.iter().find(|known| known.source == identity) {
             Some(position) => position.clone(),
             None => match known.first() {
@@ -244,7 +247,8 @@ impl Pipeline {
         };
         if position.position > 0 {
             let found = source.fingerprint(position.position).map_err(unreadable)?;
-            if found != Some(position.fingerprint) {
+            let forgotten = found.is_none() && source.forgot(position.position);
+            if found != Some(position.fingerprint) && !forgotten {
                 let log = position.source.name.clone();
                 let (position, cause) = (position.position, "another event is there, or none");
                 LogDiverged { source: &log, position, cause }.tell();
@@ -413,6 +417,9 @@ fn horizon(setup: &Setup) -> SpanMs {
 pub(super) fn unreadable(error: SourceError) -> RunError {
     if let SourceError::Gap { source_name, from, to } = &error {
         Gap { source: source_name, from: *from, to: *to }.tell();
+    }
+    if let SourceError::Diverged { source_name, position, cause } = &error {
+        LogDiverged { source: source_name, position: *position, cause }.tell();
     }
     RunError::Source(error.to_string())
 }

@@ -99,6 +99,8 @@ table! {
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Events in the source that were not read yet.";
     GAPS = "gaps_total", Counter, Count, [], "Times the source had lost events that were never read.";
+    SOURCE_REDELIVERED = "source_redelivered_total", Counter, Count, [], "Messages that the broker delivered again and that were passed over.";
+    SOURCE_CONSUMERS_MADE = "source_consumers_made_total", Counter, Count, [], "Times the consumer of a stream had to be made anew while it was read.";
 
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
     OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";
