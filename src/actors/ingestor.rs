@@ -348,7 +348,7 @@ impl Ingestor {
         for (place, item) in raw.items.iter().enumerate() {
             let arrived = raw.arrived(place);
             let latest = arrived.saturating_add(parts.time.max_future);
-            decoder.decode(raw.bytes(item), |event| {
+            decoder.decode_raw(raw, place, |event| {
                 ledger.received += 1;
                 let rejected = match event {
                     Ok(parsed) if parsed.at > latest => {

@@ -267,7 +267,8 @@ impl Pipeline {
         // After a gap nothing lies there to compare.
         if position.position > 0 && position.fingerprint != 0 {
             let found = source.fingerprint(position.position).map_err(unreadable)?;
-            if found != Some(position.fingerprint) {
+            let forgotten = found.is_none() && source.forgot(position.position);
+            if found != Some(position.fingerprint) && !forgotten {
                 let log = position.source.name.clone();
                 let (position, cause) = (position.position, "another event is there, or none");
                 LogDiverged { source: &log, position, cause }.tell();
@@ -446,6 +447,9 @@ fn other_source(found: &SourcePosition, wanted: &SourceIdentity) -> RunError {
 pub(super) fn unreadable(error: SourceError) -> RunError {
     if let SourceError::Gap { source_name, from, to } = &error {
         Gap { source: source_name, from: *from, to: *to }.tell();
+    }
+    if let SourceError::Diverged { source_name, position, cause } = &error {
+        LogDiverged { source: source_name, position: *position, cause }.tell();
     }
     RunError::Source(error.to_string())
 }

@@ -41,6 +41,13 @@ pub trait Source: Send {
     /// When the source cannot be read.
     fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError>;
 
+    /// Whether the item at `position` has left the source in an orderly way, so that its
+    /// fingerprint cannot be compared any more although it is the same source.
+    fn forgot(&self, position: u64) -> bool {
+        let _ = position;
+        false
+    }
+
     /// Continue after `position` (0: from the first item). Called before `pull`, and
     /// again when the pipeline restarts from its last commit.
     ///
@@ -102,6 +109,19 @@ pub enum SourceError {
         /// Last missing position.
         to: u64,
     },
+    /// The source is not the one that was read, or lost what was read (I7).
+    #[error("LOG_DIVERGED: {source_name}, position {position}: {cause}")]
+    Diverged {
+        /// The source.
+        source_name: String,
+        /// Position that was read.
+        position: u64,
+        /// What happened, and what to do.
+        cause: String,
+    },
+    /// The source is not as it must be; says what to do.
+    #[error("{0}")]
+    Unfit(String),
     /// Reading failed.
     #[error("cannot read {what}: {cause}")]
     Read {

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::figures::probe;
-use super::parts;
+use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
 use crate::actors::directory::Directory;
@@ -136,10 +136,15 @@ impl Builder {
         let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
         let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.data_dir)?);
-        let replays = source.is_some();
-        let source: Box<dyn Source> = match source {
-            Some(make) => make(Arc::clone(&clock)).map_err(StartError::Source)?,
-            None => Box::new(log.source()?),
+        let streams = match source.is_some() {
+            true => None,
+            false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,
+        };
+        let replays = source.is_some() || streams.is_some();
+        let sources: Vec<Box<dyn Source>> = match (source, streams) {
+            (Some(make), _) => vec![make(Arc::clone(&clock)).map_err(StartError::Source)?],
+            (None, Some((_, streams))) => streams,
+            (None, None) => vec![Box::new(log.source()?)],
         };
         let status = Arc::new(Status::default());
         status.set("start", Some("starting".into()));
@@ -186,7 +191,7 @@ impl Builder {
                 setup.broadcaster = Some(addr.clone().recipient());
                 // The starter waits for it on the other end.
                 let _ = address.send(addr);
-                let result = Pipeline::new(setup, vec![source]).run(&store).await;
+                let result = Pipeline::new(setup, sources).run(&store).await;
                 let _ = tokio::task::spawn_blocking(move || store.end()).await;
                 let _ = ended.send(result);
                 // Boards stay to be seen until the handle is let go.

@@ -43,6 +43,8 @@ fn serve(config: Config, common: &Common) -> Exit {
 
 fn run_demo(mut config: Config, common: &Common, _: &DemoArgs) -> Exit {
     let notice = demo_overrides(&mut config);
+    // The simulated shop has a log of its own.
+    config.nats.link = None;
     let wanted = config.demo.clone();
     let builder = Builder::default().face("demo", notice).config(config);
     run(common, builder, move |running| {

@@ -5,6 +5,7 @@
 mod builder;
 mod commands;
 mod figures;
+mod nats;
 mod output;
 mod parts;
 mod replay;

@@ -10,6 +10,7 @@ mod defaults;
 mod demo;
 mod document;
 mod metrics;
+mod nats;
 mod print;
 mod raw;
 mod rules;
@@ -18,6 +19,7 @@ mod units;
 
 pub use defaults::{DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, WebConfig};
 pub use demo::demo_overrides;
+pub use nats::{GatewayConfig, NatsConfig, NatsOutConfig};
 pub use raw::Problem;
 pub use units::{parse_size, parse_span, show_size, show_span};
 
@@ -46,8 +48,11 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 const PROBLEMS_SHOWN_MAX: usize = 20;
 
 /// Sections of the file, so that an empty unknown one is noticed too.
-const SECTIONS: [&str; 8] =
-    ["events", "time", "session", "pipeline", "store", "log", "web", "demo"];
+const SECTIONS: [&str; 9] =
+    ["events", "time", "session", "pipeline", "store", "log", "web", "demo", "nats"];
+
+/// Sections within a section.
+const INNER_SECTIONS: [&str; 2] = ["nats.gateway", "nats.out"];
 
 /// Everything that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +81,8 @@ pub struct Config {
     pub web: WebConfig,
     /// The simulated shop.
     pub demo: DemoConfig,
+    /// NATS: streams in, alerts and boards out.
+    pub nats: NatsConfig,
 }
 
 /// A key set by a flag of the command line, above everything else.
@@ -237,7 +244,18 @@ fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
         let is_list = name == "metric" || name == "rule";
         match node.value {
             Value::Table(keys) if !is_list && (!keys.is_empty() || known_section(&name)) => {
-                flat.extend(keys.into_iter().map(|(key, node)| (format!("{name}.{key}"), node)));
+                let named = |(key, node): (String, Node)| (format!("{name}.{key}"), node);
+                let (inner, plain): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                    keys.into_iter().map(named).partition(|(key, node)| {
+                        let is_table = matches!(node.value, Value::Table(_));
+                        is_table && INNER_SECTIONS.contains(&key.as_str())
+                    });
+                flat.extend(plain);
+                for (name, node) in inner {
+                    let Value::Table(keys) = node.value else { continue };
+                    let named = |(key, node)| (format!("{name}.{key}"), node);
+                    flat.extend(keys.into_iter().map(named));
+                }
             }
             _ => {
                 flat.insert(name, node);
@@ -256,7 +274,7 @@ fn known_section(name: &str) -> bool {
 fn key_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
     match name.split_once("__") {
-        Some((section, key)) => Some(format!("{section}.{key}")),
+        Some((section, key)) => Some(format!("{section}.{}", key.replace("__", "."))),
         None => sections::TOP_KEYS.contains(&name.as_str()).then_some(name),
     }
 }

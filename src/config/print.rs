@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::units::{show_size, show_span};
-use super::{Config, WebConfig};
+use super::{Config, WebConfig, nats};
 use crate::actors::{Idle, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::event::MICRO;
@@ -15,7 +15,7 @@ use crate::domain::session::Deadline;
 use crate::domain::time::SpanMs;
 
 /// One key with its value as TOML.
-type Entry = (&'static str, String);
+pub(super) type Entry = (&'static str, String);
 
 /// The whole configuration.
 pub(super) fn whole(config: &Config) -> String {
@@ -30,6 +30,9 @@ pub(super) fn whole(config: &Config) -> String {
     section(&mut out, "[log]", &log(config));
     section(&mut out, "[web]", &web(&config.web));
     section(&mut out, "[demo]", &demo(config));
+    for (header, keys) in nats::print(&config.nats) {
+        section(&mut out, header, &keys);
+    }
     if config.metrics.is_empty() {
         // Before the first section would be its only place as a plain key.
         out.insert_str(0, "metric = []\n");
@@ -304,11 +307,11 @@ fn decimal(micros: i64) -> String {
     }
 }
 
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn texts(texts: &[String]) -> String {
+pub(super) fn texts(texts: &[String]) -> String {
     let quoted: Vec<String> = texts.iter().map(|word| text(word)).collect();
     format!("[{}]", quoted.join(", "))
 }
@@ -320,10 +323,10 @@ fn table(parts: &[String]) -> String {
     }
 }
 
-fn span(span: SpanMs) -> String {
+pub(super) fn span(span: SpanMs) -> String {
     text(&show_span(span))
 }
 
-fn size(bytes: usize) -> String {
+pub(super) fn size(bytes: usize) -> String {
     text(&show_size(bytes as u64))
 }

@@ -98,6 +98,14 @@ impl Reader {
         self.read(key, default.to_string(), |node| Ok(node.text("text in quotes")?.to_string()))
     }
 
+    /// A text that no message repeats.
+    pub fn secret(&mut self, key: &'static str) -> String {
+        if let Some(node) = self.entries.get_mut(key) {
+            node.shown = "(not shown)".into();
+        }
+        self.text(key, "")
+    }
+
     pub fn span(
         &mut self,
         key: &'static str,

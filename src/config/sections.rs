@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::actors::{Idle, Settings};
 use crate::config::defaults::{DemoConfig, EventsConfig, LogConfig, StoreConfig, WebConfig};
-use crate::config::metrics;
+use crate::config::{metrics, nats};
 use crate::config::raw::Reader;
 use crate::config::{Config, units};
 use crate::domain::event::Limits;
@@ -48,6 +48,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let log = log(reader);
     let web = web(reader);
     let demo = demo(reader);
+    let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
     let (metrics, rules) = metrics::read(reader, &zone, &events.aliases);
     let data_dir = PathBuf::from(data_dir);
@@ -64,6 +65,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         log,
         web,
         demo,
+        nats,
     }
 }
 

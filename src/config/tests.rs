@@ -156,17 +156,17 @@ fn an_unknown_key_is_named_with_its_neighbours() {
         (
             "[tiem]\nidle = \"hold\"",
             "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, events, time, \
-             session, pipeline, store, log, web, demo, metric, rule",
+             session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
             "[tiem]",
             "t.toml:1:2: tiem: is not a known key; known here: data_dir, zone, events, time, \
-             session, pipeline, store, log, web, demo, metric, rule",
+             session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
             "session = 5",
             "t.toml:1:1: session: is not a known key; known here: data_dir, zone, events, time, \
-             session, pipeline, store, log, web, demo, metric, rule",
+             session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
             "[metric]\nname = \"a\"",

@@ -117,6 +117,11 @@ impl Link {
         Ok(())
     }
 
+    /// Major and minor version of the server it is connected to, if it says so.
+    pub fn server_version(&self) -> Option<(u64, u64)> {
+        version(&self.inner.client.server_info().version)
+    }
+
     /// The client.
     pub fn client(&self) -> &Client {
         &self.inner.client

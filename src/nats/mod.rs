@@ -2,11 +2,16 @@
 //!
 //! - [`link`]: one connection for everything, on a thread of its own; its state is seen.
 //! - [`settings`]: what can be set; `config` reads it, nothing here does.
+//! - [`source`]: a stream as a source of events; [`wire`]: its messages as items;
+//!   [`manage`]: streams and consumers, made or checked.
 //!
 //! Everything here knows the actors' ports and no other shell.
 
 pub mod link;
+pub mod manage;
 pub mod settings;
+pub mod source;
+pub mod wire;
 
 use thiserror::Error;
 

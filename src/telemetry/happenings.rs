@@ -16,9 +16,15 @@ const PANIC_CHARS_MAX: usize = 500;
 /// Shows what has not happened yet as zero, so that an increase can be seen. Called once
 /// metrics are installed.
 pub fn begin_at_zero() {
-    for name in
-        [names::COMMIT_FAILURES, names::SESSION_PANICS, names::PANICS, names::RESTARTS, names::GAPS]
-    {
+    for name in [
+        names::COMMIT_FAILURES,
+        names::SESSION_PANICS,
+        names::PANICS,
+        names::RESTARTS,
+        names::GAPS,
+        names::SOURCE_REDELIVERED,
+        names::SOURCE_CONSUMERS_MADE,
+    ] {
         counter!(name).increment(0);
     }
     gauge!(names::DISK_FULL).set(0.0);
@@ -188,6 +194,42 @@ impl Gap<'_> {
         counter!(names::GAPS).increment(1);
         let Gap { source, from, to } = *self;
         error!(source_name = source, from, to, "events were removed before they were read");
+    }
+}
+
+/// A source cannot be reached; it is tried again for ever. Told once for each time.
+#[derive(Clone, Debug)]
+pub struct SourceAway<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Why.
+    pub cause: &'a str,
+}
+
+impl SourceAway<'_> {
+    /// Logs it.
+    pub fn tell(&self) {
+        warn!(source_name = self.source, cause = self.cause, "a source is away; tried again");
+    }
+}
+
+/// The consumer of a stream had to be made anew while it was read.
+#[derive(Clone, Debug)]
+pub struct ConsumerMade<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Position read last: it goes on behind it.
+    pub after: u64,
+    /// Why.
+    pub cause: &'a str,
+}
+
+impl ConsumerMade<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::SOURCE_CONSUMERS_MADE).increment(1);
+        let ConsumerMade { source, after, cause } = *self;
+        warn!(source_name = source, after, cause, "the consumer was made anew");
     }
 }
 

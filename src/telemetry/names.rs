@@ -104,6 +104,8 @@ table! {
     CATCH_UP = "catch_up_seconds", Gauge, Seconds, [], "Time until the lag is gone if it goes on like this; 0 without a lag, -1 while it grows.";
     GAP_ITEMS = "gap_items_total", Counter, Count, [], "Items that the source removed before they were read.";
     GAPS = "gaps_total", Counter, Count, [], "Times the source had lost events that were never read.";
+    SOURCE_REDELIVERED = "source_redelivered_total", Counter, Count, [], "Messages that the broker delivered again and that were passed over.";
+    SOURCE_CONSUMERS_MADE = "source_consumers_made_total", Counter, Count, [], "Times the consumer of a stream had to be made anew while it was read.";
 
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
     OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";

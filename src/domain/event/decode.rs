@@ -10,7 +10,8 @@ use super::cloudevent;
 use super::draft::{Draft, Patch, Place, Seen, patched};
 use super::names::{Lookup, Names};
 use super::split;
-use super::{Limits, Schema};
+use super::value::Text;
+use super::{Limits, Note, RawBatch, Schema};
 use crate::domain::time::EpochMs;
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
@@ -88,14 +89,57 @@ impl Decoder {
     /// An item with no event in it (an empty array) hands over nothing; an item that
     /// is nothing but white space is rejected.
     pub fn decode(&mut self, item: &[u8], mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
+        self.item(item, None, &mut each);
+    }
+
+    /// As [`Decoder::decode`]; what an event leaves open is taken from the note: its id
+    /// (`id/0`, `id/1`, ... where the item holds several events) and its attributes, whose
+    /// names are in `names`.
+    pub fn decode_noted(
+        &mut self,
+        item: &[u8],
+        note: &Note,
+        names: &[String],
+        mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
+        if let Some(fault) = &note.fault {
+            return each(Err(Rejected { reason: fault.to_string(), raw: item }));
+        }
+        let silent = note.id.is_empty() && note.attributes.is_empty();
+        let hints = (!silent).then_some(Hints { note, names, part: None });
+        self.item(item, hints, &mut each);
+    }
+
+    /// Decodes item `index` of a batch, with its note if it has one.
+    pub fn decode_raw(
+        &mut self,
+        batch: &RawBatch,
+        index: usize,
+        each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
+        let bytes = batch.bytes(&batch.items[index]);
+        match batch.notes.get(index) {
+            Some(note) => self.decode_noted(bytes, note, &batch.note_names, each),
+            None => self.decode(bytes, each),
+        }
+    }
+
+    fn item(
+        &mut self,
+        item: &[u8],
+        hints: Option<Hints<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
         let trimmed = item.trim_ascii();
         if trimmed.first() == Some(&b'{') && memchr::memchr(b'\n', trimmed).is_none() {
-            return self.one(trimmed, &mut each);
+            return self.one(trimmed, hints, each);
         }
         match split::parts(item) {
             Ok(parts) => {
-                for part in parts {
-                    self.one(part, &mut each);
+                let several = parts.len() > 1;
+                for (index, part) in parts.into_iter().enumerate() {
+                    let part_of = several.then_some(index);
+                    self.one(part, hints.map(|hints| Hints { part: part_of, ..hints }), each);
                 }
             }
             Err(reason) => each(Err(Rejected { reason, raw: trimmed })),
@@ -103,15 +147,25 @@ impl Decoder {
     }
 
     /// Decodes one event.
-    fn one(&mut self, raw: &[u8], each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
+    fn one(
+        &mut self,
+        raw: &[u8],
+        hints: Option<Hints<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
         match admit(raw, &self.schema.limits) {
-            Ok(text) => self.object(text, each),
+            Ok(text) => self.object(text, hints, each),
             Err(reason) => each(Err(Rejected { reason, raw })),
         }
     }
 
     /// Decodes one object, as a native event or, when it says so, as a CloudEvent.
-    fn object(&mut self, text: &str, each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
+    fn object(
+        &mut self,
+        text: &str,
+        hints: Option<Hints<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
         let mut draft = Draft::new(
             &self.schema,
             &self.names,
@@ -120,15 +174,24 @@ impl Decoder {
             &mut self.seen,
             recycle(std::mem::take(&mut self.values)),
         );
-        let read = draft.read(text, Place::Native).and_then(|()| complete(&draft));
+        let mut read = draft.read(text, Place::Native);
         if draft.is_cloudevent {
             self.values = recycle(draft.values);
-            return self.cloudevent(text, each);
+            return self.cloudevent(text, hints, each);
         }
+        if let (Ok(()), Some(hints)) = (&read, hints) {
+            read = fill_in(&mut draft, hints, Place::Native);
+        }
+        let read = read.and_then(|()| complete(&draft));
         self.values = hand_over(draft, read, &self.kinds, text, each);
     }
 
-    fn cloudevent(&mut self, text: &str, each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
+    fn cloudevent(
+        &mut self,
+        text: &str,
+        hints: Option<Hints<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) {
         let unpacked = match cloudevent::unpack(text) {
             Ok(unpacked) => unpacked,
             Err(reason) => return each(Err(Rejected { reason, raw: text.as_bytes() })),
@@ -141,9 +204,43 @@ impl Decoder {
             &mut self.seen,
             recycle(std::mem::take(&mut self.values)),
         );
-        let read = cloudevent::read(&mut draft, text, unpacked.as_deref());
+        let mut read = cloudevent::read(&mut draft, text, unpacked.as_deref());
+        if let (Ok(()), Some(hints)) = (&read, hints) {
+            read = fill_in(&mut draft, hints, Place::Envelope);
+        }
         self.values = hand_over(draft, read, &self.kinds, text, each);
     }
+}
+
+/// What an item's note offers to one of its events.
+#[derive(Clone, Copy)]
+struct Hints<'a> {
+    note: &'a Note,
+    names: &'a [String],
+    /// Which of the item's events it is; `None` for the only one.
+    part: Option<usize>,
+}
+
+/// Fills in what the event left open. A CloudEvent has its id, so it takes attributes only.
+fn fill_in<'de>(
+    draft: &mut Draft<'de, '_>,
+    hints: Hints<'de>,
+    place: Place,
+) -> Result<(), String> {
+    for (name, text) in &hints.note.attributes {
+        if let Some(name) = hints.names.get(usize::from(*name)) {
+            draft.fill_in(name, Text::Borrowed(text), place)?;
+        }
+    }
+    let id = hints.note.id.as_str();
+    if id.is_empty() || place != Place::Native {
+        return Ok(());
+    }
+    let text = match hints.part {
+        None => Text::Borrowed(id),
+        Some(part) => Text::copy(draft.scratch, &format!("{id}/{part}")),
+    };
+    draft.fill_in("id", text, place)
 }
 
 /// The rules that are checked before anything is read.

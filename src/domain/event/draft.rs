@@ -195,6 +195,20 @@ impl<'de, 'w> Draft<'de, 'w> {
         self.play(name, raw, place)
     }
 
+    /// Takes a text for an attribute that is used and was not there.
+    pub fn fill_in(&mut self, name: &str, text: Text<'de>, place: Place) -> Result<(), String> {
+        let Some(index) = self.names.find(name) else { return Ok(()) };
+        let name = self.names.get(index);
+        let taken = &mut self.seen.taken[usize::from(name.attribute)];
+        // The key of a CloudEvent may have come from its subject.
+        let has_key = name.roles & role::KEY != 0 && self.key != Text::None;
+        if taken.0 == self.seen.stamp || has_key {
+            return Ok(());
+        }
+        *taken = (self.seen.stamp, name.rank);
+        self.play(name, Raw::Text(text), place)
+    }
+
     /// Gives a value to the parts that its attribute plays.
     #[inline]
     fn play(&mut self, name: &'w Name, raw: Raw<'de>, place: Place) -> Result<(), String> {

@@ -47,6 +47,9 @@ pub struct Note {
     pub id: CompactString,
     /// Attributes, as index in `RawBatch::note_names` and text.
     pub attributes: SmallVec<[(u8, CompactString); 1]>,
+    /// Why the item could not be unpacked: its bytes are then as they came, and the item is
+    /// rejected as a whole for this reason.
+    pub fault: Option<Box<str>>,
 }
 
 /// One item of a [`RawBatch`].

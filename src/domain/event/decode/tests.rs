@@ -478,3 +478,62 @@ proptest! {
         prop_assert_eq!(&split, &singles);
     }
 }
+
+/// What a note fills in, as `id|key|region|kind` of each event, or the reason.
+fn noted(item: &str, note: &Note) -> Vec<String> {
+    let schema = Schema {
+        slots: vec!["region".into()],
+        kinds: vec!["cart_add".into(), "page_view".into()],
+        ..Schema::default()
+    };
+    let names: Vec<String> = ["region", "type", "user"].map(String::from).into();
+    let mut decoder = Decoder::new(Arc::new(schema));
+    let mut found = Vec::new();
+    decoder.decode_noted(item.as_bytes(), note, &names, |event| {
+        found.push(match event {
+            Ok(event) => {
+                let region = event.values[0];
+                format!("{:?}|{}|{region:?}|{}", event.id, event.key, event.kind)
+            }
+            Err(rejected) => rejected.reason,
+        });
+    });
+    found
+}
+
+#[test]
+fn a_note_fills_in_what_the_event_leaves_open() {
+    let note = Note {
+        id: "m".into(),
+        attributes: smallvec::smallvec![(0, "eu".into()), (1, "cart_add".into()), (2, "n".into())],
+        ..Note::default()
+    };
+    let (given, open) = (
+        r#"{"id":"own","ts":1,"type":"page_view","user":"u","region":"us"}"#,
+        r#"{"ts":1,"id":null}"#,
+    );
+    let own = r#"Some("own")|u|Text("us")|1"#;
+    assert_eq!(noted(given, &note), [own]);
+    assert_eq!(noted(open, &note), [r#"Some("m")|n|Text("eu")|0"#]);
+    assert_eq!(noted(&format!("[{open}]"), &note), [r#"Some("m")|n|Text("eu")|0"#]);
+    // Of several events each without an id gets one of its own, by its place.
+    assert_eq!(
+        noted(&format!("{given}\n{open}\n{open}"), &note),
+        [own, r#"Some("m/1")|n|Text("eu")|0"#, r#"Some("m/2")|n|Text("eu")|0"#]
+    );
+    // A CloudEvent has id and type; its subject is its key.
+    let event = r#"{"specversion":"1.0","id":"7","source":"s","type":"page_view","subject":"k",
+        "time":"2026-01-01T00:00:00Z"}"#;
+    assert_eq!(noted(event, &note), [r#"Some("s 7")|k|Text("eu")|1"#]);
+    let silent = Note::default();
+    assert_eq!(noted(open, &silent), ["attribute \"type\" is missing or empty"]);
+}
+
+#[test]
+fn a_note_keeps_the_bounds_and_a_fault_rejects_the_item() {
+    let long = Note { id: "x".repeat(8_193).into(), ..Note::default() };
+    let reason = "attribute \"id\": a text of 8193 bytes is longer than 8192";
+    assert_eq!(noted(r#"{"ts":1,"type":"a"}"#, &long), [reason]);
+    let fault = Note { fault: Some("cannot be unpacked".into()), ..Note::default() };
+    assert_eq!(noted(r#"{"ts":1,"type":"a"}"#, &fault), ["cannot be unpacked"]);
+}

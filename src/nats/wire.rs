@@ -1,0 +1,256 @@
+//! A message of a stream as an item: its bytes, and the note of what its headers and its
+//! subject say. What cannot be unpacked keeps its bytes as they came, with the reason.
+//!
+//! | message | item |
+//! | --- | --- |
+//! | JSON object, array, NDJSON | as it is: the decoder takes it apart |
+//! | `content-type: application/cloudevents+json` | as it is |
+//! | `ce-specversion` and other `ce-*` headers | the same CloudEvent in its structured form |
+//! | `content-encoding: gzip` or `zstd` | unpacked first, up to a bound |
+//! | `Nats-Msg-Id` | the id of its event, where that has none |
+//! | subject, with a template | attributes that the event leaves open |
+
+use std::io::Read;
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use compact_str::CompactString;
+use flate2::read::MultiGzDecoder;
+use smallvec::SmallVec;
+
+use crate::domain::event::Note;
+use crate::domain::event::split::compose_cloudevent;
+use crate::domain::time::EpochMs;
+
+/// Least window, as a power of two, that packed data may ask for: what zstd's own levels use.
+const ZSTD_WINDOW_MIN: u32 = 23;
+/// Greatest one: 128 MiB.
+const ZSTD_WINDOW_MAX: u32 = 27;
+/// Most names of a template.
+const NAMES_MAX: usize = 16;
+
+/// Turns messages into items.
+#[derive(Clone, Debug)]
+pub struct Unpacker {
+    template: Template,
+    inflated_bytes_max: usize,
+}
+
+impl Unpacker {
+    /// With a subject template, and a bound on one message once it is unpacked.
+    pub fn new(template: Template, inflated_bytes_max: usize) -> Self {
+        Unpacker { template, inflated_bytes_max }
+    }
+
+    /// Names of the attributes that notes carry.
+    pub fn names(&self) -> Arc<[String]> {
+        Arc::clone(&self.template.names)
+    }
+
+    /// Appends the item's bytes to `out` and returns its note. `stored` is when the broker
+    /// took the message in.
+    pub fn unpack(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+        stored: EpochMs,
+        out: &mut Vec<u8>,
+    ) -> Note {
+        let mut note = Note { arrived: stored, ..Note::default() };
+        self.template.fill(subject, &mut note.attributes);
+        let Some(headers) = headers.filter(|headers| !headers.is_empty()) else {
+            out.extend_from_slice(payload);
+            return note;
+        };
+        if let Some(id) = headers.get(NATS_MESSAGE_ID) {
+            note.id = CompactString::from(id.as_str());
+        }
+        let start = out.len();
+        if let Err(fault) = self.body(headers, payload, out) {
+            out.truncate(start);
+            out.extend_from_slice(payload);
+            note.fault = Some(fault.into());
+        }
+        note
+    }
+
+    /// The payload without its packing, in the form the decoder knows.
+    fn body(&self, headers: &HeaderMap, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        let start = out.len();
+        let encoding = header(headers, "content-encoding").unwrap_or_default();
+        match encoding.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => out.extend_from_slice(payload),
+            "gzip" | "x-gzip" => self.inflate("gzip", MultiGzDecoder::new(payload), out)?,
+            "zstd" => {
+                let broken = |error: std::io::Error| format!("content-encoding zstd: {error}");
+                let mut decoder = zstd::stream::read::Decoder::new(payload).map_err(broken)?;
+                let bits = self.inflated_bytes_max.next_power_of_two().trailing_zeros();
+                let window = bits.clamp(ZSTD_WINDOW_MIN, ZSTD_WINDOW_MAX);
+                decoder.window_log_max(window).map_err(broken)?;
+                self.inflate("zstd", decoder, out)?;
+            }
+            other => {
+                let other: String = other.chars().take(40).collect();
+                return Err(format!(
+                    "content-encoding {other:?} is not known: use gzip, zstd or none"
+                ));
+            }
+        }
+        let is_binary = header(headers, "ce-specversion").is_some();
+        if is_binary {
+            let event = cloudevent(headers, &out[start..])?;
+            out.truncate(start);
+            out.extend_from_slice(&event);
+        }
+        Ok(())
+    }
+
+    /// Stops at the bound: what a small message unpacks to is not known before.
+    fn inflate(&self, name: &str, packed: impl Read, out: &mut Vec<u8>) -> Result<(), String> {
+        let (start, bound) = (out.len(), self.inflated_bytes_max);
+        let read = packed.take(bound as u64 + 1).read_to_end(out);
+        read.map_err(|error| format!("content-encoding {name}: {error}"))?;
+        match out.len() - start > bound {
+            true => Err(format!(
+                "content-encoding {name}: unpacks to more than {bound} bytes \
+                 (nats.inflated_bytes_max)"
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A binary CloudEvent in its structured form.
+fn cloudevent(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>, String> {
+    let mut content_type = header(headers, "content-type");
+    let mut attributes: Vec<(String, String)> = Vec::new();
+    for (name, values) in headers.iter() {
+        let name: &str = name.as_ref();
+        let Some(value) = values.first() else { continue };
+        if name.eq_ignore_ascii_case("ce-datacontenttype") {
+            content_type = content_type.or(Some(value.as_str()));
+        } else {
+            attributes.push((name.to_owned(), value.as_str().to_owned()));
+        }
+    }
+    // Headers come in no order of their own; the item's bytes are part of its fingerprint.
+    attributes.sort();
+    compose_cloudevent(&attributes, data, content_type)
+}
+
+/// A header, whatever the case its name is written in.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let same = |(found, _): &(&async_nats::HeaderName, _)| {
+        let found: &str = (*found).as_ref();
+        found.eq_ignore_ascii_case(name)
+    };
+    let (_, values) = headers.iter().find(same)?;
+    values.first().map(|value| value.as_str())
+}
+
+/// `shop.{region}.{type}`: which tokens of a subject are attributes.
+///
+/// A token is literal text or `{name}`; the last may be `{name...}`, which takes the rest.
+/// A subject that does not match gives no attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    tokens: Vec<Token>,
+    names: Arc<[String]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Literal(String),
+    One,
+    Rest,
+}
+
+impl Template {
+    /// Parses a template; an empty text is none.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub fn parse(text: &str) -> Result<Template, String> {
+        if text.is_empty() {
+            return Ok(Template::default());
+        }
+        let (mut tokens, mut names) = (Vec::new(), Vec::new());
+        let mut rest = text;
+        while !rest.is_empty() {
+            if tokens.last() == Some(&Token::Rest) {
+                return Err("{name...} takes the rest, so it must be the last token".into());
+            }
+            // The dots of {name...} do not end its token.
+            let (token, after) = match (rest.starts_with('{'), rest.find('}')) {
+                (true, Some(end)) => rest.split_at(end + 1),
+                _ => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+            };
+            rest = match after.strip_prefix('.') {
+                Some("") => return Err("must not end in a dot".into()),
+                Some(after) => after,
+                None if after.is_empty() => after,
+                None => return Err(format!("{token:?} must be a whole token between dots")),
+            };
+            tokens.push(self::token(token, &mut names)?);
+        }
+        if names.len() > NAMES_MAX {
+            return Err(format!("must hold at most {NAMES_MAX} names"));
+        }
+        Ok(Template { tokens, names: names.into() })
+    }
+
+    /// Adds the attributes of `subject`.
+    fn fill(&self, subject: &str, out: &mut SmallVec<[(u8, CompactString); 1]>) {
+        let (mut rest, mut name) = (Some(subject), 0);
+        for token in &self.tokens {
+            let Some(left) = rest else { return out.clear() };
+            let (head, tail) = match token {
+                Token::Rest => (left, None),
+                _ => left.split_once('.').map_or((left, None), |(head, tail)| (head, Some(tail))),
+            };
+            match token {
+                Token::Literal(text) if text != head => return out.clear(),
+                Token::Literal(_) => {}
+                Token::One | Token::Rest => {
+                    out.push((name, CompactString::from(head)));
+                    name += 1;
+                }
+            }
+            rest = tail;
+        }
+        if rest.is_some() {
+            out.clear();
+        }
+    }
+}
+
+fn token(text: &str, names: &mut Vec<String>) -> Result<Token, String> {
+    let Some(name) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+        let odd = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | '*' | '>');
+        return match text.is_empty() || text.contains(odd) {
+            true => Err(format!("token {text:?} must be literal text, {{name}} or {{name...}}")),
+            false => Ok(Token::Literal(text.to_owned())),
+        };
+    };
+    let (name, token) = match name.strip_suffix("...") {
+        Some(name) => (name, Token::Rest),
+        None => (name, Token::One),
+    };
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || !name.chars().all(allowed) {
+        return Err(format!("{text:?} must name an attribute of letters, digits, - and _"));
+    }
+    if ["id", "ts", "specversion"].contains(&name) {
+        return Err(format!("{name:?} cannot come from the subject: all its events would share it"));
+    }
+    if names.iter().any(|known| known == name) {
+        return Err(format!("must not hold {name:?} twice"));
+    }
+    names.push(name.to_owned());
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests;
