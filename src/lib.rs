@@ -38,6 +38,8 @@ pub mod store;
 pub mod telemetry;
 pub mod web;
 
+pub use nats::publisher;
+
 /// The way to embed tidewatch; see the crate's documentation.
 #[derive(Clone, Copy, Debug)]
 pub struct Pipeline;

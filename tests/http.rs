@@ -206,6 +206,7 @@ fn a_full_log_says_when_to_come_back() {
     let refusals = [
         (AppendError::Full { backlog: 9, bound: 9 }, 429),
         (AppendError::DiskFull { path: "/secret/place".into() }, 503),
+        (AppendError::Away("/secret/place".into()), 503),
         (AppendError::Broken("/secret/place".into()), 500),
     ];
     for (refusal, status) in refusals {

@@ -150,7 +150,7 @@ pub struct Appended {
     pub last: u64,
 }
 
-/// Why an append was refused. Nothing of it was kept.
+/// Why an append was refused. Nothing of it was kept, but for `Away`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
     /// The log is behind by more than its bound: try again later.
@@ -167,6 +167,10 @@ pub enum AppendError {
         /// The log's file.
         path: String,
     },
+    /// The log cannot be reached, or did not answer in time. Some of the events may be in
+    /// it: the same ones may be sent again, and count once if they have ids.
+    #[error("the log is away: {0}")]
+    Away(String),
     /// The log cannot be written.
     #[error("the log cannot be written: {0}")]
     Broken(String),

@@ -82,7 +82,12 @@ impl Link {
                 }
             };
             runtime.block_on(async move {
-                let made = connect(&work, seen).await.map(|made| (made, Handle::current()));
+                let made = connect(&work, seen).await.map(|(client, state)| {
+                    // Here, because the client spawns a task for it.
+                    let mut context = jetstream::new(client.clone());
+                    context.set_timeout(work.request_timeout);
+                    (client, state, context, Handle::current())
+                });
                 // The opener waits for it on the other end.
                 let _ = answer.send(made);
                 let _ = ended.await;
@@ -90,9 +95,7 @@ impl Link {
         });
         thread.map_err(|error| setting("nats", &error))?;
         let gone = |_| setting("nats", &"the thread of the connection ended");
-        let ((client, state), handle) = answered.recv().map_err(gone)??;
-        let mut context = jetstream::new(client.clone());
-        context.set_timeout(settings.request_timeout);
+        let (client, state, context, handle) = answered.recv().map_err(gone)??;
         let inner = Inner { settings, client, context, state, counts, handle, _alive: alive };
         Ok(Link { inner: Arc::new(inner) })
     }
@@ -170,7 +173,7 @@ impl Link {
 }
 
 /// Major and minor of `2.15.1`, `2.12.0-beta.1`.
-fn version(text: &str) -> Option<(u64, u64)> {
+pub(super) fn version(text: &str) -> Option<(u64, u64)> {
     let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
     Some((parts.next()??, parts.next()??))
 }

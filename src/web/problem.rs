@@ -59,6 +59,10 @@ pub enum Problem {
 /// second, so a backlog moves within one.
 const RETRY_AFTER_S: u32 = 1;
 
+/// What a publisher reads when the log is away.
+const AWAY: &str = "the log does not answer; what it holds of these events is not known: \
+                    send all of them again, with the same ids";
+
 impl Problem {
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -117,6 +121,10 @@ impl From<AppendError> for Problem {
         match error {
             AppendError::Full { .. } => Problem::Busy(error.to_string()),
             AppendError::DiskFull { .. } => Problem::Unavailable("the disk is full".into()),
+            AppendError::Away(cause) => {
+                tracing::warn!(cause, "events were not taken: the log is away");
+                Problem::Unavailable(AWAY.into())
+            }
             AppendError::Broken(cause) => Problem::Internal(cause),
         }
     }

@@ -1,0 +1,161 @@
+//! What is sent and acknowledged as one: a message, a pack, an atomic batch.
+
+use async_nats::{HeaderMap, HeaderValue};
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_MESSAGE_ID,
+};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::id::{hashed, message_id};
+
+/// One accepted event.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub held: Held,
+    pub event: Bytes,
+    /// When it was accepted, ms of the engine's clock.
+    pub at: i64,
+}
+
+/// What is kept of an event until its end is known.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub id: String,
+    /// Its place in the buffer: one event, and its bytes. Given back when it is dropped.
+    pub _room: [OwnedSemaphorePermit; 2],
+}
+
+/// What is sent and acknowledged as one.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Number of its first event; numbers grow in the order of acceptance.
+    pub first: u64,
+    /// When its oldest event was accepted.
+    pub since: i64,
+    /// When it is sent again, unless an answer comes.
+    pub due: i64,
+    /// How often it was sent.
+    pub tries: u32,
+    /// Why the last try was in vain; empty when nobody said.
+    pub trouble: String,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    /// An event, a message.
+    One(Held, Bytes),
+    /// Several events in one message, as NDJSON.
+    Pack(Vec<Held>, Bytes),
+    /// Several messages that the stream takes together or not at all.
+    Batch(Vec<(Held, Bytes)>),
+}
+
+impl Unit {
+    pub fn new(first: u64, since: i64, body: Body) -> Self {
+        Unit { first, since, due: 0, tries: 0, trouble: String::new(), body }
+    }
+
+    /// One event as one message.
+    pub fn one(first: u64, entry: Entry) -> Self {
+        Unit::new(first, entry.at, Body::One(entry.held, entry.event))
+    }
+
+    /// Several events as one message.
+    pub fn pack(first: u64, entries: Vec<Entry>) -> Self {
+        let since = entries.first().map_or(0, |entry| entry.at);
+        let len = entries.iter().map(|entry| entry.event.len() + 1).sum();
+        let mut payload = BytesMut::with_capacity(len);
+        let mut held = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let start = payload.len();
+            payload.extend_from_slice(&entry.event);
+            // JSON has line ends between its tokens only: one event, one line.
+            for byte in payload[start..].iter_mut().filter(|byte| **byte == b'\n') {
+                *byte = b' ';
+            }
+            payload.extend_from_slice(b"\n");
+            held.push(entry.held);
+        }
+        Unit::new(first, since, Body::Pack(held, payload.freeze()))
+    }
+
+    /// Several messages as one batch.
+    pub fn batch(first: u64, entries: Vec<Entry>) -> Self {
+        let since = entries.first().map_or(0, |entry| entry.at);
+        let entries = entries.into_iter().map(|entry| (entry.held, entry.event)).collect();
+        Unit::new(first, since, Body::Batch(entries))
+    }
+
+    /// Messages it is sent as.
+    pub fn messages(&self) -> usize {
+        match &self.body {
+            Body::One(..) | Body::Pack(..) => 1,
+            Body::Batch(entries) => entries.len(),
+        }
+    }
+
+    /// Events in it.
+    pub fn events(&self) -> u64 {
+        match &self.body {
+            Body::One(..) => 1,
+            Body::Pack(held, _) => held.len() as u64,
+            Body::Batch(entries) => entries.len() as u64,
+        }
+    }
+
+    pub fn is_batch(&self) -> bool {
+        matches!(self.body, Body::Batch(_))
+    }
+
+    /// Ids of its events, in order.
+    pub fn ids(&self) -> Vec<&str> {
+        match &self.body {
+            Body::One(held, _) => vec![&held.id],
+            Body::Pack(held, _) => held.iter().map(|held| held.id.as_str()).collect(),
+            Body::Batch(entries) => entries.iter().map(|(held, _)| held.id.as_str()).collect(),
+        }
+    }
+
+    /// A batch as single messages with the same ids and numbers; anything else as it is.
+    pub fn singles(self) -> Vec<Unit> {
+        let Unit { first, since, due, tries, trouble, body } = self;
+        match body {
+            Body::Batch(entries) => (first..)
+                .zip(entries)
+                .map(|(first, (held, event))| Unit {
+                    trouble: trouble.clone(),
+                    ..Unit { due, tries, ..Unit::new(first, since, Body::One(held, event)) }
+                })
+                .collect(),
+            body => vec![Unit { first, since, due, tries, trouble, body }],
+        }
+    }
+
+    /// What goes over the wire, in order; only the last one asks for an answer.
+    pub fn wire(&self, batch: &str) -> Vec<(HeaderMap, Bytes)> {
+        match &self.body {
+            Body::One(held, event) => vec![(named(&message_id(&held.id)), event.clone())],
+            Body::Pack(_, payload) => vec![(named(&hashed(payload)), payload.clone())],
+            Body::Batch(entries) => {
+                let message = |(n, (held, event)): (usize, &(Held, Bytes))| {
+                    let mut headers = named(&message_id(&held.id));
+                    headers.insert(NATS_BATCH_ID, batch);
+                    headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(n + 1));
+                    if n + 1 == entries.len() {
+                        headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+                    }
+                    (headers, event.clone())
+                };
+                entries.iter().enumerate().map(message).collect()
+            }
+        }
+    }
+}
+
+fn named(id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, id);
+    headers
+}
