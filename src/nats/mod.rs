@@ -1,11 +1,13 @@
 //! NATS JetStream: events in, alerts and boards out.
 //!
 //! - [`link`]: one connection for everything, on a thread of its own; its state is seen.
+//! - [`out`]: alerts, dead letters and boards to streams and buckets; the micro service.
 //! - [`settings`]: what can be set; `config` reads it, nothing here does.
 //!
 //! Everything here knows the actors' ports and no other shell.
 
 pub mod link;
+pub mod out;
 pub mod settings;
 
 use thiserror::Error;
