@@ -20,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, demo_overrides};
 use crate::demo::Shop;
 use crate::domain::keeper::ReplayNumbers;
+use crate::nats::out;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
@@ -97,7 +98,10 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
         json: common.log_format == LogFormat::Json,
     };
     match telemetry::install(&settings) {
-        Ok(metrics) => Ok(builder.metrics(std::sync::Arc::new(move || metrics.render()))),
+        Ok(metrics) => {
+            out::begin_at_zero();
+            Ok(builder.metrics(std::sync::Arc::new(move || metrics.render())))
+        }
         Err(error) => Err(complain(&error, Exit::Usage)),
     }
 }

@@ -6,9 +6,11 @@ mod builder;
 mod commands;
 mod figures;
 mod nats;
+mod nats_out;
 mod output;
 mod parts;
 mod replay;
 
 pub use builder::{Builder, Running, StartError};
 pub use commands::commands;
+pub use nats_out::DRAIN as NATS_DRAIN;

@@ -3,6 +3,7 @@
 //! - [`gateway`]: the stream as the log behind `POST /v1/events`.
 //! - [`link`]: one connection for everything, on a thread of its own; its state is seen.
 //! - [`publisher`]: for services that publish events; `tidewatch publish` uses it too.
+//! - [`out`]: alerts, dead letters and boards to streams and buckets; the micro service.
 //! - [`settings`]: what can be set; `config` reads it, nothing here does.
 //! - [`source`]: a stream as a source of events; [`wire`]: its messages as items;
 //!   [`manage`]: streams and consumers, made or checked.
@@ -12,6 +13,7 @@
 pub mod gateway;
 pub mod link;
 pub mod manage;
+pub mod out;
 pub mod publisher;
 pub mod settings;
 pub mod source;

@@ -136,6 +136,12 @@ table! {
     ALERTS_DELIVERED = "alerts_delivered_total", Counter, Count, [], "Alerts delivered to the alert log.";
     OUTBOX_PENDING = "outbox_pending", Gauge, Count, [], "Alerts committed and not delivered yet.";
 
+    OUT_DELIVERED = "out_delivered_total", Counter, Count, ["output"], "Messages that NATS acknowledged, by output; answers given by the micro service.";
+    OUT_PENDING = "out_pending", Gauge, Count, ["output"], "Items read and not acknowledged by NATS; at the capacity more may wait on the disk.";
+    OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Most items of an output that are held in memory.";
+    OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
+    OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Items that retention removed before NATS took them.";
+
     SESSION_PANICS = "session_panics_total", Counter, Count, [], "Events that made a session panic; each is a dead letter.";
     PANICS = "panics_total", Counter, Count, [], "Panics anywhere in the process.";
     RESTARTS = "restarts_total", Counter, Count, [], "Restarts of the pipeline from its last commit.";

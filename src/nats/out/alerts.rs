@@ -1,0 +1,109 @@
+//! An alert as a message: a CloudEvent in structured JSON.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::feed::{Item, Kind};
+use super::{OutSettings, Parts, token};
+use crate::domain::alert::Alert;
+
+/// Content type of an alert's message.
+pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The feed of the alerts, as the outbox delivered them to the alert log (I5).
+pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
+    let feed = format!("{:016x}", parts.seed);
+    let (records, source) = (Arc::clone(&parts.records), format!("/tidewatch/{feed}"));
+    Kind {
+        stream: settings.alerts_stream.clone(),
+        subject: settings.alerts_subject.clone(),
+        note: "nats-alerts.json",
+        feed,
+        cut: false,
+        read: Arc::new(move |after, limit| {
+            let alerts = records.alert_log(after, limit)?;
+            Ok(alerts.into_iter().map(|alert| item(alert, &source)).collect())
+        }),
+    }
+}
+
+fn item(alert: Alert, source: &str) -> Item {
+    Item {
+        n: alert.n,
+        id: alert.id.clone(),
+        token: token(rule(&alert)),
+        headers: vec![("Content-Type", CONTENT_TYPE.into())],
+        payload: event(&alert, source).to_string().into(),
+    }
+}
+
+/// What raised it: a rule by its name, or the session rule.
+fn rule(alert: &Alert) -> &str {
+    match alert.kind.as_str() {
+        "anomaly" => &alert.subject,
+        kind => kind,
+    }
+}
+
+/// The CloudEvent; `sequence` is the extension of that name.
+fn event(alert: &Alert, source: &str) -> Value {
+    let mut event = json!({
+        "specversion": "1.0",
+        "id": alert.id,
+        "source": source,
+        "type": format!("tidewatch.alert.{}", alert.kind),
+        "datacontenttype": "application/json",
+        "sequence": format!("{:020}", alert.n),
+        "data": alert,
+    });
+    // Both may be left out, and must not be empty.
+    if !alert.subject.is_empty() {
+        event["subject"] = alert.subject.as_str().into();
+    }
+    if let Ok(time) = Timestamp::from_millisecond(alert.at) {
+        event["time"] = time.to_string().into();
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_is_a_cloud_event() {
+        let alert = Alert {
+            n: 7,
+            id: "ab".repeat(16),
+            kind: "anomaly".into(),
+            severity: "critical".into(),
+            at: 1_700_000_000_123,
+            subject: "error rate".into(),
+            title: "errors: 12.00".into(),
+            detail: json!({"value": 12.0}),
+        };
+        let item = item(alert, "/tidewatch/00");
+        assert_eq!((item.n, item.token.as_str()), (7, "error_rate"));
+        let event: Value = serde_json::from_slice(&item.payload).unwrap();
+        assert_eq!(
+            event,
+            json!({
+                "specversion": "1.0",
+                "id": "ab".repeat(16),
+                "source": "/tidewatch/00",
+                "type": "tidewatch.alert.anomaly",
+                "subject": "error rate",
+                "time": "2023-11-14T22:13:20.123Z",
+                "datacontenttype": "application/json",
+                "sequence": "00000000000000000007",
+                "data": {
+                    "n": 7, "id": "ab".repeat(16), "kind": "anomaly", "severity": "critical",
+                    "at": 1_700_000_000_123_i64, "subject": "error rate",
+                    "title": "errors: 12.00", "detail": {"value": 12.0},
+                },
+            })
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The board for other services: each second on a subject, for those that listen, and in
+//! a bucket, for those that come later. The latest board is enough, so nothing is kept
+//! for a broker that is away.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_nats::jetstream::kv::Store;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::state::Track;
+use super::{BOARD_KEY, OutSettings, Parts, streams};
+use crate::domain::board::{Board, frame};
+use crate::nats::link::Link;
+
+/// Bytes of a message that the server counts and the payload does not have.
+const HEADERS_ROOM: usize = 1_024;
+
+/// Publishes boards.
+pub(super) struct Desk {
+    link: Link,
+    settings: Arc<OutSettings>,
+    board: Arc<ArcSwap<Board>>,
+    track: Arc<Track>,
+    stop: watch::Receiver<bool>,
+    /// The bucket and the connection it was found on.
+    bucket: Option<(Store, u64)>,
+    /// The board in the bucket.
+    written: Option<Arc<Board>>,
+}
+
+impl Desk {
+    pub fn new(
+        link: &Link,
+        settings: &Arc<OutSettings>,
+        parts: &Parts,
+        track: Arc<Track>,
+        stop: watch::Receiver<bool>,
+    ) -> Desk {
+        Desk {
+            link: link.clone(),
+            settings: Arc::clone(settings),
+            board: Arc::clone(&parts.board),
+            track,
+            stop,
+            bucket: None,
+            written: None,
+        }
+    }
+
+    /// Publishes until it is stopped; then the last board once more.
+    pub async fn run(mut self) {
+        let mut tick = interval(self.settings.board_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let stopping = tokio::select! {
+                _ = tick.tick() => false,
+                _ = self.stop.changed() => true,
+            };
+            if self.link.connected() {
+                match self.show().await {
+                    Ok(()) => self.track.fine(),
+                    Err(cause) => self.track.failed(&cause),
+                }
+            } else {
+                self.track.waits(&self.link.away().to_string());
+            }
+            if stopping {
+                // The task ends with this; a flush makes sure that the last board left.
+                let _ = self.link.client().flush().await;
+                return;
+            }
+        }
+    }
+
+    async fn show(&mut self) -> Result<(), String> {
+        let board = self.board.load_full();
+        if board.version == 0 {
+            return Ok(());
+        }
+        let text = Bytes::from(frame::board(&board));
+        self.fits(&text)?;
+        if !self.settings.board_subject.is_empty() {
+            let subject = self.settings.board_subject.clone();
+            let sent = self.link.client().publish(subject, text.clone()).await;
+            sent.map_err(|error| error.to_string())?;
+            self.track.delivered(1);
+        }
+        if !self.settings.board_bucket.is_empty() {
+            self.keep(board, text).await?;
+        }
+        Ok(())
+    }
+
+    fn fits(&self, text: &Bytes) -> Result<(), String> {
+        let most = self.link.client().max_payload();
+        match text.len() + HEADERS_ROOM > most {
+            true => Err(format!(
+                "the board has {} bytes and the server takes {most}: raise its max_payload, or \
+                 give metrics smaller group limits",
+                text.len()
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a board into the bucket, unless it says the same as the one there.
+    async fn keep(&mut self, board: Arc<Board>, text: Bytes) -> Result<(), String> {
+        let connects = self.link.state().borrow().connects;
+        if self.bucket.as_ref().is_none_or(|(_, seen)| *seen != connects) {
+            let found = streams::bucket(&self.link, &self.settings).await;
+            self.bucket = Some((found.map_err(|error| error.to_string())?, connects));
+            // The broker may have lost it.
+            self.written = None;
+        }
+        if self.written.as_ref().is_some_and(|written| same(written, &board)) {
+            return Ok(());
+        }
+        let Some((bucket, _)) = &self.bucket else { return Ok(()) };
+        if let Err(error) = bucket.put(BOARD_KEY, text).await {
+            self.bucket = None;
+            return Err(format!("bucket {}: {error}", self.settings.board_bucket));
+        }
+        self.written = Some(board);
+        self.track.delivered(1);
+        Ok(())
+    }
+}
+
+/// True when two boards differ in their version and the wall clock at most.
+fn same(one: &Board, other: &Board) -> bool {
+    one.version == other.version
+        || (one.watermark == other.watermark
+            && one.stale == other.stale
+            && one.topics == other.topics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_is_the_same_when_only_its_version_differs() {
+        let board = Board { version: 1, at: 5, watermark: 3, ..Board::default() };
+        assert!(same(&board, &Board { version: 2, at: 9, ..board.clone() }));
+        assert!(!same(&board, &Board { version: 2, watermark: 4, ..board.clone() }));
+        assert!(!same(&board, &Board { version: 2, stale: Some("replaying"), ..board.clone() }));
+    }
+}

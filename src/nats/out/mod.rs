@@ -1,0 +1,242 @@
+//! What leaves for NATS: alerts and dead letters into streams, each exactly once; the
+//! board on a subject and in a bucket; answers to questions of other services.
+//!
+//! - `feed`: the one loop behind alerts and dead letters. It reads what is committed
+//!   (I5), and the stream itself says how far it got (`cursor`), so that neither a crash
+//!   of ours nor one of the broker repeats or loses a message (`publish`).
+//! - `alerts`, `dead_letters`: what a message of these feeds looks like.
+//! - `board`, `service`: views; the latest state is enough.
+//! - `streams`: makes what is missing, or says what does not fit.
+//!
+//! Nothing here holds the pipeline up. While the broker is away the alerts wait in the
+//! data folder, at most one page of them in memory, and [`OutState`] says so.
+
+mod alerts;
+mod board;
+mod cursor;
+mod dead_letters;
+mod feed;
+mod publish;
+mod service;
+mod state;
+mod streams;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::link::Link;
+use super::settings::Manage;
+use crate::actors::directory::Directory;
+use crate::actors::ports::Records;
+use crate::actors::status::Status;
+use crate::domain::board::Board;
+
+use feed::Feed;
+use state::Track;
+
+pub use state::{OutState, begin_at_zero};
+
+/// What leaves, and where to. An empty name switches its output off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutSettings {
+    /// Make streams and bucket, or only look whether they are as they should be.
+    pub manage: Manage,
+    /// Stream of the alerts.
+    pub alerts_stream: String,
+    /// First tokens of their subjects: `<this>.<rule>.<feed>`.
+    pub alerts_subject: String,
+    /// Stream of the dead letters.
+    pub dead_letters_stream: String,
+    /// First tokens of their subjects: `<this>.<source>.<feed>`.
+    pub dead_letters_subject: String,
+    /// Subject of the board.
+    pub board_subject: String,
+    /// Key-value bucket of the board; its key is [`BOARD_KEY`].
+    pub board_bucket: String,
+    /// Distance between two boards. 100 ms to 1 h.
+    pub board_interval: Duration,
+    /// Name of the micro service; letters, digits, `-` and `_`. Its endpoints are
+    /// `<this>.snapshot`, `<this>.session` and `<this>.ready`.
+    pub service: String,
+    /// Most requests of one endpoint answered at a time. 1 to 1,024.
+    pub requests_max: usize,
+    /// How long streams keep messages when they are made; zero: no limit.
+    pub max_age: Duration,
+    /// Bytes they keep when they are made, 0: no limit. The server reserves them.
+    pub max_bytes: u64,
+    /// How long the server remembers message ids when they are made. Exactly once does not
+    /// depend on it.
+    pub duplicate_window: Duration,
+    /// Copies in a cluster when they are made. 1 to 5.
+    pub replicas: usize,
+    /// Most messages published and not acknowledged. 1 to 1,000, the server's bound on a batch.
+    pub in_flight_max: usize,
+    /// Distance between two looks for new alerts and dead letters. 10 ms to 1 min.
+    pub poll_interval: Duration,
+    /// Longest wait before a failed try is repeated.
+    pub retry_max: Duration,
+    /// Folder for a note of how far each feed got, for the day when the stream has dropped
+    /// all of a feed's messages (`max_age`); the data folder. `None`: no note is kept.
+    pub notes: Option<PathBuf>,
+}
+
+impl Default for OutSettings {
+    fn default() -> Self {
+        OutSettings {
+            manage: Manage::default(),
+            alerts_stream: "TIDEWATCH_ALERTS".into(),
+            alerts_subject: "tidewatch.alerts".into(),
+            dead_letters_stream: "TIDEWATCH_DEAD_LETTERS".into(),
+            dead_letters_subject: "tidewatch.dead-letters".into(),
+            board_subject: "tidewatch.board".into(),
+            board_bucket: "tidewatch".into(),
+            board_interval: Duration::from_secs(1),
+            service: "tidewatch".into(),
+            requests_max: 64,
+            max_age: Duration::from_secs(7 * 24 * 3_600),
+            max_bytes: 256 << 20,
+            duplicate_window: Duration::from_secs(120),
+            replicas: 1,
+            in_flight_max: 256,
+            poll_interval: Duration::from_millis(250),
+            retry_max: Duration::from_secs(5),
+            notes: None,
+        }
+    }
+}
+
+/// Key of the board in its bucket.
+pub const BOARD_KEY: &str = "board";
+
+/// Header of a feed's message: its position in the feed.
+pub const HEADER_N: &str = "Tidewatch-N";
+
+/// Header of a feed's message: the data folder it comes from.
+pub const HEADER_FEED: &str = "Tidewatch-Feed";
+
+/// What the outputs read.
+#[derive(Clone)]
+pub struct Parts {
+    /// Identity of the data folder (`Schema::seed`).
+    pub seed: u64,
+    /// Alerts and dead letters.
+    pub records: Arc<dyn Records>,
+    /// The latest board.
+    pub board: Arc<ArcSwap<Board>>,
+    /// The open sessions.
+    pub directory: Directory,
+    /// Whether the process is ready.
+    pub status: Arc<Status>,
+}
+
+/// The running outputs. Dropping them ends them at once; what was not delivered is
+/// delivered after the next start.
+pub struct Outputs {
+    tasks: Vec<JoinHandle<()>>,
+    states: Vec<Arc<Track>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Outputs {
+    /// Starts every output that has a name, on the connection's thread. Returns at once;
+    /// a server that is away is waited for.
+    pub fn start(link: &Link, settings: OutSettings, parts: Parts) -> Outputs {
+        let (stop, stopped) = watch::channel(false);
+        let mut outputs = Outputs { tasks: Vec::new(), states: Vec::new(), stop };
+        let settings = Arc::new(settings);
+        if !settings.alerts_stream.is_empty() {
+            let track = outputs.track(state::ALERTS);
+            let kind = alerts::kind(&settings, &parts);
+            let feed = Feed::new(link, &settings, kind, track, stopped.clone());
+            outputs.tasks.push(link.spawn(feed.run()));
+        }
+        if !settings.dead_letters_stream.is_empty() {
+            let track = outputs.track(state::DEAD_LETTERS);
+            let kind = dead_letters::kind(&settings, &parts);
+            let feed = Feed::new(link, &settings, kind, track, stopped.clone());
+            outputs.tasks.push(link.spawn(feed.run()));
+        }
+        if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
+            let track = outputs.track(state::BOARD);
+            let desk = board::Desk::new(link, &settings, &parts, track, stopped.clone());
+            outputs.tasks.push(link.spawn(desk.run()));
+        }
+        if !settings.service.is_empty() {
+            let track = outputs.track(state::SERVICE);
+            let desk = service::Desk::new(link, &settings, &parts, track, stopped);
+            outputs.tasks.push(link.spawn(desk.run()));
+        }
+        outputs
+    }
+
+    /// How each output stands.
+    pub fn states(&self) -> Vec<OutState> {
+        self.states.iter().map(|track| track.state()).collect()
+    }
+
+    /// A reader of [`Outputs::states`] that may outlive this handle.
+    pub fn reader(&self) -> impl Fn() -> Vec<OutState> + Send + Sync + 'static {
+        let states = self.states.clone();
+        move || states.iter().map(|track| track.state()).collect()
+    }
+
+    /// Delivers what is committed, answers what was asked, and ends; what takes longer
+    /// than `timeout` is delivered after the next start. Call it once the pipeline has
+    /// ended, and inside a tokio runtime with a timer. Returns the last states.
+    pub async fn stop(mut self, timeout: Duration) -> Vec<OutState> {
+        self.stop.send_replace(true);
+        let tasks = &mut self.tasks;
+        let drain = async {
+            for task in tasks {
+                // A task that panicked has been told by the panic hook.
+                let _ = task.await;
+            }
+        };
+        // What is not ready by then is aborted when `self` goes.
+        let _ = tokio::time::timeout(timeout, drain).await;
+        self.states()
+    }
+
+    fn track(&mut self, output: &'static str) -> Arc<Track> {
+        let track = Arc::new(Track::new(output));
+        self.states.push(Arc::clone(&track));
+        track
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Longest token of a subject made of a name, in characters.
+const TOKEN_CHARS_MAX: usize = 64;
+
+/// A name as one token of a subject: other characters than letters, digits, `-` and `_`
+/// become `_`.
+fn token(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    match name.is_empty() {
+        true => "_".into(),
+        false => name.chars().take(TOKEN_CHARS_MAX).map(safe).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_one_safe_token() {
+        assert_eq!(token("error rate.eu>*"), "error_rate_eu__");
+        assert_eq!(token("spike-2_a"), "spike-2_a");
+        assert_eq!(token(""), "_");
+        assert_eq!(token(&"ä".repeat(500)).len(), TOKEN_CHARS_MAX);
+    }
+}

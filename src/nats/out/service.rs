@@ -1,0 +1,181 @@
+//! Answers other services over NATS: a micro service with `$SRV.PING`, `$SRV.INFO`,
+//! `$SRV.STATS` and three endpoints, so that a fleet can ask without HTTP.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_nats::service::endpoint::Endpoint;
+use async_nats::service::{Request, Service, ServiceExt, error};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::publish::delays;
+use super::state::Track;
+use super::{OutSettings, Parts};
+use crate::actors::directory::Directory;
+use crate::actors::status::Status;
+use crate::domain::board::{Board, frame};
+use crate::nats::link::Link;
+
+/// Longest session key asked for, in bytes; what events may carry is shorter.
+const KEY_BYTES_MAX: usize = 4_096;
+
+/// Answers requests.
+pub(super) struct Desk {
+    link: Link,
+    settings: Arc<OutSettings>,
+    answers: Answers,
+    track: Arc<Track>,
+    stop: watch::Receiver<bool>,
+}
+
+/// The running service. Its own task for `$SRV` ends only when it is told so.
+struct Guard(Option<Service>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Nothing in it waits, so one poll does it.
+        let _ = self.0.take().map(|service| service.stop().now_or_never());
+    }
+}
+
+impl Desk {
+    pub fn new(
+        link: &Link,
+        settings: &Arc<OutSettings>,
+        parts: &Parts,
+        track: Arc<Track>,
+        stop: watch::Receiver<bool>,
+    ) -> Desk {
+        let answers = Answers {
+            board: Arc::clone(&parts.board),
+            directory: parts.directory.clone(),
+            status: Arc::clone(&parts.status),
+        };
+        Desk { link: link.clone(), settings: Arc::clone(settings), answers, track, stop }
+    }
+
+    /// Answers until it is stopped. The client keeps the subscriptions over reconnects.
+    pub async fn run(mut self) {
+        let mut waits = delays(self.settings.retry_max);
+        loop {
+            let mut state = self.link.state();
+            tokio::select! {
+                // Fails only when the connection's thread ends, and this task with it.
+                _ = state.wait_for(|state| state.connected) => {}
+                _ = self.stop.changed() => return,
+            }
+            match self.serve().await {
+                Ok(()) => return,
+                Err(cause) => self.track.failed(&cause),
+            }
+            tokio::time::sleep(waits.next().unwrap_or(self.settings.retry_max)).await;
+        }
+    }
+
+    async fn serve(&self) -> Result<(), String> {
+        let name = self.settings.service.as_str();
+        let about = "live operational numbers of an event stream";
+        let builder = self.link.client().service_builder().description(about);
+        let started = builder.start(name, env!("CARGO_PKG_VERSION")).await;
+        let guard = Guard(Some(started.map_err(|error| format!("service {name}: {error}"))?));
+        let snapshot = endpoint(&guard, name, "snapshot").await?;
+        let session = endpoint(&guard, name, "session").await?;
+        let ready = endpoint(&guard, name, "ready").await?;
+        self.track.fine();
+        let all = async {
+            tokio::join!(
+                self.answer(snapshot, Question::Snapshot),
+                self.answer(session, Question::Session),
+                self.answer(ready, Question::Ready),
+            );
+        };
+        let mut stop = self.stop.clone();
+        tokio::pin!(all);
+        tokio::select! {
+            () = &mut all => return Err(format!("service {name}: its subscriptions ended")),
+            _ = stop.changed() => {}
+        }
+        // Takes the subscriptions back; what was asked before is answered.
+        drop(guard);
+        all.await;
+        Ok(())
+    }
+
+    /// Answers the requests of one endpoint, a bounded number at a time.
+    async fn answer(&self, requests: Endpoint, question: Question) {
+        let (answers, track) = (self.answers.clone(), Arc::clone(&self.track));
+        let one = move |request: Request| {
+            let (answers, track) = (answers.clone(), Arc::clone(&track));
+            async move {
+                let answer = match question {
+                    Question::Snapshot => Ok(answers.snapshot()),
+                    Question::Session => answers.session(&request.message.payload).await,
+                    Question::Ready => Ok(answers.ready()),
+                };
+                // Who asked without a reply subject gets no answer.
+                if request.respond(answer.map(Bytes::from)).await.is_ok() {
+                    track.delivered(1);
+                }
+            }
+        };
+        requests.for_each_concurrent(self.settings.requests_max, one).await;
+    }
+}
+
+/// What an endpoint is asked.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Snapshot,
+    Session,
+    Ready,
+}
+
+async fn endpoint(guard: &Guard, service: &str, name: &str) -> Result<Endpoint, String> {
+    let Guard(Some(running)) = guard else { return Err("the service ended".into()) };
+    let made = running.endpoint_builder().name(name).add(format!("{service}.{name}")).await;
+    made.map_err(|error| format!("endpoint {service}.{name}: {error}"))
+}
+
+/// Where the answers come from.
+#[derive(Clone)]
+struct Answers {
+    board: Arc<ArcSwap<Board>>,
+    directory: Directory,
+    status: Arc<Status>,
+}
+
+impl Answers {
+    /// As `GET /v1/board`.
+    fn snapshot(&self) -> String {
+        frame::board(&self.board.load())
+    }
+
+    /// As `GET /v1/sessions/{key}`; the payload is the key.
+    async fn session(&self, key: &[u8]) -> Result<String, error::Error> {
+        let key = std::str::from_utf8(key).ok().filter(|key| {
+            let length = key.len();
+            length > 0 && length <= KEY_BYTES_MAX
+        });
+        let Some(key) = key else { return Err(failure(400, "the payload must be a session key")) };
+        match self.directory.describe(key).await {
+            Some(view) => Ok(json!(view).to_string()),
+            None => Err(failure(404, "this key has no open session")),
+        }
+    }
+
+    /// As `GET /readyz`; not being ready is an answer, and no error.
+    fn ready(&self) -> String {
+        let reasons = self.status.reasons();
+        let ready = reasons.is_empty();
+        let reasons: serde_json::Map<_, _> =
+            reasons.into_iter().map(|(part, reason)| (part.into(), reason.into())).collect();
+        json!({"ready": ready, "reasons": reasons}).to_string()
+    }
+}
+
+fn failure(code: usize, status: &str) -> error::Error {
+    error::Error { status: status.into(), code }
+}

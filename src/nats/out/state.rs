@@ -1,0 +1,154 @@
+//! How the outputs stand: counted in the metrics, read by whoever shows it.
+
+use std::fmt;
+
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::feed::PAGE;
+use crate::telemetry::names;
+
+/// Label of the alerts.
+pub(super) const ALERTS: &str = "alerts";
+/// Label of the dead letters.
+pub(super) const DEAD_LETTERS: &str = "dead_letters";
+/// Label of the board.
+pub(super) const BOARD: &str = "board";
+/// Label of the micro service.
+pub(super) const SERVICE: &str = "service";
+
+const OUTPUTS: [&str; 4] = [ALERTS, DEAD_LETTERS, BOARD, SERVICE];
+
+/// How one output stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutState {
+    /// `alerts`, `dead_letters`, `board` or `service`.
+    pub output: &'static str,
+    /// Read and not acknowledged by the broker; at [`PAGE`] items more may wait behind them.
+    pub pending: u64,
+    /// Acknowledged by the broker since the start (answers given, by `service`).
+    pub delivered: u64,
+    /// Left the data folder before they could be delivered.
+    pub skipped: u64,
+    /// Why it does not go on, empty while it does.
+    pub error: String,
+}
+
+impl fmt::Display for OutState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OutState { output, pending, delivered, skipped, error } = self;
+        let more = if *pending >= PAGE as u64 { " or more" } else { "" };
+        write!(out, "nats {output}: {delivered} delivered, {pending}{more} pending")?;
+        if *skipped > 0 {
+            write!(out, ", {skipped} lost to retention")?;
+        }
+        if !error.is_empty() {
+            write!(out, "; {error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows every metric of the outputs as zero, so that an increase can be seen. Called once
+/// metrics are installed, with or without NATS.
+pub fn begin_at_zero() {
+    for output in OUTPUTS {
+        counter!(names::OUT_DELIVERED, "output" => output).increment(0);
+        counter!(names::OUT_ERRORS, "output" => output).increment(0);
+        counter!(names::OUT_SKIPPED, "output" => output).increment(0);
+        gauge!(names::OUT_PENDING, "output" => output).set(0.0);
+        gauge!(names::OUT_PENDING_CAPACITY, "output" => output).set(PAGE as f64);
+    }
+}
+
+/// Keeps the state of one output; the only writer of its metrics.
+pub(super) struct Track {
+    state: Mutex<OutState>,
+}
+
+impl Track {
+    pub(super) fn new(output: &'static str) -> Track {
+        Track { state: Mutex::new(OutState { output, ..OutState::default() }) }
+    }
+
+    pub(super) fn state(&self) -> OutState {
+        self.state.lock().clone()
+    }
+
+    /// The broker has `count` more.
+    pub(super) fn delivered(&self, count: u64) {
+        let mut state = self.state.lock();
+        state.delivered += count;
+        counter!(names::OUT_DELIVERED, "output" => state.output).increment(count);
+    }
+
+    pub(super) fn pending(&self, count: usize) {
+        let mut state = self.state.lock();
+        state.pending = count as u64;
+        gauge!(names::OUT_PENDING, "output" => state.output).set(count as f64);
+        gauge!(names::OUT_PENDING_CAPACITY, "output" => state.output).set(PAGE as f64);
+    }
+
+    /// `from` to `to` left the data folder before they could be delivered.
+    pub(super) fn skipped(&self, from: u64, to: u64) {
+        let mut state = self.state.lock();
+        state.skipped += to - from + 1;
+        counter!(names::OUT_SKIPPED, "output" => state.output).increment(to - from + 1);
+        let output = state.output;
+        warn!(output, from, to, "retention removed these before NATS took them");
+    }
+
+    /// It does not go on, for this reason. Logged when the reason is new.
+    pub(super) fn failed(&self, cause: &str) {
+        let mut state = self.state.lock();
+        let output = state.output;
+        counter!(names::OUT_ERRORS, "output" => output).increment(1);
+        if state.error != cause {
+            warn!(output, cause, "not delivered to NATS; it is tried again");
+            cause.clone_into(&mut state.error);
+        }
+    }
+
+    /// It waits, for a reason that others tell already.
+    pub(super) fn waits(&self, cause: &str) {
+        let mut state = self.state.lock();
+        if state.error != cause {
+            cause.clone_into(&mut state.error);
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn fine(&self) {
+        let mut state = self.state.lock();
+        if !state.error.is_empty() {
+            state.error.clear();
+            info!(output = state.output, "delivered to NATS again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_says_what_waits_and_why() {
+        let track = Track::new(ALERTS);
+        track.delivered(3);
+        track.pending(2);
+        assert_eq!(track.state().to_string(), "nats alerts: 3 delivered, 2 pending");
+        track.skipped(4, 6);
+        track.failed("the broker is away");
+        track.pending(PAGE);
+        assert_eq!(
+            track.state().to_string(),
+            format!(
+                "nats alerts: 3 delivered, {PAGE} or more pending, 3 lost to retention; \
+                 the broker is away"
+            )
+        );
+        track.fine();
+        assert_eq!(track.state().error, "");
+    }
+}

@@ -1,0 +1,478 @@
+//! Shows that what leaves for NATS is right: every alert and every dead letter once and
+//! in order in its stream, whoever is killed; the board on its subject and in its bucket;
+//! the micro service's answers.
+//!
+//! How: a pipeline in this process, fed with carts that are left, and a real nats-server
+//! that is killed with -9 and started again. Streams are read back with a client of the
+//! test's own and compared with the alert log and with the users that left their carts.
+//! The broker remembers ids for 100 ms only, so that only the cursor and the fence can
+//! keep messages from coming twice. `TIDEWATCH_TEST_SEED` repeats a run,
+//! `TIDEWATCH_OUT_CYCLES` says how often something is killed (20).
+
+mod nats_out_rig;
+mod support;
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tidewatch::nats::out::OutSettings;
+use tidewatch::nats::settings::Manage;
+
+use nats_out_rig::{Nats, Rig, alerts_only, check, header, moment, quick};
+use support::{Random, until};
+
+const STREAM: &str = "TIDEWATCH_ALERTS";
+const LETTERS: &str = "TIDEWATCH_DEAD_LETTERS";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn alerts_are_cloud_events_once_and_in_order() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.abandon(1);
+    rig.feed();
+    rig.wait_last(&link, STREAM, 1);
+    rig.abandon(700);
+    rig.feed();
+    // What is committed and not delivered yet leaves while it stops.
+    let states = rig.runtime.block_on(outputs.stop(PATIENCE));
+    assert_eq!((states[0].delivered, states[0].pending), (701, 0), "{states:?}");
+    let messages = rig.messages(&link, STREAM);
+    check(&rig, &messages);
+
+    let first = &messages[0];
+    assert_eq!(first.subject.as_str(), format!("tidewatch.alerts.abandoned.{}", rig.seed()));
+    assert_eq!(header(first, "Content-Type"), "application/cloudevents+json");
+    assert_eq!(header(first, "Tidewatch-Feed"), rig.seed());
+    let event: Value = serde_json::from_slice(&first.payload).unwrap();
+    assert_eq!(event["type"], "tidewatch.alert.abandoned");
+    assert_eq!(event["source"], format!("/tidewatch/{}", rig.seed()));
+    // The cart is abandoned half an hour after 2023-11-14T22:13:20Z.
+    assert_eq!(event["time"], "2023-11-14T22:43:20Z");
+    let stream = rig.stream(&link, STREAM);
+    let config = &stream.cached_info().config;
+    assert_eq!(config.subjects, ["tidewatch.alerts.>"]);
+    assert_eq!(config.duplicate_window, Duration::from_millis(100));
+    assert!(config.allow_atomic_publish);
+}
+
+#[test]
+fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
+    let mut random = Random::seeded("nats_out");
+    let cycles = std::env::var("TIDEWATCH_OUT_CYCLES").ok();
+    let cycles = cycles.map_or(20, |text| text.parse().expect("a number"));
+    let mut nats = Nats::start("");
+    let mut rig = Rig::start();
+    let mut link = nats.link();
+    // Small batches, so that kills fall between and into many of them.
+    let settings = OutSettings { in_flight_max: 7, ..alerts_only() };
+    let mut outputs = Some(rig.outputs(&link, settings.clone()));
+    let (mut brokers, mut owners) = (0, 0);
+    for _ in 0..cycles {
+        rig.abandon(1 + random.below(300) as usize);
+        moment(&mut random, 120);
+        let kind = random.below(4);
+        if kind != 0 {
+            nats.kill_9();
+            brokers += 1;
+        }
+        if kind != 1 {
+            // Nothing is waited for: what was sent and not answered stays open.
+            drop(outputs.take());
+            owners += 1;
+        }
+        moment(&mut random, 250);
+        if kind != 0 {
+            nats.run();
+        }
+        if kind == 2 {
+            link = nats.link();
+        }
+        if outputs.is_none() {
+            outputs = Some(rig.outputs(&link, settings.clone()));
+        }
+    }
+    rig.abandon(3);
+    let feed = rig.feed();
+    rig.wait_last(&link, STREAM, feed.len() as u64);
+    let states = rig.runtime.block_on(outputs.take().unwrap().stop(PATIENCE));
+    println!("{brokers} brokers and {owners} owners killed, {} alerts: {states:?}", feed.len());
+    check(&rig, &rig.messages(&link, STREAM));
+}
+
+#[test]
+fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
+    let nats = Nats::start("");
+    let (mut rig, mut stranger) = (Rig::start(), Rig::start());
+    let links = [nats.link(), nats.link(), nats.link()];
+    let settings = OutSettings { in_flight_max: 5, ..alerts_only() };
+    let one = rig.outputs(&links[0], settings.clone());
+    let two = rig.outputs(&links[1], settings.clone());
+    let other = stranger.outputs(&links[2], settings);
+    for _ in 0..10 {
+        rig.abandon(60);
+        stranger.abandon(60);
+    }
+    rig.feed();
+    stranger.feed();
+    for outputs in [one, two, other] {
+        rig.runtime.block_on(outputs.stop(PATIENCE));
+    }
+    let (ours, theirs): (Vec<_>, Vec<_>) = rig
+        .messages(&links[0], STREAM)
+        .into_iter()
+        .partition(|message| header(message, "Tidewatch-Feed") == rig.seed());
+    check(&rig, &ours);
+    check(&stranger, &theirs);
+}
+
+#[test]
+fn without_atomic_batches_it_goes_one_by_one() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    // A stream as an operator of a 2.11 server makes it; it is not changed.
+    let made = link.jetstream().create_stream(Config {
+        name: STREAM.into(),
+        subjects: vec!["tidewatch.alerts.>".into()],
+        ..Config::default()
+    });
+    rig.runtime.block_on(made).unwrap();
+    let outputs = rig.outputs(&link, OutSettings { manage: Manage::Check, ..alerts_only() });
+    rig.abandon(150);
+    rig.feed();
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    check(&rig, &rig.messages(&link, STREAM));
+    assert!(!rig.stream(&link, STREAM).cached_info().config.allow_atomic_publish);
+}
+
+#[test]
+fn a_stream_that_forgot_gets_nothing_twice_and_a_new_one_gets_everything() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    rig.abandon(20);
+    rig.feed();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    check(&rig, &rig.messages(&link, STREAM));
+
+    // All messages grow too old; the next start must not begin again.
+    rig.runtime.block_on(rig.stream(&link, STREAM).purge().into_future()).unwrap();
+    rig.abandon(2);
+    rig.feed();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    let left: Vec<_> =
+        rig.messages(&link, STREAM).iter().map(|message| header(message, "Tidewatch-N")).collect();
+    assert_eq!(left, ["21", "22"]);
+
+    // A stream that is made again is another one.
+    rig.runtime.block_on(link.jetstream().delete_stream(STREAM)).unwrap();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    check(&rig, &rig.messages(&link, STREAM));
+}
+
+#[test]
+fn what_retention_removed_before_it_left_is_told() {
+    let nats = Nats::start("");
+    let mut rig = Rig::with(|config| config.store.alerts_max = 1_000);
+    let link = nats.link();
+    let records = rig.running.web().records;
+    // Alerts leave the log by blocks, each commit's at once.
+    for _ in 0..40 {
+        rig.abandon(100);
+        let newest = rig.users.len() as u64;
+        until(60, "the alerts are in the log", || {
+            records.alert_log(newest - 1, 1).unwrap().first().map(|alert| alert.n)
+        });
+    }
+    let oldest = until(60, "the oldest alerts left", || {
+        let first = records.alert_log(0, 1).unwrap()[0].n;
+        (first > 1).then_some(first)
+    });
+    let outputs = rig.outputs(&link, alerts_only());
+    let states = rig.runtime.block_on(outputs.stop(PATIENCE));
+    let messages = rig.messages(&link, STREAM);
+    let first: u64 = header(&messages[0], "Tidewatch-N").parse().unwrap();
+    assert!(first >= oldest, "{first} {oldest}");
+    assert_eq!((states[0].skipped, states[0].delivered), (first - 1, 4_001 - first), "{states:?}");
+    assert_eq!(messages.len() as u64, 4_001 - first);
+}
+
+#[test]
+fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
+    let mut random = Random::seeded("nats_out_letters");
+    // A small limit, so that one letter is too large for it.
+    let mut nats = Nats::start("max_payload: 16384");
+    let rig = Rig::start();
+    let link = nats.link();
+    let settings =
+        OutSettings { alerts_stream: String::new(), in_flight_max: 7, ..alerts_only() };
+    let settings = OutSettings { dead_letters_stream: LETTERS.into(), ..settings };
+    let large = format!("no event {}", "x".repeat(20_000));
+    rig.publish(vec!["{\"half\": ".into(), large.clone(), "[1,\r\n2]".into()]);
+    let mut outputs = rig.outputs(&link, settings.clone());
+    let mut count = 3;
+    for _ in 0..6 {
+        let lines: Vec<_> = (0..random.below(80)).map(|n| format!("bad {count} {n}")).collect();
+        count += lines.len();
+        rig.publish(lines);
+        moment(&mut random, 100);
+        match random.below(2) {
+            0 => {
+                nats.kill_9();
+                moment(&mut random, 200);
+                nats.run();
+            }
+            _ => {
+                drop(outputs);
+                outputs = rig.outputs(&link, settings.clone());
+            }
+        }
+    }
+    let records = rig.running.web().records;
+    let letters = until(60, "every dead letter is committed", || {
+        let letters = records.dead_letters(0, 10_000).unwrap();
+        (letters.len() == count).then_some(letters)
+    });
+    rig.wait_last(&link, LETTERS, letters.last().unwrap().id);
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    let messages = rig.messages(&link, LETTERS);
+    assert_eq!(messages.len(), letters.len());
+    for (message, letter) in messages.iter().zip(&letters) {
+        assert_eq!(header(message, "Tidewatch-Id"), letter.id.to_string());
+        assert_eq!(header(message, "Tidewatch-Reason"), letter.reason);
+        assert_eq!(header(message, "Tidewatch-Source"), letter.source);
+        assert_eq!(header(message, "Tidewatch-Position"), letter.position.to_string());
+        if letter.raw == large.as_bytes() {
+            assert_eq!(header(message, "Tidewatch-Truncated"), large.len().to_string());
+            assert!(letter.raw.starts_with(&message.payload) && message.payload.len() == 8_192);
+        } else {
+            assert_eq!(message.payload, letter.raw);
+        }
+    }
+}
+
+#[test]
+fn the_board_is_on_its_subject_and_in_its_bucket() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    rig.runtime.block_on(link.ready()).unwrap();
+    let listener = rig.runtime.block_on(link.client().subscribe("tidewatch.board")).unwrap();
+    let mut listener = listener;
+    let settings = OutSettings {
+        alerts_stream: String::new(),
+        dead_letters_stream: String::new(),
+        service: String::new(),
+        ..quick()
+    };
+    let outputs = rig.outputs(&link, settings);
+    rig.abandon(5);
+    rig.feed();
+    let applied = |board: &Value| board["topics"]["pipeline"]["d"]["applied"].clone();
+    let runtime = &rig.runtime;
+    let next = |listener: &mut async_nats::Subscriber| -> Value {
+        let message = runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, listener.next()).await })
+            .expect("a board within the time")
+            .expect("the subscription lives");
+        serde_json::from_slice(&message.payload).unwrap()
+    };
+    until(60, "the events are on the board", || (applied(&next(&mut listener)) == 6).then_some(()));
+    let bucket = || runtime.block_on(link.jetstream().get_key_value("tidewatch")).ok();
+    let bucket = until(30, "the bucket is there", bucket);
+    let entry = || runtime.block_on(bucket.entry("board")).unwrap();
+    until(60, "the events are in the bucket", || {
+        let board: Value = serde_json::from_slice(&entry()?.value).unwrap();
+        (applied(&board) == 6).then_some(())
+    });
+    assert_eq!(runtime.block_on(bucket.status()).unwrap().history(), 1);
+
+    // The pipeline ends: its last board stays, and is not written again.
+    rig.running.stop();
+    runtime.block_on(rig.running.ended()).unwrap();
+    let last = rig.running.board().version;
+    until(60, "the last board is published", || (next(&mut listener)["version"] == last).then_some(()));
+    let revision = until(60, "the last board is in the bucket", || {
+        let entry = entry()?;
+        let board: Value = serde_json::from_slice(&entry.value).unwrap();
+        (applied(&board) == 6).then_some(entry.revision)
+    });
+    for _ in 0..5 {
+        assert_eq!(next(&mut listener)["version"], last);
+    }
+    let settled = entry().unwrap().revision;
+    assert!(settled <= revision + 1, "{settled} {revision}");
+    for _ in 0..5 {
+        next(&mut listener);
+    }
+    assert_eq!(entry().unwrap().revision, settled);
+    runtime.block_on(outputs.stop(PATIENCE));
+}
+
+#[test]
+fn a_board_beyond_the_servers_limit_is_told() {
+    let nats = Nats::start("max_payload: 2048");
+    let rig = Rig::start();
+    let link = nats.link();
+    let outputs = rig.outputs(&link, quick());
+    rig.wait(&outputs, "board", "the board is too large", |state| {
+        state.error.contains("raise its max_payload") && state.delivered == 0
+    });
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+}
+
+#[test]
+fn the_micro_service_answers_and_leaves() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    let outputs = rig.outputs(&link, quick());
+    rig.abandon(2);
+    rig.feed();
+    let asker = nats.link();
+    let ask = |subject: &str, body: &str| {
+        let (subject, body) = (subject.to_string(), body.to_string().into());
+        rig.runtime.block_on(asker.client().request(subject, body))
+    };
+    until(30, "the service is there", || ask("$SRV.PING.tidewatch", "").ok());
+    let json = |subject: &str, body: &str| -> Value {
+        let answer = ask(subject, body).unwrap();
+        assert_eq!(answer.headers, None, "{subject}");
+        serde_json::from_slice(&answer.payload).unwrap()
+    };
+    let ping = json("$SRV.PING", "");
+    assert_eq!((&ping["name"], &ping["version"]), (&"tidewatch".into(), &env!("CARGO_PKG_VERSION").into()));
+    let info = json("$SRV.INFO.tidewatch", "");
+    let mut subjects: Vec<_> =
+        info["endpoints"].as_array().unwrap().iter().map(|one| one["subject"].clone()).collect();
+    subjects.sort_by_key(ToString::to_string);
+    assert_eq!(subjects, ["tidewatch.ready", "tidewatch.session", "tidewatch.snapshot"]);
+
+    let applied = |board: &Value| board["topics"]["pipeline"]["d"]["applied"].clone();
+    until(30, "the board is asked", || {
+        (applied(&json("tidewatch.snapshot", "")) == 3).then_some(())
+    });
+    assert_eq!(json("tidewatch.ready", "")["ready"], true);
+    // The one whose event moved time has an open session; it is the key asked for.
+    let view = json("tidewatch.session", "~");
+    assert_eq!((&view["key"], &view["sessions"][0]["events"]), (&"~".into(), &1.into()));
+
+    for (key, code) in [("nobody", "404"), ("u0", "404"), ("", "400")] {
+        let answer = ask("tidewatch.session", key).unwrap();
+        let headers = answer.headers.expect("an error has headers");
+        assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), code, "{key}");
+        let words = headers.get("Nats-Service-Error").unwrap().as_str();
+        assert!(words.contains("session"), "{words}");
+    }
+    let stats = json("$SRV.STATS.tidewatch", "");
+    let of = |name: &str| {
+        let all = stats["endpoints"].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap().clone()
+    };
+    assert_eq!((of("session")["num_requests"].clone(), of("session")["num_errors"].clone()), (4.into(), 3.into()));
+
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    for subject in ["tidewatch.snapshot", "tidewatch.session", "tidewatch.ready", "$SRV.PING"] {
+        until(30, "nobody answers any more", || ask(subject, "~").err());
+    }
+}
+
+#[test]
+fn the_service_ends_with_a_dropped_handle_and_outlives_a_broker() {
+    let mut nats = Nats::start("");
+    let rig = Rig::start();
+    let link = nats.link();
+    let outputs = rig.outputs(&link, quick());
+    let asker = nats.link();
+    let ask = |subject: &str| rig.runtime.block_on(asker.client().request(subject.to_string(), "".into()));
+    until(30, "it answers", || ask("tidewatch.ready").ok());
+    nats.kill_9();
+    nats.run();
+    until(30, "it answers after the broker came back", || ask("tidewatch.ready").ok());
+    drop(outputs);
+    for subject in ["tidewatch.ready", "$SRV.PING"] {
+        until(30, "nobody answers any more", || ask(subject).err());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named_and_nothing_is_made() {
+    let nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    rig.abandon(3);
+    rig.feed();
+    let outputs = rig.outputs(&link, OutSettings { manage: Manage::Check, ..quick() });
+    rig.wait(&outputs, "alerts", "the missing stream is named", |state| {
+        state.error.contains("stream TIDEWATCH_ALERTS: it does not exist")
+            && state.error.contains("nats.manage")
+    });
+    rig.wait(&outputs, "board", "the missing bucket is named", |state| {
+        state.error.contains("bucket tidewatch: it does not exist")
+    });
+    let mut names = link.jetstream().stream_names();
+    let made = rig.runtime.block_on(async { names.next().await });
+    assert!(made.is_none(), "{made:?}");
+
+    // Streams that cannot keep the promise are refused, field by field.
+    let wrong = link.jetstream().create_stream(Config {
+        name: STREAM.into(),
+        subjects: vec!["other.>".into()],
+        retention: RetentionPolicy::WorkQueue,
+        ..Config::default()
+    });
+    rig.runtime.block_on(wrong).unwrap();
+    rig.wait(&outputs, "alerts", "the wrong fields are named", |state| {
+        state.error.contains("its subjects are [other.>]; they must take tidewatch.alerts.>")
+            && state.error.contains("retention is WorkQueue; it must be Limits")
+    });
+    // Put right, it goes on by itself.
+    rig.runtime.block_on(link.jetstream().delete_stream(STREAM)).unwrap();
+    let right = link.jetstream().create_stream(Config {
+        name: STREAM.into(),
+        subjects: vec!["tidewatch.alerts.>".into()],
+        ..Config::default()
+    });
+    rig.runtime.block_on(right).unwrap();
+    rig.wait(&outputs, "alerts", "it goes on", |state| state.delivered == 3 && state.error.is_empty());
+    check(&rig, &rig.messages(&link, STREAM));
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+}
+
+#[test]
+fn a_broker_that_is_away_holds_nothing_up_and_is_seen() {
+    let mut nats = Nats::start("");
+    let mut rig = Rig::start();
+    let link = nats.link();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.abandon(1);
+    rig.wait_last(&link, STREAM, 1);
+    nats.kill_9();
+    rig.abandon(30);
+    rig.feed();
+    rig.wait(&outputs, "alerts", "it waits, and says for whom", |state| {
+        state.pending == 30 && state.error.contains("is away")
+    });
+    nats.run();
+    rig.wait(&outputs, "alerts", "it is delivered", |state| {
+        state.delivered == 31 && state.pending == 0 && state.error.is_empty()
+    });
+    // A stop while the broker is away ends within its time.
+    nats.kill_9();
+    rig.abandon(4);
+    rig.feed();
+    let states = rig.runtime.block_on(outputs.stop(Duration::from_millis(300)));
+    assert_eq!(states[0].delivered, 31);
+    nats.run();
+    let outputs = rig.outputs(&link, alerts_only());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    check(&rig, &rig.messages(&link, STREAM));
+}
