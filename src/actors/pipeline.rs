@@ -200,7 +200,12 @@ impl Pipeline {
         setup.status.set("start", Some("restoring the last commit".into()));
         let (restored, delivered) = load(store).await?;
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
-        let positions = self.continue_from(restored.as_ref()).await?;
+        let mut stop = setup.stop.clone();
+        let positions = tokio::select! {
+            positions = self.continue_from(restored.as_ref()) => positions?,
+            // A source may be away for long; nothing was read, so there is nothing to commit.
+            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
+        };
         let mut generation = self.start(store, restored.unwrap_or_default(), positions).await?;
         setup.status.set("start", None);
         let ended = tokio::select! {

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::figures::probe;
-use super::{nats, parts};
+use super::{nats, nats_out, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
 use crate::actors::directory::Directory;
@@ -30,6 +30,7 @@ use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
+use crate::nats::out::Outputs;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
@@ -140,7 +141,15 @@ impl Builder {
             true => None,
             false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,
         };
-        let replays = source.is_some() || streams.is_some();
+        let link = streams.as_ref().map(|(link, _)| link.clone());
+        let intake: Option<Arc<dyn EventLog>> = match (&source, &link) {
+            (Some(_), _) => None,
+            (None, Some(link)) => {
+                let gateway = nats::gateway(&config, link, &schema);
+                gateway.map_err(|error| StartError::Source(error.to_string()))?
+            }
+            (None, None) => Some(Arc::new(log.clone())),
+        };
         let sources: Vec<Box<dyn Source>> = match (source, streams) {
             (Some(make), _) => vec![make(Arc::clone(&clock)).map_err(StartError::Source)?],
             (None, Some((_, streams))) => streams,
@@ -157,7 +166,6 @@ impl Builder {
         let (board, clients) = (broadcaster.board(), broadcaster.stats());
         let (stop, stopped) = watch::channel(false);
         let directory = Directory::default();
-        let log: Option<Arc<dyn EventLog>> = if replays { None } else { Some(Arc::new(log)) };
         let settings = parts::web_settings(&config);
         let load = web::Load::new(&settings);
         let setup = Setup {
@@ -176,7 +184,7 @@ impl Builder {
             face,
             broadcaster: None,
             clients: counts(&clients),
-            probe: probe(&config, log.clone(), &figures, &load),
+            probe: probe(&config, intake.clone(), &figures, &load),
             output,
             list_sessions,
             stop: stopped,
@@ -201,9 +209,9 @@ impl Builder {
         let broadcaster = addressed.recv().map_err(|_| {
             StartError::Source("the pipeline's thread ended while it started".into())
         })?;
-        Ok(Running {
+        let mut running = Running {
             web: web::State {
-                log,
+                log: intake,
                 records,
                 directory,
                 broadcaster,
@@ -225,7 +233,10 @@ impl Builder {
             numbers: None,
             release: Some(release),
             thread: Some(thread),
-        })
+            outputs: None,
+        };
+        running.outputs = link.map(|link| running.send_to_nats(&link, nats::out_settings(&config)));
+        Ok(running)
     }
 }
 
@@ -246,6 +257,7 @@ pub struct Running {
     numbers: Option<Result<ReplayNumbers, RunError>>,
     release: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    outputs: Option<Outputs>,
 }
 
 impl Running {
@@ -350,6 +362,10 @@ impl Running {
     pub async fn shutdown(mut self) -> Result<ReplayNumbers, RunError> {
         self.stop();
         let result = self.ended().await;
+        if let Some(outputs) = self.outputs.take() {
+            // The last commit's alerts leave too, if that is possible now.
+            let _ = outputs.stop(nats_out::DRAIN).await;
+        }
         drop(self.release.take());
         if let Some(thread) = self.thread.take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;

@@ -1,10 +1,18 @@
-//! The connection to NATS and the sources that read from it, as the configuration says.
+//! The connection to NATS, the sources that read from it, and what is published there, as
+//! the configuration says.
 
-use crate::actors::ports::Source;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::ports::{EventLog, Source};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::domain::event::Schema;
+use crate::domain::time::SpanMs;
 use crate::nats::NatsError;
+use crate::nats::gateway::{Gateway, GatewaySettings};
 use crate::nats::link::Link;
+use crate::nats::out::OutSettings;
 use crate::nats::source::JetSource;
 
 /// The sources of `[nats]`, in the order of the configuration.
@@ -24,4 +32,52 @@ pub fn open(config: &Config, clock: &SharedClock) -> Result<Option<(Link, Source
     });
     let sources = sources.collect::<Result<Sources, NatsError>>()?;
     Ok(Some((link, sources)))
+}
+
+/// What takes posted events: the stream behind `nats.gateway.subject`; `None` when that is
+/// empty.
+///
+/// # Errors
+/// When the subject breaks a rule.
+pub fn gateway(
+    config: &Config,
+    link: &Link,
+    schema: &Arc<Schema>,
+) -> Result<Option<Arc<dyn EventLog>>, NatsError> {
+    let wanted = &config.nats.gateway;
+    if wanted.subject.is_empty() {
+        return Ok(None);
+    }
+    let settings = GatewaySettings {
+        subject: wanted.subject.clone(),
+        in_flight_max: wanted.in_flight_max,
+        timeout: span(wanted.timeout),
+    };
+    Ok(Some(Arc::new(Gateway::new(link.clone(), settings, Arc::clone(schema))?)))
+}
+
+/// What leaves for NATS.
+pub fn out_settings(config: &Config) -> OutSettings {
+    let wanted = &config.nats.out;
+    let first = config.nats.sources.first();
+    OutSettings {
+        manage: first.map(|source| source.manage).unwrap_or_default(),
+        replicas: first.map_or(1, |source| source.replicas),
+        alerts_stream: wanted.alerts_stream.clone(),
+        alerts_subject: wanted.alerts_subject.clone(),
+        dead_letters_stream: wanted.dead_letters_stream.clone(),
+        dead_letters_subject: wanted.dead_letters_subject.clone(),
+        board_subject: wanted.board_subject.clone(),
+        board_bucket: wanted.board_bucket.clone(),
+        board_interval: span(wanted.board_interval),
+        service: wanted.service.clone(),
+        max_age: span(wanted.max_age),
+        max_bytes: wanted.max_bytes as u64,
+        duplicate_window: span(wanted.duplicate_window),
+        ..OutSettings::default()
+    }
+}
+
+fn span(span: SpanMs) -> Duration {
+    Duration::from_millis(span.unsigned_abs())
 }

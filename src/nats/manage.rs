@@ -259,7 +259,9 @@ pub async fn make_consumer(
     let config = consumer::Config {
         durable_name: Some(name.clone()),
         name: Some(name.clone()),
-        description: Some("tidewatch: made anew at every start, never a position of its own".into()),
+        description: Some(
+            "tidewatch: made anew at every start, never a position of its own".into(),
+        ),
         deliver_policy,
         ack_policy: AckPolicy::All,
         ack_wait: ACK_WAIT,
@@ -280,10 +282,7 @@ const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
 ///
 /// # Errors
 /// `Away`, `Refused`.
-pub async fn delete_consumer(
-    context: &Context,
-    settings: &SourceSettings,
-) -> Result<(), Refusal> {
+pub async fn delete_consumer(context: &Context, settings: &SourceSettings) -> Result<(), Refusal> {
     let subject = format!("CONSUMER.DELETE.{}.{}", settings.stream, settings.consumer);
     let deleted: Result<serde_json::Value, _> = ask(context, subject, &()).await;
     match deleted {
@@ -383,7 +382,8 @@ mod tests {
         let warnings = stream_warnings(&settings, &other);
         assert!(warnings[0].starts_with("stream EVENTS: retention is workqueue"), "{warnings:?}");
         assert!(
-            warnings[1].starts_with("stream EVENTS: max_age is 60s, the configuration says 604800s"),
+            warnings[1]
+                .starts_with("stream EVENTS: max_age is 60s, the configuration says 604800s"),
             "{warnings:?}"
         );
         let checked = SourceSettings { manage: Manage::Check, ..settings };

@@ -17,11 +17,11 @@ use tidewatch::app::Running;
 use tidewatch::config::Config;
 use tidewatch::domain::alert::Alert;
 use tidewatch::nats::link::Link;
-use tidewatch::nats::out::{OutState, OutSettings, Outputs};
+use tidewatch::nats::out::{OutSettings, OutState, Outputs};
 use tidewatch::nats::settings::{Auth, LinkSettings, Tls};
 
-use crate::support::{pause, until};
 use crate::support::events::{Event, GAP};
+use crate::support::{pause, until};
 
 /// 2023-11-14, a time like any other.
 pub const START: i64 = 1_700_000_000_000;
@@ -188,7 +188,13 @@ impl Rig {
     }
 
     /// Waits until an output says so.
-    pub fn wait(&self, outputs: &Outputs, output: &str, what: &str, ok: impl Fn(&OutState) -> bool) {
+    pub fn wait(
+        &self,
+        outputs: &Outputs,
+        output: &str,
+        what: &str,
+        ok: impl Fn(&OutState) -> bool,
+    ) {
         until(60, what, || {
             let states = outputs.states();
             let state = states.iter().find(|state| state.output == output).unwrap();

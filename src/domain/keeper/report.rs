@@ -9,7 +9,7 @@ use crate::domain::ledger::Ledger;
 use crate::domain::time::EpochMs;
 
 /// What a replay amounts to, as far as the keeper knows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplayNumbers {
     /// Events by what became of them.
     pub ledger: Ledger,

@@ -61,8 +61,8 @@ pub(super) struct Note {
 impl Note {
     /// The position the note vouches for.
     pub fn position(&self, now: &Note) -> u64 {
-        let same = (&self.stream, &self.created, &self.feed)
-            == (&now.stream, &now.created, &now.feed);
+        let same =
+            (&self.stream, &self.created, &self.feed) == (&now.stream, &now.created, &now.feed);
         if same { self.n } else { 0 }
     }
 }
