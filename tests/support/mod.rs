@@ -7,15 +7,19 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(unused_imports, reason = "each test file uses its own part of this")]
 
+pub mod checks;
 pub mod events;
 pub mod http;
+pub mod nats;
 pub mod server;
 pub mod sets;
 pub mod wait;
 pub mod ws;
 
+pub use checks::check;
 pub use events::{Event, Random, Session};
 pub use http::{Http, Poster, Target};
+pub use nats::{Broker, Cluster, Proxy};
 pub use server::{Folder, Run, Server, run};
 pub use sets::Set;
 pub use wait::{Stopwatch, pause, until};

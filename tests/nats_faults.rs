@@ -1,0 +1,390 @@
+//! Shows that no fault of ours, of the broker or of the network changes a number: after each
+//! of them every number, every alert and the ledger are right to the unit (I1, I4-I8).
+//!
+//! How: a published event set goes into a stream, by a client of its own that repeats a
+//! message with the same id until the stream has it, while one kind of fault strikes at
+//! random moments. What must come out is computed from the events, in the plainest way.
+//! `TIDEWATCH_FAULT_CYCLES` multiplies the trials of each fault, `TIDEWATCH_TEST_SEED`
+//! repeats a run.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
+use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{self, StorageType};
+use async_nats::jetstream::{self, Context};
+use futures_util::StreamExt;
+use support::events::{Event, Random, sessions};
+use support::{Broker, Cluster, Folder, Proxy, Server, Session, Set, check, pause, until};
+
+/// Longest pause between the message that a strike waits for and the strike, in ms.
+const MOMENT_MS_MAX: u64 = 200;
+
+/// Messages that are under way at once: what a retry can bring out of order.
+const WINDOW: usize = 100;
+
+/// Beyond the lateness, so that it closes everything.
+const FLUSH_AFTER: i64 = 30 * 86_400_000;
+
+/// Longest time until the stream has everything, faults included.
+const PUBLISH_MAX_S: u64 = 240;
+
+const STREAM: &str = "EVENTS";
+
+/// How a client of its own gets at JetStream; a question that was lost is asked again.
+async fn connect(url: &str) -> Context {
+    let urls: Vec<&str> = url.split(',').collect();
+    let options = async_nats::ConnectOptions::new()
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(|_| Duration::from_millis(50));
+    let mut context = jetstream::new(options.connect(urls).await.unwrap());
+    context.set_timeout(Duration::from_secs(2));
+    context
+}
+
+fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn make_stream(url: &str, replicas: usize, window: Duration) {
+    block(async {
+        let context = connect(url).await;
+        let config = stream::Config {
+            name: STREAM.into(),
+            subjects: vec!["events.>".into()],
+            storage: StorageType::File,
+            num_replicas: replicas,
+            duplicate_window: window,
+            ..Default::default()
+        };
+        for _ in 0..60 {
+            if context.create_stream(config.clone()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        panic!("the stream cannot be made");
+    });
+}
+
+/// How many messages the stream has taken.
+#[derive(Clone, Default)]
+struct Progress(Arc<(AtomicUsize, AtomicBool)>);
+
+impl Progress {
+    fn wait_for(&self, messages: usize) {
+        until(PUBLISH_MAX_S, &format!("{messages} messages are in the stream"), || {
+            let done = self.0.1.load(Ordering::Acquire);
+            (done || self.0.0.load(Ordering::Acquire) >= messages).then_some(())
+        });
+    }
+}
+
+/// Publishes every message in order, a window at a time, each until it is acknowledged;
+/// returns how many had to be sent again.
+async fn publish(url: &str, events: &[Event], copies: usize, progress: &Progress) -> u64 {
+    let context = connect(url).await;
+    let mut again = 0;
+    for window in events.chunks(WINDOW) {
+        let mut open: Vec<(usize, &Event)> =
+            window.iter().flat_map(|event| (0..copies).map(move |copy| (copy, event))).collect();
+        while !open.is_empty() {
+            let mut sent: Vec<Option<PublishAckFuture>> = Vec::new();
+            for (copy, event) in &open {
+                // A second copy has an id of its own: the broker cannot know it.
+                let id = format!("{}#{copy}", event.id);
+                let message = PublishMessage::build().payload(event.line().into()).message_id(id);
+                sent.push(context.send_publish("events.test", message).await.ok());
+            }
+            let mut left = Vec::new();
+            for (acknowledged, what) in sent.into_iter().zip(&open) {
+                let acknowledged = match acknowledged {
+                    Some(future) => future.await.is_ok(),
+                    None => false,
+                };
+                if !acknowledged {
+                    left.push(*what);
+                }
+            }
+            again += left.len() as u64;
+            open = left;
+        }
+        progress.0.0.fetch_add(window.len(), Ordering::Release);
+    }
+    progress.0.1.store(true, Ordering::Release);
+    again
+}
+
+/// A set on its way through a stream into a server.
+struct Run {
+    name: &'static str,
+    events: Vec<Event>,
+    expected: Vec<Session>,
+    truth: serde_json::Value,
+    random: Random,
+    folder: Folder,
+    config: String,
+    server: Server,
+    worst: Duration,
+}
+
+impl Run {
+    /// Starts a server that reads the stream at `url`. `None` without the set.
+    fn start(name: &'static str, url: &str, more: &str) -> Option<Run> {
+        let set = Set::load("simple-shop")?;
+        let mut events = set.events();
+        let expected = sessions(&events);
+        let end = events.iter().map(|event| event.at).max().unwrap();
+        events.push(Event::new("flush", end + FLUSH_AFTER, "page_view", "~flush"));
+        let config = format!(
+            "[time]\nidle = \"hold\"\nallowed_lateness = \"7d\"\n\
+             [pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n\
+             [nats]\nurl = \"{url}\"\nreconnect_max = \"200ms\"\nrequest_timeout = \"2s\"\n{more}\n\
+             [nats.gateway]\nsubject = \"\"\n\
+             [nats.out]\nboard_bucket = \"\"\n"
+        );
+        let folder = Folder::default();
+        let server = folder.serve(&config).start();
+        let random = Random::seeded(name);
+        let truth = set.truth["sessions"]["gt"].clone();
+        let worst = Duration::ZERO;
+        Some(Run { name, events, expected, truth, random, folder, config, server, worst })
+    }
+
+    /// Publishes everything while `strike` strikes, then compares. `url`: of the publisher.
+    fn through(
+        mut self,
+        url: &str,
+        copies: usize,
+        trials: usize,
+        mut strike: impl FnMut(&mut Run),
+    ) -> Server {
+        let trials = trials * factor();
+        let progress = Progress::default();
+        let (events, count) = (self.events.clone(), self.events.len());
+        let (work, url) = (progress.clone(), url.to_owned());
+        let publisher = thread::spawn(move || block(publish(&url, &events, copies, &work)));
+        for trial in 0..trials {
+            progress.wait_for(trial * count / (trials + 1));
+            pause(Duration::from_millis(self.random.below(MOMENT_MS_MAX)));
+            strike(&mut self);
+        }
+        let again = publisher.join().expect("everything is published");
+        check(&self.server, &self.events, &self.expected, &self.truth);
+        println!(
+            "{}: {trials} trials, {count} events, {again} messages sent again, worst recovery {:?}",
+            self.name, self.worst
+        );
+        self.server
+    }
+
+    fn restart(&mut self) {
+        self.server = self.folder.serve(&self.config).start();
+        self.worst = self.worst.max(self.server.age());
+    }
+}
+
+fn factor() -> usize {
+    let text = std::env::var("TIDEWATCH_FAULT_CYCLES").ok();
+    text.map_or(1, |text| text.parse().expect("TIDEWATCH_FAULT_CYCLES is a number"))
+}
+
+/// How often each alert is in the alerts stream, against the feed's own list.
+fn alerts_left_once(server: &Server, url: &str) {
+    let mut wanted: Vec<String> = server
+        .all("v1/alerts")
+        .iter()
+        .map(|alert| alert["id"].as_str().unwrap().to_owned())
+        .collect();
+    wanted.sort();
+    let found = until(60, "every alert is in the stream", || {
+        let mut found = block(async {
+            let context = connect(url).await;
+            let mut stream = context.get_stream("TIDEWATCH_ALERTS").await.ok()?;
+            let count = stream.info().await.ok()?.state.messages;
+            let config = jetstream::consumer::pull::Config {
+                ack_policy: AckPolicy::None,
+                ..Default::default()
+            };
+            let consumer: PullConsumer = stream.create_consumer(config).await.ok()?;
+            let mut messages =
+                consumer.fetch().max_messages(count as usize + 1).messages().await.ok()?;
+            let mut found = Vec::new();
+            while let Some(Ok(message)) = messages.next().await {
+                let event: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
+                found.push(event["id"].as_str()?.to_owned());
+            }
+            Some(found)
+        })?;
+        found.sort();
+        (found.len() >= wanted.len()).then_some(found)
+    });
+    assert!(found == wanted, "{} alerts left, {} are in the feed", found.len(), wanted.len());
+}
+
+#[test]
+fn f_k1_killed_at_random_moments_while_a_stream_is_read() {
+    let mut broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_k1", &broker.url(), "") else { return };
+    let server = run.through(&broker.url(), 1, 20, |run| {
+        run.server.kill_9();
+        run.restart();
+    });
+    alerts_left_once(&server, &broker.url());
+    broker.kill_9();
+}
+
+#[test]
+fn f_b1_the_broker_is_killed_and_comes_back() {
+    let mut broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b1", &broker.url(), "") else { return };
+    let url = broker.url();
+    let server = run.through(&url, 1, 20, |run| {
+        broker.kill_9();
+        pause(Duration::from_millis(run.random.below(MOMENT_MS_MAX)));
+        broker.restart();
+    });
+    alerts_left_once(&server, &url);
+}
+
+#[test]
+fn f_b3_the_broker_is_paused() {
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b3", &broker.url(), "") else { return };
+    run.through(&broker.url(), 1, 3, |_| {
+        broker.signal("STOP");
+        pause(Duration::from_secs(3));
+        broker.signal("CONT");
+    });
+}
+
+#[test]
+fn f_n0_the_connection_is_cut_stalled_and_slow() {
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let proxy = Proxy::before(broker.port());
+    let Some(run) = Run::start("f_n0", &proxy.url(), "") else { return };
+    let mut kind = 0;
+    run.through(&broker.url(), 1, 9, |_| {
+        match kind % 3 {
+            0 => proxy.cut(),
+            1 => {
+                proxy.stall();
+                pause(Duration::from_secs(2));
+            }
+            _ => {
+                proxy.slow(65_536);
+                pause(Duration::from_secs(2));
+            }
+        }
+        proxy.free();
+        kind += 1;
+    });
+}
+
+#[test]
+fn f_b7_the_consumer_is_deleted() {
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b7", &broker.url(), "") else { return };
+    let url = broker.url();
+    run.through(&url, 1, 10, |_| {
+        block(async {
+            let stream = connect(&url).await.get_stream(STREAM).await.unwrap();
+            // Refused while it is being made anew: then there is nothing to delete.
+            let _ = stream.delete_consumer("tidewatch").await;
+        });
+    });
+}
+
+#[test]
+fn f_b8_another_client_takes_our_messages_away() {
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b8", &broker.url(), "") else { return };
+    let url = broker.url();
+    run.through(&url, 1, 5, |_| {
+        block(async {
+            let stream = connect(&url).await.get_stream(STREAM).await.unwrap();
+            let Ok(consumer) =
+                stream.get_consumer::<jetstream::consumer::pull::Config>("tidewatch").await
+            else {
+                return;
+            };
+            let Ok(mut taken) = consumer
+                .fetch()
+                .max_messages(50)
+                .expires(Duration::from_millis(300))
+                .messages()
+                .await
+            else {
+                return;
+            };
+            // Taken, and given back out of order by every second one.
+            let mut odd = false;
+            while let Some(Ok(message)) = taken.next().await {
+                odd = !odd;
+                if odd {
+                    let _ = message.ack_with(jetstream::AckKind::Nak(None)).await;
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn f_p2_every_message_is_published_twice() {
+    let broker = Broker::start();
+    // A window so short that a retry is outside of it.
+    make_stream(&broker.url(), 1, Duration::from_millis(100));
+    let Some(run) = Run::start("f_p2", &broker.url(), "") else { return };
+    let server = run.through(&broker.url(), 2, 2, |run| {
+        run.server.kill_9();
+        run.restart();
+    });
+    let pipeline = server.pipeline();
+    assert!(pipeline["duplicate"].as_u64() >= Some(1_000), "{pipeline}");
+}
+
+#[test]
+fn f_b9_the_leader_of_three_is_killed() {
+    let mut cluster = Cluster::start();
+    let url = cluster.url();
+    make_stream(&url, 3, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b9", &url, "replicas = 3") else { return };
+    run.through(&url, 1, 3, |run| {
+        let leader = block(async {
+            let mut stream = connect(&url).await.get_stream(STREAM).await.ok()?;
+            stream.info().await.ok()?.cluster.as_ref()?.leader.clone()
+        });
+        let Some(leader) = leader else { return };
+        let node = cluster.named(&leader);
+        node.kill_9();
+        pause(Duration::from_millis(500 + run.random.below(MOMENT_MS_MAX)));
+        node.restart();
+    });
+}
+
+#[test]
+fn f_b4_the_broker_has_no_room_and_then_has() {
+    // Room for the first part of the events only.
+    let mut broker = Broker::with_store("max_file_store: 600KB");
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b4", &broker.url(), "") else { return };
+    let url = broker.url();
+    run.through(&url, 1, 1, |_| {
+        pause(Duration::from_secs(3));
+        broker.kill_9();
+        broker.set_store("max_file_store: 1GB");
+        broker.restart();
+    });
+}

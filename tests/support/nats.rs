@@ -1,0 +1,278 @@
+//! Real NATS servers with store folders of their own: one, or a cluster of three; and a
+//! proxy that cuts, stalls and slows the connections through it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::wait::{pause, until};
+
+/// Longest start of a server, its store recovered.
+const START_MAX_S: u64 = 30;
+
+/// A server as a child process.
+#[derive(Debug)]
+pub struct Broker {
+    folder: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill_9();
+    }
+}
+
+impl Broker {
+    pub fn start() -> Self {
+        Broker::with("")
+    }
+
+    /// With more lines in its configuration. `{store}` in them is its store folder.
+    pub fn with(more: &str) -> Self {
+        Broker::on(free_port(), "", more)
+    }
+
+    fn on(port: u16, jetstream: &str, more: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let config = format!(
+            "listen: \"127.0.0.1:{port}\"\nserver_name: n{port}\n\
+             jetstream {{\n store_dir: {:?}\n {jetstream}\n}}\n{more}\n",
+            folder.path().join("store"),
+        );
+        fs::write(folder.path().join("nats.conf"), config).unwrap();
+        let mut broker = Broker { folder, port, process: None };
+        broker.restart();
+        broker
+    }
+
+    /// With other lines in its `jetstream` block.
+    pub fn with_store(jetstream: &str) -> Self {
+        Broker::on(free_port(), jetstream, "")
+    }
+
+    /// Takes other lines of the `jetstream` block from the next start on.
+    pub fn set_store(&self, jetstream: &str) {
+        let store = self.folder.path().join("store");
+        let config = format!(
+            "listen: \"127.0.0.1:{}\"\nserver_name: n{}\n\
+             jetstream {{\n store_dir: {store:?}\n {jetstream}\n}}\n",
+            self.port, self.port
+        );
+        fs::write(self.folder.path().join("nats.conf"), config).unwrap();
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Starts it on its port and store, and waits until it listens.
+    pub fn restart(&mut self) {
+        self.spawn();
+        self.wait_listening();
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let bin = server();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let process = Command::new(&bin)
+            .arg("-c")
+            .arg(self.folder.path().join("nats.conf"))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", bin.display()));
+        self.process = Some(process);
+    }
+
+    fn wait_listening(&self) {
+        until(START_MAX_S, "nats-server listens", || {
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+
+    pub fn kill_9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Sends a signal by name: `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// What it wrote to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// Three servers that keep streams with three copies.
+#[derive(Debug)]
+pub struct Cluster {
+    pub nodes: Vec<Broker>,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let all: Vec<String> =
+            routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let more = |port: u16| {
+            format!(
+                "cluster {{\n name: c\n listen: \"127.0.0.1:{port}\"\n routes: [{}]\n}}",
+                all.join(", ")
+            )
+        };
+        Cluster { nodes: routes.iter().map(|port| Broker::with(&more(*port))).collect() }
+    }
+
+    /// All of them, for a client.
+    pub fn url(&self) -> String {
+        self.nodes.iter().map(Broker::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// The node with this server name.
+    pub fn named(&mut self, name: &str) -> &mut Broker {
+        self.nodes.iter_mut().find(|node| format!("n{}", node.port) == name).unwrap()
+    }
+}
+
+/// The server that `./test` installs, or one on the path.
+fn server() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
+    match installed.exists() {
+        true => installed,
+        false => PathBuf::from("nats-server"),
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Bytes a second for "as fast as they come".
+const FREE: u64 = u64::MAX;
+
+/// Distance between two looks at the proxy's state while nothing comes.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Wire {
+    /// Bytes a second in each direction of each connection; 0 stalls them.
+    rate: AtomicU64,
+    /// Connections of an older generation end.
+    generation: AtomicU64,
+}
+
+/// A proxy on a port of its own. Its threads end with the process, its connections with
+/// [`Proxy::cut`].
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    wire: Arc<Wire>,
+}
+
+impl Proxy {
+    /// In front of a port of this machine.
+    pub fn before(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let wire = Arc::new(Wire { rate: AtomicU64::new(FREE), generation: AtomicU64::new(0) });
+        let shared = Arc::clone(&wire);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // Refused like the server itself would refuse it.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let wire = Arc::clone(&shared);
+                    thread::spawn(move || carry(from, to, &wire));
+                }
+            }
+        });
+        Proxy { port: own, wire }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends every connection; new ones are taken.
+    pub fn cut(&self) {
+        self.wire.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Nothing goes through, and no connection ends.
+    pub fn stall(&self) {
+        self.wire.rate.store(0, Ordering::SeqCst);
+    }
+
+    /// So many bytes a second.
+    pub fn slow(&self, bytes: u64) {
+        self.wire.rate.store(bytes, Ordering::SeqCst);
+    }
+
+    /// As fast as they come.
+    pub fn free(&self) {
+        self.wire.rate.store(FREE, Ordering::SeqCst);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, wire: &Wire) {
+    let born = wire.generation.load(Ordering::SeqCst);
+    from.set_read_timeout(Some(LOOK)).unwrap();
+    let mut buffer = [0; 16_384];
+    while wire.generation.load(Ordering::SeqCst) == born {
+        let rate = wire.rate.load(Ordering::SeqCst);
+        if rate == 0 {
+            pause(LOOK);
+            continue;
+        }
+        let part = (rate / 50).clamp(1, buffer.len() as u64) as usize;
+        match from.read(&mut buffer[..part]) {
+            Ok(0) => break,
+            Ok(read) => {
+                if to.write_all(&buffer[..read]).is_err() {
+                    break;
+                }
+                if rate < FREE {
+                    pause(Duration::from_secs_f64(read as f64 / rate as f64));
+                }
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
