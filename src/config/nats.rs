@@ -302,7 +302,8 @@ fn auth(reader: &mut Reader, secrets: &Secrets) -> Auth {
     ];
     let set: Vec<&str> = ways.iter().filter(|(_, set)| *set).map(|(key, _)| *key).collect();
     if set.len() > 1 {
-        reader.conflict(&set, format!("only one way to sign in may be set, not {}", set.join(", ")));
+        reader
+            .conflict(&set, format!("only one way to sign in may be set, not {}", set.join(", ")));
     }
     match set.first().copied() {
         Some("nats.creds_file") => Auth::Creds(PathBuf::from(&secrets.creds_file)),
@@ -345,8 +346,7 @@ fn secret_file(path: &str) -> Result<String, String> {
 /// `[[nats.source]]`; when there is none, the stream of the defaults.
 fn sources(reader: &mut Reader, common: &SourceSettings, credits: usize) -> Vec<SourceSettings> {
     let ahead = common.pull_messages;
-    let common =
-        SourceSettings { max_ack_pending: (credits + ahead) as i64, ..common.clone() };
+    let common = SourceSettings { max_ack_pending: (credits + ahead) as i64, ..common.clone() };
     let Some(nodes) = reader.tables("nats.source") else { return vec![common] };
     if nodes.is_empty() || nodes.len() > SOURCES_MAX {
         reader.problem("nats.source", format!("must be 1 to {SOURCES_MAX} sources"));
@@ -388,9 +388,8 @@ fn source(
     });
     let subjects = subjects(&mut reader, "subjects");
     let filter = self::subjects(&mut reader, "filter");
-    let subject_template = checked(&mut reader, "subject_template", "", |text| {
-        Template::parse(text).map(drop)
-    });
+    let subject_template =
+        checked(&mut reader, "subject_template", "", |text| Template::parse(text).map(drop));
     let consumer = checked(&mut reader, "consumer", &common.consumer, check_name);
     let on_gap = reader.choice("on_gap", common.on_gap, &ON_GAPS);
     let made = SourceSettings {

@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 
 use crate::actors::{Idle, Settings};
 use crate::config::defaults::{DemoConfig, EventsConfig, LogConfig, StoreConfig, WebConfig};
-use crate::config::{metrics, nats};
 use crate::config::raw::Reader;
 use crate::config::{Config, units};
+use crate::config::{metrics, nats};
 use crate::domain::event::Limits;
 use crate::domain::session::{Deadline, SessionPolicy};
 use crate::domain::time::{SpanMs, TimePolicy};

@@ -62,7 +62,7 @@ pub async fn ask<V: DeserializeOwned>(
 /// # Errors
 /// `Missing` when it does not exist.
 pub async fn stream_info(context: &Context, name: &str) -> Result<stream::Info, Refusal> {
-    ask(context, format!("STREAM.INFO.{name}"), &()).await
+    ask(context, format!("STREAM.INFO.{name}"), &serde_json::json!({})).await
 }
 
 /// The consumer as it is on the server.
@@ -74,7 +74,7 @@ pub async fn consumer_info(
     stream: &str,
     name: &str,
 ) -> Result<consumer::Info, Refusal> {
-    ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &()).await
+    ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &serde_json::json!({})).await
 }
 
 /// The stream to make.
@@ -259,7 +259,9 @@ pub async fn make_consumer(
     let config = consumer::Config {
         durable_name: Some(name.clone()),
         name: Some(name.clone()),
-        description: Some("tidewatch: made anew at every start, never a position of its own".into()),
+        description: Some(
+            "tidewatch: made anew at every start, never a position of its own".into(),
+        ),
         deliver_policy,
         ack_policy: AckPolicy::All,
         ack_wait: ACK_WAIT,
@@ -280,12 +282,9 @@ const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
 ///
 /// # Errors
 /// `Away`, `Refused`.
-pub async fn delete_consumer(
-    context: &Context,
-    settings: &SourceSettings,
-) -> Result<(), Refusal> {
+pub async fn delete_consumer(context: &Context, settings: &SourceSettings) -> Result<(), Refusal> {
     let subject = format!("CONSUMER.DELETE.{}.{}", settings.stream, settings.consumer);
-    let deleted: Result<serde_json::Value, _> = ask(context, subject, &()).await;
+    let deleted: Result<serde_json::Value, _> = ask(context, subject, &serde_json::json!({})).await;
     match deleted {
         Ok(_) | Err(Refusal::Missing) => Ok(()),
         Err(refusal) => Err(refusal),
@@ -383,7 +382,8 @@ mod tests {
         let warnings = stream_warnings(&settings, &other);
         assert!(warnings[0].starts_with("stream EVENTS: retention is workqueue"), "{warnings:?}");
         assert!(
-            warnings[1].starts_with("stream EVENTS: max_age is 60s, the configuration says 604800s"),
+            warnings[1]
+                .starts_with("stream EVENTS: max_age is 60s, the configuration says 604800s"),
             "{warnings:?}"
         );
         let checked = SourceSettings { manage: Manage::Check, ..settings };

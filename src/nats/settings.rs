@@ -147,9 +147,9 @@ impl Default for SourceSettings {
 /// The rule that is broken.
 pub fn check_url(url: &str) -> Result<(), String> {
     for part in url.split(',').map(str::trim) {
-        let address: async_nats::ServerAddr = part
-            .parse()
-            .map_err(|error| format!("{part:?} is not a server such as nats://host:4222: {error}"))?;
+        let address: async_nats::ServerAddr = part.parse().map_err(|error| {
+            format!("{part:?} is not a server such as nats://host:4222: {error}")
+        })?;
         if address.host().is_empty() {
             return Err(format!("{part:?} names no server, such as nats://host:4222"));
         }

@@ -150,7 +150,11 @@ impl JetSource {
     ///
     /// # Errors
     /// When the subject template breaks a rule.
-    pub fn new(link: Link, settings: SourceSettings, clock: SharedClock) -> Result<Self, NatsError> {
+    pub fn new(
+        link: Link,
+        settings: SourceSettings,
+        clock: SharedClock,
+    ) -> Result<Self, NatsError> {
         let template = Template::parse(&settings.subject_template).map_err(|cause| {
             NatsError::Setting { key: "nats.source.subject_template".into(), cause }
         })?;
@@ -235,9 +239,9 @@ impl JetSource {
     async fn message(&self, question: serde_json::Value) -> Result<Option<StreamMessage>, Stop> {
         let subject = format!("STREAM.MSG.GET.{}", self.settings.stream);
         match manage::ask::<Found>(self.link.jetstream(), subject, &question).await {
-            Ok(found) => StreamMessage::try_from(found.message)
-                .map(Some)
-                .map_err(|error| Stop::Away(format!("the broker's answer is not understood: {error}"))),
+            Ok(found) => StreamMessage::try_from(found.message).map(Some).map_err(|error| {
+                Stop::Away(format!("the broker's answer is not understood: {error}"))
+            }),
             Err(Refusal::Missing) => Ok(None),
             Err(refusal) => Err(refusal.into()),
         }
@@ -307,12 +311,14 @@ impl JetSource {
             && let Some(found) = self.fingerprint_at(self.last).await?
             && found != known
         {
-            return Err(Stop::Final(self.diverged(
-                self.last,
-                "it holds another event there than was read: it lost its tail and was written \
+            return Err(Stop::Final(
+                self.diverged(
+                    self.last,
+                    "it holds another event there than was read: it lost its tail and was written \
                  again. Restore it, or move the data folder away to start anew"
-                    .into(),
-            )));
+                        .into(),
+                ),
+            ));
         }
         let first = info.state.first_sequence;
         match first > self.last + 1 && self.last > 0 {
@@ -358,10 +364,10 @@ impl JetSource {
         let (context, settings) = (self.link.jetstream(), &self.settings);
         // Under other retentions a consumer holds what is not acknowledged: it is kept.
         let owned = settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
-        let start = self.gap.map_or(self.last, |(_, to)| to) + 1;
+        let after = self.gap.map_or(self.last, |(_, to)| to);
         let info = if owned {
             manage::delete_consumer(context, settings).await?;
-            manage::make_consumer(context, settings, Some(start)).await?
+            manage::make_consumer(context, settings, Some(after + 1)).await?
         } else {
             match manage::consumer_info(context, &settings.stream, &settings.consumer).await {
                 Err(Refusal::Missing) if settings.manage == Manage::Create => {
@@ -377,11 +383,11 @@ impl JetSource {
                 info => info?,
             }
         };
-        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, self.last) {
+        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, after) {
             return Err(Stop::Final(SourceError::Unfit(mismatch)));
         }
         let delivered = info.delivered.stream_sequence;
-        self.singles = (!owned && delivered > self.last).then_some(delivered);
+        self.singles = (!owned && delivered > after).then_some(delivered);
         let now = self.clock.elapsed();
         let reading = Reading::start(context, &info, connects, now).await.map_err(Stop::Away)?;
         if let Some(cause) = self.cause.take() {
@@ -532,11 +538,13 @@ impl JetSource {
         let wanted = self.last + 1;
         let deleted_to = match kind {
             Hole::Delivery => None,
-            Hole::Sequence => match self.look(self.first_from(wanted).await, &message, &delivery, kind)? {
-                Some(found) if found.sequence == wanted => None,
-                Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
-                None => Some(delivery.sequence - 1),
-            },
+            Hole::Sequence => {
+                match self.look(self.first_from(wanted).await, &message, &delivery, kind)? {
+                    Some(found) if found.sequence == wanted => None,
+                    Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
+                    None => Some(delivery.sequence - 1),
+                }
+            }
             Hole::Pending => {
                 let info = manage::stream_info(self.link.jetstream(), &self.settings.stream).await;
                 let info = self.look(info.map_err(Stop::from), &message, &delivery, kind)?;

@@ -243,7 +243,9 @@ fn token(text: &str, names: &mut Vec<String>) -> Result<Token, String> {
         return Err(format!("{text:?} must name an attribute of letters, digits, - and _"));
     }
     if ["id", "ts", "specversion"].contains(&name) {
-        return Err(format!("{name:?} cannot come from the subject: all its events would share it"));
+        return Err(format!(
+            "{name:?} cannot come from the subject: all its events would share it"
+        ));
     }
     if names.iter().any(|known| known == name) {
         return Err(format!("must not hold {name:?} twice"));

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context};
@@ -59,7 +60,8 @@ impl Broker {
         let files = || fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         until(20, "the ports are told", || {
             let file = files().find(|path| path.extension().is_some_and(|e| e == "ports"))?;
-            let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
+            let ports: serde_json::Value =
+                serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
             ports["monitoring"][0].as_str().map(String::from)
         })
     }
@@ -93,7 +95,10 @@ impl Broker {
             .connect(self.url())
             .await
             .unwrap();
-        jetstream::new(client)
+        let mut context = jetstream::new(client);
+        // A question asked while the connection was lost has no answer.
+        context.set_timeout(Duration::from_millis(500));
+        context
     }
 }
 
@@ -121,7 +126,11 @@ pub async fn numbers(context: &Context, from: u64, to: u64) {
 
 /// Event `n` as it is published.
 pub fn event(n: u64) -> String {
-    format!(r#"{{"id":"e{n}","ts":{},"type":"page_view","user":"u{}"}}"#, 1_700_000_000_000 + n, n % 7)
+    format!(
+        r#"{{"id":"e{n}","ts":{},"type":"page_view","user":"u{}"}}"#,
+        1_700_000_000_000 + n,
+        n % 7
+    )
 }
 
 /// Copies a folder with all that is in it.

@@ -13,6 +13,7 @@ mod broker;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{self, AckPolicy};
 use async_nats::jetstream::stream;
 use futures_util::StreamExt;
@@ -75,10 +76,6 @@ impl Seen {
             self.items.push((item.position, text));
         }
         self.notes.extend(batch.notes.iter().cloned());
-    }
-
-    fn positions(&self) -> Vec<u64> {
-        self.items.iter().map(|(position, _)| *position).collect()
     }
 }
 
@@ -200,6 +197,13 @@ async fn a_deleted_consumer_costs_nothing() {
     let expected: Vec<_> = (1..=200).map(|n| (n, event(n))).collect();
     assert_eq!(all, expected);
     // Also while nothing happens.
+    let there = async {
+        while context.get_consumer_from_stream::<Config, _, _>("tidewatch", "EVENTS").await.is_err()
+        {
+            assert!(read_all(&mut source).await.items.is_empty());
+        }
+    };
+    tokio::time::timeout(PATIENCE, there).await.expect("the consumer is made anew");
     context.delete_consumer_from_stream("tidewatch", "EVENTS").await.unwrap();
     numbers(&context, 201, 210).await;
     let seen = read(&mut source, 100, |seen| seen.items.len() >= 10).await.unwrap();
@@ -262,7 +266,11 @@ async fn i7_a_stream_made_again_is_named() {
     context.create_stream(config).await.unwrap();
     numbers(&context, 1, 20).await;
     let error = read(&mut source, 100, |_| false).await.err().expect("it stops").to_string();
-    assert!(error.starts_with("LOG_DIVERGED: stream EVENTS, position 10: it was deleted and made again"), "{error}");
+    assert!(
+        error
+            .starts_with("LOG_DIVERGED: stream EVENTS, position 10: it was deleted and made again"),
+        "{error}"
+    );
     let after = opened(&link, 0, |_| {}).await.identity();
     assert_eq!(after.name, before.name);
     assert_ne!(after.incarnation, before.incarnation);
@@ -323,6 +331,8 @@ async fn a_broker_that_is_away_is_waited_for() {
         assert!(gone.gaps.is_empty());
         all.extend(gone.items);
         broker.restart();
+        let up = async { while context.get_stream("EVENTS").await.is_err() {} };
+        tokio::time::timeout(PATIENCE, up).await.expect("the broker is up again");
     }
     let seen = read(&mut source, 100, |seen| seen.caught_up && !seen.away).await;
     let seen = match seen {
@@ -460,7 +470,10 @@ async fn checking_makes_nothing_and_says_what_does_not_fit() {
     let link = link(&broker);
     let check = |settings: &mut SourceSettings| settings.manage = Manage::Check;
     let error = source(&link, check).open(0).await.unwrap_err().to_string();
-    assert!(error.starts_with("stream EVENTS does not exist, and nats.manage = \"check\""), "{error}");
+    assert!(
+        error.starts_with("stream EVENTS does not exist, and nats.manage = \"check\""),
+        "{error}"
+    );
     let config = stream::Config {
         name: "EVENTS".into(),
         subjects: vec!["shop.>".into()],
@@ -489,7 +502,7 @@ async fn checking_makes_nothing_and_says_what_does_not_fit() {
     let error = stopped(0).await;
     assert!(error.starts_with("consumer tidewatch of stream EVENTS does not exist"), "{error}");
 
-    let wrong = consumer::pull::Config {
+    let wrong = Config {
         durable_name: Some("tidewatch".into()),
         ack_policy: AckPolicy::Explicit,
         filter_subject: "events.1".into(),
@@ -509,7 +522,7 @@ async fn checking_makes_nothing_and_says_what_does_not_fit() {
     stream.delete_consumer("tidewatch").await.unwrap();
 
     // One that fits, and of which another reader was given 30 and acknowledged 10.
-    let fits = consumer::pull::Config {
+    let fits = Config {
         durable_name: Some("tidewatch".into()),
         ack_policy: AckPolicy::All,
         ack_wait: Duration::from_secs(1),

@@ -222,11 +222,7 @@ struct Hints<'a> {
 }
 
 /// Fills in what the event left open. A CloudEvent has its id, so it takes attributes only.
-fn fill_in<'de>(
-    draft: &mut Draft<'de, '_>,
-    hints: Hints<'de>,
-    place: Place,
-) -> Result<(), String> {
+fn fill_in<'de>(draft: &mut Draft<'de, '_>, hints: Hints<'de>, place: Place) -> Result<(), String> {
     for (name, text) in &hints.note.attributes {
         if let Some(name) = hints.names.get(usize::from(*name)) {
             draft.fill_in(name, Text::Borrowed(text), place)?;

@@ -153,9 +153,8 @@ impl Reading {
         self.requests += 1;
         let inbox = format!("{}.{}", self.inbox, self.requests);
         let client = self.context.client();
-        let sent = client
-            .publish_with_reply(self.ask.clone(), inbox, request.to_string().into())
-            .await;
+        let sent =
+            client.publish_with_reply(self.ask.clone(), inbox, request.to_string().into()).await;
         sent.map_err(|error| error.to_string())?;
         self.ahead += batch;
         Ok(())
@@ -214,10 +213,12 @@ impl Reading {
         if status == StatusCode::NO_RESPONDERS {
             return Some("nobody answers for the consumer".into());
         }
-        let left = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let left =
+            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
         let left = left.and_then(|left| left.as_str().parse::<usize>().ok());
         let gone = ["Deleted", "Exceeded", "push based"].iter().any(|word| words.contains(word));
-        if gone || (left.is_none() && status == StatusCode::REQUEST_TERMINATED && words.is_empty()) {
+        if gone || (left.is_none() && status == StatusCode::REQUEST_TERMINATED && words.is_empty())
+        {
             return Some(format!("{} {words}", status.as_u16()));
         }
         // A request ended: its time is over, its bytes are used up, or the leader changed.
@@ -233,12 +234,8 @@ mod tests {
 
     #[test]
     fn a_reply_subject_is_read_in_both_forms() {
-        let expected = Delivery {
-            sequence: 42,
-            consumer_sequence: 7,
-            stored: 1_700_000_000_123,
-            pending: 9,
-        };
+        let expected =
+            Delivery { sequence: 42, consumer_sequence: 7, stored: 1_700_000_000_123, pending: 9 };
         for reply in [
             "$JS.ACK.EVENTS.tidewatch.1.42.7.1700000000123456789.9",
             "$JS.ACK._.hash.EVENTS.tidewatch.1.42.7.1700000000123456789.9",

@@ -49,7 +49,8 @@ fn packed_messages_are_unpacked_up_to_the_bound() {
         assert_eq!((item.as_bytes(), note.fault), (&plain[..], None), "{encoding}");
     }
     let long = vec![b'x'; BOUND + 1];
-    for (encoding, packed) in [("gzip", gzip(&long)), ("zstd", zstd::encode_all(&long[..], 3).unwrap())]
+    for (encoding, packed) in
+        [("gzip", gzip(&long)), ("zstd", zstd::encode_all(&long[..], 3).unwrap())]
     {
         let mut out = Vec::new();
         let mut headers = HeaderMap::new();
@@ -60,7 +61,8 @@ fn packed_messages_are_unpacked_up_to_the_bound() {
         assert!(fault.contains("unpacks to more than 64 bytes"), "{fault}");
         assert_eq!(out, packed, "the bytes as they came");
         let exactly = &long[..BOUND];
-        let packed = if encoding == "gzip" { gzip(exactly) } else { zstd::encode_all(exactly, 3).unwrap() };
+        let packed =
+            if encoding == "gzip" { gzip(exactly) } else { zstd::encode_all(exactly, 3).unwrap() };
         let (item, note) = unpack("", &[("Content-Encoding", encoding)], &packed);
         assert_eq!((item.len(), note.fault), (BOUND, None));
     }
