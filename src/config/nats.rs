@@ -248,7 +248,7 @@ fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
             "nats.duplicate_window must not be longer than nats.max_age",
         );
     }
-    if source.replicas % 2 == 0 {
+    if source.replicas.is_multiple_of(2) {
         reader.problem("nats.replicas", "must be 1, 3 or 5: an even number survives no more");
     }
     Keys {

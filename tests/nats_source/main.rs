@@ -578,3 +578,37 @@ async fn a_broker_that_may_lose_acknowledged_events_is_warned_of() {
         assert!(warnings.iter().all(|warning| warning.contains(words)), "{warnings:?}");
     }
 }
+
+#[test]
+fn serve_counts_every_event_of_a_stream_once_across_kills() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut broker = Broker::start();
+    let folder = support::Folder::default();
+    let config = format!("{}[nats]\nurl = \"{}\"\n", support::HOLD, broker.url());
+    let mut server = folder.serve(&config).start();
+    let mut published = 0;
+    for round in 0..4 {
+        let context = runtime.block_on(broker.client());
+        runtime.block_on(numbers(&context, published + 1, published + 500));
+        published += 500;
+        server.wait_pipeline("some are applied", |pipeline| {
+            pipeline["applied"].as_u64() > Some(published - 500)
+        });
+        match round % 2 {
+            0 => {
+                server.kill_9();
+                server = folder.serve(&config).start();
+            }
+            _ => {
+                broker.stop();
+                broker.restart();
+            }
+        }
+    }
+    let pipeline = server.wait_pipeline("all are applied", |pipeline| {
+        pipeline["applied"] == published && pipeline["in_flight"] == 0
+    });
+    assert_eq!(pipeline["received"], published, "{pipeline}");
+    assert_eq!(pipeline["balanced"], true, "{pipeline}");
+    assert_eq!((&pipeline["duplicate"], &pipeline["rejected"]), (&0.into(), &0.into()));
+}
