@@ -7,6 +7,7 @@ mod commands;
 mod figures;
 mod output;
 mod parts;
+mod publish;
 mod replay;
 
 pub use builder::{Builder, Running, StartError};
