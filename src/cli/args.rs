@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
@@ -25,6 +26,17 @@ Examples:
   zcat events.ndjson.gz | tidewatch replay - --json
   tidewatch replay clicks.csv --map clicks.toml --sessions-out sessions.csv
   tidewatch replay events.ndjson --speed 60 --listen 127.0.0.1:7077 --hold";
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  tidewatch publish events.ndjson --subject events.shop
+  zcat events.ndjson.gz | tidewatch publish - --subject events.shop --pack 50
+  tidewatch publish events.ndjson.gz --nats tls://nats:4222 --creds me.creds \\
+    --subject events.shop --rate 500
+
+A line is an event, a JSON object. An event without an id gets one. A stream must take the
+subject; events sent again within its duplicate window are taken once.
+Exit codes: 0 all events are in the stream, 1 some are not, with the list, 2 usage.";
 
 const DEAD_LETTERS_EXAMPLES: &str = "\
 Examples:
@@ -94,6 +106,9 @@ pub enum Command {
     /// Run files of events through the same engine and report
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Publish a file of events to a NATS subject
+    #[command(after_help = PUBLISH_EXAMPLES)]
+    Publish(Box<PublishArgs>),
     /// Check the configuration, and print it
     Check(CheckArgs),
     /// Look at events that were rejected, and send them again
@@ -150,6 +165,76 @@ pub struct ReplayArgs {
     /// Keep the page up after the end (with --listen)
     #[arg(long)]
     pub hold: bool,
+}
+
+/// `tidewatch publish`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PublishArgs {
+    /// File of events, NDJSON, gzip too; "-" is stdin
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// Subject to publish to; a stream must take it
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: String,
+    /// Events in one message, as NDJSON: ten times as fast
+    #[arg(long, value_name = "N", conflicts_with = "atomic",
+          value_parser = clap::value_parser!(u64).range(2..=10_000).map(|n| n as usize))]
+    pub pack: Option<usize>,
+    /// Publish batches of N messages that the stream takes together or not at all
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "500",
+          value_parser = clap::value_parser!(u64).range(2..=1_000).map(|n| n as usize))]
+    pub atomic: Option<usize>,
+    /// Most events a second
+    #[arg(long, value_name = "EV_PER_S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
+    /// Seconds to try an event, and to wait for the server at the start
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub give_up: u64,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub nats: NatsFlags,
+}
+
+/// How to reach a NATS server. Secrets come from files, never from the command line.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct NatsFlags {
+    /// Server, or several with commas between them
+    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// Sign in with a .creds file
+    #[arg(long, value_name = "FILE", group = "sign_in")]
+    pub creds: Option<PathBuf>,
+    /// Sign in with the nkey seed in this file
+    #[arg(long, value_name = "FILE", group = "sign_in")]
+    pub nkey_file: Option<PathBuf>,
+    /// Sign in with the token in this file
+    #[arg(long, value_name = "FILE", group = "sign_in")]
+    pub token_file: Option<PathBuf>,
+    /// Sign in as this user
+    #[arg(long, value_name = "NAME", group = "sign_in", requires = "password_file")]
+    pub user: Option<String>,
+    /// File with the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// Refuse a server without TLS
+    #[arg(long)]
+    pub tls: bool,
+    /// TLS before the server's greeting
+    #[arg(long)]
+    pub tls_first: bool,
+    /// Trust these authorities too (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Our certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of our certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// How fast a replay runs.
@@ -317,6 +402,25 @@ mod tests {
                 other => panic!("{other:?}"),
             });
             assert_eq!(found, expected, "{speed}");
+        }
+    }
+
+    #[test]
+    fn publish_needs_a_subject_and_whole_pairs() {
+        for (line, fine) in [
+            ("tidewatch publish --subject a", true),
+            ("tidewatch publish f.gz --subject a --pack 50 --rate 10", true),
+            ("tidewatch publish - --subject a --atomic --json", true),
+            ("tidewatch publish f", false),
+            ("tidewatch publish f --subject a --pack 50 --atomic", false),
+            ("tidewatch publish f --subject a --pack 1", false),
+            ("tidewatch publish f --subject a --atomic 1001", false),
+            ("tidewatch publish f --subject a --user u", false),
+            ("tidewatch publish f --subject a --user u --password-file p", true),
+            ("tidewatch publish f --subject a --user u --password-file p --creds c", false),
+            ("tidewatch publish f --subject a --tls-cert c", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), fine, "{line}");
         }
     }
 
