@@ -91,7 +91,10 @@ impl Link {
         thread.map_err(|error| setting("nats", &error))?;
         let gone = |_| setting("nats", &"the thread of the connection ended");
         let ((client, state), handle) = answered.recv().map_err(gone)??;
+        // JetStream starts a task of its own: it belongs onto the connection's thread.
+        let entered = handle.enter();
         let mut context = jetstream::new(client.clone());
+        drop(entered);
         context.set_timeout(settings.request_timeout);
         let inner = Inner { settings, client, context, state, counts, handle, _alive: alive };
         Ok(Link { inner: Arc::new(inner) })

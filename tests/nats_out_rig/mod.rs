@@ -53,8 +53,8 @@ impl Nats {
 
     pub fn run(&mut self) {
         let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
-        let log = fs::File::options().create(true).append(true);
-        let log = log.open(self.folder.path().join("log")).unwrap();
+        let log = self.folder.path().join("log");
+        let log = fs::File::options().create(true).append(true).open(log).unwrap();
         let child = Command::new(&binary)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
@@ -198,7 +198,7 @@ impl Rig {
 
     /// Waits until the stream's last message of this feed carries position `n`.
     pub fn wait_last(&self, link: &Link, stream: &str, n: u64) {
-        let filter = format!(">{}", "");
+        let filter = format!("tidewatch.*.*.{}", self.seed());
         until(60, "the last item is in the stream", || {
             let stream = self.runtime.block_on(link.jetstream().get_stream(stream)).ok()?;
             let last = stream.get_last_raw_message_by_subject(&filter);
