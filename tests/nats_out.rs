@@ -108,6 +108,7 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
 fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
     let nats = Nats::start("");
     let (mut rig, mut stranger) = (Rig::start(), Rig::start());
+    stranger.prefix = "v";
     let links = [nats.link(), nats.link(), nats.link()];
     let settings = OutSettings { in_flight_max: 5, ..alerts_only() };
     let one = rig.outputs(&links[0], settings.clone());
@@ -128,6 +129,29 @@ fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
         .partition(|message| header(message, "Tidewatch-Feed") == rig.seed());
     check(&rig, &ours);
     check(&stranger, &theirs);
+}
+
+#[test]
+fn what_another_feed_said_already_is_not_said_again() {
+    let nats = Nats::start("");
+    let (mut rig, mut twin) = (Rig::start(), Rig::start());
+    let link = nats.link();
+    let settings = OutSettings { duplicate_window: Duration::from_secs(60), ..alerts_only() };
+    rig.abandon(20);
+    rig.feed();
+    let outputs = rig.outputs(&link, settings.clone());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    // The same events in another data folder make the same alerts, and two of its own.
+    twin.abandon(20);
+    twin.prefix = "w";
+    twin.abandon(2);
+    twin.feed();
+    let outputs = twin.outputs(&link, settings);
+    twin.runtime.block_on(outputs.stop(PATIENCE));
+    let messages = rig.messages(&link, STREAM);
+    check(&rig, &messages[..20]);
+    let rest: Vec<_> = messages[20..].iter().map(|one| header(one, "Tidewatch-N")).collect();
+    assert_eq!(rest, ["21", "22"]);
 }
 
 #[test]
@@ -212,11 +236,10 @@ fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
     let mut nats = Nats::start("max_payload: 16384");
     let rig = Rig::start();
     let link = nats.link();
-    let settings =
-        OutSettings { alerts_stream: String::new(), in_flight_max: 7, ..alerts_only() };
+    let settings = OutSettings { alerts_stream: String::new(), in_flight_max: 7, ..alerts_only() };
     let settings = OutSettings { dead_letters_stream: LETTERS.into(), ..settings };
     let large = format!("no event {}", "x".repeat(20_000));
-    rig.publish(vec!["{\"half\": ".into(), large.clone(), "[1,\r\n2]".into()]);
+    rig.publish(vec!["{\"half\": ".into(), large.clone(), "nonsense".into()]);
     let mut outputs = rig.outputs(&link, settings.clone());
     let mut count = 3;
     for _ in 0..6 {
@@ -299,7 +322,9 @@ fn the_board_is_on_its_subject_and_in_its_bucket() {
     rig.running.stop();
     runtime.block_on(rig.running.ended()).unwrap();
     let last = rig.running.board().version;
-    until(60, "the last board is published", || (next(&mut listener)["version"] == last).then_some(()));
+    until(60, "the last board is published", || {
+        (next(&mut listener)["version"] == last).then_some(())
+    });
     let revision = until(60, "the last board is in the bucket", || {
         let entry = entry()?;
         let board: Value = serde_json::from_slice(&entry.value).unwrap();
@@ -349,7 +374,10 @@ fn the_micro_service_answers_and_leaves() {
         serde_json::from_slice(&answer.payload).unwrap()
     };
     let ping = json("$SRV.PING", "");
-    assert_eq!((&ping["name"], &ping["version"]), (&"tidewatch".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(
+        (&ping["name"], &ping["version"]),
+        (&"tidewatch".into(), &env!("CARGO_PKG_VERSION").into())
+    );
     let info = json("$SRV.INFO.tidewatch", "");
     let mut subjects: Vec<_> =
         info["endpoints"].as_array().unwrap().iter().map(|one| one["subject"].clone()).collect();
@@ -377,7 +405,10 @@ fn the_micro_service_answers_and_leaves() {
         let all = stats["endpoints"].as_array().unwrap();
         all.iter().find(|one| one["name"] == name).unwrap().clone()
     };
-    assert_eq!((of("session")["num_requests"].clone(), of("session")["num_errors"].clone()), (4.into(), 3.into()));
+    assert_eq!(
+        (of("session")["num_requests"].clone(), of("session")["num_errors"].clone()),
+        (4.into(), 3.into())
+    );
 
     rig.runtime.block_on(outputs.stop(PATIENCE));
     for subject in ["tidewatch.snapshot", "tidewatch.session", "tidewatch.ready", "$SRV.PING"] {
@@ -392,7 +423,9 @@ fn the_service_ends_with_a_dropped_handle_and_outlives_a_broker() {
     let link = nats.link();
     let outputs = rig.outputs(&link, quick());
     let asker = nats.link();
-    let ask = |subject: &str| rig.runtime.block_on(asker.client().request(subject.to_string(), "".into()));
+    let ask = |subject: &str| {
+        rig.runtime.block_on(asker.client().request(subject.to_string(), "".into()))
+    };
     until(30, "it answers", || ask("tidewatch.ready").ok());
     nats.kill_9();
     nats.run();
@@ -442,7 +475,9 @@ fn what_does_not_fit_is_named_and_nothing_is_made() {
         ..Config::default()
     });
     rig.runtime.block_on(right).unwrap();
-    rig.wait(&outputs, "alerts", "it goes on", |state| state.delivered == 3 && state.error.is_empty());
+    rig.wait(&outputs, "alerts", "it goes on", |state| {
+        state.delivered == 3 && state.error.is_empty()
+    });
     check(&rig, &rig.messages(&link, STREAM));
     rig.runtime.block_on(outputs.stop(PATIENCE));
 }

@@ -17,11 +17,11 @@ use tidewatch::app::Running;
 use tidewatch::config::Config;
 use tidewatch::domain::alert::Alert;
 use tidewatch::nats::link::Link;
-use tidewatch::nats::out::{OutState, OutSettings, Outputs};
+use tidewatch::nats::out::{OutSettings, OutState, Outputs};
 use tidewatch::nats::settings::{Auth, LinkSettings, Tls};
 
-use crate::support::{pause, until};
 use crate::support::events::{Event, GAP};
+use crate::support::{pause, until};
 
 /// 2023-11-14, a time like any other.
 pub const START: i64 = 1_700_000_000_000;
@@ -104,8 +104,10 @@ impl Drop for Nats {
 pub struct Rig {
     pub runtime: tokio::runtime::Runtime,
     pub running: Running,
-    pub data: TempDir,
+    _data: TempDir,
     waves: i64,
+    /// First letters of its users.
+    pub prefix: &'static str,
     /// Every user that left a cart so far.
     pub users: Vec<String>,
 }
@@ -131,7 +133,7 @@ impl Rig {
         change(&mut config);
         let running = tidewatch::Pipeline::builder().config(config).start().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Rig { runtime, running, data, waves: 0, users: Vec::new() }
+        Rig { runtime, running, _data: data, waves: 0, prefix: "u", users: Vec::new() }
     }
 
     pub fn publish(&self, lines: Vec<String>) {
@@ -145,7 +147,7 @@ impl Rig {
         self.waves += 1;
         let mut lines = Vec::new();
         for _ in 0..count {
-            let user = format!("u{}", self.users.len());
+            let user = format!("{}{}", self.prefix, self.users.len());
             lines.push(Event::new(format!("e-{user}"), at, "cart_add", user.clone()).line());
             self.users.push(user);
         }
@@ -188,7 +190,13 @@ impl Rig {
     }
 
     /// Waits until an output says so.
-    pub fn wait(&self, outputs: &Outputs, output: &str, what: &str, ok: impl Fn(&OutState) -> bool) {
+    pub fn wait(
+        &self,
+        outputs: &Outputs,
+        output: &str,
+        what: &str,
+        ok: impl Fn(&OutState) -> bool,
+    ) {
         until(60, what, || {
             let states = outputs.states();
             let state = states.iter().find(|state| state.output == output).unwrap();

@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,14 @@ pub(super) async fn read(stream: &Stream, filter: &str, feed: &str) -> Result<Cu
     }
 }
 
+/// True when the message with this sequence is there and has this id.
+pub(super) async fn holds(stream: &Stream, sequence: u64, id: &str) -> bool {
+    let message = stream.get_raw_message(sequence).await.ok();
+    message.is_some_and(|message| {
+        message.headers.get(NATS_MESSAGE_ID).is_some_and(|value| value.as_str() == id)
+    })
+}
+
 /// What the note says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -61,8 +70,8 @@ pub(super) struct Note {
 impl Note {
     /// The position the note vouches for.
     pub fn position(&self, now: &Note) -> u64 {
-        let same = (&self.stream, &self.created, &self.feed)
-            == (&now.stream, &now.created, &now.feed);
+        let same =
+            (&self.stream, &self.created, &self.feed) == (&now.stream, &now.created, &now.feed);
         if same { self.n } else { 0 }
     }
 }
