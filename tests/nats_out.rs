@@ -108,6 +108,7 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
 fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
     let nats = Nats::start("");
     let (mut rig, mut stranger) = (Rig::start(), Rig::start());
+    stranger.prefix = "v";
     let links = [nats.link(), nats.link(), nats.link()];
     let settings = OutSettings { in_flight_max: 5, ..alerts_only() };
     let one = rig.outputs(&links[0], settings.clone());
@@ -128,6 +129,29 @@ fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
         .partition(|message| header(message, "Tidewatch-Feed") == rig.seed());
     check(&rig, &ours);
     check(&stranger, &theirs);
+}
+
+#[test]
+fn what_another_feed_said_already_is_not_said_again() {
+    let nats = Nats::start("");
+    let (mut rig, mut twin) = (Rig::start(), Rig::start());
+    let link = nats.link();
+    let settings = OutSettings { duplicate_window: Duration::from_secs(60), ..alerts_only() };
+    rig.abandon(20);
+    rig.feed();
+    let outputs = rig.outputs(&link, settings.clone());
+    rig.runtime.block_on(outputs.stop(PATIENCE));
+    // The same events in another data folder make the same alerts, and two of its own.
+    twin.abandon(20);
+    twin.prefix = "w";
+    twin.abandon(2);
+    twin.feed();
+    let outputs = twin.outputs(&link, settings);
+    twin.runtime.block_on(outputs.stop(PATIENCE));
+    let messages = rig.messages(&link, STREAM);
+    check(&rig, &messages[..20]);
+    let rest: Vec<_> = messages[20..].iter().map(|one| header(one, "Tidewatch-N")).collect();
+    assert_eq!(rest, ["21", "22"]);
 }
 
 #[test]
@@ -215,7 +239,7 @@ fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
     let settings = OutSettings { alerts_stream: String::new(), in_flight_max: 7, ..alerts_only() };
     let settings = OutSettings { dead_letters_stream: LETTERS.into(), ..settings };
     let large = format!("no event {}", "x".repeat(20_000));
-    rig.publish(vec!["{\"half\": ".into(), large.clone(), "[1,\r\n2]".into()]);
+    rig.publish(vec!["{\"half\": ".into(), large.clone(), "nonsense".into()]);
     let mut outputs = rig.outputs(&link, settings.clone());
     let mut count = 3;
     for _ in 0..6 {

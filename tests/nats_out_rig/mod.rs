@@ -53,8 +53,8 @@ impl Nats {
 
     pub fn run(&mut self) {
         let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
-        let log = fs::File::options().create(true).append(true);
-        let log = log.open(self.folder.path().join("log")).unwrap();
+        let log = self.folder.path().join("log");
+        let log = fs::File::options().create(true).append(true).open(log).unwrap();
         let child = Command::new(&binary)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
@@ -104,8 +104,10 @@ impl Drop for Nats {
 pub struct Rig {
     pub runtime: tokio::runtime::Runtime,
     pub running: Running,
-    pub data: TempDir,
+    _data: TempDir,
     waves: i64,
+    /// First letters of its users.
+    pub prefix: &'static str,
     /// Every user that left a cart so far.
     pub users: Vec<String>,
 }
@@ -131,7 +133,7 @@ impl Rig {
         change(&mut config);
         let running = tidewatch::Pipeline::builder().config(config).start().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Rig { runtime, running, data, waves: 0, users: Vec::new() }
+        Rig { runtime, running, _data: data, waves: 0, prefix: "u", users: Vec::new() }
     }
 
     pub fn publish(&self, lines: Vec<String>) {
@@ -145,7 +147,7 @@ impl Rig {
         self.waves += 1;
         let mut lines = Vec::new();
         for _ in 0..count {
-            let user = format!("u{}", self.users.len());
+            let user = format!("{}{}", self.prefix, self.users.len());
             lines.push(Event::new(format!("e-{user}"), at, "cart_add", user.clone()).line());
             self.users.push(user);
         }
@@ -204,7 +206,7 @@ impl Rig {
 
     /// Waits until the stream's last message of this feed carries position `n`.
     pub fn wait_last(&self, link: &Link, stream: &str, n: u64) {
-        let filter = format!(">{}", "");
+        let filter = format!("tidewatch.*.*.{}", self.seed());
         until(60, "the last item is in the stream", || {
             let stream = self.runtime.block_on(link.jetstream().get_stream(stream)).ok()?;
             let last = stream.get_last_raw_message_by_subject(&filter);

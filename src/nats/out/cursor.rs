@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,14 @@ pub(super) async fn read(stream: &Stream, filter: &str, feed: &str) -> Result<Cu
             message.sequence, message.subject
         )),
     }
+}
+
+/// True when the message with this sequence is there and has this id.
+pub(super) async fn holds(stream: &Stream, sequence: u64, id: &str) -> bool {
+    let message = stream.get_raw_message(sequence).await.ok();
+    message.is_some_and(|message| {
+        message.headers.get(NATS_MESSAGE_ID).is_some_and(|value| value.as_str() == id)
+    })
 }
 
 /// What the note says.

@@ -177,6 +177,9 @@ impl Feed {
                 Stop::Failed(cause) => cause,
             };
             self.track.failed(&cause);
+            if *self.stop.borrow() && self.is_empty().await {
+                break;
+            }
             tokio::time::sleep(waits.next().unwrap_or(self.settings.retry_max)).await;
         }
     }
@@ -223,12 +226,21 @@ impl Feed {
     async fn wait_connected(&mut self) -> Result<(), Stop> {
         while !self.state.borrow_and_update().connected {
             self.track.waits(&self.link.away().to_string());
+            let stopping = *self.stop.borrow();
+            if stopping && self.is_empty().await {
+                return Err(Stop::End);
+            }
             if self.placed {
                 self.fill().await?;
             }
             self.idle().await;
         }
         Ok(())
+    }
+
+    /// True when nothing is left to deliver, as far as can be told without the broker.
+    async fn is_empty(&mut self) -> bool {
+        self.fill().await.is_ok() && self.page.is_empty()
     }
 
     async fn idle(&mut self) {
@@ -305,7 +317,7 @@ impl Feed {
         };
         match answer {
             Answer::Stored(sequence) => self.stored(target, count, sequence).await,
-            Answer::Known => self.known(target).await,
+            Answer::Known(sequence) => self.known(target, sequence).await,
             Answer::Fenced => Err(Stop::Doubt),
             Answer::NotAsBatch(cause) => {
                 tracing::debug!(cause, "a batch was refused; one by one");
@@ -346,12 +358,22 @@ impl Feed {
     }
 
     /// The broker knows the first item's id. Either a copy got there before, which the
-    /// cursor tells; or the message was removed from the stream after it was stored.
-    async fn known(&mut self, target: &Target) -> Result<(), Stop> {
-        let Some(n) = self.page.front().map(|item| item.n) else { return Ok(()) };
+    /// cursor tells; or another feed said the same (one log, two data folders), which the
+    /// message tells. An id without a message is waited for until it is forgotten.
+    async fn known(&mut self, target: &Target, sequence: u64) -> Result<(), Stop> {
+        let Some((n, id)) = self.page.front().map(|item| (item.n, item.id.clone())) else {
+            return Ok(());
+        };
         let filter = &self.publisher.filter;
         let read = cursor::read(&target.stream, filter, &self.kind.feed).await;
         let read = read.map_err(Stop::Failed)?;
+        if read.n < n && !cursor::holds(&target.stream, sequence, &id).await {
+            return Err(Stop::Failed(format!(
+                "stream {} remembers id {id} and holds no such message; it is published once \
+                 the stream's duplicate window has passed",
+                self.kind.stream
+            )));
+        }
         self.go_to(Cursor { n: read.n.max(n), ..read });
         Ok(())
     }

@@ -39,8 +39,8 @@ const HEADERS_ROOM: usize = 8 * 1_024;
 pub(super) enum Answer {
     /// Stored; the last message has this sequence.
     Stored(u64),
-    /// The broker knows the id and stored nothing.
-    Known,
+    /// The broker knows the id, from the message with this sequence, and stored nothing.
+    Known(u64),
     /// Another message of the feed came first.
     Fenced,
     /// The stream does not take batches, or not this one; one by one may do.
@@ -142,7 +142,7 @@ impl Publisher {
 
 fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
     let error = match answer {
-        Ok(ack) if ack.duplicate => return Answer::Known,
+        Ok(ack) if ack.duplicate => return Answer::Known(ack.sequence),
         Ok(ack) => return Answer::Stored(ack.sequence),
         Err(error) => error,
     };
