@@ -11,6 +11,7 @@ mod web_rig;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
@@ -22,12 +23,25 @@ use tidewatch::actors::ports::{AppendError, EventLog};
 use tidewatch::domain::event::Schema;
 use tidewatch::nats::gateway::{Gateway, GatewaySettings};
 use tidewatch::nats::link::Link;
-use tidewatch::publisher::{Mode, Options, PublishError, Publisher};
+use tidewatch::publisher::{FlushReport, Mode, Options, PublishError, Publisher};
 
 const SUBJECT: &str = "events.shop";
 
 fn event(n: usize) -> Value {
     json!({"id": format!("e{n}"), "ts": 1_700_000_000_000_u64 + n as u64, "type": "t", "user": "u"})
+}
+
+/// Publishes on a thread of its own.
+fn publish_all(publisher: &Arc<Publisher>, count: usize) -> JoinHandle<FlushReport> {
+    let publisher = Arc::clone(publisher);
+    std::thread::spawn(move || {
+        publisher_rig::runtime().block_on(async {
+            for n in 0..count {
+                publisher.publish(&event(n)).await.unwrap();
+            }
+            publisher.flush().await
+        })
+    })
 }
 
 fn ids(payloads: impl Iterator<Item = String>) -> Vec<String> {
@@ -78,15 +92,7 @@ fn a_server_killed_while_publishing_costs_nothing_and_nothing_counts_twice() {
     let mut nats = Nats::start();
     nats.stream("EVENTS", "events.>");
     let publisher = Arc::new(nats.publisher(SUBJECT, |options| options.events_max = 2_000));
-    let publishing = {
-        let publisher = Arc::clone(&publisher);
-        nats.runtime.spawn(async move {
-            for n in 0..EVENTS {
-                publisher.publish(&event(n)).await.unwrap();
-            }
-            publisher.flush().await
-        })
-    };
+    let publishing = publish_all(&publisher, EVENTS);
     for round in 1..=3 {
         until(60, "some more events are acknowledged", || {
             (publisher.stats().acked >= round * EVENTS as u64 / 5).then_some(())
@@ -94,7 +100,7 @@ fn a_server_killed_while_publishing_costs_nothing_and_nothing_counts_twice() {
         nats.kill();
         nats.restart();
     }
-    let report = nats.runtime.block_on(publishing).unwrap();
+    let report = publishing.join().unwrap();
     assert_eq!((report.failed_count, report.failed.len()), (0, 0), "{:?}", report.failed.first());
     assert_eq!(report.published, EVENTS as u64);
     assert_eq!(nats.count("EVENTS"), EVENTS as u64, "{:?}", publisher.stats());
@@ -253,21 +259,13 @@ fn batches_outlive_a_killed_server() {
     let mut nats = Nats::start();
     atomic_stream(&nats, true);
     let publisher = Arc::new(nats.publisher(SUBJECT, atomic));
-    let publishing = {
-        let publisher = Arc::clone(&publisher);
-        nats.runtime.spawn(async move {
-            for n in 0..EVENTS {
-                publisher.publish(&event(n)).await.unwrap();
-            }
-            publisher.flush().await
-        })
-    };
+    let publishing = publish_all(&publisher, EVENTS);
     until(60, "some events are acknowledged", || {
         (publisher.stats().acked >= EVENTS as u64 / 10).then_some(())
     });
     nats.kill();
     nats.restart();
-    let report = nats.runtime.block_on(publishing).unwrap();
+    let report = publishing.join().unwrap();
     assert_eq!((report.published, report.failed_count), (EVENTS as u64, 0));
     assert_eq!(nats.count("EVENTS"), EVENTS as u64, "{:?}", publisher.stats());
 }
