@@ -112,6 +112,10 @@ async fn publish(url: &str, events: &[Event], copies: usize, progress: &Progress
             let left: Vec<_> =
                 acknowledged.filter(|(done, _)| !done).map(|(_, what)| *what).collect();
             again += left.len() as u64;
+            if !left.is_empty() {
+                // A stream without a leader refuses at once.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             open = left;
         }
         progress.0.0.fetch_add(window.len(), Ordering::Release);
