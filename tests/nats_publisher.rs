@@ -223,8 +223,11 @@ fn a_batch_with_a_known_id_is_published_one_by_one() {
     atomic_stream(&nats, true);
     let publisher = nats.publisher(SUBJECT, atomic);
     let report = nats.runtime.block_on(async {
-        publisher.publish(&event(7)).await.unwrap();
-        assert_eq!(publisher.flush().await.published, 1);
+        for n in [7, 1_000] {
+            publisher.publish(&event(n)).await.unwrap();
+        }
+        assert_eq!(publisher.flush().await.published, 2);
+        assert_eq!(publisher.stats().fallbacks, 0, "the stream takes batches");
         for n in 0..100 {
             publisher.publish(&event(n)).await.unwrap();
         }
@@ -232,9 +235,10 @@ fn a_batch_with_a_known_id_is_published_one_by_one() {
     });
     assert_eq!((report.published, report.duplicates, report.failed_count), (100, 1, 0));
     assert_eq!(publisher.stats().fallbacks, 1);
-    assert_eq!(nats.count("EVENTS"), 100);
+    assert_eq!(nats.count("EVENTS"), 101);
     let found: BTreeSet<String> = stored_ids(&nats, "EVENTS").into_iter().collect();
-    assert_eq!(found, wanted_ids(100).into_iter().collect());
+    let wanted = wanted_ids(100).into_iter().chain(["e1000".to_owned()]);
+    assert_eq!(found, wanted.collect());
 }
 
 #[test]
