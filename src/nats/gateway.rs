@@ -193,10 +193,8 @@ impl Request {
         let PublishAck { sequence, .. } = oldest.await.map_err(|error| failed(&error))?;
         let known = self.appended.unwrap_or(Appended { first: sequence, last: sequence });
         // The sequence of a duplicate is that of the event it repeats.
-        self.appended = Some(Appended {
-            first: known.first.min(sequence),
-            last: known.last.max(sequence),
-        });
+        self.appended =
+            Some(Appended { first: known.first.min(sequence), last: known.last.max(sequence) });
         Ok(())
     }
 }

@@ -306,7 +306,9 @@ impl Engine {
                     true => {
                         let reply = self.reply(unit);
                         let client = &self.client;
-                        client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+                        client
+                            .publish_with_reply_and_headers(subject, reply, headers, payload)
+                            .await
                     }
                     false => self.client.publish_with_headers(subject, headers, payload).await,
                 }

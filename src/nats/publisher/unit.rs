@@ -1,9 +1,9 @@
 //! What is sent and acknowledged as one: a message, a pack, an atomic batch.
 
-use async_nats::{HeaderMap, HeaderValue};
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_MESSAGE_ID,
 };
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
