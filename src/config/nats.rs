@@ -183,6 +183,7 @@ fn duration(span: SpanMs) -> Duration {
 
 fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
     let default = SourceSettings::default();
+    reader.hide_where("nats.url", '@');
     let url = checked(reader, "nats.url", "", |url| match url {
         "" => Ok(()),
         url => check_url(url),
@@ -235,7 +236,7 @@ fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
         monitor_url: monitor_url.clone(),
         ..default
     };
-    if source.inflated_bytes_max < event_bytes {
+    if !url.is_empty() && source.inflated_bytes_max < event_bytes {
         reader.conflict(
             &["nats.inflated_bytes_max", "events.event_bytes"],
             "nats.inflated_bytes_max must not be smaller than events.event_bytes",
@@ -247,7 +248,7 @@ fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
             "nats.duplicate_window must not be longer than nats.max_age",
         );
     }
-    if source.replicas % 2 == 0 {
+    if source.replicas.is_multiple_of(2) {
         reader.problem("nats.replicas", "must be 1, 3 or 5: an even number survives no more");
     }
     Keys {

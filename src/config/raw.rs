@@ -35,6 +35,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What stands in a message for a value that must not be seen.
+const HIDDEN: &str = "(not shown)";
+
 /// Typed reading of one set of keys.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -101,9 +104,16 @@ impl Reader {
     /// A text that no message repeats.
     pub fn secret(&mut self, key: &'static str) -> String {
         if let Some(node) = self.entries.get_mut(key) {
-            node.shown = "(not shown)".into();
+            node.shown = HIDDEN.into();
         }
         self.text(key, "")
+    }
+
+    /// Lets no message repeat the value of `key` when it has `sign` in it.
+    pub fn hide_where(&mut self, key: &str, sign: char) {
+        if let Some(node) = self.entries.get_mut(key).filter(|node| node.shown.contains(sign)) {
+            node.shown = HIDDEN.into();
+        }
     }
 
     pub fn span(

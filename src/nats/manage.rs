@@ -62,7 +62,7 @@ pub async fn ask<V: DeserializeOwned>(
 /// # Errors
 /// `Missing` when it does not exist.
 pub async fn stream_info(context: &Context, name: &str) -> Result<stream::Info, Refusal> {
-    ask(context, format!("STREAM.INFO.{name}"), &()).await
+    ask(context, format!("STREAM.INFO.{name}"), &serde_json::json!({})).await
 }
 
 /// The consumer as it is on the server.
@@ -74,7 +74,7 @@ pub async fn consumer_info(
     stream: &str,
     name: &str,
 ) -> Result<consumer::Info, Refusal> {
-    ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &()).await
+    ask(context, format!("CONSUMER.INFO.{stream}.{name}"), &serde_json::json!({})).await
 }
 
 /// The stream to make.
@@ -284,7 +284,7 @@ const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
 /// `Away`, `Refused`.
 pub async fn delete_consumer(context: &Context, settings: &SourceSettings) -> Result<(), Refusal> {
     let subject = format!("CONSUMER.DELETE.{}.{}", settings.stream, settings.consumer);
-    let deleted: Result<serde_json::Value, _> = ask(context, subject, &()).await;
+    let deleted: Result<serde_json::Value, _> = ask(context, subject, &serde_json::json!({})).await;
     match deleted {
         Ok(_) | Err(Refusal::Missing) => Ok(()),
         Err(refusal) => Err(refusal),

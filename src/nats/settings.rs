@@ -150,6 +150,9 @@ pub fn check_url(url: &str) -> Result<(), String> {
         let address: async_nats::ServerAddr = part.parse().map_err(|error| {
             format!("{part:?} is not a server such as nats://host:4222: {error}")
         })?;
+        if address.host().is_empty() {
+            return Err(format!("{part:?} names no server, such as nats://host:4222"));
+        }
         if address.has_user_pass() {
             return Err("must not hold a user or a password: use nats.user and \
                         nats.password_file, which are not shown"

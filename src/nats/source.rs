@@ -364,10 +364,10 @@ impl JetSource {
         let (context, settings) = (self.link.jetstream(), &self.settings);
         // Under other retentions a consumer holds what is not acknowledged: it is kept.
         let owned = settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
-        let start = self.gap.map_or(self.last, |(_, to)| to) + 1;
+        let after = self.gap.map_or(self.last, |(_, to)| to);
         let info = if owned {
             manage::delete_consumer(context, settings).await?;
-            manage::make_consumer(context, settings, Some(start)).await?
+            manage::make_consumer(context, settings, Some(after + 1)).await?
         } else {
             match manage::consumer_info(context, &settings.stream, &settings.consumer).await {
                 Err(Refusal::Missing) if settings.manage == Manage::Create => {
@@ -383,11 +383,11 @@ impl JetSource {
                 info => info?,
             }
         };
-        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, self.last) {
+        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, after) {
             return Err(Stop::Final(SourceError::Unfit(mismatch)));
         }
         let delivered = info.delivered.stream_sequence;
-        self.singles = (!owned && delivered > self.last).then_some(delivered);
+        self.singles = (!owned && delivered > after).then_some(delivered);
         let now = self.clock.elapsed();
         let reading = Reading::start(context, &info, connects, now).await.map_err(Stop::Away)?;
         if let Some(cause) = self.cause.take() {
