@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::context::DeleteStreamErrorKind;
 use async_nats::jetstream::stream;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -170,9 +172,14 @@ pub(super) async fn make(link: &Link, names: &Names, replicas: usize) -> Result<
 /// Removes the private streams, as far as they are there.
 pub(super) async fn remove(link: &Link, names: &Names) {
     for name in [&names.events, &names.alerts] {
-        if let Err(error) = link.jetstream().delete_stream(name).await
-            && !error.to_string().contains("not found")
-        {
+        let Err(error) = link.jetstream().delete_stream(name).await else { continue };
+        let missing = match error.kind() {
+            DeleteStreamErrorKind::JetStream(error) => {
+                error.error_code() == ErrorCode::STREAM_NOT_FOUND
+            }
+            _ => false,
+        };
+        if !missing {
             eprintln!("tidewatch: stream {name} is still there, remove it by hand: {error}");
         }
     }
