@@ -353,6 +353,8 @@ fn runtime() -> Runtime {
 fn connect(runtime: &Runtime, url: &str) -> Context {
     let client = runtime.block_on(async_nats::connect(url));
     let client = client.unwrap_or_else(|error| panic!("{url}: {error}"));
+    // The context has a task of its own there.
+    let _inside = runtime.enter();
     let builder = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(30));
     builder.max_ack_inflight(UNCONFIRMED_MAX * 2).build(client)
 }
@@ -798,7 +800,7 @@ fn overload(options: &Options) {
         csv.sample(&watch, published, &mut server, &mut seen);
     }
     let published = first + flowing.finish();
-    let (flood_s, taken) = (watch.elapsed().as_secs_f64(), csv.applied - first);
+    let (flood_s, taken) = (watch.elapsed().as_secs_f64(), csv.applied.saturating_sub(first));
     let drain = Stopwatch::start();
     while !csv.sample(&watch, published, &mut server, &mut seen) {
         assert!(drain.elapsed().as_secs() < WAIT_MAX_S, "the lag does not drain");
