@@ -9,7 +9,7 @@ use actix::System;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
-use super::{publish, replay};
+use super::{prove, publish, replay};
 
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::StoreError;
@@ -34,7 +34,14 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The commands, for the dispatch table of `cli`.
 pub fn commands() -> Commands {
-    Commands { serve, demo: run_demo, replay: replay::run, publish: publish::run, open_idle }
+    Commands {
+        serve,
+        demo: run_demo,
+        replay: replay::run,
+        publish: publish::run,
+        prove: prove::run,
+        open_idle,
+    }
 }
 
 fn serve(config: Config, common: &Common) -> Exit {

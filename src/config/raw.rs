@@ -208,8 +208,8 @@ impl Reader {
 
     /// The known keys of the same section, or the sections when there is none.
     fn neighbours(&self, key: &str) -> String {
-        let section = key.split_once('.').map(|(section, _)| section);
-        let name_within = |known: &&'static str| match (section, known.split_once('.')) {
+        let section = key.rsplit_once('.').map(|(section, _)| section);
+        let name_within = |known: &&'static str| match (section, known.rsplit_once('.')) {
             (Some(section), Some((same, name))) if same == section => Some(name),
             _ => None,
         };

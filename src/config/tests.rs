@@ -587,7 +587,7 @@ fn a_mistake_in_nats_is_named() {
         ),
         (
             "[[nats.source]]\nsubjects = [\"a\"]",
-            "t.toml:1:3: nats.source.0.stream: is missing: write stream = \"EVENTS\"",
+            "t.toml:1:1: nats.source.0.stream: is missing: write stream = \"EVENTS\"",
         ),
         (
             "[[nats.source]]\nstream = \"A\"\nsubject_template = \"a.{id}\"",
@@ -596,12 +596,12 @@ fn a_mistake_in_nats_is_named() {
         ),
         (
             "[[nats.source]]\nstream = \"A\"\n[[nats.source]]\nstream = \"A\"\nfilter = [\"a.b\"]",
-            "t.toml:1:3: nats.source = [[nats.source]]: stream A is read twice through consumer \
+            "t.toml:1:8: nats.source = [[nats.source]]: stream A is read twice through consumer \
              \"tidewatch\": give each source a consumer of its own",
         ),
         (
             "[nats]\nurl = \"a\"\n[[nats.source]]\nstream = \"A\"\nsubjects = [\"a.>\"]",
-            "t.toml:3:3: nats.source = [[nats.source]]: nats.gateway.subject is \"events.http\", and \
+            "t.toml:3:8: nats.source = [[nats.source]]: nats.gateway.subject is \"events.http\", and \
              no source reads it: choose a subject of a source, or \"\" so that nothing can be posted",
         ),
         (
@@ -611,7 +611,9 @@ fn a_mistake_in_nats_is_named() {
         ),
         (
             "[nats.out]\nboard = \"x\"",
-            "t.toml:2:1: nats.out.board: is not a known key; known here: url, name",
+            "t.toml:2:1: nats.out.board: is not a known key; known here: alerts_stream, \
+             alerts_subject, dead_letters_stream, dead_letters_subject, board_subject, board_bucket, \
+             board_interval, service, max_age, max_bytes, duplicate_window",
         ),
     ]);
 }

@@ -48,12 +48,11 @@ pub struct Nats {
 impl Nats {
     /// Starts a server with JetStream on a free port.
     pub fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread();
         let mut nats = Nats {
             dir: TempDir::new().unwrap(),
             child: None,
             port: 0,
-            runtime: { runtime }.worker_threads(1).enable_all().build().unwrap(),
+            runtime: runtime(),
             client: None,
         };
         nats.run("-1");
@@ -171,6 +170,11 @@ impl Nats {
         change(&mut options);
         self.runtime.block_on(Publisher::connect(options)).unwrap()
     }
+}
+
+/// For the test's own calls; nothing moves between them.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 impl Drop for Nats {

@@ -25,7 +25,7 @@ const OUTPUTS: [&str; 4] = [ALERTS, DEAD_LETTERS, BOARD, SERVICE];
 pub struct OutState {
     /// `alerts`, `dead_letters`, `board` or `service`.
     pub output: &'static str,
-    /// Read and not acknowledged by the broker; at [`PAGE`] items more may wait behind them.
+    /// Read and not acknowledged by the broker; at 1,024 items more may wait behind them.
     pub pending: u64,
     /// Acknowledged by the broker since the start (answers given, by `service`).
     pub delivered: u64,
