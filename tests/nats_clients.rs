@@ -39,7 +39,12 @@ fn check(messages: &[Stored], client: &str) {
     let found: Vec<Vec<Value>> = messages.iter().map(ids).collect();
     assert_eq!(
         found,
-        [vec![json!(id(1))], vec![json!(id(2))], vec![json!(id(3)), json!(id(4))], vec![json!(null)]]
+        [
+            vec![json!(id(1))],
+            vec![json!(id(2))],
+            vec![json!(id(3)), json!(id(4))],
+            vec![json!(null)]
+        ]
     );
     assert!(messages.iter().all(|stored| stored.subject == format!("events.{client}")));
     let (plain, named, cloud) = (&messages[0], &messages[1], &messages[3]);

@@ -126,7 +126,10 @@ fn the_buffer_has_a_bound_and_what_fails_is_listed() {
     assert_eq!(publisher.stats().in_flight, 10);
     let report = nats.runtime.block_on(publisher.flush());
     assert_eq!((report.published, report.failed_count), (0, 10));
-    assert_eq!(report.failed.iter().map(|(id, _)| id).collect::<Vec<_>>(), ["e0", "e1", "e2", "e3"]);
+    assert_eq!(
+        report.failed.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        ["e0", "e1", "e2", "e3"]
+    );
     for (_, reason) in &report.failed {
         assert!(reason.contains("no stream takes this subject"), "{reason}");
     }
@@ -174,8 +177,7 @@ fn what_lingers_is_sent_by_itself() {
     let nats = Nats::start();
     nats.stream("EVENTS", "events.>");
     let publisher = nats.publisher(SUBJECT, |options| {
-        options.mode =
-            Mode::Pack { events: 50, bytes: 65_536, linger: Duration::from_millis(20) };
+        options.mode = Mode::Pack { events: 50, bytes: 65_536, linger: Duration::from_millis(20) };
     });
     publisher.try_publish(&event(0)).unwrap();
     publisher.try_publish_bytes(Bytes::from_static(b"{\"id\":\"e1\",\n\"ts\":1}")).unwrap();

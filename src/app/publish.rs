@@ -168,11 +168,7 @@ impl Summary {
     }
 }
 
-async fn publish(
-    lines: Lines,
-    options: Options,
-    rate: Option<u64>,
-) -> Result<Summary, NatsError> {
+async fn publish(lines: Lines, options: Options, rate: Option<u64>) -> Result<Summary, NatsError> {
     let bar = bar(&lines);
     let publisher = Publisher::connect(options).await?;
     let clock = SystemClock::shared();
@@ -246,8 +242,8 @@ fn bar(lines: &Lines) -> ProgressBar {
         Some(_) => "{msg:<32} {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}",
         None => "{msg:<32} {spinner} {bytes}  {bytes_per_sec}",
     };
-    let style = ProgressStyle::with_template(template)
-        .expect("the template names only keys of indicatif");
+    let style =
+        ProgressStyle::with_template(template).expect("the template names only keys of indicatif");
     let bar = ProgressBar::with_draw_target(lines.len, ProgressDrawTarget::stderr());
     bar.enable_steady_tick(REDRAW);
     bar.with_style(style)
