@@ -10,6 +10,7 @@
 pub mod checks;
 pub mod events;
 pub mod http;
+pub mod js;
 pub mod nats;
 pub mod server;
 pub mod sets;
@@ -19,6 +20,7 @@ pub mod ws;
 pub use checks::check;
 pub use events::{Event, Random, Session};
 pub use http::{Http, Poster, Target};
+pub use js::Js;
 pub use nats::{Broker, Cluster, Proxy};
 pub use server::{Folder, Run, Server, run};
 pub use sets::Set;
