@@ -279,6 +279,8 @@ impl Engine {
     /// events as single messages with the same ids. What is in the stream stays there once.
     fn one_by_one(&mut self, first: u64) {
         let Some(mut unit) = self.flight.remove(&first) else { return };
+        let events = unit.events();
+        tracing::debug!(first, events, "a batch is published one by one");
         self.counts.fallbacks.fetch_add(1, Ordering::SeqCst);
         unit.due = 0;
         for one in unit.singles() {
