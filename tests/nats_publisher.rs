@@ -10,6 +10,8 @@ mod support;
 mod web_rig;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use publisher_rig::Nats;
 use serde_json::{Value, json};
-use support::until;
+use support::{Folder, until};
 use tidewatch::actors::ports::{AppendError, EventLog};
 use tidewatch::domain::event::Schema;
 use tidewatch::nats::gateway::{Gateway, GatewaySettings};
@@ -225,8 +227,11 @@ fn a_batch_with_a_known_id_is_published_one_by_one() {
     atomic_stream(&nats, true);
     let publisher = nats.publisher(SUBJECT, atomic);
     let report = nats.runtime.block_on(async {
-        publisher.publish(&event(7)).await.unwrap();
-        assert_eq!(publisher.flush().await.published, 1);
+        for n in [7, 1_000] {
+            publisher.publish(&event(n)).await.unwrap();
+        }
+        assert_eq!(publisher.flush().await.published, 2);
+        assert_eq!(publisher.stats().fallbacks, 0, "the stream takes batches");
         for n in 0..100 {
             publisher.publish(&event(n)).await.unwrap();
         }
@@ -234,9 +239,10 @@ fn a_batch_with_a_known_id_is_published_one_by_one() {
     });
     assert_eq!((report.published, report.duplicates, report.failed_count), (100, 1, 0));
     assert_eq!(publisher.stats().fallbacks, 1);
-    assert_eq!(nats.count("EVENTS"), 100);
+    assert_eq!(nats.count("EVENTS"), 101);
     let found: BTreeSet<String> = stored_ids(&nats, "EVENTS").into_iter().collect();
-    assert_eq!(found, wanted_ids(100).into_iter().collect());
+    let wanted = wanted_ids(100).into_iter().chain(["e1000".to_owned()]);
+    assert_eq!(found, wanted.collect());
 }
 
 #[test]
@@ -422,4 +428,105 @@ impl Drop for Page {
             let _ = thread.join();
         }
     }
+}
+
+/// `tidewatch publish` on this server, with a JSON report.
+fn publish_command(nats: &Nats, folder: &Folder, args: &[&str]) -> support::Run {
+    let url = nats.url();
+    let mut all = vec!["publish", "--nats", &url, "--subject", SUBJECT, "--json"];
+    all.extend(args);
+    folder.command(&all).run()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+#[test]
+fn the_command_publishes_files_and_standard_input() {
+    let nats = Nats::start();
+    atomic_stream(&nats, true);
+    let folder = Folder::default();
+    let of = |range: std::ops::Range<usize>| -> String {
+        range.map(|n| format!("{}\n", event(n))).collect()
+    };
+    let plain = folder.write("plain.ndjson", format!("\n{}", of(0..1_000)));
+    let packed = folder.write("packed.ndjson.gz", gzip(&of(1_000..2_000)));
+    let first = publish_command(&nats, &folder, &[&plain]).json();
+    assert_eq!(
+        (&first["read"], &first["published"], &first["failed"]),
+        (&json!(1_000), &json!(1_000), &json!(0))
+    );
+    let again = publish_command(&nats, &folder, &[&plain, "--atomic", "100"]).json();
+    assert_eq!((&again["published"], &again["duplicates"]), (&json!(1_000), &json!(1_000)));
+    let zipped = publish_command(&nats, &folder, &[&packed, "--pack", "100"]).json();
+    assert_eq!(zipped["published"], 1_000);
+    assert_eq!(nats.count("EVENTS"), 1_010);
+    let piped = folder.write("piped.ndjson", of(2_000..2_100));
+    let url = nats.url();
+    let args =
+        ["publish", "-", "--nats", &url, "--subject", SUBJECT, "--rate", "1000", "--atomic", "50"];
+    let run = folder.command(&args).stdin(Path::new(&piped)).run();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.starts_with("100 of 100 events are in the stream"), "{}", run.stdout);
+    assert_eq!(stored_ids(&nats, "EVENTS"), wanted_ids(2_100));
+}
+
+#[test]
+fn the_command_says_what_failed_by_exit_code_and_list() {
+    let nats = Nats::start();
+    nats.stream("EVENTS", "events.>");
+    let folder = Folder::default();
+    let long = "x".repeat(2 << 20);
+    let mixed =
+        folder.write("mixed.ndjson", format!("{}\nno event\n{long}\n{}", event(0), event(1)));
+    let run = publish_command(&nats, &folder, &[&mixed]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&report["read"], &report["published"], &report["failed"]),
+        (&json!(4), &json!(2), &json!(2))
+    );
+    assert_eq!(
+        (&report["failures"][0]["id"], &report["failures"][1]["id"]),
+        (&json!("line 2"), &json!("line 3"))
+    );
+    assert_eq!(stored_ids(&nats, "EVENTS"), wanted_ids(2));
+
+    let one = folder.write("one.ndjson", event(5).to_string());
+    let url = nats.url();
+    let nobody = ["publish", &one, "--nats", &url, "--subject", "nobody.listens", "--give-up", "1"];
+    let run = folder.command(&nobody).run();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(
+        run.stdout.contains("e5: not acknowledged within 1 s (no stream takes"),
+        "{}",
+        run.stdout
+    );
+
+    for args in [
+        ["publish", "no-such-file", "--nats", &url, "--subject", "a"],
+        ["publish", &one, "--nats", &url, "--subject", "a.*"],
+        ["publish", &one, "--nats", &url, "--token-file=nope", "--subject=a"],
+    ] {
+        let run = folder.command(&args).run();
+        assert_eq!(run.code, Some(2), "{args:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_publishing_example_runs() {
+    let nats = Nats::start();
+    nats.stream("EVENTS", "events.>");
+    let binary = Path::new(env!("CARGO_BIN_EXE_tidewatch"));
+    let example = binary.with_file_name("examples").join("publish");
+    assert!(example.exists(), "{} was not built: cargo build --examples", example.display());
+    let run = Folder::default().program(&example, &[]).env("NATS_URL", &nats.url()).run();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(run.stdout.trim(), "published 3, duplicates 0, failed 0");
+    let stored = nats.messages("EVENTS");
+    assert_eq!(stored.len(), 3);
+    assert!(stored.iter().all(|message| message.json()["id"].as_str().unwrap().len() == 36));
 }

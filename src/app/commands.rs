@@ -9,10 +9,10 @@ use actix::System;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
-use super::{publish, replay};
+use super::{prove, publish, replay};
 
 use crate::actors::pipeline::RunError;
-use crate::actors::ports::StoreError;
+use crate::actors::ports::{EventLog, StoreError};
 use crate::cli::args::{Common, DemoArgs, LogFormat};
 use crate::cli::dead_letters::Idle;
 use crate::cli::{Commands, Exit};
@@ -34,7 +34,14 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The commands, for the dispatch table of `cli`.
 pub fn commands() -> Commands {
-    Commands { serve, demo: run_demo, replay: replay::run, publish: publish::run, open_idle }
+    Commands {
+        serve,
+        demo: run_demo,
+        replay: replay::run,
+        publish: publish::run,
+        prove: prove::run,
+        open_idle,
+    }
 }
 
 fn serve(config: Config, common: &Common) -> Exit {
@@ -246,7 +253,16 @@ fn store_exit(error: &StoreError) -> Exit {
 fn open_idle(config: &Config) -> Result<Idle, StoreError> {
     let folder = Folder::open(&config.data_dir)?;
     let records = StoredRecords::open(&config.data_dir)?;
-    let settings = super::parts::log_settings(config);
-    let log = EmbeddedLog::open(&folder, SystemClock::shared(), settings)?;
-    Ok(Idle { records: Box::new(records), log: Box::new(log) })
+    // The seed places keys on shards; nothing of that is decided here.
+    let schema = super::parts::schema(config, 0);
+    let stream = super::nats::PatientLog::open(config, &schema)
+        .map_err(|error| StoreError::Io { path: "nats".into(), cause: error.to_string() })?;
+    let log: Box<dyn EventLog> = match stream {
+        Some(stream) => Box::new(stream),
+        None => {
+            let settings = super::parts::log_settings(config);
+            Box::new(EmbeddedLog::open(&folder, SystemClock::shared(), settings)?)
+        }
+    };
+    Ok(Idle { records: Box::new(records), log })
 }

@@ -9,6 +9,7 @@ mod nats;
 mod nats_out;
 mod output;
 mod parts;
+mod prove;
 mod publish;
 mod replay;
 

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::ports::{EventLog, Source};
+use bytes::Bytes;
+
+use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Source};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::event::Schema;
@@ -80,4 +82,49 @@ pub fn out_settings(config: &Config) -> OutSettings {
 
 fn span(span: SpanMs) -> Duration {
     Duration::from_millis(span.unsigned_abs())
+}
+
+/// The stream as the log of a command that runs for a moment: it waits for the connection.
+pub struct PatientLog {
+    link: Link,
+    log: Arc<dyn EventLog>,
+    patience: Duration,
+}
+
+impl PatientLog {
+    /// For `tidewatch dead-letters` beside an idle folder; `None` without `nats.url`.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or nothing may be published.
+    pub fn open(config: &Config, schema: &Arc<Schema>) -> Result<Option<PatientLog>, NatsError> {
+        let Some(settings) = &config.nats.link else { return Ok(None) };
+        let link = Link::open(settings.clone())?;
+        let log = gateway(config, &link, schema)?.ok_or_else(|| NatsError::Setting {
+            key: "nats.gateway.subject".into(),
+            cause: "is empty, so nothing can be sent to the stream again".into(),
+        })?;
+        Ok(Some(PatientLog { link, log, patience: settings.request_timeout }))
+    }
+}
+
+impl EventLog for PatientLog {
+    fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(async move {
+            let (link, patience) = (self.link.clone(), self.patience);
+            // The timer runs on the connection's thread, whatever runs this.
+            let ready = self.link.spawn(async move {
+                let ready = tokio::time::timeout(patience, link.ready()).await;
+                ready.unwrap_or_else(|_| Err(link.away()))
+            });
+            match ready.await {
+                Ok(Ok(())) => self.log.append(events).await,
+                Ok(Err(error)) => Err(AppendError::Away(error.to_string())),
+                Err(error) => Err(AppendError::Broken(error.to_string())),
+            }
+        })
+    }
+
+    fn backlog(&self) -> (u64, u64) {
+        self.log.backlog()
+    }
 }

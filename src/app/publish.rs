@@ -315,7 +315,7 @@ impl Lines {
                 if about.is_dir() {
                     return Err(io::ErrorKind::IsADirectory.into());
                 }
-                (Box::new(file), about.is_file().then(|| about.len()))
+                (Box::new(file), about.is_file().then_some(about.len()))
             }
         };
         let done = Arc::new(AtomicU64::new(0));

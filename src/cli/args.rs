@@ -47,6 +47,21 @@ Examples:
 
 A running server is asked over HTTP; without one the data folder is read directly.";
 
+const PROVE_EXAMPLES: &str = "\
+Examples:
+  tidewatch prove                                 on a nats-server it starts and ends
+  tidewatch prove --nats nats://127.0.0.1:4222    on yours, in streams of its own
+  tidewatch prove --cycles 3 --events 3000 --seed 7 --json
+
+It makes two streams whose names begin with TIDEWATCH_PROVE_, runs a worker on them, ends
+it with kill -9 at random moments, starts it again, and compares sessions, alerts and the
+ledger with a plain count of what was published. The streams and files are removed at the
+end. How to sign in comes from [nats] of the configuration.
+
+Exit codes: 0 every difference is 0, 1 something differs, 2 usage or configuration, 3 it
+cannot be run: no server, one that is too old or without JetStream, or no right to make
+streams.";
+
 /// Live operational numbers from an event stream.
 #[derive(Debug, Parser)]
 #[command(name = "tidewatch", version, about, after_help = EXAMPLES, max_term_width = 100)]
@@ -114,6 +129,9 @@ pub enum Command {
     /// Look at events that were rejected, and send them again
     #[command(after_help = DEAD_LETTERS_EXAMPLES)]
     DeadLetters(DeadLettersArgs),
+    /// Kill a worker again and again while events come in, and compare every number
+    #[command(after_help = PROVE_EXAMPLES)]
+    Prove(ProveArgs),
     /// Say which version this is
     Version(VersionArgs),
 }
@@ -315,6 +333,34 @@ pub enum DeadLettersAction {
 /// Most dead letters in one list.
 pub const LIST_MAX: u64 = 1_000;
 
+/// `tidewatch prove`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct ProveArgs {
+    /// The NATS server to use [default: nats.url, else a server of its own]
+    #[arg(long, value_name = "URL")]
+    pub nats: Option<String>,
+    /// Program of the server it starts [default: nats-server on the PATH]
+    #[arg(long, value_name = "PATH", conflicts_with = "nats")]
+    pub nats_server: Option<PathBuf>,
+    /// How often the worker is killed while events come in
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub cycles: u32,
+    /// Different events to publish, besides the repeats of some
+    #[arg(long, value_name = "N", default_value_t = 20_000,
+          value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub events: u32,
+    /// The same seed gives the same events and moments [default: another one each time]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The verdict as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Leave the streams and the files, to look at
+    #[arg(long)]
+    pub keep: bool,
+}
+
 /// `tidewatch version`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct VersionArgs {
@@ -341,6 +387,7 @@ impl Args {
                 ("pipeline.shards", "--shards", replay.shards.clone()),
                 ("pipeline.batch_max", "--batch", replay.batch.clone()),
             ]),
+            Command::Prove(prove) => flags.push(("nats.url", "--nats", prove.nats.clone())),
             _ => {}
         }
         let set = |(key, name, value): (_, _, Option<String>)| {
@@ -422,6 +469,21 @@ mod tests {
         ] {
             assert_eq!(parse(line).is_ok(), fine, "{line}");
         }
+    }
+
+    #[test]
+    fn prove_has_bounds_and_one_server() {
+        for (rest, fine) in [
+            ("", true),
+            (" --cycles 0 --events 100 --seed 7 --json --keep", true),
+            (" --cycles 1001", false),
+            (" --events 99", false),
+            (" --nats nats://h --nats-server n", false),
+        ] {
+            assert_eq!(parse(&format!("tidewatch prove{rest}")).is_ok(), fine, "{rest}");
+        }
+        let flags = parse("tidewatch prove --nats nats://h:1").unwrap().flags();
+        assert_eq!((flags[0].key, flags[0].value.as_str()), ("nats.url", "nats://h:1"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod version;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use args::{Args, Command, Common, DemoArgs, PublishArgs, ReplayArgs};
+use args::{Args, Command, Common, DemoArgs, ProveArgs, PublishArgs, ReplayArgs};
 
 use crate::config::{Config, environment};
 
@@ -24,7 +24,7 @@ pub enum Exit {
     Failed = 1,
     /// Wrong arguments or configuration.
     Usage = 2,
-    /// Another process uses the data folder.
+    /// Another process uses the data folder; of `prove`: there is nothing to run it on.
     Locked = 3,
     /// The state on disk is damaged.
     Damaged = 4,
@@ -48,6 +48,8 @@ pub struct Commands {
     pub replay: fn(Config, &Common, &ReplayArgs) -> Exit,
     /// `tidewatch publish`.
     pub publish: fn(&Common, &PublishArgs) -> Exit,
+    /// `tidewatch prove`.
+    pub prove: fn(Config, &ProveArgs) -> Exit,
     /// Opens the data folder for `tidewatch dead-letters` when no server runs.
     pub open_idle: dead_letters::OpenIdle,
 }
@@ -65,6 +67,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
         Command::Publish(args) => (commands.publish)(common, args),
+        Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
         Command::Check(args) => finish(Exit::Usage, check::run(args, load())),
         Command::DeadLetters(args) => with_config(&|config| {
             let result = dead_letters::run(&config, &args.action, commands.open_idle);

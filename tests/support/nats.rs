@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -163,8 +163,14 @@ impl Cluster {
     }
 }
 
-/// The server that `./test` installs, or one on the path.
+/// A server to use instead, set before the first one starts.
+pub static SERVER: OnceLock<PathBuf> = OnceLock::new();
+
+/// The server that was asked for, the one that `./test` installs, or one on the path.
 fn server() -> PathBuf {
+    if let Some(asked) = SERVER.get() {
+        return asked.clone();
+    }
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
     match installed.exists() {
         true => installed,

@@ -123,7 +123,7 @@ impl Track {
         let mut state = self.state.lock();
         if !state.error.is_empty() {
             state.error.clear();
-            info!(output = state.output, "delivered to NATS again");
+            info!(output = state.output, "delivers to NATS");
         }
     }
 }

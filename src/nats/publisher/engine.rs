@@ -52,6 +52,8 @@ pub(super) struct Engine {
     inbox: String,
     clock: SharedClock,
     counts: Arc<Counts>,
+    /// How often the connection was made when it was last looked at.
+    connects: u64,
     /// The server and, as far as known, the stream take atomic batches.
     atomic: bool,
     /// The stream said that it does not.
@@ -85,6 +87,7 @@ impl Engine {
             options,
             clock,
             counts,
+            connects: 0,
             atomic: false,
             atomic_refused: false,
             pack_bytes: usize::MAX,
@@ -106,7 +109,6 @@ impl Engine {
         let Ok(answers) = self.client.subscribe(format!("{}.*", self.inbox)).await else { return };
         let mut answers = answers.ready_chunks(AT_ONCE);
         let mut state = self.link.state();
-        let mut connects = 0;
         let mut tick = tokio::time::interval(tick(self.options.ack_wait));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut received = Vec::with_capacity(AT_ONCE);
@@ -124,19 +126,18 @@ impl Engine {
                         self.form();
                     }
                 }
-                Ok(()) = state.changed() => {
-                    let now = state.borrow_and_update().clone();
-                    if now.connected && now.connects != connects {
-                        connects = now.connects;
-                        self.reconnected();
-                    }
-                }
+                Ok(()) = state.changed() => {}
                 _ = tick.tick() => {
                     self.give_up();
                     self.send_again().await;
                 }
                 () = tokio::time::sleep(linger), if !self.forming.is_empty() => self.form(),
                 () = std::future::ready(()), if self.can_send() => {}
+            }
+            let connects = state.borrow_and_update().connects;
+            if connects != self.connects {
+                self.connects = connects;
+                self.reconnected();
             }
             self.send_waiting().await;
             self.answer_flushes();
