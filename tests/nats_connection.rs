@@ -16,6 +16,12 @@ use support::{Broker, Folder, HOLD, until};
 const NKEY_SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 const NKEY_PUBLIC: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
 
+/// What the server says to those it does not know.
+const REFUSED: &str = "authorization violation";
+
+/// What the client says of a handshake that failed: not more, its cause gets lost on the way.
+const BROKEN: &str = "IO error";
+
 /// A word that must never be seen.
 const SECRET: &str = "hunter2-hunter2";
 
@@ -37,15 +43,17 @@ fn goes_through(folder: &Folder, url: &str, more: &str) {
     assert!(!log.contains(SECRET) && !log.contains(NKEY_SEED), "{log}");
 }
 
-/// `serve` does not get ready, and `readyz` says that it is NATS.
+/// `serve` does not get ready, `readyz` names the stream it waits for, and the log says
+/// `why`.
 #[track_caller]
-fn stays_out(folder: &Folder, url: &str, more: &str) {
+fn stays_out(url: &str, more: &str, why: &str) {
+    let folder = Folder::default();
     let mut server = folder.serve(&config(url, more)).listening();
-    let told = until(30, "readyz names NATS", || {
-        let answer = server.http.get(&server.at("readyz?verbose"));
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        (answer.status == 503 && text.contains("NATS")).then_some(text)
-    });
+    until(30, &format!("the log says {why:?}"), || server.stderr().contains(why).then_some(()));
+    let answer = server.http.get(&server.at("readyz?verbose"));
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(answer.status, 503, "{told}");
+    assert!(told.contains("EVENTS"), "{told}");
     server.kill_9();
     let log = server.stderr();
     assert!(!told.contains(SECRET) && !log.contains(SECRET), "{told}\n{log}");
@@ -57,8 +65,8 @@ fn a_user_with_a_password_comes_in_and_nobody_else() {
     let folder = Folder::default();
     let file = folder.write("password", format!("{SECRET}\n"));
     let url = broker.url();
-    stays_out(&Folder::default(), &url, "");
-    stays_out(&Folder::default(), &url, "user = \"ada\"\npassword = \"wrong\"");
+    stays_out(&url, "", REFUSED);
+    stays_out(&url, "user = \"ada\"\npassword = \"wrong\"", REFUSED);
     goes_through(&folder, &url, &format!("user = \"ada\"\npassword_file = \"{file}\""));
     let plain = format!("user = \"ada\"\npassword = \"{SECRET}\"");
     let config = folder.write("print.toml", config(&url, &plain));
@@ -82,7 +90,7 @@ fn a_key_pair_comes_in() {
     let broker = Broker::with(&users);
     let folder = Folder::default();
     let file = folder.write("nkey", NKEY_SEED);
-    stays_out(&Folder::default(), &broker.url(), "");
+    stays_out(&broker.url(), "", REFUSED);
     goes_through(&folder, &broker.url(), &format!("nkey_file = \"{file}\""));
 }
 
@@ -104,10 +112,10 @@ fn encryption_is_checked_on_both_sides() {
         client.cert, client.key
     );
     // The system trusts nobody who signs for himself.
-    stays_out(&Folder::default(), &url, &ours);
+    stays_out(&url, &ours, BROKEN);
     let trusted = format!("tls_ca_file = {:?}", server.cert);
     // We trust it, and it does not know us.
-    stays_out(&Folder::default(), &url, &trusted);
+    stays_out(&url, &trusted, BROKEN);
     goes_through(&Folder::default(), &url, &format!("{trusted}\n{ours}"));
     goes_through(&Folder::default(), &url.replace("nats:", "tls:"), &format!("{trusted}\n{ours}"));
 }
@@ -115,7 +123,7 @@ fn encryption_is_checked_on_both_sides() {
 #[test]
 fn encryption_that_is_asked_for_and_not_there_is_refused() {
     let broker = Broker::start();
-    stays_out(&Folder::default(), &broker.url(), "tls_required = true");
+    stays_out(&broker.url(), "tls_required = true", "client error");
 }
 
 /// A certificate that signs for itself, and its key.
@@ -133,6 +141,7 @@ impl Pair {
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
             .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
             .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .args(["-addext", "extendedKeyUsage=serverAuth,clientAuth"])
             .arg("-keyout")
             .arg(&pair.key)

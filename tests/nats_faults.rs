@@ -391,3 +391,22 @@ fn f_b4_the_broker_has_no_room_and_then_has() {
         broker.restart();
     });
 }
+
+#[test]
+fn f_b9_another_of_three_becomes_the_leader() {
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    make_stream(&url, 3, Duration::from_secs(120));
+    let Some(run) = Run::start("f_b9_step_down", &url, "replicas = 3") else { return };
+    let mut changes = 0;
+    run.through(&url, 1, 5, |_| {
+        let answer = block(async {
+            let context = connect(&url).await;
+            let subject = format!("STREAM.LEADER.STEPDOWN.{STREAM}");
+            context.request::<_, _, serde_json::Value>(subject, &serde_json::json!({})).await.ok()
+        });
+        // While they vote there is nobody who could step down.
+        changes += u64::from(answer.is_some_and(|answer| answer["success"] == true));
+    });
+    assert!(changes > 0, "the leader never changed");
+}

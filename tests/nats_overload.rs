@@ -12,6 +12,8 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -52,10 +54,9 @@ const BYTES_ID_MAX: u64 = 64;
 /// What memory may grow by in the second half of the overload, while the lag doubles.
 const BYTES_DRIFT_MAX: u64 = 16 << 20;
 
-/// When `/livez` counts as slow; one answer in a hundred may be, on a machine that other
-/// processes use as well, and none may take a second.
+/// Longest answer of `/livez`, beyond what the machine itself takes: the same question is put
+/// to a thread that does nothing else, and other processes may keep that waiting too.
 const LIVEZ_MAX: Duration = Duration::from_millis(100);
-const LIVEZ_NEVER: Duration = Duration::from_secs(1);
 
 /// Distance between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -121,18 +122,18 @@ fn f_l1_ten_times_too_much_is_a_lag_and_nothing_else() {
     };
     let peak = most(&mut samples.iter().filter(|sample| sample.at <= at_end.at));
     let drained = most(&mut samples.iter());
-    let slow_answers = answers.iter().filter(|answer| **answer > LIVEZ_MAX).count();
-    let worst = answers.iter().max().copied().unwrap_or_default();
+    let worst = |answers: &[Duration]| answers.iter().max().copied().unwrap_or_default();
+    let (livez, echo) = (worst(&answers.livez), worst(&answers.echo));
     println!(
         "f_l1: {offered} events in {seconds} s, {took} taken meanwhile (x{overload:.1}), \
          {sent_again} sent again; memory {} MiB + {} MiB at most, + {} MiB once all are counted; lag {} at most, gone after \
-         {:.1} s; {} answers of livez, {slow_answers} slower than {LIVEZ_MAX:?}, worst {worst:?}",
+         {:.1} s; {} answers of livez, the slowest {livez:?}, where an idle thread's was {echo:?}",
         base >> 20,
         peak >> 20,
         drained >> 20,
         samples.iter().map(|sample| sample.lag).max().unwrap_or(0),
         watch.elapsed().as_secs_f64() - seconds as f64,
-        answers.len()
+        answers.livez.len()
     );
     assert_eq!(published, WARM + offered, "the stream has each event once");
     assert!(overload >= OVERLOAD_MIN, "it took {took} of {offered}: no overload");
@@ -140,8 +141,8 @@ fn f_l1_ten_times_too_much_is_a_lag_and_nothing_else() {
     assert!(peak <= BYTES_PEAK_MAX, "memory grew by {peak} bytes over {base}");
     assert!(drained <= BYTES_PEAK_MAX + offered * BYTES_ID_MAX, "{drained} bytes over {base}");
     assert_flat(&samples, at_end.at);
-    assert!(slow_answers * 100 <= answers.len(), "{slow_answers} of {}", answers.len());
-    assert!(worst < LIVEZ_NEVER, "livez took {worst:?}");
+    // Twice: the server has a thread more to wake.
+    assert!(livez <= LIVEZ_MAX + 2 * echo, "livez took {livez:?}, an idle thread {echo:?}");
 }
 
 fn seconds() -> u64 {
@@ -202,22 +203,45 @@ fn drain(server: &Server, events: u64, watch: &Stopwatch, samples: &mut Vec<Samp
     assert_eq!(pipeline["lag_events"], 0, "{pipeline}");
 }
 
-/// Asks `/livez` ten times a second until told to end; how long each answer took.
-fn ask_livez(server: &Server) -> (thread::JoinHandle<Vec<Duration>>, Arc<AtomicBool>) {
-    let (url, http) = (server.at("livez"), Http::default());
+/// How long each answer of `/livez` took, and each of a thread that does nothing else.
+#[derive(Default)]
+struct Answers {
+    livez: Vec<Duration>,
+    echo: Vec<Duration>,
+}
+
+/// Asks ten times a second until told to end.
+fn ask_livez(server: &Server) -> (thread::JoinHandle<Answers>, Arc<AtomicBool>) {
+    let (url, http, mut echo) = (server.at("livez"), Http::default(), echo());
     let ended = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&ended);
     let asking = thread::spawn(move || {
-        let mut answers = Vec::new();
+        let mut answers = Answers::default();
         while !told.load(Ordering::Acquire) {
             let watch = Stopwatch::start();
             assert_eq!(http.get(&url).status, 200);
-            answers.push(watch.elapsed());
+            answers.livez.push(watch.elapsed());
+            let watch = Stopwatch::start();
+            echo.write_all(b"?").unwrap();
+            echo.read_exact(&mut [0]).unwrap();
+            answers.echo.push(watch.elapsed());
             pause(LOOK_EVERY);
         }
         answers
     });
     (asking, ended)
+}
+
+/// A connection to a thread that says what it hears; it ends with the connection.
+fn echo() -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let asking = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut answering, _) = listener.accept().unwrap();
+    thread::spawn(move || {
+        let mut byte = [0];
+        while answering.read_exact(&mut byte).and_then(|()| answering.write_all(&byte)).is_ok() {}
+    });
+    asking
 }
 
 /// Memory in the last quarter of the overload against the second one.
