@@ -157,6 +157,9 @@ impl Builder {
         };
         let status = Arc::new(Status::default());
         status.set("start", Some("starting".into()));
+        if let Some(link) = &link {
+            nats::show_state(link, &status);
+        }
         let flow = Flow::shared();
         flow.delivered.store(figures.alerts_delivered.load(Ordering::Relaxed), Ordering::SeqCst);
         let (state, mode) = (Box::new(state), face.mode);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Source};
+use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::event::Schema;
@@ -34,6 +35,23 @@ pub fn open(config: &Config, clock: &SharedClock) -> Result<Option<(Link, Source
     });
     let sources = sources.collect::<Result<Sources, NatsError>>()?;
     Ok(Some((link, sources)))
+}
+
+/// Keeps the reason of part `nats` as the connection stands, as long as it lives.
+pub fn show_state(link: &Link, status: &Arc<Status>) {
+    let (url, status, mut state) = (link.url().to_owned(), Arc::clone(status), link.state());
+    // The task holds no `Link`: it ends with the connection's thread.
+    drop(link.spawn(async move {
+        loop {
+            let now = state.borrow_and_update().clone();
+            let cause = if now.error.is_empty() { "connecting".into() } else { now.error };
+            let away = NatsError::Away { url: url.clone(), cause };
+            status.set("nats", (!now.connected).then(|| away.to_string()));
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }));
 }
 
 /// What takes posted events: the stream behind `nats.gateway.subject`; `None` when that is
