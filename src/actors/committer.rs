@@ -63,6 +63,8 @@ pub struct Flow {
     pub committed_at: AtomicI64,
     /// Restarts since the process started.
     pub restarts: AtomicU64,
+    /// Monotonic time of the next board: what is to be on it must be added up before.
+    pub next_board: AtomicI64,
     /// How each source stands, in the order of the pipeline's sources.
     pub sources: Mutex<Vec<SourceFlow>>,
 }
@@ -337,6 +339,8 @@ impl Committer {
 
     /// Shows how things are: to the exporter, and as a board.
     fn show(&mut self) {
+        let next = self.parts.clock.elapsed() + self.parts.settings.tick;
+        self.parts.flow.next_board.store(next, Ordering::SeqCst);
         let view = self.view();
         let waiting = self.parts.places.iter().zip(&self.holds);
         let shards = waiting.map(|(places, holds)| {

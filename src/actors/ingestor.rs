@@ -36,6 +36,9 @@ use crate::telemetry::happenings::Gap;
 
 /// Barriers that may be under way: more would only split the same commits up.
 const BARRIERS_MAX: u64 = 4;
+/// A barrier is set this long before a board is due, so that the board shows what has just
+/// come instead of what the last commit held; in ms.
+const BOARD_LEAD: i64 = 60;
 /// How long to wait for room or for new events before looking at the clock again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -279,7 +282,10 @@ impl Ingestor {
         let freed = self.parts.flow.freed.notified();
         match sources {
             Some(sources) => {
-                let wait = Duration::from_millis((tick as u64).min(200));
+                let lead =
+                    self.until_board().map(|rest| rest - BOARD_LEAD).filter(|rest| *rest > 0);
+                let wait = tick.min(200).min(lead.unwrap_or(tick));
+                let wait = Duration::from_millis(wait.unsigned_abs().max(1));
                 let readers = sources.iter_mut().zip(&self.readers);
                 let open = readers.filter(|(_, reader)| !reader.ended());
                 let any = select_all(open.map(|(source, _)| source.wait()));
@@ -381,11 +387,19 @@ impl Ingestor {
         }
     }
 
+    /// Milliseconds until the next board, if it is still to come.
+    fn until_board(&self) -> Option<i64> {
+        let next = self.parts.flow.next_board.load(Ordering::SeqCst);
+        Some(next - self.parts.clock.elapsed()).filter(|rest| *rest >= 0)
+    }
+
     async fn barrier_if_due(&mut self) -> Result<(), RunError> {
         let settings = &self.parts.settings;
         let waited = self.parts.clock.elapsed() - self.barrier_at;
         let full = self.ledger.received >= settings.commit_events as u64;
-        let due = waited >= settings.commit_interval.min(settings.tick)
+        let board = self.until_board().is_some_and(|rest| rest <= BOARD_LEAD);
+        let due = (waited >= settings.commit_interval.min(settings.tick)
+            || (board && waited >= BOARD_LEAD))
             && (self.ledger.received + self.ledger.gap > 0
                 || self.watermark > self.barrier_watermark);
         let room = self.parts.flow.barriers.load(Ordering::SeqCst) < BARRIERS_MAX;
