@@ -167,7 +167,7 @@ impl Run {
         copies: usize,
         trials: usize,
         mut strike: impl FnMut(&mut Run),
-    ) -> Server {
+    ) -> (Server, u64) {
         let trials = trials * factor();
         let progress = Progress::default();
         let (events, count) = (self.events.clone(), self.events.len());
@@ -184,7 +184,7 @@ impl Run {
             "{}: {trials} trials, {count} events, {again} messages sent again, worst recovery {:?}",
             self.name, self.worst
         );
-        self.server
+        (self.server, again)
     }
 
     fn restart(&mut self) {
@@ -236,7 +236,7 @@ fn f_k1_killed_at_random_moments_while_a_stream_is_read() {
     let mut broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let Some(run) = Run::start("f_k1", &broker.url(), "") else { return };
-    let server = run.through(&broker.url(), 1, 20, |run| {
+    let (server, _) = run.through(&broker.url(), 1, 20, |run| {
         run.server.kill_9();
         run.restart();
     });
@@ -250,11 +250,12 @@ fn f_b1_the_broker_is_killed_and_comes_back() {
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let Some(run) = Run::start("f_b1", &broker.url(), "") else { return };
     let url = broker.url();
-    let server = run.through(&url, 1, 20, |run| {
+    let (server, again) = run.through(&url, 1, 20, |run| {
         broker.kill_9();
         pause(Duration::from_millis(run.random.below(MOMENT_MS_MAX)));
         broker.restart();
     });
+    assert!(again > 0, "no kill ever hit a message");
     alerts_left_once(&server, &url);
 }
 
@@ -300,13 +301,16 @@ fn f_b7_the_consumer_is_deleted() {
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let Some(run) = Run::start("f_b7", &broker.url(), "") else { return };
     let url = broker.url();
+    let mut deleted = 0;
     run.through(&url, 1, 10, |_| {
-        block(async {
+        let done = block(async {
             let stream = connect(&url).await.get_stream(STREAM).await.unwrap();
             // Refused while it is being made anew: then there is nothing to delete.
-            let _ = stream.delete_consumer("tidewatch").await;
+            stream.delete_consumer("tidewatch").await.is_ok()
         });
+        deleted += u64::from(done);
     });
+    assert!(deleted > 0, "there never was one to delete");
 }
 
 #[test]
@@ -315,6 +319,7 @@ fn f_b8_another_client_takes_our_messages_away() {
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let Some(run) = Run::start("f_b8", &broker.url(), "") else { return };
     let url = broker.url();
+    let mut stolen = 0;
     run.through(&url, 1, 5, |_| {
         block(async {
             let stream = connect(&url).await.get_stream(STREAM).await.unwrap();
@@ -335,6 +340,7 @@ fn f_b8_another_client_takes_our_messages_away() {
             // Taken, and given back out of order by every second one.
             let mut odd = false;
             while let Some(Ok(message)) = taken.next().await {
+                stolen += 1;
                 odd = !odd;
                 if odd {
                     let _ = message.ack_with(jetstream::AckKind::Nak(None)).await;
@@ -342,6 +348,7 @@ fn f_b8_another_client_takes_our_messages_away() {
             }
         });
     });
+    assert!(stolen > 0, "nothing was ever taken away");
 }
 
 #[test]
@@ -350,7 +357,7 @@ fn f_p2_every_message_is_published_twice() {
     // A window so short that a retry is outside of it.
     make_stream(&broker.url(), 1, Duration::from_millis(100));
     let Some(run) = Run::start("f_p2", &broker.url(), "") else { return };
-    let server = run.through(&broker.url(), 2, 2, |run| {
+    let (server, _) = run.through(&broker.url(), 2, 2, |run| {
         run.server.kill_9();
         run.restart();
     });
@@ -384,12 +391,13 @@ fn f_b4_the_broker_has_no_room_and_then_has() {
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let Some(run) = Run::start("f_b4", &broker.url(), "") else { return };
     let url = broker.url();
-    run.through(&url, 1, 1, |_| {
+    let (_, again) = run.through(&url, 1, 1, |_| {
         pause(Duration::from_secs(3));
         broker.kill_9();
         broker.set_store("max_file_store: 1GB");
         broker.restart();
     });
+    assert!(again > 0, "the broker never refused anything");
 }
 
 #[test]

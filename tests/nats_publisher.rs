@@ -335,7 +335,7 @@ fn the_gateway_answers_after_the_acks_and_a_retry_is_safe() {
     assert!(stored[60].header("Nats-Msg-Id").is_some());
     assert_eq!((stored[61].header("Nats-Msg-Id"), stored[62].header("Nats-Msg-Id")), (None, None));
     assert_eq!(stored[62].payload, "no event");
-    assert_eq!(gateway.backlog(), (0, 16_384));
+    assert_eq!(gateway.backlog(), (0, 4_096));
 }
 
 #[test]

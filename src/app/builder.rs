@@ -238,7 +238,7 @@ impl Builder {
             thread: Some(thread),
             outputs: None,
         };
-        running.outputs = link.map(|link| running.send_to_nats(&link, nats::out_settings(&config)));
+        running.outputs = link.map(|link| running.send_to_nats(&link, config.nats.out.clone()));
         Ok(running)
     }
 }

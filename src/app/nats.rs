@@ -11,11 +11,9 @@ use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::event::Schema;
-use crate::domain::time::SpanMs;
 use crate::nats::NatsError;
-use crate::nats::gateway::{Gateway, GatewaySettings};
+use crate::nats::gateway::Gateway;
 use crate::nats::link::Link;
-use crate::nats::out::OutSettings;
 use crate::nats::source::JetSource;
 
 /// The sources of `[nats]`, in the order of the configuration.
@@ -68,38 +66,7 @@ pub fn gateway(
     if wanted.subject.is_empty() {
         return Ok(None);
     }
-    let settings = GatewaySettings {
-        subject: wanted.subject.clone(),
-        in_flight_max: wanted.in_flight_max,
-        timeout: span(wanted.timeout),
-    };
-    Ok(Some(Arc::new(Gateway::new(link.clone(), settings, Arc::clone(schema))?)))
-}
-
-/// What leaves for NATS.
-pub fn out_settings(config: &Config) -> OutSettings {
-    let wanted = &config.nats.out;
-    let first = config.nats.sources.first();
-    OutSettings {
-        manage: first.map(|source| source.manage).unwrap_or_default(),
-        replicas: first.map_or(1, |source| source.replicas),
-        alerts_stream: wanted.alerts_stream.clone(),
-        alerts_subject: wanted.alerts_subject.clone(),
-        dead_letters_stream: wanted.dead_letters_stream.clone(),
-        dead_letters_subject: wanted.dead_letters_subject.clone(),
-        board_subject: wanted.board_subject.clone(),
-        board_bucket: wanted.board_bucket.clone(),
-        board_interval: span(wanted.board_interval),
-        service: wanted.service.clone(),
-        max_age: span(wanted.max_age),
-        max_bytes: wanted.max_bytes as u64,
-        duplicate_window: span(wanted.duplicate_window),
-        ..OutSettings::default()
-    }
-}
-
-fn span(span: SpanMs) -> Duration {
-    Duration::from_millis(span.unsigned_abs())
+    Ok(Some(Arc::new(Gateway::new(link.clone(), wanted.clone(), Arc::clone(schema))?)))
 }
 
 /// The stream as the log of a command that runs for a moment: it waits for the connection.

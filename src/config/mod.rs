@@ -19,7 +19,7 @@ mod units;
 
 pub use defaults::{DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, WebConfig};
 pub use demo::demo_overrides;
-pub use nats::{GatewayConfig, NatsConfig, NatsOutConfig};
+pub use nats::NatsConfig;
 pub use raw::Problem;
 pub use units::{parse_size, parse_span, show_size, show_span};
 

@@ -1,6 +1,8 @@
 //! `[nats]`, its sources, gateway and outputs: keys, bounds, and secrets from files. The
 //! settings that come of it are those of `crate::nats`; nothing here connects.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use super::document::{Node, Value};
 use super::print::{self, Entry};
 use super::raw::{Problem, Reader};
 use crate::domain::time::SpanMs;
+use crate::nats::gateway::GatewaySettings;
+use crate::nats::out::OutSettings;
 use crate::nats::settings::{
     Auth, LinkSettings, Manage, OnGap, SourceSettings, Tls, check_name, check_subject, check_url,
     covers,
@@ -40,73 +44,11 @@ pub struct NatsConfig {
     /// The streams to read, at least one.
     pub sources: Vec<SourceSettings>,
     /// Where `POST /v1/events` publishes.
-    pub gateway: GatewayConfig,
+    pub gateway: GatewaySettings,
     /// What is published.
-    pub out: NatsOutConfig,
+    pub out: OutSettings,
     /// The keys of `[nats]` as they were set, for the print.
     keys: Keys,
-}
-
-/// `POST /v1/events` with NATS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayConfig {
-    /// Subject that events are published to; empty: nothing can be posted.
-    pub subject: String,
-    /// Messages published and not confirmed, at most.
-    pub in_flight_max: usize,
-    /// Longest wait for a confirmation.
-    pub timeout: SpanMs,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        GatewayConfig { subject: "events.http".into(), in_flight_max: 4_096, timeout: 5 * SECOND }
-    }
-}
-
-/// What goes out over NATS; an empty text switches its part off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsOutConfig {
-    /// Stream of the alerts.
-    pub alerts_stream: String,
-    /// Their subject.
-    pub alerts_subject: String,
-    /// Stream of the dead letters.
-    pub dead_letters_stream: String,
-    /// Their subject.
-    pub dead_letters_subject: String,
-    /// Subject of the board.
-    pub board_subject: String,
-    /// Key-value bucket of the board.
-    pub board_bucket: String,
-    /// Distance between two boards.
-    pub board_interval: SpanMs,
-    /// Name of the micro service.
-    pub service: String,
-    /// How long the streams made keep messages; 0 for ever.
-    pub max_age: SpanMs,
-    /// Bytes that each keeps; 0 for no bound.
-    pub max_bytes: usize,
-    /// How long the server remembers the ids of messages.
-    pub duplicate_window: SpanMs,
-}
-
-impl Default for NatsOutConfig {
-    fn default() -> Self {
-        NatsOutConfig {
-            alerts_stream: "TIDEWATCH_ALERTS".into(),
-            alerts_subject: "tidewatch.alerts".into(),
-            dead_letters_stream: "TIDEWATCH_DEAD_LETTERS".into(),
-            dead_letters_subject: "tidewatch.dead_letters".into(),
-            board_subject: "tidewatch.board".into(),
-            board_bucket: "tidewatch_board".into(),
-            board_interval: SECOND,
-            service: "tidewatch".into(),
-            max_age: 30 * DAY,
-            max_bytes: 0,
-            duplicate_window: 60 * MINUTE,
-        }
-    }
 }
 
 /// The plain keys of `[nats]`.
@@ -161,8 +103,8 @@ pub(super) fn read(reader: &mut Reader, credits: usize, event_bytes: usize) -> N
         }
     };
     let sources = sources(reader, &keys.source, credits);
-    let gateway = gateway(reader);
-    let out = out(reader);
+    let gateway = leaving::gateway(reader);
+    let out = leaving::out(reader, &keys.source);
     let link = (!keys.url.is_empty()).then(|| LinkSettings {
         url: keys.url.clone(),
         name: keys.name.clone(),
@@ -179,6 +121,10 @@ pub(super) fn read(reader: &mut Reader, credits: usize, event_bytes: usize) -> N
 
 fn duration(span: SpanMs) -> Duration {
     Duration::from_millis(span.max(0) as u64)
+}
+
+fn millis(span: Duration) -> SpanMs {
+    SpanMs::try_from(span.as_millis()).unwrap_or(SpanMs::MAX)
 }
 
 fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
@@ -432,83 +378,8 @@ fn optional_name(name: &str) -> Result<(), String> {
     }
 }
 
-fn gateway(reader: &mut Reader) -> GatewayConfig {
-    let default = GatewayConfig::default();
-    GatewayConfig {
-        subject: checked(reader, "nats.gateway.subject", &default.subject, plain_subject),
-        in_flight_max: reader.count(
-            "nats.gateway.in_flight_max",
-            default.in_flight_max,
-            1..=65_536,
-        ),
-        timeout: reader.span("nats.gateway.timeout", default.timeout, 100..=MINUTE),
-    }
-}
-
-fn out(reader: &mut Reader) -> NatsOutConfig {
-    let default = NatsOutConfig::default();
-    let out = NatsOutConfig {
-        alerts_stream: checked(
-            reader,
-            "nats.out.alerts_stream",
-            &default.alerts_stream,
-            optional_name,
-        ),
-        alerts_subject: checked(
-            reader,
-            "nats.out.alerts_subject",
-            &default.alerts_subject,
-            plain_subject,
-        ),
-        dead_letters_stream: checked(
-            reader,
-            "nats.out.dead_letters_stream",
-            &default.dead_letters_stream,
-            optional_name,
-        ),
-        dead_letters_subject: checked(
-            reader,
-            "nats.out.dead_letters_subject",
-            &default.dead_letters_subject,
-            plain_subject,
-        ),
-        board_subject: checked(
-            reader,
-            "nats.out.board_subject",
-            &default.board_subject,
-            plain_subject,
-        ),
-        board_bucket: checked(
-            reader,
-            "nats.out.board_bucket",
-            &default.board_bucket,
-            optional_name,
-        ),
-        board_interval: reader.span(
-            "nats.out.board_interval",
-            default.board_interval,
-            100..=MINUTE,
-        ),
-        service: checked(reader, "nats.out.service", &default.service, optional_name),
-        max_age: reader.span("nats.out.max_age", default.max_age, 0..=3_660 * DAY),
-        max_bytes: reader.size("nats.out.max_bytes", default.max_bytes, 0..=1_048_576 * GIB),
-        duplicate_window: reader.span(
-            "nats.out.duplicate_window",
-            default.duplicate_window,
-            100..=DAY,
-        ),
-    };
-    if out.max_age > 0 && out.duplicate_window > out.max_age {
-        reader.conflict(
-            &["nats.out.duplicate_window", "nats.out.max_age"],
-            "nats.out.duplicate_window must not be longer than nats.out.max_age",
-        );
-    }
-    out
-}
-
 /// What is posted must come back through a source.
-fn gateway_is_read(reader: &mut Reader, gateway: &GatewayConfig, sources: &[SourceSettings]) {
+fn gateway_is_read(reader: &mut Reader, gateway: &GatewaySettings, sources: &[SourceSettings]) {
     let subject = &gateway.subject;
     let reads = |source: &SourceSettings| {
         // Without a list the stream's own subjects decide, and they are not known here.
@@ -532,8 +403,8 @@ pub(super) fn print(config: &NatsConfig) -> Vec<(&'static str, Vec<Entry>)> {
     for source in &config.sources {
         sections.push(("[[nats.source]]", source_keys(source)));
     }
-    sections.push(("[nats.gateway]", gateway_keys(&config.gateway)));
-    sections.push(("[nats.out]", out_keys(&config.out)));
+    sections.push(("[nats.gateway]", leaving::gateway_keys(&config.gateway)));
+    sections.push(("[nats.out]", leaving::out_keys(&config.out)));
     sections
 }
 
@@ -568,9 +439,9 @@ fn nats(keys: &Keys) -> Vec<Entry> {
         ("consumer", print::text(&source.consumer)),
         ("pull_messages", source.pull_messages.to_string()),
         ("inflated_bytes_max", print::size(source.inflated_bytes_max)),
-        ("max_age", print::span(source.max_age.as_millis() as SpanMs)),
+        ("max_age", print::span(millis(source.max_age))),
         ("max_bytes", print::size(source.max_bytes as usize)),
-        ("duplicate_window", print::span(source.duplicate_window.as_millis() as SpanMs)),
+        ("duplicate_window", print::span(millis(source.duplicate_window))),
         ("replicas", source.replicas.to_string()),
     ]
 }
@@ -596,29 +467,5 @@ fn source_keys(source: &SourceSettings) -> Vec<Entry> {
         ("subject_template", print::text(&source.subject_template)),
         ("consumer", print::text(&source.consumer)),
         ("on_gap", print::text(on_gap(source.on_gap))),
-    ]
-}
-
-fn gateway_keys(gateway: &GatewayConfig) -> Vec<Entry> {
-    vec![
-        ("subject", print::text(&gateway.subject)),
-        ("in_flight_max", gateway.in_flight_max.to_string()),
-        ("timeout", print::span(gateway.timeout)),
-    ]
-}
-
-fn out_keys(out: &NatsOutConfig) -> Vec<Entry> {
-    vec![
-        ("alerts_stream", print::text(&out.alerts_stream)),
-        ("alerts_subject", print::text(&out.alerts_subject)),
-        ("dead_letters_stream", print::text(&out.dead_letters_stream)),
-        ("dead_letters_subject", print::text(&out.dead_letters_subject)),
-        ("board_subject", print::text(&out.board_subject)),
-        ("board_bucket", print::text(&out.board_bucket)),
-        ("board_interval", print::span(out.board_interval)),
-        ("service", print::text(&out.service)),
-        ("max_age", print::span(out.max_age)),
-        ("max_bytes", print::size(out.max_bytes)),
-        ("duplicate_window", print::span(out.duplicate_window)),
     ]
 }

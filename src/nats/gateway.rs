@@ -49,8 +49,8 @@ impl Default for GatewaySettings {
     fn default() -> Self {
         GatewaySettings {
             subject: "events.http".into(),
-            // A thousand requests of 16 events; some 30 MiB with events of 2 KiB.
-            in_flight_max: 16_384,
+            // Some 8 MiB with events of 2 KiB.
+            in_flight_max: 4_096,
             timeout: Duration::from_secs(5),
         }
     }

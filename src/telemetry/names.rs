@@ -97,7 +97,7 @@ table! {
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
-    SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Events in the source that were not read yet.";
+    SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Items of the sources (events, or messages of a stream) that were not read yet.";
     SOURCE_BEHIND = "source_behind_seconds", Gauge, Seconds, ["source"], "Age of what is read, while something waits in the source; 0 else.";
     SOURCE_UP = "source_up", Gauge, Count, ["source"], "1 while the source can be reached, 0 while it is away.";
     SOURCE_POSITION = "source_position", Gauge, Count, ["source"], "Position of the last item read.";

@@ -58,7 +58,7 @@ pub struct OutSettings {
     pub board_subject: String,
     /// Key-value bucket of the board; its key is [`BOARD_KEY`].
     pub board_bucket: String,
-    /// Distance between two boards. 100 ms to 1 h.
+    /// Distance between two boards. 100 ms to 1 min.
     pub board_interval: Duration,
     /// Name of the micro service; letters, digits, `-` and `_`. Its endpoints are
     /// `<this>.snapshot`, `<this>.session` and `<this>.ready`.
@@ -78,7 +78,7 @@ pub struct OutSettings {
     pub in_flight_max: usize,
     /// Distance between two looks for new alerts and dead letters. 10 ms to 1 min.
     pub poll_interval: Duration,
-    /// Longest wait before a failed try is repeated.
+    /// Longest wait before a failed try is repeated. 100 ms to 1 min.
     pub retry_max: Duration,
     /// Folder for a note of how far each feed got, for the day when the stream has dropped
     /// all of a feed's messages (`max_age`); the data folder. `None`: no note is kept.
@@ -92,15 +92,15 @@ impl Default for OutSettings {
             alerts_stream: "TIDEWATCH_ALERTS".into(),
             alerts_subject: "tidewatch.alerts".into(),
             dead_letters_stream: "TIDEWATCH_DEAD_LETTERS".into(),
-            dead_letters_subject: "tidewatch.dead-letters".into(),
+            dead_letters_subject: "tidewatch.dead_letters".into(),
             board_subject: "tidewatch.board".into(),
-            board_bucket: "tidewatch".into(),
+            board_bucket: "tidewatch_board".into(),
             board_interval: Duration::from_secs(1),
             service: "tidewatch".into(),
             requests_max: 64,
-            max_age: Duration::from_secs(7 * 24 * 3_600),
-            max_bytes: 256 << 20,
-            duplicate_window: Duration::from_secs(120),
+            max_age: Duration::from_secs(30 * 24 * 3_600),
+            max_bytes: 0,
+            duplicate_window: Duration::from_secs(3_600),
             replicas: 1,
             in_flight_max: 256,
             poll_interval: Duration::from_millis(250),
