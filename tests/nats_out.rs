@@ -20,8 +20,8 @@ use serde_json::Value;
 use tidewatch::nats::out::OutSettings;
 use tidewatch::nats::settings::Manage;
 
-use nats_out_rig::{Nats, Rig, alerts_only, check, header, moment, quick};
-use support::{Random, until};
+use nats_out_rig::{Rig, alerts_only, check, connect, header, moment, quick};
+use support::{Broker, Random, until};
 
 const STREAM: &str = "TIDEWATCH_ALERTS";
 const LETTERS: &str = "TIDEWATCH_DEAD_LETTERS";
@@ -29,9 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn alerts_are_cloud_events_once_and_in_order() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let outputs = rig.outputs(&link, alerts_only());
     rig.abandon(1);
     rig.feed();
@@ -65,9 +65,9 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
     let mut random = Random::seeded("nats_out");
     let cycles = std::env::var("TIDEWATCH_OUT_CYCLES").ok();
     let cycles = cycles.map_or(20, |text| text.parse().expect("a number"));
-    let mut nats = Nats::start("");
+    let mut nats = Broker::start();
     let mut rig = Rig::start();
-    let mut link = nats.link();
+    let mut link = connect(&nats);
     // Small batches, so that kills fall between and into many of them.
     let settings = OutSettings { in_flight_max: 7, ..alerts_only() };
     let mut outputs = Some(rig.outputs(&link, settings.clone()));
@@ -87,10 +87,10 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
         }
         moment(&mut random, 250);
         if kind != 0 {
-            nats.run();
+            nats.restart();
         }
         if kind == 2 {
-            link = nats.link();
+            link = connect(&nats);
         }
         if outputs.is_none() {
             outputs = Some(rig.outputs(&link, settings.clone()));
@@ -106,10 +106,10 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
 
 #[test]
 fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let (mut rig, mut stranger) = (Rig::start(), Rig::start());
     stranger.prefix = "v";
-    let links = [nats.link(), nats.link(), nats.link()];
+    let links = [connect(&nats), connect(&nats), connect(&nats)];
     let settings = OutSettings { in_flight_max: 5, ..alerts_only() };
     let one = rig.outputs(&links[0], settings.clone());
     let two = rig.outputs(&links[1], settings.clone());
@@ -133,9 +133,9 @@ fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {
 
 #[test]
 fn what_another_feed_said_already_is_not_said_again() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let (mut rig, mut twin) = (Rig::start(), Rig::start());
-    let link = nats.link();
+    let link = connect(&nats);
     let settings = OutSettings { duplicate_window: Duration::from_secs(60), ..alerts_only() };
     rig.abandon(20);
     rig.feed();
@@ -156,9 +156,9 @@ fn what_another_feed_said_already_is_not_said_again() {
 
 #[test]
 fn without_atomic_batches_it_goes_one_by_one() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     // A stream as an operator of a 2.11 server makes it; it is not changed.
     let made = link.jetstream().create_stream(Config {
         name: STREAM.into(),
@@ -176,9 +176,9 @@ fn without_atomic_batches_it_goes_one_by_one() {
 
 #[test]
 fn a_stream_that_forgot_gets_nothing_twice_and_a_new_one_gets_everything() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     rig.abandon(20);
     rig.feed();
     let outputs = rig.outputs(&link, alerts_only());
@@ -204,9 +204,9 @@ fn a_stream_that_forgot_gets_nothing_twice_and_a_new_one_gets_everything() {
 
 #[test]
 fn what_retention_removed_before_it_left_is_told() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::with(|config| config.store.alerts_max = 1_000);
-    let link = nats.link();
+    let link = connect(&nats);
     let records = rig.running.web().records;
     // Alerts leave the log by blocks, each commit's at once.
     for _ in 0..40 {
@@ -233,9 +233,9 @@ fn what_retention_removed_before_it_left_is_told() {
 fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
     let mut random = Random::seeded("nats_out_letters");
     // A small limit, so that one letter is too large for it.
-    let mut nats = Nats::start("max_payload: 16384");
+    let mut nats = Broker::with("max_payload: 16384");
     let rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let settings = OutSettings { alerts_stream: String::new(), in_flight_max: 7, ..alerts_only() };
     let settings = OutSettings { dead_letters_stream: LETTERS.into(), ..settings };
     let large = format!("no event {}", "x".repeat(20_000));
@@ -251,7 +251,7 @@ fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
             0 => {
                 nats.kill_9();
                 moment(&mut random, 200);
-                nats.run();
+                nats.restart();
             }
             _ => {
                 drop(outputs);
@@ -284,9 +284,9 @@ fn dead_letters_are_there_once_with_their_bytes_and_reasons() {
 
 #[test]
 fn the_board_is_on_its_subject_and_in_its_bucket() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     rig.runtime.block_on(link.ready()).unwrap();
     let listener = rig.runtime.block_on(link.client().subscribe("tidewatch.board")).unwrap();
     let mut listener = listener;
@@ -309,7 +309,7 @@ fn the_board_is_on_its_subject_and_in_its_bucket() {
         serde_json::from_slice(&message.payload).unwrap()
     };
     until(60, "the events are on the board", || (applied(&next(&mut listener)) == 6).then_some(()));
-    let bucket = || runtime.block_on(link.jetstream().get_key_value("tidewatch")).ok();
+    let bucket = || runtime.block_on(link.jetstream().get_key_value("tidewatch_board")).ok();
     let bucket = until(30, "the bucket is there", bucket);
     let entry = || runtime.block_on(bucket.entry("board")).unwrap();
     until(60, "the events are in the bucket", || {
@@ -344,9 +344,9 @@ fn the_board_is_on_its_subject_and_in_its_bucket() {
 
 #[test]
 fn a_board_beyond_the_servers_limit_is_told() {
-    let nats = Nats::start("max_payload: 2048");
+    let nats = Broker::with("max_payload: 2048");
     let rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let outputs = rig.outputs(&link, quick());
     rig.wait(&outputs, "board", "the board is too large", |state| {
         state.error.contains("raise its max_payload") && state.delivered == 0
@@ -356,13 +356,13 @@ fn a_board_beyond_the_servers_limit_is_told() {
 
 #[test]
 fn the_micro_service_answers_and_leaves() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let outputs = rig.outputs(&link, quick());
     rig.abandon(2);
     rig.feed();
-    let asker = nats.link();
+    let asker = connect(&nats);
     let ask = |subject: &str, body: &str| {
         let (subject, body) = (subject.to_string(), body.to_string().into());
         rig.runtime.block_on(asker.client().request(subject, body))
@@ -418,17 +418,17 @@ fn the_micro_service_answers_and_leaves() {
 
 #[test]
 fn the_service_ends_with_a_dropped_handle_and_outlives_a_broker() {
-    let mut nats = Nats::start("");
+    let mut nats = Broker::start();
     let rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let outputs = rig.outputs(&link, quick());
-    let asker = nats.link();
+    let asker = connect(&nats);
     let ask = |subject: &str| {
         rig.runtime.block_on(asker.client().request(subject.to_string(), "".into()))
     };
     until(30, "it answers", || ask("tidewatch.ready").ok());
     nats.kill_9();
-    nats.run();
+    nats.restart();
     until(30, "it answers after the broker came back", || ask("tidewatch.ready").ok());
     drop(outputs);
     for subject in ["tidewatch.ready", "$SRV.PING"] {
@@ -438,9 +438,9 @@ fn the_service_ends_with_a_dropped_handle_and_outlives_a_broker() {
 
 #[test]
 fn what_does_not_fit_is_named_and_nothing_is_made() {
-    let nats = Nats::start("");
+    let nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     rig.abandon(3);
     rig.feed();
     let outputs = rig.outputs(&link, OutSettings { manage: Manage::Check, ..quick() });
@@ -449,7 +449,7 @@ fn what_does_not_fit_is_named_and_nothing_is_made() {
             && state.error.contains("nats.manage")
     });
     rig.wait(&outputs, "board", "the missing bucket is named", |state| {
-        state.error.contains("bucket tidewatch: it does not exist")
+        state.error.contains("bucket tidewatch_board: it does not exist")
     });
     let mut names = link.jetstream().stream_names();
     let made = rig.runtime.block_on(async { names.next().await });
@@ -484,9 +484,9 @@ fn what_does_not_fit_is_named_and_nothing_is_made() {
 
 #[test]
 fn a_broker_that_is_away_holds_nothing_up_and_is_seen() {
-    let mut nats = Nats::start("");
+    let mut nats = Broker::start();
     let mut rig = Rig::start();
-    let link = nats.link();
+    let link = connect(&nats);
     let outputs = rig.outputs(&link, alerts_only());
     rig.abandon(1);
     rig.wait_last(&link, STREAM, 1);
@@ -496,7 +496,7 @@ fn a_broker_that_is_away_holds_nothing_up_and_is_seen() {
     rig.wait(&outputs, "alerts", "it waits, and says for whom", |state| {
         state.pending == 30 && state.error.contains("is away")
     });
-    nats.run();
+    nats.restart();
     rig.wait(&outputs, "alerts", "it is delivered", |state| {
         state.delivered == 31 && state.pending == 0 && state.error.is_empty()
     });
@@ -506,7 +506,7 @@ fn a_broker_that_is_away_holds_nothing_up_and_is_seen() {
     rig.feed();
     let states = rig.runtime.block_on(outputs.stop(Duration::from_millis(300)));
     assert_eq!(states[0].delivered, 31);
-    nats.run();
+    nats.restart();
     let outputs = rig.outputs(&link, alerts_only());
     rig.runtime.block_on(outputs.stop(PATIENCE));
     check(&rig, &rig.messages(&link, STREAM));

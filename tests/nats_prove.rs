@@ -3,19 +3,12 @@
 
 mod support;
 
-use std::path::Path;
-
 use serde_json::Value;
 use support::run;
 
-/// Where `./test` puts the server.
-const SERVER: &str = "target/nats/bin/nats-server";
-
 #[test]
 fn kills_change_no_number_on_a_server_it_starts() {
-    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join(SERVER);
-    assert!(server.is_file(), "{} is not there: ./test installs it", server.display());
-    let server = server.display().to_string();
+    let server = support::nats::server().display().to_string();
     let proof = run(&[
         "prove",
         "--cycles",

@@ -2,10 +2,6 @@
 //! an alert, and a client of its own to look at what arrived.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
@@ -21,7 +17,7 @@ use tidewatch::nats::out::{OutSettings, OutState, Outputs};
 use tidewatch::nats::settings::{Auth, LinkSettings, Tls};
 
 use crate::support::events::{Event, GAP};
-use crate::support::{pause, until};
+use crate::support::{Broker, pause, until};
 
 /// 2023-11-14, a time like any other.
 pub const START: i64 = 1_700_000_000_000;
@@ -29,75 +25,17 @@ pub const START: i64 = 1_700_000_000_000;
 /// Far enough after an event to close its session.
 pub const CLOSE_AFTER: i64 = GAP + 60_000;
 
-/// A nats-server with JetStream on a port of its own. Ends with its guard.
-pub struct Nats {
-    folder: TempDir,
-    pub port: u16,
-    child: Option<Child>,
-}
-
-impl Nats {
-    pub fn start(more: &str) -> Nats {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = TempDir::new().unwrap();
-        let store = folder.path().join("js");
-        let config = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\" }}\n{more}\n",
-            store.display()
-        );
-        fs::write(folder.path().join("nats.conf"), config).unwrap();
-        let mut nats = Nats { folder, port, child: None };
-        nats.run();
-        nats
-    }
-
-    pub fn run(&mut self) {
-        let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
-        let log = self.folder.path().join("log");
-        let log = fs::File::options().create(true).append(true).open(log).unwrap();
-        let child = Command::new(&binary)
-            .arg("-c")
-            .arg(self.folder.path().join("nats.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; ./test installs it", binary.display()));
-        self.child = Some(child);
-        until(30, "nats-server listens", || TcpStream::connect(("127.0.0.1", self.port)).ok());
-    }
-
-    /// SIGKILL.
-    pub fn kill_9(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    pub fn link(&self) -> Link {
-        let settings = LinkSettings {
-            url: self.url(),
-            name: "test".into(),
-            auth: Auth::None,
-            tls: Tls::default(),
-            request_timeout: Duration::from_secs(5),
-            reconnect_max: Duration::from_millis(200),
-        };
-        Link::open(settings).unwrap()
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+/// Our own connection to a server.
+pub fn connect(broker: &Broker) -> Link {
+    let settings = LinkSettings {
+        url: broker.url(),
+        name: "test".into(),
+        auth: Auth::None,
+        tls: Tls::default(),
+        request_timeout: Duration::from_secs(5),
+        reconnect_max: Duration::from_millis(200),
+    };
+    Link::open(settings).unwrap()
 }
 
 /// A pipeline of our own process, fed with events of long ago.

@@ -8,7 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod broker;
+mod events;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,8 @@ use tidewatch::nats::link::Link;
 use tidewatch::nats::settings::{Auth, LinkSettings, Manage, OnGap, SourceSettings, Tls};
 use tidewatch::nats::source::JetSource;
 
-use broker::{Broker, copy, event, numbers, publish};
+use events::{client, copy, event, numbers, publish};
+use support::Broker;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +131,7 @@ async fn a_stream_is_read_whole_and_in_order_and_never_more_than_asked_for() {
     assert!(empty.items.is_empty());
     assert_eq!((source.lag(), source.fingerprint(0).unwrap()), (Some(0), Some(0)));
 
-    let context = broker.client().await;
+    let context = client(&broker).await;
     numbers(&context, 1, 5_000).await;
     let seen = read(&mut source, 170, |seen| seen.items.len() >= 5_000).await.unwrap();
     assert_events(&seen, 1..=5_000);
@@ -148,7 +149,7 @@ async fn a_stream_is_read_whole_and_in_order_and_never_more_than_asked_for() {
 #[tokio::test]
 async fn the_position_is_ours_whatever_the_broker_remembers() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let mut first = opened(&link, 0, |_| {}).await;
     numbers(&context, 1, 300).await;
@@ -182,7 +183,7 @@ async fn the_position_is_ours_whatever_the_broker_remembers() {
 #[tokio::test]
 async fn a_deleted_consumer_costs_nothing() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let mut source = opened(&link, 0, |settings| settings.pull_messages = 20).await;
     numbers(&context, 1, 200).await;
@@ -213,7 +214,7 @@ async fn a_deleted_consumer_costs_nothing() {
 #[tokio::test]
 async fn i8_what_was_deleted_before_it_was_read_is_a_gap_of_the_exact_size() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     drop(opened(&link, 0, |_| {}).await);
     numbers(&context, 1, 100).await;
@@ -255,7 +256,7 @@ async fn i8_what_was_deleted_before_it_was_read_is_a_gap_of_the_exact_size() {
 #[tokio::test]
 async fn i7_a_stream_made_again_is_named() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let mut source = opened(&link, 0, |_| {}).await;
     numbers(&context, 1, 10).await;
@@ -286,11 +287,11 @@ async fn i7_a_stream_made_again_is_named() {
 async fn i7_a_store_that_went_back_is_named() {
     for written_again in [false, true] {
         let mut broker = Broker::start();
-        let context = broker.client().await;
+        let context = client(&broker).await;
         let link = link(&broker);
         drop(opened(&link, 0, |_| {}).await);
         numbers(&context, 1, 50).await;
-        broker.stop();
+        broker.kill_9();
         let older = tempfile::tempdir().unwrap();
         copy(&broker.store(), older.path());
         broker.restart();
@@ -299,11 +300,11 @@ async fn i7_a_store_that_went_back_is_named() {
         let seen = read(&mut source, 100, |seen| seen.items.len() >= 100).await.unwrap();
         assert_events(&seen, 1..=100);
 
-        broker.stop();
+        broker.kill_9();
         std::fs::remove_dir_all(broker.store()).unwrap();
         copy(older.path(), &broker.store());
         broker.restart();
-        let context = broker.client().await;
+        let context = client(&broker).await;
         if written_again {
             for n in 51..=160 {
                 publish(&context, "events.x", &[], event(n + 1_000).as_bytes()).await;
@@ -318,7 +319,7 @@ async fn i7_a_store_that_went_back_is_named() {
 #[tokio::test]
 async fn a_broker_that_is_away_is_waited_for() {
     let mut broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let mut source = opened(&link, 0, |_| {}).await;
     let mut all = Vec::new();
@@ -326,7 +327,7 @@ async fn a_broker_that_is_away_is_waited_for() {
         numbers(&context, round * 100 + 1, round * 100 + 100).await;
         let seen = read(&mut source, 7, |seen| seen.items.len() >= 50).await.unwrap();
         all.extend(seen.items);
-        broker.stop();
+        broker.kill_9();
         let gone = read(&mut source, 7, |seen| seen.away).await.unwrap();
         assert!(gone.gaps.is_empty());
         all.extend(gone.items);
@@ -347,7 +348,7 @@ async fn a_broker_that_is_away_is_waited_for() {
 #[tokio::test]
 async fn a_filter_reads_its_subjects_only_and_notices_a_purge() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let filtered = |settings: &mut SourceSettings| settings.filter = vec!["events.1".into()];
     let mut source = opened(&link, 0, filtered).await;
@@ -371,7 +372,7 @@ async fn a_filter_reads_its_subjects_only_and_notices_a_purge() {
 #[tokio::test]
 async fn what_headers_and_subject_say_reaches_the_event() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let mut source = opened(&link, 0, |settings| {
         settings.subjects = vec!["shop.>".into()];
@@ -466,7 +467,7 @@ async fn what_headers_and_subject_say_reaches_the_event() {
 #[tokio::test]
 async fn checking_makes_nothing_and_says_what_does_not_fit() {
     let broker = Broker::start();
-    let context = broker.client().await;
+    let context = client(&broker).await;
     let link = link(&broker);
     let check = |settings: &mut SourceSettings| settings.manage = Manage::Check;
     let error = source(&link, check).open(0).await.unwrap_err().to_string();
@@ -565,7 +566,7 @@ async fn a_broker_that_may_lose_acknowledged_events_is_warned_of() {
         ("sync_interval: 90s", true, "it syncs every 90s"),
         ("sync_interval: always", true, ""),
     ] {
-        let broker = Broker::with(more);
+        let broker = Broker::with_store(more);
         let link = link(&broker);
         let mut source = source(&link, |settings| {
             if monitored {
@@ -588,7 +589,7 @@ fn serve_counts_every_event_of_a_stream_once_across_kills() {
     let mut server = folder.serve(&config).start();
     let mut published = 0;
     for round in 0..4 {
-        let context = runtime.block_on(broker.client());
+        let context = runtime.block_on(client(&broker));
         runtime.block_on(numbers(&context, published + 1, published + 500));
         published += 500;
         server.wait_pipeline("some are applied", |pipeline| {
@@ -600,7 +601,7 @@ fn serve_counts_every_event_of_a_stream_once_across_kills() {
                 server = folder.serve(&config).start();
             }
             _ => {
-                broker.stop();
+                broker.kill_9();
                 broker.restart();
             }
         }

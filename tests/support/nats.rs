@@ -18,7 +18,7 @@ use super::wait::{pause, until};
 /// Longest start of a server, its store recovered.
 const START_MAX_S: u64 = 30;
 
-/// A server as a child process.
+/// A server with JetStream as a child process, with a monitoring port. Ends with its guard.
 #[derive(Debug)]
 pub struct Broker {
     folder: TempDir,
@@ -29,46 +29,61 @@ pub struct Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill_9();
+        if thread::panicking() {
+            println!("---- nats-server on {} ----\n{}----", self.port, self.log());
+        }
     }
 }
 
 impl Broker {
     pub fn start() -> Self {
-        Broker::with("")
+        Broker::on("", "")
     }
 
-    /// With more lines in its configuration. `{store}` in them is its store folder.
+    /// With more lines in its configuration.
     pub fn with(more: &str) -> Self {
-        Broker::on(free_port(), "", more)
-    }
-
-    fn on(port: u16, jetstream: &str, more: &str) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let config = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: n{port}\n\
-             jetstream {{\n store_dir: {:?}\n {jetstream}\n}}\n{more}\n",
-            folder.path().join("store"),
-        );
-        fs::write(folder.path().join("nats.conf"), config).unwrap();
-        let mut broker = Broker { folder, port, process: None };
-        broker.restart();
-        broker
+        Broker::on("", more)
     }
 
     /// With other lines in its `jetstream` block.
     pub fn with_store(jetstream: &str) -> Self {
-        Broker::on(free_port(), jetstream, "")
+        Broker::on(jetstream, "")
+    }
+
+    fn on(jetstream: &str, more: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut broker = Broker { folder, port: free_port(), process: None };
+        broker.configure(jetstream, more);
+        broker.restart();
+        broker
+    }
+
+    fn configure(&self, jetstream: &str, more: &str) {
+        let port = self.port;
+        let config = format!(
+            "listen: \"127.0.0.1:{port}\"\nserver_name: n{port}\n\
+             http: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n\
+             jetstream {{\n store_dir: {:?}\n {jetstream}\n}}\n{more}\n",
+            self.folder.path(),
+            self.store(),
+        );
+        fs::write(self.folder.path().join("nats.conf"), config).unwrap();
     }
 
     /// Takes other lines of the `jetstream` block from the next start on.
     pub fn set_store(&self, jetstream: &str) {
-        let store = self.folder.path().join("store");
-        let config = format!(
-            "listen: \"127.0.0.1:{}\"\nserver_name: n{}\n\
-             jetstream {{\n store_dir: {store:?}\n {jetstream}\n}}\n",
-            self.port, self.port
-        );
-        fs::write(self.folder.path().join("nats.conf"), config).unwrap();
+        self.configure(jetstream, "");
+    }
+
+    /// URL of the monitoring port, from the file in which the server tells its ports.
+    pub fn monitor(&self) -> String {
+        let files = || fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        until(START_MAX_S, "the ports are told", || {
+            let file = files().find(|path| path.extension().is_some_and(|e| e == "ports"))?;
+            let ports: serde_json::Value =
+                serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
+            ports["monitoring"][0].as_str().map(String::from)
+        })
     }
 
     pub fn port(&self) -> u16 {
@@ -100,6 +115,8 @@ impl Broker {
         let process = Command::new(&bin)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", bin.display()));
@@ -166,10 +183,14 @@ impl Cluster {
 /// A server to use instead, set before the first one starts.
 pub static SERVER: OnceLock<PathBuf> = OnceLock::new();
 
-/// The server that was asked for, the one that `./test` installs, or one on the path.
-fn server() -> PathBuf {
+/// The server that was asked for (also by `TIDEWATCH_NATS_SERVER`), the one that `./test`
+/// installs, or one on the path.
+pub fn server() -> PathBuf {
     if let Some(asked) = SERVER.get() {
         return asked.clone();
+    }
+    if let Some(asked) = std::env::var_os("TIDEWATCH_NATS_SERVER") {
+        return asked.into();
     }
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
     match installed.exists() {
