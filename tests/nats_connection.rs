@@ -127,6 +127,22 @@ fn encryption_that_is_asked_for_and_not_there_is_refused() {
     stays_out(&broker.url(), "tls_required = true", BROKEN);
 }
 
+#[test]
+fn a_server_that_is_too_old_is_refused_by_its_version() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats-2.10/bin/nats-server");
+    let broker = Broker::of(old);
+    let folder = Folder::default();
+    let mut server = folder.serve(&config(&broker.url(), "")).spawn();
+    let status = server.wait_exit(60);
+    let log = server.stderr();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let sentence = format!(
+        "the NATS server at {} is version 2.10.26; tidewatch needs 2.11 or newer",
+        broker.url()
+    );
+    assert!(log.contains(&sentence), "{log}");
+}
+
 /// A certificate that signs for itself, and its key.
 struct Pair {
     cert: PathBuf,

@@ -24,9 +24,9 @@ const DAMAGED: i32 = 4;
 /// A broker with a stream, and a service that has read from it.
 struct Rig {
     js: Js,
-    folder: Folder,
-    config: String,
     server: Server,
+    config: String,
+    folder: Folder,
     published: u64,
     /// Ends last.
     _broker: Broker,

@@ -21,6 +21,7 @@ use tidewatch::nats::out::OutSettings;
 use tidewatch::nats::settings::Manage;
 
 use nats_out_rig::{Rig, alerts_only, check, connect, header, moment, quick};
+use support::nats::takes_batches;
 use support::{Broker, Random, until};
 
 const STREAM: &str = "TIDEWATCH_ALERTS";
@@ -57,7 +58,7 @@ fn alerts_are_cloud_events_once_and_in_order() {
     let config = &stream.cached_info().config;
     assert_eq!(config.subjects, ["tidewatch.alerts.>"]);
     assert_eq!(config.duplicate_window, Duration::from_millis(100));
-    assert!(config.allow_atomic_publish);
+    assert_eq!(config.allow_atomic_publish, takes_batches(link.client()));
 }
 
 #[test]

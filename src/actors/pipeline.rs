@@ -38,8 +38,8 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The source failed, or holds something else than it did (I7, I8).
-    #[error("{0}")]
-    Source(String),
+    #[error(transparent)]
+    Source(SourceError),
     /// The state belongs to another source.
     #[error(
         "the state in this data folder was made from {found}, not from {wanted}; \
@@ -456,7 +456,7 @@ pub(super) fn unreadable(error: SourceError) -> RunError {
     if let SourceError::Diverged { source_name, position, cause } = &error {
         LogDiverged { source: source_name, position: *position, cause }.tell();
     }
-    RunError::Source(error.to_string())
+    RunError::Source(error)
 }
 
 async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> {

@@ -95,7 +95,7 @@ pub enum Pull {
 }
 
 /// Why a source cannot go on.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SourceError {
     /// Items that were never read are gone.
     #[error(

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::System;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
 use super::{prove, publish, replay};
 
 use crate::actors::pipeline::RunError;
-use crate::actors::ports::{EventLog, StoreError};
+use crate::actors::ports::{EventLog, SourceError, StoreError};
 use crate::cli::args::{Common, DemoArgs, LogFormat};
 use crate::cli::dead_letters::Idle;
 use crate::cli::{Commands, Exit};
@@ -196,23 +196,36 @@ pub(super) async fn serve_until(
 
 /// The first SIGINT or SIGTERM; the second ends the process at once.
 pub(super) async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+    let mut signals = Signals::listen();
+    signals.next().await;
     actix::spawn(async move {
+        signals.next().await;
+        eprintln!("tidewatch: stopped at once; what was not committed is read again");
+        std::process::exit(130);
+    });
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    /// Inside a runtime. Where the system refuses, no signal ever comes.
+    pub fn listen() -> Signals {
+        let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        Signals(match both {
+            (Ok(term), Ok(int)) => Some((term, int)),
+            _ => None,
+        })
+    }
+
+    /// Resolves with the next of them.
+    pub async fn next(&mut self) {
+        let Some((term, int)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        eprintln!("tidewatch: stopped at once; what was not committed is read again");
-        std::process::exit(130);
-    });
+    }
 }
 
 /// Says what went wrong and passes the exit code on.
@@ -233,7 +246,9 @@ pub(super) fn start_exit(error: &StartError) -> Exit {
 pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Store(error) => store_exit(error),
-        RunError::OtherSource { .. } | RunError::Diverged { .. } => Exit::Damaged,
+        RunError::OtherSource { .. }
+        | RunError::Diverged { .. }
+        | RunError::Source(SourceError::Diverged { .. }) => Exit::Damaged,
         RunError::GaveUp { .. } => Exit::GaveUp,
         RunError::Source(_) | RunError::Output(_) | RunError::Thread(_) => Exit::Failed,
     }

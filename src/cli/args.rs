@@ -18,7 +18,7 @@ Examples:
 
 Every key of the configuration can be set in the environment as TIDEWATCH_SECTION__KEY.
 Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 data folder in use,
-4 state damaged, 5 gave up after restarts.";
+4 state damaged or of another log, 5 gave up after restarts.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:

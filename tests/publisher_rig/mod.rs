@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap};
 use tidewatch::publisher::{Options, Publisher};
 
+use crate::support::nats::takes_batches;
 use crate::support::{Broker, until};
 
 /// Longest wait for a server's answer.
@@ -75,6 +76,11 @@ impl Nats {
     pub fn restart(&mut self) {
         self.broker.restart();
         self.connect();
+    }
+
+    /// Whether this server takes atomic batches: from 2.12 on.
+    pub fn takes_batches(&self) -> bool {
+        takes_batches(self.client())
     }
 
     pub fn context(&self) -> Context {

@@ -8,6 +8,7 @@
 #![allow(unused_imports, reason = "each test file uses its own part of this")]
 
 pub mod checks;
+pub mod disk;
 pub mod events;
 pub mod http;
 pub mod js;
@@ -18,6 +19,7 @@ pub mod wait;
 pub mod ws;
 
 pub use checks::check;
+pub use disk::Disk;
 pub use events::{Event, Random, Session};
 pub use http::{Http, Poster, Target};
 pub use js::Js;

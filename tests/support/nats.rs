@@ -21,7 +21,9 @@ const START_MAX_S: u64 = 30;
 /// A server with JetStream as a child process, with a monitoring port. Ends with its guard.
 #[derive(Debug)]
 pub struct Broker {
+    program: PathBuf,
     folder: TempDir,
+    store: PathBuf,
     port: u16,
     process: Option<Child>,
 }
@@ -50,9 +52,33 @@ impl Broker {
         Broker::on(jetstream, "")
     }
 
+    /// With its store in a folder of the caller's, and other lines in its `jetstream` block.
+    pub fn on_disk(store: &Path, jetstream: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Broker::made(server(), folder, store.to_owned(), jetstream, "")
+    }
+
     fn on(jetstream: &str, more: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let mut broker = Broker { folder, port: free_port(), process: None };
+        let store = folder.path().join("store");
+        Broker::made(server(), folder, store, jetstream, more)
+    }
+
+    /// Another program than the other tests use.
+    pub fn of(program: PathBuf) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let store = folder.path().join("store");
+        Broker::made(program, folder, store, "", "")
+    }
+
+    fn made(
+        program: PathBuf,
+        folder: TempDir,
+        store: PathBuf,
+        jetstream: &str,
+        more: &str,
+    ) -> Self {
+        let mut broker = Broker { program, folder, store, port: free_port(), process: None };
         broker.configure(jetstream, more);
         broker.restart();
         broker
@@ -65,7 +91,7 @@ impl Broker {
              http: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n\
              jetstream {{\n store_dir: {:?}\n {jetstream}\n}}\n{more}\n",
             self.folder.path(),
-            self.store(),
+            self.store,
         );
         fs::write(self.folder.path().join("nats.conf"), config).unwrap();
     }
@@ -95,7 +121,7 @@ impl Broker {
     }
 
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
+        self.store.clone()
     }
 
     /// Starts it on its port and store, and waits until it listens.
@@ -106,20 +132,19 @@ impl Broker {
 
     fn spawn(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        let bin = server();
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        let process = Command::new(&bin)
+        let process = Command::new(&self.program)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", bin.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         self.process = Some(process);
     }
 
@@ -147,6 +172,13 @@ impl Broker {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+/// Whether the server of this client takes atomic batches: from 2.12 on.
+pub fn takes_batches(client: &async_nats::Client) -> bool {
+    let version = client.server_info().version;
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(2), Some(12))
 }
 
 /// Three servers that keep streams with three copies.

@@ -14,8 +14,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use tempfile::TempDir;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::commands::Signals;
 use crate::cli::Exit;
 use crate::cli::args::ProveArgs;
 use crate::config::Config;
@@ -92,10 +92,10 @@ struct Stage {
 }
 
 async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
-    let mut stop = std::pin::pin!(stopped());
+    let mut signals = Signals::listen();
     let mut stage = tokio::select! {
         stage = set_up(config, args) => stage?,
-        error = &mut stop => return Err(error),
+        () = signals.next() => return Err(ProveError::Stopped),
     };
     let replicas = config.nats.sources.first().map_or(1, |source| source.replicas);
     let work = async {
@@ -104,7 +104,7 @@ async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
     };
     let verdict = tokio::select! {
         verdict = work => verdict,
-        error = &mut stop => Err(error),
+        () = signals.next() => Err(ProveError::Stopped),
     };
     clear_up(&mut stage, args.keep).await;
     let verdict = verdict?;
@@ -116,20 +116,6 @@ async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
         false => println!("{}", verdict.table()),
     }
     Ok(verdict.equal)
-}
-
-/// Resolves with the first SIGINT or SIGTERM.
-async fn stopped() -> ProveError {
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    ProveError::Stopped
 }
 
 /// Finds or starts a server and connects to it.
