@@ -278,11 +278,15 @@ fn f_n0_the_connection_is_cut_stalled_and_slow() {
     let proxy = Proxy::before(broker.port());
     let Some(run) = Run::start("f_n0", &proxy.url(), "") else { return };
     let mut kind = 0;
-    run.through(&broker.url(), 1, 9, |_| {
-        match kind % 3 {
+    run.through(&broker.url(), 1, 15, |_| {
+        match kind % 5 {
             0 => proxy.cut(),
             1 => {
                 proxy.stall();
+                pause(Duration::from_secs(2));
+            }
+            way @ (2 | 3) => {
+                proxy.stall_one_way(way == 2);
                 pause(Duration::from_secs(2));
             }
             _ => {

@@ -471,6 +471,12 @@ fn the_command_publishes_files_and_standard_input() {
         (&first["read"], &first["published"], &first["failed"]),
         (&json!(1_000), &json!(1_000), &json!(0))
     );
+    // The same server and subject from a configuration.
+    let config =
+        format!("[nats]\nurl = \"{}\"\n[nats.gateway]\nsubject = \"{SUBJECT}\"\n", nats.url());
+    let config = folder.write("nats.toml", config);
+    let configured = folder.command(&["publish", &plain, "--config", &config, "--json"]).run();
+    assert_eq!(configured.json()["duplicates"], 1_000);
     let again = publish_command(&nats, &folder, &[&plain, "--atomic", "100"]).json();
     assert_eq!((&again["published"], &again["duplicates"]), (&json!(1_000), &json!(1_000)));
     let zipped = publish_command(&nats, &folder, &[&packed, "--pack", "100"]).json();
@@ -521,6 +527,7 @@ fn the_command_says_what_failed_by_exit_code_and_list() {
     for args in [
         ["publish", "no-such-file", "--nats", &url, "--subject", "a"],
         ["publish", &one, "--nats", &url, "--subject", "a.*"],
+        ["publish", &one, "--nats", &url, "--give-up", "1"],
         ["publish", &one, "--nats", &url, "--token-file=nope", "--subject=a"],
     ] {
         let run = folder.command(&args).run();

@@ -20,11 +20,14 @@ use super::commands::complain;
 use crate::cli::Exit;
 use crate::cli::args::{Common, LogFormat, NatsFlags, PublishArgs};
 use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
 use crate::nats::NatsError;
-use crate::nats::settings::{Auth, LinkSettings, Tls};
+use crate::nats::settings::{Auth, LinkSettings};
 use crate::publisher::{FlushReport, Mode, Options, Publisher, Stats};
 use crate::telemetry;
 
+/// The server where nothing names one.
+const SERVER: &str = "nats://127.0.0.1:4222";
 /// Longest line; a longer one is listed as failed and passed over.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Lines and bytes handed over at once, and pieces read ahead: 16 x (1 MiB + a line of 1 MiB)
@@ -45,7 +48,7 @@ const REDRAW: Duration = Duration::from_millis(200);
 const PACE_MS: i64 = 20;
 
 /// Runs the command.
-pub fn run(common: &Common, args: &PublishArgs) -> Exit {
+pub fn run(config: Config, common: &Common, args: &PublishArgs) -> Exit {
     let settings = telemetry::Settings {
         filter: common.log.clone().or_else(|| Some("warn".into())),
         json: common.log_format == LogFormat::Json,
@@ -53,7 +56,7 @@ pub fn run(common: &Common, args: &PublishArgs) -> Exit {
     if let Err(error) = telemetry::install(&settings) {
         return complain(&error, Exit::Usage);
     }
-    let options = match options(args) {
+    let options = match options(&config, args) {
         Ok(options) => options,
         Err(error) => return complain(&error, Exit::Usage),
     };
@@ -74,9 +77,17 @@ pub fn run(common: &Common, args: &PublishArgs) -> Exit {
     }
 }
 
-fn options(args: &PublishArgs) -> Result<Options, NatsError> {
-    let link = link_settings(&args.nats)?;
-    let mut options = Options::new(link.url.clone(), args.subject.clone());
+fn options(config: &Config, args: &PublishArgs) -> Result<Options, NatsError> {
+    // A server that is named on the command line has nothing to do with the configured one.
+    let configured = config.nats.link.as_ref().filter(|_| args.nats.nats.is_none());
+    let gateway = configured.map(|_| &config.nats.gateway.subject);
+    let subject = args.subject.as_ref().or(gateway).filter(|subject| !subject.is_empty());
+    let subject = subject.ok_or_else(|| NatsError::Setting {
+        key: "--subject".into(),
+        cause: "is needed; or give --config with nats.url and nats.gateway.subject".into(),
+    })?;
+    let link = link_settings(configured, &args.nats)?;
+    let mut options = Options::new(link.url.clone(), subject.clone());
     options.link = link;
     options.failed_max = FAILURES_MAX;
     options.give_up_after = Duration::from_secs(args.give_up);
@@ -89,32 +100,32 @@ fn options(args: &PublishArgs) -> Result<Options, NatsError> {
     Ok(options)
 }
 
-/// How to connect, from the flags.
+/// How to connect: as configured, and as the flags say otherwise.
 ///
 /// # Errors
-/// When a file with a secret cannot be read, or half of a pair is missing.
-pub fn link_settings(flags: &NatsFlags) -> Result<LinkSettings, NatsError> {
-    let auth = if let Some(path) = &flags.creds {
-        Auth::Creds(path.clone())
+/// When a file with a secret cannot be read.
+fn link_settings(
+    configured: Option<&LinkSettings>,
+    flags: &NatsFlags,
+) -> Result<LinkSettings, NatsError> {
+    let url = flags.nats.clone().unwrap_or_else(|| SERVER.into());
+    let mut link = configured.cloned().unwrap_or_else(|| Options::new(url, "publish").link);
+    link.name = "tidewatch-publish".into();
+    if let Some(path) = &flags.creds {
+        link.auth = Auth::Creds(path.clone());
     } else if let Some(path) = &flags.nkey_file {
-        Auth::Nkey(secret("--nkey-file", path)?)
+        link.auth = Auth::Nkey(secret("--nkey-file", path)?);
     } else if let Some(path) = &flags.token_file {
-        Auth::Token(secret("--token-file", path)?)
+        link.auth = Auth::Token(secret("--token-file", path)?);
     } else if let (Some(user), Some(path)) = (&flags.user, &flags.password_file) {
-        Auth::Password(user.clone(), secret("--password-file", path)?)
-    } else {
-        Auth::None
-    };
-    let client = flags.tls_cert.clone().zip(flags.tls_key.clone());
-    let (first, ca_file) = (flags.tls_first, flags.tls_ca.clone());
-    Ok(LinkSettings {
-        url: flags.nats.clone(),
-        name: "tidewatch-publish".into(),
-        auth,
-        tls: Tls { required: flags.tls || first, first, ca_file, client },
-        request_timeout: Duration::from_secs(10),
-        reconnect_max: Duration::from_secs(4),
-    })
+        link.auth = Auth::Password(user.clone(), secret("--password-file", path)?);
+    }
+    let tls = &mut link.tls;
+    tls.first |= flags.tls_first;
+    tls.required |= flags.tls || flags.tls_first;
+    tls.ca_file = flags.tls_ca.clone().or(tls.ca_file.take());
+    tls.client = flags.tls_cert.clone().zip(flags.tls_key.clone()).or(tls.client.take());
+    Ok(link)
 }
 
 fn secret(flag: &str, path: &Path) -> Result<String, NatsError> {

@@ -31,11 +31,13 @@ const PUBLISH_EXAMPLES: &str = "\
 Examples:
   tidewatch publish events.ndjson --subject events.shop
   zcat events.ndjson.gz | tidewatch publish - --subject events.shop --pack 50
+  tidewatch publish events.ndjson --config tidewatch.toml
   tidewatch publish events.ndjson.gz --nats tls://nats:4222 --creds me.creds \\
     --subject events.shop --rate 500
 
 A line is an event, a JSON object. An event without an id gets one. A stream must take the
-subject; events sent again within its duplicate window are taken once.
+subject; events sent again within its duplicate window are taken once. Where no --nats is
+given, server and sign-in are those of [nats] of the configuration (--config).
 Exit codes: 0 all events are in the stream, 1 some are not, with the list, 2 usage.";
 
 const DEAD_LETTERS_EXAMPLES: &str = "\
@@ -191,9 +193,10 @@ pub struct PublishArgs {
     /// File of events, NDJSON, gzip too; "-" is stdin
     #[arg(value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
-    /// Subject to publish to; a stream must take it
+    /// Subject to publish to; a stream must take it [default: nats.gateway.subject of a
+    /// configuration with nats.url]
     #[arg(long, value_name = "SUBJECT")]
-    pub subject: String,
+    pub subject: Option<String>,
     /// Events in one message, as NDJSON: ten times as fast
     #[arg(long, value_name = "N", conflicts_with = "atomic",
           value_parser = clap::value_parser!(u64).range(2..=10_000).map(|n| n as usize))]
@@ -220,9 +223,10 @@ pub struct PublishArgs {
 /// How to reach a NATS server. Secrets come from files, never from the command line.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct NatsFlags {
-    /// Server, or several with commas between them
-    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
-    pub nats: String,
+    /// Server, or several with commas between them [default: nats.url, else
+    /// nats://127.0.0.1:4222]
+    #[arg(long, value_name = "URL", env = "NATS_URL")]
+    pub nats: Option<String>,
     /// Sign in with a .creds file
     #[arg(long, value_name = "FILE", group = "sign_in")]
     pub creds: Option<PathBuf>,

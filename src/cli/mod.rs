@@ -47,7 +47,7 @@ pub struct Commands {
     /// `tidewatch replay`.
     pub replay: fn(Config, &Common, &ReplayArgs) -> Exit,
     /// `tidewatch publish`.
-    pub publish: fn(&Common, &PublishArgs) -> Exit,
+    pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
     pub prove: fn(Config, &ProveArgs) -> Exit,
     /// Opens the data folder for `tidewatch dead-letters` when no server runs.
@@ -66,7 +66,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Serve => with_config(&|config| (commands.serve)(config, common)),
         Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
-        Command::Publish(args) => (commands.publish)(common, args),
+        Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
         Command::Check(args) => finish(Exit::Usage, check::run(args, load())),
         Command::DeadLetters(args) => with_config(&|config| {

@@ -243,8 +243,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct Wire {
-    /// Bytes a second in each direction of each connection; 0 stalls them.
-    rate: AtomicU64,
+    /// Bytes a second of each connection, to the server and to the client; 0 stalls them.
+    rates: [AtomicU64; 2],
     /// Connections of an older generation end.
     generation: AtomicU64,
 }
@@ -262,16 +262,17 @@ impl Proxy {
     pub fn before(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
-        let wire = Arc::new(Wire { rate: AtomicU64::new(FREE), generation: AtomicU64::new(0) });
+        let rates = [AtomicU64::new(FREE), AtomicU64::new(FREE)];
+        let wire = Arc::new(Wire { rates, generation: AtomicU64::new(0) });
         let shared = Arc::clone(&wire);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // Refused like the server itself would refuse it.
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-                for (from, to) in [(&client, &server), (&server, &client)] {
+                for (way, from, to) in [(0, &client, &server), (1, &server, &client)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let wire = Arc::clone(&shared);
-                    thread::spawn(move || carry(from, to, &wire));
+                    thread::spawn(move || carry(from, to, &wire, way));
                 }
             }
         });
@@ -289,26 +290,37 @@ impl Proxy {
 
     /// Nothing goes through, and no connection ends.
     pub fn stall(&self) {
-        self.wire.rate.store(0, Ordering::SeqCst);
+        self.set(0);
+    }
+
+    /// Nothing goes through in one direction, and no connection ends.
+    pub fn stall_one_way(&self, to_server: bool) {
+        self.wire.rates[usize::from(!to_server)].store(0, Ordering::SeqCst);
     }
 
     /// So many bytes a second.
     pub fn slow(&self, bytes: u64) {
-        self.wire.rate.store(bytes, Ordering::SeqCst);
+        self.set(bytes);
     }
 
     /// As fast as they come.
     pub fn free(&self) {
-        self.wire.rate.store(FREE, Ordering::SeqCst);
+        self.set(FREE);
+    }
+
+    fn set(&self, rate: u64) {
+        for way in &self.wire.rates {
+            way.store(rate, Ordering::SeqCst);
+        }
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, wire: &Wire) {
+fn carry(mut from: TcpStream, mut to: TcpStream, wire: &Wire, way: usize) {
     let born = wire.generation.load(Ordering::SeqCst);
     from.set_read_timeout(Some(LOOK)).unwrap();
     let mut buffer = [0; 16_384];
     while wire.generation.load(Ordering::SeqCst) == born {
-        let rate = wire.rate.load(Ordering::SeqCst);
+        let rate = wire.rates[way].load(Ordering::SeqCst);
         if rate == 0 {
             pause(LOOK);
             continue;
