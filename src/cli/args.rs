@@ -457,12 +457,12 @@ mod tests {
     }
 
     #[test]
-    fn publish_needs_a_subject_and_whole_pairs() {
+    fn publish_needs_whole_pairs() {
         for (line, fine) in [
             ("tidewatch publish --subject a", true),
             ("tidewatch publish f.gz --subject a --pack 50 --rate 10", true),
             ("tidewatch publish - --subject a --atomic --json", true),
-            ("tidewatch publish f", false),
+            ("tidewatch publish f", true),
             ("tidewatch publish f --subject a --pack 50 --atomic", false),
             ("tidewatch publish f --subject a --pack 1", false),
             ("tidewatch publish f --subject a --atomic 1001", false),
