@@ -19,6 +19,7 @@ use support::sets::{Set, sha256};
 use support::{Folder, until};
 
 const PLAIN: &str = "";
+const MANY_COMMITS: &str = "[pipeline]\ncommit_events = 2000\n";
 const SINCE_ENTRY: &str = "[session]\ndeadline = \"since_entry\"\n";
 
 #[test]
@@ -87,7 +88,7 @@ fn batch_size_and_shards_change_nothing() {
         let Some(set) = Set::load(name) else { continue };
         let first = Replay::of(&set, PLAIN, &[]);
         for (batch, shards) in [("1", "8"), ("7", "2"), ("256", "3"), ("4096", "1")] {
-            let other = Replay::of(&set, PLAIN, &["--batch", batch, "--shards", shards]);
+            let other = Replay::of(&set, MANY_COMMITS, &["--batch", batch, "--shards", shards]);
             assert_same(&first, &other, &format!("{name}: batch {batch}, {shards} shards"));
         }
     }

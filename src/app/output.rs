@@ -28,7 +28,8 @@ pub struct Digests {
 pub struct Targets {
     /// `user,start,last,events` lines, sorted by start and user.
     pub sessions: Option<PathBuf>,
-    /// `metric,window_end_ms,group,value` lines, in the order they became final.
+    /// `metric,window_end_ms,group,value` lines, sorted by end, then as the metrics are
+    /// configured.
     pub windows: Option<PathBuf>,
     /// Filled by [`Targets::finish`].
     pub digests: Arc<Mutex<Collected>>,
@@ -104,7 +105,11 @@ impl Output for Files {
         }
         let Some((path, file)) = &mut self.windows else { return Ok(()) };
         let mut line = String::new();
-        for point in &keeper.points {
+        // Each barrier's windows end after those of the barrier before: sorted within it, they
+        // are sorted over all, wherever the barriers fall.
+        let mut points: Vec<_> = keeper.points.iter().collect();
+        points.sort_by_key(|point| (point.end, point.metric));
+        for point in points {
             let metric = &keeper.engine.metrics()[usize::from(point.metric)].spec.name;
             line.clear();
             let group = point.labels.join("|");
