@@ -93,7 +93,7 @@ fn every_metric_of_the_table_is_exported() {
         ("tidewatch_dedup_ids_capacity", 8_000_000.0),
         ("tidewatch_log_backlog_events_capacity", 20_000_000.0),
         ("tidewatch_credits_capacity", 1_048_576.0),
-        ("tidewatch_shard_queue_capacity{shard=\"0\"}", 4.0),
+        ("tidewatch_shard_queue_capacity{shard=\"0\"}", 2.0),
         ("tidewatch_ready", 1.0),
         ("tidewatch_disk_full", 0.0),
         ("tidewatch_restarts_total", 0.0),

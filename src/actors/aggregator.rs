@@ -17,7 +17,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use compact_str::CompactString;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::children::Children;
+use super::children::{AHEAD, Children};
 use super::committer::Committer;
 use super::directory::Directory;
 use super::facts::{EventFact, SessionFact};
@@ -40,12 +40,10 @@ use crate::telemetry::happenings::SessionPanicked;
 /// one ticket.
 pub const MAILBOX: usize = 32;
 
-/// Sessions that are sent their events at once: their envelopes stay in the processor's
-/// cache until they are read (4096 x some 200 bytes), while the batch they belong to may be
-/// much larger, so that a session gets many events in one message.
-const WAVE: usize = 4_096;
-/// Events and sessions that are looked at before any of them is handled.
-const AHEAD: usize = 16;
+/// Sessions that are sent a message at once: what a message touches stays in the processor's
+/// cache until it is read (512 x some 1 KiB), while the batch may be much larger, so that a
+/// session gets many events in one message.
+const WAVE: usize = 512;
 /// Bytes of one section of session records: small enough that the allocator uses it again.
 const SECTION_BYTES: usize = 1 << 20;
 
@@ -125,7 +123,15 @@ enum Work {
 
 enum Busy {
     Batch(BatchWork),
-    Barrier(ShardBarrier),
+    Barrier(BarrierWork),
+}
+
+/// A barrier whose due sessions are being ended.
+struct BarrierWork {
+    barrier: ShardBarrier,
+    due: Vec<u32>,
+    /// How many of `due` were told.
+    sent: usize,
 }
 
 /// A batch on its way through its sessions.
@@ -231,16 +237,13 @@ impl Aggregator {
         touched.clear();
         self.batches = self.batches.wrapping_add(1);
         for events in batch.events.chunks(AHEAD) {
-            let mut guesses = [None; AHEAD];
-            for (guess, event) in guesses.iter_mut().zip(events) {
-                *guess = self.children.guess(event.key_hash);
-            }
-            for (event, guess) in events.iter().zip(guesses) {
+            let known = self.look_ahead(&batch, events);
+            for (event, known) in events.iter().zip(known) {
                 let mut fate = self.judge(event);
                 let mut turn = NO_TURN;
                 if fate == Fate::Applied && event.key.len > 0 {
                     let key = batch.text(event.key);
-                    match self.turn(key, event.key_hash, guess, &mut touched) {
+                    match self.turn(key, event.key_hash, known, &mut touched) {
                         Some(its) => turn = its,
                         None => fate = Fate::Refused,
                     }
@@ -256,6 +259,22 @@ impl Aggregator {
         self.send_wave(ctx);
     }
 
+    /// The slots of the next events' keys, where they have one, with what handling them will
+    /// touch brought near.
+    fn look_ahead(&self, batch: &EventBatch, events: &[Event]) -> [Option<u32>; AHEAD] {
+        let mut slots = [None; AHEAD];
+        for (slot, event) in slots.iter_mut().zip(events) {
+            *slot = self.children.guess(event.key_hash);
+        }
+        for event in events {
+            std::hint::black_box(self.seen.contains(event.identity, event.at));
+        }
+        for (slot, event) in slots.iter_mut().zip(events) {
+            *slot = slot.filter(|slot| self.children.has_key(*slot, batch.text(event.key)));
+        }
+        slots
+    }
+
     /// Sends the next sessions of the batch their events.
     fn send_wave(&mut self, ctx: &mut Context<Self>) {
         let Some(Busy::Batch(work)) = &mut self.busy else { return };
@@ -266,14 +285,11 @@ impl Aggregator {
         work.sent += wave.len();
         self.dispatched = wave.len();
         for shares in wave.chunks(AHEAD) {
-            // Looking at all of them first lets the waits for memory overlap.
-            let alive = |share: &&Share| self.children.get(share.slot).addr.connected();
-            let _ = shares.iter().filter(alive).count();
+            self.children.look_at(shares.iter().map(|share| share.slot));
             for share in shares {
                 let Share { slot, num: len, next } = *share;
                 let message = Apply { ticket: Arc::clone(&ticket), start: next - len, len, slot };
-                // A refusal leaves no record in the ticket and is found there.
-                let _ = self.children.get(slot).addr.try_send(message);
+                self.children.get(slot).tell(message);
             }
         }
     }
@@ -284,10 +300,10 @@ impl Aggregator {
         &mut self,
         key: &[u8],
         key_hash: u64,
-        guess: Option<u32>,
+        known: Option<u32>,
         touched: &mut Vec<Share>,
     ) -> Option<u32> {
-        let slot = self.children.slot_of(key, key_hash, guess)?;
+        let slot = self.children.slot_of(key, key_hash, known)?;
         let child = self.children.get(slot);
         if child.turn.0 != self.batches {
             child.turn = (self.batches, touched.len() as u32);
@@ -365,13 +381,24 @@ impl Aggregator {
     fn start_barrier(&mut self, barrier: ShardBarrier, ctx: &mut Context<Self>) {
         self.context.watermark.set(barrier.watermark);
         let due = self.children.due(barrier.watermark);
-        self.dispatched = due.len();
-        self.busy = Some(Busy::Barrier(barrier));
+        self.busy = Some(Busy::Barrier(BarrierWork { barrier, due, sent: 0 }));
+        self.expire_wave(ctx);
+    }
+
+    /// Tells the next due sessions the time.
+    fn expire_wave(&mut self, ctx: &mut Context<Self>) {
+        let Some(Busy::Barrier(work)) = &mut self.busy else { return };
         let spare = std::mem::take(&mut self.spare.answers);
-        let ticket = Ticket::new(Arc::default(), barrier.watermark, spare, ctx.address());
-        for slot in due {
-            let message = Expire { ticket: Arc::clone(&ticket), slot };
-            let _ = self.children.get(slot).addr.try_send(message);
+        let ticket = Ticket::new(Arc::default(), work.barrier.watermark, spare, ctx.address());
+        let wave = &work.due[work.sent..(work.sent + WAVE).min(work.due.len())];
+        work.sent += wave.len();
+        self.dispatched = wave.len();
+        for slots in wave.chunks(AHEAD) {
+            self.children.look_at(slots.iter().copied());
+            for slot in slots {
+                let message = Expire { ticket: Arc::clone(&ticket), slot: *slot };
+                self.children.get(*slot).tell(message);
+            }
         }
     }
 
@@ -561,9 +588,13 @@ impl Handler<TicketDone> for Aggregator {
                 }
                 self.finish_batch(work);
             }
-            Some(Busy::Barrier(barrier)) => {
-                self.take_answers(answers, barrier.drained_at);
-                self.finish_barrier(barrier);
+            Some(Busy::Barrier(work)) => {
+                self.take_answers(answers, work.barrier.drained_at);
+                if work.sent < work.due.len() {
+                    self.busy = Some(Busy::Barrier(work));
+                    return self.expire_wave(ctx);
+                }
+                self.finish_barrier(work.barrier);
             }
             None => self.parts.watch.fail("a ticket came back that nobody waited for"),
         }

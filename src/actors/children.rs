@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use actix::{Actor, Addr};
+use actix::{Addr, Handler, Message};
 use compact_str::CompactString;
 use hashbrown::HashTable;
 
@@ -19,6 +19,8 @@ use crate::domain::time::EpochMs;
 
 /// Length of a wheel slot.
 const SLOT_MS: i64 = 1_000;
+/// Children that are looked at before any of them is handled.
+pub const AHEAD: usize = 16;
 
 /// One key with a session actor.
 pub struct Child {
@@ -27,12 +29,29 @@ pub struct Child {
     /// Its hash.
     pub key_hash: u64,
     /// Its actor; the one address its parent sends through.
-    pub addr: Addr<Session>,
+    addr: Addr<Session>,
     /// When it is to be woken next, as its last answer said.
     pub deadline: EpochMs,
     armed: i64,
     /// The batch that touched it last, and its place among those that batch touched.
     pub turn: (u32, u32),
+}
+
+impl Child {
+    /// Sends its actor a message. One that is dead leaves no record in the ticket, and is
+    /// found there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a child has one message of its parent's at a time, which the ticket sees to; \
+                  looking at the mailbox's bound as well costs 2 % of a replay, for it lies in \
+                  memory of its own"
+    )]
+    pub fn tell<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    where
+        Session: Handler<M>,
+    {
+        self.addr.do_send(message);
+    }
 }
 
 /// All children of a shard.
@@ -80,25 +99,35 @@ impl Children {
         self.idle.len()
     }
 
-    /// The slot that a hash probably belongs to, without looking at the child: asked for
-    /// several events before any of them is handled, so that the waits for memory overlap.
+    /// The slot that a hash probably belongs to, without looking at the child. This and
+    /// [`Children::has_key`] are asked for several events before any of them is handled, so
+    /// that the waits for memory overlap.
     pub fn guess(&self, key_hash: u64) -> Option<u32> {
         self.index.find(key_hash, |entry| entry.0 == key_hash).map(|entry| entry.1)
+    }
+
+    /// True when the slot is this key's.
+    pub fn has_key(&self, slot: u32, key: &[u8]) -> bool {
+        self.slots[slot as usize].as_ref().is_some_and(|child| child.key.as_bytes() == key)
+    }
+
+    /// Brings near what sending to these children touches.
+    pub fn look_at(&self, slots: impl Iterator<Item = u32>) {
+        let child = |slot: u32| self.slots[slot as usize].as_ref();
+        slots.filter_map(child).for_each(|child| {
+            std::hint::black_box(child.addr.connected());
+        });
     }
 
     /// The slot of a key, with a fresh (or reused) actor if the key is new; `None` when it
     /// is new and there is no room for another one.
     ///
-    /// `guess` is what [`Children::guess`] said of the hash.
-    pub fn slot_of(&mut self, key: &[u8], key_hash: u64, guess: Option<u32>) -> Option<u32> {
-        let slots = &self.slots;
-        let has_key = |slot: u32| {
-            slots[slot as usize].as_ref().is_some_and(|child| child.key.as_bytes() == key)
-        };
-        if guess.is_some_and(has_key) {
-            return guess;
+    /// `known` is its slot if that was found out already.
+    pub fn slot_of(&mut self, key: &[u8], key_hash: u64, known: Option<u32>) -> Option<u32> {
+        if known.is_some() {
+            return known;
         }
-        let same = |entry: &(u64, u32)| entry.0 == key_hash && has_key(entry.1);
+        let same = |entry: &(u64, u32)| entry.0 == key_hash && self.has_key(entry.1, key);
         if let Some((_, slot)) = self.index.find(key_hash, same) {
             return Some(*slot);
         }
@@ -172,21 +201,28 @@ impl Children {
         let fired = std::mem::replace(&mut self.wheel, later);
         let mut due = Vec::new();
         for (place, slots) in fired {
-            for slot in slots {
-                // An entry of a child that has gone, or was armed earlier since.
-                let Some(child) = self.slots[slot as usize].as_mut().filter(|c| c.armed == place)
-                else {
-                    continue;
-                };
-                child.armed = i64::MAX;
-                if child.deadline < watermark {
-                    due.push(slot);
-                } else {
-                    let deadline = child.deadline;
-                    self.rearm(slot, deadline);
+            for slots in slots.chunks(AHEAD) {
+                // Looking at all of them first lets the waits for memory overlap.
+                let there = |slot: &&u32| self.slots[**slot as usize].is_some();
+                std::hint::black_box(slots.iter().filter(there).count());
+                for slot in slots {
+                    self.fire(*slot, place, watermark, &mut due);
                 }
             }
         }
         due
+    }
+
+    fn fire(&mut self, slot: u32, place: i64, watermark: EpochMs, due: &mut Vec<u32>) {
+        // Nothing to do for a child that has gone, or was armed earlier since.
+        let child = self.slots[slot as usize].as_mut().filter(|child| child.armed == place);
+        let Some(child) = child else { return };
+        child.armed = i64::MAX;
+        if child.deadline < watermark {
+            due.push(slot);
+        } else {
+            let deadline = child.deadline;
+            self.rearm(slot, deadline);
+        }
     }
 }

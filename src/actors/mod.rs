@@ -44,7 +44,7 @@
 //! | queue | capacity | reason |
 //! |---|---|---|
 //! | aggregator ([`aggregator::MAILBOX`]) | 32 | at most `shard_queue` batches and 4 barriers from the ingestor, and one ticket; the rest is room |
-//! | session | 16, actix's default | its aggregator sends one message and waits for the ticket; drill-downs come through addresses of their own |
+//! | session ([`lean_context`]) | 16 | its aggregator sends one message and waits for the ticket; drill-downs come through addresses of their own |
 //! | committer ([`committer::MAILBOX`]) | 1,024 | from the ingestor and each shard one message for every barrier under way, from the store one for every commit |
 //! | store thread | 2 | one commit is written while the next is ready; further ones wait in the committer, at most one for each barrier |
 //! | broadcaster | 64 | one board a tick from the committer, one message under way from each client |
@@ -59,6 +59,7 @@ pub mod directory;
 mod facts;
 mod figures;
 pub mod ingestor;
+pub mod lean_context;
 pub mod messages;
 pub mod pipeline;
 pub mod pool;
@@ -116,7 +117,7 @@ impl Default for Settings {
             idle: Idle::Follow,
             dedup_ids_max: 8_000_000,
             sessions_max: 4_000_000,
-            shard_queue: 4,
+            shard_queue: 2,
             idle_actors_max: 131_072,
             restarts_max: 5,
             restart_window: 60_000,

@@ -11,8 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Addr, Handler};
 
+use super::lean_context::LeanContext;
 use super::messages::{Apply, Describe, Expire};
 use super::ticket::{Answers, Touched};
 use crate::domain::session::{Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView};
@@ -51,6 +52,11 @@ impl Session {
     /// A session with nothing open, or restored from its record.
     pub fn new(shard: Rc<ShardContext>, machine: Machine) -> Self {
         Session { machine, shard }
+    }
+
+    /// Starts its actor on this thread's arbiter.
+    pub fn start(self) -> Addr<Session> {
+        LeanContext::start(self)
     }
 
     /// Applies events; those that panic are named in the answer and cost only themselves.
@@ -103,13 +109,13 @@ fn apply_one(machine: &mut Machine, rules: &Rules, event: &SessionEvent, fx: &mu
 }
 
 impl Actor for Session {
-    type Context = Context<Self>;
+    type Context = LeanContext<Self>;
 }
 
 impl Handler<Apply> for Session {
     type Result = ();
 
-    fn handle(&mut self, message: Apply, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Apply, _: &mut LeanContext<Self>) {
         let Apply { ticket, start, len, slot } = message;
         let range = start as usize..(start + len) as usize;
         let events = &ticket.groups.events[range.clone()];
@@ -129,7 +135,7 @@ impl Handler<Apply> for Session {
 impl Handler<Expire> for Session {
     type Result = ();
 
-    fn handle(&mut self, message: Expire, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Expire, _: &mut LeanContext<Self>) {
         let Expire { ticket, slot } = message;
         let shard = Rc::clone(&self.shard);
         let fx = &mut *shard.scratch.borrow_mut();
@@ -142,7 +148,7 @@ impl Handler<Expire> for Session {
 impl Handler<Describe> for Session {
     type Result = Option<SessionView>;
 
-    fn handle(&mut self, message: Describe, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, message: Describe, _: &mut LeanContext<Self>) -> Self::Result {
         let shard = &self.shard;
         let segments = shard.segments.borrow();
         (!self.machine.is_empty()).then(|| {

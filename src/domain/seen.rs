@@ -61,6 +61,13 @@ impl Seen {
         true
     }
 
+    /// True when the identity is remembered in the generation of `at`. Events of any other are
+    /// rare; [`Seen::insert`] alone says whether an event is new.
+    pub fn contains(&self, identity: u64, at: EpochMs) -> bool {
+        let generation = at.div_euclid(self.horizon);
+        self.generations.get(&generation).is_some_and(|set| set.contains(&identity))
+    }
+
     /// Forgets an identity that was new since the last `take_fresh`: its event did not
     /// count after all, and may come again.
     pub fn take_back(&mut self, identity: u64, at: EpochMs) {
