@@ -56,6 +56,10 @@ window = { hopping = "10m", slide = "1m" }
 /// Distance between two looks at a process's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Until memory that was freed after the load has gone back to the system (the binary keeps it
+/// for 10 s).
+const SETTLE: Duration = Duration::from_secs(30);
+
 /// Bytes of one request when sessions are opened over HTTP.
 const BODY_BYTES: usize = 4 << 20;
 
@@ -279,7 +283,10 @@ fn restart(options: &Options) {
         options.events,
         watch.elapsed().as_secs_f64()
     );
-    println!("{open} open sessions, {each} bytes of resident memory each");
+    println!("{open} open sessions, {each} bytes of resident memory each right after the load");
+    pause(SETTLE);
+    let each = (server.rss() - empty) / open.max(1);
+    println!("{each} bytes each {} s later", SETTLE.as_secs());
     let mut starts = Vec::new();
     for _ in 0..options.runs {
         server.kill_9();
