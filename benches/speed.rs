@@ -25,33 +25,7 @@ use serde_json::Value;
 use support::{Folder, Poster, Stopwatch, pause};
 
 /// The four queries, as a config: sessions are there anyway.
-const FOUR_QUERIES: &str = r#"
-[[metric]]
-name = "unique_visitors"
-aggregate = "distinct"
-exact_up_to = 1_000_000
-window = { hopping = "5m", slide = "30s" }
-
-[[metric]]
-name = "responses"
-where = { status = { exists = true } }
-aggregate = "count"
-group_by = ["region", "status"]
-group_limit = 1000
-window = { tumbling = "1s" }
-
-[[metric]]
-name = "amount_mean"
-aggregate = "avg"
-field = "amount"
-window = { hopping = "10m", slide = "1m" }
-
-[[metric]]
-name = "amount_deviation"
-aggregate = "stddev"
-field = "amount"
-window = { hopping = "10m", slide = "1m" }
-"#;
+const FOUR_QUERIES: &str = include_str!("four_queries.toml");
 
 /// Distance between two looks at a process's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

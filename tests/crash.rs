@@ -6,6 +6,8 @@
 //! killed at random moments (while it works, while it recovers) and started again on the
 //! same folder. What must come out is computed here from the events, in the plainest
 //! way. `TIDEWATCH_CRASH_CYCLES` says how often (50), `TIDEWATCH_TEST_SEED` repeats a run.
+//! Once more with the process standing still at each point where something becomes durable
+//! (F-K2), which random moments seldom meet.
 
 mod support;
 
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use support::checks::check;
 use support::events::{Event, Random, sessions};
-use support::{Folder, HOLD, Poster, Set, Target, pause, until};
+use support::{Folder, HOLD, Poster, Server, Set, Stopwatch, Target, pause, until};
 
 /// Kills, unless `TIDEWATCH_CRASH_CYCLES` says otherwise.
 const CYCLES: usize = 50;
@@ -26,6 +28,9 @@ const MOMENT_MS_MAX: u64 = 300;
 
 /// Far enough after the last event to close everything, in ms.
 const FLUSH_AFTER: i64 = 86_400_000;
+
+/// Between two batches where the process is to reach a point before everything is published.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Quick commits and boards, so that kills fall between and into many of them.
 const CONFIG: &str = "[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n";
@@ -48,7 +53,7 @@ fn killed_at_random_moments_every_number_is_right() {
     let target = server.target();
     let batches = batches(&events, cycles, &mut random);
     let progress = Progress::default();
-    let publisher = publish(batches.clone(), target.clone(), progress.clone());
+    let publisher = publish(batches.clone(), target.clone(), progress.clone(), Duration::ZERO);
 
     let mut worst = Duration::ZERO;
     for cycle in 0..cycles {
@@ -73,6 +78,95 @@ fn killed_at_random_moments_every_number_is_right() {
     assert_eq!(server.stop().code(), Some(0));
     let server = folder.serve(&config).start();
     check(&server, &events, &expected, truth);
+}
+
+/// Just before and just after something becomes durable.
+const POINTS: [&str; 5] = [
+    "log.append.before",
+    "log.append.after",
+    "store.commit.before",
+    "store.commit.after",
+    "store.deliver.between",
+];
+
+/// Kills at each point.
+const TRIALS: usize = 4;
+
+/// Passes of a point before the process stands there, at most.
+const PASSES_MAX: u64 = 12;
+
+/// Nothing has moved for that long: it stands at the point.
+const STILL: Duration = Duration::from_millis(400);
+
+#[test]
+fn f_k2_killed_at_each_point_where_something_becomes_durable() {
+    let Some(set) = Set::load("simple-shop") else { return };
+    let mut random = Random::seeded("f_k2");
+    let mut events = set.events();
+    let expected = sessions(&events);
+    let end = events.iter().map(|event| event.at).max().unwrap();
+    events.push(Event::new("flush", end + FLUSH_AFTER, "page_view", "~flush"));
+
+    let folder = Folder::default();
+    let config = format!("{HOLD}{CONFIG}");
+    let server = folder.serve(&config).start();
+    let target = server.target();
+    let batches = batches(&events, 100, &mut random);
+    let progress = Progress::default();
+    let publisher = publish(batches.clone(), target.clone(), progress.clone(), PACE);
+    drop(server);
+
+    let trials = POINTS.len() * TRIALS;
+    let mut stood = 0;
+    for trial in 0..trials {
+        let point = POINTS[trial % POINTS.len()];
+        let passes = random.below(PASSES_MAX);
+        let mut server = folder
+            .serve(&config)
+            .env("FAILPOINTS", &format!("{point}={passes}*off->pause"))
+            .listening();
+        target.set(&server.url);
+        let accepted = || progress.0.0.load(Ordering::Acquire) as f64;
+        let still = match point.starts_with("log.") {
+            true => stands_still(&progress, accepted),
+            false => stands_still(&progress, || epoch(&server)),
+        };
+        stood += usize::from(still);
+        server.kill_9();
+        // And on as if nothing had been, to the next point.
+        server = folder.serve(&config).start();
+        target.set(&server.url);
+        progress.wait_for((trial + 1) * batches.len() / (trials + 1), &publisher);
+        server.kill_9();
+    }
+    let server = folder.serve(&config).start();
+    target.set(&server.url);
+    publisher.join().expect("the publisher delivers everything");
+    println!("f_k2: stood still and was killed {stood} times of {trials}");
+    assert!(stood * 4 >= trials * 3, "it stood at a point {stood} times only");
+    check(&server, &events, &expected, &set.truth["sessions"]["gt"]);
+}
+
+/// Waits until a figure no longer moves; false when everything was published before.
+fn stands_still(progress: &Progress, figure: impl Fn() -> f64) -> bool {
+    let (mut last, mut since) = (figure(), Stopwatch::start());
+    until(60, "the process stands at the point", || {
+        if progress.0.1.load(Ordering::Acquire) {
+            return Some(false);
+        }
+        let now = figure();
+        if now != last {
+            (last, since) = (now, Stopwatch::start());
+        }
+        (since.elapsed() > STILL).then_some(true)
+    })
+}
+
+/// Number of the last commit.
+fn epoch(server: &Server) -> f64 {
+    let text = String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix("tidewatch_epoch "));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
 fn cycles() -> usize {
@@ -109,6 +203,7 @@ fn publish(
     batches: Vec<Vec<String>>,
     target: Target,
     progress: Progress,
+    pace: Duration,
 ) -> thread::JoinHandle<u64> {
     thread::spawn(move || {
         let mut poster = Poster::new(target);
@@ -117,6 +212,7 @@ fn publish(
             assert_eq!(answer.status, 202);
             assert_eq!(answer.json()["accepted"], batch.len());
             progress.0.0.fetch_add(1, Ordering::Release);
+            pause(pace);
         }
         progress.0.1.store(true, Ordering::Release);
         poster.retries

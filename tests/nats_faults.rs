@@ -140,6 +140,16 @@ struct Run {
 impl Run {
     /// Starts a server that reads the stream at `url`. `None` without the set.
     fn start(name: &'static str, url: &str, more: &str) -> Option<Run> {
+        Run::start_in(name, url, more, &[])
+    }
+
+    /// The same with these environment variables.
+    fn start_in(
+        name: &'static str,
+        url: &str,
+        more: &str,
+        variables: &[(&str, &str)],
+    ) -> Option<Run> {
         let set = Set::load("simple-shop")?;
         let mut events = set.events();
         let expected = sessions(&events);
@@ -153,7 +163,9 @@ impl Run {
              [nats.out]\nboard_bucket = \"\"\n"
         );
         let folder = Folder::default();
-        let server = folder.serve(&config).start();
+        let launch = folder.serve(&config);
+        let launch = variables.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        let server = launch.start();
         let random = Random::seeded(name);
         let truth = set.truth["sessions"]["gt"].clone();
         let worst = Duration::ZERO;
@@ -297,6 +309,52 @@ fn f_n0_the_connection_is_cut_stalled_and_slow() {
         proxy.free();
         kind += 1;
     });
+}
+
+/// Our machine's wall clock steps an hour on and back and runs ten times too fast; its
+/// monotonic one goes on, as on a real machine. Needs libfaketime, without it nothing is tried.
+#[test]
+fn f_t1_our_clock_jumps() {
+    let Some(library) = faketime() else {
+        println!("no libfaketime here, nothing is tried");
+        return;
+    };
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    let folder = Folder::default();
+    let clock = folder.write("clock", "+0");
+    let variables = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.as_str()),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let Some(run) = Run::start_in("f_t1", &broker.url(), "", &variables) else { return };
+    let mut kinds = ["+3600", "-3600", "+0 x10", "+0"].iter().cycle();
+    let shown = |server: &Server| server.get("v1/board")["at"].as_i64();
+    let far = Duration::from_secs(1_800).as_millis() as i64;
+    let (mut last, mut jumps) = (None, 0);
+    run.through(&broker.url(), 1, 10, |run| {
+        let kind = *kinds.next().expect("it cycles");
+        last = last.or(shown(&run.server));
+        folder.write("clock", kind);
+        if kind == "+0" {
+            return;
+        }
+        last = Some(until(10, "the board shows the other time", || {
+            shown(&run.server).filter(|now| last.is_none_or(|last| (now - last).abs() > far))
+        }));
+        jumps += 1;
+    });
+    assert!(jumps >= 4, "the clock jumped {jumps} times only");
+}
+
+/// The library that gives a process another clock, where Debian puts it.
+fn faketime() -> Option<String> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
+    let library = |folder: std::fs::DirEntry| folder.path().join("faketime/libfaketimeMT.so.1");
+    let found = folders.map(library).find(|path| path.exists())?;
+    Some(found.display().to_string())
 }
 
 #[test]

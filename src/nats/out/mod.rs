@@ -150,24 +150,24 @@ impl Outputs {
         let mut outputs = Outputs { tasks: Vec::new(), states: Vec::new(), stop };
         let settings = Arc::new(settings);
         if !settings.alerts_stream.is_empty() {
-            let track = outputs.track(state::ALERTS);
+            let track = outputs.track(state::ALERTS, &parts);
             let kind = alerts::kind(&settings, &parts);
             let feed = Feed::new(link, &settings, kind, track, stopped.clone());
             outputs.tasks.push(link.spawn(feed.run()));
         }
         if !settings.dead_letters_stream.is_empty() {
-            let track = outputs.track(state::DEAD_LETTERS);
+            let track = outputs.track(state::DEAD_LETTERS, &parts);
             let kind = dead_letters::kind(&settings, &parts);
             let feed = Feed::new(link, &settings, kind, track, stopped.clone());
             outputs.tasks.push(link.spawn(feed.run()));
         }
         if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
-            let track = outputs.track(state::BOARD);
+            let track = outputs.track(state::BOARD, &parts);
             let desk = board::Desk::new(link, &settings, &parts, track, stopped.clone());
             outputs.tasks.push(link.spawn(desk.run()));
         }
         if !settings.service.is_empty() {
-            let track = outputs.track(state::SERVICE);
+            let track = outputs.track(state::SERVICE, &parts);
             let desk = service::Desk::new(link, &settings, &parts, track, stopped);
             outputs.tasks.push(link.spawn(desk.run()));
         }
@@ -202,8 +202,8 @@ impl Outputs {
         self.states()
     }
 
-    fn track(&mut self, output: &'static str) -> Arc<Track> {
-        let track = Arc::new(Track::new(output));
+    fn track(&mut self, output: &'static str, parts: &Parts) -> Arc<Track> {
+        let track = Arc::new(Track::new(output, Arc::clone(&parts.status)));
         self.states.push(Arc::clone(&track));
         track
     }

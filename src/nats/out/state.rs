@@ -1,12 +1,14 @@
 //! How the outputs stand: counted in the metrics, read by whoever shows it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::feed::PAGE;
+use crate::actors::status::Status;
 use crate::telemetry::names;
 
 /// Label of the alerts.
@@ -35,18 +37,29 @@ pub struct OutState {
     pub error: String,
 }
 
-impl fmt::Display for OutState {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OutState { output, pending, delivered, skipped, error } = self;
+impl OutState {
+    /// What it is called in `/readyz?verbose`.
+    fn part(&self) -> String {
+        format!("nats {}", self.output)
+    }
+
+    fn figures(&self) -> String {
+        let OutState { pending, delivered, skipped, error, .. } = self;
         let more = if *pending >= PAGE as u64 { " or more" } else { "" };
-        write!(out, "nats {output}: {delivered} delivered, {pending}{more} pending")?;
+        let mut text = format!("{delivered} delivered, {pending}{more} pending");
         if *skipped > 0 {
-            write!(out, ", {skipped} lost to retention")?;
+            text += &format!(", {skipped} lost to retention");
         }
         if !error.is_empty() {
-            write!(out, "; {error}")?;
+            text += &format!("; {error}");
         }
-        Ok(())
+        text
+    }
+}
+
+impl fmt::Display for OutState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.part(), self.figures())
     }
 }
 
@@ -62,14 +75,21 @@ pub fn begin_at_zero() {
     }
 }
 
-/// Keeps the state of one output; the only writer of its metrics.
+/// Keeps the state of one output; the only writer of its metrics and warnings.
 pub(super) struct Track {
     state: Mutex<OutState>,
+    status: Arc<Status>,
 }
 
 impl Track {
-    pub(super) fn new(output: &'static str) -> Track {
-        Track { state: Mutex::new(OutState { output, ..OutState::default() }) }
+    pub(super) fn new(output: &'static str, status: Arc<Status>) -> Track {
+        Track { state: Mutex::new(OutState { output, ..OutState::default() }), status }
+    }
+
+    /// Says in `/readyz?verbose` why it does not go on, or no longer.
+    fn tell(&self, state: &OutState) {
+        let why = if state.error.is_empty() { Vec::new() } else { vec![state.figures()] };
+        self.status.warn(&state.part(), why);
     }
 
     pub(super) fn state(&self) -> OutState {
@@ -86,6 +106,7 @@ impl Track {
     pub(super) fn pending(&self, count: usize) {
         let mut state = self.state.lock();
         state.pending = count as u64;
+        self.tell(&state);
         gauge!(names::OUT_PENDING, "output" => state.output).set(count as f64);
         gauge!(names::OUT_PENDING_CAPACITY, "output" => state.output).set(PAGE as f64);
     }
@@ -108,14 +129,14 @@ impl Track {
             warn!(output, cause, "not delivered to NATS; it is tried again");
             cause.clone_into(&mut state.error);
         }
+        self.tell(&state);
     }
 
     /// It waits, for a reason that others tell already.
     pub(super) fn waits(&self, cause: &str) {
         let mut state = self.state.lock();
-        if state.error != cause {
-            cause.clone_into(&mut state.error);
-        }
+        cause.clone_into(&mut state.error);
+        self.tell(&state);
     }
 
     /// It goes on.
@@ -123,6 +144,7 @@ impl Track {
         let mut state = self.state.lock();
         if !state.error.is_empty() {
             state.error.clear();
+            self.tell(&state);
             info!(output = state.output, "delivers to NATS");
         }
     }
@@ -134,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_state_says_what_waits_and_why() {
-        let track = Track::new(ALERTS);
+        let status = Arc::new(Status::default());
+        let track = Track::new(ALERTS, Arc::clone(&status));
         track.delivered(3);
         track.pending(2);
         assert_eq!(track.state().to_string(), "nats alerts: 3 delivered, 2 pending");
@@ -148,7 +171,11 @@ mod tests {
                  the broker is away"
             )
         );
+        let said =
+            format!("3 delivered, {PAGE} or more pending, 3 lost to retention; the broker is away");
+        assert_eq!(status.warnings(), [("nats alerts".to_owned(), said)]);
         track.fine();
         assert_eq!(track.state().error, "");
+        assert_eq!(status.warnings(), []);
     }
 }
