@@ -8,8 +8,10 @@
 //! read must still be the one that was read; what is missing is proved to be deleted before
 //! it is called a gap.
 
+mod holes;
 mod monitor;
 mod reading;
+mod stream;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,15 +19,13 @@ use std::pin::pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{self, RawMessage, RetentionPolicy};
+use async_nats::jetstream::stream::RetentionPolicy;
 use async_nats::{Message, Subject};
 use bytes::Bytes;
 use metrics::counter;
-use serde::Deserialize;
-use serde_json::json;
 use tokio::sync::watch;
 
+use self::holes::{Hole, hole};
 use self::reading::{Delivery, Incoming, Reading, SILENCE};
 use super::NatsError;
 use super::link::{Link, LinkState};
@@ -37,7 +37,6 @@ use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::event::{Note, RawBatch, RawItem};
 use crate::domain::hash;
-use crate::domain::time::EpochMs;
 use crate::telemetry::happenings::{ConsumerMade, SourceAway};
 use crate::telemetry::names;
 
@@ -45,13 +44,8 @@ use crate::telemetry::names;
 const BATCH_BYTES: usize = 16 << 20;
 /// How long to wait for messages that the broker has before looking at the clock again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// How long a stream may be missing before it is believed to be gone: a cluster that comes
-/// up again does not know all its streams at once.
-const MISSING_MS: i64 = 3_000;
 /// Most reply subjects kept to acknowledge by: beyond it every other one is let go.
 const REPLIES_MAX: usize = 4_096;
-/// Messages read one by one in one go.
-const SINGLES_MAX: usize = 256;
 /// Looks in vain, each `LOOK_AGAIN` long, before deliveries under way count as lost.
 const STRIKES_MAX: u32 = 10;
 /// Times in a row that a consumer may end at once before there is a pause.
@@ -104,17 +98,6 @@ impl std::fmt::Debug for JetSource {
     }
 }
 
-/// What may be wrong when a message does not follow the last one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hole {
-    /// Its sequence jumps: deleted, or lost on the way.
-    Sequence,
-    /// The number of its delivery jumps: lost on the way.
-    Delivery,
-    /// Fewer messages were left than there should be: perhaps deleted.
-    Pending,
-}
-
 /// Why there is no answer now.
 enum Stop {
     Away(String),
@@ -138,11 +121,6 @@ struct Collected {
     items: Vec<RawItem>,
     notes: Vec<Note>,
     reply: Option<Subject>,
-}
-
-#[derive(Deserialize)]
-struct Found {
-    message: RawMessage,
 }
 
 impl JetSource {
@@ -194,80 +172,6 @@ impl JetSource {
         format!("stream {}", self.settings.stream)
     }
 
-    fn diverged(&self, position: u64, cause: String) -> SourceError {
-        SourceError::Diverged { source_name: self.what(), position, cause }
-    }
-
-    /// Connects, makes or checks the stream, and looks at the event at `position`.
-    async fn prepare(&mut self, position: u64) -> Result<(), Stop> {
-        let unfit = |error: NatsError| Stop::Final(SourceError::Unfit(error.to_string()));
-        self.link.ready().await.map_err(unfit)?;
-        let server = self.link.server_version().unwrap_or_default();
-        let may_make = self.settings.manage == Manage::Create && position == 0;
-        let context = self.link.jetstream();
-        let info = manage::open_stream(context, &self.settings, server, may_make).await?;
-        let found = match position {
-            0 => Some(0),
-            position => self.fingerprint_at(position).await?,
-        };
-        self.identity.incarnation = created(&info);
-        self.retention = info.config.retention;
-        self.kept = (info.state.first_sequence, info.state.last_sequence);
-        self.warnings = manage::stream_warnings(&self.settings, &info.config);
-        self.warnings.extend(monitor::warning(&info.config, &self.settings.monitor_url).await);
-        self.opened = Some((position, found));
-        Ok(())
-    }
-
-    /// Fingerprint of the item at `position`, `None` when it is gone.
-    async fn fingerprint_at(&self, position: u64) -> Result<Option<u64>, Stop> {
-        let Some(message) = self.message(json!({ "seq": position })).await? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        self.unpack_single(&message, &mut bytes);
-        Ok(Some(hash::fingerprint(&bytes)))
-    }
-
-    fn unpack_single(&self, message: &StreamMessage, out: &mut Vec<u8>) -> Note {
-        let stored = (message.time.unix_timestamp_nanos() / 1_000_000) as EpochMs;
-        let headers = Some(&message.headers);
-        self.unpacker.unpack(&message.subject, headers, &message.payload, stored, out)
-    }
-
-    /// One message, from the stream's leader.
-    async fn message(&self, question: serde_json::Value) -> Result<Option<StreamMessage>, Stop> {
-        let subject = format!("STREAM.MSG.GET.{}", self.settings.stream);
-        match manage::ask::<Found>(self.link.jetstream(), subject, &question).await {
-            Ok(found) => StreamMessage::try_from(found.message).map(Some).map_err(|error| {
-                Stop::Away(format!("the broker's answer is not understood: {error}"))
-            }),
-            Err(Refusal::Missing) => Ok(None),
-            Err(refusal) => Err(refusal.into()),
-        }
-    }
-
-    /// The first message at `position` or after it that this source reads.
-    async fn first_from(&self, position: u64) -> Result<Option<StreamMessage>, Stop> {
-        let every = [">".to_owned()];
-        let filters: &[String] = match self.settings.filter.as_slice() {
-            [] => &every,
-            filters => filters,
-        };
-        let mut first: Option<StreamMessage> = None;
-        for filter in filters {
-            let question = json!({ "seq": position, "next_by_subj": filter });
-            let found = self.message(question).await?;
-            let sooner = |message: &StreamMessage| {
-                first.as_ref().is_none_or(|first| message.sequence < first.sequence)
-            };
-            if let Some(found) = found.filter(sooner) {
-                first = Some(found);
-            }
-        }
-        Ok(first)
-    }
-
     /// Sees to it that the consumer is being read on the connection there is now.
     async fn stand_ready(&mut self) -> Result<(), Stop> {
         let LinkState { connected, connects, .. } = *self.state.borrow();
@@ -283,71 +187,6 @@ impl JetSource {
         self.hole = None;
         self.verify().await?;
         self.subscribe(connects).await
-    }
-
-    /// Checks that the stream is the one that was opened and still holds what was read (I7).
-    async fn verify(&mut self) -> Result<(), Stop> {
-        let info = match manage::stream_info(self.link.jetstream(), &self.settings.stream).await {
-            Ok(info) => info,
-            Err(Refusal::Missing) => return Err(self.missing()),
-            Err(refusal) => return Err(refusal.into()),
-        };
-        self.missing_since = None;
-        let made = created(&info);
-        if made != self.identity.incarnation {
-            return Err(Stop::Final(self.diverged(
-                self.last,
-                format!(
-                    "it was deleted and made again: it is of {made}, and the one that was read of \
-                     {}. Restore it, or move the data folder away to start anew",
-                    self.identity.incarnation
-                ),
-            )));
-        }
-        if info.state.last_sequence < self.last {
-            return Err(Stop::Final(self.lost_tail(info.state.last_sequence)));
-        }
-        if let Some(known) = self.last_fingerprint.filter(|_| self.last > 0)
-            && let Some(found) = self.fingerprint_at(self.last).await?
-            && found != known
-        {
-            return Err(Stop::Final(
-                self.diverged(
-                    self.last,
-                    "it holds another event there than was read: it lost its tail and was written \
-                 again. Restore it, or move the data folder away to start anew"
-                        .into(),
-                ),
-            ));
-        }
-        let first = info.state.first_sequence;
-        match first > self.last + 1 && self.last > 0 {
-            true => self.note_gap(self.last + 1, first - 1).map_err(Stop::Final),
-            false => Ok(()),
-        }
-    }
-
-    fn missing(&mut self) -> Stop {
-        let now = self.clock.elapsed();
-        let since = *self.missing_since.get_or_insert(now);
-        if now - since < MISSING_MS {
-            return Stop::Away(format!("{} is not found", self.what()));
-        }
-        Stop::Final(self.diverged(
-            self.last,
-            "it was deleted. Restore it, or move the data folder away to start anew".into(),
-        ))
-    }
-
-    fn lost_tail(&self, end: u64) -> SourceError {
-        self.diverged(
-            self.last,
-            format!(
-                "it ends at {end}, and {} was read: it lost its tail (power loss on a broker that \
-                 does not sync every write). Restore it, or move the data folder away to start anew",
-                self.last
-            ),
-        )
     }
 
     /// Stops, or has the next pull tell the gap.
@@ -532,95 +371,6 @@ impl JetSource {
         })
     }
 
-    /// Finds out what a message is about that does not follow the last one.
-    async fn close(&mut self, hole: (Message, Delivery, Hole)) -> Result<(), Stop> {
-        let (message, delivery, kind) = hole;
-        let wanted = self.last + 1;
-        let deleted_to = match kind {
-            Hole::Delivery => None,
-            Hole::Sequence => {
-                match self.look(self.first_from(wanted).await, &message, &delivery, kind)? {
-                    Some(found) if found.sequence == wanted => None,
-                    Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
-                    None => Some(delivery.sequence - 1),
-                }
-            }
-            Hole::Pending => {
-                let info = manage::stream_info(self.link.jetstream(), &self.settings.stream).await;
-                let info = self.look(info.map_err(Stop::from), &message, &delivery, kind)?;
-                let first = info.state.first_sequence.min(delivery.sequence);
-                // Nothing was deleted before it: the broker's count was behind.
-                Some(if first > wanted { first - 1 } else { self.last })
-            }
-        };
-        match deleted_to {
-            Some(to) => {
-                if to > self.last {
-                    self.note_gap(wanted, to).map_err(Stop::Final)?;
-                }
-                if let Some(reading) = &mut self.reading {
-                    reading.pending = delivery.pending + 1;
-                    reading.put_back(message, delivery);
-                }
-            }
-            None if self.settings.manage == Manage::Create
-                && self.retention == RetentionPolicy::Limits =>
-            {
-                self.reading = None;
-                self.cause = Some("deliveries were lost on the way".into());
-            }
-            // The consumer is not ours to make anew: read what it will not deliver again soon.
-            None => {
-                self.singles = Some(delivery.sequence - 1);
-                if let Some(reading) = &mut self.reading {
-                    reading.put_back(message, delivery);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the hole for another try when there was no answer.
-    fn look<T>(
-        &mut self,
-        answer: Result<T, Stop>,
-        message: &Message,
-        delivery: &Delivery,
-        kind: Hole,
-    ) -> Result<T, Stop> {
-        if answer.is_err() {
-            self.hole = Some((message.clone(), *delivery, kind));
-        }
-        answer
-    }
-
-    /// Reads messages one by one up to `to`; `None` when all are read.
-    async fn read_singly(&mut self, to: u64, max: usize) -> Result<Option<Pull>, Stop> {
-        let mut batch = Collected::default();
-        let mut last = self.last;
-        while batch.items.len() < max.min(SINGLES_MAX) && batch.data.len() < BATCH_BYTES {
-            let found = match last < to {
-                true => self.first_from(last + 1).await?,
-                false => None,
-            };
-            let Some(message) = found.filter(|message| message.sequence <= to) else {
-                self.singles = None;
-                break;
-            };
-            if self.settings.filter.is_empty() && message.sequence > last + 1 {
-                if batch.items.is_empty() {
-                    self.note_gap(last + 1, message.sequence - 1).map_err(Stop::Final)?;
-                }
-                break;
-            }
-            last = message.sequence;
-            let start = batch.data.len() as u32;
-            let note = self.unpack_single(&message, &mut batch.data);
-            batch.push(start, last, note);
-        }
-        Ok((!batch.items.is_empty()).then(|| self.hand_over(batch)))
-    }
-
     /// Nothing is there: the end, or not yet here, or the broker is silent.
     async fn nothing_came(&mut self) -> Result<Option<Pull>, Stop> {
         let now = self.clock.elapsed();
@@ -731,34 +481,12 @@ impl Collected {
     }
 }
 
-/// Whether a message does not follow the last one; counts its delivery.
-fn hole(reading: &mut Reading, delivery: &Delivery, last: u64, filtered: bool) -> Option<Hole> {
-    let expected = std::mem::replace(&mut reading.expected, delivery.consumer_sequence + 1);
-    if filtered && delivery.consumer_sequence != expected {
-        return Some(Hole::Delivery);
-    }
-    if delivery.sequence <= last {
-        return None;
-    }
-    if !filtered {
-        return (delivery.sequence > last + 1).then_some(Hole::Sequence);
-    }
-    // It was one of those that were left, so one less is left now, or more came.
-    (reading.sure && delivery.pending + 1 < reading.pending).then_some(Hole::Pending)
-}
-
 /// A lost acknowledgement is made up for by the next one.
 fn send_ack(link: &Link, reply: Subject) {
     let client = link.client().clone();
     drop(link.spawn(async move {
         let _ = client.publish(reply, Bytes::from_static(b"+ACK")).await;
     }));
-}
-
-/// When a stream was made: what tells it from another one of the same name.
-fn created(info: &stream::Info) -> String {
-    let nanos = info.created.unix_timestamp_nanos();
-    jiff::Timestamp::from_nanosecond(nanos).map_or_else(|_| nanos.to_string(), |at| at.to_string())
 }
 
 impl Source for JetSource {

@@ -1,0 +1,73 @@
+//! A barrier: due sessions end, and what was found since the last one is handed over.
+
+use std::sync::Arc;
+
+use actix::{AsyncContext as _, Context};
+
+use super::super::children::AHEAD;
+use super::super::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
+use super::super::ticket::Ticket;
+use super::{Aggregator, Busy, WAVE};
+use crate::domain::commit::SectionWriter;
+
+/// A barrier whose due sessions are being ended.
+pub(super) struct BarrierWork {
+    pub(super) barrier: ShardBarrier,
+    pub(super) due: Vec<u32>,
+    /// How many of `due` were told.
+    pub(super) sent: usize,
+}
+
+impl Aggregator {
+    pub(super) fn start_barrier(&mut self, barrier: ShardBarrier, ctx: &mut Context<Self>) {
+        self.context.watermark.set(barrier.watermark);
+        let due = self.children.due(barrier.watermark);
+        self.busy = Some(Busy::Barrier(BarrierWork { barrier, due, sent: 0 }));
+        self.expire_wave(ctx);
+    }
+
+    /// Tells the next due sessions the time.
+    pub(super) fn expire_wave(&mut self, ctx: &mut Context<Self>) {
+        let Some(Busy::Barrier(work)) = &mut self.busy else { return };
+        let spare = std::mem::take(&mut self.spare.answers);
+        let ticket = Ticket::new(Arc::default(), work.barrier.watermark, spare, ctx.address());
+        let wave = &work.due[work.sent..(work.sent + WAVE).min(work.due.len())];
+        work.sent += wave.len();
+        self.dispatched = wave.len();
+        for slots in wave.chunks(AHEAD) {
+            self.children.look_at(slots.iter().copied());
+            for slot in slots {
+                let message = Expire { ticket: Arc::clone(&ticket), slot: *slot };
+                self.children.get(*slot).tell(message);
+            }
+        }
+    }
+
+    pub(super) fn finish_barrier(&mut self, barrier: ShardBarrier) {
+        let floor = self.seen.sweep(barrier.watermark);
+        let mut delta = std::mem::take(&mut self.delta);
+        delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
+        delta.dedup_short_until = self.seen.short_until;
+        delta.panes = self.fold.flush();
+        delta.window_late = self.fold.window_late.clone();
+        self.fold.window_late.fill(0);
+        let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
+        if !sessions.is_empty() {
+            delta.sections.push(sessions.finish());
+        }
+        let mut ids = SectionWriter::identities();
+        self.seen.take_fresh().iter().for_each(|(until, fresh)| ids.until(*until, fresh));
+        if !ids.is_empty() {
+            delta.sections.push(ids.finish());
+            delta.sections.push(SectionWriter::identity_floor(floor));
+        }
+        let holds = ShardHolds {
+            identities: self.seen.len() as u64,
+            idle_actors: self.children.idle() as u64,
+        };
+        let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
+        if self.parts.committer.try_send(done).is_err() {
+            self.parts.watch.fail("the committer does not take this shard's results");
+        }
+    }
+}
