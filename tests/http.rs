@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tidewatch::actors::ports::{AppendError, StoredDeadLetter};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::TopicState;
+use tidewatch::domain::event::Hints;
 use tidewatch::web::{Settings, server};
 
 use web_rig::{Answer, Rig};
@@ -260,7 +261,16 @@ fn what_does_not_exist_is_a_problem() {
 
 fn letter(id: u64, raw: &[u8]) -> StoredDeadLetter {
     let (source, reason) = ("log".into(), "no time".into());
-    StoredDeadLetter { id, source, position: id, reason, raw: raw.into(), at: 5, redriven: None }
+    StoredDeadLetter {
+        id,
+        source,
+        position: id,
+        reason,
+        raw: raw.into(),
+        at: 5,
+        redriven: None,
+        hints: Hints::default(),
+    }
 }
 
 #[test]

@@ -321,7 +321,12 @@ impl Ingestor {
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
             (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
-        builders.iter_mut().for_each(|batch| batch.source = index as u16);
+        let raw = Arc::new(raw);
+        let noted = (!raw.notes.is_empty()).then_some(&raw);
+        for batch in &mut builders {
+            batch.source = index as u16;
+            batch.noted = noted.cloned();
+        }
         let received_before = self.ledger.received;
         self.decode(index, &raw, &mut builders);
         if let Some(last) = raw.items.last() {
@@ -363,7 +368,7 @@ impl Ingestor {
                             "ts: {ahead} ms in the future (at most {} ms)",
                             parts.time.max_future
                         );
-                        (reason, parsed.raw)
+                        (reason, parsed.raw, parsed.part)
                     }
                     Ok(parsed) => {
                         let stamp = *watermark;
@@ -373,15 +378,16 @@ impl Ingestor {
                         *watermark = clockwork.see(seen, stamp);
                         return push(builders, &parts.schema, &parsed, item.position, stamp);
                     }
-                    Err(rejected) => (rejected.reason, rejected.raw),
+                    Err(rejected) => (rejected.reason, rejected.raw, rejected.part),
                 };
                 ledger.rejected += 1;
-                let (reason, bytes) = rejected;
+                let (reason, bytes, part) = rejected;
                 dead_letters.push(DeadLetter {
                     source: index as u16,
                     position: item.position,
                     reason,
                     raw: bytes.to_vec(),
+                    hints: raw.hints(place, part),
                 });
             });
         }
@@ -479,6 +485,7 @@ fn push(
         identity,
         key,
         raw,
+        part: parsed.part.unwrap_or(Event::WHOLE),
         kind: parsed.kind,
     });
 }

@@ -33,6 +33,7 @@ impl BatchPool {
     /// Takes a finished batch back, unless there are enough.
     pub fn put(&self, mut batch: EventBatch) {
         batch.data = Bytes::new();
+        batch.noted = None;
         batch.extra.clear();
         batch.events.clear();
         batch.slots.clear();

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::domain::alert::Alert;
 use crate::domain::commit::{CommitUnit, LateEvent, Restored, SourceIdentity};
-use crate::domain::event::RawBatch;
+use crate::domain::event::{Hints, RawBatch};
 use crate::domain::time::EpochMs;
 
 /// A boxed future, for traits used as objects.
@@ -320,6 +320,8 @@ pub struct StoredDeadLetter {
     pub reason: String,
     /// The bytes exactly as they came.
     pub raw: Vec<u8>,
+    /// What its source knew of it besides.
+    pub hints: Hints,
     /// Wall clock when it was committed.
     pub at: EpochMs,
     /// Wall clock when it was redriven, if it was.

@@ -17,6 +17,7 @@ use crate::cli::Exit;
 use crate::cli::args::{DeadLettersAction, LIST_MAX};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::domain::event::Hints;
 use crate::domain::event::decode::Decoder;
 use crate::domain::time::EpochMs;
 use server::Server;
@@ -86,6 +87,9 @@ pub struct Item {
     pub bytes: usize,
     /// The bytes as text, what is no UTF-8 replaced.
     pub raw: String,
+    /// What its source knew of it besides.
+    #[serde(default, skip_serializing_if = "Hints::is_empty")]
+    pub hints: Hints,
 }
 
 impl From<StoredDeadLetter> for Item {
@@ -99,6 +103,7 @@ impl From<StoredDeadLetter> for Item {
             redriven: letter.redriven,
             bytes: letter.raw.len(),
             raw: String::from_utf8_lossy(&letter.raw).into_owned(),
+            hints: letter.hints,
         }
     }
 }
@@ -201,24 +206,9 @@ impl Place {
                 // The seed places keys on shards; whether bytes decode does not depend on it.
                 let mut decoder = Decoder::new(Arc::new(config.schema(0)));
                 let now = SystemClock::shared().wall();
-                redrive(idle, ids, now, |raw| understood(&mut decoder, raw))
+                redrive(idle, ids, now, |raw, hints| decoder.again(raw, hints))
             }
         }
-    }
-}
-
-/// Whether an item decodes now: at least one event, and no bad one.
-fn understood(decoder: &mut Decoder, raw: &[u8]) -> Result<(), String> {
-    let mut events = 0;
-    let mut wrong = None;
-    decoder.decode(raw, |event| match event {
-        Ok(_) => events += 1,
-        Err(rejected) => wrong = wrong.take().or(Some(rejected.reason)),
-    });
-    match wrong {
-        Some(reason) => Err(reason),
-        None if events == 0 => Err("holds no event".into()),
-        None => Ok(()),
     }
 }
 
@@ -227,7 +217,7 @@ fn redrive(
     idle: &Idle,
     ids: Option<&[u64]>,
     now: EpochMs,
-    mut understood: impl FnMut(&[u8]) -> Result<(), String>,
+    mut again: impl FnMut(Vec<u8>, &Hints) -> Result<Vec<u8>, String>,
 ) -> Result<Redriven, DeadLettersError> {
     let mut result = Redriven::default();
     match ids {
@@ -240,7 +230,7 @@ fn redrive(
                         None => result.refuse(*id, "there is no such dead letter"),
                     }
                 }
-                redrive_page(idle, letters, now, &mut understood, &mut result)?;
+                redrive_page(idle, letters, now, &mut again, &mut result)?;
             }
         }
         None => {
@@ -250,7 +240,7 @@ fn redrive(
                 let Some(last) = letters.last() else { break };
                 after = last.id;
                 letters.retain(|letter| letter.redriven.is_none());
-                redrive_page(idle, letters, now, &mut understood, &mut result)?;
+                redrive_page(idle, letters, now, &mut again, &mut result)?;
             }
         }
     }
@@ -261,7 +251,7 @@ fn redrive_page(
     idle: &Idle,
     letters: Vec<StoredDeadLetter>,
     now: EpochMs,
-    understood: &mut impl FnMut(&[u8]) -> Result<(), String>,
+    again: &mut impl FnMut(Vec<u8>, &Hints) -> Result<Vec<u8>, String>,
     result: &mut Redriven,
 ) -> Result<(), DeadLettersError> {
     let mut taken = Vec::new();
@@ -271,11 +261,14 @@ fn redrive_page(
             result.refuse(letter.id, "was redriven already");
         } else if taken.contains(&letter.id) {
             result.refuse(letter.id, "is named twice");
-        } else if let Err(reason) = understood(&letter.raw) {
-            result.refuse(letter.id, &reason);
         } else {
-            taken.push(letter.id);
-            events.push(Bytes::from(letter.raw));
+            match again(letter.raw, &letter.hints) {
+                Ok(event) => {
+                    taken.push(letter.id);
+                    events.push(Bytes::from(event));
+                }
+                Err(reason) => result.refuse(letter.id, &reason),
+            }
         }
     }
     if taken.is_empty() {
@@ -307,6 +300,10 @@ fn as_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain structs of numbers and text")
 }
 
+fn compact(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain structs of numbers and text")
+}
+
 fn table(items: &[Item]) -> String {
     if items.is_empty() {
         return "No dead letters.".into();
@@ -329,9 +326,13 @@ fn table(items: &[Item]) -> String {
 
 fn page(item: &Item) -> String {
     let redriven = item.redriven.map_or("no".into(), instant);
+    let hints = match item.hints.is_empty() {
+        true => String::new(),
+        false => format!("\nhints     {}", harmless(&compact(&item.hints))),
+    };
     format!(
         "id        {}\nsource    {} at {}\nat        {}\nredriven  {redriven}\nreason    {}\n\
-         bytes     {}\n\n{}",
+         bytes     {}{hints}\n\n{}",
         item.id,
         harmless(&item.source),
         item.position,

@@ -12,11 +12,12 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use super::folder::{LOG, STATE};
 use super::log;
 use super::outbox::{ALERT_LOG, OUTBOX, unpack};
-use super::sqlite::{Place, checksum};
-use super::tables;
+use super::sqlite::Place;
+use super::tables::{self, letter_checksum};
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::domain::alert::Alert;
 use crate::domain::commit::LateEvent;
+use crate::domain::event::Hints;
 use crate::domain::time::EpochMs;
 
 /// Idle connections kept for each file. More are opened when more readers come at
@@ -161,7 +162,7 @@ impl Pool {
 }
 
 const LETTERS: &str =
-    "SELECT id, source, position, reason, at, redriven, checksum, raw FROM dead_letters";
+    "SELECT id, source, position, reason, at, redriven, checksum, raw, hints FROM dead_letters";
 
 fn read_letter(row: &Row<'_>, place: &Place) -> Result<StoredDeadLetter, StoreError> {
     let read = || {
@@ -173,15 +174,18 @@ fn read_letter(row: &Row<'_>, place: &Place) -> Result<StoredDeadLetter, StoreEr
             raw: row.get(7)?,
             at: row.get(4)?,
             redriven: row.get(5)?,
+            hints: Hints::default(),
         };
-        Ok((letter, row.get::<_, i64>(6)?))
+        Ok((letter, row.get::<_, i64>(6)?, row.get::<_, String>(8)?))
     };
-    let (letter, stored) = read().map_err(|error| place.error(error))?;
+    let (letter, stored, hints) = read().map_err(|error| place.error(error))?;
     let at = [letter.position as i64, letter.at];
-    match checksum("dead_letters", at, &letter.raw) == stored {
-        true => Ok(letter),
-        false => Err(place.damaged(format!("checksum of dead letter {}", letter.id))),
+    if letter_checksum(at, &letter.raw, &hints) != stored {
+        return Err(place.damaged(format!("checksum of dead letter {}", letter.id)));
     }
+    let hints = serde_json::from_str(&hints)
+        .map_err(|error| place.damaged(format!("hints of dead letter {}: {error}", letter.id)))?;
+    Ok(StoredDeadLetter { hints, ..letter })
 }
 
 /// An id as SQLite has it; one beyond its numbers is beyond all rows.

@@ -8,7 +8,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
+    params,
+};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::actors::ports::StoreError;
@@ -43,6 +46,8 @@ pub(super) struct Kind {
     pub schema: &'static str,
     /// What to do when the file is damaged.
     pub remedy: &'static str,
+    /// What makes a file of format n one of format n + 1, from format 1 on.
+    pub upgrades: &'static [&'static str],
 }
 
 /// A database file: knows how to name itself in errors.
@@ -190,7 +195,8 @@ impl Place {
         self.check_length()?;
         let conn = self.connect()?;
         // Before anything is written: a damaged file stays as it is.
-        self.check_format(&conn)?;
+        let found = self.check_format(&conn)?;
+        self.upgrade(&conn, found).map_err(|error| self.error(error))?;
         conn.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))
             .map_err(|error| self.error(error))?;
         Ok(conn)
@@ -227,7 +233,8 @@ impl Place {
         )
     }
 
-    fn check_format(&self, conn: &Connection) -> Result<(), StoreError> {
+    /// The format of the file, which is ours or an earlier one.
+    fn check_format(&self, conn: &Connection) -> Result<u32, StoreError> {
         let application: i32 = conn
             .query_row("PRAGMA application_id", [], |row| row.get(0))
             .map_err(|error| self.error(error))?;
@@ -237,7 +244,7 @@ impl Place {
         let text = self.meta(conn, "format")?;
         let found: u32 =
             text.parse().map_err(|_| self.damaged("its format number is no number"))?;
-        if found != self.kind.format {
+        if !(1..=self.kind.format).contains(&found) {
             return Err(StoreError::Format {
                 path: self.name(),
                 found,
@@ -245,7 +252,20 @@ impl Place {
                 remedy: format!("use the version that wrote it, or {}", self.kind.remedy),
             });
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Brings a file of an earlier format up to ours, all of it or nothing.
+    fn upgrade(&self, conn: &Connection, found: u32) -> rusqlite::Result<()> {
+        if found == self.kind.format {
+            return Ok(());
+        }
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        for step in &self.kind.upgrades[found as usize - 1..] {
+            tx.execute_batch(step)?;
+        }
+        put_meta(&tx, "format", &self.kind.format.to_string())?;
+        tx.commit()
     }
 
     /// A `meta` entry that must be there.

@@ -11,11 +11,12 @@ use super::snapshot;
 use super::sqlite::{Kind, Place, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
+use crate::domain::event::DeadLetter;
 
 /// What `state.db` is.
 pub(super) static KIND: Kind = Kind {
     application: 0x7469_6473, // "tids"
-    format: 1,
+    format: 2,
     // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
     page_bytes: 16_384,
     schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
@@ -35,12 +36,14 @@ pub(super) static KIND: Kind = Kind {
          count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
          CREATE TABLE dead_letters(id INTEGER PRIMARY KEY, source TEXT NOT NULL, \
          position INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, \
-         redriven INTEGER, checksum INTEGER NOT NULL, raw BLOB NOT NULL); \
+         redriven INTEGER, checksum INTEGER NOT NULL, raw BLOB NOT NULL, \
+         hints TEXT NOT NULL DEFAULT '{}'); \
          CREATE TABLE rollups(metric TEXT NOT NULL, minute INTEGER NOT NULL, \
          grp TEXT NOT NULL, count INTEGER NOT NULL, sum REAL NOT NULL, value REAL NOT NULL, \
          PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
     remedy: "stop tidewatch, then move state.db and state.db-wal away to start again from the \
          log, or put a copy of both back",
+    upgrades: &["ALTER TABLE dead_letters ADD COLUMN hints TEXT NOT NULL DEFAULT '{}'"],
 };
 
 /// Minutes of one metric dropped in one step.
@@ -199,16 +202,27 @@ pub(super) fn write_late(
 pub(super) fn write_dead_letters(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
     let names: Vec<&str> = unit.positions.iter().map(|at| at.source.name.as_str()).collect();
     let mut insert = tx.prepare_cached(
-        "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw) \
-         VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
+        "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw, \
+         hints) VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6, ?7)",
     )?;
     for letter in &unit.dead_letters {
         let source = names.get(usize::from(letter.source)).copied().unwrap_or_default();
         let position = letter.position as i64;
-        let sum = checksum("dead_letters", [position, unit.wall], &letter.raw);
-        insert.execute(params![source, position, letter.reason, unit.wall, sum, letter.raw])?;
+        let hints = serde_json::to_string(&letter.hints).expect("a map of text to text");
+        let sum = letter_checksum([position, unit.wall], &letter.raw, &hints);
+        let DeadLetter { reason, raw, .. } = letter;
+        insert.execute(params![source, position, reason, unit.wall, sum, raw, hints])?;
     }
     Ok(())
+}
+
+/// Checksum of a dead letter; one without hints has that of the files before there were any.
+pub(super) fn letter_checksum(place: [i64; 2], raw: &[u8], hints: &str) -> i64 {
+    let sum = checksum("dead_letters", place, raw);
+    match hints {
+        "{}" => sum,
+        hints => sum ^ text_checksum("hints", hints),
+    }
 }
 
 pub(super) fn write_rollups(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {

@@ -228,7 +228,7 @@ fn all_bad(body: Bytes, reason: String) -> Parts {
 fn judge(items: Vec<Bytes>, decoder: &mut Decoder) -> Parts {
     let (mut rejected, mut verdicts) = (0, Vec::new());
     for (index, item) in items.iter().enumerate() {
-        if let Err(reason) = verdict(decoder, item) {
+        if let Err(reason) = decoder.verdict(item) {
             rejected += 1;
             if verdicts.len() < VERDICTS_MAX {
                 verdicts.push(Verdict { index, ok: false, reason });
@@ -236,24 +236,6 @@ fn judge(items: Vec<Bytes>, decoder: &mut Decoder) -> Parts {
         }
     }
     Parts { items, rejected, verdicts }
-}
-
-/// Whether every event of an item is understood, and at least one is there.
-///
-/// # Errors
-/// The first reason.
-pub fn verdict(decoder: &mut Decoder, item: &[u8]) -> Result<(), String> {
-    let mut verdict = Err("empty: an event must be a JSON object".to_owned());
-    let mut failed = false;
-    decoder.decode(item, |event| match event {
-        Ok(_) if !failed => verdict = Ok(()),
-        Err(rejected) if !failed => {
-            failed = true;
-            verdict = Err(rejected.reason);
-        }
-        _ => {}
-    });
-    verdict
 }
 
 /// Stops at the bound: what a small body inflates to is not known before.

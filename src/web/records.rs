@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::State;
-use super::ingest::verdict;
 use super::problem::Problem;
 use crate::actors::ports::{StoreError, StoredDeadLetter};
 use crate::domain::alert::Alert;
+use crate::domain::event::Hints;
 use crate::domain::event::decode::Decoder;
 use crate::domain::time::EpochMs;
 
@@ -226,17 +226,18 @@ async fn redrive_page(
     let schema = state.schema.clone();
     let judged = web::block(move || {
         let mut decoder = Decoder::new(schema);
-        let judge = |letter: StoredDeadLetter| (verdict(&mut decoder, &letter.raw), letter);
+        let judge =
+            |letter: StoredDeadLetter| (letter.id, decoder.again(letter.raw, &letter.hints));
         letters.into_iter().map(judge).collect::<Vec<_>>()
     });
     let (mut ids, mut items) = (Vec::new(), Vec::new());
-    for (verdict, letter) in judged.await? {
-        match verdict {
-            Ok(()) => {
-                ids.push(letter.id);
-                items.push(Bytes::from(letter.raw));
+    for (id, judged) in judged.await? {
+        match judged {
+            Ok(item) => {
+                ids.push(id);
+                items.push(Bytes::from(item));
             }
-            Err(reason) => done.refused.push(Refused { id: letter.id, reason }),
+            Err(reason) => done.refused.push(Refused { id, reason }),
         }
     }
     if items.is_empty() {
@@ -279,6 +280,8 @@ struct Shown<'a> {
     redriven: Option<EpochMs>,
     bytes: usize,
     raw: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Hints::is_empty")]
+    hints: &'a Hints,
 }
 
 impl<'a> Shown<'a> {
@@ -292,6 +295,7 @@ impl<'a> Shown<'a> {
             redriven: letter.redriven,
             bytes: letter.raw.len(),
             raw: String::from_utf8_lossy(&letter.raw),
+            hints: &letter.hints,
         }
     }
 }

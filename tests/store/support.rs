@@ -13,7 +13,7 @@ use tidewatch::domain::alert::Alert;
 use tidewatch::domain::commit::{
     CommitUnit, LateEvent, Restored, SectionWriter, Snapshot, SourceIdentity, SourcePosition,
 };
-use tidewatch::domain::event::DeadLetter;
+use tidewatch::domain::event::{DeadLetter, Hints};
 use tidewatch::domain::time::EpochMs;
 use tidewatch::store::state::StateDb;
 
@@ -128,7 +128,13 @@ pub fn late(position: u64) -> LateEvent {
 }
 
 pub fn dead_letter(position: u64) -> DeadLetter {
-    DeadLetter { source: 0, position, reason: "no type".into(), raw: vec![0xff, position as u8] }
+    DeadLetter {
+        source: 0,
+        position,
+        reason: "no type".into(),
+        raw: vec![0xff, position as u8],
+        hints: Hints::default(),
+    }
 }
 
 /// A small file system of its own, unmounted at the end.

@@ -265,6 +265,7 @@ impl Aggregator {
             position: event.position,
             reason,
             raw,
+            hints: batch.hints(event),
         });
     }
 }

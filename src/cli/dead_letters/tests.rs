@@ -69,6 +69,7 @@ fn letter(id: u64, raw: &str, redriven: Option<EpochMs>) -> StoredDeadLetter {
         raw: raw.as_bytes().to_vec(),
         at: 1_700_000_000_123,
         redriven,
+        hints: Hints::default(),
     }
 }
 
@@ -80,8 +81,8 @@ fn memory() -> (Memory, Idle) {
     (memory, idle)
 }
 
-fn fine(raw: &[u8]) -> Result<(), String> {
-    if raw.starts_with(b"fine") { Ok(()) } else { Err("still bad".into()) }
+fn fine(raw: Vec<u8>, _: &Hints) -> Result<Vec<u8>, String> {
+    if raw.starts_with(b"fine") { Ok(raw) } else { Err("still bad".into()) }
 }
 
 #[test]

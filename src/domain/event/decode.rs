@@ -11,7 +11,7 @@ use super::draft::{Draft, Patch, Place, Seen, patched};
 use super::names::{Lookup, Names};
 use super::split;
 use super::value::Text;
-use super::{Limits, Note, RawBatch, Schema};
+use super::{Hints, Limits, Note, RawBatch, Schema};
 use crate::domain::time::EpochMs;
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
@@ -32,6 +32,9 @@ pub struct Parsed<'a> {
     pub values: &'a [ParsedValue<'a>],
     /// The event as it came, without the white space around it.
     pub raw: &'a [u8],
+    /// Which of its item's events it is, where a note offers it something; `None` for the only
+    /// one.
+    pub part: Option<u32>,
 }
 
 /// A decoded attribute.
@@ -55,6 +58,8 @@ pub struct Rejected<'a> {
     pub reason: String,
     /// The bytes as they came (one element of an array or pack, or the whole item).
     pub raw: &'a [u8],
+    /// As [`Parsed::part`].
+    pub part: Option<u32>,
 }
 
 /// Decodes items by a schema. Keeps scratch space between calls.
@@ -103,11 +108,11 @@ impl Decoder {
         mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         if let Some(fault) = &note.fault {
-            return each(Err(Rejected { reason: fault.to_string(), raw: item }));
+            return each(Err(Rejected { reason: fault.to_string(), raw: item, part: None }));
         }
         let silent = note.id.is_empty() && note.attributes.is_empty();
-        let hints = (!silent).then_some(Hints { note, names, part: None });
-        self.item(item, hints, &mut each);
+        let offer = (!silent).then_some(Offer { note, names, part: None });
+        self.item(item, offer, &mut each);
     }
 
     /// Decodes item `index` of a batch, with its note if it has one.
@@ -124,25 +129,58 @@ impl Decoder {
         }
     }
 
+    /// Whether every event of an item is understood, and at least one is there.
+    ///
+    /// # Errors
+    /// The first reason.
+    pub fn verdict(&mut self, item: &[u8]) -> Result<(), String> {
+        let mut verdict = Err("empty: an event must be a JSON object".to_owned());
+        let mut failed = false;
+        self.decode(item, |event| match event {
+            Ok(_) if !failed => verdict = Ok(()),
+            Err(rejected) if !failed => {
+                failed = true;
+                verdict = Err(rejected.reason);
+            }
+            _ => {}
+        });
+        verdict
+    }
+
+    /// A dead letter to be sent again: its bytes, with what its source knew besides written
+    /// into the event where that leaves it open. To a decoder it is then what the bytes were
+    /// with their note.
+    ///
+    /// # Errors
+    /// Why it is still not understood.
+    pub fn again(&mut self, raw: Vec<u8>, hints: &Hints) -> Result<Vec<u8>, String> {
+        let whole = match hints.is_empty() {
+            true => None,
+            false => hints.write_into(&raw, &self.names),
+        };
+        let item = whole.unwrap_or(raw);
+        self.verdict(&item).map(|()| item)
+    }
+
     fn item(
         &mut self,
         item: &[u8],
-        hints: Option<Hints<'_>>,
+        offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         let trimmed = item.trim_ascii();
         if trimmed.first() == Some(&b'{') && memchr::memchr(b'\n', trimmed).is_none() {
-            return self.one(trimmed, hints, each);
+            return self.one(trimmed, offer, each);
         }
         match split::parts(item) {
             Ok(parts) => {
                 let several = parts.len() > 1;
                 for (index, part) in parts.into_iter().enumerate() {
-                    let part_of = several.then_some(index);
-                    self.one(part, hints.map(|hints| Hints { part: part_of, ..hints }), each);
+                    let part_of = several.then_some(index as u32);
+                    self.one(part, offer.map(|offer| Offer { part: part_of, ..offer }), each);
                 }
             }
-            Err(reason) => each(Err(Rejected { reason, raw: trimmed })),
+            Err(reason) => each(Err(Rejected { reason, raw: trimmed, part: None })),
         }
     }
 
@@ -150,12 +188,12 @@ impl Decoder {
     fn one(
         &mut self,
         raw: &[u8],
-        hints: Option<Hints<'_>>,
+        offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         match admit(raw, &self.schema.limits) {
-            Ok(text) => self.object(text, hints, each),
-            Err(reason) => each(Err(Rejected { reason, raw })),
+            Ok(text) => self.object(text, offer, each),
+            Err(reason) => each(Err(Rejected { reason, raw, part: part(offer) })),
         }
     }
 
@@ -163,7 +201,7 @@ impl Decoder {
     fn object(
         &mut self,
         text: &str,
-        hints: Option<Hints<'_>>,
+        offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         let mut draft = Draft::new(
@@ -177,24 +215,27 @@ impl Decoder {
         let mut read = draft.read(text, Place::Native);
         if draft.is_cloudevent {
             self.values = recycle(draft.values);
-            return self.cloudevent(text, hints, each);
+            return self.cloudevent(text, offer, each);
         }
-        if let (Ok(()), Some(hints)) = (&read, hints) {
-            read = fill_in(&mut draft, hints, Place::Native);
+        if let (Ok(()), Some(offer)) = (&read, offer) {
+            read = fill_in(&mut draft, offer, Place::Native);
         }
         let read = read.and_then(|()| complete(&draft));
-        self.values = hand_over(draft, read, &self.kinds, text, each);
+        self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
     }
 
     fn cloudevent(
         &mut self,
         text: &str,
-        hints: Option<Hints<'_>>,
+        offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         let unpacked = match cloudevent::unpack(text) {
             Ok(unpacked) => unpacked,
-            Err(reason) => return each(Err(Rejected { reason, raw: text.as_bytes() })),
+            Err(reason) => {
+                let raw = text.as_bytes();
+                return each(Err(Rejected { reason, raw, part: part(offer) }));
+            }
         };
         let mut draft = Draft::new(
             &self.schema,
@@ -205,36 +246,39 @@ impl Decoder {
             recycle(std::mem::take(&mut self.values)),
         );
         let mut read = cloudevent::read(&mut draft, text, unpacked.as_deref());
-        if let (Ok(()), Some(hints)) = (&read, hints) {
-            read = fill_in(&mut draft, hints, Place::Envelope);
+        if let (Ok(()), Some(offer)) = (&read, offer) {
+            read = fill_in(&mut draft, offer, Place::Envelope);
         }
-        self.values = hand_over(draft, read, &self.kinds, text, each);
+        self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
     }
 }
 
 /// What an item's note offers to one of its events.
 #[derive(Clone, Copy)]
-struct Hints<'a> {
+struct Offer<'a> {
     note: &'a Note,
     names: &'a [String],
     /// Which of the item's events it is; `None` for the only one.
-    part: Option<usize>,
+    part: Option<u32>,
+}
+
+fn part(offer: Option<Offer<'_>>) -> Option<u32> {
+    offer.and_then(|offer| offer.part)
 }
 
 /// Fills in what the event left open. A CloudEvent has its id, so it takes attributes only.
-fn fill_in<'de>(draft: &mut Draft<'de, '_>, hints: Hints<'de>, place: Place) -> Result<(), String> {
-    for (name, text) in &hints.note.attributes {
-        if let Some(name) = hints.names.get(usize::from(*name)) {
+fn fill_in<'de>(draft: &mut Draft<'de, '_>, offer: Offer<'de>, place: Place) -> Result<(), String> {
+    for (name, text) in &offer.note.attributes {
+        if let Some(name) = offer.names.get(usize::from(*name)) {
             draft.fill_in(name, Text::Borrowed(text), place)?;
         }
     }
-    let id = hints.note.id.as_str();
-    if id.is_empty() || place != Place::Native {
+    if offer.note.id.is_empty() || place != Place::Native {
         return Ok(());
     }
-    let text = match hints.part {
-        None => Text::Borrowed(id),
-        Some(part) => Text::copy(draft.scratch, &format!("{id}/{part}")),
+    let text = match offer.part {
+        None => Text::Borrowed(&offer.note.id),
+        part => Text::copy(draft.scratch, &offer.note.id_of(part)),
     };
     draft.fill_in("id", text, place)
 }
@@ -312,14 +356,14 @@ fn hand_over<'de>(
     draft: Draft<'de, '_>,
     read: Result<(), String>,
     kinds: &Lookup,
-    text: &'de str,
+    (text, part): (&'de str, Option<u32>),
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
     let Draft { values, scratch, patches, at, kind, id, key, .. } = draft;
     let mut values: Vec<ParsedValue<'_>> = values;
     let raw = text.as_bytes();
     match (read, at) {
-        (Err(reason), _) => each(Err(Rejected { reason, raw })),
+        (Err(reason), _) => each(Err(Rejected { reason, raw, part })),
         (Ok(()), None) => unreachable!("an event without a time is not complete"),
         (Ok(()), Some(at)) => {
             let scratch: &str = scratch;
@@ -332,6 +376,7 @@ fn hand_over<'de>(
                 kind: kinds.get(kind.get(scratch)).unwrap_or(Schema::OTHER_KIND),
                 values: &values,
                 raw,
+                part,
             }));
         }
     }

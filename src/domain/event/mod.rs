@@ -4,6 +4,7 @@
 mod cloudevent;
 pub mod decode;
 mod draft;
+mod hints;
 mod names;
 mod number;
 pub mod split;
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::time::EpochMs;
+pub use hints::Hints;
 
 /// Raw events as a source hands them over: one buffer, and where each item lies in it.
 ///
@@ -52,6 +54,16 @@ pub struct Note {
     pub fault: Option<Box<str>>,
 }
 
+impl Note {
+    /// The id of event `part` of the item (`None`: it is the only one).
+    fn id_of(&self, part: Option<u32>) -> String {
+        match part {
+            None => self.id.to_string(),
+            Some(part) => format!("{}/{part}", self.id),
+        }
+    }
+}
+
 /// One item of a [`RawBatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawItem {
@@ -72,6 +84,12 @@ impl RawBatch {
     /// When item `index` arrived.
     pub fn arrived(&self, index: usize) -> EpochMs {
         self.notes.get(index).map_or(self.arrived, |note| note.arrived)
+    }
+
+    /// What is known of event `part` of item `index` besides its bytes.
+    pub fn hints(&self, index: usize, part: Option<u32>) -> Hints {
+        let note = self.notes.get(index);
+        note.map(|note| Hints::of(note, &self.note_names, part)).unwrap_or_default()
     }
 }
 
@@ -121,8 +139,15 @@ pub struct Event {
     pub key: Span,
     /// The whole event as it came.
     pub raw: Span,
+    /// Which of its item's events it is, or [`Event::WHOLE`].
+    pub part: u32,
     /// Index in [`Schema::kinds`], or [`Schema::OTHER_KIND`].
     pub kind: u16,
+}
+
+impl Event {
+    /// The part that the only event of an item is.
+    pub const WHOLE: u32 = u32::MAX;
 }
 
 /// Decoded events of one shard, in source order.
@@ -140,6 +165,8 @@ pub struct EventBatch {
     pub width: usize,
     /// Number of the source they came from.
     pub source: u16,
+    /// The items with their notes; `None` where the source has none.
+    pub noted: Option<Arc<RawBatch>>,
 }
 
 impl EventBatch {
@@ -150,6 +177,14 @@ impl EventBatch {
             None => &self.data[start..start + len],
             Some(start) => &self.extra[start..start + len],
         }
+    }
+
+    /// What its source knew of an event besides its bytes.
+    pub fn hints(&self, event: &Event) -> Hints {
+        let Some(raw) = &self.noted else { return Hints::default() };
+        let item = raw.items.binary_search_by_key(&event.position, |item| item.position);
+        let part = (event.part != Event::WHOLE).then_some(event.part);
+        item.map(|index| raw.hints(index, part)).unwrap_or_default()
     }
 
     /// The slot values of event `index`.
@@ -234,6 +269,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// The bytes exactly as they came.
     pub raw: Vec<u8>,
+    /// What the source knew of it besides.
+    pub hints: Hints,
 }
 
 /// A batch shared by the messages of one ticket.

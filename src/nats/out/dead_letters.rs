@@ -28,17 +28,23 @@ pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
 }
 
 fn item(letter: StoredDeadLetter, feed: &str) -> Item {
+    let mut headers = vec![
+        ("Tidewatch-Id", letter.id.to_string()),
+        ("Tidewatch-Reason", one_line(&letter.reason)),
+        ("Tidewatch-Source", one_line(&letter.source)),
+        ("Tidewatch-Position", letter.position.to_string()),
+        ("Tidewatch-At", letter.at.to_string()),
+    ];
+    // Whole or not at all: half of it would be no JSON. The store has it in any case.
+    let hints = serde_json::to_string(&letter.hints).expect("a map of text to text");
+    if !letter.hints.is_empty() && hints.chars().count() <= HEADER_CHARS_MAX {
+        headers.push(("Tidewatch-Hints", hints));
+    }
     Item {
         n: letter.id,
         id: format!("{feed}-{}", letter.id),
         token: token(&letter.source),
-        headers: vec![
-            ("Tidewatch-Id", letter.id.to_string()),
-            ("Tidewatch-Reason", one_line(&letter.reason)),
-            ("Tidewatch-Source", one_line(&letter.source)),
-            ("Tidewatch-Position", letter.position.to_string()),
-            ("Tidewatch-At", letter.at.to_string()),
-        ],
+        headers,
         payload: letter.raw.into(),
     }
 }
@@ -63,11 +69,13 @@ mod tests {
             raw: b"{\r\n".to_vec(),
             at: 5,
             redriven: None,
+            hints: serde_json::from_str(r#"{"type":"a\nb"}"#).unwrap(),
         };
         let item = item(letter, "f");
         assert_eq!((item.id.as_str(), item.payload.as_ref()), ("f-3", &b"{\r\n"[..]));
         let reason = item.headers.iter().find(|(name, _)| *name == "Tidewatch-Reason").unwrap();
         assert_eq!(reason.1, "bad  Nats-Rollup: all");
+        assert_eq!(item.headers[5], ("Tidewatch-Hints", r#"{"type":"a\nb"}"#.to_owned()));
         assert_eq!(one_line(&"x".repeat(9_999)).len(), HEADER_CHARS_MAX);
     }
 }

@@ -537,3 +537,81 @@ fn a_note_keeps_the_bounds_and_a_fault_rejects_the_item() {
     let fault = Note { fault: Some("cannot be unpacked".into()), ..Note::default() };
     assert_eq!(noted(r#"{"ts":1,"type":"a"}"#, &fault), ["cannot be unpacked"]);
 }
+
+/// A small event of the attributes that a note may offer, some of them absent, `null` or under
+/// another name; native or a CloudEvent.
+fn open_event() -> impl Strategy<Value = String> {
+    let member = |name: &'static str| {
+        prop_oneof![
+            2 => Just(None),
+            1 => Just(Some(format!("{name:?}:null"))),
+            2 => Just(Some(format!("{name:?}:\"own-{name}\""))),
+        ]
+    };
+    let members = ["id", "type", "user", "uid", "region", "status", "code", "state", "extra"];
+    let kinds = [
+        "\"ts\":5",
+        "\"specversion\":\"1.0\",\"source\":\"s\",\"time\":\"2026-01-01T00:00:00Z\"",
+        "\"specversion\":\"1.0\",\"source\":\"s\",\"time\":\"2026-01-01T00:00:00Z\",\
+         \"subject\":\"k\",\"data\":{\"region\":\"inner\",\"uid\":7}",
+    ];
+    (prop::sample::select(kinds.to_vec()), members.map(member)).prop_map(|(first, members)| {
+        let members = members.into_iter().flatten();
+        let all: Vec<String> = std::iter::once(first.to_owned()).chain(members).collect();
+        format!("{{{}}}", all.join(","))
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_dead_letter_sent_again_is_what_it_was_with_its_note(
+        raw in open_event(),
+        offered in prop::sample::subsequence(vec!["type", "user", "region", "status", "extra"], 0..=5),
+        id in prop_oneof![Just(""), Just("m")],
+        part in prop::option::of(0u32..3),
+    ) {
+        let names: Vec<String> = offered.iter().map(|name| (*name).to_owned()).collect();
+        let attributes = (0u8..).zip(&names).map(|(at, name)| (at, format!("the {name}").into()));
+        let note = Note { id: id.into(), attributes: attributes.collect(), ..Note::default() };
+        let mut decoder = Decoder::new(Arc::new(schema()));
+        // The others of its item stand before and after it.
+        let item = match part {
+            None => raw.clone(),
+            Some(part) => {
+                let mut items = ["{}"; 3];
+                items[part as usize] = &raw;
+                items.join("\n")
+            }
+        };
+        let mut noted = Vec::new();
+        decoder.decode_noted(item.as_bytes(), &note, &names, |event| {
+            noted.push(event.map(|event| render(&event)).map_err(|rejected| rejected.reason));
+        });
+        let noted = noted.swap_remove(part.unwrap_or(0) as usize);
+        let hints = Hints::of(&note, &names, part);
+        let again = decoder.again(raw.clone().into_bytes(), &hints);
+        if let Ok(line) = noted {
+            let item = again.expect("it was understood with its note");
+            prop_assert_eq!(outcomes(schema(), &item), vec![Ok(line)]);
+        } else if hints.is_empty() {
+            prop_assert!(again.is_err());
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_again_keeps_every_byte_that_it_had() {
+    let mut decoder = Decoder::new(Arc::new(schema()));
+    let hints = serde_json::from_value(json!({"type": "cart_\"add", "user": "n"})).unwrap();
+    let mut again = |raw: &str, hints: &Hints| {
+        let item = decoder.again(raw.as_bytes().to_vec(), hints)?;
+        Ok::<_, String>(String::from_utf8(item).unwrap())
+    };
+    let raw = r#"{ "ts":1, "uid":"u", "big":123456789012345678901234567890.10, "a":1,"a":2 }"#;
+    let whole = r#"{"ts":1,"uid":"u","big":123456789012345678901234567890.10,"a":1,"a":2,"type":"cart_\"add"}"#;
+    assert_eq!(again(raw, &hints).unwrap(), whole);
+    let complete = r#"{ "ts":1, "type":"x" }"#;
+    assert_eq!(again(complete, &Hints::default()).unwrap(), complete);
+    assert!(again("no event", &hints).unwrap_err().starts_with("not JSON"));
+    assert!(again(r#"{"type":"x"}"#, &hints).unwrap_err().contains("\"ts\" is missing"));
+}
