@@ -23,6 +23,7 @@
 //! Overload: a publisher as fast as it can (or at `--rate`), against a service with few
 //! credits; memory, lag and the answers of `/livez` go into a CSV file each 100 ms.
 
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -44,11 +45,9 @@ use futures_util::StreamExt;
 use tidewatch::clock::{SharedClock, SystemClock};
 use tokio::runtime::{Builder, Runtime};
 
+use shared::{FOUR_QUERIES, median, number, target};
 use support::ws::Client;
 use support::{Broker, Folder, Server, Stopwatch, pause};
-
-/// The four queries of the other bench, as a config: sessions are there anyway.
-const FOUR_QUERIES: &str = include_str!("four_queries.toml");
 
 const STREAM: &str = "EVENTS";
 const SUBJECT: &str = "events.bench";
@@ -172,10 +171,6 @@ fn options() -> Options {
     }
     assert!(options.runs > 0 && options.users > 0, "--runs and --users must be at least 1");
     options
-}
-
-fn number(text: &str) -> u64 {
-    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is no number"))
 }
 
 // ---------------------------------------------------------------------------------------
@@ -423,12 +418,6 @@ fn table(names: &str) {
     println!("|{}", "---|".repeat(names.split('|').count()));
 }
 
-/// The build folder, for what is kept.
-fn target() -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_tidewatch"));
-    binary.parent().and_then(Path::parent).expect("target/PROFILE/tidewatch").into()
-}
-
 // ---------------------------------------------------------------------------------------
 // Throughput
 
@@ -595,15 +584,6 @@ fn sorted(runs: &[Measured], of: impl Fn(&Measured) -> f64) -> Vec<f64> {
     let mut figures: Vec<f64> = runs.iter().map(of).collect();
     figures.sort_by(f64::total_cmp);
     figures
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    }
 }
 
 // ---------------------------------------------------------------------------------------

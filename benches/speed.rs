@@ -12,6 +12,7 @@
 //! of resident memory): start, reading, the end's closing of everything and the last
 //! commit are inside.
 
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -22,10 +23,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use shared::{FOUR_QUERIES, median, number, target};
 use support::{Folder, Poster, Stopwatch, pause};
-
-/// The four queries, as a config: sessions are there anyway.
-const FOUR_QUERIES: &str = include_str!("four_queries.toml");
 
 /// Distance between two looks at a process's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -89,10 +88,6 @@ fn options() -> Options {
         }
     }
     options
-}
-
-fn number(text: &str) -> u64 {
-    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is no number"))
 }
 
 /// What one process did.
@@ -193,15 +188,6 @@ fn seconds(runs: &[Measured]) -> Vec<f64> {
     let mut seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     seconds
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    }
 }
 
 /// Compares our report with figures in the form that the bare loop and the oracle share.
@@ -325,10 +311,4 @@ fn oracle(file: &Path, options: &Options) -> Option<Value> {
 fn succeed(command: &mut Command) {
     let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(status.success(), "{command:?} ended with {status}");
-}
-
-/// The build folder: the binary under test is in its `release`.
-fn target() -> PathBuf {
-    let binary = Path::new(env!("CARGO_BIN_EXE_tidewatch"));
-    binary.parent().and_then(Path::parent).expect("target/PROFILE/tidewatch").into()
 }

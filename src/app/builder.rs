@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use super::figures::probe;
-use super::{nats, nats_out, parts};
+use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
 use crate::actors::directory::Directory;
@@ -30,7 +30,7 @@ use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
-use crate::nats::out::Outputs;
+use crate::nats::out::{DRAIN, Outputs};
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
@@ -367,7 +367,7 @@ impl Running {
         let result = self.ended().await;
         if let Some(outputs) = self.outputs.take() {
             // The last commit's alerts leave too, if that is possible now.
-            let _ = outputs.stop(nats_out::DRAIN).await;
+            let _ = outputs.stop(DRAIN).await;
         }
         drop(self.release.take());
         if let Some(thread) = self.thread.take() {

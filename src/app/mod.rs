@@ -13,6 +13,6 @@ mod prove;
 mod publish;
 mod replay;
 
+pub use crate::nats::out::DRAIN as NATS_DRAIN;
 pub use builder::{Builder, Running, StartError};
 pub use commands::commands;
-pub use nats_out::DRAIN as NATS_DRAIN;

@@ -1,14 +1,8 @@
 //! Starts the outputs to NATS beside a running pipeline.
 
-use std::time::Duration;
-
 use super::builder::Running;
 use crate::nats::link::Link;
 use crate::nats::out::{OutSettings, Outputs, Parts};
-
-/// Longest wait for alerts and dead letters to be delivered when the process stops. What
-/// is left is delivered after the next start.
-pub const DRAIN: Duration = Duration::from_secs(5);
 
 impl Running {
     /// Sends alerts, dead letters and boards of this pipeline to NATS and answers there,

@@ -110,6 +110,10 @@ impl Default for OutSettings {
     }
 }
 
+/// Longest wait for alerts and dead letters to be delivered when the process stops. What
+/// is left is delivered after the next start.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
 /// Key of the board in its bucket.
 pub const BOARD_KEY: &str = "board";
 

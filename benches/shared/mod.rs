@@ -1,0 +1,27 @@
+//! What the benches share: their queries, and how they read options and sum up runs.
+
+use std::path::{Path, PathBuf};
+
+/// The four queries, as a config: sessions are there anyway.
+pub const FOUR_QUERIES: &str = include_str!("../four_queries.toml");
+
+/// A whole number, `_` between its digits allowed.
+pub fn number(text: &str) -> u64 {
+    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+/// The middle of figures in order.
+pub fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// The build folder: the binary under test is in its `release`.
+pub fn target() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_tidewatch"));
+    binary.parent().and_then(Path::parent).expect("target/PROFILE/tidewatch").into()
+}
