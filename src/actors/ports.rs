@@ -122,6 +122,9 @@ pub enum SourceError {
     /// The source is not as it must be; says what to do.
     #[error("{0}")]
     Unfit(String),
+    /// The file that it reads cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Reading failed.
     #[error("cannot read {what}: {cause}")]
     Read {

@@ -245,7 +245,7 @@ pub(super) fn start_exit(error: &StartError) -> Exit {
 /// Exit code of a pipeline that could not go on.
 pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
-        RunError::Store(error) => store_exit(error),
+        RunError::Store(error) | RunError::Source(SourceError::Store(error)) => store_exit(error),
         RunError::OtherSource { .. }
         | RunError::Diverged { .. }
         | RunError::Source(SourceError::Diverged { .. }) => Exit::Damaged,

@@ -105,7 +105,7 @@ async fn read(
                 Pull::End => panic!("a stream has no end"),
             }
         }
-        Ok(())
+        Ok::<_, SourceError>(())
     };
     tokio::time::timeout(PATIENCE, all).await.expect("within the patience")?;
     Ok(seen)

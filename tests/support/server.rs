@@ -253,13 +253,20 @@ impl Server {
     }
 
     pub fn wait_listening(&mut self) {
-        let url = until(START_MAX_S, "the address on stdout", || {
+        until(START_MAX_S, "the address on stdout", || {
             self.assert_running();
-            let text = self.stdout();
-            let line = text.lines().find_map(|line| line.strip_prefix("dashboard: "))?;
-            text.contains(&format!("{line}\n")).then(|| line.trim().to_string())
+            self.listens().then_some(())
         });
-        self.url = url;
+    }
+
+    /// Takes the address, if it has printed it.
+    pub fn listens(&mut self) -> bool {
+        let text = self.stdout();
+        let line = text.lines().find_map(|line| line.strip_prefix("dashboard: "));
+        if let Some(line) = line.filter(|line| text.contains(&format!("{line}\n"))) {
+            self.url = line.trim().to_string();
+        }
+        !self.url.is_empty()
     }
 
     pub fn wait_ready(&mut self) {

@@ -47,8 +47,8 @@ impl LogSource {
         *self.last.borrow()
     }
 
-    fn read_error(&self, cause: impl ToString) -> SourceError {
-        SourceError::Read { what: self.shared.place.name(), cause: cause.to_string() }
+    fn damaged(&self, what: String) -> SourceError {
+        self.shared.place.damaged(what).into()
     }
 
     /// The batch that holds `position`.
@@ -61,7 +61,7 @@ impl LogSource {
             return Ok(Some(batch));
         }
         let read = Batch::read(&self.conn, &self.shared.place, position);
-        read.map(|batch| batch.map(Arc::new)).map_err(|error| self.read_error(error))
+        Ok(read?.map(Arc::new))
     }
 
     fn next(&mut self, max: usize) -> Result<Pull, SourceError> {
@@ -71,7 +71,7 @@ impl LogSource {
         while self.position < end && items < max.max(1) && bytes < MERGE_BYTES {
             let next = self.position + 1;
             let Some(batch) = self.batch(next)? else {
-                return Err(self.read_error(format!("event {next} is missing, the last is {end}")));
+                return Err(self.damaged(format!("event {next} is missing, the last is {end}")));
             };
             // An event's arrival decides about it, so batches of different arrival stay apart.
             if slices.first().is_some_and(|slice| slice.batch.arrived != batch.arrived) {
@@ -97,7 +97,7 @@ impl LogSource {
         self.conn
             .query_row("SELECT min(first) FROM batches", [], |row| row.get::<_, Option<i64>>(0))
             .map(|first| first.map(|first| first as u64))
-            .map_err(|error| self.read_error(self.shared.place.error(error)))
+            .map_err(|error| self.shared.place.error(error).into())
     }
 }
 
@@ -120,7 +120,7 @@ impl Source for LogSource {
     fn seek(&mut self, position: u64) -> Result<(), SourceError> {
         let end = self.last_position();
         if position > end {
-            return Err(self.read_error(format!(
+            return Err(self.damaged(format!(
                 "it ends at {end}, but {position} is committed: the log lost its tail"
             )));
         }
