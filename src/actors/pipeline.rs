@@ -218,8 +218,11 @@ impl Pipeline {
                 numbers.ok_or_else(|| Failure::Died("the committer ended".into()))
             }
         };
-        for arbiter in generation.arbiters {
+        // All at once: each lets go of its share of the sessions.
+        for arbiter in &generation.arbiters {
             arbiter.stop();
+        }
+        for arbiter in generation.arbiters {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
         setup.directory.clear();
