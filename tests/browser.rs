@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::events::{Event, GAP};
-use support::{Folder, HOLD, Http, Poster, Set, Stopwatch, pause, until};
+use support::{Broker, Folder, HOLD, Http, Poster, Set, Stopwatch, pause, until};
 
 /// Key figures that the page shows from the topic `kpi`.
 const FIGURES: &[&str] = &[
@@ -147,6 +147,34 @@ fn the_page_survives_a_restart_of_the_server() {
     assert_eq!(page.script("return window.loadedOnce"), true, "it was not loaded again");
     // What Chromium itself logs of a server that is away is no fault of the page.
     page.assert_no_errors(&["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"]);
+}
+
+/// A page without numbers says why, instead of loading for ever.
+#[test]
+fn the_page_says_that_the_log_does_not_answer() {
+    let mut broker = Broker::start();
+    broker.kill_9();
+    let nats = format!("{HOLD}[nats]\nurl = \"{}\"\nreconnect_max = \"200ms\"\n", broker.url());
+    let folder = Folder::default();
+    let server = folder.serve(&nats).listening();
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("it says what it waits for", || {
+        let text = page.script("return document.querySelector('#banner').innerText");
+        text.as_str()?.contains("the event log has not answered yet").then_some(())
+    });
+    assert_eq!(page.state(), "loading");
+    for (name, scheme, width, height) in
+        [("waiting", "light", 1400, 1000), ("waiting-phone-dark", "dark", 390, 844)]
+    {
+        page.look(scheme, width, height);
+        page.screenshot(name);
+    }
+    broker.restart();
+    page.wait("it goes on by itself", || (page.state() == "empty").then_some(()));
+    assert_eq!(page.script("return document.querySelector('#banner').innerText"), "");
+    page.assert_no_errors(&[]);
 }
 
 #[test]

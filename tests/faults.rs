@@ -280,17 +280,26 @@ fn an_aggregator_that_panics_goes_on_from_the_last_commit() {
     let mut random = Random::seeded("an_aggregator_that_panics");
     let good = shop(4_000, &mut random);
     let folder = Folder::default();
-    let config = format!("{HOLD}[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n");
+    // So small that there are batches for both panics, however late the events are read.
+    let config = format!(
+        "{HOLD}[pipeline]\nbatch_max = 100\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n"
+    );
     let server = folder
         .serve(&config)
         .env("FAILPOINTS", &format!("{AGGREGATOR_BATCH}=10*off->1*panic->10*off->1*panic->off"))
         .start();
     let mut lines = bytes_of(&good);
     lines.push(closing(good[3_999].at).line().into_bytes());
+    let mut page = Client::follow(&server.url, &["pipeline"]);
     let mut poster = Poster::new(server.target());
     for batch in lines.chunks(100) {
         assert_eq!(poster.post(batch).status, 202);
     }
+    // One restart may follow the other before there is a board in between.
+    page.read_until(30, "the page is told of a restart, and that it is over", |page| {
+        let told = |notice: &Value| notice["t"] == "stale" && notice["why"] == "restarting";
+        page.notices.iter().any(told) && page.notices.last().is_some_and(|last| last["on"] == false)
+    });
     let pipeline = server.wait_pipeline("both restarts, and everything applied", |pipeline| {
         pipeline["restarts"] == 2
             && pipeline["received"].as_u64() >= Some(4_001)

@@ -69,11 +69,16 @@ impl BroadcastStats {
     }
 }
 
-/// A new board. Send it with `try_send` on one kept address; a board that is
+/// What the pipeline has to show. Send it with `try_send` on one kept address; what is
 /// refused is made up for by the next one.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Publish(pub Arc<Board>);
+pub enum Publish {
+    /// A new board.
+    Board(Arc<Board>),
+    /// No boards for now, and why ([`Board::stale`]); the next board ends it.
+    NoBoards(&'static str),
+}
 
 /// A client has connected. The answer is the number of its connection.
 #[derive(Message)]
@@ -175,6 +180,17 @@ impl Broadcaster {
 
     fn now(&self) -> Now {
         Now { elapsed: self.clock.elapsed(), wall: self.clock.wall() }
+    }
+
+    fn absorb(&mut self, board: Arc<Board>) {
+        let first = !self.feeds.is_ready();
+        self.feeds.absorb(&board);
+        self.board.store(board);
+        if first {
+            for connection in self.connections.values_mut() {
+                connection.subscriber.topics_known(&self.feeds);
+            }
+        }
     }
 
     /// Offers every client what it is behind by.
@@ -289,13 +305,13 @@ impl Actor for Broadcaster {
 impl Handler<Publish> for Broadcaster {
     type Result = ();
 
-    fn handle(&mut self, Publish(board): Publish, _: &mut Self::Context) {
-        let first = !self.feeds.is_ready();
-        self.feeds.absorb(&board);
-        self.board.store(board);
-        if first {
-            for connection in self.connections.values_mut() {
-                connection.subscriber.topics_known(&self.feeds);
+    fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
+        match publish {
+            Publish::Board(board) => self.absorb(board),
+            Publish::NoBoards(why) => {
+                self.feeds.no_boards(why, self.clock.wall());
+                let known = Board::clone(&self.board.load());
+                self.board.store(Arc::new(Board { stale: Some(why), ..known }));
             }
         }
         self.offer_all();

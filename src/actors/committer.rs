@@ -368,7 +368,7 @@ impl Committer {
             topics: self.parts.keeper.topics(self.watermark, &view),
         };
         // Refused only when the broadcaster is gone: the process is ending.
-        let _ = broadcaster.try_send(Publish(Arc::new(board)));
+        let _ = broadcaster.try_send(Publish::Board(Arc::new(board)));
     }
 
     fn view(&mut self) -> PipelineView {

@@ -3,8 +3,10 @@
 //! bounded number of times.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Recipient};
 use thiserror::Error;
@@ -30,6 +32,9 @@ use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
 use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
+
+/// What takes longer than this before the first board is told to the page.
+const TOLD_AFTER: Duration = Duration::from_millis(500);
 
 /// Why a pipeline ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -188,6 +193,27 @@ impl Pipeline {
             }
             self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
             PipelineRestarted { cause: &reason, times, times_max }.tell();
+            self.no_boards("restarting");
+        }
+    }
+
+    /// Tells the page that no board comes for now, and why; the next board ends it.
+    fn no_boards(&self, why: &'static str) {
+        if let Some(broadcaster) = &self.setup.broadcaster {
+            // Refused only when the broadcaster is gone: the process is ending.
+            let _ = broadcaster.try_send(Publish::NoBoards(why));
+        }
+    }
+
+    /// Awaits `work`, and tells the page why nothing is seen when that takes long.
+    async fn told<T>(&self, why: &'static str, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        match tokio::time::timeout(TOLD_AFTER, &mut work).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.no_boards(why);
+                work.await
+            }
         }
     }
 
@@ -198,11 +224,11 @@ impl Pipeline {
     ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
         let setup = &self.setup;
         setup.status.set("start", Some("restoring the last commit".into()));
-        let (restored, delivered) = load(store).await?;
+        let (restored, delivered) = self.told("restoring", load(store)).await?;
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let mut stop = setup.stop.clone();
         let positions = tokio::select! {
-            positions = self.continue_from(restored.as_ref()) => positions?,
+            positions = self.told("opening", self.continue_from(restored.as_ref())) => positions?,
             // A source may be away for long; nothing was read, so there is nothing to commit.
             _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
         };

@@ -11,7 +11,8 @@ const WHY = {
   lag: 'the pipeline is behind its source',
   slow_client: 'this connection is slow; you see the newest numbers, but fewer updates',
   nats_down: 'the event log cannot be reached',
-  checkpoint_restore: 'state is being restored',
+  restoring: 'the last commit is being restored',
+  opening: 'the event log has not answered yet; the server keeps trying',
 };
 
 /** `{state, label, text, action}`; `text` is empty when nothing needs saying. */
@@ -36,6 +37,10 @@ function unlinked(store) {
   return { state: 'reconnecting', label: 'Reconnecting', text: text + frozen(store), action: 'retry' };
 }
 
+function known(store) {
+  return Boolean(store.topics.get(PIPELINE)?.state || store.topics.get('kpi')?.state);
+}
+
 function frozen(store) {
   const since = store.link.frozenSince;
   return since ? ` Data frozen since ${clock(since)}.` : ' No data yet.';
@@ -43,12 +48,13 @@ function frozen(store) {
 
 function stale(store) {
   const values = store.values(PIPELINE);
-  const inState = { 'disk full': 'disk_full', 'source away': 'nats_down', restarting: 'restarting' }[values.state];
+  const inState = { 'disk full': 'disk_full', 'source away': 'nats_down' }[values.state];
   const told = store.stale ?? (inState ? { since: null, why: inState } : null);
   if (told) {
     const why = WHY[told.why] ?? (told.why.replaceAll('_', ' ') || 'the server does not say why');
     const since = told.since ? ` since ${clock(told.since)}` : '';
     const behind = values.lag_events ? ` ${integer(values.lag_events)} events are waiting.` : '';
+    if (!known(store)) return { state: 'loading', label: 'Waiting', text: `No numbers so far: ${why}.` };
     const label = told.why === 'replaying' ? 'Replaying' : 'Stale';
     return { state: 'stale', label, text: `Numbers are old${since}: ${why}.${behind}` };
   }
@@ -62,8 +68,7 @@ function stale(store) {
 function linked(store) {
   const pipeline = store.topics.get(PIPELINE);
   const values = store.values(PIPELINE);
-  const known = pipeline?.state || store.topics.get('kpi')?.state;
-  if (!known) return { state: 'loading', label: 'Loading', text: '' };
+  if (!known(store)) return { state: 'loading', label: 'Loading', text: '' };
   if (pipeline?.state && !values.received) return { state: 'empty', label: 'No events yet', text: '' };
   const labels = { replaying: 'Replaying', 'catching up': 'Catching up' };
   return { state: 'live', label: labels[values.state] ?? 'Live', text: '' };

@@ -111,7 +111,11 @@ impl Client {
     pub fn read_until(&mut self, seconds: u64, what: &str, condition: impl Fn(&Client) -> bool) {
         let watch = Stopwatch::start();
         while !condition(self) {
-            assert!(watch.elapsed().as_secs() < seconds, "not within {seconds} s: {what}");
+            assert!(
+                watch.elapsed().as_secs() < seconds,
+                "not within {seconds} s: {what}; {:?}",
+                self.notices
+            );
             assert!(self.closed.is_none(), "closed while waiting for {what}: {:?}", self.closed);
             self.read_some();
         }

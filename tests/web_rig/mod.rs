@@ -192,7 +192,7 @@ impl Rig {
             topics.iter().map(|(name, state)| ((*name).to_owned(), topic(state))).collect();
         let board = Arc::new(Board { version, topics, ..Board::default() });
         eventually("the broadcaster takes the board", || {
-            self.broadcaster.try_send(Publish(board.clone())).is_ok()
+            self.broadcaster.try_send(Publish::Board(board.clone())).is_ok()
         });
     }
 

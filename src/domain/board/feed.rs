@@ -91,9 +91,7 @@ impl Feeds {
             self.incarnation += 1;
             self.epoch = format!("{}.{}", self.node, self.incarnation);
         }
-        if self.stale != board.stale {
-            (self.stale, self.stale_since) = (board.stale, board.at);
-        }
+        self.stand(board.stale, board.at);
         (self.version, self.at, self.watermark) = (Some(board.version), board.at, board.watermark);
         self.frames.clear();
         for (name, topic) in &board.topics {
@@ -103,6 +101,17 @@ impl Feeds {
                 }
                 None => self.add(name, topic, board.version),
             }
+        }
+    }
+
+    /// No board comes until further notice, because of `why`: what is known is old.
+    pub fn no_boards(&mut self, why: &'static str, at: EpochMs) {
+        self.stand(Some(why), at);
+    }
+
+    fn stand(&mut self, stale: Option<&'static str>, at: EpochMs) {
+        if self.stale != stale {
+            (self.stale, self.stale_since) = (stale, at);
         }
     }
 

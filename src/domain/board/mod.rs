@@ -28,8 +28,8 @@ pub struct Board {
     pub at: EpochMs,
     /// Event time up to which the numbers are complete.
     pub watermark: EpochMs,
-    /// Why the numbers are old although the process is fine, if they are:
-    /// `replaying`, `disk_full`, `restarting`.
+    /// Why the numbers are old although the process is fine, if they are: `replaying`,
+    /// `disk_full`, `nats_down`. Told without a board: `restoring`, `opening`, `restarting`.
     pub stale: Option<&'static str>,
     /// The topics by name.
     pub topics: BTreeMap<String, Arc<Topic>>,

@@ -289,6 +289,30 @@ fn a_stale_board_is_said_once() {
 }
 
 #[test]
+fn why_there_are_no_boards_is_said_before_the_first_and_between_two() {
+    let mut rig = Rig::new();
+    rig.say(json!({"t": "hello", "v": 1, "subs": [{"topic": "kpi"}]})).unwrap();
+    rig.feeds.no_boards("opening", 7);
+    assert_eq!(rig.deliver(), ["welcome", "stale"]);
+    let told = json!({"t": "stale", "s": "*", "on": true, "why": "opening", "since": 7});
+    assert_eq!(rig.messages[1], told);
+    rig.feeds.no_boards("opening", 8);
+    assert_eq!(rig.deliver(), [""; 0]);
+
+    rig.publish(&[("kpi", map(2, 0))]);
+    assert_eq!(rig.deliver(), ["ok", "stale", "snap"]);
+    assert_eq!(rig.messages[1]["on"], false);
+    rig.feeds.no_boards("restarting", 9);
+    assert_eq!(rig.deliver(), ["stale"]);
+    assert_eq!(
+        (&rig.messages[0]["why"], &rig.messages[0]["since"]),
+        (&json!("restarting"), &json!(9))
+    );
+    rig.publish(&[("kpi", map(2, 0))]);
+    assert_eq!(rig.deliver(), ["stale"]);
+}
+
+#[test]
 fn clients_that_stand_at_the_same_place_share_the_bytes() {
     let mut rig = Rig::new();
     rig.publish(&[("kpi", map(2, 0))]);
