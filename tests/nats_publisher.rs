@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use publisher_rig::Nats;
 use serde_json::{Value, json};
 use support::{Folder, until};
@@ -115,19 +116,38 @@ fn a_server_killed_while_publishing_costs_nothing_and_nothing_counts_twice() {
 fn the_buffer_has_a_bound_and_what_fails_is_listed() {
     let nats = Nats::start();
     // No stream takes the subject: nothing is ever acknowledged.
-    let publisher = nats.publisher("nobody.listens", |options| {
-        options.events_max = 10;
-        options.failed_max = 4;
-        options.ack_wait = Duration::from_millis(100);
-        options.give_up_after = Duration::from_secs(1);
-    });
+    let make = || {
+        nats.publisher("nobody.listens", |options| {
+            options.events_max = 10;
+            options.failed_max = 4;
+            options.ack_wait = Duration::from_millis(100);
+            options.give_up_after = Duration::from_secs(1);
+        })
+    };
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let publisher = metrics::with_local_recorder(&recorder, make);
+    let shown = |lines: &[&str]| {
+        let text = recorder.handle().render();
+        let missing = lines.iter().find(|line| !text.lines().any(|found| found == **line));
+        assert_eq!(missing, None, "{text}");
+    };
     for n in 0..10 {
         publisher.try_publish(&event(n)).unwrap();
     }
     assert_eq!(publisher.try_publish(&event(10)), Err(PublishError::Full));
     assert_eq!(publisher.stats().in_flight, 10);
+    shown(&[
+        "# TYPE tidewatch_publisher_events_total counter",
+        "tidewatch_publisher_in_flight{subject=\"nobody.listens\"} 10",
+        "tidewatch_publisher_in_flight_capacity{subject=\"nobody.listens\"} 10",
+    ]);
     let report = nats.runtime.block_on(publisher.flush());
     assert_eq!((report.published, report.failed_count), (0, 10));
+    shown(&[
+        "tidewatch_publisher_events_total{subject=\"nobody.listens\",outcome=\"accepted\"} 10",
+        "tidewatch_publisher_events_total{subject=\"nobody.listens\",outcome=\"failed\"} 10",
+        "tidewatch_publisher_in_flight{subject=\"nobody.listens\"} 0",
+    ]);
     assert_eq!(
         report.failed.iter().map(|(id, _)| id).collect::<Vec<_>>(),
         ["e0", "e1", "e2", "e3"]

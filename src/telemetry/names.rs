@@ -65,14 +65,14 @@ pub struct Metric {
 }
 
 macro_rules! table {
-    ($($constant:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $meaning:literal;)*) => {
+    ($(#[$about:meta])* $table:ident: $($constant:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $meaning:literal;)*) => {
         $(
             #[doc = $meaning]
             pub const $constant: &str = concat!("tidewatch_", $name);
         )*
 
-        /// All metrics.
-        pub const TABLE: &[Metric] = &[$(Metric {
+        $(#[$about])*
+        pub const $table: &[Metric] = &[$(Metric {
             name: $constant,
             kind: $kind,
             unit: Unit::$unit,
@@ -85,6 +85,8 @@ macro_rules! table {
 use Kind::{Counter, Gauge, Histogram};
 
 table! {
+    /// All metrics of a running pipeline.
+    TABLE:
     BUILD_INFO = "build_info", Gauge, Count, ["version"], "Always 1; the label says which version runs.";
     READY = "ready", Gauge, Count, [], "1 when the process is ready, 0 when it is not.";
 
@@ -157,6 +159,15 @@ table! {
     HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route (none: no such path) and status code.";
 }
 
+table! {
+    /// What a [publisher](crate::publisher) tells the recorder of the service that it is in.
+    PUBLISHER:
+    PUBLISHER_EVENTS = "publisher_events_total", Counter, Count, ["subject", "outcome"], "Events by what became of them: accepted = acked + failed + in flight; duplicate is a part of acked, retried counts tries.";
+    PUBLISHER_FALLBACKS = "publisher_fallbacks_total", Counter, Count, ["subject"], "Batches that were published one by one instead.";
+    PUBLISHER_IN_FLIGHT = "publisher_in_flight", Gauge, Count, ["subject"], "Events accepted and neither acknowledged nor given up.";
+    PUBLISHER_IN_FLIGHT_CAPACITY = "publisher_in_flight_capacity", Gauge, Count, ["subject"], "Most of them (events_max); beyond it publish waits.";
+}
+
 /// The value of `EVENTS`' label for one outcome.
 pub mod outcome {
     /// Read from the source.
@@ -171,9 +182,9 @@ pub mod outcome {
     pub const REJECTED: &str = "rejected";
 }
 
-/// Tells the installed recorder what every metric means.
-pub fn describe_all() {
-    for metric in TABLE {
+/// Tells the installed recorder what the metrics of a table mean.
+pub fn describe(table: &[Metric]) {
+    for metric in table {
         let name = KeyName::from_const_str(metric.name);
         match metric.kind {
             Counter => describe_counter!(name, metric.unit, metric.meaning),
@@ -187,9 +198,13 @@ pub fn describe_all() {
 mod tests {
     use super::*;
 
+    fn all() -> impl Iterator<Item = &'static Metric> {
+        TABLE.iter().chain(PUBLISHER)
+    }
+
     #[test]
     fn names_keep_the_rules() {
-        for metric in TABLE {
+        for metric in all() {
             let name = metric.name;
             assert!(name.starts_with("tidewatch_"), "{name}");
             let allowed = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -198,17 +213,17 @@ mod tests {
             if metric.unit == Unit::Seconds {
                 assert!(name.ends_with("_seconds"), "{name}");
             }
-            assert_eq!(TABLE.iter().filter(|other| other.name == name).count(), 1, "{name}");
+            assert_eq!(all().filter(|other| other.name == name).count(), 1, "{name}");
             assert!(metric.meaning.ends_with('.'), "{name}");
         }
     }
 
     #[test]
     fn every_depth_has_its_capacity() {
-        let names = TABLE.iter().map(|metric| metric.name);
+        let names = all().map(|metric| metric.name);
         for depth in names.filter_map(|name| name.strip_suffix("_capacity")) {
             let others = [depth.to_string(), format!("{depth}_depth"), format!("{depth}_free")];
-            let found = TABLE.iter().any(|metric| others.iter().any(|name| name == metric.name));
+            let found = all().any(|metric| others.iter().any(|name| name == metric.name));
             assert!(found, "{depth}");
         }
     }

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Client, Message, Subject};
@@ -14,8 +13,9 @@ use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{ATOMIC_DISABLED, Answer};
+use super::counts::Counts;
 use super::unit::{Entry, Unit};
-use super::{Counts, FlushReport, Mode, Options};
+use super::{FlushReport, Mode, Options};
 use crate::clock::SharedClock;
 use crate::nats::link::{Link, version};
 
@@ -219,7 +219,7 @@ impl Engine {
         while messages < AT_ONCE && self.can_send() {
             let Some(unit) = self.waiting.pop_front() else { return };
             if unit.is_batch() && !self.atomic {
-                self.counts.fallbacks.fetch_add(1, Ordering::SeqCst);
+                self.counts.fell_back();
                 unit.singles().into_iter().rev().for_each(|one| self.waiting.push_front(one));
                 continue;
             }
@@ -268,7 +268,7 @@ impl Engine {
                 Sent::Yes => {
                     unit.tries += 1;
                     unit.due = self.clock.elapsed() + ms(self.options.ack_wait);
-                    self.counts.retried.fetch_add(unit.events(), Ordering::SeqCst);
+                    self.counts.retried(unit.events());
                     self.flight.insert(first, unit);
                 }
             }
@@ -281,7 +281,7 @@ impl Engine {
         let Some(mut unit) = self.flight.remove(&first) else { return };
         let events = unit.events();
         tracing::debug!(first, events, "a batch is published one by one");
-        self.counts.fallbacks.fetch_add(1, Ordering::SeqCst);
+        self.counts.fell_back();
         unit.due = 0;
         for one in unit.singles() {
             self.flight.insert(one.first, one);
@@ -385,9 +385,9 @@ impl Engine {
         drop(unit);
         if duplicate {
             self.report.duplicates += events;
-            self.counts.duplicates.fetch_add(events, Ordering::SeqCst);
+            self.counts.duplicates(events);
         }
-        self.counts.acked.fetch_add(events, Ordering::SeqCst);
+        self.counts.acked(events);
     }
 
     fn failed(&mut self, unit: Unit, reason: &str) {
@@ -398,7 +398,7 @@ impl Engine {
             }
             self.report.failed.push((id.to_owned(), reason.to_owned()));
         }
-        self.counts.failed.fetch_add(unit.events(), Ordering::SeqCst);
+        self.counts.failed(unit.events());
     }
 
     /// Ends what was tried for too long.

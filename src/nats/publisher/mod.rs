@@ -28,12 +28,12 @@
 //!   [`Publisher::flush`] says so. It may be in the stream all the same.
 
 mod answer;
+mod counts;
 mod engine;
 mod id;
 mod unit;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +46,7 @@ use super::NatsError;
 use super::link::Link;
 use super::settings::{Auth, LinkSettings, Tls};
 use crate::clock::{SharedClock, SystemClock};
+use counts::Counts;
 use engine::{Command, Engine};
 use id::{Ids, identify};
 use unit::{Entry, Held};
@@ -226,7 +227,8 @@ pub struct FlushReport {
     pub failed_count: u64,
 }
 
-/// Counts since the publisher was made, in events.
+/// Counts since the publisher was made, in events. The service's own metrics recorder, if it
+/// has one, gets the same: [`PUBLISHER`](crate::telemetry::names::PUBLISHER).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Accepted by `publish`.
@@ -243,35 +245,6 @@ pub struct Stats {
     pub in_flight: u64,
     /// Batches that were published one by one instead.
     pub fallbacks: u64,
-}
-
-/// The counts behind [`Stats`].
-#[derive(Debug, Default)]
-struct Counts {
-    accepted: AtomicU64,
-    acked: AtomicU64,
-    duplicates: AtomicU64,
-    retried: AtomicU64,
-    failed: AtomicU64,
-    fallbacks: AtomicU64,
-}
-
-impl Counts {
-    fn stats(&self) -> Stats {
-        // What ended is read before what began, so that the difference is never negative.
-        let of = |count: &AtomicU64| count.load(Ordering::SeqCst);
-        let (acked, failed) = (of(&self.acked), of(&self.failed));
-        let accepted = of(&self.accepted);
-        Stats {
-            accepted,
-            acked,
-            duplicates: of(&self.duplicates),
-            retried: of(&self.retried),
-            failed,
-            in_flight: accepted - acked - failed,
-            fallbacks: of(&self.fallbacks),
-        }
-    }
 }
 
 /// Publishes events to one subject. Share it in an `Arc`; every method takes `&self`.
@@ -322,7 +295,7 @@ impl Publisher {
     pub fn on(link: Link, options: Options) -> Result<Publisher, NatsError> {
         options.check()?;
         let (commands, received) = mpsc::channel(options.events_max + FLUSHES_MAX);
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::new(&options));
         let clock = SystemClock::shared();
         let publisher = Publisher {
             link: link.clone(),
@@ -404,7 +377,7 @@ impl Publisher {
         found: id::Identified,
         room: [tokio::sync::OwnedSemaphorePermit; 2],
     ) -> Command {
-        self.counts.accepted.fetch_add(1, Ordering::SeqCst);
+        self.counts.accepted();
         let held = Held { id: found.id, _room: room };
         Command::Publish(Entry { held, event: found.event, at: self.clock.elapsed() })
     }
