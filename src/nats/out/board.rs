@@ -131,10 +131,10 @@ impl Desk {
 
 /// True when two boards differ in their version and the wall clock at most.
 fn same(one: &Board, other: &Board) -> bool {
-    one.version == other.version
-        || (one.watermark == other.watermark
-            && one.stale == other.stale
-            && one.topics == other.topics)
+    // Why the numbers are old is told without a new version.
+    one.stale == other.stale
+        && (one.version == other.version
+            || (one.watermark == other.watermark && one.topics == other.topics))
 }
 
 #[cfg(test)]
@@ -147,5 +147,6 @@ mod tests {
         assert!(same(&board, &Board { version: 2, at: 9, ..board.clone() }));
         assert!(!same(&board, &Board { version: 2, watermark: 4, ..board.clone() }));
         assert!(!same(&board, &Board { version: 2, stale: Some("replaying"), ..board.clone() }));
+        assert!(!same(&board, &Board { stale: Some("restarting"), ..board.clone() }));
     }
 }

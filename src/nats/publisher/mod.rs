@@ -227,8 +227,8 @@ pub struct FlushReport {
     pub failed_count: u64,
 }
 
-/// Counts since the publisher was made, in events. The service's own metrics recorder, if it
-/// has one, gets the same: [`PUBLISHER`](crate::telemetry::names::PUBLISHER).
+/// Counts since the publisher was made, in events. The service's own metrics recorder gets the
+/// same, if it was installed before: [`PUBLISHER`](crate::telemetry::names::PUBLISHER).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Accepted by `publish`.
