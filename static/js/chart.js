@@ -251,11 +251,14 @@ function spoken(readout) {
   return [...parts].map((part) => part.textContent.trim()).join(', ');
 }
 
-/** The value range of an axis: from zero, unless the values lie close together far above it. */
+/**
+ * The value range of an axis: from zero, unless the values differ and lie close together far
+ * above it.
+ */
 function bounds(low, high, unit) {
   if (low == null || high == null) return [0, 1];
   const spread = high - low;
-  if (low > 0 && spread < high * ZOOM_BELOW) {
+  if (low > 0 && spread > 0 && spread < high * ZOOM_BELOW) {
     const pad = Math.max(spread * 0.25, high * 0.02);
     const top = high + pad;
     return [Math.max(0, low - pad), unit === 'ratio' ? Math.min(1, top) : top];
