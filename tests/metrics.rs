@@ -9,6 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tidewatch::clock::SystemClock;
 use tidewatch::telemetry::names::{Kind, TABLE};
 
 use support::events::{Event, GAP};
@@ -118,6 +119,7 @@ fn no_session_is_opened_past_the_bound_and_the_open_ones_go_on() {
     assert_eq!(pipeline["sessions_refused"], 30, "{pipeline}");
     assert_eq!(pipeline["sessions_max"], 100, "{pipeline}");
     assert_eq!(pipeline["balanced"], true, "{pipeline}");
+    stands(&server, "sessions_full", "30 events were rejected");
 
     let letters = server.all("v1/dead-letters");
     assert_eq!(letters.len(), 30);
@@ -168,6 +170,7 @@ fn event_ids_forgotten_early_are_told() {
     until(30, "it is counted", || {
         (samples(&server)["tidewatch_dedup_forgotten_early_total"] > 0.0).then_some(())
     });
+    stands(&server, "ids_forgotten", "pipeline.dedup_ids_max = 1000");
 
     // When the forgotten ids could not count any more, everything is known again.
     post(&server, &[Event::new("end", START + 86_400_000, "page_view", "u1").line()]);
@@ -175,6 +178,47 @@ fn event_ids_forgotten_early_are_told() {
     until(30, "the guarantee is whole again", || {
         (server.pipeline()["guarantee"] == "exactly once").then_some(())
     });
+    until(30, "the condition is over", || {
+        let gauge = samples(&server)["tidewatch_condition{condition=\"ids_forgotten\"}"];
+        (gauge == 0.0 && server.pipeline()["conditions"] == json!([])).then_some(())
+    });
+}
+
+#[test]
+fn a_clock_that_is_behind_the_events_is_told() {
+    let folder = Folder::default();
+    let server = folder.serve(HOLD).start();
+    let now = SystemClock::shared().wall();
+    let ahead = |n: usize| {
+        // Accepted and too far ahead to be accepted: both say the same of our clock.
+        let at = now + if n.is_multiple_of(2) { 40_000 } else { 90_000_000 };
+        Event::new(format!("a{n}"), at, "page_view", "u").line()
+    };
+    post(&server, &(0..20).map(ahead).collect::<Vec<_>>());
+    server.wait_settled(20);
+    stands(&server, "clock_behind", "20 of the last 20 events are ahead of this machine's clock");
+    let fine = |n: usize| Event::new(format!("f{n}"), now - 1_000, "page_view", "v").line();
+    post(&server, &(0..20).map(fine).collect::<Vec<_>>());
+    server.wait_settled(40);
+    until(30, "the condition is over", || {
+        (server.pipeline()["conditions"] == json!([])).then_some(())
+    });
+}
+
+/// A standing condition is on the board, in `/readyz?verbose`, in `/metrics` and in the log.
+fn stands(server: &Server, name: &str, says: &str) {
+    until(30, &format!("{name} is on the board"), || {
+        let pipeline = server.pipeline();
+        let conditions = pipeline["conditions"].as_array()?;
+        let found = conditions.iter().find(|condition| condition["name"] == name)?;
+        found["says"].as_str()?.contains(says).then_some(())
+    });
+    let gauge = samples(server)[&format!("tidewatch_condition{{condition=\"{name}\"}}")];
+    assert_eq!(gauge, 1.0);
+    let ready = server.http.get(&server.at("readyz?verbose"));
+    let text = String::from_utf8_lossy(&ready.body);
+    assert!(ready.status == 200 && text.contains(says), "{text}");
+    assert!(server.stderr().contains(says), "{}", server.stderr());
 }
 
 #[test]

@@ -23,12 +23,16 @@ use super::broadcaster::Publish;
 use super::figures;
 use super::messages::{BarrierNote, ShardDone, ShardHolds, Stored};
 use super::pipeline::{Output, RunError};
+use super::standing::{Ahead, Bounds, Watch};
 use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
-use crate::domain::keeper::{Barrier, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView};
+use crate::domain::condition::Condition;
+use crate::domain::keeper::{
+    Barrier, ConditionView, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView,
+};
 use crate::domain::lag::{CatchUp, behind_ms};
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -67,6 +71,8 @@ pub struct Flow {
     pub next_board: AtomicI64,
     /// How each source stands, in the order of the pipeline's sources.
     pub sources: Mutex<Vec<SourceFlow>>,
+    /// How many of the events read last came from the future.
+    pub ahead: Ahead,
 }
 
 /// How one source stands.
@@ -223,6 +229,7 @@ pub struct Committer {
     last: Option<u64>,
     finished: bool,
     catch_up: CatchUp,
+    standing: Watch,
 }
 
 /// A barrier whose results are coming in.
@@ -249,6 +256,7 @@ impl Committer {
             last: None,
             finished: false,
             catch_up: CatchUp::default(),
+            standing: Watch::default(),
             parts,
         }
     }
@@ -341,6 +349,13 @@ impl Committer {
     fn show(&mut self) {
         let next = self.parts.clock.elapsed() + self.parts.settings.tick;
         self.parts.flow.next_board.store(next, Ordering::SeqCst);
+        let (parts, now) = (&self.parts, self.parts.clock.elapsed());
+        let bounds = Bounds {
+            sessions_max: parts.settings.sessions_max,
+            ids_max: parts.settings.dedup_ids_max,
+        };
+        let ahead = &parts.flow.ahead;
+        self.standing.look(&parts.keeper, self.watermark, ahead, bounds, &parts.status, now);
         let view = self.view();
         let waiting = self.parts.places.iter().zip(&self.holds);
         let shards = waiting.map(|(places, holds)| {
@@ -380,8 +395,10 @@ impl Committer {
         let credits = parts.settings.credits as u64;
         let (clients, clients_lagging) = (parts.clients)();
         let sources = flow.look(parts.clock.wall());
+        let standing = parts.status.standing();
+        let full = |(condition, _): &(Condition, String)| *condition == Condition::StateFull;
         let state = match flow.caught_up.load(Ordering::SeqCst) {
-            _ if parts.status.reason("state").is_some() => "disk full",
+            _ if standing.iter().any(full) => "disk full",
             _ if sources.iter().any(|source| source.state == "away") => "source away",
             true => "live",
             false if nearly_live(&sources) => "live",
@@ -393,6 +410,10 @@ impl Committer {
             state,
             mode: parts.face.mode,
             notice: parts.face.notice.clone(),
+            conditions: standing
+                .into_iter()
+                .map(|(condition, says)| ConditionView { name: condition.name(), says })
+                .collect(),
             lag_events: lag,
             lag_ms: sources.iter().map(|source| source.behind_ms).max().unwrap_or(0),
             catch_up_s,
@@ -429,7 +450,6 @@ impl Actor for Committer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(OFFER_AGAIN, |committer, _| {
             if !committer.waiting.is_empty() {
                 committer.offer();

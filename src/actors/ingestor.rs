@@ -21,6 +21,7 @@ use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{Pull, Source};
 use super::readers::{Clockwork, Reader, least};
+use super::standing::AHEAD_MS;
 use super::status::Status;
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
@@ -31,7 +32,7 @@ use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span
 use crate::domain::hash::{event_identity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
-use crate::domain::time::{BEGINNING, EpochMs, TimePolicy};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 use crate::telemetry::happenings::Gap;
 
 /// Barriers that may be under way: more would only split the same commits up.
@@ -109,6 +110,7 @@ pub struct Ingestor {
     barriers: u64,
     barrier_at: i64,
     barrier_watermark: EpochMs,
+    ahead: (u64, SpanMs),
 }
 
 /// What one round over the sources brought.
@@ -136,6 +138,7 @@ impl Ingestor {
             barriers: 0,
             barrier_at: parts.clock.elapsed(),
             barrier_watermark: watermark,
+            ahead: (0, 0),
             parts,
         }
     }
@@ -353,14 +356,28 @@ impl Ingestor {
     }
 
     fn decode(&mut self, index: usize, raw: &RawBatch, builders: &mut [EventBatch]) {
-        let Ingestor { decoder, readers, watermark, max_at, ledger, dead_letters, parts, .. } =
-            self;
+        let Ingestor {
+            decoder,
+            readers,
+            watermark,
+            max_at,
+            ledger,
+            dead_letters,
+            parts,
+            ahead,
+            ..
+        } = self;
         let mut clockwork = Clockwork::of(readers, index);
         for (place, item) in raw.items.iter().enumerate() {
             let arrived = raw.arrived(place);
             let latest = arrived.saturating_add(parts.time.max_future);
             decoder.decode_raw(raw, place, |event| {
                 ledger.received += 1;
+                if let Ok(parsed) = &event
+                    && parsed.at > arrived.saturating_add(AHEAD_MS)
+                {
+                    *ahead = (ahead.0 + 1, ahead.1.max(parsed.at - arrived));
+                }
                 let rejected = match event {
                     Ok(parsed) if parsed.at > latest => {
                         let ahead = parsed.at - arrived;
@@ -421,6 +438,10 @@ impl Ingestor {
         self.barrier_at = self.parts.clock.elapsed();
         self.barrier_watermark = self.watermark;
         let number = self.barriers;
+        if self.ledger.received > 0 {
+            let (ahead, most) = std::mem::take(&mut self.ahead);
+            self.parts.flow.ahead.tell(ahead, self.ledger.received, most);
+        }
         self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
         let barrier = Barrier {
             positions: self.readers.iter().map(|reader| reader.position.clone()).collect(),

@@ -66,6 +66,7 @@ pub mod pool;
 pub mod ports;
 mod readers;
 pub mod session;
+mod standing;
 pub mod status;
 pub mod store_thread;
 pub mod supervision;

@@ -20,6 +20,7 @@ use super::ports::{StateStore, StoreError};
 use super::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::{CommitUnit, Restored};
+use crate::domain::condition::Condition;
 use crate::telemetry::happenings::{CommitFailed, DiskFull, RoomAgain};
 use crate::telemetry::names;
 
@@ -158,7 +159,7 @@ impl Writer {
                     if let Some((since, path)) = full_since {
                         let after_ms = self.clock.elapsed() - since;
                         RoomAgain { path: &path, after_ms }.tell();
-                        self.status.set("state", None);
+                        self.status.stands(Condition::StateFull, None, self.clock.elapsed());
                     }
                     return Ok(());
                 }
@@ -177,7 +178,8 @@ impl Writer {
         if first {
             DiskFull { path }.tell();
             let full = StoreError::DiskFull { path: path.into() };
-            self.status.set("state", Some(full.to_string()));
+            let now = self.clock.elapsed();
+            self.status.stands(Condition::StateFull, Some(full.to_string()), now);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod alert;
 pub mod anomaly;
 pub mod board;
 pub mod commit;
+pub mod condition;
 pub mod event;
 pub mod hash;
 pub mod keeper;

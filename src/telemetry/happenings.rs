@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 use tracing::{error, info, warn};
 
 use super::names;
+use crate::domain::condition::Condition;
 
 /// Longest text of a panic in the log, in characters.
 const PANIC_CHARS_MAX: usize = 500;
@@ -28,6 +29,30 @@ pub fn begin_at_zero() {
         counter!(name).increment(0);
     }
     gauge!(names::DISK_FULL).set(0.0);
+    for condition in Condition::ALL {
+        gauge!(names::CONDITION, "condition" => condition.name()).set(0.0);
+    }
+}
+
+/// Something stands that whoever operates the process should know. Whoever tells it takes
+/// care that it is not told too often.
+#[derive(Clone, Debug)]
+pub struct ConditionStands<'a> {
+    /// What.
+    pub condition: Condition,
+    /// In words.
+    pub says: &'a str,
+}
+
+impl ConditionStands<'_> {
+    /// Logs it.
+    pub fn tell(&self) {
+        let (condition, says) = (self.condition.name(), self.says);
+        match self.condition.stops() {
+            true => error!(condition, "{says}"),
+            false => warn!(condition, "{says}"),
+        }
+    }
 }
 
 /// The process took up its work.

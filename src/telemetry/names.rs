@@ -89,6 +89,7 @@ table! {
     TABLE:
     BUILD_INFO = "build_info", Gauge, Count, ["version"], "Always 1; the label says which version runs.";
     READY = "ready", Gauge, Count, [], "1 when the process is ready, 0 when it is not.";
+    CONDITION = "condition", Gauge, Count, ["condition"], "1 while a condition stands that somebody should know of (see /readyz?verbose), 0 when it is over.";
 
     EVENTS = "events_total", Counter, Count, ["outcome"], "Events by what became of them: received = applied + duplicate + late + rejected + in flight.";
     EVENTS_IN_FLIGHT = "events_in_flight", Gauge, Count, [], "Events read whose outcome is not known yet.";

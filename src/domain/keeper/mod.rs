@@ -13,7 +13,7 @@ mod topics;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 pub use report::{MetricReport, ReplayNumbers};
-pub use topics::{PipelineView, SourceView, window_words};
+pub use topics::{ConditionView, PipelineView, SourceView, window_words};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -179,6 +179,12 @@ impl Keeper {
     /// Generations of event identities that were forgotten before their time.
     pub fn forgotten_early(&self) -> u64 {
         self.state.forgotten_early
+    }
+
+    /// Until the watermark is here, an event whose id was forgotten early may come again;
+    /// `None` when none was.
+    pub fn ids_short_until(&self) -> Option<EpochMs> {
+        self.state.dedup_short_until
     }
 
     /// Facts that came after their window was final, by metric.

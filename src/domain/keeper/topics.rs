@@ -37,6 +37,15 @@ pub struct SourceView {
     pub behind_ms: i64,
 }
 
+/// A condition that stands, for the `pipeline` topic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConditionView {
+    /// Its name (`Condition::name`).
+    pub name: &'static str,
+    /// What is the matter, a sentence or two.
+    pub says: String,
+}
+
 /// What only the shells know, for the `pipeline` topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipelineView {
@@ -46,6 +55,8 @@ pub struct PipelineView {
     pub mode: &'static str,
     /// A sentence for people, may be empty.
     pub notice: String,
+    /// What stands that somebody should know of.
+    pub conditions: Vec<ConditionView>,
     /// Items in the sources that were not read yet.
     pub lag_events: u64,
     /// The age of what is read, of the source that is behind most.

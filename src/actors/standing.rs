@@ -1,0 +1,115 @@
+//! What the committer finds at each tick that somebody should know of, told to the status
+//! as standing conditions.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::status::Status;
+use crate::domain::condition::Condition;
+use crate::domain::keeper::Keeper;
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// An event this far ahead of its arrival says that a clock is wrong: clocks that are kept by
+/// NTP differ by milliseconds.
+pub(super) const AHEAD_MS: SpanMs = 5_000;
+
+/// A refusal is over when none came for this long, in ms.
+const QUIET: i64 = 60_000;
+
+/// How many of the events last read came from the future. Written by the ingestor at each
+/// barrier that holds events.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    events: AtomicU64,
+    of: AtomicU64,
+    most: AtomicI64,
+}
+
+impl Ahead {
+    /// `events` of `of` were more than 5 s ahead of this machine's clock, at most by `most` ms.
+    pub(super) fn tell(&self, events: u64, of: u64, most: SpanMs) {
+        self.events.store(events, Ordering::Relaxed);
+        self.of.store(of, Ordering::Relaxed);
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Set when most events are ahead: one producer's wrong clock is not ours.
+    fn says(&self) -> Option<String> {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let (events, of) = (read(&self.events), read(&self.of));
+        let seconds = self.most.load(Ordering::Relaxed) as f64 / 1_000.0;
+        (events * 2 > of).then(|| {
+            format!(
+                "{events} of the last {of} events are ahead of this machine's clock, by up to \
+                 {seconds:.0} s: set the clock (it is probably behind); until then sessions and \
+                 windows close late, and events too far ahead are rejected"
+            )
+        })
+    }
+}
+
+/// What was found at earlier ticks.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    refused: Option<u64>,
+    refused_at: Option<i64>,
+}
+
+/// The bounds that the sentences name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub sessions_max: usize,
+    pub ids_max: usize,
+}
+
+impl Watch {
+    /// Looks, and tells. `now` is monotonic, in ms.
+    pub(super) fn look(
+        &mut self,
+        keeper: &Keeper,
+        watermark: EpochMs,
+        ahead: &Ahead,
+        bounds: Bounds,
+        status: &Status,
+        now: i64,
+    ) {
+        status.stands(Condition::ClockBehind, ahead.says(), now);
+        let short = keeper.ids_short_until().is_some_and(|until| watermark <= until);
+        let says = short.then(|| {
+            format!(
+                "more event ids came than are remembered: the oldest were forgotten, and a \
+                 repeat of an event that old is not known as one (pipeline.dedup_ids_max = {})",
+                bounds.ids_max
+            )
+        });
+        status.stands(Condition::IdsForgotten, says, now);
+        let refused = keeper.sessions_refused();
+        if self.refused.replace(refused).is_some_and(|before| refused > before) {
+            self.refused_at = Some(now);
+        }
+        let full = self.refused_at.is_some_and(|at| now - at < QUIET);
+        let says = full.then(|| {
+            format!(
+                "no further session can be opened: {refused} events were rejected for it so far \
+                 (pipeline.sessions_max = {})",
+                bounds.sessions_max
+            )
+        });
+        status.stands(Condition::SessionsFull, says, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_clock_is_doubted_only_when_most_events_are_ahead() {
+        let ahead = Ahead::default();
+        assert_eq!(ahead.says(), None);
+        ahead.tell(5, 10, 90_000);
+        assert_eq!(ahead.says(), None, "half of them is not most");
+        ahead.tell(6, 10, 90_000);
+        let says = ahead.says().unwrap();
+        assert!(says.contains("6 of the last 10 events") && says.contains("90 s"), "{says}");
+    }
+}

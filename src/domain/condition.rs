@@ -1,0 +1,74 @@
+//! Standing conditions: what is not as it should be, for as long as it lasts.
+//!
+//! One variant for each, with its name. A part that finds one tells the process's status
+//! (`actors::status::Status::stands`), and from there it is on the page, in `/readyz`, in the
+//! log (seldom enough) and in `/metrics`. A further condition is a further variant here, and
+//! the place that finds it.
+
+/// What stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// Events come from the future: this machine's clock is probably behind.
+    ClockBehind,
+    /// More event ids than may be remembered: the oldest were forgotten.
+    IdsForgotten,
+    /// No further session may be opened.
+    SessionsFull,
+    /// Dead letters left to keep their bound.
+    DeadLettersDropped,
+    /// There is no room for `state.db`.
+    StateFull,
+    /// There is no room for `log.db`.
+    LogFull,
+    /// A file of the data folder was removed or replaced under the running process.
+    FilesGone,
+    /// Others may read the data folder.
+    FolderOpen,
+}
+
+impl Condition {
+    /// All of them.
+    pub const ALL: [Condition; 8] = [
+        Condition::ClockBehind,
+        Condition::IdsForgotten,
+        Condition::SessionsFull,
+        Condition::DeadLettersDropped,
+        Condition::StateFull,
+        Condition::LogFull,
+        Condition::FilesGone,
+        Condition::FolderOpen,
+    ];
+
+    /// Its name: in `/readyz`, on the page, and the label in `/metrics`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::ClockBehind => "clock_behind",
+            Condition::IdsForgotten => "ids_forgotten",
+            Condition::SessionsFull => "sessions_full",
+            Condition::DeadLettersDropped => "dead_letters_dropped",
+            Condition::StateFull => "state_full",
+            Condition::LogFull => "log_full",
+            Condition::FilesGone => "files_gone",
+            Condition::FolderOpen => "folder_open",
+        }
+    }
+
+    /// True when nothing works while it stands: the process is not ready.
+    pub fn stops(self) -> bool {
+        matches!(self, Condition::StateFull | Condition::LogFull | Condition::FilesGone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_condition_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Condition::ALL.iter().map(|condition| condition.name()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
