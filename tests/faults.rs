@@ -330,6 +330,23 @@ fn a_fault_that_comes_back_ends_the_process_with_its_own_code() {
 }
 
 #[test]
+fn a_part_that_starts_late_is_not_taken_for_dead() {
+    let folder = Folder::default();
+    let events: String = (0..400)
+        .map(|n| Event::new(format!("e{n}"), START + n * 1_000, "view", format!("u{}", n % 40)))
+        .map(|event| event.line() + "\n")
+        .collect();
+    let events = folder.write("events.ndjson", events);
+    let config = folder.write("eager.toml", "[pipeline]\ncommit_events = 1\n");
+    for point in ["committer_start", "aggregator_start"] {
+        let args =
+            ["replay", &events, "--config", &config, "--shards", "8", "--batch", "1", "--json"];
+        let run = folder.command(&args).env("FAILPOINTS", &format!("{point}=sleep(400)")).run();
+        assert_eq!(run.json()["ledger"]["applied"], 400, "{point}");
+    }
+}
+
+#[test]
 fn a_second_process_on_the_same_folder_is_refused() {
     let folder = Folder::default();
     let mut first = folder.serve(HOLD).start();

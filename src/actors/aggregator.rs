@@ -228,10 +228,6 @@ impl Aggregator {
 
 impl Actor for Aggregator {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
-    }
 }
 
 impl Handler<ShardBatch> for Aggregator {

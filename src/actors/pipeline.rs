@@ -13,9 +13,9 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use super::Settings;
-use super::aggregator::{Aggregator, ShardParts};
+use super::aggregator::{self, Aggregator, ShardParts};
 use super::broadcaster::Publish;
-use super::committer::{ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
+use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources, beginning};
 use super::pool::BatchPool;
@@ -368,8 +368,16 @@ impl Pipeline {
             watch: DeathWatch::new("committer", failed.clone()),
         };
         let mut arbiters = vec![Arbiter::new()];
-        let committer =
-            Committer::start_in_arbiter(&arbiters[0].handle(), move |_| Committer::new(parts));
+        let (began, begun) = oneshot::channel();
+        let committer = Committer::start_in_arbiter(&arbiters[0].handle(), move |ctx| {
+            fail::fail_point!("committer_start");
+            ctx.set_mailbox_capacity(committer::MAILBOX);
+            let _ = began.send(());
+            Committer::new(parts)
+        });
+        // Until its thread gets to the lines above, its mailbox has the few places that actix
+        // gives a new one, and whoever sends more takes it for dead.
+        begun.await.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
         let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
         let shards =
             self.start_shards(&mut arbiters, &committer, restored.snapshot, &pool, &failed).await?;
@@ -443,7 +451,9 @@ impl Pipeline {
             let arbiter = Arbiter::new();
             let snapshot = Arc::clone(&snapshot);
             let (done, wait) = oneshot::channel();
-            let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |_| {
+            let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |ctx| {
+                fail::fail_point!("aggregator_start");
+                ctx.set_mailbox_capacity(aggregator::MAILBOX);
                 let mut aggregator = Aggregator::new(parts);
                 let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
