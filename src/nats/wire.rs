@@ -4,7 +4,7 @@
 //! | message | item |
 //! | --- | --- |
 //! | JSON object, array, NDJSON | as it is: the decoder takes it apart |
-//! | `content-type: application/cloudevents+json` | as it is |
+//! | `content-type: application/cloudevents+json`, `-batch+json` | as it is, whatever else stands there |
 //! | `ce-specversion` and other `ce-*` headers | the same CloudEvent in its structured form |
 //! | `content-encoding: gzip` or `zstd` | unpacked first, up to a bound |
 //! | `Nats-Msg-Id` | the id of its event, where that has none |
@@ -19,14 +19,16 @@ use compact_str::CompactString;
 use flate2::read::MultiGzDecoder;
 use smallvec::SmallVec;
 
-use crate::domain::event::Note;
-use crate::domain::event::split::compose_cloudevent;
+use crate::domain::event::binding::{self, Mode, Protocol};
+use crate::domain::event::{Fault, Note};
 use crate::domain::time::EpochMs;
 
 /// Least window, as a power of two, that packed data may ask for: what zstd's own levels use.
 const ZSTD_WINDOW_MIN: u32 = 23;
 /// Greatest one: 128 MiB.
 const ZSTD_WINDOW_MAX: u32 = 27;
+/// Most headers kept of a message that cannot be read; the server bounds their bytes.
+const CONTEXT_MAX: usize = 64;
 /// Most names of a template.
 const NAMES_MAX: usize = 16;
 
@@ -71,7 +73,7 @@ impl Unpacker {
         if let Err(fault) = self.body(headers, payload, out) {
             out.truncate(start);
             out.extend_from_slice(payload);
-            note.fault = Some(fault.into());
+            note.fault = Some(Box::new(Fault { reason: fault, context: context(headers) }));
         }
         note
     }
@@ -98,11 +100,15 @@ impl Unpacker {
                 ));
             }
         }
-        let is_binary = header(headers, "ce-specversion").is_some();
-        if is_binary {
-            let event = cloudevent(headers, &out[start..])?;
-            out.truncate(start);
-            out.extend_from_slice(&event);
+        let content_type = header(headers, "content-type");
+        match Mode::of(content_type, |name| header(headers, name).is_some()) {
+            Mode::Plain | Mode::Structured | Mode::Batch => {}
+            Mode::Unreadable => return Err(binding::unreadable(content_type.unwrap_or_default())),
+            Mode::Binary => {
+                let event = cloudevent(headers, content_type, &out[start..]);
+                out.truncate(start);
+                out.extend_from_slice(&event);
+            }
         }
         Ok(())
     }
@@ -123,21 +129,31 @@ impl Unpacker {
 }
 
 /// A binary CloudEvent in its structured form.
-fn cloudevent(headers: &HeaderMap, data: &[u8]) -> Result<Vec<u8>, String> {
-    let mut content_type = header(headers, "content-type");
-    let mut attributes: Vec<(String, String)> = Vec::new();
+fn cloudevent(headers: &HeaderMap, content_type: Option<&str>, data: &[u8]) -> Vec<u8> {
+    let mut attributes: Vec<(&str, &[u8])> = Vec::new();
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
-        let Some(value) = values.first() else { continue };
-        if name.eq_ignore_ascii_case("ce-datacontenttype") {
-            content_type = content_type.or(Some(value.as_str()));
-        } else {
-            attributes.push((name.to_owned(), value.as_str().to_owned()));
-        }
+        attributes.extend(values.iter().map(|value| (name, value.as_str().as_bytes())));
     }
     // Headers come in no order of their own; the item's bytes are part of its fingerprint.
-    attributes.sort();
-    compose_cloudevent(&attributes, data, content_type)
+    attributes.sort_unstable();
+    binding::compose(Protocol::Nats, attributes.into_iter(), content_type, data)
+}
+
+/// The headers that say what the bytes are, for the dead letter: by their names in lower case.
+fn context(headers: &HeaderMap) -> Vec<(String, String)> {
+    let about = |name: &str| name.starts_with("ce-") || name.starts_with("content-");
+    let named = headers.iter().map(|(name, values)| {
+        let name: &str = name.as_ref();
+        (name.to_ascii_lowercase(), values)
+    });
+    let mut context = Vec::new();
+    for (name, values) in named.filter(|(name, _)| about(name)) {
+        context.extend(values.first().map(|value| (name, value.as_str().to_owned())));
+    }
+    context.sort_unstable();
+    context.truncate(CONTEXT_MAX);
+    context
 }
 
 /// A header, whatever the case its name is written in.

@@ -18,8 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::{Settings, State};
+use crate::domain::event::binding::{self, Mode, Protocol};
 use crate::domain::event::decode::Decoder;
-use crate::domain::event::split::{BodyKind, compose_cloudevent, split};
+use crate::domain::event::split::{BodyKind, split};
 
 /// Bodies up to this are looked at in place; larger ones on a thread for blocking
 /// work, so that the websockets of this thread do not wait. 64 KiB takes some 0.1 ms.
@@ -107,7 +108,7 @@ struct Form {
 #[derive(Debug)]
 struct BinaryForm {
     /// The `ce-*` headers.
-    attributes: Vec<(String, String)>,
+    attributes: Vec<(String, Vec<u8>)>,
     /// What the data is.
     content_type: Option<String>,
 }
@@ -123,16 +124,20 @@ impl Form {
         };
         let content_type = text(CONTENT_TYPE);
         let media = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        let kind = match media.trim().to_ascii_lowercase().as_str() {
-            "application/json" => BodyKind::Json,
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => BodyKind::Ndjson,
-            "application/cloudevents+json" => BodyKind::CloudEvent,
-            "application/cloudevents-batch+json" => BodyKind::CloudEventBatch,
+        let mode = Mode::of(content_type, |name| headers.contains_key(name));
+        let kind = match (mode, media.trim().to_ascii_lowercase().as_str()) {
+            (Mode::Unreadable, media) => {
+                return Err(Problem::MediaType(binding::unreadable(media)));
+            }
+            (Mode::Structured, _) => BodyKind::CloudEvent,
+            (Mode::Batch, _) => BodyKind::CloudEventBatch,
+            (_, "application/json") => BodyKind::Json,
+            (_, "application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
+                BodyKind::Ndjson
+            }
             _ => BodyKind::Sniff,
         };
-        let structured = matches!(kind, BodyKind::CloudEvent | BodyKind::CloudEventBatch);
-        let binary = headers.contains_key("ce-specversion") && !structured;
-        let binary = binary.then(|| BinaryForm {
+        let binary = (mode == Mode::Binary).then(|| BinaryForm {
             attributes: cloudevent_headers(headers),
             content_type: content_type.map(String::from),
         });
@@ -141,12 +146,9 @@ impl Form {
     }
 }
 
-fn cloudevent_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+fn cloudevent_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("ce-"));
-    ours.map(|(name, value)| {
-        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    })
-    .collect()
+    ours.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 /// Takes what the body may need from the bytes that may be under way.
@@ -200,8 +202,9 @@ fn take_apart(
     }
     let split = match &form.binary {
         Some(BinaryForm { attributes, content_type }) => {
-            compose_cloudevent(attributes, &body, content_type.as_deref())
-                .map(|event| vec![Bytes::from(event)])
+            let headers = attributes.iter().map(|(name, value)| (name.as_str(), &value[..]));
+            let content_type = content_type.as_deref();
+            Ok(vec![binding::compose(Protocol::Http, headers, content_type, &body).into()])
         }
         None => split(&body, form.kind),
     };

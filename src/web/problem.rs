@@ -41,6 +41,9 @@ pub enum Problem {
         /// The bound with its unit.
         bound: String,
     },
+    /// A body in a format that is not understood.
+    #[error("{0}")]
+    MediaType(String),
     /// A body in a coding that is not understood.
     #[error("the content coding {0:?} is not supported; send gzip or none")]
     Coding(String),
@@ -75,6 +78,9 @@ impl Problem {
             }
             Problem::Timeout { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow"),
             Problem::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
+            Problem::MediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Unknown media type")
+            }
             Problem::Coding(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Unknown content coding")
             }

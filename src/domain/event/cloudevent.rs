@@ -15,11 +15,19 @@
 use std::borrow::Cow;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::draft::{Draft, Place};
 use super::value::Text;
+
+/// With or without the padding at its end: senders differ.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The attributes that say whether and how the data is packed.
 #[derive(Deserialize)]
@@ -48,14 +56,14 @@ pub(super) fn unpack(text: &str) -> Result<Option<String>, String> {
     if packing.data.is_some() {
         return Err("CloudEvent: both \"data\" and \"data_base64\"".to_owned());
     }
-    let bytes = STANDARD
+    let bytes = BASE64
         .decode(packed.as_bytes())
         .map_err(|error| format!("CloudEvent: \"data_base64\" is not base64: {error}"))?;
     if !packing.datacontenttype.is_none_or(|content_type| is_json(&content_type)) {
         return Ok(None);
     }
     let unpacked = String::from_utf8(bytes)
-        .map_err(|error| format!("CloudEvent: \"data_base64\" is not UTF-8: {error}"))?;
+        .map_err(|error| format!("CloudEvent: the data is not JSON: {error}"))?;
     Ok(Some(unpacked))
 }
 
@@ -70,9 +78,10 @@ pub(super) fn read<'de>(
 ) -> Result<(), String> {
     draft.read(text, Place::Envelope)?;
     if let Some(data) = unpacked {
-        draft
-            .read(data, Place::Data)
-            .map_err(|rule| format!("CloudEvent: in \"data_base64\": {rule}"))?;
+        draft.read(data, Place::Data).map_err(|rule| match rule.strip_prefix("not JSON: ") {
+            Some(cause) => format!("CloudEvent: the data is not JSON: {cause}"),
+            None => format!("CloudEvent: in \"data_base64\": {rule}"),
+        })?;
     }
     let required = [
         ("id", draft.id.len()),

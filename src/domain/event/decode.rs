@@ -108,7 +108,7 @@ impl Decoder {
         mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         if let Some(fault) = &note.fault {
-            return each(Err(Rejected { reason: fault.to_string(), raw: item, part: None }));
+            return each(Err(Rejected { reason: fault.reason.clone(), raw: item, part: None }));
         }
         let silent = note.id.is_empty() && note.attributes.is_empty();
         let offer = (!silent).then_some(Offer { note, names, part: None });
@@ -154,6 +154,12 @@ impl Decoder {
     /// # Errors
     /// Why it is still not understood.
     pub fn again(&mut self, raw: Vec<u8>, hints: &Hints) -> Result<Vec<u8>, String> {
+        if let Some(packing) = hints.packing() {
+            return Err(format!(
+                "it is packed (content-encoding {packing:?}) and could not be unpacked: publish \
+                 the message again from where it came"
+            ));
+        }
         let whole = match hints.is_empty() {
             true => None,
             false => hints.write_into(&raw, &self.names),

@@ -322,6 +322,9 @@ impl<'de, 'w> Draft<'de, 'w> {
         match name {
             "specversion" => {
                 let version = self.envelope_text(name, raw)?.get(self.scratch);
+                if version.is_empty() {
+                    return Err("CloudEvent: \"specversion\" is missing".to_owned());
+                }
                 if version != "1.0" {
                     return Err(format!("CloudEvent: specversion {version:?} is not \"1.0\""));
                 }

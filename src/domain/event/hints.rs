@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Note;
+use super::binding;
 use super::draft::CONTEXT;
 use super::names::{Names, role};
 
@@ -24,6 +25,9 @@ impl Hints {
             Some((names.get(usize::from(*name))?.clone(), text.to_string()))
         };
         let mut hints: BTreeMap<_, _> = note.attributes.iter().filter_map(attribute).collect();
+        if let Some(fault) = &note.fault {
+            hints.extend(fault.context.iter().cloned());
+        }
         if !note.id.is_empty() {
             hints.insert("id".to_owned(), note.id_of(part));
         }
@@ -35,6 +39,11 @@ impl Hints {
         self.0.is_empty()
     }
 
+    /// How the bytes are packed, if they were not unpacked.
+    pub(super) fn packing(&self) -> Option<&str> {
+        self.0.get("content-encoding").map(String::as_str)
+    }
+
     /// The event with the attributes that it leaves open written into it, for
     /// `Decoder::again`; `None` when the bytes are no JSON object.
     pub(super) fn write_into(&self, raw: &[u8], names: &Names) -> Option<Vec<u8>> {
@@ -44,7 +53,7 @@ impl Hints {
             members.iter().any(|member| member.0 == name && is_there(member))
         };
         let is_cloudevent = members.iter().any(|member| member.0 == "specversion");
-        for (name, text) in &self.0 {
+        for (name, text) in self.0.iter().filter(|(name, _)| !is_header(name)) {
             let used = names.find(name).map(|index| names.get(index));
             let same = |member: &(String, Box<RawValue>)| match (used, names.find(&member.0)) {
                 (Some(used), Some(found)) => names.get(found).attribute == used.attribute,
@@ -67,6 +76,12 @@ impl Hints {
         let members: Vec<String> = members.iter().map(member).collect::<Option<_>>()?;
         Some(format!("{{{}}}", members.join(",")).into_bytes())
     }
+}
+
+/// A header of a message that was not unpacked says what the bytes are, and is no attribute:
+/// those have no hyphen.
+fn is_header(name: &str) -> bool {
+    name.starts_with(binding::PREFIX) || name.starts_with("content-")
 }
 
 /// The attributes of a JSON object as they stand there, those that stand there twice too.

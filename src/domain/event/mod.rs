@@ -1,6 +1,7 @@
 //! Events as they come (raw, in batches) and as the engine sees them (decoded,
 //! with only the attributes that the configuration uses).
 
+pub mod binding;
 mod cloudevent;
 pub mod decode;
 mod draft;
@@ -51,9 +52,18 @@ pub struct Note {
     pub id: CompactString,
     /// Attributes, as index in `RawBatch::note_names` and text.
     pub attributes: SmallVec<[(u8, CompactString); 1]>,
-    /// Why the item could not be unpacked: its bytes are then as they came, and the item is
-    /// rejected as a whole for this reason.
-    pub fault: Option<Box<str>>,
+    /// The item could not be unpacked: its bytes are then as they came, and it is rejected as a
+    /// whole.
+    pub fault: Option<Box<Fault>>,
+}
+
+/// Why an item could not be unpacked, and what was said of its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Names the thing and the rule.
+    pub reason: String,
+    /// Headers by their names in lower case, for the dead letter: `ce-*`, `content-*`.
+    pub context: Vec<(String, String)>,
 }
 
 impl Note {

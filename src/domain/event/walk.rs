@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::binding;
 use super::draft::{CONTEXT, Draft, Place};
 use super::names::role;
 use super::value::{Raw, RawSeed};
@@ -154,6 +155,10 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
             && let Some(at) = CONTEXT.iter().position(|known| *known == name)
         {
             return Ok(Key::Context(at as u8));
+        }
+        if self.place == Place::Envelope && name.starts_with(binding::PREFIX) {
+            self.draft.failure = Some(binding::not_an_attribute(name));
+            return Ok(Key::Refused);
         }
         let Some(index) = self.draft.names.find(name) else {
             return Ok(Key::Ignored);

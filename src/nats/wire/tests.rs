@@ -57,7 +57,7 @@ fn packed_messages_are_unpacked_up_to_the_bound() {
         headers.insert("Content-Encoding", encoding);
         let unpacker = Unpacker::new(Template::default(), BOUND);
         let note = unpacker.unpack("s", Some(&headers), &packed, 0, &mut out);
-        let fault = note.fault.expect("it is too long");
+        let fault = note.fault.expect("it is too long").reason;
         assert!(fault.contains("unpacks to more than 64 bytes"), "{fault}");
         assert_eq!(out, packed, "the bytes as they came");
         let exactly = &long[..BOUND];
@@ -78,6 +78,8 @@ fn what_cannot_be_unpacked_is_a_fault_with_its_bytes() {
         let (item, note) = unpack("", &[("Content-Encoding", encoding)], b"{\"a\":1}");
         assert_eq!(item, "{\"a\":1}");
         let fault = note.fault.expect("it is none");
+        assert_eq!(fault.context, [("content-encoding".to_owned(), encoding.to_owned())]);
+        let fault = fault.reason;
         assert!(fault.starts_with(words), "{fault}");
     }
 }
@@ -103,8 +105,34 @@ fn a_binary_cloudevent_becomes_a_structured_one() {
     turned.reverse();
     assert_eq!(unpack("", &turned, br#"{"user":"u"}"#).0, item);
 
-    let (_, note) = unpack("", &[("ce-specversion", "1.0")], b"no json");
-    assert!(note.fault.unwrap().starts_with("CloudEvent: the data is not JSON"));
+    // What breaks a rule is told by the decoder, and its attributes are kept for it.
+    let (item, note) =
+        unpack("", &[("ce-specversion", "1.0"), ("ce-subject", "a%20b")], b"no json");
+    let event: serde_json::Value = serde_json::from_str(&item).unwrap();
+    assert_eq!((note.fault, &event["subject"]), (None, &"a b".into()));
+    assert_eq!(event["data_base64"], "bm8ganNvbg==");
+}
+
+#[test]
+fn the_structured_modes_win_over_headers() {
+    let headers = |content_type| {
+        [("ce-specversion", "0.3"), ("ce-type", "x"), ("Content-Type", content_type)]
+    };
+    for content_type in [
+        "application/cloudevents+json; charset=utf-8",
+        "application/cloudevents",
+        "application/cloudevents-batch+json",
+    ] {
+        let body = b"[{\"specversion\":\"1.0\"}]";
+        let (item, note) = unpack("", &headers(content_type), body);
+        assert_eq!((item.as_bytes(), note.fault), (&body[..], None), "{content_type}");
+    }
+    let (item, note) = unpack("", &headers("application/cloudevents+avro"), b"\x01\x02");
+    let fault = note.fault.expect("it is not read");
+    assert_eq!(item, "\x01\x02");
+    assert!(fault.reason.contains("application/cloudevents+json"), "{}", fault.reason);
+    let context: Vec<&str> = fault.context.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(context, ["ce-specversion", "ce-type", "content-type"]);
 }
 
 #[test]
