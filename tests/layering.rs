@@ -40,6 +40,7 @@ const PURE_CRATES: &[&str] = &[
     "hashbrown",
     "jiff",
     "memchr",
+    "num_bigint",
     "rand",
     "regex",
     "serde",

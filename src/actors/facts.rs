@@ -1,8 +1,9 @@
 //! Facts as metrics see them: an applied event, an ended session. Borrowed views; the
 //! aggregator makes one for each fold.
 
-use crate::domain::event::{Event, EventBatch, MICRO, Value};
+use crate::domain::event::{Event, EventBatch, Value};
 use crate::domain::metric::{Attr, Fact};
+use crate::domain::number::{Amount, Decimal};
 use crate::domain::session::{Ending, Rules};
 use crate::domain::time::EpochMs;
 
@@ -69,9 +70,9 @@ impl Fact for SessionFact<'_> {
             0 => Attr::Text(self.ending.outcome.name().as_bytes()),
             1 => Attr::Text(self.rules.step_name(self.ending.step).as_bytes()),
             2 => Attr::Text(self.segment.as_bytes()),
-            3 => Attr::Number(self.ending.value),
-            4 => Attr::Number(i64::from(self.ending.events) * MICRO),
-            5 => Attr::Number((self.ending.last - self.ending.first).saturating_mul(1_000)),
+            3 => Attr::Amount(self.ending.value),
+            4 => Attr::Number(Decimal::from_i64(self.ending.events.into())),
+            5 => Attr::Amount(Amount::from_millis(self.ending.last - self.ending.first)),
             _ => Attr::Missing,
         }
     }

@@ -16,6 +16,8 @@ use actix::{Actor, Addr, Handler};
 use super::lean_context::LeanContext;
 use super::messages::{Apply, Describe, Expire};
 use super::ticket::{Answers, Touched};
+#[cfg(feature = "failpoints")]
+use crate::domain::number::Amount;
 use crate::domain::session::{Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView};
 use crate::domain::time::{BEGINNING, EpochMs};
 
@@ -104,7 +106,9 @@ impl Session {
 }
 
 fn apply_one(machine: &mut Machine, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
-    fail::fail_point!("session_apply", event.value == 666_000_000, |_| panic!("injected panic"));
+    fail::fail_point!("session_apply", event.value == Amount::from_i64(666), |_| panic!(
+        "injected panic"
+    ));
     machine.apply(rules, event, fx);
 }
 
@@ -119,7 +123,9 @@ impl Handler<Apply> for Session {
         let Apply { ticket, start, len, slot } = message;
         let range = start as usize..(start + len) as usize;
         let events = &ticket.groups.events[range.clone()];
-        fail::fail_point!("session_die", events[0].value == 667_000_000, |_| panic!("injected"));
+        fail::fail_point!("session_die", events[0].value == Amount::from_i64(667), |_| panic!(
+            "injected"
+        ));
         let shard = Rc::clone(&self.shard);
         let fx = &mut *shard.scratch.borrow_mut();
         fx.clear();

@@ -3,8 +3,8 @@
 
 use super::document::{Node, Value};
 use super::metrics::{CONDITIONS_MAX, wrong_attribute};
-use crate::domain::event::MICRO;
 use crate::domain::metric::{Condition, Test};
+use crate::domain::number::Decimal;
 
 /// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
 pub(super) fn conditions(
@@ -29,7 +29,7 @@ pub(super) fn conditions(
 fn tests(node: &Node) -> Result<Vec<Test>, String> {
     match &node.value {
         Value::Text(text) => Ok(vec![Test::TextIn(vec![text.clone()])]),
-        Value::Integer(_) | Value::Float(_) => Ok(vec![Test::NumberIn(vec![micro(node)?])]),
+        Value::Integer(_) | Value::Float(_) => Ok(vec![Test::NumberIn(vec![decimal(node)?])]),
         Value::Bool(truth) => Ok(vec![Test::Is(*truth)]),
         Value::List(nodes) => Ok(vec![one_of(nodes)?]),
         Value::Table(table) if !table.is_empty() => {
@@ -47,26 +47,24 @@ fn one_of(nodes: &[Node]) -> Result<Test, String> {
     if let Ok(texts) = nodes.iter().map(|node| node.text("").map(String::from)).collect() {
         return Ok(Test::TextIn(texts));
     }
-    nodes.iter().map(micro).collect::<Result<_, _>>().map(Test::NumberIn).map_err(|_| rule())
+    nodes.iter().map(decimal).collect::<Result<_, _>>().map(Test::NumberIn).map_err(|_| rule())
 }
 
 fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
     match operator {
-        "ge" => Ok(Test::Ge(micro(node)?)),
-        "gt" => Ok(Test::Gt(micro(node)?)),
-        "le" => Ok(Test::Le(micro(node)?)),
-        "lt" => Ok(Test::Lt(micro(node)?)),
+        "ge" => Ok(Test::Ge(decimal(node)?)),
+        "gt" => Ok(Test::Gt(decimal(node)?)),
+        "le" => Ok(Test::Le(decimal(node)?)),
+        "lt" => Ok(Test::Lt(decimal(node)?)),
         "exists" => Ok(Test::Exists(node.truth()?)),
         _ => Err(format!("{operator:?} is no comparison; there are ge, gt, le, lt, exists")),
     }
 }
 
-/// A number in millionths.
-fn micro(node: &Node) -> Result<i64, String> {
-    let micros = node.number()? * MICRO as f64;
-    // Past 2^53 millionths a decimal is no longer exact.
-    match micros.abs() < 9_007_199_254_740_992.0 {
-        true => Ok(micros.round() as i64),
-        false => Err("must be smaller than 9 billion".into()),
+/// A number as it is written.
+fn decimal(node: &Node) -> Result<Decimal, String> {
+    match node.value {
+        Value::Integer(number) => Ok(Decimal::from_i64(number)),
+        _ => Decimal::from_f64(node.number()?).ok_or_else(|| "must be a finite number".into()),
     }
 }

@@ -9,7 +9,6 @@ use super::units::{show_size, show_span};
 use super::{Config, WebConfig, nats};
 use crate::actors::{Idle, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
-use crate::domain::event::MICRO;
 use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::session::Deadline;
 use crate::domain::time::SpanMs;
@@ -283,27 +282,26 @@ fn test(test: &Test) -> String {
     match test {
         Test::TextIn(words) if words.len() == 1 => text(&words[0]),
         Test::TextIn(words) => texts(words),
-        Test::NumberIn(numbers) if numbers.len() == 1 => decimal(numbers[0]),
+        Test::NumberIn(numbers) if numbers.len() == 1 => toml_number(numbers[0]),
         Test::NumberIn(numbers) => {
-            let numbers: Vec<String> = numbers.iter().map(|number| decimal(*number)).collect();
+            let numbers: Vec<String> = numbers.iter().map(|number| toml_number(*number)).collect();
             format!("[{}]", numbers.join(", "))
         }
         Test::Is(truth) => truth.to_string(),
-        Test::Ge(number) => format!("ge = {}", decimal(*number)),
-        Test::Gt(number) => format!("gt = {}", decimal(*number)),
-        Test::Le(number) => format!("le = {}", decimal(*number)),
-        Test::Lt(number) => format!("lt = {}", decimal(*number)),
+        Test::Ge(number) => format!("ge = {}", toml_number(*number)),
+        Test::Gt(number) => format!("gt = {}", toml_number(*number)),
+        Test::Le(number) => format!("le = {}", toml_number(*number)),
+        Test::Lt(number) => format!("lt = {}", toml_number(*number)),
         Test::Exists(truth) => format!("exists = {truth}"),
     }
 }
 
-/// Millionths as a decimal number.
-fn decimal(micros: i64) -> String {
-    let sign = if micros < 0 { "-" } else { "" };
-    let (whole, rest) = (micros.abs() / MICRO, micros.abs() % MICRO);
-    match rest {
-        0 => format!("{sign}{whole}"),
-        rest => format!("{sign}{whole}.{rest:06}").trim_end_matches('0').to_string(),
+/// As TOML has it: an integer past 64 bits is a float there.
+fn toml_number(number: crate::domain::number::Decimal) -> String {
+    let text = number.to_string();
+    match text.parse::<i64>().is_err() && !text.contains(['.', 'e']) {
+        true => format!("{text}.0"),
+        false => text,
     }
 }
 

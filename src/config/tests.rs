@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::domain::metric::{Aggregate, WindowSpec};
+use crate::domain::number::Decimal;
 use proptest::prelude::*;
 
 /// The message for a file with this text, or "" when it is accepted.
@@ -62,7 +63,7 @@ fn the_shipped_metrics_are_the_documented_ones() {
     assert_eq!(visitors.aggregate, Aggregate::Distinct { exact_up_to: 10_000 });
     assert_eq!(visitors.window, WindowSpec::Hopping { size: 300_000, slide: 30_000 });
     let errors = &config.metrics[1];
-    assert_eq!(errors.filter[0].test, Test::Ge(400_000_000));
+    assert_eq!(errors.filter[0].test, Test::Ge(Decimal::from_i64(400)));
     assert_eq!(
         (errors.window.clone(), errors.keep),
         (WindowSpec::Tumbling { size: 1_000 }, 120_000)

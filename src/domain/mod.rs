@@ -5,7 +5,7 @@
 //! `store`, `source` and `web` call down into this part and carry out what it
 //! returns; `tests/layering.rs` keeps it so.
 //!
-//! Suggested reading order: [`time`], [`event`], [`session`], [`metric`],
+//! Suggested reading order: [`time`], [`number`], [`event`], [`session`], [`metric`],
 //! [`commit`], [`board`].
 //!
 //! Invariants kept here:
@@ -26,6 +26,7 @@ pub mod keeper;
 pub mod lag;
 pub mod ledger;
 pub mod metric;
+pub mod number;
 pub mod seen;
 pub mod session;
 pub mod time;

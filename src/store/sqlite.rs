@@ -46,7 +46,9 @@ pub(super) struct Kind {
     pub schema: &'static str,
     /// What to do when the file is damaged.
     pub remedy: &'static str,
-    /// What makes a file of format n one of format n + 1, from format 1 on.
+    /// The earliest format that is still taken over; files before it are refused by name.
+    pub oldest: u32,
+    /// What makes a file of format n one of format n + 1, from `oldest` on.
     pub upgrades: &'static [&'static str],
 }
 
@@ -244,7 +246,7 @@ impl Place {
         let text = self.meta(conn, "format")?;
         let found: u32 =
             text.parse().map_err(|_| self.damaged("its format number is no number"))?;
-        if !(1..=self.kind.format).contains(&found) {
+        if !(self.kind.oldest..=self.kind.format).contains(&found) {
             return Err(StoreError::Format {
                 path: self.name(),
                 found,
@@ -261,7 +263,7 @@ impl Place {
             return Ok(());
         }
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        for step in &self.kind.upgrades[found as usize - 1..] {
+        for step in &self.kind.upgrades[(found - self.kind.oldest) as usize..] {
             tx.execute_batch(step)?;
         }
         put_meta(&tx, "format", &self.kind.format.to_string())?;

@@ -16,7 +16,7 @@ use crate::domain::event::DeadLetter;
 /// What `state.db` is.
 pub(super) static KIND: Kind = Kind {
     application: 0x7469_6473, // "tids"
-    format: 2,
+    format: 3,
     // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
     page_bytes: 16_384,
     schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
@@ -43,7 +43,9 @@ pub(super) static KIND: Kind = Kind {
          PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
     remedy: "stop tidewatch, then move state.db and state.db-wal away to start again from the \
          log, or put a copy of both back",
-    upgrades: &["ALTER TABLE dead_letters ADD COLUMN hints TEXT NOT NULL DEFAULT '{}'"],
+    // Before 3 the blobs hold numbers in millionths.
+    oldest: 3,
+    upgrades: &[],
 };
 
 /// Minutes of one metric dropped in one step.

@@ -7,13 +7,11 @@ use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use tidewatch::actors::ports::{Records as _, StateStore as _, StoreError};
 use tidewatch::domain::commit::{RollupRow, SourceIdentity, SourcePosition};
-use tidewatch::domain::event::{DeadLetter, Hints};
 use tidewatch::store::folder::Folder;
 use tidewatch::store::log::{self, EmbeddedLog};
 use tidewatch::store::records::StoredRecords;
 use tidewatch::store::state::StateDb;
 use tidewatch::store::{self, Settings};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::support::{
     self, Hand, SmallDisk, commit_all, dead_letter, late, section, sections, sized_section,
@@ -74,45 +72,6 @@ fn i1_what_is_committed_is_loaded_again() {
     assert_eq!((restored.epoch, restored.watermark, restored.wall), (2, -5, 1_234));
     assert_eq!(restored.positions, [position("a", 7), position("b", 12)]);
     assert_eq!(sections(&restored), sections_of(&[first.delta]));
-}
-
-/// The file as the version before hints wrote it.
-fn make_format_1(path: &std::path::Path) {
-    let conn = rusqlite::Connection::open(path).unwrap();
-    let checksum = xxh3_64_with_seed(b"1", xxh3_64(b"format")) as i64;
-    conn.execute_batch("ALTER TABLE dead_letters DROP COLUMN hints").unwrap();
-    conn.execute("UPDATE meta SET value = '1', checksum = ?1 WHERE key = 'format'", [checksum])
-        .unwrap();
-}
-
-#[test]
-fn a_file_of_the_format_before_is_taken_over_whole() {
-    let dir = some_state();
-    let folder = Folder::open(dir.path()).unwrap();
-    let mut old = open(&folder, Settings::default());
-    let mut last = unit(6);
-    last.dead_letters = vec![dead_letter(7), dead_letter(8)];
-    old.commit(&last).unwrap();
-    drop(old);
-    let before = StoredRecords::open(dir.path()).unwrap().dead_letters(0, 100).unwrap();
-    assert_eq!(before.len(), 2);
-    let state = open(&folder, Settings::default()).load().unwrap().unwrap();
-    make_format_1(&dir.path().join("state.db"));
-
-    let mut db = open(&folder, Settings::default());
-    let restored = db.load().unwrap().unwrap();
-    assert_eq!((restored.epoch, sections(&restored)), (state.epoch, sections(&state)));
-    let records = StoredRecords::open(dir.path()).unwrap();
-    assert_eq!(records.dead_letters(0, 100).unwrap(), before);
-    // It goes on in the new format.
-    let mut next = unit(7);
-    let hints: Hints = serde_json::from_str(r#"{"type":"cart_add"}"#).unwrap();
-    next.dead_letters = vec![DeadLetter { hints: hints.clone(), ..dead_letter(1) }];
-    db.commit(&next).unwrap();
-    let after = records.dead_letters(0, 100).unwrap();
-    assert_eq!((after.len(), &after.last().unwrap().hints), (before.len() + 1, &hints));
-    drop(db);
-    assert_eq!(open(&folder, Settings::default()).load().unwrap().unwrap().epoch, 7);
 }
 
 #[test]
@@ -239,14 +198,25 @@ fn another_format_and_a_foreign_file_are_named() {
     drop(StateDb::open(&folder, log.clone(), Settings::default()).unwrap());
     let checksum = {
         use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
-        xxh3_64_with_seed(b"77", xxh3_64(b"format")) as i64
+        |format: &str| xxh3_64_with_seed(format.as_bytes(), xxh3_64(b"format")) as i64
     };
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute("UPDATE meta SET value = '77', checksum = ?1 WHERE key = 'format'", [checksum])
-        .unwrap();
-    let error = StateDb::open(&folder, log, Settings::default()).err().unwrap();
-    assert!(matches!(error, StoreError::Format { found: 77, known: 2, .. }), "{error}");
+    // One of a version to come, and those before it that kept their numbers in another way.
+    for format in [77, 2, 1] {
+        let text = format.to_string();
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let set = "UPDATE meta SET value = ?1, checksum = ?2 WHERE key = 'format'";
+        file.execute(set, rusqlite::params![text, checksum(&text)]).unwrap();
+        drop(file);
+        let error = StateDb::open(&folder, log.clone(), Settings::default()).err().unwrap();
+        let said = error.to_string();
+        assert!(
+            matches!(error, StoreError::Format { found, known: 3, .. } if found == format),
+            "{said}"
+        );
+        for word in ["state.db", &text, "use the version that wrote it, or stop tidewatch"] {
+            assert!(said.contains(word), "{word} in {said}");
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
 use crate::domain::metric::FactKind;
+use crate::domain::number::Amount;
 use crate::domain::session::{SessionEvent, is_late};
 use crate::telemetry::happenings::SessionPanicked;
 
@@ -188,8 +189,8 @@ impl Aggregator {
         let meaning = rules.meaning(event.kind);
         let values = batch.values(position);
         let value = match rules.value_slot.filter(|_| meaning.entry).map(|slot| values[slot]) {
-            Some(Value::Number(value)) => value,
-            _ => 0,
+            Some(Value::Number(value)) => value.amount().unwrap_or_default(),
+            _ => Amount::ZERO,
         };
         let segment = match rules.segment_slot.map(|slot| values[slot]) {
             Some(Value::Text(span)) => {

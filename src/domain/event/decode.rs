@@ -12,6 +12,7 @@ use super::names::{Lookup, Names};
 use super::split;
 use super::value::Text;
 use super::{Hints, Limits, Note, RawBatch, Schema};
+use crate::domain::number::Decimal;
 use crate::domain::time::EpochMs;
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
@@ -43,8 +44,8 @@ pub enum ParsedValue<'a> {
     /// Absent, `null`, an object or an array.
     #[default]
     Missing,
-    /// Millionths.
-    Number(i64),
+    /// A number, exactly as it is written.
+    Number(Decimal),
     /// Text.
     Text(&'a str),
     /// `true` or `false`.

@@ -10,11 +10,11 @@ use serde::de::DeserializeSeed;
 
 use super::decode::ParsedValue;
 use super::names::{Name, Names, role};
-use super::number;
 use super::time_text;
 use super::value::{Raw, Text};
 use super::walk::Walk;
 use super::{Limits, Schema};
+use crate::domain::number::Decimal;
 use crate::domain::time::EpochMs;
 
 /// A slot whose text lies in the scratch space.
@@ -216,7 +216,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             self.check_text(&name.text, text)?;
         }
         if name.roles & role::SLOT != 0 {
-            self.fill(name, raw)?;
+            self.fill(name, raw);
         }
         if name.roles & role::KEY != 0 {
             self.key = self.label(&name.text, raw)?;
@@ -248,7 +248,7 @@ impl<'de, 'w> Draft<'de, 'w> {
 
     /// Puts a value into the slot of `name`.
     #[inline]
-    fn fill(&mut self, name: &Name, raw: Raw<'de>) -> Result<(), String> {
+    fn fill(&mut self, name: &Name, raw: Raw<'de>) {
         if !self.patches.is_empty() {
             // This value ranks higher than the one that was to be put in.
             self.patches.retain(|patch| patch.slot != name.slot);
@@ -261,20 +261,13 @@ impl<'de, 'w> Draft<'de, 'w> {
                 self.patches.push(Patch { slot: name.slot, start, len });
                 ParsedValue::Text("")
             }
-            Raw::Int(_) | Raw::Huge(_) | Raw::Float(_) => {
-                let micros = match raw {
-                    Raw::Int(number) => number::from_i64(number),
-                    Raw::Float(number) => number::from_f64(number),
-                    _ => None,
-                };
-                ParsedValue::Number(micros.ok_or_else(|| {
-                    let (name, limit) = (&name.text, number::LIMIT);
-                    format!("attribute {name:?}: {raw} is out of range (|x| < {limit})")
-                })?)
+            Raw::Int(number) => ParsedValue::Number(Decimal::from_i64(number)),
+            Raw::Huge(number) => ParsedValue::Number(Decimal::from_u64(number)),
+            Raw::Float(number) => {
+                Decimal::from_f64(number).map_or(ParsedValue::Missing, ParsedValue::Number)
             }
         };
         self.values[usize::from(name.slot)] = value;
-        Ok(())
     }
 
     /// Text, or an integer as its decimal text.

@@ -7,7 +7,6 @@ pub mod decode;
 mod draft;
 mod hints;
 mod names;
-mod number;
 pub mod number_text;
 pub mod split;
 pub mod time_rule;
@@ -20,6 +19,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+use super::number::Decimal;
 use super::time::EpochMs;
 pub use hints::Hints;
 
@@ -111,17 +111,13 @@ pub enum Value {
     /// The event does not carry the attribute (or carries `null`).
     #[default]
     Missing,
-    /// A number in millionths, exact for up to six decimals.
-    Number(i64),
+    /// A number, exactly as it is written.
+    Number(Decimal),
     /// Text, as a span of the batch.
     Text(Span),
     /// `true` or `false`.
     Bool(bool),
 }
-
-/// How many millionths make one: numbers are kept as integers so that sums do
-/// not depend on their order.
-pub const MICRO: i64 = 1_000_000;
 
 /// A piece of text in an [`EventBatch`]: in the raw buffer, or in `extra` when it
 /// had to be unescaped (offsets past the raw buffer's end).

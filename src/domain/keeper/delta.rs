@@ -7,6 +7,7 @@ use crate::domain::commit::{LateEvent, SourcePosition};
 use crate::domain::event::DeadLetter;
 use crate::domain::ledger::Ledger;
 use crate::domain::metric::PaneDelta;
+use crate::domain::number::Sum;
 use crate::domain::session::{Ending, Outcome, STEPS_MAX};
 use crate::domain::time::EpochMs;
 
@@ -72,8 +73,8 @@ pub struct Gauges {
     pub by_step: [i64; STEPS_MAX],
     /// Open sessions with something at stake.
     pub at_risk: i64,
-    /// Value at stake in them, in millionths.
-    pub value: i64,
+    /// Value at stake in them.
+    pub value: Sum,
 }
 
 impl Gauges {
@@ -81,7 +82,7 @@ impl Gauges {
     pub fn add(&mut self, other: &Gauges) {
         self.by_step.iter_mut().zip(other.by_step).for_each(|(mine, theirs)| *mine += theirs);
         self.at_risk += other.at_risk;
-        self.value += other.value;
+        self.value.add(&other.value);
     }
 
     /// Open sessions.

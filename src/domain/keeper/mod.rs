@@ -24,7 +24,6 @@ use super::alert::{Alert, alert_id};
 use super::anomaly::{SigmaRule, SigmaState, Verdict};
 use super::board::LogItem;
 use super::commit::{CommitUnit, SectionWriter, Snapshot};
-use super::event::MICRO;
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, MetricTotals, Point};
 use super::metric::window::{Day, Window};
@@ -395,7 +394,7 @@ fn rule_id(rule: &SigmaRule) -> String {
 
 fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
     let ending = &ended.ending;
-    let value = ending.value as f64 / MICRO as f64;
+    let value = ending.value.to_f64();
     Alert {
         n: 0,
         // By the first event and the deadline: final, and different for each session.
@@ -404,9 +403,9 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
         severity: "info".into(),
         at: ending.at,
         subject: ended.key.to_string(),
-        title: match ending.value {
-            0 => "Abandoned".to_owned(),
-            _ => format!("Abandoned with {value:.2} {} at stake", rules.currency),
+        title: match ending.value.is_zero() {
+            true => "Abandoned".to_owned(),
+            false => format!("Abandoned with {value:.2} {} at stake", rules.currency),
         },
         detail: serde_json::json!({
             "first": ending.first,

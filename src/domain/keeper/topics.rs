@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::{BOARD_ALERTS, Keeper, RULE_POINTS, is_running_total, rule_id};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
-use crate::domain::event::MICRO;
 use crate::domain::metric::distinct::SKETCH_ERROR_PERCENT;
 use crate::domain::metric::window::{MetricState, Window};
 use crate::domain::metric::{Aggregate, FactKind, Metric, WindowSpec};
@@ -137,7 +136,7 @@ impl Keeper {
             ("abandonment_rate_total".into(), json!(totals.rate())),
             ("live_sessions".into(), json!(gauges.open())),
             ("at_risk".into(), json!(gauges.at_risk)),
-            ("value_at_stake".into(), json!(gauges.value as f64 / MICRO as f64)),
+            ("value_at_stake".into(), json!(gauges.value.in_units())),
             ("currency".into(), json!(self.rules.currency)),
         ])
     }

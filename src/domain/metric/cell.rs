@@ -1,54 +1,47 @@
 //! Cells: what one pane (the smallest slice of a window) holds for one group.
 //!
 //! Every cell has a zero and a merge that commutes and associates (H18, H19), so the
-//! order in which shards and batches arrive makes no difference: counts and fixed-point
-//! sums are integers, sketches merge by maximum.
+//! order in which shards and batches arrive makes no difference: counts and sums are
+//! integers, sketches merge by maximum.
+
+use std::cmp::Ordering;
 
 use super::distinct::Distinct;
 use super::spec::Aggregate;
-use crate::domain::event::MICRO;
+use crate::domain::number::{Decimal, Moments, Total};
 use crate::domain::time::SpanMs;
-use crate::domain::wire::{Malformed, Reader, put_i64, put_i128, put_u64};
+use crate::domain::wire::{Malformed, Reader, put_u64};
 
-/// Count, sum and sum of squares of fixed-point values: enough for mean and deviation.
+/// How many numbers, and the least or greatest of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moments {
-    /// How many values.
+pub struct Extreme {
+    /// How many.
     pub count: u64,
-    /// Their sum, in millionths.
-    pub sum: i128,
-    /// Sum of their squares, in millionths squared.
-    pub squares: i128,
+    /// The one; zero when there are none.
+    pub number: Decimal,
 }
 
-impl Moments {
-    /// Adds one value, in millionths.
-    pub fn add(&mut self, value: i64) {
-        self.count += 1;
-        self.sum += i128::from(value);
-        self.squares += i128::from(value) * i128::from(value);
+impl Extreme {
+    /// Adds one number; it replaces the one so far when it compares with it as `wanted`.
+    pub fn add(&mut self, number: Decimal, wanted: Ordering) {
+        self.merge(&Extreme { count: 1, number }, wanted);
     }
 
-    /// Mean in units; `None` when empty.
-    pub fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum as f64 / MICRO as f64 / self.count as f64)
-    }
-
-    /// Population standard deviation in units; `None` when empty. The variance is
-    /// computed in integers as far as possible, so no cancellation eats it.
-    pub fn deviation(&self) -> Option<f64> {
-        let count = i128::from(self.count);
-        if count == 0 {
-            return None;
+    fn merge(&mut self, other: &Extreme, wanted: Ordering) {
+        let replaces = other.number.cmp(&self.number) == wanted;
+        if other.count > 0 && (self.count == 0 || replaces) {
+            self.number = other.number;
         }
-        let scaled = match self.squares.checked_mul(count).zip(self.sum.checked_mul(self.sum)) {
-            Some((squares, sum)) => (squares - sum).max(0) as f64,
-            None => {
-                let (squares, sum) = (self.squares as f64 * count as f64, self.sum as f64);
-                (squares - sum * sum).max(0.0)
-            }
-        };
-        Some(scaled.sqrt() / count as f64 / MICRO as f64)
+        self.count += other.count;
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.count);
+        self.number.encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Extreme, Malformed> {
+        Ok(Extreme { count: reader.u64("count")?, number: Decimal::decode(reader)? })
     }
 }
 
@@ -57,12 +50,14 @@ impl Moments {
 pub enum Cell {
     /// How many.
     Count(u64),
-    /// Sum, mean, deviation.
-    Moments(Moments),
-    /// Least value, in millionths, and how many.
-    Least(u64, i64),
-    /// Greatest value, in millionths, and how many.
-    Greatest(u64, i64),
+    /// Sum, mean.
+    Total(Total),
+    /// Deviation. Much larger than the others, and rare.
+    Moments(Box<Moments>),
+    /// Least value.
+    Least(Extreme),
+    /// Greatest value.
+    Greatest(Extreme),
     /// How many above the line, how many below.
     Ratio(u64, u64),
     /// Different values.
@@ -74,11 +69,10 @@ impl Cell {
     pub fn zero(aggregate: Aggregate) -> Cell {
         match aggregate {
             Aggregate::Count | Aggregate::Rate => Cell::Count(0),
-            Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev => {
-                Cell::Moments(Moments::default())
-            }
-            Aggregate::Min => Cell::Least(0, i64::MAX),
-            Aggregate::Max => Cell::Greatest(0, i64::MIN),
+            Aggregate::Sum | Aggregate::Avg => Cell::Total(Total::default()),
+            Aggregate::Stddev => Cell::Moments(Box::default()),
+            Aggregate::Min => Cell::Least(Extreme::default()),
+            Aggregate::Max => Cell::Greatest(Extreme::default()),
             Aggregate::Ratio => Cell::Ratio(0, 0),
             Aggregate::Distinct { exact_up_to } => Cell::Distinct(Distinct::new(exact_up_to)),
         }
@@ -88,13 +82,10 @@ impl Cell {
     pub fn merge(&mut self, other: &Cell) {
         match (self, other) {
             (Cell::Count(a), Cell::Count(b)) => *a += b,
-            (Cell::Moments(a), Cell::Moments(b)) => {
-                a.count += b.count;
-                a.sum += b.sum;
-                a.squares += b.squares;
-            }
-            (Cell::Least(n, a), Cell::Least(m, b)) => (*n, *a) = (*n + m, (*a).min(*b)),
-            (Cell::Greatest(n, a), Cell::Greatest(m, b)) => (*n, *a) = (*n + m, (*a).max(*b)),
+            (Cell::Total(a), Cell::Total(b)) => a.merge(b),
+            (Cell::Moments(a), Cell::Moments(b)) => a.merge(b),
+            (Cell::Least(a), Cell::Least(b)) => a.merge(b, Ordering::Less),
+            (Cell::Greatest(a), Cell::Greatest(b)) => a.merge(b, Ordering::Greater),
             (Cell::Ratio(a, b), Cell::Ratio(c, d)) => (*a, *b) = (*a + c, *b + d),
             (Cell::Distinct(a), Cell::Distinct(b)) => a.merge(b),
             (mine, theirs) => debug_assert!(false, "cells of two kinds: {mine:?} and {theirs:?}"),
@@ -105,11 +96,8 @@ impl Cell {
     pub fn subtract(&mut self, other: &Cell) {
         match (self, other) {
             (Cell::Count(a), Cell::Count(b)) => *a -= b,
-            (Cell::Moments(a), Cell::Moments(b)) => {
-                a.count -= b.count;
-                a.sum -= b.sum;
-                a.squares -= b.squares;
-            }
+            (Cell::Total(a), Cell::Total(b)) => a.subtract(b),
+            (Cell::Moments(a), Cell::Moments(b)) => a.subtract(b),
             (Cell::Ratio(a, b), Cell::Ratio(c, d)) => (*a, *b) = (*a - c, *b - d),
             (mine, theirs) => debug_assert!(false, "cannot subtract {theirs:?} from {mine:?}"),
         }
@@ -117,14 +105,16 @@ impl Cell {
 
     /// True when [`Cell::subtract`] works for this kind.
     pub fn subtracts(&self) -> bool {
-        matches!(self, Cell::Count(_) | Cell::Moments(_) | Cell::Ratio(..))
+        matches!(self, Cell::Count(_) | Cell::Total(_) | Cell::Moments(_) | Cell::Ratio(..))
     }
 
     /// How many facts it holds.
     pub fn count(&self) -> u64 {
         match self {
-            Cell::Count(count) | Cell::Least(count, _) | Cell::Greatest(count, _) => *count,
-            Cell::Moments(moments) => moments.count,
+            Cell::Count(count) => *count,
+            Cell::Total(total) => total.count,
+            Cell::Moments(moments) => moments.total.count,
+            Cell::Least(extreme) | Cell::Greatest(extreme) => extreme.count,
             Cell::Ratio(_, of) => *of,
             Cell::Distinct(distinct) => distinct.count(),
         }
@@ -133,7 +123,8 @@ impl Cell {
     /// Sum of the field in units (for a ratio: how many above the line).
     pub fn sum(&self) -> f64 {
         match self {
-            Cell::Moments(moments) => moments.sum as f64 / MICRO as f64,
+            Cell::Total(total) => total.sum.in_units(),
+            Cell::Moments(moments) => moments.total.sum.in_units(),
             Cell::Ratio(above, _) => *above as f64,
             other => other.count() as f64,
         }
@@ -144,11 +135,11 @@ impl Cell {
     pub fn value(&self, aggregate: Aggregate, size: SpanMs) -> Option<f64> {
         match (self, aggregate) {
             (Cell::Count(count), Aggregate::Rate) => Some(*count as f64 * 1000.0 / size as f64),
-            (Cell::Moments(moments), Aggregate::Avg) => moments.mean(),
-            (Cell::Moments(moments), Aggregate::Stddev) => moments.deviation(),
-            (Cell::Moments(_), _) => Some(self.sum()),
-            (Cell::Least(count, value) | Cell::Greatest(count, value), _) => {
-                (*count > 0).then(|| *value as f64 / MICRO as f64)
+            (Cell::Total(total), Aggregate::Avg) => total.mean(),
+            (Cell::Total(_), _) => Some(self.sum()),
+            (Cell::Moments(moments), _) => moments.deviation(),
+            (Cell::Least(extreme) | Cell::Greatest(extreme), _) => {
+                (extreme.count > 0).then(|| extreme.number.to_f64())
             }
             (Cell::Ratio(above, of), _) => (*of > 0).then(|| *above as f64 / *of as f64),
             _ => Some(self.count() as f64),
@@ -162,21 +153,21 @@ impl Cell {
                 out.push(0);
                 put_u64(out, *count);
             }
+            Cell::Total(total) => {
+                out.push(6);
+                total.encode(out);
+            }
             Cell::Moments(moments) => {
                 out.push(1);
-                put_u64(out, moments.count);
-                put_i128(out, moments.sum);
-                put_i128(out, moments.squares);
+                moments.encode(out);
             }
-            Cell::Least(count, value) => {
+            Cell::Least(extreme) => {
                 out.push(2);
-                put_u64(out, *count);
-                put_i64(out, *value);
+                extreme.encode(out);
             }
-            Cell::Greatest(count, value) => {
+            Cell::Greatest(extreme) => {
                 out.push(3);
-                put_u64(out, *count);
-                put_i64(out, *value);
+                extreme.encode(out);
             }
             Cell::Ratio(above, of) => {
                 out.push(4);
@@ -198,15 +189,12 @@ impl Cell {
         let at = reader.position();
         Ok(match reader.u8("kind of cell")? {
             0 => Cell::Count(reader.u64("count")?),
-            1 => Cell::Moments(Moments {
-                count: reader.u64("count")?,
-                sum: reader.i128("sum")?,
-                squares: reader.i128("squares")?,
-            }),
-            2 => Cell::Least(reader.u64("count")?, reader.i64("least")?),
-            3 => Cell::Greatest(reader.u64("count")?, reader.i64("greatest")?),
+            1 => Cell::Moments(Box::new(Moments::decode(reader)?)),
+            2 => Cell::Least(Extreme::decode(reader)?),
+            3 => Cell::Greatest(Extreme::decode(reader)?),
             4 => Cell::Ratio(reader.u64("above")?, reader.u64("of")?),
             5 => Cell::Distinct(Distinct::decode(reader)?),
+            6 => Cell::Total(Total::decode(reader)?),
             _ => return Err(Malformed { what: "kind of cell", at }),
         })
     }
@@ -215,18 +203,13 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::number::Amount;
     use proptest::prelude::*;
 
+    /// Cells are many: a float more in each is felt.
     #[test]
-    fn mean_and_deviation_are_the_definition() {
-        let values = [1.5, 2.25, 19.99, 0.0, 100.0];
-        let mut moments = Moments::default();
-        values.iter().for_each(|v| moments.add((v * MICRO as f64) as i64));
-        let mean = values.iter().sum::<f64>() / 5.0;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 5.0;
-        assert!((moments.mean().unwrap() - mean).abs() < 1e-9);
-        assert!((moments.deviation().unwrap() - variance.sqrt()).abs() < 1e-9);
-        assert_eq!(Moments::default().deviation(), None);
+    fn a_cell_is_small() {
+        assert!(size_of::<Cell>() <= 48, "{}", size_of::<Cell>());
     }
 
     fn cells(aggregate: Aggregate) -> impl Strategy<Value = Cell> {
@@ -235,9 +218,12 @@ mod tests {
             for value in values {
                 match &mut cell {
                     Cell::Count(count) => *count += 1,
-                    Cell::Moments(moments) => moments.add(value),
-                    Cell::Least(n, least) => (*n, *least) = (*n + 1, (*least).min(value)),
-                    Cell::Greatest(n, most) => (*n, *most) = (*n + 1, (*most).max(value)),
+                    Cell::Total(total) => total.add(Amount::from_millis(value)),
+                    Cell::Moments(moments) => moments.add(Amount::from_millis(value)),
+                    Cell::Least(extreme) => extreme.add(Decimal::from_i64(value), Ordering::Less),
+                    Cell::Greatest(extreme) => {
+                        extreme.add(Decimal::from_i64(value), Ordering::Greater);
+                    }
                     Cell::Ratio(above, of) => {
                         (*above, *of) = (*above + u64::from(value > 0), *of + 1);
                     }
@@ -251,7 +237,9 @@ mod tests {
     fn any_aggregate() -> impl Strategy<Value = Aggregate> {
         prop::sample::select(vec![
             Aggregate::Count,
+            Aggregate::Sum,
             Aggregate::Avg,
+            Aggregate::Stddev,
             Aggregate::Min,
             Aggregate::Max,
             Aggregate::Ratio,

@@ -1,9 +1,12 @@
 //! Metric specs, compiled against the schema: attribute names become slots, event types
 //! become kind sets.
 
+use std::cmp::Ordering;
+
 use super::cell::Cell;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::event::Schema;
+use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// An attribute of a fact, borrowed.
@@ -12,12 +15,46 @@ pub enum Attr<'a> {
     /// Absent.
     #[default]
     Missing,
-    /// Millionths.
-    Number(i64),
+    /// A number of an event.
+    Number(Decimal),
+    /// A sum of such numbers.
+    Amount(Amount),
     /// Text.
     Text(&'a [u8]),
     /// `true` or `false`.
     Bool(bool),
+}
+
+impl Attr<'_> {
+    /// The number as it is added up; `None` for what is none, or is out of range.
+    #[inline]
+    pub fn amount(self) -> Option<Amount> {
+        match self {
+            Attr::Number(number) => number.amount(),
+            Attr::Amount(amount) => Some(amount),
+            _ => None,
+        }
+    }
+
+    /// The number as it is compared with others of its kind.
+    #[inline]
+    pub fn number(self) -> Option<Decimal> {
+        match self {
+            Attr::Number(number) => Some(number),
+            Attr::Amount(amount) => Some(amount.to_decimal()),
+            _ => None,
+        }
+    }
+
+    /// Compares it with a number of the configuration; `None` for what is no number.
+    #[inline]
+    fn compare(self, bound: Decimal) -> Option<Ordering> {
+        match self {
+            Attr::Number(number) => Some(number.cmp(&bound)),
+            Attr::Amount(amount) => Some(amount.compare(bound)),
+            _ => None,
+        }
+    }
 }
 
 /// What a metric sees of a fact: an event, or a closed session.
@@ -138,11 +175,24 @@ impl Metric {
             },
             cell => {
                 let Field::Slot(slot) = self.field else { return false };
-                let Attr::Number(value) = fact.attr(slot) else { return false };
+                let attr = fact.attr(slot);
                 match cell {
-                    Cell::Moments(moments) => moments.add(value),
-                    Cell::Least(n, least) => (*n, *least) = (*n + 1, (*least).min(value)),
-                    Cell::Greatest(n, most) => (*n, *most) = (*n + 1, (*most).max(value)),
+                    Cell::Total(total) => {
+                        let Some(amount) = attr.amount() else { return false };
+                        total.add(amount);
+                    }
+                    Cell::Moments(moments) => {
+                        let Some(amount) = attr.amount() else { return false };
+                        moments.add(amount);
+                    }
+                    Cell::Least(extreme) => {
+                        let Some(number) = attr.number() else { return false };
+                        extreme.add(number, Ordering::Less);
+                    }
+                    Cell::Greatest(extreme) => {
+                        let Some(number) = attr.number() else { return false };
+                        extreme.add(number, Ordering::Greater);
+                    }
                     _ => return false,
                 }
             }
@@ -156,8 +206,11 @@ impl Metric {
             (Aggregate::Count | Aggregate::Rate | Aggregate::Ratio, _) => true,
             (Aggregate::Distinct { .. }, Field::Key) => fact.key_hash() != 0,
             (Aggregate::Distinct { .. }, Field::Slot(slot)) => fact.attr(slot) != Attr::Missing,
-            (_, Field::Slot(slot)) => matches!(fact.attr(slot), Attr::Number(_)),
             (_, Field::Key) => false,
+            (Aggregate::Min | Aggregate::Max, Field::Slot(slot)) => {
+                fact.attr(slot).number().is_some()
+            }
+            (_, Field::Slot(slot)) => fact.attr(slot).amount().is_some(),
         }
     }
 
@@ -169,7 +222,12 @@ impl Metric {
         };
         match fact.attr(slot) {
             Attr::Missing => None,
-            Attr::Number(value) => Some(fingerprint(&value.to_le_bytes())),
+            Attr::Number(number) => {
+                let mut bytes = Vec::with_capacity(12);
+                number.encode(&mut bytes);
+                Some(fingerprint(&bytes))
+            }
+            Attr::Amount(amount) => Some(fingerprint(&amount.parts().to_le_bytes())),
             Attr::Text(text) => Some(fingerprint(text)),
             Attr::Bool(value) => Some(fingerprint(&[u8::from(value)])),
         }
@@ -185,12 +243,14 @@ impl Check {
         match (test, fact.attr(slot)) {
             (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
             (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
-            (Test::NumberIn(numbers), Attr::Number(n)) => numbers.contains(&n),
             (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
-            (Test::Ge(bound), Attr::Number(n)) => n >= *bound,
-            (Test::Gt(bound), Attr::Number(n)) => n > *bound,
-            (Test::Le(bound), Attr::Number(n)) => n <= *bound,
-            (Test::Lt(bound), Attr::Number(n)) => n < *bound,
+            (Test::NumberIn(numbers), attr) => {
+                numbers.iter().any(|number| attr.compare(*number) == Some(Ordering::Equal))
+            }
+            (Test::Ge(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_ge),
+            (Test::Gt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_gt),
+            (Test::Le(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_le),
+            (Test::Lt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_lt),
             _ => false,
         }
     }

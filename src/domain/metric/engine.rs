@@ -136,6 +136,7 @@ mod tests {
     use super::*;
     use crate::domain::event::{Limits, Schema};
     use crate::domain::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, WindowSpec};
+    use crate::domain::number::Decimal;
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]
@@ -157,8 +158,8 @@ mod tests {
         }
         fn attr(&self, slot: usize) -> Attr<'_> {
             match slot {
-                0 => Attr::Number(self.amount * 1_000_000),
-                _ => Attr::Number((self.user % 3) as i64 * 1_000_000),
+                0 => Attr::Number(Decimal::from_i64(self.amount)),
+                _ => Attr::Number(Decimal::from_u64(self.user % 3)),
             }
         }
     }

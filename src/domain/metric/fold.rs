@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use super::cell::Cell;
 use super::compile::{Attr, Fact, Metric};
 use super::spec::FactKind;
-use crate::domain::event::MICRO;
+use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// Label of facts beyond a metric's `group_limit`.
@@ -67,7 +67,8 @@ struct Groups {
 #[derive(Debug)]
 enum Part {
     Missing,
-    Number(i64),
+    Number(Decimal),
+    Amount(Amount),
     Text(Vec<u8>),
     Bool(bool),
 }
@@ -176,6 +177,7 @@ fn hash_labels<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
         let part = match attr {
             Attr::Missing => 1,
             Attr::Number(value) => FixedState::default().hash_one(value),
+            Attr::Amount(value) => FixedState::default().hash_one(value.parts()),
             Attr::Text(text) => FixedState::default().hash_one(text),
             Attr::Bool(value) => 2 + u64::from(value),
         };
@@ -188,6 +190,7 @@ impl Part {
         match self {
             Part::Missing => Attr::Missing,
             Part::Number(value) => Attr::Number(*value),
+            Part::Amount(value) => Attr::Amount(*value),
             Part::Text(text) => Attr::Text(text),
             Part::Bool(value) => Attr::Bool(*value),
         }
@@ -199,6 +202,7 @@ impl From<Attr<'_>> for Part {
         match attr {
             Attr::Missing => Part::Missing,
             Attr::Number(value) => Part::Number(value),
+            Attr::Amount(value) => Part::Amount(value),
             Attr::Text(text) => Part::Text(text.to_vec()),
             Attr::Bool(value) => Part::Bool(value),
         }
@@ -209,8 +213,8 @@ impl From<Attr<'_>> for Part {
 fn label(attr: Attr<'_>) -> String {
     match attr {
         Attr::Missing => String::new(),
-        Attr::Number(value) if value % MICRO == 0 => (value / MICRO).to_string(),
-        Attr::Number(value) => (value as f64 / MICRO as f64).to_string(),
+        Attr::Number(value) => value.to_string(),
+        Attr::Amount(value) => value.to_string(),
         Attr::Text(text) => String::from_utf8_lossy(text).into_owned(),
         Attr::Bool(value) => value.to_string(),
     }

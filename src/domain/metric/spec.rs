@@ -1,5 +1,6 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
+use crate::domain::number::Decimal;
 use crate::domain::time::SpanMs;
 
 /// A named number over facts.
@@ -103,23 +104,23 @@ pub struct Condition {
     pub test: Test,
 }
 
-/// What must hold for an attribute. Numbers are in millionths.
+/// What must hold for an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// One of these texts.
     TextIn(Vec<String>),
     /// One of these numbers.
-    NumberIn(Vec<i64>),
+    NumberIn(Vec<Decimal>),
     /// `true` or `false`.
     Is(bool),
     /// Greater than or equal.
-    Ge(i64),
+    Ge(Decimal),
     /// Greater than.
-    Gt(i64),
+    Gt(Decimal),
     /// Less than or equal.
-    Le(i64),
+    Le(Decimal),
     /// Less than.
-    Lt(i64),
+    Lt(Decimal),
     /// Present, or not.
     Exists(bool),
 }

@@ -6,13 +6,14 @@
 //! the watermark minus the lateness has passed them and are then taken in time order.
 
 use super::effects::{Ending, Outcome, SessionEffects};
+use crate::domain::number::Amount;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// An entry or a goal that waits to be settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub at: EpochMs,
-    pub value: i64,
+    pub value: Amount,
     pub goal: bool,
 }
 
@@ -21,7 +22,7 @@ pub(super) struct Mark {
 pub(super) struct Cart {
     pub first: EpochMs,
     pub last: EpochMs,
-    pub value: i64,
+    pub value: Amount,
     pub entries: u32,
 }
 
@@ -42,7 +43,7 @@ impl Carts {
     }
 
     /// Remembers an entry or a goal; equal times keep their order of arrival.
-    pub(super) fn mark(&mut self, at: EpochMs, goal: bool, value: i64) {
+    pub(super) fn mark(&mut self, at: EpochMs, goal: bool, value: Amount) {
         let place = self.pending.partition_point(|mark| mark.at <= at);
         self.pending.insert(place, Mark { at, value, goal });
     }
@@ -70,7 +71,7 @@ impl Carts {
     }
 
     /// Value of the cart that is open if the pending marks are taken as they are.
-    pub(super) fn open_value(&self, gap: SpanMs) -> Option<i64> {
+    pub(super) fn open_value(&self, gap: SpanMs) -> Option<Amount> {
         let mut open = self.open;
         let mut unused = SessionEffects::default();
         for mark in &self.pending {
@@ -93,7 +94,7 @@ fn step(open: &mut Option<Cart>, gap: SpanMs, mark: Mark, fx: &mut SessionEffect
         (None, true) => fx.stray_goals += 1,
         (Some(cart), false) => {
             cart.last = cart.last.max(mark.at);
-            cart.value = cart.value.saturating_add(mark.value);
+            cart.value = cart.value.plus(mark.value);
             cart.entries = cart.entries.saturating_add(1);
         }
         (None, false) => {

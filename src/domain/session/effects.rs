@@ -1,5 +1,6 @@
 //! What applying and expiring bring about, as data.
 
+use crate::domain::number::{Amount, Sum};
 use crate::domain::time::EpochMs;
 
 /// Most steps of a funnel, with step 0 for "none reached".
@@ -47,8 +48,8 @@ pub struct Ending {
     pub events: u32,
     /// Entry events in it.
     pub entries: u32,
-    /// Value at stake, in millionths.
-    pub value: i64,
+    /// Value at stake.
+    pub value: Amount,
     /// Furthest step, see `State::step`.
     pub step: u8,
     /// Segment, an index of the shard's dictionary; 0 for none.
@@ -64,10 +65,25 @@ pub struct SessionEffects {
     pub by_step: [i64; STEPS_MAX],
     /// Change of the number of sessions at risk.
     pub at_risk: i64,
-    /// Change of the value at stake, in millionths.
-    pub value: i64,
+    /// Change of the value at stake.
+    pub value: Sum,
     /// Goals that met no open cart, under `since_entry`.
     pub stray_goals: u64,
+}
+
+/// What is at stake in the open sessions of a key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stake {
+    pub at_risk: i64,
+    pub value: Sum,
+}
+
+impl Stake {
+    /// Adds one session or cart.
+    pub fn add(&mut self, value: Amount) {
+        self.at_risk += 1;
+        self.value.add_i128(value.parts());
+    }
 }
 
 impl SessionEffects {
@@ -86,16 +102,17 @@ impl SessionEffects {
         }
     }
 
-    pub(super) fn stake(&mut self, before: (i64, i64), after: (i64, i64)) {
-        self.at_risk += after.0 - before.0;
-        self.value += after.1 - before.1;
+    pub(super) fn stake(&mut self, before: &Stake, after: &Stake) {
+        self.at_risk += after.at_risk - before.at_risk;
+        self.value.add(&after.value);
+        self.value.subtract(&before.value);
     }
 
     /// Adds another call's changes of gauges (not its endings).
     pub fn add_gauges(&mut self, other: &SessionEffects) {
         self.by_step.iter_mut().zip(other.by_step).for_each(|(mine, theirs)| *mine += theirs);
         self.at_risk += other.at_risk;
-        self.value += other.value;
+        self.value.add(&other.value);
         self.stray_goals += other.stray_goals;
     }
 
@@ -104,7 +121,7 @@ impl SessionEffects {
         self.endings.clear();
         self.by_step = [0; STEPS_MAX];
         self.at_risk = 0;
-        self.value = 0;
+        self.value = Sum::ZERO;
         self.stray_goals = 0;
     }
 }

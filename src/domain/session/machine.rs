@@ -12,8 +12,9 @@
 use smallvec::SmallVec;
 
 use super::carts::Carts;
-use super::effects::{Ending, Outcome, SessionEffects};
+use super::effects::{Ending, Outcome, SessionEffects, Stake};
 use super::rules::{Rules, SessionEvent};
+use crate::domain::number::Amount;
 use crate::domain::time::EpochMs;
 
 /// Latest events kept for the drill-down.
@@ -40,8 +41,7 @@ pub struct Machine {
 pub(super) struct State {
     pub first: EpochMs,
     pub last: EpochMs,
-    /// Millionths of the currency.
-    pub value: i64,
+    pub value: Amount,
     pub events: u32,
     pub entries: u32,
     pub goals: u32,
@@ -59,7 +59,7 @@ impl State {
         State {
             first: at,
             last: at,
-            value: 0,
+            value: Amount::ZERO,
             events: 0,
             entries: 0,
             goals: 0,
@@ -82,7 +82,7 @@ impl State {
         self.events = self.events.saturating_add(1);
         if event.entry {
             self.entries = self.entries.saturating_add(1);
-            self.value = self.value.saturating_add(event.value);
+            self.value = self.value.plus(event.value);
         }
         self.goals = self.goals.saturating_add(u32::from(event.goal));
         self.step = self.step.max(event.step);
@@ -99,7 +99,7 @@ impl State {
         for (at, kind) in other.trail() {
             self.push_trail(at, kind);
         }
-        self.value = self.value.saturating_add(other.value);
+        self.value = self.value.plus(other.value);
         self.events = self.events.saturating_add(other.events);
         self.entries = self.entries.saturating_add(other.entries);
         self.goals = self.goals.saturating_add(other.goals);
@@ -174,7 +174,7 @@ impl Machine {
         if rules.since_entry && (event.entry || event.goal) {
             self.carts.get_or_insert_default().mark(event.at, event.goal, event.value);
         }
-        fx.stake(stake_before, self.stake(rules));
+        fx.stake(&stake_before, &self.stake(rules));
     }
 
     /// Closes what the watermark has passed.
@@ -200,7 +200,7 @@ impl Machine {
             fx.left(state.step);
             fx.endings.push(ending(rules, &state));
         }
-        fx.stake(stake_before, self.stake(rules));
+        fx.stake(&stake_before, &self.stake(rules));
     }
 
     /// Puts an event into the session it belongs to, opening or merging as needed.
@@ -229,15 +229,16 @@ impl Machine {
     }
 
     /// Open sessions that hold an entry and no goal, and their value.
-    fn stake(&self, rules: &Rules) -> (i64, i64) {
+    fn stake(&self, rules: &Rules) -> Stake {
+        let mut stake = Stake::default();
         if rules.since_entry {
             let open = self.carts.as_ref().and_then(|carts| carts.open_value(rules.gap));
-            return open.map_or((0, 0), |value| (1, value));
+            open.into_iter().for_each(|value| stake.add(value));
+        } else {
+            let at_risk = self.sessions.iter().filter(|session| session.at_risk());
+            at_risk.for_each(|session| stake.add(session.value));
         }
-        self.sessions
-            .iter()
-            .filter(|s| s.at_risk())
-            .fold((0, 0), |(num, value), s| (num + 1, value + s.value))
+        stake
     }
 }
 

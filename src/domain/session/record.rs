@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::carts::{Cart, Carts, Mark};
 use super::machine::{COUNTED_KINDS, Machine, State, TRAIL_LEN};
+use crate::domain::number::Amount;
 use crate::domain::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
 /// Texts of segments, kept once for a shard. Index 0 is "none".
@@ -89,7 +90,7 @@ impl Machine {
 fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
     put_i64(out, state.first);
     put_u64(out, (state.last - state.first) as u64);
-    put_i64(out, state.value);
+    state.value.encode(out);
     put_u64(out, state.events.into());
     put_u64(out, state.entries.into());
     put_u64(out, state.goals.into());
@@ -112,7 +113,7 @@ fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
 fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<State, Malformed> {
     let mut state = State::empty(reader.i64("first")?);
     state.last = state.first.wrapping_add(reader.u64("duration")? as i64);
-    state.value = reader.i64("value")?;
+    state.value = Amount::decode(reader)?;
     state.events = reader.u64("events")? as u32;
     state.entries = reader.u64("entries")? as u32;
     state.goals = reader.u64("goals")? as u32;
@@ -138,13 +139,13 @@ fn encode_carts(carts: &Carts, out: &mut Vec<u8>) {
     if let Some(cart) = carts.open {
         put_i64(out, cart.first);
         put_i64(out, cart.last);
-        put_i64(out, cart.value);
+        cart.value.encode(out);
         put_u64(out, cart.entries.into());
     }
     put_u64(out, carts.pending.len() as u64);
     for mark in &carts.pending {
         put_i64(out, mark.at);
-        put_i64(out, mark.value);
+        mark.value.encode(out);
         out.push(u8::from(mark.goal));
     }
 }
@@ -155,12 +156,12 @@ fn decode_carts(open: bool, reader: &mut Reader<'_>) -> Result<Carts, Malformed>
         carts.open = Some(Cart {
             first: reader.i64("cart first")?,
             last: reader.i64("cart last")?,
-            value: reader.i64("cart value")?,
+            value: Amount::decode(reader)?,
             entries: reader.u64("cart entries")? as u32,
         });
     }
     for _ in 0..reader.u64("marks")? {
-        let (at, value) = (reader.i64("mark time")?, reader.i64("mark value")?);
+        let (at, value) = (reader.i64("mark time")?, Amount::decode(reader)?);
         carts.pending.push(Mark { at, value, goal: reader.u8("mark kind")? != 0 });
     }
     Ok(carts)

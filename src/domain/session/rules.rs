@@ -3,6 +3,7 @@
 use super::machine::COUNTED_KINDS;
 use super::policy::{Deadline, SessionPolicy};
 use crate::domain::event::Schema;
+use crate::domain::number::Amount;
 use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
 
 /// One event as the machine sees it.
@@ -12,8 +13,8 @@ pub struct SessionEvent {
     pub at: EpochMs,
     /// The source's watermark just before it.
     pub watermark: EpochMs,
-    /// Value of an entry event, in millionths.
-    pub value: i64,
+    /// Value of an entry event.
+    pub value: Amount,
     /// Segment, an index of the shard's dictionary; 0 for none.
     pub segment: u16,
     /// Step it reaches (index plus one), 0 for none.

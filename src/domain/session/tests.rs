@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::event::{Limits, Schema};
+use crate::domain::number::{Amount, Sum};
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
 
 const GAP: i64 = 1_000;
@@ -29,7 +30,7 @@ fn event(rules: &Rules, at: EpochMs, watermark: EpochMs, kind: u16) -> SessionEv
     SessionEvent {
         at,
         watermark,
-        value: if meaning.entry { 5_000_000 } else { 0 },
+        value: if meaning.entry { Amount::from_i64(5) } else { Amount::ZERO },
         segment: 0,
         step: meaning.step,
         counted: meaning.counted,
@@ -98,7 +99,7 @@ proptest! {
         prop_assert_eq!(got, batch(&events));
         prop_assert!(machine.is_empty());
         prop_assert_eq!(fx.by_step.iter().sum::<i64>(), 0);
-        prop_assert_eq!((fx.at_risk, fx.value), (0, 0));
+        prop_assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
     }
 
     #[test]
@@ -120,7 +121,7 @@ proptest! {
         let (_, got) = run(&rules, &events, &ticks);
         let (_, want) = run(&rules, &sorted, &[]);
         prop_assert_eq!(carts(&got), carts(&want));
-        prop_assert_eq!((got.at_risk, got.value), (0, 0));
+        prop_assert_eq!((got.at_risk, got.value), (0, Sum::ZERO));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::machine::{Machine, State};
 use super::record::Segments;
 use super::rules::Rules;
 use super::{OpenSession, SessionView, TrailEntry};
-use crate::domain::event::MICRO;
 use crate::domain::time::EpochMs;
 
 impl Machine {
@@ -38,7 +37,7 @@ fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -
         events: state.events.into(),
         deadline,
         remaining_ms: deadline - watermark,
-        value: state.value as f64 / MICRO as f64,
+        value: state.value.to_f64(),
         currency: rules.currency.clone(),
         segment: segments.text(state.segment).to_owned(),
         counts: counts.map(|(kind, count)| (name(kind as u8), u64::from(*count))).collect(),

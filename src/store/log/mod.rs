@@ -49,6 +49,7 @@ pub(super) static KIND: Kind = Kind {
          count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL);",
     remedy: "stop tidewatch, then put a copy of log.db and log.db-wal back, or move all files of \
          the data folder away to start empty",
+    oldest: 1,
     upgrades: &[],
 };
 

@@ -32,7 +32,7 @@ fn render(event: &Parsed<'_>) -> String {
     for value in event.values {
         match value {
             ParsedValue::Missing => line.push_str(" -"),
-            ParsedValue::Number(micros) => write!(line, " {micros}").unwrap(),
+            ParsedValue::Number(number) => write!(line, " {number}").unwrap(),
             ParsedValue::Text(text) => write!(line, " {text:?}").unwrap(),
             ParsedValue::Bool(value) => write!(line, " {value}").unwrap(),
         }
@@ -88,16 +88,19 @@ fn golden_events_decode_as_written_down() {
 }
 
 #[test]
-fn numbers_become_millionths() {
+fn numbers_are_kept_as_they_are_written() {
     for (number, want) in [
         ("0", "0"),
         ("-0.0", "0"),
-        ("12", "12000000"),
-        ("19.99", "19990000"),
-        ("-0.000001", "-1"),
-        ("1e3", "1000000000"),
-        ("9199999999999", "9199999999999000000"),
-        ("0.0000004", "0"),
+        ("12", "12"),
+        ("19.990", "19.99"),
+        ("-0.000001", "-0.000001"),
+        ("1e3", "1000"),
+        ("9199999999999", "9199999999999"),
+        ("-9223372036854775808", "-9223372036854775808"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("0.0000004", "0.0000004"),
+        ("-1e300", "-1e300"),
     ] {
         let item = format!(r#"{{"ts":1,"type":"x","amount":{number}}}"#);
         accepts(&item, &format!("at=1 id=None key=\"\" kind=65535 \"x\" {want} - - -"));
@@ -140,14 +143,6 @@ fn bad_events_are_refused_in_plain_words() {
         (
             r#"{"ts":1,"type":"x","uid":true}"#,
             "attribute \"uid\" must be text or an integer, not true or false",
-        ),
-        (
-            r#"{"ts":1,"type":"x","amount":1e300}"#,
-            "attribute \"amount\": 1e300 is out of range (|x| < 9200000000000)",
-        ),
-        (
-            r#"{"ts":1,"type":"x","amount":-9200000000000}"#,
-            "attribute \"amount\": -9200000000000 is out of range (|x| < 9200000000000)",
         ),
         (
             r#"{"ts":1,"type":"x","amount":1e999}"#,
@@ -309,10 +304,10 @@ fn a_decoder_remembers_nothing_of_earlier_events() {
 #[test]
 fn a_name_comes_before_its_aliases_in_any_order() {
     for (fields, want) in [
-        (r#""status":1,"code":2,"state":3"#, "1000000"),
-        (r#""state":3,"code":2,"status":1"#, "1000000"),
-        (r#""state":3,"code":2"#, "2000000"),
-        (r#""state":3,"code":2,"status":null"#, "2000000"),
+        (r#""status":1,"code":2,"state":3"#, "1"),
+        (r#""state":3,"code":2,"status":1"#, "1"),
+        (r#""state":3,"code":2"#, "2"),
+        (r#""state":3,"code":2,"status":null"#, "2"),
         (r#""state":"a\\b","status":"plain""#, "\"plain\""),
         (r#""status":"","state":"a\\b""#, "\"\""),
     ] {
@@ -337,7 +332,7 @@ fn a_binary_cloudevent_is_the_structured_one() {
     let made = compose(Protocol::Http, headers, None, data);
     accepts(
         std::str::from_utf8(&made).unwrap(),
-        "at=1767225600000 id=Some(\"/shop \\\"a\\\" 1\") key=\"u\" kind=0 \"cart_add\" 2000000 \"100%\" - -",
+        "at=1767225600000 id=Some(\"/shop \\\"a\\\" 1\") key=\"u\" kind=0 \"cart_add\" 2 \"100%\" - -",
     );
 }
 
@@ -413,11 +408,7 @@ fn expected(event: &Value) -> String {
             Value::Bool(value) => write!(line, " {value}").unwrap(),
             Value::String(text) => write!(line, " {text:?}").unwrap(),
             Value::Number(number) => {
-                let micros = match number.as_i64() {
-                    Some(whole) => whole * 1_000_000,
-                    None => (number.as_f64().unwrap() * 1e6).round() as i64,
-                };
-                write!(line, " {micros}").unwrap();
+                write!(line, " {}", number.as_f64().unwrap()).unwrap();
             }
             _ => line.push_str(" -"),
         }

@@ -1,0 +1,75 @@
+//! Shows that numbers come out as they went in: sums, means and deviations of tiny, huge and
+//! near values, and what becomes of one that cannot be added up.
+//!
+//! How: replays small inputs made here and reads the report and the list of windows.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::Folder;
+
+/// One metric over one hour, fed with `values` as they are written.
+fn replay(aggregate: &str, values: &[&str]) -> (Value, f64) {
+    let folder = Folder::default();
+    let config = format!(
+        "[[metric]]\nname = \"m\"\naggregate = \"{aggregate}\"\nfield = \"amount\"\n\
+         window = {{ tumbling = \"1h\" }}\n"
+    );
+    let lines = values.iter().map(|value| {
+        format!("{{\"ts\":1700002800000,\"type\":\"v\",\"user\":\"u\",\"amount\":{value}}}\n")
+    });
+    let events = folder.write("events.ndjson", lines.collect::<String>());
+    let config = folder.write("tidewatch.toml", config);
+    let out = folder.path("windows.csv").display().to_string();
+    let run = folder
+        .command(&["replay", &events, "--config", &config, "--json", "--windows-out", &out])
+        .run();
+    let report = run.json();
+    let ledger = &report["ledger"];
+    assert_eq!(ledger["applied"], values.len(), "{ledger}");
+    assert_eq!(ledger["rejected"], 0, "{ledger}");
+    let windows = fs::read_to_string(out).unwrap();
+    let value = windows.lines().find_map(|line| line.strip_prefix("m,"));
+    let value = value.and_then(|line| line.rsplit(',').next()).unwrap_or("NaN");
+    let value = value.parse().unwrap();
+    (report, value)
+}
+
+fn check(aggregate: &str, values: &[&str], want: f64) {
+    let (_, value) = replay(aggregate, values);
+    assert_eq!(value, want, "{aggregate} of {} values from {}", values.len(), values[0]);
+}
+
+#[test]
+fn sums_are_those_of_the_numbers_as_written() {
+    check("sum", &["1e-7", "4e-7"], 5e-7);
+    check("sum", &["0.1", "0.2"], 0.3);
+    check("sum", &["10000000000000", "1e13"], 2e13);
+    check("sum", &["1e19", "1e-18", "-1e19"], 1e-18);
+    check("sum", &["9223372036854775807", "-9223372036854775806"], 1.0);
+    check("sum", &["18446744073709551615", "-9223372036854775808", "-9223372036854775806"], 1.0);
+    check("avg", &["0.1"; 10], 0.1);
+    check("avg", &["-1", "0", "0"], -1.0 / 3.0);
+    check("min", &["1e300", "-1e-300", "5"], -1e-300);
+    check("max", &["9007199254740993", "9007199254740992", "-1e300"], 9_007_199_254_740_992.0);
+}
+
+#[test]
+fn deviations_are_right_for_huge_near_and_many_values() {
+    let pairs = |a: &'static str, b: &'static str, times: usize| [a, b].repeat(times);
+    check("stddev", &pairs("500000000000", "600000000000", 350), 5e10);
+    check("stddev", &pairs("1000000000", "1000000001", 10_000), 0.5);
+    check("stddev", &pairs("-100000000.1", "-100000000.2", 10_000), 0.05);
+    check("stddev", &["9000000000000", "9000000000001", "9000000000002"], 0.816_496_580_927_726);
+    check("stddev", &pairs("9e19", "-9e19", 100), 9e19);
+    check("stddev", &["0.1"; 30], 0.0);
+}
+
+#[test]
+fn a_number_that_cannot_be_added_up_costs_neither_its_event_nor_its_session() {
+    let (report, value) = replay("sum", &["1e20", "2.5", "-1e300"]);
+    assert_eq!(value, 2.5);
+    assert_eq!(report["sessions"]["closed"], 1, "{report}");
+}
