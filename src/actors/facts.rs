@@ -36,6 +36,7 @@ impl Fact for EventFact<'_> {
             Some(Value::Number(value)) => Attr::Number(*value),
             Some(Value::Text(span)) => Attr::Text(self.batch.text(*span)),
             Some(Value::Bool(value)) => Attr::Bool(*value),
+            Some(Value::Unusable(why)) => Attr::Unusable(*why),
         }
     }
 }

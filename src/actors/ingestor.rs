@@ -493,6 +493,7 @@ fn push(
             ParsedValue::Missing => Value::Missing,
             ParsedValue::Number(number) => Value::Number(*number),
             ParsedValue::Bool(value) => Value::Bool(*value),
+            ParsedValue::Unusable(why) => Value::Unusable(*why),
             ParsedValue::Text(text) => {
                 Value::Text(span(&batch.data, &mut batch.extra, text.as_bytes()))
             }

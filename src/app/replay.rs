@@ -120,6 +120,8 @@ fn source(
         files: args.files.clone(),
         mapping,
         raw_order: args.raw_order,
+        // The seed places keys on shards; only times are looked up here.
+        schema: Arc::new(config.schema(0)),
         out_of_orderness: config.time.out_of_orderness,
         speed: match args.speed {
             Speed::Max => FileSpeed::Max,

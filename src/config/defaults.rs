@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::domain::event::Limits;
+use crate::domain::event::time_rule::TimeRule;
 use crate::domain::time::SpanMs;
 
 /// The shipped configuration file: every key commented out at its default, and the
@@ -17,19 +18,52 @@ pub const SHIPPED: &str = include_str!("../../config/tidewatch.toml");
 /// What an event's attributes are called.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventsConfig {
-    /// Attribute that holds the session key.
-    pub key: String,
+    /// Attributes that make the session key. 1 to 8.
+    pub keys: Vec<String>,
     /// Other names of attributes: (as it comes, as the configuration calls it). At most 64.
     pub aliases: Vec<(String, String)>,
+    /// How the time of an event is written, see `TimeRule::declared`; empty: as documented
+    /// for native events.
+    pub time_format: String,
+    /// IANA zone of times without one; empty: UTC, by guess.
+    pub time_zone: String,
+    /// An event without a time gets the one at which it arrived.
+    pub time_missing: TimeMissing,
+    /// An example of how numbers are written that come as text, by attribute. At most 64.
+    pub numbers: Vec<(String, String)>,
     /// Bounds on one event.
     pub limits: Limits,
+}
+
+/// What becomes of an event without a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeMissing {
+    /// It is rejected.
+    #[default]
+    Reject,
+    /// It happened when it arrived.
+    Arrival,
+}
+
+impl EventsConfig {
+    /// How the time of an event is written.
+    ///
+    /// # Errors
+    /// When there is no such form or zone.
+    pub fn time_rule(&self) -> Result<TimeRule, String> {
+        TimeRule::declared(&self.time_format, &self.time_zone)
+    }
 }
 
 impl Default for EventsConfig {
     fn default() -> Self {
         EventsConfig {
-            key: "user".into(),
+            keys: vec!["user".into()],
             aliases: vec![("code".into(), "status".into())],
+            time_format: String::new(),
+            time_zone: String::new(),
+            time_missing: TimeMissing::Reject,
+            numbers: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -17,7 +17,9 @@ mod rules;
 mod sections;
 mod units;
 
-pub use defaults::{DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, WebConfig};
+pub use defaults::{
+    DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, TimeMissing, WebConfig,
+};
 pub use demo::demo_overrides;
 pub use nats::NatsConfig;
 pub use raw::Problem;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 use crate::actors::Settings;
 use crate::domain::anomaly::SigmaRule;
 use crate::domain::event::Schema;
+use crate::domain::event::number_text::NumberFormat;
 use crate::domain::hash;
 use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
 use crate::domain::session::SessionPolicy;
@@ -177,10 +180,14 @@ impl Config {
             kinds.extend(conditions().flat_map(types_named));
         }
         Schema {
-            key: self.events.key.clone(),
+            keys: self.events.keys.clone(),
             aliases: self.events.aliases.clone(),
             slots: slots.0,
             kinds: kinds.0,
+            // Both were checked when the configuration was read.
+            time: self.events.time_rule().unwrap_or_default(),
+            arrival_is_time: self.events.time_missing == TimeMissing::Arrival,
+            numbers: self.events.numbers.iter().filter_map(number_format).collect(),
             seed,
             limits: self.events.limits,
         }
@@ -277,6 +284,11 @@ fn key_of_variable(variable: &str) -> Option<String> {
         Some((section, key)) => Some(format!("{section}.{}", key.replace("__", "."))),
         None => sections::TOP_KEYS.contains(&name.as_str()).then_some(name),
     }
+}
+
+/// An attribute with its format of numbers.
+fn number_format((name, example): &(String, String)) -> Option<(String, NumberFormat)> {
+    Some((name.clone(), NumberFormat::by_example(example).ok()?))
 }
 
 /// The event types that a condition names.

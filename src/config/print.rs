@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::units::{show_size, show_span};
-use super::{Config, WebConfig, nats};
+use super::{Config, TimeMissing, WebConfig, nats};
 use crate::actors::{Idle, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
@@ -76,15 +76,25 @@ fn section(out: &mut String, header: &str, keys: &[Entry]) {
 
 fn events(config: &Config) -> Vec<Entry> {
     let limits = &config.events.limits;
-    let pairs: Vec<String> = config
-        .events
-        .aliases
-        .iter()
-        .map(|(from, to)| format!("{} = {}", text(from), text(to)))
-        .collect();
+    let pairs = |pairs: &[(String, String)]| {
+        let pair = |(from, to): &(String, String)| format!("{} = {}", text(from), text(to));
+        table(&pairs.iter().map(pair).collect::<Vec<_>>())
+    };
+    let key = match config.events.keys.as_slice() {
+        [key] => text(key),
+        keys => texts(keys),
+    };
+    let missing = match config.events.time_missing {
+        TimeMissing::Reject => "reject",
+        TimeMissing::Arrival => "arrival",
+    };
     vec![
-        ("key", text(&config.events.key)),
-        ("aliases", table(&pairs)),
+        ("key", key),
+        ("aliases", pairs(&config.events.aliases)),
+        ("time_format", text(&config.events.time_format)),
+        ("time_zone", text(&config.events.time_zone)),
+        ("time_missing", text(missing)),
+        ("numbers", pairs(&config.events.numbers)),
         ("event_bytes", size(limits.event_bytes)),
         ("depth", limits.depth.to_string()),
         ("key_bytes", size(limits.key_bytes)),

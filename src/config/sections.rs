@@ -8,11 +8,14 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use crate::actors::{Idle, Settings};
-use crate::config::defaults::{DemoConfig, EventsConfig, LogConfig, StoreConfig, WebConfig};
+use crate::config::defaults::{
+    DemoConfig, EventsConfig, LogConfig, StoreConfig, TimeMissing, WebConfig,
+};
 use crate::config::raw::Reader;
 use crate::config::{Config, units};
 use crate::config::{metrics, nats};
 use crate::domain::event::Limits;
+use crate::domain::event::number_text::NumberFormat;
 use crate::domain::session::{Deadline, SessionPolicy};
 use crate::domain::time::{SpanMs, TimePolicy};
 
@@ -29,6 +32,9 @@ const GIB: u64 = 1 << 30;
 
 /// Most steps of a funnel: a session keeps its step in four bits.
 const STEPS_MAX: usize = 15;
+
+/// Most attributes of a session key.
+const KEYS_MAX: usize = 8;
 
 /// Most entry types, goal types, aliases, host names or origins.
 const NAMES_MAX: usize = 64;
@@ -90,15 +96,57 @@ fn events(reader: &mut Reader) -> EventsConfig {
             "events.text_bytes must not be greater than events.event_bytes",
         );
     }
-    let key = reader.text("events.key", &default.key);
-    if key.is_empty() {
-        reader.problem("events.key", "must name an attribute");
-    }
+    let keys = keys(reader, &default.keys);
     let aliases = reader.pairs("events.aliases", &default.aliases);
     if let Some(rule) = wrong_aliases(&aliases) {
         reader.problem("events.aliases", rule);
     }
-    EventsConfig { key, aliases, limits }
+    let missing = [("reject", TimeMissing::Reject), ("arrival", TimeMissing::Arrival)];
+    let events = EventsConfig {
+        keys,
+        aliases,
+        time_format: reader.text("events.time_format", &default.time_format),
+        time_zone: reader.text("events.time_zone", &default.time_zone),
+        time_missing: reader.choice("events.time_missing", default.time_missing, &missing),
+        numbers: reader.pairs("events.numbers", &default.numbers),
+        limits,
+    };
+    if let Err(rule) = events.time_rule() {
+        reader.conflict(&["events.time_format", "events.time_zone"], rule);
+    }
+    if events.numbers.len() > NAMES_MAX {
+        reader.problem("events.numbers", format!("must hold at most {NAMES_MAX} attributes"));
+    }
+    for (name, example) in &events.numbers {
+        let rule = metrics::wrong_attribute(name, &events.aliases)
+            .or_else(|| NumberFormat::by_example(example).err());
+        if let Some(rule) = rule {
+            reader.problem("events.numbers", format!("{name}: {rule}"));
+        }
+    }
+    events
+}
+
+/// The attributes of the session key: one name, or a list of them.
+fn keys(reader: &mut Reader, default: &[String]) -> Vec<String> {
+    let keys = reader.read("events.key", default.to_vec(), |node| match node.text("") {
+        Ok(name) if !name.contains(',') => Ok(vec![name.to_string()]),
+        _ => node.texts().map_err(|_| {
+            "must be an attribute such as \"user\", or a list of some such as \
+             [\"ip\", \"agent\"]"
+                .to_string()
+        }),
+    });
+    if keys.is_empty() || keys.iter().any(String::is_empty) {
+        reader.problem("events.key", "must name an attribute");
+    }
+    if keys.len() > KEYS_MAX {
+        reader.problem("events.key", format!("must name at most {KEYS_MAX} attributes"));
+    }
+    if let Some((_, twice)) = keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key)) {
+        reader.problem("events.key", format!("must not name {twice:?} twice"));
+    }
+    keys
 }
 
 fn wrong_aliases(aliases: &[(String, String)]) -> Option<String> {

@@ -77,7 +77,7 @@ fn the_shipped_metrics_are_the_documented_ones() {
 #[test]
 fn the_schema_has_what_the_configuration_names() {
     let schema = Config::default().schema(7);
-    assert_eq!(schema.key, "user");
+    assert_eq!(schema.keys, ["user"]);
     assert_eq!(schema.aliases, [("code".to_string(), "status".to_string())]);
     assert_eq!(schema.slots, ["amount", "region", "status", "type"]);
     assert_eq!(
@@ -645,5 +645,40 @@ proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "[\\[\\]a-z_.=\"{}, \n0-9#]{0,80}") {
         let _ = Config::parse("t.toml", &text);
+    }
+}
+
+#[test]
+fn what_events_look_like_is_checked_and_reaches_the_schema() {
+    let config = Config::parse(
+        "t.toml",
+        "[events]\nkey = [\"ip\", \"agent\"]\ntime_format = \"%d.%m.%Y %H:%M\"\n\
+         time_zone = \"Europe/Berlin\"\ntime_missing = \"arrival\"\n\
+         numbers = { amount = \"1.234,56\" }\naliases = { \"properties.price\" = \"amount\" }\n",
+    )
+    .unwrap();
+    let schema = config.schema(0);
+    assert_eq!(schema.keys, ["ip", "agent"]);
+    assert!(schema.arrival_is_time);
+    assert_eq!(schema.time.of_text("24.12.2023 18:00").unwrap().at, 1_703_437_200_000);
+    assert_eq!(schema.number_format("amount").example(), "1.234,56");
+    assert_eq!(schema.number_format("other").example(), "");
+    assert_eq!(Config::parse("printed", &config.print()).unwrap(), config);
+    let env = [("TIDEWATCH_EVENTS__KEY".to_string(), "ip, agent".to_string())];
+    let from_env = Config::load(None, env, &[]).unwrap();
+    assert_eq!(from_env.events.keys, ["ip", "agent"]);
+    for (text, part) in [
+        ("key = []", "must name an attribute"),
+        ("key = [\"a\", \"a\"]", "must not name \"a\" twice"),
+        ("key = 5", "must be an attribute such as"),
+        ("time_format = \"sec\"", "is no form of a time"),
+        ("time_format = \"%H\"", "must hold year, month and day"),
+        ("time_zone = \"Berlin\"", "is not an IANA zone"),
+        ("time_missing = \"now\"", "must be one of \"reject\", \"arrival\""),
+        ("numbers = { amount = \"1,234\" }", "amount: \"1,234\" could be a thousand"),
+        ("numbers = { code = \"1,5\" }", "\"code\" is an alias of \"status\""),
+    ] {
+        let error = Config::parse("t.toml", &format!("[events]\n{text}")).unwrap_err().to_string();
+        assert!(error.contains(part) && error.starts_with("t.toml:2:1: events."), "{error}");
     }
 }

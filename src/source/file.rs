@@ -17,7 +17,8 @@ use super::records::{CHUNK, Chunk, Chunks, Records, read_at};
 use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
-use crate::domain::event::{RawBatch, RawItem};
+use crate::domain::event::when::TimeOf;
+use crate::domain::event::{RawBatch, RawItem, Schema};
 use crate::domain::hash;
 use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub mapping: Option<Arc<Mapping>>,
     /// Take the events as they stand in the files, without looking at their times first.
     pub raw_order: bool,
+    /// What events look like: where their time stands, and how it is written.
+    pub schema: Arc<Schema>,
     /// Disorder that the engine takes care of: only more of it makes sorting necessary.
     pub out_of_orderness: SpanMs,
     /// How fast.
@@ -124,9 +127,10 @@ impl FileSource {
             input::open_all(&settings.files, settings.mapping.as_ref(), &progress)?;
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let name = names.join(", ");
+        let mut times = TimeOf::new(&settings.schema);
         let index = match settings.raw_order {
             true => None,
-            false => order::by_time(&inputs, settings.out_of_orderness, &progress)
+            false => order::by_time(&inputs, &mut times, settings.out_of_orderness, &progress)
                 .map_err(|error| OpenError::read(&name, &error))?,
         };
         let order = if index.is_some() { "by time" } else { "as it stands" };
@@ -138,7 +142,7 @@ impl FileSource {
             position: 0,
             pace: match settings.speed {
                 Speed::Max => None,
-                Speed::Factor(factor) => Some(Pace::new(factor, clock)),
+                Speed::Factor(factor) => Some(Pace::new(factor, times, clock)),
             },
             progress,
         })
@@ -354,6 +358,7 @@ const REST_MAX_MS: i64 = 1_000;
 /// When which event is due.
 struct Pace {
     factor: f64,
+    times: TimeOf,
     clock: SharedClock,
     /// Time of the first event, and when it was handed over.
     start: Option<(EpochMs, i64)>,
@@ -364,15 +369,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(factor: f64, clock: SharedClock) -> Self {
-        Pace { factor, clock, start: None, reached: EpochMs::MIN, next: 0 }
+    fn new(factor: f64, times: TimeOf, clock: SharedClock) -> Self {
+        Pace { factor, times, clock, start: None, reached: EpochMs::MIN, next: 0 }
     }
 
     /// How many items of `batch` are due now; notes when the first of the others will be.
     fn due(&mut self, batch: &RawBatch) -> usize {
         let now = self.clock.elapsed();
         for (count, item) in batch.items.iter().enumerate() {
-            let Some(at) = order::time_of(batch.bytes(item)) else {
+            let Some(at) = self.times.of(batch.bytes(item)) else {
                 continue;
             };
             let (first, began) = *self.start.get_or_insert((at, now));

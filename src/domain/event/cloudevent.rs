@@ -83,6 +83,7 @@ pub(super) fn read<'de>(
             None => format!("CloudEvent: in \"data_base64\": {rule}"),
         })?;
     }
+    draft.at = draft.at.or(draft.arrival);
     let required = [
         ("id", draft.id.len()),
         ("source", draft.envelope.source.len()),

@@ -10,10 +10,11 @@ use super::cloudevent;
 use super::draft::{Draft, Patch, Place, Seen, patched};
 use super::names::{Lookup, Names};
 use super::split;
+use super::time_rule::Guess;
 use super::value::Text;
-use super::{Hints, Limits, Note, RawBatch, Schema};
+use super::{Hints, Limits, Note, RawBatch, Schema, Unusable};
 use crate::domain::number::Decimal;
-use crate::domain::time::EpochMs;
+use crate::domain::time::{END_OF_TIME, EpochMs};
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
 ///
@@ -23,6 +24,8 @@ use crate::domain::time::EpochMs;
 pub struct Parsed<'a> {
     /// Event time.
     pub at: EpochMs,
+    /// What was guessed for the time.
+    pub guess: Option<Guess>,
     /// Its id, if it has one; never empty.
     pub id: Option<&'a str>,
     /// The session key, empty when it has none.
@@ -41,7 +44,7 @@ pub struct Parsed<'a> {
 /// A decoded attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ParsedValue<'a> {
-    /// Absent, `null`, an object or an array.
+    /// Absent, or `null`.
     #[default]
     Missing,
     /// A number, exactly as it is written.
@@ -50,6 +53,8 @@ pub enum ParsedValue<'a> {
     Text(&'a str),
     /// `true` or `false`.
     Bool(bool),
+    /// It is there, and nothing can be made of it.
+    Unusable(Unusable),
 }
 
 /// An event that was not understood.
@@ -73,6 +78,7 @@ pub struct Decoder {
     values: Vec<ParsedValue<'static>>,
     patches: Vec<Patch>,
     seen: Seen,
+    arrival: Option<EpochMs>,
 }
 
 impl Decoder {
@@ -87,7 +93,14 @@ impl Decoder {
             scratch: String::new(),
             values: Vec::new(),
             patches: Vec::new(),
+            arrival: None,
         }
+    }
+
+    /// The time that the next items arrive at, for events without one where the schema says
+    /// that their arrival is their time. `END_OF_TIME`: it means nothing (files).
+    pub fn arrive(&mut self, at: EpochMs) {
+        self.arrival = (self.schema.arrival_is_time && at < END_OF_TIME).then_some(at);
     }
 
     /// Decodes one item and hands each of its events to `each`, in order.
@@ -124,6 +137,7 @@ impl Decoder {
         each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
         let bytes = batch.bytes(&batch.items[index]);
+        self.arrive(batch.arrived(index));
         match batch.notes.get(index) {
             Some(note) => self.decode_noted(bytes, note, &batch.note_names, each),
             None => self.decode(bytes, each),
@@ -219,6 +233,7 @@ impl Decoder {
             &mut self.seen,
             recycle(std::mem::take(&mut self.values)),
         );
+        draft.arrival = self.arrival;
         let mut read = draft.read(text, Place::Native);
         if draft.is_cloudevent {
             self.values = recycle(draft.values);
@@ -227,7 +242,8 @@ impl Decoder {
         if let (Ok(()), Some(offer)) = (&read, offer) {
             read = fill_in(&mut draft, offer, Place::Native);
         }
-        let read = read.and_then(|()| complete(&draft));
+        draft.join_key();
+        let read = read.and_then(|()| complete(&mut draft));
         self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
     }
 
@@ -252,10 +268,12 @@ impl Decoder {
             &mut self.seen,
             recycle(std::mem::take(&mut self.values)),
         );
+        draft.arrival = self.arrival;
         let mut read = cloudevent::read(&mut draft, text, unpacked.as_deref());
         if let (Ok(()), Some(offer)) = (&read, offer) {
             read = fill_in(&mut draft, offer, Place::Envelope);
         }
+        draft.join_key();
         self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
     }
 }
@@ -348,7 +366,8 @@ fn depth(json: &[u8]) -> usize {
 }
 
 /// What every native event must have.
-fn complete(draft: &Draft<'_, '_>) -> Result<(), String> {
+fn complete(draft: &mut Draft<'_, '_>) -> Result<(), String> {
+    draft.at = draft.at.or(draft.arrival);
     if draft.at.is_none() {
         return Err("attribute \"ts\" is missing".to_owned());
     }
@@ -366,7 +385,7 @@ fn hand_over<'de>(
     (text, part): (&'de str, Option<u32>),
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
-    let Draft { values, scratch, patches, at, kind, id, key, .. } = draft;
+    let Draft { values, scratch, patches, at, guess, kind, id, key, .. } = draft;
     let mut values: Vec<ParsedValue<'_>> = values;
     let raw = text.as_bytes();
     match (read, at) {
@@ -378,6 +397,7 @@ fn hand_over<'de>(
             let id = id.get(scratch);
             each(Ok(Parsed {
                 at,
+                guess,
                 id: (!id.is_empty()).then_some(id),
                 key: key.get(scratch),
                 kind: kinds.get(kind.get(scratch)).unwrap_or(Schema::OTHER_KIND),

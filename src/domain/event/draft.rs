@@ -5,15 +5,16 @@
 //! `walk` brings the attributes, `decode` and `cloudevent` check what came together.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use serde::de::DeserializeSeed;
 
 use super::decode::ParsedValue;
 use super::names::{Name, Names, role};
-use super::time_text;
+use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::{Raw, Text};
 use super::walk::Walk;
-use super::{Limits, Schema};
+use super::{Limits, Schema, Unusable};
 use crate::domain::number::Decimal;
 use crate::domain::time::EpochMs;
 
@@ -33,13 +34,15 @@ pub(super) struct Seen {
     /// By name: the stamp of the object it was seen in.
     names: Vec<u64>,
     /// By attribute: the stamp of the event, and the rank of the value taken.
-    taken: Vec<(u64, u8)>,
+    taken: Vec<(u64, u16)>,
+    /// By part of a key of several: where its text lies in the scratch space.
+    key_parts: Vec<Option<(usize, usize)>>,
 }
 
 impl Seen {
     /// For this many names.
     pub fn new(names: usize) -> Self {
-        Seen { stamp: 0, names: vec![0; names], taken: vec![(0, 0); names] }
+        Seen { stamp: 0, names: vec![0; names], taken: vec![(0, 0); names], key_parts: Vec::new() }
     }
 }
 
@@ -53,6 +56,9 @@ pub(super) enum Place {
     /// The `data` of a CloudEvent.
     Data,
 }
+
+/// Added to the rank of what stands in the envelope: greater than every rank of a name.
+const ENVELOPE_RANK: u16 = 1 << 12;
 
 /// The attributes of a CloudEvent that are not extensions.
 pub(super) const CONTEXT: [&str; 9] = [
@@ -80,11 +86,16 @@ pub(super) struct Envelope<'de> {
 pub(super) struct Draft<'de, 'w> {
     pub names: &'w Names,
     pub limits: &'w Limits,
+    pub time: &'w TimeRule,
     pub scratch: &'w mut String,
     pub patches: &'w mut Vec<Patch>,
     pub seen: &'w mut Seen,
     pub values: Vec<ParsedValue<'de>>,
     pub at: Option<EpochMs>,
+    /// What was guessed for the time.
+    pub guess: Option<Guess>,
+    /// The time of an event that has none of its own.
+    pub arrival: Option<EpochMs>,
     pub kind: Text<'de>,
     pub id: Text<'de>,
     pub key: Text<'de>,
@@ -115,14 +126,21 @@ impl<'de, 'w> Draft<'de, 'w> {
         patches.clear();
         // Two stamps an event: a CloudEvent has two objects.
         seen.stamp += 2;
+        if names.keys() > 1 {
+            seen.key_parts.clear();
+            seen.key_parts.resize(usize::from(names.keys()), None);
+        }
         Draft {
             names,
             limits: &schema.limits,
+            time: &schema.time,
             scratch,
             patches,
             seen,
             values,
             at: None,
+            guess: None,
+            arrival: None,
             kind: Text::None,
             id: Text::None,
             key: Text::None,
@@ -186,7 +204,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             return Ok(());
         }
         // A name before its aliases, the data of a CloudEvent before its envelope.
-        let rank = name.rank + if place == Place::Envelope { 128 } else { 0 };
+        let rank = name.rank + if place == Place::Envelope { ENVELOPE_RANK } else { 0 };
         let taken = &mut self.seen.taken[usize::from(name.attribute)];
         if taken.0 == self.seen.stamp && taken.1 <= rank {
             return Ok(());
@@ -212,6 +230,13 @@ impl<'de, 'w> Draft<'de, 'w> {
     /// Gives a value to the parts that its attribute plays.
     #[inline]
     fn play(&mut self, name: &'w Name, raw: Raw<'de>, place: Place) -> Result<(), String> {
+        if name.roles & !role::SLOT == 0 {
+            if name.roles != 0 {
+                self.fill(name, raw);
+            }
+            return Ok(());
+        }
+        // What says whose event it is, and when, costs the event when it is wrong.
         if let Raw::Text(text) = raw {
             self.check_text(&name.text, text)?;
         }
@@ -219,11 +244,15 @@ impl<'de, 'w> Draft<'de, 'w> {
             self.fill(name, raw);
         }
         if name.roles & role::KEY != 0 {
-            self.key = self.label(&name.text, raw)?;
+            let text = self.label(&name.text, raw)?;
+            match self.names.keys() {
+                1 => self.key = text,
+                _ => self.keep_part(name.part, text),
+            }
         }
         if place == Place::Native {
             if name.roles & role::TS != 0 {
-                self.at = Some(time(&name.text, raw, self.scratch)?);
+                self.take_time(&name.text, raw, self.time)?;
             }
             if name.roles & role::TYPE != 0 {
                 self.kind = self.text(&name.text, raw)?;
@@ -231,6 +260,63 @@ impl<'de, 'w> Draft<'de, 'w> {
             if name.roles & role::ID != 0 {
                 self.id = self.label(&name.text, raw)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps one part of a key of several attributes.
+    fn keep_part(&mut self, part: u8, text: Text<'de>) {
+        let start = self.scratch.len();
+        let text = text.get(self.scratch).to_owned();
+        text.chars().for_each(|c| {
+            // So that different parts never make the same key.
+            if matches!(c, KEY_SEPARATOR | '\\') {
+                self.scratch.push('\\');
+            }
+            self.scratch.push(c);
+        });
+        let found = (!text.is_empty()).then(|| (start, self.scratch.len() - start));
+        self.seen.key_parts[usize::from(part)] = found;
+    }
+
+    /// Makes the key of its parts, when it has several: joined by `|`, one that is absent
+    /// being empty, and a `|` or `\` within them behind a `\`. Without any part no key.
+    pub fn join_key(&mut self) {
+        if self.names.keys() < 2 || self.seen.key_parts.iter().all(Option::is_none) {
+            return;
+        }
+        let start = self.scratch.len();
+        for (at, part) in self.seen.key_parts.iter().enumerate() {
+            if at > 0 {
+                self.scratch.push(KEY_SEPARATOR);
+            }
+            if let Some((from, len)) = part {
+                self.scratch.extend_from_within(*from..from + len);
+            }
+        }
+        self.key = Text::Copied(start, self.scratch.len() - start);
+    }
+
+    /// Takes the event's time.
+    #[inline]
+    fn take_time(&mut self, name: &str, raw: Raw<'de>, rule: &TimeRule) -> Result<(), String> {
+        let read = match raw {
+            Raw::Int(number) => rule.of_integer(number),
+            Raw::Float(number) => rule.of_float(number),
+            Raw::Text(text) => rule.of_text(text.get(self.scratch)),
+            Raw::Huge(_) => Err(NoTime::Range),
+            other => {
+                let found = other.name();
+                return Err(format!(
+                    "attribute {name:?} must be epoch milliseconds or a time by RFC 3339, not \
+                     {found}"
+                ));
+            }
+        };
+        match read {
+            Ok(time) => (self.at, self.guess) = (Some(time.at), time.guess),
+            Err(NoTime::Absent) => {}
+            Err(fault) => return Err(no_time(name, raw, self.scratch, fault)),
         }
         Ok(())
     }
@@ -254,8 +340,12 @@ impl<'de, 'w> Draft<'de, 'w> {
             self.patches.retain(|patch| patch.slot != name.slot);
         }
         let value = match raw {
-            Raw::Null | Raw::Nested | Raw::Text(Text::None) => ParsedValue::Missing,
+            Raw::Null | Raw::Text(Text::None) => ParsedValue::Missing,
+            Raw::Nested => ParsedValue::Unusable(Unusable::Nested),
             Raw::Bool(value) => ParsedValue::Bool(value),
+            Raw::Text(text) if text.len() > self.limits.text_bytes => {
+                ParsedValue::Unusable(Unusable::TooLong)
+            }
             Raw::Text(Text::Borrowed(text)) => ParsedValue::Text(text),
             Raw::Text(Text::Copied(start, len)) => {
                 self.patches.push(Patch { slot: name.slot, start, len });
@@ -270,11 +360,12 @@ impl<'de, 'w> Draft<'de, 'w> {
         self.values[usize::from(name.slot)] = value;
     }
 
-    /// Text, or an integer as its decimal text.
+    /// Text, or a whole number as its decimal text: some exporters write every number with a
+    /// point (`42.0`).
     fn label(&mut self, name: &str, raw: Raw<'de>) -> Result<Text<'de>, String> {
         match raw {
             Raw::Text(text) => Ok(text),
-            Raw::Int(_) | Raw::Huge(_) => {
+            Raw::Int(_) | Raw::Huge(_) | Raw::Float(_) if raw.is_whole() => {
                 let start = self.scratch.len();
                 write!(self.scratch, "{raw}").expect("writing to a String cannot fail");
                 Ok(Text::Copied(start, self.scratch.len() - start))
@@ -322,7 +413,8 @@ impl<'de, 'w> Draft<'de, 'w> {
                     return Err(format!("CloudEvent: specversion {version:?} is not \"1.0\""));
                 }
             }
-            "time" if raw != Raw::Null => self.at = Some(time(name, raw, self.scratch)?),
+            // By the specification RFC 3339, whatever native events are declared to have.
+            "time" if raw != Raw::Null => self.take_time(name, raw, native_time())?,
             "type" => self.kind = self.envelope_text(name, raw)?,
             "id" => self.id = self.envelope_text(name, raw)?,
             "source" => self.envelope.source = self.envelope_text(name, raw)?,
@@ -344,30 +436,29 @@ pub(super) fn patched<'a>(values: &mut [ParsedValue<'a>], patches: &[Patch], scr
     }
 }
 
-/// An event time: epoch milliseconds or RFC 3339 text.
-fn time(name: &str, raw: Raw<'_>, scratch: &str) -> Result<EpochMs, String> {
-    let millis = match raw {
-        Raw::Int(number) => Some(number),
-        Raw::Huge(_) => None,
-        Raw::Float(number) if number.fract() != 0.0 => {
-            return Err(format!("attribute {name:?}: {raw} is not a whole number of milliseconds"));
-        }
-        // Saturates where it does not fit, and is then out of range as well.
-        Raw::Float(number) => Some(number as EpochMs),
+/// Between the parts of a key of several attributes.
+const KEY_SEPARATOR: char = '|';
+
+/// The rule of native events where nothing is declared.
+fn native_time() -> &'static TimeRule {
+    static RULE: LazyLock<TimeRule> = LazyLock::new(TimeRule::default);
+    &RULE
+}
+
+/// Why a value is no time, in a sentence with the likely remedy.
+#[cold]
+fn no_time(name: &str, raw: Raw<'_>, scratch: &str, fault: NoTime) -> String {
+    let shown = match raw {
         Raw::Text(text) => {
-            let text = text.get(scratch);
-            return time_text::rfc3339(text).ok_or_else(|| {
-                let text: String = text.chars().take(40).collect();
-                format!("attribute {name:?}: {text:?} is not a time by RFC 3339")
-            });
+            format!("{:?}", text.get(scratch).chars().take(40).collect::<String>())
         }
-        other => {
-            let found = other.name();
-            return Err(format!(
-                "attribute {name:?} must be epoch milliseconds or a time by RFC 3339, not {found}"
-            ));
-        }
+        raw => raw.to_string(),
     };
-    let in_range = millis.filter(|at| (time_text::EARLIEST..=time_text::LATEST).contains(at));
-    in_range.ok_or_else(|| format!("attribute {name:?}: {raw} lies outside the years 0 to 9999"))
+    match fault {
+        NoTime::Range => format!("attribute {name:?}: {shown} lies outside the years 0 to 9999"),
+        _ => format!(
+            "attribute {name:?}: {shown} is no time: write epoch milliseconds or RFC 3339, or \
+             declare events.time_format"
+        ),
+    }
 }

@@ -13,6 +13,7 @@ pub mod time_rule;
 pub mod time_text;
 mod value;
 mod walk;
+pub mod when;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 use super::number::Decimal;
 use super::time::EpochMs;
 pub use hints::Hints;
+use number_text::NumberFormat;
+use time_rule::TimeRule;
 
 /// Raw events as a source hands them over: one buffer, and where each item lies in it.
 ///
@@ -117,6 +120,17 @@ pub enum Value {
     Text(Span),
     /// `true` or `false`.
     Bool(bool),
+    /// It is there, and nothing can be made of it.
+    Unusable(Unusable),
+}
+
+/// Why a value that an event carries is of no use, whatever is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// An object or an array.
+    Nested,
+    /// A text longer than `Limits::text_bytes`.
+    TooLong,
 }
 
 /// A piece of text in an [`EventBatch`]: in the raw buffer, or in `extra` when it
@@ -205,8 +219,9 @@ impl EventBatch {
 /// types have a name. Built once at start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
-    /// Attribute that holds the session key (default `user`).
-    pub key: String,
+    /// Attributes that make the session key (default `user` alone). At most 8. A key of
+    /// several is their texts in this order, see `draft`.
+    pub keys: Vec<String>,
     /// Attributes with a slot, by slot index. `type` may be among them.
     pub slots: Vec<String>,
     /// Other names an attribute may come under, as (name in the event, name used here):
@@ -215,6 +230,12 @@ pub struct Schema {
     pub aliases: Vec<(String, String)>,
     /// Event types the configuration names, by kind index.
     pub kinds: Vec<String>,
+    /// How the time of an event is written.
+    pub time: TimeRule,
+    /// An event without a time gets the one at which it arrived, where that means something.
+    pub arrival_is_time: bool,
+    /// How numbers that come as text are written, by attribute; the others in the plain form.
+    pub numbers: Vec<(String, NumberFormat)>,
     /// Seed of all hashes, one for each data folder.
     pub seed: u64,
     /// Bounds on one event.
@@ -222,6 +243,12 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// How numbers are written that come as text in this attribute.
+    pub fn number_format(&self, attribute: &str) -> NumberFormat {
+        let declared = self.numbers.iter().find(|(name, _)| name == attribute);
+        declared.map(|(_, format)| format.clone()).unwrap_or_default()
+    }
+
     /// The kind of every type that the configuration does not name.
     pub const OTHER_KIND: u16 = u16::MAX;
 }
@@ -229,10 +256,13 @@ impl Schema {
 impl Default for Schema {
     fn default() -> Self {
         Schema {
-            key: "user".to_owned(),
+            keys: vec!["user".to_owned()],
             slots: Vec::new(),
             aliases: Vec::new(),
             kinds: Vec::new(),
+            time: TimeRule::default(),
+            arrival_is_time: false,
+            numbers: Vec::new(),
             seed: 0,
             limits: Limits::default(),
         }

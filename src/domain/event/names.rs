@@ -65,16 +65,21 @@ pub(super) mod role {
 /// One attribute name that matters.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// As it stands in the event.
+    /// As it stands in the event; a path (`properties.price`) is written with dots.
     pub text: Box<str>,
-    /// See [`role`].
+    /// See [`role`]. None for an object or array that only leads to others.
     pub roles: u8,
     /// Slot index; means something only with [`role::SLOT`].
     pub slot: u16,
     /// Which attribute it is: aliases share the number of the name they stand for.
     pub attribute: u16,
-    /// 0 for the name itself, growing for its aliases: the least one present wins.
-    pub rank: u8,
+    /// 0 for the name itself, growing for its aliases: the least one present wins. An
+    /// attribute that is literally called like a path comes just before the path.
+    pub rank: u16,
+    /// Which part of a key of several attributes; means something only with [`role::KEY`].
+    pub part: u8,
+    /// What is looked for inside its value, see [`Names::inside`].
+    pub inner: Option<u16>,
 }
 
 /// All names that matter.
@@ -82,48 +87,139 @@ pub(super) struct Name {
 pub(super) struct Names {
     lookup: Lookup,
     names: Vec<Name>,
+    inner: Vec<Inner>,
+    keys: u8,
+}
+
+/// The names that matter inside one object or array.
+#[derive(Debug, Default)]
+struct Inner {
+    segments: Vec<Box<str>>,
+    /// By segment: its name.
+    names: Vec<u16>,
+    lookup: Lookup,
 }
 
 impl Names {
     /// The names that `schema` uses.
     pub fn new(schema: &Schema) -> Self {
         let mut names: Vec<Name> = Vec::new();
-        let mut play = |text: &str, roles: u8, slot: u16| {
+        let mut play = |text: &str, roles: u8, slot: u16, part: u8| {
             let at = names.iter().position(|name| *name.text == *text).unwrap_or_else(|| {
                 let attribute = names.len() as u16;
-                names.push(Name { text: text.into(), roles: 0, slot: 0, attribute, rank: 0 });
+                names.push(Name {
+                    text: text.into(),
+                    roles: 0,
+                    slot: 0,
+                    attribute,
+                    rank: 0,
+                    part: 0,
+                    inner: None,
+                });
                 names.len() - 1
             });
             names[at].roles |= roles;
             if roles & role::SLOT != 0 {
                 names[at].slot = slot;
             }
+            if roles & role::KEY != 0 {
+                names[at].part = part;
+            }
         };
-        play("ts", role::TS, 0);
-        play("type", role::TYPE, 0);
-        play("id", role::ID, 0);
-        play(&schema.key, role::KEY, 0);
-        play("specversion", role::SPECVERSION, 0);
+        play("ts", role::TS, 0, 0);
+        play("type", role::TYPE, 0, 0);
+        play("id", role::ID, 0, 0);
+        for (part, key) in schema.keys.iter().enumerate() {
+            play(key, role::KEY, 0, part as u8);
+        }
+        play("specversion", role::SPECVERSION, 0, 0);
         for (slot, text) in schema.slots.iter().enumerate() {
-            play(text, role::SLOT, slot as u16);
+            play(text, role::SLOT, slot as u16, 0);
         }
         for (rank, (text, used)) in schema.aliases.iter().enumerate() {
             let Some(used) = names.iter().find(|name| name.rank == 0 && *name.text == **used)
             else {
                 continue;
             };
-            let rank = (rank + 1).min(usize::from(MAX_RANK)) as u8;
-            let (roles, slot, attribute) = (used.roles, used.slot, used.attribute);
-            names.push(Name { text: text.as_str().into(), roles, slot, attribute, rank });
+            let Name { roles, slot, attribute, part, .. } = *used;
+            let rank = 2 * (rank as u16 + 1).min(MAX_RANK);
+            let text = text.as_str().into();
+            names.push(Name { text, roles, slot, attribute, rank, part, inner: None });
         }
-        let lookup = Lookup::new(names.iter().map(|name| &*name.text));
-        Names { lookup, names }
+        let keys = schema.keys.len() as u8;
+        let mut all = Names { lookup: Lookup::default(), names, inner: Vec::new(), keys };
+        let top = all.names.len();
+        for at in 0..top {
+            let path = all.names[at].text.clone();
+            let Some((first, _)) = split_path(&path) else { continue };
+            if !all.names.iter().any(|name| *name.text == *first) {
+                all.add(first);
+            }
+        }
+        // What is found at the top; names inside others come behind it.
+        all.lookup = Lookup::new(all.names.iter().map(|name| &*name.text));
+        (0..top).for_each(|at| all.lead_to(at));
+        for inner in &mut all.inner {
+            inner.lookup = Lookup::new(inner.segments.iter().map(|segment| &**segment));
+        }
+        all
+    }
+
+    /// Adds what leads to the name at `at` if it is a path.
+    fn lead_to(&mut self, at: usize) {
+        let path = self.names[at].text.clone();
+        let Some((first, rest)) = split_path(&path) else { return };
+        let Some(mut here) = self.lookup.get(first) else { return };
+        let mut so_far = first.to_owned();
+        for segment in rest.split('.') {
+            so_far = format!("{so_far}.{segment}");
+            here = self.child(here, segment, &so_far);
+        }
+        let Name { roles, slot, attribute, part, rank, .. } = self.names[at];
+        let end = &mut self.names[usize::from(here)];
+        (end.roles, end.slot, end.attribute, end.part) = (roles, slot, attribute, part);
+        end.rank = rank + 1;
+    }
+
+    /// A name that plays no part.
+    fn add(&mut self, text: &str) -> u16 {
+        let attribute = self.names.len() as u16;
+        let (text, inner) = (text.into(), None);
+        self.names.push(Name { text, roles: 0, slot: 0, attribute, rank: 0, part: 0, inner });
+        attribute
+    }
+
+    /// The name of `segment` inside that of `parent`.
+    fn child(&mut self, parent: u16, segment: &str, text: &str) -> u16 {
+        let inner = match self.names[usize::from(parent)].inner {
+            Some(inner) => usize::from(inner),
+            None => {
+                self.inner.push(Inner::default());
+                self.names[usize::from(parent)].inner = Some(self.inner.len() as u16 - 1);
+                self.inner.len() - 1
+            }
+        };
+        let segments = &self.inner[inner].segments;
+        if let Some(at) = segments.iter().position(|known| **known == *segment) {
+            return self.inner[inner].names[at];
+        }
+        let new = self.add(text);
+        self.inner[inner].segments.push(segment.into());
+        self.inner[inner].names.push(new);
+        new
     }
 
     /// Index of a name that matters.
     #[inline]
     pub fn find(&self, text: &str) -> Option<u16> {
         self.lookup.get(text)
+    }
+
+    /// Index of a name that matters inside the value of another ([`Name::inner`]).
+    #[inline]
+    pub fn inside(&self, inner: u16, segment: &str) -> Option<u16> {
+        let inner = &self.inner[usize::from(inner)];
+        Some(inner.names[usize::from(inner.lookup.get(segment)?)])
     }
 
     /// The name at `index`, as given by [`Names::find`].
@@ -136,10 +232,22 @@ impl Names {
     pub fn len(&self) -> usize {
         self.names.len()
     }
+
+    /// Of how many attributes the key is made.
+    #[inline]
+    pub fn keys(&self) -> u8 {
+        self.keys
+    }
+}
+
+/// A path as its first segment and the rest; `None` for a plain name.
+fn split_path(text: &str) -> Option<(&str, &str)> {
+    let is_path = text.contains('.') && !text.split('.').any(str::is_empty);
+    is_path.then(|| text.split_once('.')).flatten()
 }
 
 /// Aliases past this many share one rank.
-pub(super) const MAX_RANK: u8 = 100;
+const MAX_RANK: u16 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +278,31 @@ mod tests {
         assert_eq!((user.roles, user.slot), (role::KEY | role::SLOT, 0));
         let (status, code) = (names.find("status").unwrap(), names.find("code").unwrap());
         assert_eq!(names.get(status).attribute, names.get(code).attribute);
-        assert_eq!((names.get(status).rank, names.get(code).rank), (0, 1));
+        assert_eq!((names.get(status).rank, names.get(code).rank), (0, 2));
         assert_eq!(names.find("x"), None, "an alias of nothing used is not used");
+    }
+
+    #[test]
+    fn a_path_leads_to_its_name_and_the_literal_name_comes_first() {
+        let schema = Schema {
+            slots: vec!["a.b.0".into(), "a".into(), "x..y".into(), ".".into()],
+            aliases: vec![("p.q".into(), "a".into()), ("p.q.r".into(), "user".into())],
+            ..Schema::default()
+        };
+        let names = Names::new(&schema);
+        let inside = |name: u16, segment| names.inside(names.get(name).inner.unwrap(), segment);
+        let a = names.find("a").unwrap();
+        let b = inside(a, "b").unwrap();
+        let end = inside(b, "0").unwrap();
+        let literal = names.get(names.find("a.b.0").unwrap());
+        assert_eq!(names.get(a).roles, role::SLOT);
+        assert_eq!((names.get(b).roles, &*names.get(b).text), (0, "a.b"));
+        assert_eq!((names.get(end).slot, names.get(end).attribute), (0, literal.attribute));
+        assert_eq!((literal.rank, names.get(end).rank), (0, 1));
+        assert_eq!(inside(a, "c"), None);
+        let q = inside(names.find("p").unwrap(), "q").unwrap();
+        assert_eq!((names.get(q).attribute, names.get(q).rank), (names.get(a).attribute, 3));
+        assert_eq!(names.get(inside(q, "r").unwrap()).roles, role::KEY);
+        assert_eq!(names.find("x"), None, "a name with an empty segment is no path");
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 /// Text of the event: where it lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Text<'de> {
@@ -60,6 +58,15 @@ pub(super) enum Raw<'de> {
 }
 
 impl Raw<'_> {
+    /// A number without a fraction, and as text the same whoever writes it.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Raw::Int(_) | Raw::Huge(_) => true,
+            Raw::Float(number) => number.fract() == 0.0 && number.abs() < (1u64 << 53) as f64,
+            _ => false,
+        }
+    }
+
     /// What it is, for a reason of rejection.
     pub fn name(&self) -> &'static str {
         match self {
@@ -82,71 +89,5 @@ impl fmt::Display for Raw<'_> {
             Raw::Float(number) => write!(f, "{number}"),
             other => f.write_str(other.name()),
         }
-    }
-}
-
-/// Reads one value; unescaped text goes to `scratch`.
-pub(super) struct RawSeed<'w> {
-    pub scratch: &'w mut String,
-}
-
-impl<'de> DeserializeSeed<'de> for RawSeed<'_> {
-    type Value = Raw<'de>;
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RawSeed<'_> {
-    type Value = Raw<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    #[inline]
-    fn visit_unit<E>(self) -> Result<Raw<'de>, E> {
-        Ok(Raw::Null)
-    }
-
-    #[inline]
-    fn visit_bool<E>(self, value: bool) -> Result<Raw<'de>, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    #[inline]
-    fn visit_i64<E>(self, value: i64) -> Result<Raw<'de>, E> {
-        Ok(Raw::Int(value))
-    }
-
-    #[inline]
-    fn visit_u64<E>(self, value: u64) -> Result<Raw<'de>, E> {
-        Ok(i64::try_from(value).map_or(Raw::Huge(value), Raw::Int))
-    }
-
-    #[inline]
-    fn visit_f64<E>(self, value: f64) -> Result<Raw<'de>, E> {
-        Ok(Raw::Float(value))
-    }
-
-    #[inline]
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Raw<'de>, E> {
-        Ok(Raw::Text(Text::Borrowed(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw<'de>, E> {
-        Ok(Raw::Text(Text::copy(self.scratch, value)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Raw::Nested)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Raw::Nested)
     }
 }

@@ -7,8 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::binding;
 use super::draft::{CONTEXT, Draft, Place};
-use super::names::role;
-use super::value::{Raw, RawSeed};
+use super::names::{Names, role};
+use super::value::{Raw, Text};
 
 /// Walks one object into a draft.
 pub(super) struct Walk<'de, 'w, 'd> {
@@ -83,7 +83,8 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
                 }
                 Key::Used(index) => {
                     self.draft.reading = Some(index);
-                    let raw = map.next_value_seed(RawSeed { scratch: self.draft.scratch })?;
+                    let inner = self.draft.names.get(index).inner;
+                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, place, inner })?;
                     self.draft.reading = None;
                     let taken = self.draft.take(index, raw, place);
                     self.check(taken)?;
@@ -94,7 +95,8 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
                     self.check(taken)?;
                 }
                 Key::Context(at) => {
-                    let raw = map.next_value_seed(RawSeed { scratch: self.draft.scratch })?;
+                    let inner = None;
+                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, place, inner })?;
                     let taken = self.draft.take_context(at, raw);
                     self.check(taken)?;
                 }
@@ -106,6 +108,143 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads one value. Unescaped text goes to the draft's scratch space; objects and arrays are
+/// passed over, or walked where names that matter lie inside.
+struct ValueSeed<'de, 'w, 'd> {
+    draft: &'d mut Draft<'de, 'w>,
+    place: Place,
+    /// See `Name::inner`.
+    inner: Option<u16>,
+}
+
+impl<'de, 'w> ValueSeed<'de, 'w, '_> {
+    /// The same for the value of `index`, inside this one.
+    fn of(&mut self, index: u16) -> ValueSeed<'de, 'w, '_> {
+        let inner = self.draft.names.get(index).inner;
+        ValueSeed { draft: self.draft, place: self.place, inner }
+    }
+
+    fn take<E: Error>(&mut self, index: u16, raw: Raw<'de>) -> Result<(), E> {
+        self.draft.take(index, raw, self.place).map_err(|rule| {
+            self.draft.failure = Some(rule);
+            E::custom("refused")
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'de, '_, '_> {
+    type Value = Raw<'de>;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'de, '_, '_> {
+    type Value = Raw<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    #[inline]
+    fn visit_unit<E>(self) -> Result<Raw<'de>, E> {
+        Ok(Raw::Null)
+    }
+
+    #[inline]
+    fn visit_bool<E>(self, value: bool) -> Result<Raw<'de>, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    #[inline]
+    fn visit_i64<E>(self, value: i64) -> Result<Raw<'de>, E> {
+        Ok(Raw::Int(value))
+    }
+
+    #[inline]
+    fn visit_u64<E>(self, value: u64) -> Result<Raw<'de>, E> {
+        Ok(i64::try_from(value).map_or(Raw::Huge(value), Raw::Int))
+    }
+
+    #[inline]
+    fn visit_f64<E>(self, value: f64) -> Result<Raw<'de>, E> {
+        Ok(Raw::Float(value))
+    }
+
+    #[inline]
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Raw<'de>, E> {
+        Ok(Raw::Text(Text::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw<'de>, E> {
+        Ok(Raw::Text(Text::copy(self.draft.scratch, value)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Raw<'de>, A::Error> {
+        let Some(inner) = self.inner else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Raw::Nested);
+        };
+        while let Some(name) = map.next_key_seed(Inside { names: self.draft.names, inner })? {
+            match name {
+                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(index) => {
+                    let raw = map.next_value_seed(self.of(index))?;
+                    self.take(index, raw)?;
+                }
+            }
+        }
+        Ok(Raw::Nested)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Raw<'de>, A::Error> {
+        let Some(inner) = self.inner else {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Raw::Nested);
+        };
+        for at in 0usize.. {
+            let name = self.draft.names.inside(inner, &compact_str::format_compact!("{at}"));
+            match name {
+                None if seq.next_element::<IgnoredAny>()?.is_none() => break,
+                None => {}
+                Some(index) => {
+                    let Some(raw) = seq.next_element_seed(self.of(index))? else { break };
+                    self.take(index, raw)?;
+                }
+            }
+        }
+        Ok(Raw::Nested)
+    }
+}
+
+/// Looks up one key inside an object.
+struct Inside<'w> {
+    names: &'w Names,
+    inner: u16,
+}
+
+impl<'de> DeserializeSeed<'de> for Inside<'_> {
+    type Value = Option<u16>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u16>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Inside<'_> {
+    type Value = Option<u16>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an attribute")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<u16>, E> {
+        Ok(self.names.inside(self.inner, name))
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::anomaly::Side;
-use crate::domain::event::{Limits, Schema};
+use crate::domain::event::Schema;
 use crate::domain::metric::{FactKind, MetricSpec};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::END_OF_TIME;
@@ -29,14 +29,7 @@ fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
 }
 
 fn keeper() -> Keeper {
-    let schema = Schema {
-        key: "user".into(),
-        slots: vec![],
-        kinds: vec![],
-        aliases: vec![],
-        seed: 0,
-        limits: Limits::default(),
-    };
+    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
     let metrics = [

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::cell::Cell;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
-use crate::domain::event::Schema;
+use crate::domain::event::{Schema, Unusable};
 use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -23,6 +23,8 @@ pub enum Attr<'a> {
     Text(&'a [u8]),
     /// `true` or `false`.
     Bool(bool),
+    /// It is there, and nothing can be made of it.
+    Unusable(Unusable),
 }
 
 impl Attr<'_> {
@@ -133,7 +135,7 @@ impl Metric {
             numerator: spec.numerator.iter().map(check).collect(),
             group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
             field: match &spec.field {
-                Some(name) if *name != schema.key => Field::Slot(slot(name)),
+                Some(name) if [name.as_str()] != schema.keys[..] => Field::Slot(slot(name)),
                 _ => Field::Key,
             },
             spec: spec.clone(),
@@ -157,7 +159,10 @@ impl Metric {
 
     /// The group's labels of a fact.
     pub fn labels<'a>(&self, fact: &'a impl Fact) -> impl Iterator<Item = Attr<'a>> {
-        self.group_slots.iter().map(move |slot| fact.attr(*slot))
+        self.group_slots.iter().map(move |slot| match fact.attr(*slot) {
+            Attr::Unusable(_) => Attr::Missing,
+            attr => attr,
+        })
     }
 
     /// Adds a fact that was taken to a cell. A missing field adds nothing; returns
@@ -205,7 +210,9 @@ impl Metric {
         match (self.spec.aggregate, self.field) {
             (Aggregate::Count | Aggregate::Rate | Aggregate::Ratio, _) => true,
             (Aggregate::Distinct { .. }, Field::Key) => fact.key_hash() != 0,
-            (Aggregate::Distinct { .. }, Field::Slot(slot)) => fact.attr(slot) != Attr::Missing,
+            (Aggregate::Distinct { .. }, Field::Slot(slot)) => {
+                !matches!(fact.attr(slot), Attr::Missing | Attr::Unusable(_))
+            }
             (_, Field::Key) => false,
             (Aggregate::Min | Aggregate::Max, Field::Slot(slot)) => {
                 fact.attr(slot).number().is_some()
@@ -221,7 +228,7 @@ impl Metric {
             Field::Slot(slot) => slot,
         };
         match fact.attr(slot) {
-            Attr::Missing => None,
+            Attr::Missing | Attr::Unusable(_) => None,
             Attr::Number(number) => {
                 let mut bytes = Vec::with_capacity(12);
                 number.encode(&mut bytes);

@@ -134,7 +134,7 @@ impl MetricTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Limits, Schema};
+    use crate::domain::event::Schema;
     use crate::domain::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, WindowSpec};
     use crate::domain::number::Decimal;
     use proptest::prelude::*;
@@ -186,12 +186,10 @@ mod tests {
 
     fn schema() -> Schema {
         Schema {
-            key: "user".into(),
             slots: vec!["amount".into(), "class".into()],
             kinds: vec![],
-            aliases: vec![],
             seed: 0,
-            limits: Limits::default(),
+            ..Schema::default()
         }
     }
 

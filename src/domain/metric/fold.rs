@@ -175,7 +175,7 @@ impl Groups {
 fn hash_labels<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
     labels.fold(0u64, |hash, attr| {
         let part = match attr {
-            Attr::Missing => 1,
+            Attr::Missing | Attr::Unusable(_) => 1,
             Attr::Number(value) => FixedState::default().hash_one(value),
             Attr::Amount(value) => FixedState::default().hash_one(value.parts()),
             Attr::Text(text) => FixedState::default().hash_one(text),
@@ -200,7 +200,7 @@ impl Part {
 impl From<Attr<'_>> for Part {
     fn from(attr: Attr<'_>) -> Part {
         match attr {
-            Attr::Missing => Part::Missing,
+            Attr::Missing | Attr::Unusable(_) => Part::Missing,
             Attr::Number(value) => Part::Number(value),
             Attr::Amount(value) => Part::Amount(value),
             Attr::Text(text) => Part::Text(text.to_vec()),
@@ -212,7 +212,7 @@ impl From<Attr<'_>> for Part {
 /// A label as text: numbers without trailing zeros, nothing for a missing attribute.
 fn label(attr: Attr<'_>) -> String {
     match attr {
-        Attr::Missing => String::new(),
+        Attr::Missing | Attr::Unusable(_) => String::new(),
         Attr::Number(value) => value.to_string(),
         Attr::Amount(value) => value.to_string(),
         Attr::Text(text) => String::from_utf8_lossy(text).into_owned(),

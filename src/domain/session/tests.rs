@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::event::{Limits, Schema};
+use crate::domain::event::Schema;
 use crate::domain::number::{Amount, Sum};
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
 
@@ -14,12 +14,10 @@ fn rules(deadline: Deadline) -> Rules {
     let policy = SessionPolicy { gap: GAP, deadline, ..SessionPolicy::default() };
     let time = TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() };
     let schema = Schema {
-        key: "user".into(),
         slots: vec!["amount".into(), "region".into()],
         kinds: policy.steps.clone(),
-        aliases: vec![],
         seed: 1,
-        limits: Limits::default(),
+        ..Schema::default()
     };
     Rules::compile(&policy, &time, &schema)
 }

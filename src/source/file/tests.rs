@@ -15,7 +15,14 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 
 fn settings(files: Vec<PathBuf>) -> Settings {
-    Settings { files, mapping: None, raw_order: false, out_of_orderness: 0, speed: Speed::Max }
+    Settings {
+        files,
+        mapping: None,
+        raw_order: false,
+        schema: Arc::default(),
+        out_of_orderness: 0,
+        speed: Speed::Max,
+    }
 }
 
 fn open(settings: &Settings) -> FileSource {
@@ -256,7 +263,8 @@ proptest! {
         ];
         let mut want = lines.clone();
         if !raw_order {
-            want.sort_by_key(|line| order::time_of(line.as_bytes()));
+            let mut times = TimeOf::new(&Schema::default());
+            want.sort_by_cached_key(|line| times.of(line.as_bytes()));
         }
         let want: Vec<(u64, String)> =
             (1..).zip(want.iter().map(|line| line.trim_end().to_owned())).collect();

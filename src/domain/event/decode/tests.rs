@@ -35,6 +35,7 @@ fn render(event: &Parsed<'_>) -> String {
             ParsedValue::Number(number) => write!(line, " {number}").unwrap(),
             ParsedValue::Text(text) => write!(line, " {text:?}").unwrap(),
             ParsedValue::Bool(value) => write!(line, " {value}").unwrap(),
+            ParsedValue::Unusable(why) => write!(line, " {why:?}").unwrap(),
         }
     }
     line
@@ -125,8 +126,17 @@ fn bad_events_are_refused_in_plain_words() {
             r#"{"ts":true}"#,
             "attribute \"ts\" must be epoch milliseconds or a time by RFC 3339, not true or false",
         ),
-        (r#"{"ts":"tomorrow"}"#, "attribute \"ts\": \"tomorrow\" is not a time by RFC 3339"),
-        (r#"{"ts":1.5}"#, "attribute \"ts\": 1.5 is not a whole number of milliseconds"),
+        (
+            r#"{"ts":"tomorrow"}"#,
+            "attribute \"ts\": \"tomorrow\" is no time: write epoch milliseconds or RFC 3339, or \
+             declare events.time_format",
+        ),
+        (
+            r#"{"ts":1.5}"#,
+            "attribute \"ts\": 1.5 is no time: write epoch milliseconds or RFC 3339, or declare \
+             events.time_format",
+        ),
+        (r#"{"ts":"","type":"x"}"#, "attribute \"ts\" is missing"),
         (r#"{"ts":1e300}"#, "attribute \"ts\": 1e300 lies outside the years 0 to 9999"),
         (
             r#"{"ts":18446744073709551615}"#,
@@ -209,9 +219,10 @@ fn limits_are_kept_and_named() {
             r#"{"ts":1,"type":"x","0123456789a":1}"#.to_owned(),
             Some("an attribute's name of 11 bytes is longer than 10"),
         ),
+        (r#"{"ts":1,"type":"x","region":"0123456789abc"}"#.to_owned(), None),
         (
-            r#"{"ts":1,"type":"x","region":"0123456789abc"}"#.to_owned(),
-            Some("attribute \"region\": a text of 13 bytes is longer than 12"),
+            r#"{"ts":1,"type":"x","user":"0123456789abc"}"#.to_owned(),
+            Some("attribute \"user\": a text of 13 bytes is longer than 12"),
         ),
         (r#"{"ts":1,"type":"x","unused":"0123456789abc"}"#.to_owned(), None),
         (r#"{"ts":1,"type":"x","a":1,"b":2,"c":3}"#.to_owned(), None),
@@ -229,6 +240,134 @@ fn limits_are_kept_and_named() {
         let found = found[0].as_ref().err().map(|(reason, _)| reason.as_str());
         assert_eq!(found, reason, "{item}");
     }
+}
+
+#[test]
+fn a_value_that_is_of_no_use_costs_the_attribute_and_not_the_event() {
+    let long = "y".repeat(Limits::default().text_bytes + 1);
+    let item = format!(
+        r#"{{"ts":1,"type":"cart_add","user":"u","region":"{long}","status":{{"code":1}},"first":[1]}}"#
+    );
+    accepts(&item, "at=1 id=None key=\"u\" kind=0 \"cart_add\" - TooLong Nested Nested");
+    accepts(
+        r#"{"ts":1,"type":"x","user":42.0,"id":7.0}"#,
+        "at=1 id=Some(\"7\") key=\"42\" kind=65535 \"x\" - - - -",
+    );
+}
+
+#[test]
+fn what_is_guessed_for_a_time_is_said() {
+    let guess = |item: &str| {
+        let mut found = None;
+        Decoder::new(Arc::new(schema())).decode(item.as_bytes(), |event| {
+            let event = event.unwrap();
+            found = Some((event.at, event.guess.map(|guess| guess.to_string())));
+        });
+        found.unwrap()
+    };
+    let said = |words: &str| Some(words.to_owned());
+    for (ts, want) in [
+        ("1700000000000", (1_700_000_000_000, None)),
+        ("1509575121.648", (1_509_575_121_648, said("taken as seconds"))),
+        ("1620291751177123", (1_620_291_751_177, said("taken as microseconds"))),
+        ("\"2019-10-01 00:00:00\"", (1_569_888_000_000, said("without a zone, taken as UTC"))),
+        ("\"2019-10-01t00:00:00+00\"", (1_569_888_000_000, None)),
+    ] {
+        assert_eq!(guess(&format!(r#"{{"ts":{ts},"type":"x"}}"#)), want, "{ts}");
+    }
+}
+
+#[test]
+fn paths_lead_into_objects_and_arrays_and_the_literal_name_comes_first() {
+    let schema = || Schema {
+        keys: vec!["context.user.id".into()],
+        slots: ["properties.price", "items.1.price", "tags.0"].map(String::from).to_vec(),
+        aliases: [("event", "type"), ("meta.at", "ts"), ("props.cost", "properties.price")]
+            .map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .to_vec(),
+        kinds: vec!["cart_add".into()],
+        ..Schema::default()
+    };
+    for (item, want) in [
+        (
+            r#"{"event":"cart_add","meta":{"at":5,"x":[{}]},"context":{"user":{"id":7,"n":1}},"properties":{"price":12.5,"a":{"price":1}},"items":[{"price":1},{"price":2,"price_":3},{"price":4}],"tags":["a","b"]}"#,
+            r#"at=5 id=None key="7" kind=0 12.5 2 "a""#,
+        ),
+        (
+            r#"{"properties":{"price":1},"properties.price":2,"ts":1,"type":"x"}"#,
+            r#"at=1 id=None key="" kind=65535 2 - -"#,
+        ),
+        (
+            r#"{"properties.price":2,"properties":{"price":1},"ts":1,"type":"x"}"#,
+            r#"at=1 id=None key="" kind=65535 2 - -"#,
+        ),
+        (
+            r#"{"props":{"cost":"\u0039"},"properties":{"price":null},"ts":1,"type":"x"}"#,
+            r#"at=1 id=None key="" kind=65535 "9" - -"#,
+        ),
+        (
+            r#"{"properties":7,"items":{"1":{"price":3}},"tags":[],"ts":1,"type":"x"}"#,
+            r#"at=1 id=None key="" kind=65535 - 3 -"#,
+        ),
+        (
+            r#"{"specversion":"1.0","id":"1","source":"s","type":"x","time":"1970-01-01T00:00:00Z","data":{"properties":{"price":3},"context":{"user":{"id":"u"}}}}"#,
+            r#"at=0 id=Some("s 1") key="u" kind=65535 3 - -"#,
+        ),
+    ] {
+        assert_eq!(outcomes(schema(), item.as_bytes()), vec![Ok(want.to_owned())], "{item}");
+    }
+    let twice = r#"{"ts":1,"type":"x","properties":{"price":1,"price":2}}"#;
+    let reason = "attribute \"properties.price\" stands there twice".to_owned();
+    assert_eq!(outcomes(schema(), twice.as_bytes()), [Err((reason, twice.into()))]);
+}
+
+#[test]
+fn a_key_of_several_attributes_is_never_the_key_of_others() {
+    let schema = || Schema {
+        keys: vec!["ip".into(), "agent".into()],
+        aliases: vec![("ua".into(), "agent".into())],
+        ..Schema::default()
+    };
+    let key = |fields: &str| {
+        let item = format!(r#"{{"ts":1,"type":"x"{fields}}}"#);
+        outcomes(schema(), item.as_bytes())[0].clone().unwrap()
+    };
+    let want = |key: &str| format!("at=1 id=None key={key:?} kind=65535");
+    for (fields, text) in [
+        (r#","ip":"1.2.3.4","agent":"curl""#, "1.2.3.4|curl"),
+        (r#","ua":"curl","ip":"1.2.3.4""#, "1.2.3.4|curl"),
+        (r#","ua":"old","agent":"new","ip":1"#, "1|new"),
+        (r#","ip":"1.2.3.4""#, "1.2.3.4|"),
+        (r#","agent":"curl""#, "|curl"),
+        (r#","ip":"a|b","agent":"c""#, "a\\|b|c"),
+        (r#","ip":"a","agent":"b|c""#, "a|b\\|c"),
+        (r#","ip":"a\\","agent":"b""#, "a\\\\|b"),
+        (r#","ip":"","agent":null"#, ""),
+        ("", ""),
+    ] {
+        assert_eq!(key(fields), want(text), "{fields}");
+    }
+}
+
+#[test]
+fn an_event_without_a_time_may_have_that_of_its_arrival() {
+    let decode = |arrival_is_time, arrived, item: &str| {
+        let mut decoder = Decoder::new(Arc::new(Schema { arrival_is_time, ..schema() }));
+        decoder.arrive(arrived);
+        let mut found = Err(String::new());
+        decoder.decode(item.as_bytes(), |event| {
+            found = event.map(|event| event.at).map_err(|rejected| rejected.reason);
+        });
+        found
+    };
+    let (bare, timed) = (r#"{"type":"x"}"#, r#"{"type":"x","ts":3}"#);
+    let cloud = r#"{"specversion":"1.0","id":"1","source":"s","type":"x"}"#;
+    for item in [bare, cloud] {
+        assert_eq!(decode(true, 77, item), Ok(77));
+        assert!(decode(false, 77, item).unwrap_err().ends_with("is missing"));
+        assert!(decode(true, END_OF_TIME, item).unwrap_err().ends_with("is missing"));
+    }
+    assert_eq!(decode(true, 77, timed), Ok(3));
 }
 
 #[test]
@@ -410,7 +549,8 @@ fn expected(event: &Value) -> String {
             Value::Number(number) => {
                 write!(line, " {}", number.as_f64().unwrap()).unwrap();
             }
-            _ => line.push_str(" -"),
+            Value::Null => line.push_str(" -"),
+            _ => line.push_str(" Nested"),
         }
     }
     line
