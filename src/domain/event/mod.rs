@@ -282,6 +282,9 @@ pub struct Limits {
     pub text_bytes: usize,
     /// Attributes of one event.
     pub attributes: usize,
+    /// Events of one item (a message of a stream, a line of a file); an item with more of
+    /// them is rejected as a whole.
+    pub item_events: usize,
 }
 
 impl Default for Limits {
@@ -292,6 +295,7 @@ impl Default for Limits {
             key_bytes: 256,
             text_bytes: 8_192,
             attributes: 256,
+            item_events: 100_000,
         }
     }
 }
