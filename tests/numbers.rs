@@ -73,3 +73,34 @@ fn a_number_that_cannot_be_added_up_costs_neither_its_event_nor_its_session() {
     assert_eq!(value, 2.5);
     assert_eq!(report["sessions"]["closed"], 1, "{report}");
 }
+
+/// Each run has a data folder of its own; keys lie on other shards when the number changes.
+#[test]
+fn two_runs_write_the_same_bytes_sketches_and_groups_included() {
+    let folder = Folder::default();
+    let config = "[[metric]]\nname = \"users\"\naggregate = \"distinct\"\nexact_up_to = 100\n\
+         window = { tumbling = \"1h\" }\n\
+         [[metric]]\nname = \"by_status\"\naggregate = \"count\"\ngroup_by = [\"status\"]\n\
+         window = { tumbling = \"1m\" }\n";
+    let config = folder.write("tidewatch.toml", config);
+    let event = |n: i64| {
+        format!(
+            "{{\"ts\":{},\"type\":\"v\",\"user\":\"user-{n}\",\"status\":{}}}\n",
+            1_700_002_800_000 + n * 100,
+            400 + n % 7
+        )
+    };
+    let events = folder.write("events.ndjson", (0..3_000).map(event).collect::<String>());
+    let mut first = None;
+    for shards in ["2", "2", "2"] {
+        let out = folder.path("windows.csv").display().to_string();
+        let run = folder
+            .command(&["replay", &events, "--config", &config, "--shards", shards])
+            .args(&["--json", "--windows-out", &out])
+            .run();
+        let wrote = (run.json()["metrics"].clone(), fs::read_to_string(&out).unwrap());
+        let users = wrote.0["users"]["max"].as_f64().unwrap();
+        assert!((users - 3_000.0).abs() < 3_000.0 * 0.04, "{users}");
+        assert_eq!(first.get_or_insert(wrote.clone()), &wrote, "{shards} shards");
+    }
+}

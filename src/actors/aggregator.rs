@@ -215,8 +215,8 @@ impl Aggregator {
         let segments = self.context.segments.borrow();
         let segment = segments.text(ending.segment);
         let child = self.children.get(slot);
-        let key_hash = child.key_hash;
-        let fact = SessionFact { ending: &ending, key_hash, rules: &self.parts.rules, segment };
+        let fact =
+            SessionFact { ending: &ending, key: &child.key, rules: &self.parts.rules, segment };
         // Final when it happens: its stamp is the watermark its deadline was settled by.
         self.fold.add(FactKind::Sessions, &fact, ending.at);
         if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {

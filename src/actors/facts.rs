@@ -2,9 +2,9 @@
 //! aggregator makes one for each fold.
 
 use crate::domain::event::{Event, EventBatch, Value};
-use crate::domain::metric::{Attr, Fact};
+use crate::domain::metric::{Attr, Fact, Order};
 use crate::domain::number::{Amount, Decimal};
-use crate::domain::session::{Ending, Rules};
+use crate::domain::session::{Ending, Outcome, Rules};
 use crate::domain::time::EpochMs;
 
 /// An event as metrics see it.
@@ -26,8 +26,17 @@ impl Fact for EventFact<'_> {
         self.event.kind
     }
 
-    fn key_hash(&self) -> u64 {
-        self.event.key_hash
+    fn key(&self) -> &[u8] {
+        self.batch.text(self.event.key)
+    }
+
+    fn order(&self) -> Order {
+        let Event { position, part, .. } = *self.event;
+        Order::Event { batch: self.batch.number, position, part }
+    }
+
+    fn in_order(&self) -> bool {
+        true
     }
 
     fn attr(&self, slot: usize) -> Attr<'_> {
@@ -45,8 +54,8 @@ impl Fact for EventFact<'_> {
 pub struct SessionFact<'a> {
     /// How it ended.
     pub ending: &'a Ending,
-    /// Hash of its key.
-    pub key_hash: u64,
+    /// Its key.
+    pub key: &'a str,
     /// Names of the steps.
     pub rules: &'a Rules,
     /// Its latest segment.
@@ -62,8 +71,18 @@ impl Fact for SessionFact<'_> {
         u16::MAX
     }
 
-    fn key_hash(&self) -> u64 {
-        self.key_hash
+    fn key(&self) -> &[u8] {
+        self.key.as_bytes()
+    }
+
+    fn order(&self) -> Order {
+        let Ending { at, first, outcome, closes_session, .. } = *self.ending;
+        let silent = closes_session || outcome != Outcome::Converted;
+        Order::Ending { at, silent, key: self.key.into(), first }
+    }
+
+    fn in_order(&self) -> bool {
+        false
     }
 
     fn attr(&self, slot: usize) -> Attr<'_> {

@@ -107,23 +107,12 @@ pub struct Ingestor {
     max_at: Option<EpochMs>,
     ledger: Ledger,
     dead_letters: Vec<DeadLetter>,
+    /// Raw batches taken.
+    batches: u64,
     barriers: u64,
     barrier_at: i64,
     barrier_watermark: EpochMs,
     ahead: (u64, SpanMs),
-    /// Bytes read since the last barrier.
-    bytes: usize,
-    pending: Option<Pending>,
-}
-
-/// A batch that is gone through in steps, because its items hold more events than there is
-/// room for. Nothing else is read before its end.
-struct Pending {
-    /// Number of its source.
-    index: usize,
-    raw: Arc<RawBatch>,
-    /// Place of the next item.
-    next: usize,
 }
 
 /// What one round over the sources brought.
@@ -148,12 +137,11 @@ impl Ingestor {
             max_at,
             ledger: Ledger::default(),
             dead_letters: Vec::new(),
+            batches: 0,
             barriers: 0,
             barrier_at: parts.clock.elapsed(),
             barrier_watermark: watermark,
             ahead: (0, 0),
-            bytes: 0,
-            pending: None,
             parts,
         }
     }
@@ -193,14 +181,6 @@ impl Ingestor {
 
     /// Asks every source once.
     async fn round(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Round, RunError> {
-        if self.pending.is_some() {
-            let moved = self.go_through().await;
-            self.barrier_if_due().await?;
-            if self.pending.is_some() || moved {
-                self.tell_flow();
-                return Ok(if moved { Round::Read } else { Round::NoRoom });
-            }
-        }
         let count = sources.len();
         let mut found = Round::Nothing;
         for turn in 0..count {
@@ -221,9 +201,6 @@ impl Ingestor {
                 found = Round::Read;
             }
             self.barrier_if_due().await?;
-            if self.pending.is_some() {
-                return Ok(Round::Read);
-            }
         }
         self.first = (self.first + 1) % count;
         self.watermark = least(&self.readers, self.watermark);
@@ -240,8 +217,7 @@ impl Ingestor {
             Pull::Batch(raw) => {
                 self.readers[index].busy();
                 let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
-                self.pending = Some(Pending { index, raw: Arc::new(raw), next: 0 });
-                self.go_through().await;
+                self.take(index, raw).await?;
                 self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
                 (PullState::Reading, lag, true)
             }
@@ -290,12 +266,8 @@ impl Ingestor {
         }
     }
 
-    /// Events that may be read before a commit gives credits back, or before a barrier when
-    /// what was read since the last one has too many bytes.
+    /// Events that may be read before a commit gives credits back.
     fn room(&self) -> usize {
-        if self.bytes >= self.parts.settings.commit_bytes {
-            return 0;
-        }
         let used = self.parts.flow.in_flight.load(Ordering::SeqCst) as usize;
         self.parts.settings.credits.saturating_sub(used)
     }
@@ -349,29 +321,26 @@ impl Ingestor {
         self.readers[index].idle(clock.elapsed(), latest, hold);
     }
 
-    /// Decodes as much of the pending batch as there is room for, and hands every shard its
-    /// events. True when some of it was taken; what is left stays pending.
-    async fn go_through(&mut self) -> bool {
-        let Some(Pending { index, raw, next }) = self.pending.take() else { return false };
+    /// Decodes a batch and hands every shard its events.
+    async fn take(&mut self, index: usize, raw: RawBatch) -> Result<(), RunError> {
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
             (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
+        let raw = Arc::new(raw);
         let noted = (!raw.notes.is_empty()).then_some(&raw);
+        self.batches += 1;
         for batch in &mut builders {
             batch.source = index as u16;
+            batch.number = self.batches;
             batch.noted = noted.cloned();
         }
         let received_before = self.ledger.received;
-        let end = self.decode(index, &raw, next, &mut builders);
-        if let Some(last) = raw.items[next..end].last() {
+        self.decode(index, &raw, &mut builders);
+        if let Some(last) = raw.items.last() {
             let position = &mut self.readers[index].position;
             position.position = last.position;
             position.fingerprint = fingerprint(raw.bytes(last));
-        }
-        let moved = end > next;
-        if end < raw.items.len() {
-            self.pending = Some(Pending { index, raw, next: end });
         }
         let read = self.ledger.received - received_before;
         self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);
@@ -382,28 +351,16 @@ impl Ingestor {
                 continue;
             }
             let place = Arc::clone(&inlet.places).acquire_owned().await;
-            let Ok(place) = place else { return moved };
+            let Ok(place) = place else { return Ok(()) };
             if inlet.addr.try_send(ShardBatch { batch, place }).is_err() {
                 self.parts.watch.fail("an aggregator does not take its batch");
-                return moved;
+                return Ok(());
             }
         }
-        moved
+        Ok(())
     }
 
-    /// Decodes the items of a batch from `next` on, as far as there is room; returns the place
-    /// of the first that was left. An item is taken whole or not at all, so that a position
-    /// says all about it. One with more events than there are credits is taken when nothing
-    /// else is under way.
-    fn decode(
-        &mut self,
-        index: usize,
-        raw: &RawBatch,
-        next: usize,
-        builders: &mut [EventBatch],
-    ) -> usize {
-        let room = self.room();
-        let alone = self.parts.flow.in_flight.load(Ordering::SeqCst) == 0;
+    fn decode(&mut self, index: usize, raw: &RawBatch, builders: &mut [EventBatch]) {
         let Ingestor {
             decoder,
             readers,
@@ -413,23 +370,13 @@ impl Ingestor {
             dead_letters,
             parts,
             ahead,
-            bytes,
             ..
         } = self;
         let mut clockwork = Clockwork::of(readers, index);
-        let received_before = ledger.received;
-        for (place, item) in raw.items.iter().enumerate().skip(next) {
-            let used = (ledger.received - received_before) as usize;
-            let left = match used {
-                0 if alone => usize::MAX,
-                used => room.saturating_sub(used),
-            };
-            if left == 0 || *bytes >= parts.settings.commit_bytes {
-                return place;
-            }
+        for (place, item) in raw.items.iter().enumerate() {
             let arrived = raw.arrived(place);
             let latest = arrived.saturating_add(parts.time.max_future);
-            let taken = decoder.decode_raw(raw, place, left, |event| {
+            decoder.decode_raw(raw, place, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
                     && parsed.at > arrived.saturating_add(AHEAD_MS)
@@ -465,12 +412,7 @@ impl Ingestor {
                     hints: raw.hints(place, part),
                 });
             });
-            if !taken {
-                return place;
-            }
-            *bytes += item.len as usize;
         }
-        raw.items.len()
     }
 
     /// Milliseconds until the next board, if it is still to come.
@@ -482,8 +424,7 @@ impl Ingestor {
     async fn barrier_if_due(&mut self) -> Result<(), RunError> {
         let settings = &self.parts.settings;
         let waited = self.parts.clock.elapsed() - self.barrier_at;
-        let full = self.ledger.received >= settings.commit_events as u64
-            || self.bytes >= settings.commit_bytes;
+        let full = self.ledger.received >= settings.commit_events as u64;
         let board = self.until_board().is_some_and(|rest| rest <= BOARD_LEAD);
         let due = (waited >= settings.commit_interval.min(settings.tick)
             || (board && waited >= BOARD_LEAD))
@@ -501,7 +442,6 @@ impl Ingestor {
         self.barriers += 1;
         self.barrier_at = self.parts.clock.elapsed();
         self.barrier_watermark = self.watermark;
-        self.bytes = 0;
         let number = self.barriers;
         if self.ledger.received > 0 {
             let (ahead, most) = std::mem::take(&mut self.ahead);

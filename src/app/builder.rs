@@ -28,10 +28,10 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::event::Schema;
-use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
 use crate::nats::out::{DRAIN, Outputs};
+use crate::store;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
@@ -64,6 +64,7 @@ pub struct Builder {
     output: Option<OutputFactory>,
     list_sessions: bool,
     render_metrics: web::RenderMetrics,
+    seed: Option<u64>,
 }
 
 impl Default for Builder {
@@ -76,6 +77,7 @@ impl Default for Builder {
             output: None,
             list_sessions: false,
             render_metrics: Arc::new(String::new),
+            seed: None,
         }
     }
 }
@@ -118,6 +120,13 @@ impl Builder {
         self
     }
 
+    /// The seed of a new data folder's hashes. Without it each folder draws its own, so that
+    /// nobody can choose keys that fall on one shard; with it two runs do the same.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Writes ended sessions (all of them, when asked for) and final numbers somewhere.
     pub fn output(mut self, output: OutputFactory, list_sessions: bool) -> Self {
         self.output = Some(output);
@@ -131,10 +140,12 @@ impl Builder {
     /// # Errors
     /// When the folder is in use, damaged, or cannot be read.
     pub fn start(self) -> Result<Running, StartError> {
-        let Builder { config, face, clock, source, output, list_sessions, render_metrics } = self;
+        let Builder { config, face, clock, source, output, list_sessions, render_metrics, seed } =
+            self;
         let folder = Folder::open(&config.data_dir)?;
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
-        let state = StateDb::open(&folder, log.clone(), parts::state_settings(&config))?;
+        let settings = store::Settings { seed, ..parts::state_settings(&config) };
+        let state = StateDb::open(&folder, log.clone(), settings)?;
         let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
         let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.data_dir)?);
@@ -266,17 +277,13 @@ pub struct Running {
 
 impl Running {
     /// Appends events (one JSON object each) to the embedded log; resolves once they are
-    /// durable. An array, or lines of NDJSON, are taken apart: each event has a position of
-    /// its own. What cannot be decoded later ends in the dead letters.
+    /// durable. What cannot be decoded later ends in the dead letters.
     ///
     /// # Errors
     /// When the log is full, cannot be written, or there is none (a replay).
     pub async fn publish(&self, events: Vec<Bytes>) -> Result<Appended, AppendError> {
-        let most = self.web.schema.limits.item_events;
-        let mut items = Vec::with_capacity(events.len());
-        events.into_iter().for_each(|event| split_item(event, most, &mut items));
         match &self.web.log {
-            Some(log) => log.append(items).await,
+            Some(log) => log.append(events).await,
             None => Err(AppendError::Broken("a replay takes no events".into())),
         }
     }

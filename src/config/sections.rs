@@ -89,11 +89,6 @@ fn events(reader: &mut Reader) -> EventsConfig {
         key_bytes: reader.size("events.key_bytes", default.limits.key_bytes, 16..=4 * KIB),
         text_bytes: reader.size("events.text_bytes", default.limits.text_bytes, 16..=MIB),
         attributes: reader.count("events.attributes", default.limits.attributes, 8..=10_000),
-        item_events: reader.count(
-            "events.item_events_max",
-            default.limits.item_events,
-            1..=10_000_000,
-        ),
     };
     if limits.text_bytes > limits.event_bytes {
         reader.conflict(
@@ -248,7 +243,6 @@ fn pipeline(reader: &mut Reader) -> Settings {
             default.commit_events,
             1..=10_000_000,
         ),
-        commit_bytes: reader.size("pipeline.commit_bytes", default.commit_bytes, 64 * KIB..=GIB),
         tick: reader.span("pipeline.tick", default.tick, 100..=MINUTE),
         idle: reader.choice("time.idle", default.idle, &idle),
         dedup_ids_max: reader.count(

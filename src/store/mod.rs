@@ -60,6 +60,8 @@ pub struct Settings {
     pub dead_letters_bytes_max: u64,
     /// How far minute roll-ups reach back from the newest minute.
     pub rollups_keep: SpanMs,
+    /// Seed of a new file's hashes; drawn when there is none.
+    pub seed: Option<u64>,
     /// Unused bytes the file may hold before it is shrunk. Deltas come and go, so
     /// some slack saves growing again.
     pub slack_bytes: u64,
@@ -77,6 +79,7 @@ impl Default for Settings {
             dead_letters_max: 100_000,
             dead_letters_bytes_max: 256 << 20,
             rollups_keep: 400 * 24 * 60 * 60 * 1000,
+            seed: None,
             slack_bytes: 512 << 20,
         }
     }

@@ -110,7 +110,10 @@ impl StateDb {
     ) -> Result<StateDb, StoreError> {
         let place = Place::new(folder.path().join(STATE), &KIND);
         let conn = place.open_or_create(|| {
-            vec![("folder", format!("{:016x}", random())), ("seed", format!("{:016x}", random()))]
+            vec![
+                ("folder", format!("{:016x}", random())),
+                ("seed", format!("{:016x}", settings.seed.unwrap_or_else(random))),
+            ]
         })?;
         let seed = u64::from_str_radix(&place.meta(&conn, "seed")?, 16)
             .map_err(|_| place.damaged("`seed` is no number"))?;

@@ -2,7 +2,7 @@
 // A rule's topic (columns value, mean, limit) also shows its limit and marks what exceeds it.
 
 import { element, html, render, setText, uPlot } from './dom.js';
-import { axisLabel, clock, inUnit, minute, when, words } from './format.js';
+import { OTHER_GROUPS, axisLabel, clock, groupName, inUnit, minute, when, words } from './format.js';
 import { color, faded, labelFont } from './tokens.js';
 import { placeholder } from './panel.js';
 import { prefs } from './prefs.js';
@@ -85,7 +85,9 @@ export class Chart {
   }
 
   #columns() {
-    return this.#topic.about.columns?.length ? this.#topic.about.columns : ['value'];
+    const { columns, overflow } = this.#topic.about;
+    if (!columns?.length) return ['value'];
+    return columns.map((name, i) => (i === overflow ? OTHER_GROUPS : groupName(name)));
   }
 
   #isRule() {

@@ -253,6 +253,7 @@ export class Client {
     if (name === undefined) return;
     const topic = this.#store.topic(name);
     const known = topic.kind === 'log' ? topic.state?.ids : null;
+    if (message.schema) topic.about = message.schema;
     topic.state = fromSnapshot(topic.kind, message.d ?? {});
     if (known && topic.state) this.#count(topic.state.items.filter((item) => !known.has(item.id)));
     topic.epoch = message.e;

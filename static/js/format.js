@@ -5,6 +5,9 @@ import { prefs } from './prefs.js';
 
 export const NONE = '–';
 
+/** What holds everything beyond a metric's group_limit. */
+export const OTHER_GROUPS = 'other groups';
+
 const absent = (value) => value == null || typeof value !== 'number' || !Number.isFinite(value);
 
 const wholeNumber = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
@@ -149,4 +152,14 @@ export function countdown(ms) {
 export function words(name) {
   const text = String(name).replaceAll('_', ' ').trim();
   return text ? text[0].toUpperCase() + text.slice(1) : NONE;
+}
+
+/** A group's name as the server writes it (`eu\\|west|503`), as its labels for people. */
+export function groupName(text) {
+  const labels = [''];
+  for (let i = 0; i < text.length; i += 1) {
+    if (text[i] === '|') labels.push('');
+    else labels[labels.length - 1] += text[i] === '\\' ? text[(i += 1)] ?? '' : text[i];
+  }
+  return labels.map((label) => label || 'none').join(' · ');
 }

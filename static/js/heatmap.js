@@ -2,7 +2,7 @@
 // The same numbers stand in a table for those who do not see the picture.
 
 import { element, html, render, setText } from './dom.js';
-import { clock, integer, when } from './format.js';
+import { OTHER_GROUPS, clock, integer, when } from './format.js';
 import { channels, color, labelFont } from './tokens.js';
 import { crosshair } from './chart.js';
 import { placeholder } from './panel.js';
@@ -66,7 +66,7 @@ export class Heatmap {
       render(null, this.#panel.tableBody);
       return false;
     }
-    this.#shown = this.#layOut(state);
+    this.#shown = this.#layOut(state, topic.about.overflow);
     this.#paint();
     this.#summary(topic);
     this.#table(topic);
@@ -74,12 +74,12 @@ export class Heatmap {
     return true;
   }
 
-  /** Rows in the order of their labels, and where everything goes. */
-  #layOut(state) {
+  /** Rows in the order of their labels, what has no row of its own last, and where everything goes. */
+  #layOut(state, overflow) {
     const columns = state.columns.slice(-COLUMNS);
     const rows = state.rows
-      .map((labels, index) => ({ labels, index }))
-      .sort((a, b) => compare(a.labels, b.labels));
+      .map((labels, index) => ({ labels: index === overflow ? [OTHER_GROUPS] : labels, index }))
+      .sort((a, b) => (a.index === overflow) - (b.index === overflow) || compare(a.labels, b.labels));
     let high = 1;
     for (const [, values] of columns) for (const v of values) if (v > high) high = v;
     const groups = rows.filter((row, i) => i > 0 && row.labels[0] !== rows[i - 1].labels[0]).length;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Side, SigmaRule};
+use crate::domain::number::{Amount, Countable, Decimal, Moments};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// What a rule says of one sample.
@@ -23,10 +24,40 @@ pub struct Verdict {
 }
 
 /// Earlier samples within `over`, and whether the last one stood out.
+///
+/// Mean and deviation come from exact sums, so equal samples have no deviation at all and
+/// a small one on a large mean is not lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct SigmaState {
     samples: VecDeque<(EpochMs, f64)>,
     firing: bool,
+    /// Sums of the samples that are exact amounts.
+    moments: Moments,
+    /// How many are none: past 10^20, or with more digits than an amount has.
+    inexact: usize,
+}
+
+/// What of it is written down; the rest follows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    samples: VecDeque<(EpochMs, f64)>,
+    firing: bool,
+}
+
+impl From<Kept> for SigmaState {
+    fn from(kept: Kept) -> Self {
+        let mut state = SigmaState { firing: kept.firing, ..SigmaState::default() };
+        kept.samples.into_iter().for_each(|(end, value)| state.keep(end, value));
+        state
+    }
+}
+
+impl From<SigmaState> for Kept {
+    fn from(state: SigmaState) -> Self {
+        Kept { samples: state.samples, firing: state.firing }
+    }
 }
 
 impl SigmaState {
@@ -38,14 +69,12 @@ impl SigmaState {
     /// Judges one sample against the earlier ones in `[end - over, end)`, then keeps it.
     pub fn judge(&mut self, rule: &SigmaRule, end: EpochMs, value: f64) -> Verdict {
         while self.samples.front().is_some_and(|(at, _)| *at < end - rule.over) {
-            self.samples.pop_front();
+            self.forget_oldest();
         }
         let mut verdict = Verdict { end, value, mean: None, limit: None, rises: false };
-        let num = self.samples.len() as f64;
-        if self.samples.len() >= rule.samples_min {
-            let mean = self.samples.iter().map(|(_, v)| v).sum::<f64>() / num;
-            let variance = self.samples.iter().map(|(_, v)| (v - mean).powi(2)).sum::<f64>() / num;
-            let sigma = variance.sqrt();
+        if self.samples.len() >= rule.samples_min
+            && let Some((mean, sigma)) = self.mean_and_deviation()
+        {
             let limit = match rule.side {
                 Side::Above => mean + rule.k * sigma,
                 Side::Below => mean - rule.k * sigma,
@@ -59,8 +88,40 @@ impl SigmaState {
             self.firing = stands_out;
             (verdict.mean, verdict.limit) = (Some(mean), Some(limit));
         }
-        self.samples.push_back((end, value));
+        self.keep(end, value);
         verdict
+    }
+
+    fn keep(&mut self, end: EpochMs, value: f64) {
+        match exact(value) {
+            Some(amount) => self.moments.add(amount),
+            None => self.inexact += 1,
+        }
+        self.samples.push_back((end, value));
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, value)) = self.samples.pop_front() else { return };
+        match exact(value) {
+            Some(amount) => self.moments.take(amount),
+            None => self.inexact -= 1,
+        }
+    }
+
+    /// Of the samples kept; `None` when there are none.
+    fn mean_and_deviation(&self) -> Option<(f64, f64)> {
+        if self.inexact == 0 {
+            return self.moments.total.mean().zip(self.moments.deviation());
+        }
+        // In parts of the greatest and as distances from the first, so that nothing
+        // overflows, and equal samples differ by nothing.
+        let first = self.samples.front()?.1;
+        let most = self.samples.iter().map(|(_, v)| v.abs()).fold(0.0, f64::max);
+        let num = self.samples.len() as f64;
+        let distances = || self.samples.iter().map(|(_, v)| v / most - first / most);
+        let shift = distances().sum::<f64>() / num;
+        let variance = distances().map(|d| (d - shift).powi(2)).sum::<f64>() / num;
+        Some((first + shift * most, variance.sqrt() * most))
     }
 
     /// Judges the empty windows before `end` as zeros: silence is a sample of a count.
@@ -77,9 +138,18 @@ impl SigmaState {
     }
 }
 
+/// A sample as it is added up, when that loses nothing.
+fn exact(value: f64) -> Option<Amount> {
+    match Decimal::from_f64(value)?.countable() {
+        Countable::Exact(amount) => Some(amount),
+        Countable::Rounded(_) | Countable::OutOfRange => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rule() -> SigmaRule {
         SigmaRule {
@@ -125,5 +195,51 @@ mod tests {
         state.judge(&rule, 0, 5.0);
         assert_eq!(state.fill(&rule, 180_000, 60_000).len(), 2);
         assert_eq!(state.fill(&rule, 1_000_000_000, 60_000).len(), 10);
+    }
+
+    #[test]
+    fn a_flat_line_of_any_digits_has_no_deviation() {
+        for flat in [0.1, 1.0 / 3.0, 1e-9, 33.333333333333336, 1e25, 1e300, -0.7] {
+            let (rule, mut state) = (rule(), SigmaState::default());
+            for i in 0..40 {
+                let verdict = state.judge(&rule, i * 60_000, flat);
+                assert!(!verdict.rises, "{flat}");
+                assert!(verdict.mean.is_none_or(|mean| mean == flat), "{verdict:?}");
+                assert_eq!(verdict.mean, verdict.limit, "{flat}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_step_on_a_large_mean_stands_out() {
+        let (rule, mut state) = (rule(), SigmaState::default());
+        let near = |i: i64| 9_000_000_000_000.0 + (i % 2) as f64 / 1_000.0;
+        let quiet = (0..20).map(|i| state.judge(&rule, i * 60_000, near(i)).rises);
+        assert_eq!(quiet.filter(|rises| *rises).count(), 0);
+        assert!(state.judge(&rule, 20 * 60_000, 9_000_000_000_000.01).rises);
+    }
+
+    proptest! {
+        /// Running sums equal a look at the samples that are within reach.
+        #[test]
+        fn running_sums_are_those_of_the_samples_in_reach(
+            values in prop::collection::vec(-1_000_000i64..1_000_000, 1..60),
+            restart in 0usize..60,
+        ) {
+            let (rule, mut state) = (rule(), SigmaState::default());
+            for (index, value) in values.iter().enumerate() {
+                if index == restart {
+                    let json = serde_json::to_string(&state).unwrap();
+                    state = serde_json::from_str(&json).unwrap();
+                }
+                let reach = index.saturating_sub(10)..index;
+                let mut expected = Moments::default();
+                values[reach.clone()].iter().for_each(|v| expected.add(Amount::from_millis(*v)));
+                let value = Amount::from_millis(*value).to_f64();
+                let verdict = state.judge(&rule, index as i64 * 60_000, value);
+                let mean = if reach.len() >= rule.samples_min { expected.total.mean() } else { None };
+                prop_assert_eq!(verdict.mean, mean);
+            }
+        }
     }
 }

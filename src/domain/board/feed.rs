@@ -229,6 +229,8 @@ impl Feed {
             return frame::events(number, &log_tail(log, from, LOG_ITEMS_MAX));
         }
         let old = self.history.iter().find(|(n, _)| *n == from).map(|(_, topic)| topic);
+        // New columns need their names: a diff has none.
+        let old = old.filter(|old| old.about == self.topic.about);
         match old.map(|old| diff(&old.state, &self.topic.state)) {
             Some(Difference::Change(change)) => frame::diff(number, from, stamp, &change),
             // The same again after a change there and back: only the position moves.
@@ -239,8 +241,8 @@ impl Feed {
     }
 
     fn snapshot(&mut self, number: u16, stamp: Stamp<'_>) -> ByteString {
-        let state = &self.topic.state;
-        self.snapshot.get_or_insert_with(|| frame::snapshot(number, stamp, state)).clone()
+        let topic = &self.topic;
+        self.snapshot.get_or_insert_with(|| frame::snapshot(number, stamp, topic)).clone()
     }
 }
 

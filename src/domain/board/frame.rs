@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::diff::{Change, LogTail};
-use super::{Board, Grid, Series, TopicAbout, TopicState};
+use super::{Board, Grid, Series, Topic, TopicAbout, TopicState};
 use crate::domain::time::EpochMs;
 
 /// The subprotocol's name.
@@ -197,8 +197,8 @@ pub fn bye(reason: CloseReason, after_ms: i64) -> ByteString {
     }))
 }
 
-/// `snap`: the whole state.
-pub fn snapshot(sub: u16, stamp: Stamp<'_>, state: &TopicState) -> ByteString {
+/// `snap`: the whole state, and what a person needs to read it now.
+pub fn snapshot(sub: u16, stamp: Stamp<'_>, topic: &Topic) -> ByteString {
     #[derive(Serialize)]
     struct Snap<'a> {
         t: &'static str,
@@ -207,6 +207,7 @@ pub fn snapshot(sub: u16, stamp: Stamp<'_>, state: &TopicState) -> ByteString {
         n: u64,
         ts: EpochMs,
         wm: Option<EpochMs>,
+        schema: &'a TopicAbout,
         d: StateBody<'a>,
     }
     text(&Snap {
@@ -216,7 +217,8 @@ pub fn snapshot(sub: u16, stamp: Stamp<'_>, state: &TopicState) -> ByteString {
         n: stamp.n,
         ts: stamp.at,
         wm: event_time(stamp.watermark),
-        d: StateBody(state),
+        schema: &topic.about,
+        d: StateBody(&topic.state),
     })
 }
 

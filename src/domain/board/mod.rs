@@ -44,7 +44,8 @@ pub struct Topic {
     pub state: TopicState,
 }
 
-/// What a person needs to read a topic; sent once, with the answer to `sub`.
+/// What a person needs to read a topic; sent with the answer to `sub` and with the whole
+/// state, which is sent anew when this changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TopicAbout {
     /// Title of a panel.
@@ -59,6 +60,10 @@ pub struct TopicAbout {
     pub step_ms: SpanMs,
     /// Anything else, in words: `exact`, `± 1.6 %`.
     pub note: String,
+    /// Which column of a series, or row of a grid, holds everything beyond `group_limit`;
+    /// its own name is only a word, which a real group may have as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<usize>,
 }
 
 /// The state of a topic, by kind. The kind decides what a slow client may miss.

@@ -187,6 +187,9 @@ pub struct EventBatch {
     pub width: usize,
     /// Number of the source they came from.
     pub source: u16,
+    /// Number of the raw batch they came in, counted over all sources since the start: with
+    /// position and part the place of an event in the one order of all.
+    pub number: u64,
     /// The items with their notes; `None` where the source has none.
     pub noted: Option<Arc<RawBatch>>,
 }
@@ -282,9 +285,6 @@ pub struct Limits {
     pub text_bytes: usize,
     /// Attributes of one event.
     pub attributes: usize,
-    /// Events of one item (a message of a stream, a line of a file); an item with more of
-    /// them is rejected as a whole.
-    pub item_events: usize,
 }
 
 impl Default for Limits {
@@ -295,7 +295,6 @@ impl Default for Limits {
             key_bytes: 256,
             text_bytes: 8_192,
             attributes: 256,
-            item_events: 100_000,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{BOARD_ALERTS, Keeper, RULE_POINTS, is_running_total, rule_id};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
-use crate::domain::metric::distinct::SKETCH_ERROR_PERCENT;
+use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};
 use crate::domain::metric::window::{MetricState, Window};
 use crate::domain::metric::{Aggregate, FactKind, Metric, WindowSpec};
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
@@ -220,7 +220,10 @@ impl Keeper {
 fn about(metric: &Metric) -> TopicAbout {
     let note = match metric.spec.aggregate {
         Aggregate::Distinct { exact_up_to } => {
-            format!("exact up to {exact_up_to} in a pane, then ± {SKETCH_ERROR_PERCENT} %")
+            format!(
+                "exact up to {exact_up_to} in a pane, then a standard error of \
+                 {SKETCH_ERROR_PERCENT} % (95 % within ± {SKETCH_BOUND_PERCENT} %)"
+            )
         }
         _ => String::new(),
     };
@@ -234,6 +237,7 @@ fn about(metric: &Metric) -> TopicAbout {
         },
         step_ms: metric.pane,
         note,
+        overflow: None,
     }
 }
 

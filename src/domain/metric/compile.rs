@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::cell::Cell;
+use super::groups::Order;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::event::{Schema, Unusable};
 use crate::domain::number::{Amount, Decimal};
@@ -65,8 +66,12 @@ pub trait Fact {
     fn at(&self) -> EpochMs;
     /// Index of the event type (events only).
     fn kind(&self) -> u16;
-    /// Hash of the session key.
-    fn key_hash(&self) -> u64;
+    /// The session key; empty when it concerns no session.
+    fn key(&self) -> &[u8];
+    /// Its place in the one order of all facts of its kind.
+    fn order(&self) -> Order;
+    /// True when a shard's facts of this kind come in that order.
+    fn in_order(&self) -> bool;
     /// The attribute in a slot.
     fn attr(&self, slot: usize) -> Attr<'_>;
 }
@@ -209,7 +214,7 @@ impl Metric {
     pub fn has_field(&self, fact: &impl Fact) -> bool {
         match (self.spec.aggregate, self.field) {
             (Aggregate::Count | Aggregate::Rate | Aggregate::Ratio, _) => true,
-            (Aggregate::Distinct { .. }, Field::Key) => fact.key_hash() != 0,
+            (Aggregate::Distinct { .. }, Field::Key) => !fact.key().is_empty(),
             (Aggregate::Distinct { .. }, Field::Slot(slot)) => {
                 !matches!(fact.attr(slot), Attr::Missing | Attr::Unusable(_))
             }
@@ -224,7 +229,12 @@ impl Metric {
     fn hashed_field(&self, fact: &impl Fact) -> Option<u64> {
         use crate::domain::hash::fingerprint;
         let slot = match self.field {
-            Field::Key => return (fact.key_hash() != 0).then(|| fact.key_hash()),
+            // Not the hash that places keys on shards: that one has a seed of its folder, and a
+            // sketch must say the same of the same keys everywhere.
+            Field::Key => {
+                let key = fact.key();
+                return (!key.is_empty()).then(|| fingerprint(key));
+            }
             Field::Slot(slot) => slot,
         };
         match fact.attr(slot) {

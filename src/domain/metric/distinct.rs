@@ -2,7 +2,7 @@
 //!
 //! The switch depends on the number of different values alone, and a sketch's registers
 //! do not depend on the order, so shards and batches make no difference. Relative
-//! standard error of the sketch: 0.8 % (2^14 registers, `datasketches`).
+//! standard error of the sketch: 1.04 / sqrt(2^14) = 0.8 % (`datasketches`).
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,8 +14,11 @@ use crate::domain::wire::{Malformed, Reader, put_bytes, put_u64};
 /// Logarithm of the number of registers.
 const REGISTERS_LOG2: u8 = 14;
 
-/// Relative standard error of a sketch, in percent, for people.
+/// Relative standard error of a sketch, in percent: two estimates of three are this near.
 pub const SKETCH_ERROR_PERCENT: f64 = 0.8;
+
+/// How near 95 % of all estimates are, in percent: 1.96 standard errors.
+pub const SKETCH_BOUND_PERCENT: f64 = 1.6;
 
 /// A set of values that are hashes already.
 pub type HashedSet = HashSet<u64, BuildHasherDefault<Identity>>;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compile::Metric;
-use super::fold::{Labels, PaneDelta};
+use super::fold::PaneDelta;
+use super::groups::Labels;
 use super::window::{MetricState, Window};
 use crate::domain::commit::RollupRow;
 use crate::domain::time::{EpochMs, SpanMs};
@@ -135,7 +136,9 @@ impl MetricTotals {
 mod tests {
     use super::*;
     use crate::domain::event::Schema;
-    use crate::domain::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, WindowSpec};
+    use crate::domain::metric::{
+        Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec,
+    };
     use crate::domain::number::Decimal;
     use proptest::prelude::*;
 
@@ -144,6 +147,11 @@ mod tests {
         at: EpochMs,
         user: u64,
         amount: i64,
+        key: [u8; 8],
+    }
+
+    fn sample(at: EpochMs, user: u64, amount: i64) -> Sample {
+        Sample { at, user, amount, key: (user + 1).to_le_bytes() }
     }
 
     impl Fact for Sample {
@@ -153,8 +161,14 @@ mod tests {
         fn kind(&self) -> u16 {
             0
         }
-        fn key_hash(&self) -> u64 {
-            self.user
+        fn key(&self) -> &[u8] {
+            &self.key
+        }
+        fn order(&self) -> Order {
+            Order::Event { batch: 0, position: self.at as u64, part: 0 }
+        }
+        fn in_order(&self) -> bool {
+            true
         }
         fn attr(&self, slot: usize) -> Attr<'_> {
             match slot {
@@ -260,7 +274,7 @@ mod tests {
         let one = (0i64..5_000, 1u64..40, 0i64..50, 0..=lateness);
         prop::collection::vec(one, 1..120).prop_map(|mut all| {
             all.sort_by_key(|(at, _, _, delay)| at + delay);
-            all.into_iter().map(|(at, user, amount, _)| Sample { at, user, amount }).collect()
+            all.into_iter().map(|(at, user, amount, _)| sample(at, user, amount)).collect()
         })
     }
 
@@ -326,7 +340,7 @@ mod tests {
         let metric = Metric::compile(&spec(Aggregate::Sum, window, false), &schema());
         // 2025-03-29T22:30Z is 23:30 in Berlin; the next day is a day of 23 hours.
         let base = 1_743_287_400_000;
-        let sample = |minutes: i64| Sample { at: base + minutes * 60_000, user: 2, amount: 10 };
+        let sample = |minutes: i64| sample(base + minutes * 60_000, 2, 10);
         let all = [sample(0), sample(10), sample(40), sample(22 * 60), sample(24 * 60)];
         let (numbers, _) = run(&metric, &all, &[true], 1_000);
         let values: Vec<_> = numbers.values().map(String::as_str).collect();
@@ -338,8 +352,7 @@ mod tests {
         let mut spec = spec(Aggregate::Count, WindowSpec::Tumbling { size: 1_000 }, true);
         spec.group_limit = 2;
         let metric = Metric::compile(&spec, &schema());
-        let all: Vec<_> =
-            (0..30).map(|n| Sample { at: n, user: 2 * n as u64, amount: 1 }).collect();
+        let all: Vec<_> = (0..30).map(|n| sample(n, 2 * n as u64, 1)).collect();
         let (numbers, _) = run(&metric, &all, &[false], 1_000);
         let groups: Vec<_> = numbers.into_iter().map(|((_, label), n)| (label, n)).collect();
         let got: Vec<_> = groups.iter().map(|(l, n)| (l.as_str(), n.as_str())).collect();

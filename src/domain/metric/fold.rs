@@ -11,15 +11,13 @@ use std::hash::BuildHasher;
 
 use super::cell::Cell;
 use super::compile::{Attr, Fact, Metric};
+use super::groups::Labels;
 use super::spec::FactKind;
 use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// Label of facts beyond a metric's `group_limit`.
 pub const OTHER_GROUP: &str = "other";
-
-/// Labels of a group, in the order of `group_by`.
-pub type Labels = Arc<Vec<String>>;
 
 /// What one flush changes in one pane of one group.
 #[derive(Clone, Debug)]

@@ -10,9 +10,11 @@ pub mod compile;
 pub mod distinct;
 pub mod engine;
 pub mod fold;
+pub mod groups;
 mod spec;
 pub mod window;
 
 pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};
-pub use fold::{Fold, Labels, PaneDelta};
+pub use fold::{Fold, PaneDelta};
+pub use groups::{Labels, Order};
 pub use spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
