@@ -154,8 +154,8 @@ fn event_ids_forgotten_early_are_told() {
     let server = folder.serve(&config).start();
     let lines: Vec<String> = (0..1_500)
         .map(|n| {
-            // Two generations of ids: the older one is forgotten before its time.
-            let at = START + (n as i64 / 1_000) * 2_000_000;
+            // The first are ten minutes old when the others come, and leave before their time.
+            let at = START + (n as i64 / 1_000) * 600_000 + n as i64 % 1_000;
             Event::new(format!("e{n}"), at, "page_view", format!("u{}", n % 10)).line()
         })
         .collect();
@@ -182,6 +182,39 @@ fn event_ids_forgotten_early_are_told() {
         let gauge = samples(&server)["tidewatch_condition{condition=\"ids_forgotten\"}"];
         (gauge == 0.0 && server.pipeline()["conditions"] == json!([])).then_some(())
     });
+}
+
+#[test]
+fn a_flood_of_ids_does_not_push_out_what_is_seconds_old() {
+    let folder = Folder::default();
+    let config = format!("{HOLD}[pipeline]\nshards = 1\ndedup_ids_max = 1000\n");
+    let server = folder.serve(&config).start();
+    let visits = |who: &str, count: i64, from: i64| -> Vec<String> {
+        let at = |n: i64| START + from + n;
+        let visit = |n| Event::new(format!("{who}{n}"), at(n), "page_view", format!("{who}{n}"));
+        (0..count).map(|n| visit(n).line()).collect()
+    };
+    let honest = visits("h", 90, 0);
+    post(&server, &honest);
+    post(&server, &visits("x", 1_100, 1_000));
+    server.wait_settled(1_190);
+    post(&server, &honest);
+    let pipeline = server.wait_settled(1_280);
+    assert_eq!((&pipeline["applied"], &pipeline["duplicate"]), (&json!(1_190), &json!(90)));
+    assert_eq!(pipeline["guarantee"], "exactly once");
+
+    // Twice as many is the end. What left then is late when it comes again, and counted once.
+    post(&server, &visits("y", 1_000, 3_000));
+    post(&server, &visits("z", 1, 20_000));
+    server.wait_settled(2_281);
+    post(&server, &honest);
+    let pipeline = server.wait_settled(2_371);
+    assert_eq!(
+        (&pipeline["applied"], &pipeline["late"]),
+        (&json!(2_191), &json!(90)),
+        "{pipeline}"
+    );
+    stands(&server, "ids_forgotten", "were forgotten");
 }
 
 #[test]

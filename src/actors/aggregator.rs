@@ -31,7 +31,7 @@ use super::supervision::DeathWatch;
 use super::ticket::{Answers, Groups};
 use crate::domain::commit::SectionWriter;
 use crate::domain::event::EventBatch;
-use crate::domain::hash::shard_of;
+use crate::domain::hash::{EventIdentity, shard_of};
 use crate::domain::keeper::{EndedSession, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Metric};
 use crate::domain::seen::Seen;
@@ -151,11 +151,13 @@ impl Aggregator {
         &mut self,
         seed: u64,
         sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        identities: impl Iterator<Item = (i64, &'a [u64])>,
+        identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
+        forgotten_until: EpochMs,
     ) -> Result<(), String> {
         let (shard, shards) = (self.parts.shard, self.parts.shards);
+        self.seen.restore_forgotten(forgotten_until);
         for (until, ids) in identities {
-            let mine = ids.iter().filter(|id| shard_of(**id, shards) == shard);
+            let mine = ids.iter().filter(|id| shard_of(id.high, shards) == shard);
             mine.for_each(|id| self.seen.restore(until, *id));
         }
         for (key, record) in sessions {

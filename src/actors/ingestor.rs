@@ -29,7 +29,7 @@ use crate::clock::SharedClock;
 use crate::domain::commit::{SourceIdentity, SourcePosition};
 use crate::domain::event::decode::{Decoder, Parsed, ParsedValue};
 use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span, Value};
-use crate::domain::hash::{event_identity, fingerprint, key_hash, shard_of};
+use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
@@ -449,7 +449,7 @@ impl Ingestor {
         }
         self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
         let barrier = Barrier {
-            positions: self.readers.iter().map(|reader| reader.position.clone()).collect(),
+            positions: self.readers.iter().map(Reader::stands).collect(),
             watermark: self.watermark,
             max_at: self.max_at,
             ledger: std::mem::take(&mut self.ledger),
@@ -488,7 +488,10 @@ fn push(
         (0, None) => key_hash(schema.seed, parsed.raw),
         (hash, _) => hash,
     };
-    let identity = parsed.id.map_or(0, |id| event_identity(schema.seed, route, id.as_bytes()));
+    let identity = match parsed.id {
+        Some(id) => EventIdentity::of(schema.seed, route, id.as_bytes()),
+        None => EventIdentity::NONE,
+    };
     let shard = shard_of(route, builders.len() as u16);
     let batch = &mut builders[usize::from(shard)];
     let key = span(&batch.data, &mut batch.extra, parsed.key.as_bytes());
@@ -531,5 +534,5 @@ fn span(data: &Bytes, extra: &mut Vec<u8>, text: &[u8]) -> Span {
 
 /// The position before the first item of a source.
 pub fn beginning(source: SourceIdentity) -> SourcePosition {
-    SourcePosition { source, position: 0, fingerprint: 0 }
+    SourcePosition { source, position: 0, fingerprint: 0, watermark: BEGINNING }
 }

@@ -91,7 +91,10 @@ pub struct Settings {
     pub tick: SpanMs,
     /// What the watermark does while the source is caught up.
     pub idle: Idle,
-    /// Most event ids remembered, over all shards.
+    /// How long event ids are remembered; `None`: as long as an event may be behind and still
+    /// count, in its session or a window, for windows at most a day.
+    pub dedup_horizon: Option<SpanMs>,
+    /// Most event ids remembered, over all shards; ids that are minutes old may be twice as many.
     pub dedup_ids_max: usize,
     /// Most keys with an open session, over all shards; beyond it an event that would open
     /// another one is rejected.
@@ -116,6 +119,7 @@ impl Default for Settings {
             commit_events: 262_144,
             tick: 1_000,
             idle: Idle::Follow,
+            dedup_horizon: None,
             dedup_ids_max: 8_000_000,
             sessions_max: 4_000_000,
             shard_queue: 2,

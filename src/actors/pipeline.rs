@@ -33,6 +33,10 @@ use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
 use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
 
+/// Identities are kept for the sake of windows no longer than this, unless the configuration
+/// says so.
+const HORIZON_AUTO_MAX: SpanMs = 24 * 60 * 60 * 1_000;
+
 /// What takes longer than this before the first board is told to the page.
 const TOLD_AFTER: Duration = Duration::from_millis(500);
 
@@ -111,8 +115,6 @@ pub struct Setup {
     pub metrics: Vec<MetricSpec>,
     /// The rules.
     pub sigma: Vec<SigmaRule>,
-    /// The least time event identities are remembered.
-    pub dedup_horizon: SpanMs,
     /// The clock.
     pub clock: SharedClock,
     /// Earlier alerts, for the board.
@@ -438,7 +440,7 @@ impl Pipeline {
                 shards,
                 rules: Arc::clone(&self.rules),
                 metrics: Arc::clone(&self.metrics),
-                horizon: horizon(setup),
+                horizon: horizon(setup, &self.metrics),
                 identities_max: setup.settings.per_shard(setup.settings.dedup_ids_max),
                 keys_max: setup.settings.per_shard(setup.settings.sessions_max),
                 idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
@@ -457,7 +459,8 @@ impl Pipeline {
                 let mut aggregator = Aggregator::new(parts);
                 let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
-                let _ = done.send(aggregator.restore(seed, sessions, ids));
+                let forgotten = snapshot.ids_forgotten_until;
+                let _ = done.send(aggregator.restore(seed, sessions, ids, forgotten));
                 aggregator
             });
             arbiters.push(arbiter);
@@ -473,10 +476,16 @@ impl Pipeline {
     }
 }
 
-/// Identities are kept at least as long as an event may be behind and still count, so
-/// that a forgotten one belongs to an event that would be late.
-fn horizon(setup: &Setup) -> SpanMs {
-    setup.dedup_horizon.max(setup.policy.gap + setup.time.allowed_lateness)
+/// How long identities are kept: as long as an event may be behind and still count, in its
+/// session or in the longest window. An event older than that is late.
+fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
+    let lateness = setup.time.allowed_lateness;
+    let session = setup.policy.gap + lateness;
+    let window = metrics.iter().map(|metric| metric.size).max().unwrap_or(0);
+    match setup.settings.dedup_horizon {
+        Some(horizon) => horizon.max(session),
+        None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),
+    }
 }
 
 fn other_source(found: &SourcePosition, wanted: &SourceIdentity) -> RunError {

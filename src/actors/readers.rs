@@ -26,11 +26,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Goes on from `position`, at the watermark of the commit it belongs to.
+    /// Goes on from `position`, at its own watermark there, or at that of the commit it belongs
+    /// to where that is later.
     pub fn new(position: SourcePosition, watermark: EpochMs, away: SpanMs) -> Self {
         let acked = position.position;
+        let watermark = watermark.max(position.watermark);
         let (idle_from, caught_up, ended) = (None, false, false);
         Reader { position, watermark, idle_from, away, caught_up, ended, acked }
+    }
+
+    /// Where it stands, for a commit.
+    pub fn stands(&self) -> SourcePosition {
+        SourcePosition { watermark: self.watermark, ..self.position.clone() }
     }
 
     /// Nothing more will ever come.
@@ -115,7 +122,24 @@ mod tests {
     use proptest::prelude::*;
 
     fn reader() -> Reader {
-        Reader::new(SourcePosition::default(), BEGINNING, 0)
+        Reader::new(SourcePosition { watermark: BEGINNING, ..Default::default() }, BEGINNING, 0)
+    }
+
+    #[test]
+    fn a_source_that_was_ahead_of_the_others_keeps_its_time_over_a_restart() {
+        let mut readers = vec![reader(), reader()];
+        let mut watermark = Clockwork::of(&mut readers, 0).see(9_000, BEGINNING);
+        watermark = Clockwork::of(&mut readers, 1).see(3_000, watermark);
+        assert_eq!(watermark, 3_000);
+        let stands: Vec<_> = readers.iter().map(Reader::stands).collect();
+        // Held, the first one has nothing more to say; the other one goes on.
+        let mut again: Vec<_> =
+            stands.into_iter().map(|at| Reader::new(at, watermark, 0)).collect();
+        again[0].idle(500, EpochMs::MAX, true);
+        assert_eq!(Clockwork::of(&mut again, 1).see(8_000, watermark), 8_000);
+        // One that ended for good has ended time.
+        again[0].end();
+        assert_eq!(Reader::new(again[0].stands(), 8_000, 0).counts(), Some(END_OF_TIME));
     }
 
     #[test]

@@ -76,8 +76,10 @@ impl Watch {
         let short = keeper.ids_short_until().is_some_and(|until| watermark <= until);
         let says = short.then(|| {
             format!(
-                "more event ids came than are remembered: the oldest were forgotten, and a \
-                 repeat of an event that old is not known as one (pipeline.dedup_ids_max = {})",
+                "more event ids came than are remembered: the oldest {} were forgotten, and an \
+                 event as old as theirs is called late, because it cannot be told whether it is \
+                 a repeat (pipeline.dedup_ids_max = {})",
+                keeper.forgotten_early(),
                 bounds.ids_max
             )
         });

@@ -190,7 +190,6 @@ impl Builder {
             schema: Arc::clone(&schema),
             metrics: config.metrics.clone(),
             sigma: config.rules.clone(),
-            dedup_horizon: config.session.gap,
             clock: Arc::clone(&clock),
             records: Some(Arc::clone(&records)),
             status: Arc::clone(&status),

@@ -142,6 +142,7 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("commit_interval", span(settings.commit_interval)),
         ("commit_events", settings.commit_events.to_string()),
         ("tick", span(settings.tick)),
+        ("dedup_horizon", settings.dedup_horizon.map_or_else(|| text("auto"), span)),
         ("dedup_ids_max", settings.dedup_ids_max.to_string()),
         ("sessions_max", settings.sessions_max.to_string()),
         ("shard_queue", settings.shard_queue.to_string()),

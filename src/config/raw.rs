@@ -125,6 +125,18 @@ impl Reader {
         self.read(key, default, |node| span_within(node, bounds))
     }
 
+    /// A duration, or `"auto"`, which is `None`.
+    pub fn span_or_auto(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<SpanMs>,
+    ) -> Option<SpanMs> {
+        self.read(key, None, |node| match node.text("\"auto\" or a duration in quotes")? {
+            "auto" => Ok(None),
+            _ => span_within(node, bounds).map(Some),
+        })
+    }
+
     pub fn size(
         &mut self,
         key: &'static str,

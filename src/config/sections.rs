@@ -245,6 +245,7 @@ fn pipeline(reader: &mut Reader) -> Settings {
         ),
         tick: reader.span("pipeline.tick", default.tick, 100..=MINUTE),
         idle: reader.choice("time.idle", default.idle, &idle),
+        dedup_horizon: reader.span_or_auto("pipeline.dedup_horizon", SECOND..=366 * DAY),
         dedup_ids_max: reader.count(
             "pipeline.dedup_ids_max",
             default.dedup_ids_max,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::alert::Alert;
 use super::event::DeadLetter;
+use super::hash::{EventIdentity, shard_of};
 use super::metric::cell::Cell;
 use super::time::EpochMs;
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
@@ -27,6 +28,9 @@ pub struct SourcePosition {
     /// `domain::hash::fingerprint` of that item's bytes; 0 before the first, and where the
     /// source no longer had the item (after a gap).
     pub fingerprint: u64,
+    /// Its own watermark there, which may be ahead of that of all sources: one that was read to
+    /// its end keeps its time over a restart.
+    pub watermark: EpochMs,
 }
 
 /// One atomic commit. Everything is written, or nothing.
@@ -112,7 +116,9 @@ pub struct Snapshot {
     /// Record of each key with open sessions.
     pub sessions: HashMap<Box<[u8]>, Box<[u8]>, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
-    pub identities: BTreeMap<i64, Vec<u64>>,
+    pub identities: BTreeMap<i64, Vec<EventIdentity>>,
+    /// All events before this may have been forgotten before their time.
+    pub ids_forgotten_until: EpochMs,
     /// Cells by metric identity, pane and labels.
     pub panes: BTreeMap<String, BTreeMap<(i64, Vec<String>), Cell>>,
     /// Final numbers the board keeps, by metric identity: end, labels, number.
@@ -135,6 +141,8 @@ const ENGINE: u8 = 6;
 const PANE_FLOOR: u8 = 7;
 const POINT_FLOOR: u8 = 8;
 const IDENTITY_FLOOR: u8 = 9;
+const IDENTITIES_EVICTED: u8 = 10;
+const IDENTITIES_FORGOTTEN: u8 = 11;
 
 /// Writes the sections of a delta.
 #[derive(Debug)]
@@ -199,6 +207,22 @@ impl SectionWriter {
         bytes
     }
 
+    /// Identities that left before their time, of one shard out of `shards`: see
+    /// [`SectionWriter::first`].
+    pub fn identities_evicted(shard: u16, shards: u16) -> Self {
+        let mut bytes = vec![IDENTITIES_EVICTED];
+        put_u64(&mut bytes, u64::from(shard));
+        put_u64(&mut bytes, u64::from(shards));
+        SectionWriter { bytes }
+    }
+
+    /// All events before this time may be forgotten; a greater time replaces a lesser.
+    pub fn identities_forgotten(until: EpochMs) -> Vec<u8> {
+        let mut bytes = vec![IDENTITIES_FORGOTTEN];
+        put_i64(&mut bytes, until);
+        bytes
+    }
+
     fn named(tag: u8, metric: &str) -> Self {
         let mut bytes = vec![tag];
         put_bytes(&mut bytes, metric.as_bytes());
@@ -212,10 +236,16 @@ impl SectionWriter {
     }
 
     /// Identities of events that were all before `until`.
-    pub fn until(&mut self, until: EpochMs, identities: &[u64]) {
+    pub fn until(&mut self, until: EpochMs, identities: &[EventIdentity]) {
         put_i64(&mut self.bytes, until);
         put_u64(&mut self.bytes, identities.len() as u64);
-        identities.iter().for_each(|id| self.bytes.extend_from_slice(&id.to_le_bytes()));
+        identities.iter().for_each(|id| self.bytes.extend_from_slice(&id.bytes()));
+    }
+
+    /// The first `count` identities of events before `until`.
+    pub fn first(&mut self, until: EpochMs, count: u64) {
+        put_i64(&mut self.bytes, until);
+        put_u64(&mut self.bytes, count);
     }
 
     /// One pane of one group: what to merge.
@@ -312,6 +342,12 @@ impl Snapshot {
                 self.identities = self.identities.split_off(&floor.saturating_add(1));
                 Ok(())
             }
+            IDENTITIES_EVICTED => self.absorb_evicted(&mut reader),
+            IDENTITIES_FORGOTTEN => {
+                let until = reader.i64("time of forgotten identities")?;
+                self.ids_forgotten_until = self.ids_forgotten_until.max(until);
+                Ok(())
+            }
             _ => Err(Malformed { what: "kind of section", at: 0 }),
         }
     }
@@ -332,11 +368,30 @@ impl Snapshot {
         while !reader.is_empty() {
             let until = reader.i64("end of identities")?;
             let num = reader.u64("number of identities")? as usize;
-            let bytes = reader.take(num.saturating_mul(8), "identities")?;
-            let ids = bytes
-                .chunks_exact(8)
-                .map(|id| u64::from_le_bytes(id.try_into().expect("chunks of 8 bytes")));
+            let bytes = reader.take(num.saturating_mul(EventIdentity::BYTES), "identities")?;
+            let (ids, _) = bytes.as_chunks();
+            let ids = ids.iter().map(|id| EventIdentity::from_bytes(*id));
             self.identities.entry(until).or_default().extend(ids);
+        }
+        Ok(())
+    }
+
+    fn absorb_evicted(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let number = |reader: &mut Reader<'_>, what: &'static str| {
+            let at = reader.position();
+            u16::try_from(reader.u64(what)?).map_err(|_| Malformed { what, at })
+        };
+        let (shard, shards) = (number(reader, "shard")?, number(reader, "number of shards")?);
+        while !reader.is_empty() {
+            let until = reader.i64("end of identities")?;
+            let mut count = reader.u64("number of identities")?;
+            if let Some(ids) = self.identities.get_mut(&until) {
+                ids.retain(|id| {
+                    let leaves = count > 0 && shard_of(id.high, shards) == shard;
+                    count -= u64::from(leaves);
+                    !leaves
+                });
+            }
         }
         Ok(())
     }
@@ -389,12 +444,13 @@ impl Snapshot {
         }
         sections.push(sessions.finish());
         for (until, ids) in &self.identities {
-            for part in ids.chunks((chunk / 8).max(1)) {
+            for part in ids.chunks((chunk / EventIdentity::BYTES).max(1)) {
                 let mut writer = SectionWriter::identities();
                 writer.until(*until, part);
                 sections.push(writer.finish());
             }
         }
+        sections.push(SectionWriter::identities_forgotten(self.ids_forgotten_until));
         for (metric, panes) in &self.panes {
             let mut writer = SectionWriter::panes(metric);
             for ((pane, labels), cell) in panes {
@@ -428,7 +484,8 @@ mod tests {
     fn delta() -> impl Strategy<Value = Vec<Vec<u8>>> {
         let sessions =
             prop::collection::vec(("[a-d]{1,2}", prop::collection::vec(any::<u8>(), 0..6)), 0..8);
-        let ids = prop::collection::vec((0i64..5, prop::collection::vec(any::<u64>(), 0..4)), 0..4);
+        let id = (any::<u64>(), any::<u64>()).prop_map(|(high, low)| EventIdentity { high, low });
+        let ids = prop::collection::vec((0i64..5, prop::collection::vec(id, 0..4)), 0..4);
         let panes = prop::collection::vec((0i64..6, "[xy]", 0u64..9), 0..6);
         let points = prop::collection::vec((0i64..9, any::<i32>()), 0..4);
         (sessions, ids, panes, points, 0i64..4).prop_map(|(sessions, ids, panes, points, floor)| {
@@ -438,6 +495,10 @@ mod tests {
             let mut writer = SectionWriter::identities();
             ids.iter().for_each(|(minute, ids)| writer.until(*minute, ids));
             sections.push(writer.finish());
+            let mut writer = SectionWriter::identities_evicted((floor % 2) as u16, 2);
+            ids.iter().for_each(|(minute, ids)| writer.first(*minute, ids.len() as u64 / 2));
+            sections.push(writer.finish());
+            sections.push(SectionWriter::identities_forgotten(floor));
             let mut writer = SectionWriter::panes("m");
             panes.iter().for_each(|(pane, label, n)| {
                 writer.pane(*pane, std::slice::from_ref(label), &Cell::Count(*n));

@@ -1,117 +1,225 @@
 //! Event identities seen within the horizon: the second net against duplicates, after
 //! the log's own.
 //!
-//! Identities are kept in generations of one horizon of event time, and a whole
-//! generation is forgotten at once. The horizon is at least as long as an event may be
-//! behind and still count (gap + lateness), so an identity is forgotten only when its
-//! event would be late anyway: no retry, however late, counts twice.
+//! Identities are kept by event time in sixteen parts of a horizon, and the oldest part is
+//! forgotten when the watermark has passed it by a horizon. The horizon is at least as long as
+//! an event may be behind and still count, so an event older than that is late, never counted
+//! twice. When there are too many, the oldest leave piece by piece; what is older than they
+//! were is then late as well.
+//!
+//! The answers are a function of the order of events alone: everything is decided by an
+//! event's own time and stamp, and when old parts are swept makes no difference.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::metric::distinct::Identity;
-use super::time::{EpochMs, SpanMs};
+use hashbrown::HashTable;
 
-type Set = HashSet<u64, BuildHasherDefault<Identity>>;
+use super::hash::EventIdentity;
+use super::time::{BEGINNING, EpochMs, SpanMs};
 
-/// Identities of one shard.
+/// Parts of a horizon.
+const PARTS: SpanMs = 16;
+/// Identities of one piece, at most: 16 KiB.
+const PIECE_MAX: usize = 1_024;
+/// Identities taken out of the table in one sweep: some 10 ms.
+const SWEEP_MAX: usize = 131_072;
+
+/// What is known of an event by its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It was not seen before; it is remembered now.
+    New,
+    /// It was seen before.
+    Known,
+    /// It is older than anything that is remembered: it must not count.
+    TooOld,
+}
+
+/// Identities of one shard. 16 bytes for each and 6 to 11 for finding it.
 #[derive(Debug)]
 pub struct Seen {
     horizon: SpanMs,
+    /// Event time of one part.
+    part: SpanMs,
+    /// Beyond this, old parts leave. What is younger than a part may reach twice as many.
     ids_max: usize,
-    generations: BTreeMap<i64, Set>,
-    fresh: BTreeMap<i64, Vec<u64>>,
+    /// Identities of one piece, as a power of two.
+    shift: u32,
+    /// Where each identity lies: the number of its piece and its place in it.
+    table: HashTable<u32>,
+    pieces: Vec<Piece>,
+    /// Numbers of pieces that are empty.
+    free: Vec<u32>,
+    /// The pieces of each part, oldest first.
+    parts: BTreeMap<i64, VecDeque<u32>>,
+    /// The part and piece that took the last identity.
+    last: Option<(i64, u32)>,
+    fresh: BTreeMap<i64, Vec<EventIdentity>>,
+    evicted: BTreeMap<i64, u64>,
     len: usize,
-    /// Generations forgotten before their time because `ids_max` was reached.
+    /// All events before this may be forgotten; `BEGINNING` while none is.
+    forgotten_until: EpochMs,
+    /// Identities forgotten before their time because there were too many, since this was
+    /// taken last.
     pub forgotten_early: u64,
-    /// Until the watermark is here, an event may still count whose identity was forgotten
-    /// early; `None` when none was.
-    pub short_until: Option<EpochMs>,
+}
+
+/// Identities that came one after another and belong to one part.
+#[derive(Debug, Default)]
+struct Piece {
+    ids: Vec<EventIdentity>,
+    part: i64,
+    /// Those that were not taken back.
+    live: u32,
+    /// The greatest time of their events.
+    max_at: EpochMs,
 }
 
 impl Seen {
-    /// Remembers identities for at least `horizon`, and at most about `ids_max` of them.
+    /// Remembers identities for at least `horizon`, and about `ids_max` of them: twice as many
+    /// when they are younger than a sixteenth of the horizon, and never more.
     pub fn new(horizon: SpanMs, ids_max: usize) -> Self {
+        let horizon = horizon.max(PARTS);
         Seen {
-            horizon: horizon.max(1),
-            ids_max,
-            generations: BTreeMap::new(),
+            horizon,
+            part: (horizon + PARTS - 1) / PARTS,
+            ids_max: ids_max.max(1),
+            shift: (ids_max / 64).clamp(1, PIECE_MAX).next_power_of_two().trailing_zeros(),
+            table: HashTable::new(),
+            pieces: Vec::new(),
+            free: Vec::new(),
+            parts: BTreeMap::new(),
+            last: None,
             fresh: BTreeMap::new(),
+            evicted: BTreeMap::new(),
             len: 0,
+            forgotten_until: BEGINNING,
             forgotten_early: 0,
-            short_until: None,
         }
     }
 
-    /// True when the identity is new; it is remembered then. `at` and `watermark` are the
-    /// event's own time and stamp, so the answer does not depend on when old generations
-    /// were swept.
-    pub fn insert(&mut self, identity: u64, at: EpochMs, watermark: EpochMs) -> bool {
-        let generation = at.div_euclid(self.horizon);
-        let alive = |other: i64| (other + 2).saturating_mul(self.horizon) >= watermark;
-        let known = self
-            .generations
-            .iter()
-            .any(|(other, set)| *other != generation && alive(*other) && set.contains(&identity));
-        if known || !self.generations.entry(generation).or_default().insert(identity) {
-            return false;
+    /// What is known of an event that counts only within the horizon. `at` and `watermark` are
+    /// its own time and stamp.
+    pub fn insert(&mut self, identity: EventIdentity, at: EpochMs, watermark: EpochMs) -> Sight {
+        if at < watermark.saturating_sub(self.horizon) {
+            return Sight::TooOld;
         }
-        self.len += 1;
-        self.fresh.entry(generation).or_default().push(identity);
-        true
+        self.see(identity, at, watermark, false)
     }
 
-    /// True when the identity is remembered in the generation of `at`. Events of any other are
-    /// rare; [`Seen::insert`] alone says whether an event is new.
-    pub fn contains(&self, identity: u64, at: EpochMs) -> bool {
-        let generation = at.div_euclid(self.horizon);
-        self.generations.get(&generation).is_some_and(|set| set.contains(&identity))
+    /// The same for an event that counts although it lies further back, because its session is
+    /// still open: it is looked for in what [`Seen::sweep`] was told to keep as well.
+    pub fn insert_old(
+        &mut self,
+        identity: EventIdentity,
+        at: EpochMs,
+        watermark: EpochMs,
+    ) -> Sight {
+        self.see(identity, at, watermark, true)
+    }
+
+    fn see(
+        &mut self,
+        identity: EventIdentity,
+        at: EpochMs,
+        watermark: EpochMs,
+        old: bool,
+    ) -> Sight {
+        if let Some(slot) = self.find(identity) {
+            let (piece, _) = self.place(slot);
+            if old || self.alive(self.pieces[piece].part, watermark) {
+                return Sight::Known;
+            }
+            self.take_out(identity);
+        }
+        // Time that is still to come is never too old, however many identities it has.
+        if at < self.forgotten_until.min(watermark) {
+            return Sight::TooOld;
+        }
+        self.put(identity, at.div_euclid(self.part), at);
+        self.fresh.entry(at.div_euclid(self.part)).or_default().push(identity);
+        self.make_room(watermark);
+        Sight::New
+    }
+
+    /// True when the identity is remembered. Only [`Seen::insert`] says whether an event is new.
+    pub fn contains(&self, identity: EventIdentity) -> bool {
+        self.find(identity).is_some()
     }
 
     /// Forgets an identity that was new since the last `take_fresh`: its event did not
     /// count after all, and may come again.
-    pub fn take_back(&mut self, identity: u64, at: EpochMs) {
-        let generation = at.div_euclid(self.horizon);
-        let known = self.generations.get_mut(&generation).is_some_and(|set| set.remove(&identity));
-        self.len -= usize::from(known);
-        let Some(fresh) = self.fresh.get_mut(&generation) else { return };
+    pub fn take_back(&mut self, identity: EventIdentity, at: EpochMs) {
+        let part = at.div_euclid(self.part);
+        let kept = self.take_out(identity);
+        let Some(fresh) = self.fresh.get_mut(&part) else { return };
         // Usually the last one.
-        if let Some(index) = fresh.iter().rposition(|other| *other == identity) {
-            fresh.remove(index);
+        let Some(index) = fresh.iter().rposition(|other| *other == identity) else { return };
+        fresh.remove(index);
+        if !kept && let Some(evicted) = self.evicted.get_mut(&part) {
+            *evicted = evicted.saturating_sub(1);
         }
     }
 
     /// Puts back an identity from a snapshot: its event was before `until`. The horizon may
     /// be another one than it was.
-    pub fn restore(&mut self, until: EpochMs, identity: u64) {
-        let generation = (until - 1).div_euclid(self.horizon);
-        self.len += usize::from(self.generations.entry(generation).or_default().insert(identity));
+    pub fn restore(&mut self, until: EpochMs, identity: EventIdentity) {
+        // One that had been forgotten and came again is in two parts; the younger one holds.
+        self.take_out(identity);
+        self.put(identity, (until - 1).div_euclid(self.part), until - 1);
     }
 
-    /// Forgets what the watermark has passed, and the oldest generation while there are
-    /// too many. Returns the time up to which everything is forgotten.
-    pub fn sweep(&mut self, watermark: EpochMs) -> EpochMs {
-        while let Some(first) = self.generations.first_entry() {
-            let passed = (first.key() + 2).saturating_mul(self.horizon) < watermark;
-            if !passed && self.len <= self.ids_max {
-                break;
+    /// Puts back that all events before this time may be forgotten.
+    pub fn restore_forgotten(&mut self, until: EpochMs) {
+        self.forgotten_until = self.forgotten_until.max(until);
+    }
+
+    /// Forgets what the watermark has passed, some at a time, but for what is not before
+    /// `keep_from`, as long as that takes less than half of the room. Returns the time up to
+    /// which everything is forgotten because it is passed.
+    pub fn sweep(&mut self, watermark: EpochMs, keep_from: EpochMs) -> EpochMs {
+        let mut swept = 0;
+        while let Some((part, pieces)) = self.parts.first_key_value()
+            && !self.alive(*part, watermark)
+            && ((*part + 1).saturating_mul(self.part) <= keep_from || self.len > self.ids_max / 2)
+            && swept < SWEEP_MAX
+        {
+            swept += pieces.len() << self.shift;
+            let (part, pieces) = self.parts.pop_first().expect("it was there on the line above");
+            for piece in pieces {
+                self.clear(piece);
             }
-            if !passed {
-                self.forgotten_early += 1;
-                let ends = (first.key() + 2).saturating_mul(self.horizon);
-                self.short_until = self.short_until.max(Some(ends));
-            }
-            self.len -= first.remove().len();
+            self.evicted.remove(&part);
         }
-        let first = self.generations.first_key_value();
-        first.map_or(EpochMs::MIN / 2, |(first, _)| first * self.horizon)
+        let first = self.parts.first_key_value();
+        let passed = watermark.saturating_sub(self.horizon).div_euclid(self.part);
+        first.map_or(passed, |(first, _)| passed.min(*first)).saturating_mul(self.part)
     }
 
-    /// Identities that are new since the last call, by the end of their generation: all
-    /// their events were before that time.
-    pub fn take_fresh(&mut self) -> Vec<(EpochMs, Vec<u64>)> {
+    /// Identities that are new since the last call, by the end of their part: all their
+    /// events were before that time. In order within each.
+    pub fn take_fresh(&mut self) -> Vec<(EpochMs, Vec<EventIdentity>)> {
         let fresh = std::mem::take(&mut self.fresh).into_iter();
-        fresh.map(|(generation, ids)| ((generation + 1) * self.horizon, ids)).collect()
+        fresh.map(|(part, ids)| ((part + 1) * self.part, ids)).collect()
+    }
+
+    /// How many left before their time since the last call, by the end of their part: the
+    /// first so many of it.
+    pub fn take_evicted(&mut self) -> Vec<(EpochMs, u64)> {
+        let evicted = std::mem::take(&mut self.evicted).into_iter();
+        evicted.map(|(part, count)| ((part + 1) * self.part, count)).collect()
+    }
+
+    /// All events before this may be forgotten although they could still count; `None` when
+    /// none is at this watermark.
+    pub fn forgotten_until(&self, watermark: EpochMs) -> Option<EpochMs> {
+        let counts = self.forgotten_until > watermark.saturating_sub(self.horizon);
+        (self.forgotten_until > BEGINNING && counts).then_some(self.forgotten_until)
+    }
+
+    /// How long identities are kept.
+    pub fn horizon(&self) -> SpanMs {
+        self.horizon
     }
 
     /// How many are remembered.
@@ -123,63 +231,131 @@ impl Seen {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Whether events of a part may still count at this watermark.
+    fn alive(&self, part: i64, watermark: EpochMs) -> bool {
+        (part + 1).saturating_mul(self.part) > watermark.saturating_sub(self.horizon)
+    }
+
+    /// The oldest leave while there are too many.
+    fn make_room(&mut self, watermark: EpochMs) {
+        let now = watermark.div_euclid(self.part);
+        while self.len > self.ids_max
+            && let Some((part, _)) = self.parts.first_key_value()
+        {
+            let young = *part >= now - 1;
+            if young && self.len <= self.ids_max.saturating_mul(2) {
+                return;
+            }
+            self.evict(watermark);
+        }
+    }
+
+    /// The oldest piece leaves.
+    fn evict(&mut self, watermark: EpochMs) {
+        let Some(mut entry) = self.parts.first_entry() else { return };
+        let part = *entry.key();
+        let piece = entry.get_mut().pop_front();
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+        let Some(piece) = piece else { return };
+        let alive = self.alive(part, watermark);
+        let (count, max_at) = self.clear(piece);
+        *self.evicted.entry(part).or_default() += u64::from(count);
+        if alive {
+            self.forgotten_early += u64::from(count);
+            self.forgotten_until = self.forgotten_until.max(max_at + 1);
+        }
+    }
+
+    fn put(&mut self, identity: EventIdentity, part: i64, at: EpochMs) {
+        let number = match self.last {
+            Some((last, piece)) if last == part && self.has_room(piece) => piece,
+            _ => self.piece_of(part),
+        };
+        self.last = Some((part, number));
+        let piece = &mut self.pieces[number as usize];
+        let slot = (number << self.shift) | piece.ids.len() as u32;
+        piece.ids.push(identity);
+        piece.live += 1;
+        piece.max_at = piece.max_at.max(at);
+        let (pieces, shift) = (&self.pieces, self.shift);
+        self.table.insert_unique(identity.low, slot, |slot| id_at(pieces, shift, *slot).low);
+        self.len += 1;
+    }
+
+    fn has_room(&self, piece: u32) -> bool {
+        self.pieces[piece as usize].ids.len() < 1 << self.shift
+    }
+
+    /// The piece of a part that has room.
+    fn piece_of(&mut self, part: i64) -> u32 {
+        let last = self.parts.get(&part).and_then(|pieces| pieces.back().copied());
+        if let Some(last) = last.filter(|last| self.has_room(*last)) {
+            return last;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.pieces.push(Piece::default());
+            self.pieces.len() as u32 - 1
+        });
+        let ids = Vec::with_capacity(1 << self.shift);
+        self.pieces[number as usize] = Piece { ids, part, live: 0, max_at: BEGINNING };
+        self.parts.entry(part).or_default().push_back(number);
+        number
+    }
+
+    /// Takes a piece out of the table and gives its memory back; how many were in it, and the
+    /// greatest time of their events. It must be in no part any more.
+    fn clear(&mut self, number: u32) -> (u32, EpochMs) {
+        let piece = std::mem::take(&mut self.pieces[number as usize]);
+        let first = number << self.shift;
+        for (slot, id) in (first..).zip(&piece.ids).filter(|(_, id)| !id.is_none()) {
+            if let Ok(entry) = self.table.find_entry(id.low, |other| *other == slot) {
+                entry.remove();
+            }
+        }
+        self.len -= piece.live as usize;
+        self.free.push(number);
+        if self.last.is_some_and(|(_, last)| last == number) {
+            self.last = None;
+        }
+        (piece.live, piece.max_at)
+    }
+
+    /// Forgets one identity; false when it is not there.
+    fn take_out(&mut self, identity: EventIdentity) -> bool {
+        let (pieces, shift) = (&self.pieces, self.shift);
+        let same = |slot: &u32| id_at(pieces, shift, *slot) == identity;
+        let Ok(entry) = self.table.find_entry(identity.low, same) else { return false };
+        let (slot, _) = entry.remove();
+        let (piece, place) = self.place(slot);
+        let piece = &mut self.pieces[piece];
+        piece.ids[place] = EventIdentity::NONE;
+        piece.live -= 1;
+        self.len -= 1;
+        true
+    }
+
+    fn find(&self, identity: EventIdentity) -> Option<u32> {
+        let same = |slot: &u32| id_at(&self.pieces, self.shift, *slot) == identity;
+        self.table.find(identity.low, same).copied()
+    }
+
+    fn place(&self, slot: u32) -> (usize, usize) {
+        split(slot, self.shift)
+    }
+}
+
+/// The piece and the place in it that a slot means.
+fn split(slot: u32, shift: u32) -> (usize, usize) {
+    ((slot >> shift) as usize, (slot & ((1 << shift) - 1)) as usize)
+}
+
+fn id_at(pieces: &[Piece], shift: u32, slot: u32) -> EventIdentity {
+    let (piece, place) = split(slot, shift);
+    pieces[piece].ids[place]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repeat_within_the_horizon_is_known_even_with_another_time() {
-        let mut seen = Seen::new(1_000, 100);
-        assert!(seen.insert(7, 500, 0));
-        assert!(!seen.insert(7, 500, 600));
-        assert!(!seen.insert(7, 1_200, 1_100));
-        assert!(seen.insert(8, 500, 600));
-    }
-
-    #[test]
-    fn the_answer_does_not_depend_on_when_it_was_swept() {
-        for sweep in [false, true] {
-            let mut seen = Seen::new(1_000, 100);
-            seen.insert(7, 500, 0);
-            if sweep {
-                seen.sweep(2_001);
-            }
-            assert!(seen.insert(7, 1_999, 2_001), "sweep {sweep}");
-        }
-    }
-
-    #[test]
-    fn the_oldest_generation_leaves_first_when_there_are_too_many() {
-        let mut seen = Seen::new(1_000, 2);
-        (0..4).for_each(|id| assert!(seen.insert(id + 1, id as i64 * 1_000, 0)));
-        assert_eq!((seen.sweep(0), seen.len(), seen.forgotten_early), (2_000, 2, 2));
-        assert_eq!(seen.short_until, Some(3_000), "the younger one of the two forgotten");
-    }
-
-    #[test]
-    fn what_is_taken_back_may_come_again() {
-        let mut seen = Seen::new(1_000, 100);
-        assert!(seen.insert(7, 500, 0) && seen.insert(8, 600, 0));
-        seen.take_back(7, 500);
-        assert_eq!((seen.len(), seen.take_fresh()), (1, vec![(1_000, vec![8])]));
-        assert!(seen.insert(7, 500, 0));
-        assert!(!seen.insert(8, 600, 0));
-    }
-
-    #[test]
-    fn a_snapshot_may_be_taken_up_with_another_horizon() {
-        let mut before = Seen::new(1_000, 100);
-        before.insert(7, 4_500, 4_000);
-        let fresh = before.take_fresh();
-        for horizon in [300, 1_000, 7_000] {
-            let mut after = Seen::new(horizon, 100);
-            fresh
-                .iter()
-                .for_each(|(until, ids)| ids.iter().for_each(|id| after.restore(*until, *id)));
-            after.sweep(4_500);
-            assert!(!after.insert(7, 4_500, 4_500), "horizon {horizon}");
-        }
-    }
-}
+mod tests;

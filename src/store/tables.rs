@@ -24,7 +24,8 @@ pub(super) static KIND: Kind = Kind {
          snapshot_epoch INTEGER NOT NULL, snapshot_parts INTEGER NOT NULL, \
          checksum INTEGER NOT NULL); \
          CREATE TABLE positions(source TEXT PRIMARY KEY, incarnation TEXT NOT NULL, \
-         position INTEGER NOT NULL, fingerprint INTEGER NOT NULL) WITHOUT ROWID; \
+         position INTEGER NOT NULL, fingerprint INTEGER NOT NULL, \
+         watermark INTEGER NOT NULL) WITHOUT ROWID; \
          CREATE TABLE deltas(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
          parts INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL, \
          PRIMARY KEY (epoch, part)); \
@@ -86,7 +87,7 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
         .map_err(error)?;
     let Some(stored) = read else { return no_head(conn, place).map(|()| None) };
     let mut query = conn
-        .prepare("SELECT source, incarnation, position, fingerprint FROM positions")
+        .prepare("SELECT source, incarnation, position, fingerprint, watermark FROM positions")
         .map_err(error)?;
     let positions = query
         .query_map([], |row| {
@@ -94,6 +95,7 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
                 source: SourceIdentity { name: row.get(0)?, incarnation: row.get(1)? },
                 position: row.get::<_, i64>(2)? as u64,
                 fingerprint: row.get::<_, i64>(3)? as u64,
+                watermark: row.get(4)?,
             })
         })
         .map_err(error)?;
@@ -127,14 +129,15 @@ fn no_head(conn: &Connection, place: &Place) -> Result<(), StoreError> {
 pub(super) fn write_head(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
     for position in head.positions.values() {
         conn.prepare_cached(
-            "INSERT OR REPLACE INTO positions(source, incarnation, position, fingerprint) \
-             VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO positions(source, incarnation, position, fingerprint, \
+             watermark) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             position.source.name,
             position.source.incarnation,
             position.position as i64,
-            position.fingerprint as i64
+            position.fingerprint as i64,
+            position.watermark
         ])?;
     }
     conn.prepare_cached(
@@ -160,7 +163,8 @@ fn head_checksum(head: &Head) -> i64 {
     );
     for at in head.positions.values() {
         let SourceIdentity { name, incarnation } = &at.source;
-        text += &format!("\n{name}\n{incarnation}\n{} {}", at.position, at.fingerprint);
+        let SourcePosition { position, fingerprint, watermark, .. } = at;
+        text += &format!("\n{name}\n{incarnation}\n{position} {fingerprint} {watermark}");
     }
     text_checksum("head", &text)
 }

@@ -117,8 +117,8 @@ table! {
     IDLE_ACTORS = "idle_actors", Gauge, Count, ["shard"], "Session actors that wait to be used again.";
     IDLE_ACTORS_CAPACITY = "idle_actors_capacity", Gauge, Count, ["shard"], "Most of them (pipeline.idle_actors_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
-    DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Most event ids remembered (pipeline.dedup_ids_max).";
-    DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Generations of event ids forgotten before their time, because there were too many.";
+    DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Event ids beyond which the oldest leave (pipeline.dedup_ids_max); ids that are minutes old may be twice as many.";
+    DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Event ids forgotten before their time, because there were too many.";
     SHARD_QUEUE_DEPTH = "shard_queue_depth", Gauge, Count, ["shard"], "Batches waiting for a shard.";
     SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Most batches waiting for a shard (pipeline.shard_queue).";
     CREDITS_FREE = "credits_free", Gauge, Count, [], "Events that may still be pulled before the next commit.";

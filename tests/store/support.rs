@@ -14,6 +14,7 @@ use tidewatch::domain::commit::{
     CommitUnit, LateEvent, Restored, SectionWriter, Snapshot, SourceIdentity, SourcePosition,
 };
 use tidewatch::domain::event::{DeadLetter, Hints};
+use tidewatch::domain::hash::EventIdentity;
 use tidewatch::domain::time::EpochMs;
 use tidewatch::store::state::StateDb;
 
@@ -54,19 +55,20 @@ impl Clock for Hand {
 
 /// A section of state: 4 KB of event identities that no other section has.
 pub fn section(epoch: u64, part: u64) -> Vec<u8> {
-    sized_section(epoch, part, 512)
+    sized_section(epoch, part, 256)
 }
 
-/// The same with `len` identities of 8 bytes.
+/// The same with `len` identities of 16 bytes.
 pub fn sized_section(epoch: u64, part: u64, len: usize) -> Vec<u8> {
     let mut state = (epoch << 32 | part).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
+    let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state
     };
-    let identities: Vec<u64> = std::iter::repeat_with(next).take(len).collect();
+    let next = || EventIdentity { high: next(), low: next() };
+    let identities: Vec<_> = std::iter::repeat_with(next).take(len).collect();
     let mut section = SectionWriter::identities();
     section.until((epoch * 1_000 + part) as i64, &identities);
     section.finish()
@@ -80,6 +82,7 @@ pub fn unit(epoch: u64) -> CommitUnit {
             source: SourceIdentity { name: "log".into(), incarnation: "1-2".into() },
             position: epoch * 10,
             fingerprint: epoch.wrapping_mul(u64::MAX / 3),
+            watermark: epoch as i64 * 1_003,
         }],
         watermark: epoch as i64 * 1_000,
         wall: epoch as i64 * 1_001,

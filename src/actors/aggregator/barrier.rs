@@ -9,6 +9,7 @@ use super::super::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
 use super::super::ticket::Ticket;
 use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::SectionWriter;
+use crate::domain::time::{BEGINNING, EpochMs};
 
 /// A barrier whose due sessions are being ended.
 pub(super) struct BarrierWork {
@@ -44,10 +45,13 @@ impl Aggregator {
     }
 
     pub(super) fn finish_barrier(&mut self, barrier: ShardBarrier) {
-        let floor = self.seen.sweep(barrier.watermark);
+        // Nothing beyond the horizon is kept.
+        let floor = self.seen.sweep(barrier.watermark, EpochMs::MAX);
         let mut delta = std::mem::take(&mut self.delta);
+        delta.identity_floor = floor;
         delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
-        delta.dedup_short_until = self.seen.short_until;
+        let forgotten = self.seen.forgotten_until(barrier.watermark);
+        delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.panes = self.fold.flush();
         delta.window_late = self.fold.window_late.clone();
         self.fold.window_late.fill(0);
@@ -59,7 +63,15 @@ impl Aggregator {
         self.seen.take_fresh().iter().for_each(|(until, fresh)| ids.until(*until, fresh));
         if !ids.is_empty() {
             delta.sections.push(ids.finish());
-            delta.sections.push(SectionWriter::identity_floor(floor));
+        }
+        let evicted = self.seen.take_evicted();
+        if !evicted.is_empty() {
+            let (shard, shards) = (self.parts.shard, self.parts.shards);
+            let mut writer = SectionWriter::identities_evicted(shard, shards);
+            evicted.iter().for_each(|(until, count)| writer.first(*until, *count));
+            delta.sections.push(writer.finish());
+            let until = forgotten.unwrap_or(BEGINNING);
+            delta.sections.push(SectionWriter::identities_forgotten(until));
         }
         let holds = ShardHolds {
             identities: self.seen.len() as u64,

@@ -14,6 +14,7 @@ use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
 use crate::domain::metric::FactKind;
 use crate::domain::number::Amount;
+use crate::domain::seen::Sight;
 use crate::domain::session::{SessionEvent, is_late};
 use crate::telemetry::happenings::SessionPanicked;
 
@@ -100,7 +101,7 @@ impl Aggregator {
             *slot = self.children.guess(event.key_hash);
         }
         for event in events {
-            std::hint::black_box(self.seen.contains(event.identity, event.at));
+            std::hint::black_box(self.seen.contains(event.identity));
         }
         for (slot, event) in slots.iter_mut().zip(events) {
             *slot = slot.filter(|slot| self.children.has_key(*slot, batch.text(event.key)));
@@ -152,13 +153,14 @@ impl Aggregator {
         if is_late(&self.parts.rules, event.at, event.watermark) {
             return Fate::Late;
         }
-        if event.identity == 0 {
+        if event.identity.is_none() {
             self.delta.ledger.without_id += 1;
             return Fate::Applied;
         }
         match self.seen.insert(event.identity, event.at, event.watermark) {
-            true => Fate::Applied,
-            false => Fate::Duplicate,
+            Sight::New => Fate::Applied,
+            Sight::Known => Fate::Duplicate,
+            Sight::TooOld => Fate::Late,
         }
     }
 
@@ -255,9 +257,9 @@ impl Aggregator {
 
     /// An event that was to count ends in the dead letters; redriven, it may count.
     fn reject(&mut self, batch: &EventBatch, event: &Event, reason: String) {
-        match event.identity {
-            0 => self.delta.ledger.without_id -= 1,
-            identity => self.seen.take_back(identity, event.at),
+        match event.identity.is_none() {
+            true => self.delta.ledger.without_id -= 1,
+            false => self.seen.take_back(event.identity, event.at),
         }
         self.delta.ledger.rejected += 1;
         let raw = batch.text(event.raw).to_vec();

@@ -20,6 +20,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+use super::hash::EventIdentity;
 use super::number::Decimal;
 use super::time::EpochMs;
 pub use hints::Hints;
@@ -155,8 +156,8 @@ pub struct Event {
     pub position: u64,
     /// Hash of the session key, see `domain::hash`.
     pub key_hash: u64,
-    /// Identity for de-duplication, 0 when the event has no id.
-    pub identity: u64,
+    /// Identity for de-duplication; `EventIdentity::NONE` when the event has no id.
+    pub identity: EventIdentity,
     /// The session key; empty when the event concerns no session.
     pub key: Span,
     /// The whole event as it came.

@@ -49,8 +49,10 @@ pub struct ShardDelta {
     pub window_late: Vec<u64>,
     /// Events rejected because no further session may be opened.
     pub sessions_refused: u64,
-    /// Generations of event identities forgotten before their time.
+    /// Event identities forgotten before their time.
     pub forgotten_early: u64,
+    /// What is before this is forgotten because its time is over.
+    pub identity_floor: EpochMs,
     /// Until the watermark is here, a duplicate of an event forgotten early may count.
     pub dedup_short_until: Option<EpochMs>,
 }

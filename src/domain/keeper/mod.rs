@@ -51,6 +51,8 @@ pub struct Keeper {
     pub ended: Vec<EndedSession>,
     /// Keep every final number in `points`, not only what the board and the rules need.
     pub list_points: bool,
+    /// The last one written.
+    identity_floor: EpochMs,
 }
 
 /// What is kept whole in every commit: small, self-describing.
@@ -102,6 +104,7 @@ impl Keeper {
             points: Vec::new(),
             ended: Vec::new(),
             list_points: false,
+            identity_floor: BEGINNING,
         }
     }
 
@@ -175,7 +178,7 @@ impl Keeper {
         self.state.sessions_refused
     }
 
-    /// Generations of event identities that were forgotten before their time.
+    /// Event identities that were forgotten before their time.
     pub fn forgotten_early(&self) -> u64 {
         self.state.forgotten_early
     }
@@ -221,6 +224,7 @@ impl Keeper {
         self.points.clear();
         self.ended.clear();
         let mut panes: BTreeMap<u16, Vec<PaneDelta>> = BTreeMap::new();
+        let identity_floor = deltas.iter().map(|delta| delta.identity_floor).min();
         for mut delta in deltas {
             self.state.ledger.add(&delta.ledger);
             self.state.gauges.add(&delta.gauges);
@@ -240,6 +244,13 @@ impl Keeper {
             unit.delta.append(&mut delta.sections);
             unit.late.append(&mut delta.late);
             unit.dead_letters.append(&mut delta.dead_letters);
+        }
+        // Not worth a commit of its own.
+        if let Some(floor) = identity_floor.filter(|_| !unit.delta.is_empty())
+            && floor > self.identity_floor
+        {
+            self.identity_floor = floor;
+            unit.delta.push(SectionWriter::identity_floor(floor));
         }
         self.state.dead_letters += unit.dead_letters.len() as u64;
         // One order whatever the shards: by time, then key.

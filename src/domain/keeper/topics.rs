@@ -209,7 +209,7 @@ impl Keeper {
     fn guarantee(&self, watermark: EpochMs, ids_max: u64) -> String {
         match self.state.dedup_short_until {
             Some(until) if watermark <= until => format!(
-                "degraded: event ids were forgotten early, an old duplicate may count again \
+                "degraded: event ids were forgotten early, an event as old as they were is late \
                  (pipeline.dedup_ids_max = {ids_max} is too small for this rate)"
             ),
             _ => "exactly once".into(),
