@@ -85,6 +85,10 @@ fn totals(keeper: &Keeper) {
     for (name, total) in totals {
         counter!(name).absolute(total);
     }
+    for fault in keeper.faults().views() {
+        counter!(names::UNUSABLE, "use" => fault.key, "attribute" => fault.attribute, "reason" => fault.reason)
+            .absolute(fault.count);
+    }
     for (metric, total) in keeper.window_late() {
         counter!(names::WINDOW_LATE, "metric" => metric.to_owned()).absolute(total);
     }

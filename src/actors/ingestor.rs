@@ -29,6 +29,7 @@ use crate::clock::SharedClock;
 use crate::domain::commit::{SourceIdentity, SourcePosition};
 use crate::domain::event::decode::{Decoder, Parsed, ParsedValue};
 use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span, Value};
+use crate::domain::fault::{self, Counts};
 use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
@@ -109,6 +110,7 @@ pub struct Ingestor {
     dead_letters: Vec<DeadLetter>,
     /// Raw batches taken.
     batches: u64,
+    times: Counts,
     barriers: u64,
     barrier_at: i64,
     barrier_watermark: EpochMs,
@@ -138,6 +140,7 @@ impl Ingestor {
             ledger: Ledger::default(),
             dead_letters: Vec::new(),
             batches: 0,
+            times: Counts::default(),
             barriers: 0,
             barrier_at: parts.clock.elapsed(),
             barrier_watermark: watermark,
@@ -368,6 +371,7 @@ impl Ingestor {
             max_at,
             ledger,
             dead_letters,
+            times,
             parts,
             ahead,
             ..
@@ -395,6 +399,10 @@ impl Ingestor {
                     Ok(parsed) => {
                         let stamp = *watermark;
                         *max_at = (*max_at).max(Some(parsed.at));
+                        times.of += 1;
+                        if let Some(fault) = fault::of_time(parsed.at, parsed.guess, arrived) {
+                            times.faults[fault as usize] += 1;
+                        }
                         // An event ahead of its arrival counts, but does not rush time.
                         let seen = parsed.at.min(arrived) - parts.time.out_of_orderness;
                         *watermark = clockwork.see(seen, stamp);
@@ -454,6 +462,8 @@ impl Ingestor {
             max_at: self.max_at,
             ledger: std::mem::take(&mut self.ledger),
             dead_letters: std::mem::take(&mut self.dead_letters),
+            times: std::mem::take(&mut self.times),
+            unused_aliases: if last { self.decoder.unused_aliases() } else { Vec::new() },
         };
         let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
         for inlet in &self.parts.shards {

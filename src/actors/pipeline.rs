@@ -28,6 +28,7 @@ use crate::domain::anomaly::SigmaRule;
 use crate::domain::commit::{Restored, Snapshot, SourceIdentity, SourcePosition};
 use crate::domain::event::Schema;
 use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
+use crate::domain::metric::watch::all_uses;
 use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
@@ -335,6 +336,9 @@ impl Pipeline {
             Arc::clone(&self.rules),
             &setup.time,
         );
+        let named = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
+        keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, &self.metrics));
         keeper.restore(&mut restored.snapshot).map_err(damaged)?;
         self.restore_alerts(&mut keeper);
         let max_at = keeper.max_at();

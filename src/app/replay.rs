@@ -18,7 +18,7 @@ use crate::cli::Exit;
 use crate::cli::args::{Common, ReplayArgs, Speed};
 use crate::cli::report::{MetricReport, Report, SessionsReport, rss_mb};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, EventsConfig};
 use crate::domain::keeper::ReplayNumbers;
 use crate::source::file::{FileSource, Settings as FileSettings, Speed as FileSpeed};
 use crate::source::mapping::Mapping;
@@ -71,6 +71,8 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
         Ok(source) => source,
         Err(error) => return complain(&error, Exit::Usage),
     };
+    // The shipped alias is nobody's mistake when it does not occur.
+    let shipped = config.events.aliases == EventsConfig::default().aliases;
     let mut builder =
         Builder::default().clock(Arc::clone(&clock)).face("replay", "").config(config);
     builder = builder.source(source).seed(SEED);
@@ -95,7 +97,11 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
         };
         let tell = move |numbers: &ReplayNumbers| {
             bar.abort();
-            tell(numbers, &targets, json, clock.elapsed())
+            let mut numbers = numbers.clone();
+            if shipped {
+                numbers.unused_aliases.clear();
+            }
+            tell(&numbers, &targets, json, clock.elapsed())
         };
         match served {
             true => serve(running, hold, tell).await,
@@ -237,5 +243,8 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         rss_mb: rss_mb().unwrap_or(0.0),
         alerts: numbers.alerts,
         metrics: metrics.collect(),
+        unusable: numbers.unusable.clone(),
+        never_seen: numbers.never_seen.clone(),
+        unused_aliases: numbers.unused_aliases.clone(),
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
 
 /// The report of one replay.
@@ -25,6 +26,12 @@ pub struct Report {
     pub alerts: u64,
     /// Totals of each metric by its name.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// Attributes of applied events that were of no use to who needs them.
+    pub unusable: Vec<FaultView>,
+    /// Attributes that are needed and that no event carried.
+    pub never_seen: Vec<String>,
+    /// Aliases that no event carried.
+    pub unused_aliases: Vec<String>,
 }
 
 /// What became of the sessions.
@@ -133,6 +140,28 @@ impl Report {
         if !self.metrics.is_empty() {
             self.write_metrics(out)?;
         }
+        self.write_unusable(out)
+    }
+
+    /// What was lost of events that count, and names that never occurred.
+    fn write_unusable(&self, out: &mut String) -> std::fmt::Result {
+        if !self.unusable.is_empty() {
+            writeln!(out, "\n  attributes of no use")?;
+        }
+        for view in &self.unusable {
+            let of = match view.of {
+                0 => String::new(),
+                of => format!(" of {}", grouped(of)),
+            };
+            let (attribute, key) = (&view.attribute, &view.key);
+            writeln!(out, "  {attribute} ({key}): {}{of} {}", grouped(view.count), view.words)?;
+        }
+        for name in &self.never_seen {
+            writeln!(out, "  no event carries {name}")?;
+        }
+        for alias in &self.unused_aliases {
+            writeln!(out, "  no event carries {alias}, an alias (events.aliases)")?;
+        }
         Ok(())
     }
 
@@ -223,6 +252,16 @@ mod tests {
             rss_mb: 81.2,
             alerts: 3,
             metrics: BTreeMap::from([("order_value".into(), windowed), ("errors".into(), plain)]),
+            unusable: vec![FaultView {
+                key: "metric.order_value.field".into(),
+                attribute: "amount".into(),
+                reason: "text",
+                words: "text that is no number",
+                count: 1_200,
+                of: 40_000,
+            }],
+            never_seen: vec!["region (session.segment)".into()],
+            unused_aliases: vec!["cost".into()],
         }
     }
 
@@ -233,7 +272,18 @@ mod tests {
             |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         assert_eq!(
             keys(&json),
-            ["alerts", "elapsed_s", "events_per_s", "ledger", "metrics", "rss_mb", "sessions"]
+            [
+                "alerts",
+                "elapsed_s",
+                "events_per_s",
+                "ledger",
+                "metrics",
+                "never_seen",
+                "rss_mb",
+                "sessions",
+                "unusable",
+                "unused_aliases"
+            ]
         );
         for key in ["received", "applied", "duplicate", "late", "rejected", "in_flight"] {
             assert!(json["ledger"][key].is_u64(), "{key}");
@@ -268,6 +318,9 @@ mod tests {
             "25.00%",
             "2 were open at the end, 1 of them at risk",
             "errors 4",
+            "amount (metric.order_value.field): 1 200 of 40 000 text that is no number",
+            "no event carries region (session.segment)",
+            "no event carries cost, an alias",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::alert::Alert;
 use super::event::DeadLetter;
+use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
 use super::metric::cell::Cell;
 use super::time::EpochMs;
@@ -125,6 +126,8 @@ pub struct Snapshot {
     pub points: BTreeMap<String, VecDeque<(EpochMs, Vec<String>, f64)>>,
     /// Running totals since midnight by metric identity: midnight, labels and cell.
     pub days: BTreeMap<String, DayTotals>,
+    /// What was of no use of the events that count, by use.
+    pub faults: BTreeMap<String, Counts>,
     /// The engine's small state, as it wrote it.
     pub engine: Vec<u8>,
 }
@@ -143,6 +146,7 @@ const POINT_FLOOR: u8 = 8;
 const IDENTITY_FLOOR: u8 = 9;
 const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
+const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
 #[derive(Debug)]
@@ -198,6 +202,21 @@ impl SectionWriter {
         let mut writer = SectionWriter::named(POINT_FLOOR, metric);
         put_i64(&mut writer.bytes, end);
         writer.bytes
+    }
+
+    /// What was of no use since the last commit, by use.
+    pub fn faults<'a>(news: impl IntoIterator<Item = &'a (String, Counts)>) -> Vec<u8> {
+        let mut bytes = vec![FAULTS];
+        for (the_use, counts) in news {
+            put_bytes(&mut bytes, the_use.as_bytes());
+            put_u64(&mut bytes, counts.of);
+            put_u64(&mut bytes, counts.words().count() as u64);
+            for (word, count) in counts.words() {
+                put_bytes(&mut bytes, word.as_bytes());
+                put_u64(&mut bytes, count);
+            }
+        }
+        bytes
     }
 
     /// Forget event identities whose events were all before this time.
@@ -337,6 +356,7 @@ impl Snapshot {
                 }
                 Ok(())
             }
+            FAULTS => self.absorb_faults(&mut reader),
             IDENTITY_FLOOR => {
                 let floor = reader.i64("identity floor")?;
                 self.identities = self.identities.split_off(&floor.saturating_add(1));
@@ -396,6 +416,18 @@ impl Snapshot {
         Ok(())
     }
 
+    fn absorb_faults(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let counts = self.faults.entry(text(reader.bytes("use")?)).or_default();
+            counts.of = counts.of.saturating_add(reader.u64("events")?);
+            for _ in 0..reader.u64("number of faults")? {
+                let word = text(reader.bytes("fault")?);
+                counts.add_word(&word, reader.u64("count")?);
+            }
+        }
+        Ok(())
+    }
+
     fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let panes = self.panes.entry(text(reader.bytes("metric")?)).or_default();
         while !reader.is_empty() {
@@ -434,6 +466,8 @@ impl Snapshot {
     /// entry may exceed it). Absorbing them gives the same state.
     pub fn encode(&self, chunk: usize) -> Vec<Vec<u8>> {
         let mut sections = vec![SectionWriter::engine(&self.engine)];
+        let faults: Vec<(String, Counts)> = self.faults.clone().into_iter().collect();
+        sections.extend(faults.chunks(1_000).map(SectionWriter::faults));
         let mut sessions = SectionWriter::sessions();
         for (key, record) in &self.sessions {
             sessions.session(key, record);
@@ -512,6 +546,9 @@ mod tests {
             sections.push(writer.finish());
             sections.push(SectionWriter::pane_floor("m", floor));
             sections.push(SectionWriter::identity_floor(floor));
+            let mut counts = Counts { of: floor as u64, ..Counts::default() };
+            counts.add_word("text", floor as u64);
+            sections.push(SectionWriter::faults(&[("m.field amount".to_owned(), counts)]));
             sections.push(SectionWriter::engine(&floor.to_le_bytes()));
             sections
         })

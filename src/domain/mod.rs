@@ -21,6 +21,7 @@ pub mod board;
 pub mod commit;
 pub mod condition;
 pub mod event;
+pub mod fault;
 pub mod hash;
 pub mod keeper;
 pub mod lag;

@@ -98,6 +98,7 @@ table! {
     DEAD_LETTERS_KEPT = "dead_letters_kept", Gauge, Count, [], "Dead letters kept now.";
     DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max); the oldest leave.";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
+    UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Items of the sources (events, or messages of a stream) that were not read yet.";

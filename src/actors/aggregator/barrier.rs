@@ -53,6 +53,7 @@ impl Aggregator {
         let forgotten = self.seen.forgotten_until(barrier.watermark);
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.panes = self.fold.flush();
+        delta.faults = self.fold.tally.take();
         delta.window_late = self.fold.window_late.clone();
         self.fold.window_late.fill(0);
         let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());

@@ -11,8 +11,9 @@ use super::super::messages::Apply;
 use super::super::ticket::{Groups, Ticket};
 use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::LateEvent;
-use crate::domain::event::{DeadLetter, Event, EventBatch, Value};
-use crate::domain::metric::FactKind;
+use crate::domain::event::{DeadLetter, Event, EventBatch};
+use crate::domain::fault::{Fault, uses};
+use crate::domain::metric::{Fact as _, FactKind};
 use crate::domain::number::Amount;
 use crate::domain::seen::Sight;
 use crate::domain::session::{SessionEvent, is_late};
@@ -185,22 +186,27 @@ impl Aggregator {
         Groups { events, index }
     }
 
-    fn session_event(&self, batch: &EventBatch, position: usize) -> SessionEvent {
+    fn session_event(&mut self, batch: &EventBatch, position: usize) -> SessionEvent {
         let event = &batch.events[position];
         let rules = &self.parts.rules;
         let meaning = rules.meaning(event.kind);
-        let values = batch.values(position);
-        let value = match rules.value_slot.filter(|_| meaning.entry).map(|slot| values[slot]) {
-            Some(Value::Number(value)) => value.amount().unwrap_or_default(),
-            _ => Amount::ZERO,
-        };
-        let segment = match rules.segment_slot.map(|slot| values[slot]) {
-            Some(Value::Text(span)) => {
-                let text = std::str::from_utf8(batch.text(span)).unwrap_or_default();
-                self.context.segments.borrow_mut().intern(text)
+        let fact = EventFact { batch, position, event };
+        let tally = &mut self.fold.tally;
+        let mut value = Amount::ZERO;
+        if let Some(slot) = rules.value_slot.filter(|_| meaning.entry) {
+            let fault;
+            (value, fault) = rules.value_of(fact.attr(slot));
+            tally.concern(uses::VALUE, 1);
+            fault.into_iter().for_each(|fault| tally.note(uses::VALUE, fault));
+        }
+        let mut segment = 0;
+        if let Some(slot) = rules.segment_slot {
+            tally.concern(uses::SEGMENT, 1);
+            match rules.segment_of(fact.attr(slot)) {
+                Ok(text) => segment = self.context.segments.borrow_mut().intern(&text),
+                Err(fault) => tally.note(uses::SEGMENT, fault),
             }
-            _ => 0,
-        };
+        }
         SessionEvent {
             at: event.at,
             watermark: event.watermark,
@@ -225,6 +231,10 @@ impl Aggregator {
             match fate {
                 Fate::Applied => {
                     self.delta.ledger.applied += 1;
+                    self.fold.tally.concern(uses::KEY, 1);
+                    if event.key.len == 0 {
+                        self.fold.tally.note(uses::KEY, Fault::Absent);
+                    }
                     let fact = EventFact { batch: &batch, position, event };
                     self.fold.add(FactKind::Events, &fact, event.watermark);
                 }

@@ -144,6 +144,13 @@ impl Decoder {
         }
     }
 
+    /// Aliases that no event has carried so far, as they are written in the configuration.
+    pub fn unused_aliases(&self) -> Vec<String> {
+        let of = |text: &str| self.names.every(text).any(|index| self.seen.ever(index));
+        let aliases = self.schema.aliases.iter().map(|(from, _)| from);
+        aliases.filter(|from| !of(from)).cloned().collect()
+    }
+
     /// Whether every event of an item is understood, and at least one is there.
     ///
     /// # Errors

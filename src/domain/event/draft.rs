@@ -44,6 +44,11 @@ impl Seen {
     pub fn new(names: usize) -> Self {
         Seen { stamp: 0, names: vec![0; names], taken: vec![(0, 0); names], key_parts: Vec::new() }
     }
+
+    /// True when any event has shown the name.
+    pub fn ever(&self, name: u16) -> bool {
+        self.names.get(usize::from(name)).is_some_and(|stamp| *stamp > 0)
+    }
 }
 
 /// Where the object being walked stands.

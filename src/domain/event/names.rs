@@ -222,6 +222,12 @@ impl Names {
         Some(inner.names[usize::from(inner.lookup.get(segment)?)])
     }
 
+    /// Every name with this text: the literal one, and the path.
+    pub fn every(&self, text: &str) -> impl Iterator<Item = u16> {
+        let names = self.names.iter().zip(0u16..);
+        names.filter(move |(name, _)| *name.text == *text).map(|(_, index)| index)
+    }
+
     /// The name at `index`, as given by [`Names::find`].
     #[inline]
     pub fn get(&self, index: u16) -> &Name {

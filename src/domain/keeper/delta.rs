@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::commit::{LateEvent, SourcePosition};
 use crate::domain::event::DeadLetter;
+use crate::domain::fault::{Counts, Tally};
 use crate::domain::ledger::Ledger;
 use crate::domain::metric::PaneDelta;
 use crate::domain::number::Sum;
@@ -24,6 +25,10 @@ pub struct Barrier {
     pub ledger: Ledger,
     /// Events the ingestor rejected since the last barrier.
     pub dead_letters: Vec<DeadLetter>,
+    /// Events whose time was guessed or is odd, of all that were taken.
+    pub times: Counts,
+    /// With the last barrier of a run: aliases that no event has carried.
+    pub unused_aliases: Vec<String>,
 }
 
 /// Everything one shard found between two barriers.
@@ -47,6 +52,8 @@ pub struct ShardDelta {
     pub dead_letters: Vec<DeadLetter>,
     /// Facts too late for a metric's pane, by metric.
     pub window_late: Vec<u64>,
+    /// Attributes of applied events that were of no use, by use.
+    pub faults: Tally,
     /// Events rejected because no further session may be opened.
     pub sessions_refused: u64,
     /// Event identities forgotten before their time.

@@ -24,6 +24,7 @@ use super::alert::{Alert, alert_id};
 use super::anomaly::{SigmaRule, SigmaState, Verdict};
 use super::board::LogItem;
 use super::commit::{CommitUnit, SectionWriter, Snapshot};
+use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, MetricTotals, Point};
 use super::metric::window::{Day, Window};
@@ -44,6 +45,8 @@ pub struct Keeper {
     /// The metrics.
     pub engine: Engine,
     state: KeeperState,
+    faults: Faults,
+    unused_aliases: Vec<String>,
     recent_alerts: VecDeque<Arc<LogItem>>,
     /// Final numbers of the last merge, for a report's file.
     pub points: Vec<Point>,
@@ -100,12 +103,25 @@ impl Keeper {
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
+            faults: Faults::default(),
+            unused_aliases: Vec::new(),
             recent_alerts: VecDeque::new(),
             points: Vec::new(),
             ended: Vec::new(),
             list_points: false,
             identity_floor: BEGINNING,
         }
+    }
+
+    /// Counts what is of no use to these uses, numbered as the shards number them. Before
+    /// [`Keeper::restore`].
+    pub fn watch_uses(&mut self, uses: Vec<Use>) {
+        self.faults = Faults::new(uses);
+    }
+
+    /// Attributes of applied events that were of no use.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Takes up a snapshot. Metrics and rules whose definition changed begin anew.
@@ -116,6 +132,7 @@ impl Keeper {
         if !snapshot.engine.is_empty() {
             self.state = serde_json::from_slice(&snapshot.engine).map_err(|e| e.to_string())?;
         }
+        self.faults.restore(std::mem::take(&mut snapshot.faults));
         for index in 0..self.engine.metrics().len() {
             let metric = self.engine.metrics()[index].clone();
             let id = metric_id(&metric);
@@ -221,6 +238,11 @@ impl Keeper {
         };
         self.state.ledger.add(&barrier.ledger);
         self.state.max_at = self.state.max_at.max(barrier.max_at);
+        let mut news = Tally::new(self.faults.len());
+        if let Some(times) = news.0.get_mut(uses::TS) {
+            times.add(&barrier.times);
+        }
+        self.unused_aliases = barrier.unused_aliases;
         self.points.clear();
         self.ended.clear();
         let mut panes: BTreeMap<u16, Vec<PaneDelta>> = BTreeMap::new();
@@ -233,6 +255,7 @@ impl Keeper {
                 let name = &self.engine.metrics()[index].spec.name;
                 *self.state.window_late.entry(name.clone()).or_default() += late;
             }
+            news.add(&delta.faults);
             for pane in delta.panes {
                 panes.entry(pane.metric).or_default().push(pane);
             }
@@ -251,6 +274,10 @@ impl Keeper {
         {
             self.identity_floor = floor;
             unit.delta.push(SectionWriter::identity_floor(floor));
+        }
+        let changed = self.faults.add(&news);
+        if !changed.is_empty() {
+            unit.delta.push(SectionWriter::faults(&changed));
         }
         self.state.dead_letters += unit.dead_letters.len() as u64;
         // One order whatever the shards: by time, then key.

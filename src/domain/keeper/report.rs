@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Keeper, SessionTotals};
+use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
 use crate::domain::time::EpochMs;
 
@@ -21,6 +22,12 @@ pub struct ReplayNumbers {
     pub window_late: BTreeMap<String, u64>,
     /// The metrics by name.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// Attributes of applied events that were of no use.
+    pub unusable: Vec<FaultView>,
+    /// Attributes that the configuration needs and no event carried.
+    pub never_seen: Vec<String>,
+    /// Aliases that no event carried.
+    pub unused_aliases: Vec<String>,
 }
 
 /// One metric over all its final windows.
@@ -50,6 +57,14 @@ impl Keeper {
             sessions: self.state.totals,
             alerts: self.state.alerts,
             window_late: self.state.window_late.clone(),
+            unusable: self.faults.views(),
+            unused_aliases: self.unused_aliases.clone(),
+            never_seen: self
+                .faults
+                .never_seen()
+                .into_iter()
+                .map(|never| format!("{} ({})", never.attribute, never.key))
+                .collect(),
             metrics: metrics
                 .map(|(metric, totals)| {
                     let report = MetricReport {

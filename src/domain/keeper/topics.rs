@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{BOARD_ALERTS, Keeper, RULE_POINTS, is_running_total, rule_id};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
+use crate::domain::fault::FaultView;
 use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};
 use crate::domain::metric::window::{MetricState, Window};
 use crate::domain::metric::{Aggregate, FactKind, Metric, WindowSpec};
@@ -16,6 +17,8 @@ use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
 pub const SERIES_POINTS_MAX: usize = 3_600;
+/// Most lines of unusable attributes on the board.
+const FAULTS_SHOWN_MAX: usize = 50;
 /// Most columns of a series with groups.
 const SERIES_COLUMNS_MAX: usize = 20;
 
@@ -196,6 +199,7 @@ impl Keeper {
             ("sessions_refused".into(), json!(self.state.sessions_refused)),
             ("guarantee".into(), json!(self.guarantee(watermark, view.dedup_ids_max))),
             ("dead_letters".into(), json!(self.state.dead_letters)),
+            ("unusable".into(), json!(self.most_faults())),
             ("alerts_committed".into(), json!(self.state.alerts)),
             ("window_late".into(), json!(self.state.window_late.values().sum::<u64>())),
         ]);
@@ -204,6 +208,15 @@ impl Keeper {
 }
 
 impl Keeper {
+    /// The faults that occurred most, at most [`FAULTS_SHOWN_MAX`]; all of them are in the
+    /// exported metrics.
+    fn most_faults(&self) -> Vec<FaultView> {
+        let mut views = self.faults.views();
+        views.sort_by_key(|view| std::cmp::Reverse(view.count));
+        views.truncate(FAULTS_SHOWN_MAX);
+        views
+    }
+
     /// How often an event counts, in words: whether duplicates are known as long as they
     /// can still count.
     fn guarantee(&self, watermark: EpochMs, ids_max: u64) -> String {

@@ -6,8 +6,10 @@ use std::cmp::Ordering;
 use super::cell::Cell;
 use super::groups::Order;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::event::number_text::{NumberFormat, NumberText};
 use crate::domain::event::{Schema, Unusable};
-use crate::domain::number::{Amount, Decimal};
+use crate::domain::fault::{Fault, Use};
+use crate::domain::number::{Amount, Countable, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// An attribute of a fact, borrowed.
@@ -28,7 +30,32 @@ pub enum Attr<'a> {
     Unusable(Unusable),
 }
 
-impl Attr<'_> {
+impl<'a> Attr<'a> {
+    /// The number that a text stands for; everything else as it is.
+    #[inline]
+    pub fn as_number(self, format: &NumberFormat) -> Attr<'a> {
+        match self {
+            Attr::Text(text) => number_of_text(text, format),
+            other => other,
+        }
+    }
+
+    /// Why it cannot be added up as it is; `None` when it can.
+    pub fn amount_fault(self, format: &NumberFormat) -> Option<Fault> {
+        match self.as_number(format) {
+            Attr::Missing => Some(Fault::Absent),
+            Attr::Text(_) => Some(Fault::Text),
+            Attr::Bool(_) => Some(Fault::Flag),
+            Attr::Unusable(why) => Some(why.into()),
+            Attr::Amount(_) => None,
+            Attr::Number(number) => match number.countable() {
+                Countable::Exact(_) => None,
+                Countable::Rounded(_) => Some(Fault::Rounded),
+                Countable::OutOfRange => Some(Fault::OutOfRange),
+            },
+        }
+    }
+
     /// The number as it is added up; `None` for what is none, or is out of range.
     #[inline]
     pub fn amount(self) -> Option<Amount> {
@@ -57,6 +84,18 @@ impl Attr<'_> {
             Attr::Amount(amount) => Some(amount.compare(bound)),
             _ => None,
         }
+    }
+}
+
+/// A text where a number is wanted: the number, nothing, or still the text.
+#[cold]
+fn number_of_text<'a>(text: &'a [u8], format: &NumberFormat) -> Attr<'a> {
+    match std::str::from_utf8(text).map(|text| format.read(text)) {
+        Ok(NumberText::Number(number)) => {
+            Decimal::from_text(&number).map_or(Attr::Text(text), Attr::Number)
+        }
+        Ok(NumberText::Absent) => Attr::Missing,
+        _ => Attr::Text(text),
     }
 }
 
@@ -95,6 +134,14 @@ pub struct Metric {
     numerator: Vec<Check>,
     group_slots: Vec<usize>,
     field: Field,
+    /// How numbers are written where the field is text.
+    format: NumberFormat,
+    /// Which attributes it needs, of events: the field, then the conditions in the order of
+    /// `filter` and `numerator`, then the labels. A place is kept for a field that it has not.
+    pub uses: Vec<Use>,
+    /// A fact may be left out although its attribute is there, because that is of another
+    /// type than a condition wants.
+    pub may_misjudge: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +153,7 @@ enum Field {
 #[derive(Clone, Debug)]
 enum Check {
     Kinds(Vec<u16>),
-    Slot(usize, Test),
+    Slot(usize, Test, NumberFormat),
 }
 
 impl Metric {
@@ -125,8 +172,25 @@ impl Metric {
                 let kind = |name: &String| schema.kinds.iter().position(|kind| kind == name);
                 Check::Kinds(names.iter().filter_map(kind).map(|kind| kind as u16).collect())
             }
-            test => Check::Slot(slot(&condition.attribute), test.clone()),
+            test => {
+                let format = schema.number_format(&condition.attribute);
+                Check::Slot(slot(&condition.attribute), test.clone(), format)
+            }
         };
+        // The type first: an event of another type is none of this metric's business.
+        let mut filter: Vec<(&Condition, Check)> =
+            spec.filter.iter().map(|condition| (condition, check(condition))).collect();
+        filter.sort_by_key(|(_, check)| matches!(check, Check::Slot(..)));
+        let named = |key: &str, attribute: &str| Use {
+            key: format!("metric.{}.{key}", spec.name),
+            attribute: attribute.to_owned(),
+        };
+        let mut uses = vec![named("field", spec.field.as_deref().unwrap_or(""))];
+        uses.extend(filter.iter().map(|(condition, _)| named("where", &condition.attribute)));
+        uses.extend(spec.numerator.iter().map(|c| named("numerator", &c.attribute)));
+        uses.extend(spec.group_by.iter().map(|label| named("group_by", label)));
+        let filter: Vec<Check> = filter.into_iter().map(|(_, check)| check).collect();
+        let typed = |check: &Check| matches!(check, Check::Slot(_, test, _) if test.wants_type());
         let (size, pane) = match spec.window {
             WindowSpec::Tumbling { size } => (size, size),
             WindowSpec::Hopping { size, slide } => (size, slide),
@@ -136,13 +200,16 @@ impl Metric {
             pane,
             panes: size / pane,
             size,
-            filter: spec.filter.iter().map(check).collect(),
+            may_misjudge: spec.of == FactKind::Events && filter.iter().any(typed),
+            filter,
             numerator: spec.numerator.iter().map(check).collect(),
             group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
             field: match &spec.field {
                 Some(name) if [name.as_str()] != schema.keys[..] => Field::Slot(slot(name)),
                 _ => Field::Key,
             },
+            format: schema.number_format(spec.field.as_deref().unwrap_or("")),
+            uses,
             spec: spec.clone(),
         }
     }
@@ -185,7 +252,7 @@ impl Metric {
             },
             cell => {
                 let Field::Slot(slot) = self.field else { return false };
-                let attr = fact.attr(slot);
+                let attr = fact.attr(slot).as_number(&self.format);
                 match cell {
                     Cell::Total(total) => {
                         let Some(amount) = attr.amount() else { return false };
@@ -220,10 +287,56 @@ impl Metric {
             }
             (_, Field::Key) => false,
             (Aggregate::Min | Aggregate::Max, Field::Slot(slot)) => {
-                fact.attr(slot).number().is_some()
+                fact.attr(slot).as_number(&self.format).number().is_some()
             }
-            (_, Field::Slot(slot)) => fact.attr(slot).amount().is_some(),
+            (_, Field::Slot(slot)) => fact.attr(slot).as_number(&self.format).amount().is_some(),
         }
+    }
+
+    /// What is wrong with the field of a fact that was taken.
+    #[inline]
+    pub fn field_fault(&self, fact: &impl Fact, has_field: bool) -> Option<Fault> {
+        let attr = match self.field {
+            Field::Slot(slot) => fact.attr(slot),
+            Field::Key => return (!has_field).then_some(Fault::Absent),
+        };
+        match attr {
+            // What an amount cannot hold to the last digit is seen at the exponent.
+            Attr::Number(number) if has_field && number.exponent() >= LEAST_EXPONENT => None,
+            _ if has_field && !self.sums() => None,
+            attr => attr.amount_fault(&self.format),
+        }
+    }
+
+    /// Numbers are added up, not only compared.
+    fn sums(&self) -> bool {
+        matches!(self.spec.aggregate, Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev)
+    }
+
+    /// Each label's use, and what is wrong with it.
+    pub fn label_faults(&self, fact: &impl Fact) -> impl Iterator<Item = (usize, Option<Fault>)> {
+        let first = self.uses.len() - self.group_slots.len();
+        self.group_slots.iter().enumerate().map(move |(at, slot)| {
+            let fault = match fact.attr(*slot) {
+                Attr::Missing => Some(Fault::Absent),
+                Attr::Unusable(why) => Some(why.into()),
+                _ => None,
+            };
+            (first + at, fault)
+        })
+    }
+
+    /// The condition that kept a fact out because the attribute has another type.
+    pub fn filter_fault(&self, fact: &impl Fact) -> Option<(usize, Fault)> {
+        let at = self.filter.iter().position(|check| !check.holds(fact))?;
+        Some((1 + at, self.filter[at].misfit(fact)?))
+    }
+
+    /// The conditions of the numerator that could not be judged.
+    pub fn numerator_faults(&self, fact: &impl Fact) -> impl Iterator<Item = (usize, Fault)> {
+        let first = 1 + self.filter.len();
+        let checks = self.numerator.iter().enumerate();
+        checks.filter_map(move |(at, check)| Some((first + at, check.misfit(fact)?)))
     }
 
     fn hashed_field(&self, fact: &impl Fact) -> Option<u64> {
@@ -253,11 +366,15 @@ impl Metric {
 
 impl Check {
     fn holds(&self, fact: &impl Fact) -> bool {
-        let (slot, test) = match self {
+        let (slot, test, format) = match self {
             Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
-            Check::Slot(slot, test) => (*slot, test),
+            Check::Slot(slot, test, format) => (*slot, test, format),
         };
-        match (test, fact.attr(slot)) {
+        let attr = match test.wants_number() {
+            true => fact.attr(slot).as_number(format),
+            false => fact.attr(slot),
+        };
+        match (test, attr) {
             (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
             (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
             (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
@@ -271,4 +388,25 @@ impl Check {
             _ => false,
         }
     }
+
+    /// Why the attribute cannot meet the condition, whatever its value: it has another type.
+    fn misfit(&self, fact: &impl Fact) -> Option<Fault> {
+        let Check::Slot(slot, test, format) = self else { return None };
+        match (test, fact.attr(*slot)) {
+            (Test::Exists(_), _) | (_, Attr::Missing) => None,
+            (_, Attr::Unusable(why)) => Some(why.into()),
+            (Test::TextIn(_), Attr::Bool(_)) => Some(Fault::Flag),
+            (Test::TextIn(_), Attr::Number(_)) => Some(Fault::Number),
+            (Test::TextIn(_), _) | (Test::Is(_), Attr::Bool(_)) => None,
+            (Test::Is(_), Attr::Text(_)) => Some(Fault::Text),
+            (Test::Is(_), _) => Some(Fault::Number),
+            (_, attr) => match attr.as_number(format).number() {
+                Some(_) => None,
+                None => attr.amount_fault(format).filter(|fault| *fault != Fault::Absent),
+            },
+        }
+    }
 }
+
+/// Least power of ten that an amount holds to the last digit.
+const LEAST_EXPONENT: i32 = -(Amount::DECIMALS as i32);

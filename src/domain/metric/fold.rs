@@ -13,6 +13,8 @@ use super::cell::Cell;
 use super::compile::{Attr, Fact, Metric};
 use super::groups::Labels;
 use super::spec::FactKind;
+use super::watch::Watch;
+use crate::domain::fault::Tally;
 use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -40,6 +42,9 @@ pub struct Fold {
     open: Vec<OpenMetric>,
     /// Facts that came too late for a metric's pane, by metric.
     pub window_late: Vec<u64>,
+    watch: Watch,
+    /// What was of no use, by use.
+    pub tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -76,14 +81,16 @@ impl Fold {
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
         let open = metrics.iter().map(|_| OpenMetric::default()).collect();
         let window_late = vec![0; metrics.len()];
-        Fold { metrics, lateness, open, window_late }
+        let watch = Watch::new(&metrics);
+        let tally = Tally::new(watch.num_uses());
+        Fold { metrics, lateness, open, window_late, watch, tally }
     }
 
     /// Feeds a fact to every metric of its kind. `watermark` is the fact's own stamp.
     pub fn add(&mut self, of: FactKind, fact: &impl Fact, watermark: EpochMs) {
         let metrics = Arc::clone(&self.metrics);
         for (index, metric) in metrics.iter().enumerate() {
-            if metric.spec.of != of || !metric.takes(fact) || !metric.has_field(fact) {
+            if metric.spec.of != of || !self.watch.passes(index, metric, fact, &mut self.tally) {
                 continue;
             }
             let pane = metric.pane_of(fact.at());

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fold;
 pub mod groups;
 mod spec;
+pub mod watch;
 pub mod window;
 
 pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};

@@ -124,3 +124,15 @@ pub enum Test {
     /// Present, or not.
     Exists(bool),
 }
+
+impl Test {
+    /// Numbers are compared: a text that reads as one is one.
+    pub fn wants_number(&self) -> bool {
+        matches!(self, Test::NumberIn(_) | Test::Ge(_) | Test::Gt(_) | Test::Le(_) | Test::Lt(_))
+    }
+
+    /// An attribute of another type can never meet it.
+    pub fn wants_type(&self) -> bool {
+        !matches!(self, Test::Exists(_))
+    }
+}

@@ -1,9 +1,14 @@
 //! The session policy, compiled to what the machine needs for each event.
 
+use std::borrow::Cow;
+
 use super::machine::COUNTED_KINDS;
 use super::policy::{Deadline, SessionPolicy};
 use crate::domain::event::Schema;
-use crate::domain::number::Amount;
+use crate::domain::event::number_text::NumberFormat;
+use crate::domain::fault::Fault;
+use crate::domain::metric::Attr;
+use crate::domain::number::{Amount, Countable};
 use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
 
 /// One event as the machine sees it.
@@ -55,6 +60,8 @@ pub struct Rules {
     pub steps: Vec<String>,
     /// Slot that holds an entry event's value.
     pub value_slot: Option<usize>,
+    /// How it is written where it is text.
+    value_format: NumberFormat,
     /// Slot that holds the segment.
     pub segment_slot: Option<usize>,
     /// Unit of the value.
@@ -81,6 +88,7 @@ impl Rules {
             since_entry: policy.deadline == Deadline::SinceEntry,
             steps: policy.steps.clone(),
             value_slot: slot(&policy.value),
+            value_format: schema.number_format(policy.value.as_deref().unwrap_or("")),
             segment_slot: slot(&policy.segment),
             currency: policy.currency.clone(),
             counted,
@@ -91,6 +99,33 @@ impl Rules {
     /// What an event type means; types without a name mean nothing special.
     pub fn meaning(&self, kind: u16) -> KindMeaning {
         self.meanings.get(usize::from(kind)).copied().unwrap_or_default()
+    }
+
+    /// The value of an entry event's attribute, and what is wrong with it.
+    #[inline]
+    pub fn value_of(&self, attr: Attr<'_>) -> (Amount, Option<Fault>) {
+        let number = attr.as_number(&self.value_format);
+        if let Attr::Number(number) = number
+            && let Countable::Exact(amount) = number.countable()
+        {
+            return (amount, None);
+        }
+        (number.amount().unwrap_or_default(), attr.amount_fault(&self.value_format))
+    }
+
+    /// The segment that an event's attribute names: its text, numbers included.
+    ///
+    /// # Errors
+    /// Why it names none.
+    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Result<Cow<'a, str>, Fault> {
+        match attr {
+            Attr::Text(text) => Ok(String::from_utf8_lossy(text)),
+            Attr::Number(number) => Ok(Cow::Owned(number.to_string())),
+            Attr::Amount(amount) => Ok(Cow::Owned(amount.to_string())),
+            Attr::Bool(value) => Ok(Cow::Owned(value.to_string())),
+            Attr::Missing => Err(Fault::Absent),
+            Attr::Unusable(why) => Err(why.into()),
+        }
     }
 
     /// Name of a step as kept in a session (0 is the empty name).

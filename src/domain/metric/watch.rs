@@ -1,0 +1,135 @@
+//! Decides whether a metric takes a fact, and notes what was lost of it on the way: a field
+//! that is no number, a label that is not there, a condition that could not be judged.
+//!
+//! A good fact pays for a few comparisons. Two callers: the shard's fold, which counts, and
+//! the web side, which tells the publisher.
+
+use super::compile::{Fact, Metric};
+use super::spec::FactKind;
+use crate::domain::fault::{Fault, Tally, Use, uses};
+
+/// Where faults go.
+pub trait Notes {
+    /// An event was to carry the attribute of use `number`.
+    fn concern(&mut self, number: usize);
+    /// It was of no use.
+    fn note(&mut self, number: usize, fault: Fault);
+}
+
+impl Notes for Tally {
+    #[inline]
+    fn concern(&mut self, number: usize) {
+        Tally::concern(self, number, 1);
+    }
+
+    fn note(&mut self, number: usize, fault: Fault) {
+        Tally::note(self, number, fault);
+    }
+}
+
+impl Notes for Vec<(usize, Fault)> {
+    fn concern(&mut self, _: usize) {}
+
+    fn note(&mut self, number: usize, fault: Fault) {
+        self.push((number, fault));
+    }
+}
+
+/// The numbers of the uses of each metric.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// By metric: the number of its first use.
+    first: Vec<usize>,
+    len: usize,
+}
+
+impl Watch {
+    /// For these metrics; their uses come behind the fixed ones.
+    pub fn new(metrics: &[Metric]) -> Self {
+        let mut len = uses::FIXED;
+        let first = metrics.iter().map(|metric| {
+            let first = len;
+            len += metric.uses.len();
+            first
+        });
+        let first = first.collect();
+        Watch { first, len }
+    }
+
+    /// How many uses there are.
+    pub fn num_uses(&self) -> usize {
+        self.len
+    }
+
+    /// True when a fact of the metric's kind counts in metric `index`: it meets the
+    /// conditions and has the field.
+    #[inline]
+    pub fn passes(
+        &self,
+        index: usize,
+        metric: &Metric,
+        fact: &impl Fact,
+        notes: &mut impl Notes,
+    ) -> bool {
+        if !metric.takes(fact) {
+            if metric.may_misjudge {
+                self.misjudged(index, metric, fact, notes);
+            }
+            return false;
+        }
+        let has_field = metric.has_field(fact);
+        // Sessions carry everything that they have.
+        if metric.spec.of == FactKind::Events {
+            self.look_at(index, metric, fact, has_field, notes);
+        }
+        has_field
+    }
+
+    #[inline]
+    fn look_at(
+        &self,
+        index: usize,
+        metric: &Metric,
+        fact: &impl Fact,
+        has_field: bool,
+        notes: &mut impl Notes,
+    ) {
+        let first = self.first[index];
+        if metric.spec.field.is_some() {
+            notes.concern(first);
+            if let Some(fault) = metric.field_fault(fact, has_field) {
+                notes.note(first, fault);
+            }
+        }
+        for (at, fault) in metric.label_faults(fact) {
+            notes.concern(first + at);
+            if let Some(fault) = fault {
+                notes.note(first + at, fault);
+            }
+        }
+        for (at, fault) in metric.numerator_faults(fact) {
+            notes.note(first + at, fault);
+        }
+    }
+
+    #[cold]
+    fn misjudged(&self, index: usize, metric: &Metric, fact: &impl Fact, notes: &mut impl Notes) {
+        if let Some((at, fault)) = metric.filter_fault(fact) {
+            notes.note(self.first[index] + at, fault);
+        }
+    }
+}
+
+/// All uses of a configuration, in the order of their numbers. `keys`: the attributes of the
+/// session key; `value` and `segment`: those of the session, empty for none.
+pub fn all_uses(keys: &[String], value: &str, segment: &str, metrics: &[Metric]) -> Vec<Use> {
+    let fixed = [
+        ("events.time", "ts"),
+        ("events.key", &keys.join(", ")),
+        ("session.value", value),
+        ("session.segment", segment),
+    ];
+    let fixed = fixed.map(|(key, attribute)| Use { key: key.into(), attribute: attribute.into() });
+    let of_metrics = metrics.iter().flat_map(|metric| metric.uses.iter().cloned());
+    fixed.into_iter().chain(of_metrics).collect()
+}
