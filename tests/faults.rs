@@ -432,6 +432,49 @@ fn a_log_that_was_lost_is_named() {
     assert!(run.stderr.contains("log"), "{}", run.stderr);
 }
 
+/// What was answered and not committed yet is not lost in silence when the write-ahead log is
+/// damaged: the start is refused with the positions, and goes on when somebody decides so.
+#[test]
+fn answered_events_that_are_gone_are_named() {
+    let mut random = Random::seeded("answered_events");
+    let config = format!("{HOLD}[pipeline]\ncommit_interval = \"60s\"\ntick = \"60s\"\n");
+    let folder = Folder::default();
+    let mut server = folder.serve(&config).start();
+    let events = bytes_of(&shop(1_000, &mut random));
+    let mut poster = Poster::new(server.target());
+    for batch in events.chunks(50) {
+        assert_eq!(poster.post(batch).status, 202);
+    }
+    server.kill_9();
+    let wal = folder.data().join("log.db-wal");
+    flip(&wal, fs::metadata(&wal).unwrap().len() * 6 / 10);
+    let run = folder.serve(&config).run();
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    for words in ["log.db", "and 1000 were answered", "to 1000", "marks"] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+    fs::remove_file(folder.data().join("marks")).unwrap();
+    let server = folder.serve(HOLD).start();
+    let what_is_left = |pipeline: &Value| pipeline["received"].as_u64() > Some(0);
+    let pipeline = server.wait_pipeline("what is left is counted", what_is_left);
+    assert!(pipeline["received"].as_u64() < Some(1_000), "{pipeline}");
+}
+
+#[test]
+fn a_data_file_removed_under_the_process_ends_it() {
+    for file in ["log.db", "state.db"] {
+        let folder = Folder::default();
+        let mut server = folder.serve(HOLD).start();
+        let event = Event::new("e", START, "page_view", "u");
+        assert_eq!(Poster::new(server.target()).post(&[event.line()]).status, 202);
+        server.wait_settled(1);
+        fs::remove_file(folder.data().join(file)).unwrap();
+        assert_eq!(server.wait_exit(30).code(), Some(4), "{}", server.stderr());
+        let said = server.stderr();
+        assert!(said.contains(file) && said.contains("removed or replaced"), "{said}");
+    }
+}
+
 type Damage = Box<dyn Fn(&Path)>;
 
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {

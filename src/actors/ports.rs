@@ -200,6 +200,14 @@ pub trait StateStore: Send {
     /// As `commit`.
     fn deliver_alerts(&mut self) -> Result<u64, StoreError>;
 
+    /// That what it writes to is still what it opened.
+    ///
+    /// # Errors
+    /// `Damaged`, with the file that was removed or replaced.
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Alerts delivered since the data folder was made.
     fn alerts_delivered(&self) -> u64;
 

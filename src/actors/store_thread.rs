@@ -80,7 +80,8 @@ impl StoreThread {
     ) -> std::io::Result<StoreThread> {
         let (commands, queue) = sync_channel(QUEUE);
         let abandon = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { store, clock, status, flow, abandon: Arc::clone(&abandon) };
+        let abandoned = Arc::clone(&abandon);
+        let mut writer = Writer { store, clock, status, flow, abandon: abandoned, committer: None };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&queue))?;
         Ok(StoreThread { commands, abandon, thread })
@@ -101,6 +102,8 @@ struct Writer {
     status: Arc<Status>,
     flow: Arc<Flow>,
     abandon: Arc<AtomicBool>,
+    /// Who asked for the last commit, and that commit's number.
+    committer: Option<(Recipient<Stored>, u64)>,
 }
 
 impl Writer {
@@ -115,6 +118,7 @@ impl Writer {
                 }
                 Ok(StoreCommand::Commit(commit)) => self.commit(*commit),
                 Err(RecvTimeoutError::Timeout) => {
+                    self.check();
                     self.deliver();
                     self.tidy();
                 }
@@ -139,7 +143,26 @@ impl Writer {
         let stored = Stored { number, events, positions, epoch: unit.epoch, took_ms, failure };
         // Refused when that generation of the pipeline has ended: nobody waits for it.
         let _ = answer.try_send(stored);
+        self.committer = Some((answer, unit.epoch));
         self.tidy();
+    }
+
+    /// Files that are no longer ours end the pipeline, although nothing is to be written now.
+    fn check(&mut self) {
+        let Err(error) = self.store.check() else { return };
+        self.status.stands(Condition::FilesGone, Some(error.to_string()), self.clock.elapsed());
+        if let Some((committer, epoch)) = &self.committer {
+            let stored = Stored {
+                number: 0,
+                events: 0,
+                positions: Vec::new(),
+                epoch: *epoch,
+                took_ms: 0,
+                failure: Some(error),
+            };
+            // As above.
+            let _ = committer.try_send(stored);
+        }
     }
 
     /// Writes, and on a full disk again and again until there is room.

@@ -27,6 +27,7 @@ use crate::actors::store_thread::StoreThread;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::domain::board::Board;
+use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
@@ -168,6 +169,8 @@ impl Builder {
             (None, None) => vec![Box::new(log.source()?)],
         };
         let status = Arc::new(Status::default());
+        log.tell(&status);
+        status.stands(Condition::FolderOpen, folder.open_to_others(), clock.elapsed());
         status.set("start", Some("starting".into()));
         if let Some(link) = &link {
             nats::show_state(link, &status);

@@ -3,11 +3,17 @@
 //! Opened first by everything that writes state; the command line reads `endpoint`
 //! to find a running server.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::marks::{MARKS, Marks};
+use super::private;
 use crate::actors::ports::StoreError;
 
 /// Name of the state database.
@@ -25,22 +31,32 @@ pub struct Folder {
     path: PathBuf,
     /// The lock ends with the file descriptor, however the process ends.
     _lock: Arc<File>,
+    marks: Marks,
+    /// Device and number of each file that is open, by name.
+    open: Arc<Mutex<BTreeMap<&'static str, (u64, u64)>>>,
+    /// What others may do with the folder.
+    others: u32,
 }
 
+/// The files that are open as long as the folder is ours. A write-ahead log comes with the
+/// first write.
+const OPEN: [&str; 6] = [LOCK, MARKS, STATE, "state.db-wal", LOG, "log.db-wal"];
+
 impl Folder {
-    /// Makes the folder if there is none, and takes its lock.
+    /// Makes the folder if there is none, for its owner alone, and takes its lock. Files of
+    /// ours that others may read are made private; a folder that was there stays as it is
+    /// (see [`Folder::open_to_others`]).
     ///
     /// # Errors
     /// `Locked` when another process (or another opening in this one) owns it, `Io`
     /// when it cannot be made or written.
     pub fn open(path: &Path) -> Result<Folder, StoreError> {
-        fs::create_dir_all(path).map_err(|error| system(path, error))?;
+        let others = private::folder(path).map_err(|error| system(path, error))?;
         let file = path.join(LOCK);
-        let mut lock = File::options()
+        let mut lock = private::options()
             .read(true)
             .write(true)
             .create(true)
-            .truncate(false)
             .open(&file)
             .map_err(|error| system(&file, error))?;
         match lock.try_lock() {
@@ -51,7 +67,74 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(system(&file, error)),
         }
         write_pid(&mut lock).map_err(|error| system(&file, error))?;
-        Ok(Folder { path: path.to_owned(), _lock: Arc::new(lock) })
+        for file in OPEN.iter().chain(&["state.db-shm", "log.db-shm", ENDPOINT]) {
+            private::tighten(&path.join(file));
+        }
+        let marks = Marks::open(path).map_err(|error| system(&path.join(MARKS), error))?;
+        let folder = Folder {
+            path: path.to_owned(),
+            _lock: Arc::new(lock),
+            marks,
+            open: Arc::default(),
+            others,
+        };
+        folder.look([LOCK, MARKS])?;
+        Ok(folder)
+    }
+
+    /// What both databases say of each other's end.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Notes which files these are, now that they are open.
+    pub(super) fn look<const N: usize>(&self, names: [&'static str; N]) -> Result<(), StoreError> {
+        for name in names {
+            let path = self.path.join(name);
+            let found = fs::metadata(&path).map_err(|error| system(&path, error))?;
+            self.open.lock().insert(name, (found.dev(), found.ino()));
+        }
+        Ok(())
+    }
+
+    /// That the files are still the ones that were opened: what is written to a file that was
+    /// removed or replaced is lost with the process. Looks at a few names, some microseconds.
+    ///
+    /// # Errors
+    /// `Damaged`, with the file.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut open = self.open.lock();
+        for file in OPEN {
+            let path = self.path.join(file);
+            let found = fs::metadata(&path).ok().map(|found| (found.dev(), found.ino()));
+            let known = open.get(file).copied();
+            // A database that was not opened has no write-ahead log of ours either.
+            let database = file.strip_suffix("-wal").unwrap_or(file);
+            match (known, found) {
+                (None, Some(found)) if open.contains_key(database) => {
+                    open.insert(file, found);
+                }
+                (Some(known), found) if found != Some(known) => {
+                    return Err(StoreError::Damaged {
+                        path: name(&path),
+                        what: "it was removed or replaced while it was in use".into(),
+                        remedy: "what is written now would be lost: stop tidewatch, and put the \
+                                 file back, or a copy of the whole folder"
+                            .into(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A sentence when others than the owner may enter or read the folder.
+    pub fn open_to_others(&self) -> Option<String> {
+        (self.others != 0).then(|| {
+            let path = name(&self.path);
+            format!("others may enter or read the data folder {path}: chmod 700 {path}")
+        })
     }
 
     /// Where it is.
@@ -67,7 +150,12 @@ impl Folder {
         // Renamed into place, so that a reader never sees half an address.
         let fresh = self.path.join("endpoint.new");
         let file = self.path.join(ENDPOINT);
-        fs::write(&fresh, format!("{url}\n"))
+        private::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&fresh)
+            .and_then(|mut made| writeln!(made, "{url}"))
             .and_then(|()| fs::rename(&fresh, &file))
             .map_err(|error| system(&file, error))
     }

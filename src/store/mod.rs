@@ -8,6 +8,7 @@
 //! | `lock` | held by the one process that uses the folder; its process id | [`folder`] |
 //! | `endpoint` | URL of the running server | [`folder`] |
 //! | `state.db` | commits, snapshots, outbox, late events, dead letters, roll-ups | [`state`] |
+//! | `marks` | how far both go, to notice what was lost at their ends | [`marks`] |
 //! | `log.db` | events not yet committed (and some after), delivered alerts | [`log`] |
 //!
 //! Both databases are SQLite files in WAL mode with `synchronous=FULL`: what was
@@ -28,7 +29,9 @@
 
 pub mod folder;
 pub mod log;
+pub mod marks;
 mod outbox;
+mod private;
 pub mod records;
 mod retain;
 mod snapshot;

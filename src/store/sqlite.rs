@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
-    params,
+    ffi, params,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::private;
 use crate::actors::ports::StoreError;
 
 /// How long a connection waits for another one's transaction. Commits hold the
@@ -122,7 +123,7 @@ impl Place {
     }
 
     /// True when the file system has no room for a small file next to ours.
-    fn no_room(&self) -> bool {
+    pub(super) fn no_room(&self) -> bool {
         let probe = suffixed(&self.path, ".probe");
         let written = File::create(&probe)
             .and_then(|mut file| file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_all()));
@@ -176,6 +177,12 @@ impl Place {
     }
 
     fn fill(&self, path: &Path, meta: Vec<(&'static str, String)>) -> rusqlite::Result<()> {
+        // SQLite gives its write-ahead log the rights of the file.
+        if let Err(error) = private::options().write(true).create(true).open(path) {
+            let cause = Some(format!("{}: {error}", path.display()));
+            let code = if is_full(&error) { ffi::SQLITE_FULL } else { ffi::SQLITE_CANTOPEN };
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), cause));
+        }
         let conn = Connection::open(path)?;
         conn.execute_batch(&format!(
             "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA synchronous=FULL; \

@@ -12,10 +12,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::Settings;
 use super::folder::{Folder, STATE};
 use super::log::EmbeddedLog;
+use super::marks::{Mark, Slot};
 use super::outbox::{Block, OUTBOX, pack};
 use super::retain::{Kept, Shelf};
 use super::snapshot::{self, Snapshots};
-use super::sqlite::{Chores, Place, put_meta, random};
+use super::sqlite::{Chores, Place, put_meta, random, text_checksum};
 use super::tables::{
     Head, KIND, drop_rollups, read_head, write_dead_letters, write_delta, write_head, write_late,
     write_rollups,
@@ -93,8 +94,9 @@ pub struct StateDb {
     minute_swept: i64,
     snapshots: Snapshots,
     chores: Chores,
+    mark_of: u64,
     /// Last, so that the file is closed before the folder is free.
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl StateDb {
@@ -109,6 +111,11 @@ impl StateDb {
         settings: Settings,
     ) -> Result<StateDb, StoreError> {
         let place = Place::new(folder.path().join(STATE), &KIND);
+        // To move the state away and start again from the log is nobody's loss.
+        let mark = match folder.path().join(STATE).exists() {
+            true => folder.marks().read(Slot::State)?,
+            false => None,
+        };
         let conn = place.open_or_create(|| {
             vec![
                 ("folder", format!("{:016x}", random())),
@@ -121,9 +128,23 @@ impl StateDb {
         for (name, figure) in figures.kept() {
             figure.store(number(&place, &conn, name)?, Ordering::Relaxed);
         }
-        let alerts_done = number(&place, &conn, "alerts_done")?;
+        let mut alerts_done = number(&place, &conn, "alerts_done")?;
+        // The alert log lost its end, or is a new one: what is still in the outbox goes again.
+        if let Some(missing) = alerts_done.checked_sub(log.alerts_newest() + 1) {
+            alerts_done = log.alerts_newest();
+            figures.alerts_delivered.fetch_sub(
+                (missing + 1).min(figures.alerts_delivered.load(Ordering::Relaxed)),
+                Ordering::Relaxed,
+            );
+        }
         let error = |error| place.error(error);
         let mut head = read_head(&conn, &place)?.unwrap_or_default();
+        folder.look([STATE])?;
+        let mark_of = text_checksum("folder", &place.meta(&conn, "folder")?) as u64;
+        if let Some(mark) = mark {
+            compare(folder, &place, mark, mark_of, head.epoch)?;
+        }
+        compare_log(&place, &conn, &log)?;
         head.owner = random() as i64;
         let owned = (|| {
             let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate)?;
@@ -149,8 +170,10 @@ impl StateDb {
             minute_swept: 0,
             snapshots,
             chores: Chores::default(),
-            _folder: folder.clone(),
+            mark_of,
+            folder: folder.clone(),
         };
+        db.mark();
         db.show();
         Ok(db)
     }
@@ -194,6 +217,8 @@ impl StateDb {
         write_dead_letters(&tx, unit)?;
         write_rollups(&tx, unit)?;
         write_head(&tx, next)?;
+        let log = &self.log.identity().incarnation;
+        put_meta(&tx, LOG_END, &format!("{} {log}", self.log.last_position()))?;
         fail::fail_point!("store.commit.before");
         tx.commit()?;
         fail::fail_point!("store.commit.after");
@@ -222,6 +247,15 @@ impl StateDb {
         let rows = (unit.rollups.len() * 64) as u64 + 64 * 1024;
         self.chores.wrote(bytes + blobs.sum::<usize>() as u64 + raw as u64 + rows);
         self.show();
+    }
+
+    /// Says which commit is the last, before anybody is told.
+    fn mark(&self) {
+        let mark = Mark { of: self.mark_of, last: self.head.epoch, chain: 0 };
+        if let Err(error) = self.folder.marks().write(Slot::State, mark) {
+            // The commit is in the file; only its loss would not be noticed.
+            tracing::warn!(%error, "the last commit could not be marked");
+        }
     }
 
     /// Drops what is beyond the bounds, one step for each table.
@@ -319,9 +353,13 @@ impl StateStore for StateDb {
         for position in &unit.positions {
             next.positions.insert(position.source.name.clone(), position.clone());
         }
+        self.folder.check()?;
         let written = self.write(unit, &next, &outputs);
         match written.map_err(|error| self.place.error(error))? {
-            true => self.follow(unit, next, &outputs),
+            true => {
+                self.follow(unit, next, &outputs);
+                self.mark();
+            }
             false => return Err(not_parent()),
         }
         Ok(())
@@ -355,6 +393,10 @@ impl StateStore for StateDb {
         Ok(delivered)
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        self.folder.check()
+    }
+
     fn alerts_delivered(&self) -> u64 {
         self.figures.alerts_delivered.load(Ordering::Relaxed)
     }
@@ -373,6 +415,54 @@ impl StateStore for StateDb {
         self.show();
         folded.and(retained).and(shrunk)
     }
+}
+
+/// Entry of `meta`: position of the log's last event at the last commit, and which log.
+const LOG_END: &str = "log_end";
+
+/// That the state goes as far as it is known to have gone.
+fn compare(
+    folder: &Folder,
+    place: &Place,
+    mark: Mark,
+    mark_of: u64,
+    epoch: u64,
+) -> Result<(), StoreError> {
+    let last = mark.last;
+    let what = match mark.of == mark_of {
+        false => "it is another state than the one of this folder".to_owned(),
+        true if last > epoch => format!(
+            "it ends at commit {epoch}, and {last} were made: state.db-wal is damaged, cut or \
+             missing, or an older copy was put back"
+        ),
+        true => return Ok(()),
+    };
+    Err(StoreError::Damaged {
+        path: place.name(),
+        what,
+        remedy: format!(
+            "stop tidewatch, then put state.db and state.db-wal back as they were; or move both \
+             away to start again from the log; or move {} away to go on from commit {epoch} \
+             with what is still in the log",
+            folder.marks().name()
+        ),
+    })
+}
+
+/// That the log goes as far as it went at the last commit.
+fn compare_log(place: &Place, conn: &Connection, log: &EmbeddedLog) -> Result<(), StoreError> {
+    let Some(text) = place.meta_opt(conn, LOG_END)? else { return Ok(()) };
+    let Some((last, incarnation)) = text.split_once(' ') else {
+        return Err(place.damaged(format!("`{LOG_END}` is {text:?}")));
+    };
+    let last: u64 = last.parse().map_err(|_| place.damaged(format!("`{LOG_END}` is {text:?}")))?;
+    let end = log.last_position();
+    // Another log is told from this one by whoever reads it.
+    if incarnation != log.identity().incarnation || end >= last {
+        return Ok(());
+    }
+    let what = format!("it ends at event {end}, and {last} were in it at the last commit");
+    Err(log.lost(what, end + 1, last))
 }
 
 /// The outputs of a unit, packed before the transaction begins.

@@ -150,6 +150,10 @@ async fn i7_a_log_that_lost_its_tail_is_named() {
     append(&log, 11, 15, 5).await;
     drop(log);
     fs::write(dir.path().join("log.db"), older).unwrap();
+    let error = EmbeddedLog::open(&folder, Hand::at(0), Settings::default()).err().unwrap();
+    assert!(error.to_string().contains("it ends at event 10, and 15 were answered"), "{error}");
+    // Somebody decides to go on without them; whoever committed them still knows.
+    fs::write(dir.path().join("marks"), "").unwrap();
     let log = open(&folder, Settings::default());
     let mut source = log.source().unwrap();
     assert_eq!((log.last_position(), source.last_position()), (10, 10));

@@ -5,6 +5,7 @@
 //! printed seed (`SEED` repeats one); a full disk by a small file system mounted for
 //! the test (skipped, with the reason printed, where mounting is not permitted).
 
+mod ends;
 mod log;
 mod state;
 mod support;

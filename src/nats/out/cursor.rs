@@ -6,6 +6,8 @@
 //! more, a note in the data folder says how far the feed got in this incarnation of the
 //! stream. A stream that was made again gets everything that is still kept.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_nats::header::NATS_MESSAGE_ID;
@@ -96,7 +98,13 @@ impl NoteFile {
     /// Replaces the note. Blocks.
     pub fn write(&self, note: &Note) -> std::io::Result<()> {
         let draft = self.path.with_extension("json.new");
-        std::fs::write(&draft, serde_json::to_vec(note)?)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&serde_json::to_vec(note)?)?;
         std::fs::rename(&draft, &self.path)
     }
 }

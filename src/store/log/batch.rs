@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::actors::ports::StoreError;
 use crate::domain::event::RawItem;
@@ -19,6 +20,8 @@ use crate::store::sqlite::Place;
 #[derive(Debug)]
 pub(super) struct Batch {
     pub arrived: EpochMs,
+    /// Hash over this batch and all before it; 0 in a log of the first format.
+    pub chain: i64,
     pub data: Bytes,
     pub items: Vec<RawItem>,
 }
@@ -60,21 +63,23 @@ impl Batch {
             items.push(RawItem { start, len: len as u32, position });
         }
         match reader.is_empty() && !items.is_empty() {
-            true => Ok(Batch { arrived, data, items }),
+            true => Ok(Batch { arrived, chain: 0, data, items }),
             false => Err(Malformed { what: "batch", at: reader.position() }),
         }
     }
 
-    /// Reads the batch that holds `position`, if the file has it.
+    /// Reads the batch that holds `position`, if the file has it. `before` is the end of the
+    /// batch read before and its chain: when this one follows it, they must fit.
     pub(super) fn read(
         conn: &Connection,
         place: &Place,
         position: u64,
+        before: Option<(u64, i64)>,
     ) -> Result<Option<Batch>, StoreError> {
         let error = |error| place.error(error);
         let mut query = conn
             .prepare_cached(
-                "SELECT first, count, arrived, checksum, blob FROM batches WHERE first <= ?1 \
+                "SELECT first, count, arrived, checksum, chain, blob FROM batches WHERE first <= ?1 \
                  ORDER BY first DESC LIMIT 1",
             )
             .map_err(error)?;
@@ -85,12 +90,28 @@ impl Batch {
         if first as u64 + count as u64 <= position {
             return Ok(None);
         }
-        let blob: Vec<u8> = row.get(4).map_err(error)?;
+        let chain = column(4)?;
+        let blob: Vec<u8> = row.get(5).map_err(error)?;
         place.verify("batches", seal(first as u64, count as u64, arrived), &blob, stored)?;
+        if let Some((_, before)) = before.filter(|(last, _)| last + 1 == first as u64)
+            && chain != 0
+            && chain != link(before, stored)
+        {
+            let what = format!("the events from {first} on do not follow those before them");
+            return Err(place.damaged(what));
+        }
         Batch::parse(first as u64, count as u64, arrived, blob.into())
-            .map(Some)
+            .map(|batch| Some(Batch { chain, ..batch }))
             .map_err(|error| place.damaged(format!("batch {first}: {error}")))
     }
+}
+
+/// The chain at a batch: over that of the batch before it and its own checksum. Never 0.
+pub(super) fn link(before: i64, checksum: i64) -> i64 {
+    let mut both = [0; 16];
+    both[..8].copy_from_slice(&before.to_le_bytes());
+    both[8..].copy_from_slice(&checksum.to_le_bytes());
+    xxh3_64(&both) as i64 | 1
 }
 
 /// What a batch's checksum covers besides its blob.

@@ -10,8 +10,8 @@ mod batch;
 mod source;
 mod writer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -20,10 +20,12 @@ use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::folder::{Folder, LOG};
-use super::outbox::Block;
+use super::marks::{Mark, Slot};
+use super::outbox::{ALERT_LOG, Block};
 use super::retain::{Kept, Shelf};
 use super::sqlite::{Kind, Place, random, text_checksum};
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, StoreError};
+use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::time::SpanMs;
@@ -37,20 +39,23 @@ pub const NAME: &str = "log";
 /// What `log.db` is.
 pub(super) static KIND: Kind = Kind {
     application: 0x7469_646c, // "tidl"
-    format: 1,
+    format: 2,
     // A lonely event is written as one or two pages: keep them small.
     page_bytes: 4_096,
     schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL, \
          events INTEGER NOT NULL, bytes INTEGER NOT NULL, acked INTEGER NOT NULL, \
-         checksum INTEGER NOT NULL); \
+         checksum INTEGER NOT NULL, chain INTEGER NOT NULL DEFAULT 0); \
          CREATE TABLE batches(first INTEGER PRIMARY KEY, count INTEGER NOT NULL, \
-         arrived INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL); \
+         arrived INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL, \
+         chain INTEGER NOT NULL DEFAULT 0); \
          CREATE TABLE alerts_out(first_n INTEGER PRIMARY KEY, last_n INTEGER NOT NULL, \
          count INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL);",
     remedy: "stop tidewatch, then put a copy of log.db and log.db-wal back, or move all files of \
          the data folder away to start empty",
     oldest: 1,
-    upgrades: &[],
+    // Batches without a chain are still read.
+    upgrades: &["ALTER TABLE head ADD COLUMN chain INTEGER NOT NULL DEFAULT 0; \
+         ALTER TABLE batches ADD COLUMN chain INTEGER NOT NULL DEFAULT 0;"],
 };
 
 /// The table of batches.
@@ -121,6 +126,8 @@ struct Head {
     kept: Kept,
     /// Committed up to here, as far as it was written down.
     acked: u64,
+    /// The chain at its last batch; 0 in a log that has none yet.
+    chain: i64,
 }
 
 /// What the handle, the writer and the readers share.
@@ -138,8 +145,12 @@ struct Shared {
     /// The file holds more than the settings ask to keep.
     over: AtomicBool,
     recent: Mutex<Recent>,
+    /// Position of the newest alert when the log was opened.
+    alerts_newest: u64,
+    /// Told when the file is full or gone.
+    status: OnceLock<Arc<Status>>,
     /// Keeps the folder ours while any part of the log lives.
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// The log's handle: cheap to clone; the writer stops when the last clone is dropped.
@@ -175,10 +186,20 @@ impl EmbeddedLog {
         settings: Settings,
     ) -> Result<EmbeddedLog, StoreError> {
         let place = Place::new(folder.path().join(LOG), &KIND);
+        let mark = folder.marks().read(Slot::Log)?;
+        if let Some(mark) = mark.filter(|_| !folder.path().join(LOG).exists()) {
+            let what = format!("it is missing, and {} events were answered", mark.last);
+            return Err(lost(folder, &place, what, 1, mark.last));
+        }
         let made = format!("{}-{:016x}", clock.wall(), random());
         let conn = place.open_or_create(|| vec![("incarnation", made)])?;
         let incarnation = place.meta(&conn, "incarnation")?;
         let head = read_head(&conn, &place)?;
+        folder.look([LOG])?;
+        if let Some(mark) = mark {
+            compare(folder, &place, mark, &incarnation, &head)?;
+        }
+        let alerts_newest = ALERT_LOG.newest(&conn).map_err(|error| place.error(error))?;
         let shared = Arc::new(Shared {
             identity: SourceIdentity { name: NAME.into(), incarnation },
             queue: Queue::default(),
@@ -190,7 +211,9 @@ impl EmbeddedLog {
             place,
             settings,
             clock,
-            _folder: folder.clone(),
+            alerts_newest,
+            status: OnceLock::new(),
+            folder: folder.clone(),
         });
         let writer = Writer::new(conn, shared.clone(), head)?;
         let thread = std::thread::Builder::new()
@@ -212,6 +235,22 @@ impl EmbeddedLog {
     /// that the log lost its tail (I7).
     pub fn last_position(&self) -> u64 {
         *self.owner.shared.last.borrow()
+    }
+
+    /// Position of the newest alert in the alert log when it was opened.
+    pub(super) fn alerts_newest(&self) -> u64 {
+        self.owner.shared.alerts_newest
+    }
+
+    /// A damaged log, with what is missing of it.
+    pub(super) fn lost(&self, what: String, from: u64, to: u64) -> StoreError {
+        lost(&self.owner.shared.folder, &self.owner.shared.place, what, from, to)
+    }
+
+    /// Whom to tell when the file is full, or was removed.
+    pub fn tell(&self, status: &Arc<Status>) {
+        // Told once, when the process is put together.
+        let _ = self.owner.shared.status.set(Arc::clone(status));
     }
 
     /// Which log this is.
@@ -287,14 +326,60 @@ fn queue_slots(settings: &Settings) -> u32 {
     u32::try_from(settings.queue_bytes.max(REQUEST_BYTES_MIN)).unwrap_or(u32::MAX).min(1 << 30)
 }
 
+/// The mark's name for a log.
+fn mark_of(incarnation: &str) -> u64 {
+    text_checksum("log", incarnation) as u64
+}
+
+/// That the log goes as far as it is known to have gone.
+fn compare(
+    folder: &Folder,
+    place: &Place,
+    mark: Mark,
+    incarnation: &str,
+    head: &Head,
+) -> Result<(), StoreError> {
+    let (last, end) = (mark.last, head.last);
+    if mark.of != mark_of(incarnation) {
+        let what = "it is another log than the one of this folder".to_owned();
+        return Err(lost(folder, place, what, 1, last));
+    }
+    if last > end {
+        let what = format!(
+            "it ends at event {end}, and {last} were answered: log.db-wal is damaged, cut or \
+             missing, or an older copy was put back"
+        );
+        return Err(lost(folder, place, what, end + 1, last));
+    }
+    if last == end && mark.chain != 0 && mark.chain != head.chain {
+        let what = format!("the events up to {last} are not the ones that were answered");
+        return Err(lost(folder, place, what, 1, last));
+    }
+    Ok(())
+}
+
+fn lost(folder: &Folder, place: &Place, what: String, from: u64, to: u64) -> StoreError {
+    StoreError::Damaged {
+        path: place.name(),
+        what,
+        remedy: format!(
+            "stop tidewatch, then put log.db and log.db-wal back as they were, or move {} away \
+             to go on without events {from} to {to}",
+            folder.marks().name()
+        ),
+    }
+}
+
 /// Reads the head and checks that the last batch is the one it names.
 fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
     let error = |error| place.error(error);
-    let row: Option<[i64; 5]> = conn
+    let row: Option<[i64; 6]> = conn
         .query_row(
-            "SELECT last, events, bytes, acked, checksum FROM head WHERE id = 1",
+            "SELECT last, events, bytes, acked, checksum, chain FROM head WHERE id = 1",
             [],
-            |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?]),
+            |row| {
+                Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
+            },
         )
         .optional()
         .map_err(error)?;
@@ -302,23 +387,32 @@ fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
         last: row[0] as u64,
         kept: Kept { items: row[1] as u64, bytes: row[2] as u64 },
         acked: row[3] as u64,
+        chain: row[5],
     });
     if row.is_some_and(|row| row[4] != head_checksum(&head)) {
         return Err(place.damaged("checksum of the head"));
     }
-    let end: Option<i64> = conn
-        .query_row("SELECT first + count - 1 FROM batches ORDER BY first DESC LIMIT 1", [], |row| {
-            row.get(0)
-        })
+    let end: Option<(i64, i64)> = conn
+        .query_row(
+            "SELECT first + count - 1, chain FROM batches ORDER BY first DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()
         .map_err(error)?;
-    match end.unwrap_or(0) as u64 == head.last {
+    let (end, chain) = end.unwrap_or_default();
+    match end as u64 == head.last && chain == head.chain {
         true => Ok(head),
         false => Err(place.damaged(format!("the batch with event {} is missing", head.last))),
     }
 }
 
 fn head_checksum(head: &Head) -> i64 {
-    let Head { last, kept, acked } = head;
-    text_checksum("head", &format!("{last} {} {} {acked}", kept.items, kept.bytes))
+    let Head { last, kept, acked, chain } = head;
+    let mut text = format!("{last} {} {} {acked}", kept.items, kept.bytes);
+    // A log of the first format has no chain.
+    if *chain != 0 {
+        text += &format!(" {chain}");
+    }
+    text_checksum("head", &text)
 }

@@ -27,6 +27,8 @@ pub struct LogSource {
     position: u64,
     /// The batch read last, when not all of it was given out.
     current: Option<Arc<Batch>>,
+    /// End and chain of the batch read last.
+    before: Option<(u64, i64)>,
 }
 
 /// Some events of one batch.
@@ -39,7 +41,7 @@ impl LogSource {
     pub(super) fn new(shared: Arc<Shared>) -> Result<LogSource, StoreError> {
         let conn = shared.place.connect()?;
         let last = shared.last.subscribe();
-        Ok(LogSource { shared, conn, last, position: 0, current: None })
+        Ok(LogSource { shared, conn, last, position: 0, current: None, before: None })
     }
 
     /// Position of the last durable event.
@@ -57,11 +59,16 @@ impl LogSource {
         if let Some(batch) = self.current.take().filter(holds) {
             return Ok(Some(batch));
         }
-        if let Some(batch) = self.shared.recent.lock().find(position) {
-            return Ok(Some(batch));
-        }
-        let read = Batch::read(&self.conn, &self.shared.place, position);
-        Ok(read?.map(Arc::new))
+        let recent = self.shared.recent.lock().find(position);
+        let batch = match recent {
+            Some(batch) => Some(batch),
+            None => {
+                let (place, before) = (&self.shared.place, self.before);
+                Batch::read(&self.conn, place, position, before)?.map(Arc::new)
+            }
+        };
+        self.before = batch.as_ref().map(|batch| (batch.last(), batch.chain));
+        Ok(batch)
     }
 
     fn next(&mut self, max: usize) -> Result<Pull, SourceError> {

@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::batch::{Batch, Packed, Packer, seal};
-use super::{BATCHES, Head, Shared, head_checksum};
+use super::batch::{Batch, Packed, Packer, link, seal};
+use super::{BATCHES, Head, Shared, head_checksum, mark_of};
 use crate::actors::ports::{AppendError, Appended, StoreError};
+use crate::domain::condition::Condition;
 use crate::domain::time::EpochMs;
+use crate::store::marks::{Mark, Slot};
 use crate::store::outbox::{ALERT_LOG, Block, rest_after};
 use crate::store::retain::Kept;
 use crate::store::sqlite::{Chores, checksum};
@@ -88,8 +91,9 @@ impl Queue {
         waiting.deliveries.clear();
     }
 
-    /// The next work: a delivery, or as many appends as fit a group; `None` at the end.
-    fn next(&self, group_bytes: usize) -> Option<Work> {
+    /// The next work: a delivery, or as many appends as fit a group; `None` at the end. While
+    /// the disk is full it is looked at again after a while.
+    fn next(&self, group_bytes: usize, full: bool) -> Option<Work> {
         let mut waiting = self.waiting.lock();
         loop {
             // Deliveries are rare and one at a time: going first costs appends little.
@@ -105,10 +109,21 @@ impl Queue {
             if waiting.closed {
                 return None;
             }
-            self.wake.wait(&mut waiting);
+            match full {
+                true if self.wake.wait_for(&mut waiting, ROOM_AGAIN).timed_out() => {
+                    return Some(Work::Tidy);
+                }
+                true => {}
+                false => self.wake.wait(&mut waiting),
+            }
         }
     }
 }
+
+/// How long a full disk is left alone before it is looked at again.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
+/// How often the files are looked at while events come, in ms.
+const CHECK: i64 = 1_000;
 
 /// Takes requests until the next one would exceed the group; at least one.
 fn group(appends: &mut VecDeque<Append>, group_bytes: usize) -> Vec<Append> {
@@ -134,6 +149,11 @@ pub(super) struct Writer {
     chores: Chores,
     /// Set by an error that a later try cannot mend: nothing is written any more.
     broken: Option<StoreError>,
+    /// There was no room for the last group.
+    full: bool,
+    /// Monotonic time when the files were looked at last.
+    checked: i64,
+    mark_of: u64,
 }
 
 impl Writer {
@@ -150,6 +170,9 @@ impl Writer {
             head,
             chores: Chores::default(),
             broken: None,
+            full: false,
+            checked: 0,
+            mark_of: mark_of(&shared.identity.incarnation),
             shared,
         })
     }
@@ -159,7 +182,7 @@ impl Writer {
         let shared = self.shared.clone();
         // A panic must not leave askers waiting: the guard drops their requests.
         let _guard = Guard(&shared);
-        while let Some(work) = shared.queue.next(shared.settings.group_bytes) {
+        while let Some(work) = shared.queue.next(shared.settings.group_bytes, self.full) {
             match work {
                 Work::Appends(appends) => self.append(appends),
                 Work::Delivery(delivery) => {
@@ -208,6 +231,7 @@ impl Writer {
             return Ok(());
         }
         self.check().map_err(refusal)?;
+        self.check_files().map_err(refusal)?;
         let step = self.shared.settings.arrived_step.max(1);
         let arrived = self.shared.clock.wall().div_euclid(step) * step;
         let mut next = self.head;
@@ -216,8 +240,10 @@ impl Writer {
         for batch in &packed {
             next.kept.add(batch.count, batch.blob.len() as u64);
         }
-        let result = self.insert(&next, arrived, &packed);
+        let result = self.insert(&mut next, arrived, &packed);
         self.done(result).map_err(refusal)?;
+        self.mark(&next);
+        self.room(None);
         fail::fail_point!("log.append.after");
         let bytes = packed.iter().map(|batch| batch.blob.len() as u64).sum::<u64>();
         // A group writes its blob and about two pages around it.
@@ -227,25 +253,57 @@ impl Writer {
         Ok(())
     }
 
-    fn insert(&self, next: &Head, arrived: EpochMs, packed: &[Packed]) -> rusqlite::Result<()> {
+    fn insert(&self, next: &mut Head, arrived: EpochMs, packed: &[Packed]) -> rusqlite::Result<()> {
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for batch in packed {
             let sum = checksum("batches", seal(batch.first, batch.count, arrived), &batch.blob);
+            next.chain = link(next.chain, sum);
             tx.prepare_cached(
-                "INSERT INTO batches(first, count, arrived, checksum, blob) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO batches(first, count, arrived, checksum, blob, chain) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
                 batch.first as i64,
                 batch.count as i64,
                 arrived,
                 sum,
-                batch.blob
+                batch.blob,
+                next.chain
             ])?;
         }
         write_head(&tx, next)?;
         fail::fail_point!("log.append.before");
         tx.commit()
+    }
+
+    /// Says how far the log goes, before anybody is told.
+    fn mark(&self, head: &Head) {
+        let mark = Mark { of: self.mark_of, last: head.last, chain: head.chain };
+        if let Err(error) = self.shared.folder.marks().write(Slot::Log, mark) {
+            // The events are in the log; only their loss would not be noticed.
+            tracing::warn!(%error, "the log's end could not be marked");
+        }
+    }
+
+    /// That the files are still ours, now and then.
+    fn check_files(&mut self) -> Result<(), StoreError> {
+        let now = self.shared.clock.elapsed();
+        if now - self.checked < CHECK {
+            return Ok(());
+        }
+        self.checked = now;
+        self.shared.folder.check().inspect_err(|error| self.broken = Some(error.clone()))
+    }
+
+    /// There is no room, for the reason given, or there is.
+    fn room(&mut self, full: Option<String>) {
+        if !self.full && full.is_none() {
+            return;
+        }
+        self.full = full.is_some();
+        if let Some(status) = self.shared.status.get() {
+            status.stands(Condition::LogFull, full, self.shared.clock.elapsed());
+        }
     }
 
     /// Memory first, then the position: a reader that sees the position finds the batch.
@@ -293,6 +351,9 @@ impl Writer {
         if self.broken.is_some() {
             return;
         }
+        if self.full && !self.shared.place.no_room() {
+            self.room(None);
+        }
         let result = self.retain().and_then(|over| {
             self.shared.over.store(over, Ordering::Release);
             self.chores.shrink(&self.conn, self.shared.settings.slack_bytes)?;
@@ -337,6 +398,9 @@ impl Writer {
         result.map_err(|error| {
             let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
             let error = self.shared.place.error(error);
+            if matches!(error, StoreError::DiskFull { .. }) {
+                self.room(Some(error.to_string()));
+            }
             let lasting = !busy && !matches!(error, StoreError::DiskFull { .. });
             if lasting {
                 // After a failed sync the file may hold less than it says: only a
@@ -359,15 +423,16 @@ impl Drop for Guard<'_> {
 
 fn write_head(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO head(id, last, events, bytes, acked, checksum) \
-         VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO head(id, last, events, bytes, acked, checksum, chain) \
+         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         head.last as i64,
         head.kept.items as i64,
         head.kept.bytes as i64,
         head.acked as i64,
-        head_checksum(head)
+        head_checksum(head),
+        head.chain
     ])?;
     Ok(())
 }
@@ -410,8 +475,8 @@ mod tests {
         let (reply, _answer) = std::sync::mpsc::sync_channel(1);
         queue.deliver(Delivery { blocks: Vec::new(), reply });
         queue.close();
-        assert!(matches!(queue.next(1), Some(Work::Delivery(_))));
-        assert!(matches!(queue.next(1), Some(Work::Tidy)));
-        assert!(queue.next(1).is_none());
+        assert!(matches!(queue.next(1, false), Some(Work::Delivery(_))));
+        assert!(matches!(queue.next(1, false), Some(Work::Tidy)));
+        assert!(queue.next(1, false).is_none());
     }
 }
