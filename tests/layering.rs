@@ -47,6 +47,7 @@ const PURE_CRATES: &[&str] = &[
     "serde_json",
     "sha2",
     "smallvec",
+    "smol_str",
     "thiserror",
     "xxhash_rust",
 ];

@@ -17,10 +17,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler};
-use compact_str::CompactString;
+use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::children::Children;
+use super::SessionsFull;
+use super::children::{Bounds, Children};
 use super::committer::Committer;
 use super::directory::Directory;
 use super::facts::SessionFact;
@@ -35,8 +36,8 @@ use crate::domain::hash::{EventIdentity, shard_of};
 use crate::domain::keeper::{EndedSession, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Metric};
 use crate::domain::seen::Seen;
-use crate::domain::session::{Ending, Machine, Outcome, Rules};
-use crate::domain::time::EpochMs;
+use crate::domain::session::{Closed, Ending, Machine, Outcome, Rules};
+use crate::domain::time::{BEGINNING, EpochMs};
 
 use barrier::BarrierWork;
 use batch::{BatchWork, Fate, Share};
@@ -66,10 +67,12 @@ pub struct ShardParts {
     pub horizon: i64,
     /// How many of them, at most.
     pub identities_max: usize,
-    /// How many keys may have an open session.
-    pub keys_max: usize,
-    /// How many actors wait to be used again.
-    pub idle_max: usize,
+    /// What the sessions may take.
+    pub bounds: Bounds,
+    /// How many closed sessions it remembers.
+    pub closed_max: usize,
+    /// What happens when there is no room for another session.
+    pub sessions_full: SessionsFull,
     /// Report every ended session, not only the abandoned ones.
     pub list_sessions: bool,
     /// The directory of open sessions.
@@ -88,6 +91,7 @@ pub struct Aggregator {
     context: Rc<ShardContext>,
     children: Children,
     seen: Seen,
+    closed: Closed,
     fold: Fold,
     delta: ShardDelta,
     sessions: SectionWriter,
@@ -114,7 +118,7 @@ enum Work {
 }
 
 enum Busy {
-    Batch(BatchWork),
+    Batch(Box<BatchWork>),
     Barrier(BarrierWork),
 }
 
@@ -123,12 +127,8 @@ impl Aggregator {
     pub fn new(parts: ShardParts) -> Self {
         let context = ShardContext::new(Arc::clone(&parts.rules));
         Aggregator {
-            children: Children::new(
-                Rc::clone(&context),
-                parts.directory.clone(),
-                parts.keys_max,
-                parts.idle_max,
-            ),
+            children: Children::new(Rc::clone(&context), parts.directory.clone(), parts.bounds),
+            closed: Closed::new(&parts.rules, parts.closed_max),
             seen: Seen::new(parts.horizon, parts.identities_max),
             fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
             context,
@@ -143,7 +143,8 @@ impl Aggregator {
         }
     }
 
-    /// Takes up this shard's part of a snapshot: identities and sessions.
+    /// Takes up this shard's part of a snapshot: identities, sessions, and those that were
+    /// closed.
     ///
     /// # Errors
     /// When a record is malformed: names the key.
@@ -152,23 +153,28 @@ impl Aggregator {
         seed: u64,
         sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
-        forgotten_until: EpochMs,
+        closed: impl Iterator<Item = (u64, EpochMs)>,
+        (ids_forgotten, forgotten): (EpochMs, EpochMs),
     ) -> Result<(), String> {
         let (shard, shards) = (self.parts.shard, self.parts.shards);
-        self.seen.restore_forgotten(forgotten_until);
+        self.seen.restore_forgotten(ids_forgotten);
         for (until, ids) in identities {
             let mine = ids.iter().filter(|id| shard_of(id.high, shards) == shard);
             mine.for_each(|id| self.seen.restore(until, *id));
         }
+        self.closed.forgotten = forgotten;
+        let mine = closed.filter(|(hash, _)| shard_of(*hash, shards) == shard);
+        mine.for_each(|(hash, floor)| self.closed.restore(hash, floor));
         for (key, record) in sessions {
             let hash = crate::domain::hash::key_hash(seed, key);
             if shard_of(hash, shards) != shard {
                 continue;
             }
             let key = String::from_utf8_lossy(key);
-            let machine = Machine::decode(record, &mut self.context.segments.borrow_mut())
+            let segments = &mut self.context.segments.borrow_mut();
+            let machine = Machine::decode(record, segments, &self.parts.rules)
                 .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
-            self.children.restore(&key, hash, machine);
+            self.children.restore(&key, hash, machine, record.len() as u32);
         }
         Ok(())
     }
@@ -197,9 +203,18 @@ impl Aggregator {
                 let full = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
                 self.delta.sections.push(full.finish());
             }
-            match record.is_empty() {
-                true => drop(self.children.remove(touched.slot)),
-                false => self.children.rearm(touched.slot, touched.deadline),
+            if !record.is_empty() {
+                self.children.weigh(
+                    touched.slot,
+                    touched.record.1,
+                    touched.has_entry,
+                    touched.first,
+                );
+                self.children.rearm(touched.slot, touched.deadline);
+            } else if let Some(child) = self.children.remove(touched.slot)
+                && touched.floor > BEGINNING
+            {
+                self.closed.insert(child.key_hash, touched.floor);
             }
         }
         let fx = &answers.effects;
@@ -209,6 +224,8 @@ impl Aggregator {
             value: fx.value,
         });
         self.delta.totals.stray_goals += fx.stray_goals;
+        self.delta.totals.emptied += fx.emptied;
+        self.delta.totals.settled_early += fx.settled_early;
         self.spare.answers = answers;
     }
 
@@ -219,10 +236,9 @@ impl Aggregator {
         let child = self.children.get(slot);
         let fact =
             SessionFact { ending: &ending, key: &child.key, rules: &self.parts.rules, segment };
-        // Final when it happens: its stamp is the watermark its deadline was settled by.
-        self.fold.add(FactKind::Sessions, &fact, ending.at);
+        self.fold.add(FactKind::Sessions, &fact, ending.stamp);
         if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {
-            let (key, segment) = (child.key.clone(), CompactString::from(segment));
+            let (key, segment) = (child.key.clone(), SmolStr::from(segment));
             self.delta.ended.push(EndedSession { key, segment, ending });
         }
     }
@@ -262,12 +278,13 @@ impl Handler<TicketDone> for Aggregator {
         match self.busy.take() {
             Some(Busy::Batch(mut work)) => {
                 work.failed.extend_from_slice(&answers.failed);
+                work.late.extend_from_slice(&answers.late);
                 self.take_answers(answers, None);
-                if work.sent < work.touched.len() {
+                if work.sent < work.victims.len() + work.touched.len() {
                     self.busy = Some(Busy::Batch(work));
                     return self.send_wave(ctx);
                 }
-                self.finish_batch(work);
+                self.finish_batch(*work);
             }
             Some(Busy::Barrier(work)) => {
                 self.take_answers(answers, work.barrier.drained_at);

@@ -352,6 +352,8 @@ impl Committer {
         let (parts, now) = (&self.parts, self.parts.clock.elapsed());
         let bounds = Bounds {
             sessions_max: parts.settings.sessions_max,
+            session_bytes_max: parts.settings.session_bytes_max,
+            closed_max: parts.settings.closed_sessions_max,
             ids_max: parts.settings.dedup_ids_max,
         };
         let ahead = &parts.flow.ahead;
@@ -427,6 +429,10 @@ impl Committer {
             dedup_ids: self.holds.iter().map(|holds| holds.identities).sum(),
             dedup_ids_max: parts.settings.dedup_ids_max as u64,
             sessions_max: parts.settings.sessions_max as u64,
+            session_bytes: self.holds.iter().map(|holds| holds.session_bytes).sum(),
+            session_bytes_max: parts.settings.session_bytes_max as u64,
+            closed_sessions: self.holds.iter().map(|holds| holds.closed).sum(),
+            closed_sessions_max: parts.settings.closed_sessions_max as u64,
             alerts_delivered: flow.delivered.load(Ordering::SeqCst),
             clients,
             clients_lagging,

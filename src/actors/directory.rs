@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::WeakAddr;
-use compact_str::CompactString;
 use dashmap::DashMap;
+use smol_str::SmolStr;
 
 use super::messages::Describe;
 use super::session::Session;
@@ -18,12 +18,12 @@ const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
 /// The directory of open sessions. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Directory {
-    sessions: Arc<DashMap<CompactString, WeakAddr<Session>, foldhash::fast::RandomState>>,
+    sessions: Arc<DashMap<SmolStr, WeakAddr<Session>, foldhash::fast::RandomState>>,
 }
 
 impl Directory {
     /// Notes the actor of a key.
-    pub fn insert(&self, key: CompactString, actor: WeakAddr<Session>) {
+    pub fn insert(&self, key: SmolStr, actor: WeakAddr<Session>) {
         self.sessions.insert(key, actor);
     }
 

@@ -29,6 +29,10 @@ pub(super) fn tell(
         (names::DEDUP_IDS, view.dedup_ids),
         (names::DEDUP_IDS_CAPACITY, view.dedup_ids_max),
         (names::OPEN_SESSIONS_CAPACITY, view.sessions_max),
+        (names::SESSION_BYTES, view.session_bytes),
+        (names::SESSION_BYTES_CAPACITY, view.session_bytes_max),
+        (names::CLOSED_SESSIONS, view.closed_sessions),
+        (names::CLOSED_SESSIONS_CAPACITY, view.closed_sessions_max),
         (names::EPOCH, view.epoch),
     ];
     for (name, value) in depths {
@@ -80,6 +84,11 @@ fn totals(keeper: &Keeper) {
         (names::GAP_ITEMS, ledger.gap),
         (names::DEAD_LETTERS, keeper.dead_letters()),
         (names::SESSIONS_REFUSED, keeper.sessions_refused()),
+        (names::SESSIONS_DISPLACED, keeper.totals().displaced),
+        (names::SESSIONS_SPLIT, keeper.totals().split),
+        (names::SESSIONS_EMPTIED, keeper.totals().emptied),
+        (names::CLOSED_FORGOTTEN_EARLY, keeper.closed_forgotten_early()),
+        (names::MARKS_SETTLED_EARLY, keeper.totals().settled_early),
         (names::DEDUP_FORGOTTEN_EARLY, keeper.forgotten_early()),
     ];
     for (name, total) in totals {

@@ -69,6 +69,27 @@ pub struct Expire {
     pub slot: u32,
 }
 
+/// Aggregator → session: you are another key's now, whose sessions were closed up to `floor`.
+/// Sent before its first events.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Begin {
+    /// See `Machine::after`.
+    pub floor: EpochMs,
+}
+
+/// Aggregator → session: end what is open, there is no room for it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Displace {
+    /// The ticket.
+    pub ticket: Arc<Ticket>,
+    /// The child's slot.
+    pub slot: u32,
+    /// Event time.
+    pub watermark: EpochMs,
+}
+
 /// Web → session: describe yourself.
 #[derive(Message)]
 #[rtype(result = "Option<SessionView>")]
@@ -106,6 +127,10 @@ pub struct ShardHolds {
     pub identities: u64,
     /// Actors of ended sessions that wait to be used again.
     pub idle_actors: u64,
+    /// Keys whose closed sessions it remembers.
+    pub closed: u64,
+    /// About how many bytes its open sessions take.
+    pub session_bytes: u64,
 }
 
 /// Store thread → committer: a commit is durable, or the store failed for good.

@@ -99,6 +99,12 @@ pub struct Settings {
     /// Most keys with an open session, over all shards; beyond it an event that would open
     /// another one is rejected.
     pub sessions_max: usize,
+    /// Most bytes of them (keys, records and about 1 KB each), over all shards.
+    pub session_bytes_max: usize,
+    /// What happens to an event that would open a session when there is no room.
+    pub sessions_full: SessionsFull,
+    /// Most keys whose closed sessions are remembered, over all shards.
+    pub closed_sessions_max: usize,
     /// Batches that may wait for one shard. 1 to 16.
     pub shard_queue: usize,
     /// Most actors of ended sessions that wait to be used again, over all shards.
@@ -122,6 +128,9 @@ impl Default for Settings {
             dedup_horizon: None,
             dedup_ids_max: 8_000_000,
             sessions_max: 4_000_000,
+            session_bytes_max: 4 << 30,
+            sessions_full: SessionsFull::Refuse,
+            closed_sessions_max: 8_000_000,
             shard_queue: 2,
             idle_actors_max: 131_072,
             restarts_max: 5,
@@ -135,6 +144,15 @@ impl Settings {
     pub fn per_shard(&self, bound: usize) -> usize {
         bound / usize::from(self.shards.max(1))
     }
+}
+
+/// What happens to an event that would open a session when there is no room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionsFull {
+    /// It ends in the dead letters.
+    Refuse,
+    /// It takes the place of the session worth least: without an entry, silent longest.
+    Displace,
 }
 
 /// What the watermark does while the source is caught up and nothing comes.

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use super::Settings;
 use super::aggregator::{self, Aggregator, ShardParts};
 use super::broadcaster::Publish;
+use super::children::Bounds;
 use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources, beginning};
@@ -31,7 +32,7 @@ use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
 use crate::domain::metric::watch::all_uses;
 use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{Rules, SessionPolicy};
-use crate::domain::time::{BEGINNING, SpanMs, TimePolicy};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
 
 /// Identities are kept for the sake of windows no longer than this, unless the configuration
@@ -342,6 +343,7 @@ impl Pipeline {
         keeper.restore(&mut restored.snapshot).map_err(damaged)?;
         self.restore_alerts(&mut keeper);
         let max_at = keeper.max_at();
+        let forgotten = keeper.closed_forgotten();
         if setup.output.is_some() && restored.epoch > 0 {
             return Err(RunError::Output(
                 "output files need the whole replay, and this data folder holds a part of it: \
@@ -385,8 +387,9 @@ impl Pipeline {
         // gives a new one, and whoever sends more takes it for dead.
         begun.await.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
         let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
-        let shards =
-            self.start_shards(&mut arbiters, &committer, restored.snapshot, &pool, &failed).await?;
+        let shards = self
+            .start_shards(&mut arbiters, &committer, (restored.snapshot, forgotten), &pool, &failed)
+            .await?;
         let shards = shards.into_iter().zip(places);
         let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
         let parts = IngestorParts {
@@ -428,7 +431,7 @@ impl Pipeline {
         &self,
         arbiters: &mut Vec<Arbiter>,
         committer: &Addr<Committer>,
-        snapshot: Snapshot,
+        (snapshot, forgotten): (Snapshot, EpochMs),
         pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
     ) -> Result<Vec<Addr<Aggregator>>, RunError> {
@@ -446,8 +449,13 @@ impl Pipeline {
                 metrics: Arc::clone(&self.metrics),
                 horizon: horizon(setup, &self.metrics),
                 identities_max: setup.settings.per_shard(setup.settings.dedup_ids_max),
-                keys_max: setup.settings.per_shard(setup.settings.sessions_max),
-                idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
+                bounds: Bounds {
+                    keys_max: setup.settings.per_shard(setup.settings.sessions_max),
+                    bytes_max: setup.settings.per_shard(setup.settings.session_bytes_max),
+                    idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
+                },
+                closed_max: setup.settings.per_shard(setup.settings.closed_sessions_max),
+                sessions_full: setup.settings.sessions_full,
                 list_sessions: setup.list_sessions,
                 directory: setup.directory.clone(),
                 committer: committer.clone(),
@@ -463,8 +471,9 @@ impl Pipeline {
                 let mut aggregator = Aggregator::new(parts);
                 let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
-                let forgotten = snapshot.ids_forgotten_until;
-                let _ = done.send(aggregator.restore(seed, sessions, ids, forgotten));
+                let forgotten = (snapshot.ids_forgotten_until, forgotten);
+                let closed = snapshot.closed.iter().map(|(hash, floor)| (*hash, *floor));
+                let _ = done.send(aggregator.restore(seed, sessions, ids, closed, forgotten));
                 aggregator
             });
             arbiters.push(arbiter);
@@ -480,11 +489,12 @@ impl Pipeline {
     }
 }
 
-/// How long identities are kept: as long as an event may be behind and still count, in its
-/// session or in the longest window. An event older than that is late.
+/// How long identities are kept: as long as an event may be behind and still open a session,
+/// and one gap, which that session reaches back; or still count in the longest window. An
+/// event older than that is late, unless a session of its key has been open for longer.
 fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
     let lateness = setup.time.allowed_lateness;
-    let session = setup.policy.gap + lateness;
+    let session = 2 * setup.policy.gap + lateness;
     let window = metrics.iter().map(|metric| metric.size).max().unwrap_or(0);
     match setup.settings.dedup_horizon {
         Some(horizon) => horizon.max(session),

@@ -14,11 +14,11 @@ use std::rc::Rc;
 use actix::{Actor, Addr, Handler};
 
 use super::lean_context::LeanContext;
-use super::messages::{Apply, Describe, Expire};
+use super::messages::{Apply, Begin, Describe, Displace, Expire};
 use super::ticket::{Answers, Touched};
-#[cfg(feature = "failpoints")]
-use crate::domain::number::Amount;
-use crate::domain::session::{Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView};
+use crate::domain::session::{
+    Late, Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView,
+};
 use crate::domain::time::{BEGINNING, EpochMs};
 
 /// What the sessions of a shard share. They live on one thread.
@@ -62,54 +62,93 @@ impl Session {
     }
 
     /// Applies events; those that panic are named in the answer and cost only themselves.
-    fn apply(&mut self, events: &[SessionEvent], fx: &mut SessionEffects) -> Vec<usize> {
+    fn apply(&mut self, events: &[SessionEvent], fx: &mut SessionEffects) -> Refused {
         let before = self.machine.clone();
         let shard = Rc::clone(&self.shard);
         let machine = &mut self.machine;
+        let mut refused = Refused::default();
         let all = catch_unwind(AssertUnwindSafe(|| {
-            events.iter().for_each(|event| apply_one(machine, &shard.rules, event, fx));
+            for (index, event) in events.iter().enumerate() {
+                if let Err(late) = apply_one(machine, &shard.rules, event, fx) {
+                    refused.late.push((index, late));
+                }
+            }
         }));
         if all.is_ok() {
-            return Vec::new();
+            return refused;
         }
         self.machine = before;
         fx.clear();
-        (0..events.len()).filter(|index| !self.apply_guarded(&events[*index], fx)).collect()
+        refused.late.clear();
+        for (index, event) in events.iter().enumerate() {
+            match self.apply_guarded(event, fx) {
+                None => refused.failed.push(index),
+                Some(Err(late)) => refused.late.push((index, late)),
+                Some(Ok(())) => {}
+            }
+        }
+        refused
     }
 
-    fn apply_guarded(&mut self, event: &SessionEvent, fx: &mut SessionEffects) -> bool {
+    /// `None` when it panicked.
+    fn apply_guarded(
+        &mut self,
+        event: &SessionEvent,
+        fx: &mut SessionEffects,
+    ) -> Option<Result<(), Late>> {
         let (before, fx_before) = (self.machine.clone(), fx.clone());
         let shard = Rc::clone(&self.shard);
         let machine = &mut self.machine;
-        let done =
-            catch_unwind(AssertUnwindSafe(|| apply_one(machine, &shard.rules, event, fx))).is_ok();
-        if !done {
+        let done = catch_unwind(AssertUnwindSafe(|| apply_one(machine, &shard.rules, event, fx)));
+        if done.is_err() {
             self.machine = before;
             *fx = fx_before;
         }
-        done
+        done.ok()
     }
 
     /// Leaves record, effects and deadline in the ticket.
-    fn leave(&self, answers: &mut Answers, slot: u32, fx: &mut SessionEffects) {
+    fn leave(&mut self, answers: &mut Answers, slot: u32, fx: &mut SessionEffects) {
         let start = answers.records.len() as u32;
+        let (floor, has_entry) = (self.machine.floor(), self.machine.has_entry());
+        let first = self.machine.first();
         let mut deadline = EpochMs::MAX;
-        if let Some(next) = self.machine.next_deadline(&self.shard.rules) {
-            deadline = next;
-            self.machine.encode(&self.shard.segments.borrow(), &mut answers.records);
+        match self.machine.next_deadline(&self.shard.rules) {
+            Some(next) => {
+                deadline = next;
+                self.machine.encode(&self.shard.segments.borrow(), &mut answers.records);
+            }
+            // The next key that gets this actor knows nothing of this one.
+            None => self.machine = Machine::default(),
         }
         let record = (start, answers.records.len() as u32 - start);
-        answers.touched.push(Touched { slot, record, deadline });
+        answers.touched.push(Touched { slot, record, deadline, floor, first, has_entry });
         answers.effects.add_gauges(fx);
         answers.ended.extend(fx.endings.drain(..).map(|ending| (slot, ending)));
     }
 }
 
-fn apply_one(machine: &mut Machine, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
-    fail::fail_point!("session_apply", event.value == Amount::from_i64(666), |_| panic!(
-        "injected panic"
-    ));
-    machine.apply(rules, event, fx);
+/// Events of a message that did not count: their index in it.
+#[derive(Default)]
+struct Refused {
+    failed: Vec<usize>,
+    late: Vec<(usize, Late)>,
+}
+
+fn apply_one(
+    machine: &mut Machine,
+    rules: &Rules,
+    event: &SessionEvent,
+    fx: &mut SessionEffects,
+) -> Result<(), Late> {
+    fail::fail_point!("session_apply", is_worth(event, 666), |_| panic!("injected panic"));
+    machine.apply(rules, event, fx)
+}
+
+/// Which event a fail point takes.
+#[cfg(feature = "failpoints")]
+fn is_worth(event: &SessionEvent, value: i64) -> bool {
+    event.value == Some(crate::domain::number::Amount::from_i64(value))
 }
 
 impl Actor for Session {
@@ -123,16 +162,16 @@ impl Handler<Apply> for Session {
         let Apply { ticket, start, len, slot } = message;
         let range = start as usize..(start + len) as usize;
         let events = &ticket.groups.events[range.clone()];
-        fail::fail_point!("session_die", events[0].value == Amount::from_i64(667), |_| panic!(
-            "injected"
-        ));
+        fail::fail_point!("session_die", is_worth(&events[0], 667), |_| panic!("injected"));
         let shard = Rc::clone(&self.shard);
         let fx = &mut *shard.scratch.borrow_mut();
         fx.clear();
-        let failed = self.apply(events, fx);
+        let refused = self.apply(events, fx);
         ticket.answer(|answers| {
             let index = &ticket.groups.index[range];
-            answers.failed.extend(failed.into_iter().map(|position| index[position]));
+            answers.failed.extend(refused.failed.into_iter().map(|position| index[position]));
+            let late = refused.late.into_iter().map(|(position, why)| (index[position], why));
+            answers.late.extend(late);
             self.leave(answers, slot, fx);
         });
     }
@@ -148,6 +187,28 @@ impl Handler<Expire> for Session {
         fx.clear();
         self.machine.expire(&shard.rules, ticket.watermark, fx);
         ticket.answer(|answers| self.leave(answers, slot, fx));
+    }
+}
+
+impl Handler<Displace> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Displace, _: &mut LeanContext<Self>) {
+        let Displace { ticket, slot, watermark } = message;
+        let shard = Rc::clone(&self.shard);
+        let fx = &mut *shard.scratch.borrow_mut();
+        fx.clear();
+        self.machine.displace(&shard.rules, watermark, fx);
+        ticket.answer(|answers| self.leave(answers, slot, fx));
+    }
+}
+
+impl Handler<Begin> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: Begin, _: &mut LeanContext<Self>) {
+        // The machine holds nothing: its actor waited to be used again.
+        self.machine = Machine::after(message.floor);
     }
 }
 

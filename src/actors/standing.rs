@@ -50,14 +50,32 @@ impl Ahead {
 /// What was found at earlier ticks.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    refused: Option<u64>,
-    refused_at: Option<i64>,
+    refused: Recent,
+    forgotten: Recent,
+}
+
+/// Whether a count has grown of late.
+#[derive(Debug, Default)]
+struct Recent {
+    count: Option<u64>,
+    grew_at: Option<i64>,
+}
+
+impl Recent {
+    fn see(&mut self, count: u64, now: i64) -> bool {
+        if self.count.replace(count).is_some_and(|before| count > before) {
+            self.grew_at = Some(now);
+        }
+        self.grew_at.is_some_and(|at| now - at < QUIET)
+    }
 }
 
 /// The bounds that the sentences name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub sessions_max: usize,
+    pub session_bytes_max: usize,
+    pub closed_max: usize,
     pub ids_max: usize,
 }
 
@@ -84,19 +102,26 @@ impl Watch {
             )
         });
         status.stands(Condition::IdsForgotten, says, now);
-        let refused = keeper.sessions_refused();
-        if self.refused.replace(refused).is_some_and(|before| refused > before) {
-            self.refused_at = Some(now);
-        }
-        let full = self.refused_at.is_some_and(|at| now - at < QUIET);
-        let says = full.then(|| {
+        let (refused, displaced) = (keeper.sessions_refused(), keeper.totals().displaced);
+        let says = self.refused.see(refused + displaced, now).then(|| {
             format!(
-                "no further session can be opened: {refused} events were rejected for it so far \
-                 (pipeline.sessions_max = {})",
-                bounds.sessions_max
+                "there is no room for further sessions: {refused} events were rejected for it so \
+                 far, and {displaced} sessions ended early to make room (pipeline.sessions_max = \
+                 {}, session_bytes_max = {} MiB)",
+                bounds.sessions_max,
+                bounds.session_bytes_max >> 20
             )
         });
         status.stands(Condition::SessionsFull, says, now);
+        let forgotten = keeper.closed_forgotten_early();
+        let says = self.forgotten.see(forgotten, now).then(|| {
+            format!(
+                "more sessions were closed than are remembered: {forgotten} were forgotten early, \
+                 and every event as old as they are is late (pipeline.closed_sessions_max = {})",
+                bounds.closed_max
+            )
+        });
+        status.stands(Condition::SessionsForgotten, says, now);
     }
 }
 

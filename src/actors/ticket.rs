@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::aggregator::Aggregator;
 use super::messages::TicketDone;
-use crate::domain::session::{Ending, SessionEffects, SessionEvent};
+use crate::domain::session::{Ending, Late, SessionEffects, SessionEvent};
 use crate::domain::time::EpochMs;
 
 /// What a wave of a batch asks of its sessions, and their answers so far.
@@ -47,6 +47,8 @@ pub struct Answers {
     pub ended: Vec<(u32, Ending)>,
     /// Events whose handling panicked: index in the batch.
     pub failed: Vec<u32>,
+    /// Events that came too late for their session: index in the batch, and why.
+    pub late: Vec<(u32, Late)>,
 }
 
 /// One session's answer.
@@ -58,6 +60,12 @@ pub struct Touched {
     pub record: (u32, u32),
     /// When it is to be woken next.
     pub deadline: EpochMs,
+    /// Up to where its sessions have been closed.
+    pub floor: EpochMs,
+    /// First event of the oldest open one; `MAX` when none is.
+    pub first: EpochMs,
+    /// Something open holds an entry.
+    pub has_entry: bool,
 }
 
 impl Answers {
@@ -67,6 +75,7 @@ impl Answers {
         self.effects.clear();
         self.ended.clear();
         self.failed.clear();
+        self.late.clear();
     }
 }
 

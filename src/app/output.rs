@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::actors::pipeline::Output;
 use crate::domain::keeper::Keeper;
+use crate::domain::session::Cut;
 use crate::domain::time::EpochMs;
 
 /// Digests of what was written, for the report.
@@ -26,7 +27,8 @@ pub struct Digests {
 /// Where to write.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
-    /// `user,start,last,events` lines, sorted by start and user.
+    /// `user,start,last,events` lines, sorted by start and user. The line of a session that was
+    /// cut ends with `,max_length` or `,displaced`.
     pub sessions: Option<PathBuf>,
     /// `metric,window_end_ms,group,value` lines, sorted by end, then as the metrics are
     /// configured.
@@ -39,7 +41,7 @@ pub struct Targets {
 /// for each session of the replay, only when the list is asked for.
 #[derive(Debug, Default)]
 pub struct Collected {
-    sessions: Vec<(EpochMs, Box<str>, EpochMs, u32)>,
+    sessions: Vec<(EpochMs, Box<str>, EpochMs, u32, Cut)>,
     windows: BTreeMap<String, Sha256>,
 }
 
@@ -82,9 +84,14 @@ impl Targets {
         let mut file = create(path)?;
         let mut hash = Sha256::new();
         let mut line = String::new();
-        for (first, key, last, events) in &collected.sessions {
+        for (first, key, last, events, cut) in &collected.sessions {
             line.clear();
-            writeln!(line, "{key},{first},{last},{events}").expect("writing to a text cannot fail");
+            let cut = match cut.name() {
+                "" => String::new(),
+                name => format!(",{name}"),
+            };
+            writeln!(line, "{key},{first},{last},{events}{cut}")
+                .expect("writing to a text cannot fail");
             hash.update(line.as_bytes());
             file.write_all(line.as_bytes()).map_err(|error| cannot(path, &error))?;
         }
@@ -100,7 +107,7 @@ impl Output for Files {
             let closed = keeper.ended.iter().filter(|ended| ended.ending.closes_session);
             collected.sessions.extend(closed.map(|ended| {
                 let ending = &ended.ending;
-                (ending.first, ended.key.as_str().into(), ending.last, ending.events)
+                (ending.first, ended.key.as_str().into(), ending.last, ending.events, ending.cut)
             }));
         }
         let Some((path, file)) = &mut self.windows else { return Ok(()) };

@@ -36,7 +36,7 @@ mod tests {
         let check = |print| run(&CheckArgs { print }, Config::parse("t.toml", ""));
         assert_eq!(
             check(false).unwrap(),
-            "The configuration is sound (metrics: 8, rules: 1, attributes used: 4, event types named: 5)."
+            "The configuration is sound (metrics: 8, rules: 1, attributes used: 4, event types named: 6)."
         );
         let printed = check(true).unwrap();
         assert_eq!(Config::parse("printed", &printed).unwrap(), Config::default());

@@ -53,6 +53,12 @@ pub struct SessionsReport {
     pub abandoned_open_at_end: u64,
     /// Goals that met no open cart; only with `deadline = "since_entry"`.
     pub stray_goals: u64,
+    /// Sessions (with `since_entry`: carts) from which everything was taken back.
+    pub emptied: u64,
+    /// Sessions cut at `session.max_length`.
+    pub split: u64,
+    /// Sessions that ended early to make room for others.
+    pub displaced: u64,
     /// SHA-256 of the lines `user,start,last,events`, sorted by start and user; null unless
     /// `--sessions-out` asked for the list.
     pub sha256: Option<String>,
@@ -128,6 +134,15 @@ impl Report {
         }
         if let Some(rate) = sessions.rate {
             writeln!(out, "  abandonment  {:>13.2}%", rate * 100.0)?;
+        }
+        let notes = [
+            (sessions.emptied, "emptied again: everything was taken back"),
+            (sessions.split, "cut at session.max_length; what came next is a session of its own"),
+            (sessions.displaced, "ended early to make room for others (pipeline.sessions_full)"),
+            (sessions.stray_goals, "goals met no open cart"),
+        ];
+        for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+            writeln!(out, "  {} {note}", grouped(count))?;
         }
         let (open, at_risk) = (sessions.open_at_end, sessions.abandoned_open_at_end);
         writeln!(
@@ -245,6 +260,9 @@ mod tests {
                 open_at_end: 2,
                 abandoned_open_at_end: 1,
                 stray_goals: 0,
+                emptied: 0,
+                split: 2,
+                displaced: 0,
                 sha256: Some("cd".into()),
             },
             elapsed_s: 2.5,
@@ -295,9 +313,12 @@ mod tests {
                 "abandoned_open_at_end",
                 "closed",
                 "converted",
+                "displaced",
+                "emptied",
                 "open_at_end",
                 "rate",
                 "sha256",
+                "split",
                 "stray_goals",
                 "with_entry"
             ]
@@ -317,6 +338,7 @@ mod tests {
             "the ledger balances",
             "25.00%",
             "2 were open at the end, 1 of them at risk",
+            "2 cut at session.max_length",
             "errors 4",
             "amount (metric.order_value.field): 1 200 of 40 000 text that is no number",
             "no event carries region (session.segment)",

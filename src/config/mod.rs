@@ -31,8 +31,8 @@ use std::path::{Path, PathBuf};
 
 use crate::actors::Settings;
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::event::Schema;
 use crate::domain::event::number_text::NumberFormat;
+use crate::domain::event::{Limits, Schema};
 use crate::domain::hash;
 use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
 use crate::domain::session::SessionPolicy;
@@ -173,6 +173,7 @@ impl Config {
         let session = &self.session;
         slots.extend(session.value.iter().chain(&session.segment));
         kinds.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
+        kinds.extend(&session.remove);
         for metric in self.metrics.iter().filter(|metric| metric.of == FactKind::Events) {
             let conditions = || metric.filter.iter().chain(&metric.numerator);
             slots.extend(conditions().map(|condition| &condition.attribute));
@@ -189,7 +190,7 @@ impl Config {
             arrival_is_time: self.events.time_missing == TimeMissing::Arrival,
             numbers: self.events.numbers.iter().filter_map(number_format).collect(),
             seed,
-            limits: self.events.limits,
+            limits: Limits { session_key_bytes: self.session.key_bytes_max, ..self.events.limits },
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::units::{show_size, show_span};
 use super::{Config, TimeMissing, WebConfig, nats};
-use crate::actors::{Idle, Settings};
+use crate::actors::{Idle, SessionsFull, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::session::Deadline;
@@ -127,6 +127,10 @@ fn session(config: &Config) -> Vec<Entry> {
         ("deadline", text(deadline)),
         ("entry", texts(&policy.entry)),
         ("goal", texts(&policy.goal)),
+        ("remove", texts(&policy.remove)),
+        ("max_length", span(policy.max_length.unwrap_or(0))),
+        ("marks_max", policy.marks_max.to_string()),
+        ("key_bytes_max", size(policy.key_bytes_max)),
         ("steps", texts(&policy.steps)),
         ("value", text(policy.value.as_deref().unwrap_or(""))),
         ("segment", text(policy.segment.as_deref().unwrap_or(""))),
@@ -135,6 +139,10 @@ fn session(config: &Config) -> Vec<Entry> {
 }
 
 fn pipeline(settings: &Settings) -> Vec<Entry> {
+    let full = match settings.sessions_full {
+        SessionsFull::Refuse => "refuse",
+        SessionsFull::Displace => "displace",
+    };
     vec![
         ("shards", settings.shards.to_string()),
         ("batch_max", settings.batch_max.to_string()),
@@ -145,6 +153,9 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("dedup_horizon", settings.dedup_horizon.map_or_else(|| text("auto"), span)),
         ("dedup_ids_max", settings.dedup_ids_max.to_string()),
         ("sessions_max", settings.sessions_max.to_string()),
+        ("session_bytes_max", size(settings.session_bytes_max)),
+        ("sessions_full", text(full)),
+        ("closed_sessions_max", settings.closed_sessions_max.to_string()),
         ("shard_queue", settings.shard_queue.to_string()),
         ("idle_actors_max", settings.idle_actors_max.to_string()),
         ("restarts_max", settings.restarts_max.to_string()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
-use crate::actors::{Idle, Settings};
+use crate::actors::{Idle, SessionsFull, Settings};
 use crate::config::defaults::{
     DemoConfig, EventsConfig, LogConfig, StoreConfig, TimeMissing, WebConfig,
 };
@@ -88,6 +88,8 @@ fn events(reader: &mut Reader) -> EventsConfig {
         depth: reader.count("events.depth", default.limits.depth, 1..=128),
         key_bytes: reader.size("events.key_bytes", default.limits.key_bytes, 16..=4 * KIB),
         text_bytes: reader.size("events.text_bytes", default.limits.text_bytes, 16..=MIB),
+        // Set from the session's rules.
+        session_key_bytes: default.limits.session_key_bytes,
         attributes: reader.count("events.attributes", default.limits.attributes, 8..=10_000),
     };
     if limits.text_bytes > limits.event_bytes {
@@ -173,11 +175,16 @@ fn time(reader: &mut Reader) -> TimePolicy {
 fn session(reader: &mut Reader, events: &EventsConfig) -> SessionPolicy {
     let default = SessionPolicy::default();
     let deadlines = [("inactivity", Deadline::Inactivity), ("since_entry", Deadline::SinceEntry)];
-    let policy = SessionPolicy {
+    let mut policy = SessionPolicy {
         gap: reader.span("session.gap", default.gap, SECOND..=7 * DAY),
         deadline: reader.choice("session.deadline", default.deadline, &deadlines),
         entry: names(reader, "session.entry", &default.entry, 1..=NAMES_MAX),
         goal: names(reader, "session.goal", &default.goal, 1..=NAMES_MAX),
+        remove: names(reader, "session.remove", &default.remove, 0..=NAMES_MAX),
+        max_length: Some(reader.span("session.max_length", 0, 0..=3_660 * DAY))
+            .filter(|span| *span > 0),
+        marks_max: reader.count("session.marks_max", default.marks_max, 16..=1_000_000),
+        key_bytes_max: reader.size("session.key_bytes_max", default.key_bytes_max, 16..=64 * KIB),
         steps: names(reader, "session.steps", &default.steps, 0..=STEPS_MAX),
         value: attribute(reader, "session.value", default.value, events),
         segment: attribute(reader, "session.segment", default.segment, events),
@@ -187,6 +194,32 @@ fn session(reader: &mut Reader, events: &EventsConfig) -> SessionPolicy {
         reader.conflict(
             &["session.goal", "session.entry"],
             format!("{both:?} cannot be an entry and a goal at once"),
+        );
+    }
+    let taken = |kind: &&String| policy.entry.contains(kind) || policy.goal.contains(kind);
+    // The default gives way to a file that uses its name for something else.
+    match policy.remove.iter().find(taken).cloned() {
+        Some(both) if reader.is_set("session.remove") => reader.conflict(
+            &["session.remove"],
+            format!("{both:?} cannot be a removal and an entry or a goal at once"),
+        ),
+        Some(both) => policy.remove.retain(|kind| *kind != both),
+        None => {}
+    }
+    let events_hold = events.limits.text_bytes;
+    if policy.key_bytes_max > events_hold {
+        policy.key_bytes_max = events_hold;
+        if reader.is_set("session.key_bytes_max") {
+            reader.conflict(
+                &["session.key_bytes_max", "events.text_bytes"],
+                "session.key_bytes_max must not be greater than events.text_bytes",
+            );
+        }
+    }
+    if policy.max_length.is_some_and(|longest| longest < policy.gap) {
+        reader.conflict(
+            &["session.max_length", "session.gap"],
+            "session.max_length must not be shorter than session.gap, or \"0s\" for no bound",
         );
     }
     policy
@@ -228,6 +261,7 @@ fn attribute(
 fn pipeline(reader: &mut Reader) -> Settings {
     let default = Settings::default();
     let idle = [("follow", Idle::Follow), ("hold", Idle::Hold)];
+    let full = [("refuse", SessionsFull::Refuse), ("displace", SessionsFull::Displace)];
     let shards = reader.count("pipeline.shards", usize::from(default.shards), 1..=64);
     let settings = Settings {
         shards: shards as u16,
@@ -255,6 +289,17 @@ fn pipeline(reader: &mut Reader) -> Settings {
             "pipeline.sessions_max",
             default.sessions_max,
             100..=100_000_000,
+        ),
+        session_bytes_max: reader.size(
+            "pipeline.session_bytes_max",
+            default.session_bytes_max,
+            MIB..=1_024 * GIB,
+        ),
+        sessions_full: reader.choice("pipeline.sessions_full", default.sessions_full, &full),
+        closed_sessions_max: reader.count(
+            "pipeline.closed_sessions_max",
+            default.closed_sessions_max,
+            100..=1_000_000_000,
         ),
         shard_queue: reader.count("pipeline.shard_queue", default.shard_queue, 1..=16),
         idle_actors_max: reader.count(

@@ -82,7 +82,14 @@ fn the_schema_has_what_the_configuration_names() {
     assert_eq!(schema.slots, ["amount", "region", "status", "type"]);
     assert_eq!(
         schema.kinds,
-        ["page_view", "cart_add", "payment_initiated", "payment_completed", "payment_failed"]
+        [
+            "page_view",
+            "cart_add",
+            "payment_initiated",
+            "payment_completed",
+            "cart_remove",
+            "payment_failed"
+        ]
     );
     assert_eq!(schema.seed, 7);
 }

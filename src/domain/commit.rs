@@ -7,7 +7,7 @@ use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
 use super::metric::cell::Cell;
-use super::time::EpochMs;
+use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
 /// Which log a position belongs to (I7). Two sources are the same only if all of it is equal.
@@ -71,6 +71,9 @@ pub struct LateEvent {
     pub behind_ms: i64,
     /// Session key, empty when it has none.
     pub key: String,
+    /// Why it was too late.
+    #[serde(default)]
+    pub reason: String,
     /// The event as it came, as text (lossy where it is not UTF-8).
     pub raw: String,
 }
@@ -116,6 +119,8 @@ pub struct Restored {
 pub struct Snapshot {
     /// Record of each key with open sessions.
     pub sessions: HashMap<Box<[u8]>, Box<[u8]>, foldhash::fast::FixedState>,
+    /// Up to where the sessions of a key without open ones were closed, by the key's hash.
+    pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
     /// All events before this may have been forgotten before their time.
@@ -146,6 +151,7 @@ const POINT_FLOOR: u8 = 8;
 const IDENTITY_FLOOR: u8 = 9;
 const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
+const CLOSED: u8 = 20;
 const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
@@ -158,6 +164,11 @@ impl SectionWriter {
     /// Changed records of sessions; see [`SectionWriter::session`].
     pub fn sessions() -> Self {
         SectionWriter { bytes: vec![SESSIONS] }
+    }
+
+    /// Closed sessions; see [`SectionWriter::floor`].
+    pub fn closed() -> Self {
+        SectionWriter { bytes: vec![CLOSED] }
     }
 
     /// New event identities; see [`SectionWriter::until`].
@@ -254,6 +265,12 @@ impl SectionWriter {
         put_bytes(&mut self.bytes, record);
     }
 
+    /// Up to where the sessions of a key were closed; `BEGINNING` to forget it.
+    pub fn floor(&mut self, key_hash: u64, floor: EpochMs) {
+        self.bytes.extend_from_slice(&key_hash.to_le_bytes());
+        put_i64(&mut self.bytes, floor);
+    }
+
     /// Identities of events that were all before `until`.
     pub fn until(&mut self, until: EpochMs, identities: &[EventIdentity]) {
         put_i64(&mut self.bytes, until);
@@ -331,6 +348,7 @@ impl Snapshot {
         let mut reader = Reader::new(section);
         match reader.u8("kind of section")? {
             SESSIONS => self.absorb_sessions(&mut reader),
+            CLOSED => self.absorb_closed(&mut reader),
             IDENTITIES => self.absorb_identities(&mut reader),
             PANES => self.absorb_panes(&mut reader),
             POINTS => self.absorb_points(&mut reader),
@@ -380,6 +398,18 @@ impl Snapshot {
             } else {
                 self.sessions.insert(key.into(), record.into());
             }
+        }
+        Ok(())
+    }
+
+    fn absorb_closed(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let hash = reader.take(8, "hash of a key")?;
+            let hash = u64::from_le_bytes(hash.try_into().expect("take returns 8 bytes"));
+            match reader.i64("floor")? {
+                BEGINNING => self.closed.remove(&hash),
+                floor => self.closed.insert(hash, floor),
+            };
         }
         Ok(())
     }
@@ -477,6 +507,15 @@ impl Snapshot {
             }
         }
         sections.push(sessions.finish());
+        let mut closed = SectionWriter::closed();
+        for (key_hash, floor) in &self.closed {
+            closed.floor(*key_hash, *floor);
+            if closed.len() >= chunk {
+                let full = std::mem::replace(&mut closed, SectionWriter::closed());
+                sections.push(full.finish());
+            }
+        }
+        sections.push(closed.finish());
         for (until, ids) in &self.identities {
             for part in ids.chunks((chunk / EventIdentity::BYTES).max(1)) {
                 let mut writer = SectionWriter::identities();
@@ -533,6 +572,12 @@ mod tests {
             ids.iter().for_each(|(minute, ids)| writer.first(*minute, ids.len() as u64 / 2));
             sections.push(writer.finish());
             sections.push(SectionWriter::identities_forgotten(floor));
+            let mut writer = SectionWriter::closed();
+            ids.iter().for_each(|(floor, ids)| {
+                let floor = if ids.len() == 1 { BEGINNING } else { *floor };
+                ids.iter().for_each(|id| writer.floor(id.high % 4, floor));
+            });
+            sections.push(writer.finish());
             let mut writer = SectionWriter::panes("m");
             panes.iter().for_each(|(pane, label, n)| {
                 writer.pane(*pane, std::slice::from_ref(label), &Cell::Count(*n));

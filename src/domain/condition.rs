@@ -14,6 +14,8 @@ pub enum Condition {
     IdsForgotten,
     /// No further session may be opened.
     SessionsFull,
+    /// More closed sessions than may be remembered: events that old are late.
+    SessionsForgotten,
     /// Dead letters left to keep their bound.
     DeadLettersDropped,
     /// There is no room for `state.db`.
@@ -28,10 +30,11 @@ pub enum Condition {
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Condition; 8] = [
+    pub const ALL: [Condition; 9] = [
         Condition::ClockBehind,
         Condition::IdsForgotten,
         Condition::SessionsFull,
+        Condition::SessionsForgotten,
         Condition::DeadLettersDropped,
         Condition::StateFull,
         Condition::LogFull,
@@ -45,6 +48,7 @@ impl Condition {
             Condition::ClockBehind => "clock_behind",
             Condition::IdsForgotten => "ids_forgotten",
             Condition::SessionsFull => "sessions_full",
+            Condition::SessionsForgotten => "sessions_forgotten",
             Condition::DeadLettersDropped => "dead_letters_dropped",
             Condition::StateFull => "state_full",
             Condition::LogFull => "log_full",

@@ -59,6 +59,8 @@ pub struct Seen {
     len: usize,
     /// All events before this may be forgotten; `BEGINNING` while none is.
     forgotten_until: EpochMs,
+    /// Of what is before this nothing is kept, not even for sessions that are open.
+    swept_until: EpochMs,
     /// Identities forgotten before their time because there were too many, since this was
     /// taken last.
     pub forgotten_early: u64,
@@ -94,6 +96,7 @@ impl Seen {
             evicted: BTreeMap::new(),
             len: 0,
             forgotten_until: BEGINNING,
+            swept_until: BEGINNING,
             forgotten_early: 0,
         }
     }
@@ -133,7 +136,7 @@ impl Seen {
             self.take_out(identity);
         }
         // Time that is still to come is never too old, however many identities it has.
-        if at < self.forgotten_until.min(watermark) {
+        if at < self.forgotten_until.min(watermark) || old && at < self.swept_until {
             return Sight::TooOld;
         }
         self.put(identity, at.div_euclid(self.part), at);
@@ -190,6 +193,7 @@ impl Seen {
                 self.clear(piece);
             }
             self.evicted.remove(&part);
+            self.swept_until = (part + 1).saturating_mul(self.part);
         }
         let first = self.parts.first_key_value();
         let passed = watermark.saturating_sub(self.horizon).div_euclid(self.part);

@@ -114,6 +114,15 @@ table! {
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
     OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";
     SESSIONS_REFUSED = "sessions_refused_total", Counter, Count, [], "Events rejected because no further session may be opened.";
+    SESSION_BYTES = "session_bytes", Gauge, Bytes, [], "About what open sessions take: keys, records and 1 KB for each.";
+    SESSION_BYTES_CAPACITY = "session_bytes_capacity", Gauge, Bytes, [], "Most of them (pipeline.session_bytes_max).";
+    SESSIONS_DISPLACED = "sessions_displaced_total", Counter, Count, [], "Sessions that ended early to make room for others (pipeline.sessions_full).";
+    SESSIONS_SPLIT = "sessions_split_total", Counter, Count, [], "Sessions cut at session.max_length.";
+    SESSIONS_EMPTIED = "sessions_emptied_total", Counter, Count, [], "Sessions (with since_entry: carts) from which everything was taken back.";
+    CLOSED_SESSIONS = "closed_sessions", Gauge, Count, [], "Keys whose closed sessions are remembered, so that a late event opens no second one.";
+    CLOSED_SESSIONS_CAPACITY = "closed_sessions_capacity", Gauge, Count, [], "Most of them (pipeline.closed_sessions_max).";
+    CLOSED_FORGOTTEN_EARLY = "closed_sessions_forgotten_early_total", Counter, Count, [], "Closed sessions forgotten before their time, because there were too many: events that old are late.";
+    MARKS_SETTLED_EARLY = "marks_settled_early_total", Counter, Count, [], "Entries, removals and goals settled early, because a key had too many (session.marks_max).";
     SESSIONS_BY_STEP = "sessions_by_step", Gauge, Count, ["step"], "Open sessions by the step they have reached.";
     IDLE_ACTORS = "idle_actors", Gauge, Count, ["shard"], "Session actors that wait to be used again.";
     IDLE_ACTORS_CAPACITY = "idle_actors_capacity", Gauge, Count, ["shard"], "Most of them (pipeline.idle_actors_max).";

@@ -127,7 +127,15 @@ pub fn some_alerts(range: std::ops::RangeInclusive<u64>) -> Vec<Alert> {
 
 pub fn late(position: u64) -> LateEvent {
     let raw = format!("{{\"n\":{position}}}");
-    LateEvent { source: 0, position, at: 5, behind_ms: 7, key: "k".into(), raw }
+    LateEvent {
+        source: 0,
+        position,
+        at: 5,
+        behind_ms: 7,
+        key: "k".into(),
+        reason: String::new(),
+        raw,
+    }
 }
 
 pub fn dead_letter(position: u64) -> DeadLetter {

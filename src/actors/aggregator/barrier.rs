@@ -9,7 +9,7 @@ use super::super::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
 use super::super::ticket::Ticket;
 use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::SectionWriter;
-use crate::domain::time::{BEGINNING, EpochMs};
+use crate::domain::time::BEGINNING;
 
 /// A barrier whose due sessions are being ended.
 pub(super) struct BarrierWork {
@@ -45,8 +45,11 @@ impl Aggregator {
     }
 
     pub(super) fn finish_barrier(&mut self, barrier: ShardBarrier) {
-        // Nothing beyond the horizon is kept.
-        let floor = self.seen.sweep(barrier.watermark, EpochMs::MAX);
+        // Ids are kept for as long as a session that is open may be reached by their events.
+        let reached = self.children.oldest_first().saturating_sub(self.parts.rules.gap);
+        let floor = self.seen.sweep(barrier.watermark, reached);
+        self.closed.sweep(barrier.watermark);
+        self.children.may_walk();
         let mut delta = std::mem::take(&mut self.delta);
         delta.identity_floor = floor;
         delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
@@ -60,6 +63,14 @@ impl Aggregator {
         if !sessions.is_empty() {
             delta.sections.push(sessions.finish());
         }
+        let mut closed = SectionWriter::closed();
+        let changes = self.closed.take_changes();
+        changes.iter().for_each(|(key_hash, floor)| closed.floor(*key_hash, *floor));
+        if !closed.is_empty() {
+            delta.sections.push(closed.finish());
+        }
+        delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);
+        delta.closed_forgotten = Some(self.closed.forgotten).filter(|at| *at > BEGINNING);
         let mut ids = SectionWriter::identities();
         self.seen.take_fresh().iter().for_each(|(until, fresh)| ids.until(*until, fresh));
         if !ids.is_empty() {
@@ -77,6 +88,8 @@ impl Aggregator {
         let holds = ShardHolds {
             identities: self.seen.len() as u64,
             idle_actors: self.children.idle() as u64,
+            closed: self.closed.len() as u64,
+            session_bytes: self.children.bytes() as u64,
         };
         let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
         if self.parts.committer.try_send(done).is_err() {

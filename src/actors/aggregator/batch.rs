@@ -5,18 +5,19 @@ use std::sync::Arc;
 use actix::{AsyncContext as _, Context};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::super::SessionsFull;
 use super::super::children::AHEAD;
 use super::super::facts::EventFact;
-use super::super::messages::Apply;
+use super::super::messages::{Apply, Displace};
 use super::super::ticket::{Groups, Ticket};
 use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch};
 use crate::domain::fault::{Fault, uses};
 use crate::domain::metric::{Fact as _, FactKind};
-use crate::domain::number::Amount;
 use crate::domain::seen::Sight;
-use crate::domain::session::{SessionEvent, is_late};
+use crate::domain::session::{Late, SessionEvent, late_alone};
+use crate::domain::time::EpochMs;
 use crate::telemetry::happenings::SessionPanicked;
 
 /// One session's share of the batch at hand.
@@ -38,8 +39,14 @@ pub(super) struct BatchWork {
     place: OwnedSemaphorePermit,
     fates: Vec<Fate>,
     pub(super) touched: Vec<Share>,
-    /// How many of `touched` were sent their events.
+    /// Sessions that make room for others, told before any is sent its events.
+    pub(super) victims: Vec<u32>,
+    /// How many of `victims` and then `touched` were sent their message.
     pub(super) sent: usize,
+    /// Watermark of the batch's last event, at which victims end.
+    watermark: EpochMs,
+    /// Events too late for their session: index in the batch, and why.
+    pub(super) late: Vec<(u32, Late)>,
     /// Events whose handling panicked: index in the batch.
     pub(super) failed: Vec<u32>,
     groups: Arc<Groups>,
@@ -49,11 +56,19 @@ pub(super) struct BatchWork {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Applied,
+    /// Past the horizon and seen before: late, unless its session is still open.
+    Repeat,
     Duplicate,
     Late,
     Failed,
     /// It would open a session and there is no room for one.
     Refused,
+}
+
+/// Why an event's key gets no session.
+enum NoSession {
+    Late(Late),
+    Full,
 }
 
 impl Aggregator {
@@ -67,6 +82,7 @@ impl Aggregator {
         let mut fates = std::mem::take(&mut self.spare.fates);
         let mut turns = std::mem::take(&mut self.spare.turns);
         let mut touched = std::mem::take(&mut self.spare.touched);
+        let (mut late, mut victims) = (Vec::new(), Vec::new());
         fates.clear();
         turns.clear();
         touched.clear();
@@ -74,23 +90,40 @@ impl Aggregator {
         for events in batch.events.chunks(AHEAD) {
             let known = self.look_ahead(&batch, events);
             for (event, known) in events.iter().zip(known) {
-                let mut fate = self.judge(event);
+                let mut fate = self.judge(event, fates.len(), &mut late);
                 let mut turn = NO_TURN;
-                if fate == Fate::Applied && event.key.len > 0 {
-                    let key = batch.text(event.key);
-                    match self.turn(key, event.key_hash, known, &mut touched) {
-                        Some(its) => turn = its,
-                        None => fate = Fate::Refused,
+                if matches!(fate, Fate::Applied | Fate::Repeat) && event.key.len > 0 {
+                    match self.slot(&batch, event, known, &mut victims) {
+                        Ok(slot) => turn = self.turn(slot, &mut touched),
+                        Err(NoSession::Late(why)) => {
+                            late.push((fates.len() as u32, why));
+                            fate = Fate::Late;
+                        }
+                        Err(NoSession::Full) => fate = Fate::Refused,
                     }
                 }
                 fates.push(fate);
                 turns.push(turn);
             }
         }
-        let groups = Arc::new(self.group(&batch, &turns, &mut touched));
+        // One that the batch came to need after all stays.
+        victims.retain(|slot| std::mem::take(&mut self.children.get(*slot).leaves));
+        let groups = Arc::new(self.group(&batch, &turns, &fates, &mut touched));
         self.spare.turns = turns;
-        let work = BatchWork { batch, place, fates, touched, sent: 0, failed: Vec::new(), groups };
-        self.busy = Some(Busy::Batch(work));
+        let watermark = batch.events.last().map_or(0, |event| event.watermark);
+        let work = BatchWork {
+            batch,
+            place,
+            fates,
+            touched,
+            victims,
+            sent: 0,
+            watermark,
+            failed: Vec::new(),
+            late,
+            groups,
+        };
+        self.busy = Some(Busy::Batch(Box::new(work)));
         self.send_wave(ctx);
     }
 
@@ -116,7 +149,18 @@ impl Aggregator {
         let spare = std::mem::take(&mut self.spare.answers);
         let watermark = self.context.watermark.get();
         let ticket = Ticket::new(Arc::clone(&work.groups), watermark, spare, ctx.address());
-        let wave = &work.touched[work.sent..(work.sent + WAVE).min(work.touched.len())];
+        if work.sent < work.victims.len() {
+            let wave = &work.victims[work.sent..(work.sent + WAVE).min(work.victims.len())];
+            work.sent += wave.len();
+            self.dispatched = wave.len();
+            for slot in wave {
+                let (ticket, watermark) = (Arc::clone(&ticket), work.watermark);
+                self.children.get(*slot).tell(Displace { ticket, slot: *slot, watermark });
+            }
+            return;
+        }
+        let sent = work.sent - work.victims.len();
+        let wave = &work.touched[sent..(sent + WAVE).min(work.touched.len())];
         work.sent += wave.len();
         self.dispatched = wave.len();
         for shares in wave.chunks(AHEAD) {
@@ -129,44 +173,78 @@ impl Aggregator {
         }
     }
 
-    /// The place of a key's session among those that the batch touches.
-    /// `None` when the key is new and there is no room for another session.
-    fn turn(
+    /// The slot of an event's key, opened if nothing of it is open.
+    fn slot(
         &mut self,
-        key: &[u8],
-        key_hash: u64,
+        batch: &EventBatch,
+        event: &Event,
         known: Option<u32>,
-        touched: &mut Vec<Share>,
-    ) -> Option<u32> {
-        let slot = self.children.slot_of(key, key_hash, known)?;
+        victims: &mut Vec<u32>,
+    ) -> Result<u32, NoSession> {
+        let key = batch.text(event.key);
+        if let Some(slot) = known.or_else(|| self.children.find(key, event.key_hash)) {
+            return Ok(slot);
+        }
+        // Nothing is open, so this alone decides whether the event is late for its session.
+        // Where something is, its actor does.
+        let floor = self.closed.floor(event.key_hash);
+        let late = late_alone(&self.parts.rules, floor, event.at, event.watermark);
+        if let Some(late) = late {
+            return Err(NoSession::Late(late));
+        }
+        if !self.children.has_room(key) {
+            let victim = match self.parts.sessions_full {
+                SessionsFull::Refuse => None,
+                SessionsFull::Displace => self.children.worth_least(self.batches),
+            };
+            victims.push(victim.ok_or(NoSession::Full)?);
+        }
+        Ok(self.children.open(key, event.key_hash, floor))
+    }
+
+    /// The place of a session among those that the batch touches.
+    fn turn(&mut self, slot: u32, touched: &mut Vec<Share>) -> u32 {
         let child = self.children.get(slot);
         if child.turn.0 != self.batches {
             child.turn = (self.batches, touched.len() as u32);
+            child.leaves = false;
             touched.push(Share { slot, num: 0, next: 0 });
         }
         let turn = child.turn.1;
         touched[turn as usize].num += 1;
-        Some(turn)
+        turn
     }
 
-    /// Late and duplicate events end here; the rest counts.
-    fn judge(&mut self, event: &Event) -> Fate {
-        if is_late(&self.parts.rules, event.at, event.watermark) {
-            return Fate::Late;
-        }
+    /// Duplicates end here; the rest counts, unless its session says that it is late. An id
+    /// past the horizon is a repeat or not only as far as ids of open sessions are kept on.
+    fn judge(&mut self, event: &Event, position: usize, late: &mut Vec<(u32, Late)>) -> Fate {
         if event.identity.is_none() {
-            self.delta.ledger.without_id += 1;
             return Fate::Applied;
         }
         match self.seen.insert(event.identity, event.at, event.watermark) {
-            Sight::New => Fate::Applied,
-            Sight::Known => Fate::Duplicate,
-            Sight::TooOld => Fate::Late,
+            Sight::New => return Fate::Applied,
+            Sight::Known => return Fate::Duplicate,
+            Sight::TooOld if event.key.len == 0 => {}
+            Sight::TooOld => {
+                match self.seen.insert_old(event.identity, event.at, event.watermark) {
+                    Sight::New => return Fate::Applied,
+                    Sight::Known => return Fate::Repeat,
+                    Sight::TooOld => {}
+                }
+            }
         }
+        late.push((position as u32, Late::Forgotten));
+        Fate::Late
     }
 
     /// The batch's events by session, in log order within each.
-    fn group(&mut self, batch: &EventBatch, turns: &[u32], touched: &mut [Share]) -> Groups {
+    fn group(
+        &mut self,
+        batch: &EventBatch,
+        turns: &[u32],
+        fates: &[Fate],
+        touched: &mut [Share],
+    ) -> Groups {
         let mut total = 0;
         for share in touched.iter_mut() {
             share.next = total;
@@ -181,6 +259,7 @@ impl Aggregator {
             let place = share.next as usize;
             share.next += 1;
             events[place] = self.session_event(batch, position);
+            events[place].repeat = fates[position] == Fate::Repeat;
             index[place] = position as u32;
         }
         Groups { events, index }
@@ -192,8 +271,8 @@ impl Aggregator {
         let meaning = rules.meaning(event.kind);
         let fact = EventFact { batch, position, event };
         let tally = &mut self.fold.tally;
-        let mut value = Amount::ZERO;
-        if let Some(slot) = rules.value_slot.filter(|_| meaning.entry) {
+        let mut value = None;
+        if let Some(slot) = rules.value_slot.filter(|_| meaning.entry || meaning.remove) {
             let fault;
             (value, fault) = rules.value_of(fact.attr(slot));
             tally.concern(uses::VALUE, 1);
@@ -216,12 +295,21 @@ impl Aggregator {
             counted: meaning.counted,
             entry: meaning.entry,
             goal: meaning.goal,
+            remove: meaning.remove,
+            repeat: false,
         }
     }
 
     pub(super) fn finish_batch(&mut self, work: BatchWork) {
-        let BatchWork { batch, place, mut fates, touched, failed, groups, .. } = work;
+        let BatchWork { batch, place, mut fates, touched, failed, mut late, groups, .. } = work;
         failed.iter().for_each(|position| fates[*position as usize] = Fate::Failed);
+        late.retain(|(position, why)| {
+            let repeat = *why == Late::Repeat;
+            fates[*position as usize] = if repeat { Fate::Duplicate } else { Fate::Late };
+            !repeat
+        });
+        late.sort_unstable_by_key(|(position, _)| *position);
+        let mut reasons = late.into_iter().map(|(_, why)| why);
         if let Some(first) = failed.iter().min() {
             let position = batch.events[*first as usize].position;
             SessionPanicked { shard: self.parts.shard, position, events: failed.len() }.tell();
@@ -231,6 +319,7 @@ impl Aggregator {
             match fate {
                 Fate::Applied => {
                     self.delta.ledger.applied += 1;
+                    self.delta.ledger.without_id += u64::from(event.identity.is_none());
                     self.fold.tally.concern(uses::KEY, 1);
                     if event.key.len == 0 {
                         self.fold.tally.note(uses::KEY, Fault::Absent);
@@ -238,10 +327,17 @@ impl Aggregator {
                     let fact = EventFact { batch: &batch, position, event };
                     self.fold.add(FactKind::Events, &fact, event.watermark);
                 }
-                Fate::Duplicate => self.delta.ledger.duplicate += 1,
+                Fate::Duplicate | Fate::Repeat => self.delta.ledger.duplicate += 1,
                 Fate::Late => {
+                    let why = reasons.next().unwrap_or(Late::Forgotten);
                     self.delta.ledger.late += 1;
-                    self.delta.late.push(late(&batch, event));
+                    self.delta.late.push(late_event(&batch, event, why));
+                    // Late for its session; each window judges for itself. Not where it may
+                    // be a repeat: no window reaches back that far.
+                    if why != Late::Forgotten && !self.is_old(event) {
+                        let fact = EventFact { batch: &batch, position, event };
+                        self.fold.add(FactKind::Events, &fact, event.watermark);
+                    }
                 }
                 Fate::Failed => {
                     let reason = "handling this event failed (panic in the session)";
@@ -250,9 +346,11 @@ impl Aggregator {
                 Fate::Refused => {
                     self.delta.sessions_refused += 1;
                     let reason = format!(
-                        "no room for another session: {} keys have one on this shard \
-                         (pipeline.sessions_max over {} shards)",
-                        self.parts.keys_max, self.parts.shards
+                        "no room for another session: {} keys have one on this shard, {} MiB \
+                         (pipeline.sessions_max and session_bytes_max over {} shards)",
+                        self.children.open_keys(),
+                        self.children.bytes() >> 20,
+                        self.parts.shards
                     );
                     self.reject(&batch, event, reason);
                 }
@@ -265,11 +363,15 @@ impl Aggregator {
         drop(place);
     }
 
+    /// True when an event's id is past the horizon.
+    fn is_old(&self, event: &Event) -> bool {
+        !event.identity.is_none() && event.at < event.watermark - self.seen.horizon()
+    }
+
     /// An event that was to count ends in the dead letters; redriven, it may count.
     fn reject(&mut self, batch: &EventBatch, event: &Event, reason: String) {
-        match event.identity.is_none() {
-            true => self.delta.ledger.without_id -= 1,
-            false => self.seen.take_back(event.identity, event.at),
+        if !event.identity.is_none() {
+            self.seen.take_back(event.identity, event.at);
         }
         self.delta.ledger.rejected += 1;
         let raw = batch.text(event.raw).to_vec();
@@ -283,13 +385,14 @@ impl Aggregator {
     }
 }
 
-fn late(batch: &EventBatch, event: &Event) -> LateEvent {
+fn late_event(batch: &EventBatch, event: &Event, why: Late) -> LateEvent {
     LateEvent {
         source: batch.source,
         position: event.position,
         at: event.at,
         behind_ms: event.watermark - event.at,
         key: String::from_utf8_lossy(batch.text(event.key)).into_owned(),
+        reason: why.reason(),
         raw: String::from_utf8_lossy(batch.text(event.raw)).into_owned(),
     }
 }

@@ -384,6 +384,17 @@ fn complete(draft: &mut Draft<'_, '_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A session keeps its key in memory and in every commit.
+fn key_fits(draft: &Draft<'_, '_>) -> Result<(), String> {
+    let (len, most) = (draft.key.len(), draft.limits.session_key_bytes);
+    match len > most {
+        true => Err(format!(
+            "the session key has {len} bytes, at most {most} are allowed (session.key_bytes_max)"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Turns a finished draft into an event, and returns the space its values lay in.
 fn hand_over<'de>(
     draft: Draft<'de, '_>,
@@ -392,6 +403,7 @@ fn hand_over<'de>(
     (text, part): (&'de str, Option<u32>),
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
+    let read = read.and_then(|()| key_fits(&draft));
     let Draft { values, scratch, patches, at, guess, kind, id, key, .. } = draft;
     let mut values: Vec<ParsedValue<'_>> = values;
     let raw = text.as_bytes();

@@ -284,6 +284,8 @@ pub struct Limits {
     pub key_bytes: usize,
     /// Bytes of a text that is used (key, id, type, slot).
     pub text_bytes: usize,
+    /// Bytes of the session key.
+    pub session_key_bytes: usize,
     /// Attributes of one event.
     pub attributes: usize,
 }
@@ -295,6 +297,7 @@ impl Default for Limits {
             depth: 32,
             key_bytes: 256,
             text_bytes: 8_192,
+            session_key_bytes: 1_024,
             attributes: 256,
         }
     }

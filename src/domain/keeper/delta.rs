@@ -1,7 +1,7 @@
 //! What a shard hands over at a barrier, and what a barrier says.
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::domain::commit::{LateEvent, SourcePosition};
 use crate::domain::event::DeadLetter;
@@ -9,7 +9,7 @@ use crate::domain::fault::{Counts, Tally};
 use crate::domain::ledger::Ledger;
 use crate::domain::metric::PaneDelta;
 use crate::domain::number::Sum;
-use crate::domain::session::{Ending, Outcome, STEPS_MAX};
+use crate::domain::session::{Cut, Ending, Outcome, STEPS_MAX};
 use crate::domain::time::EpochMs;
 
 /// A place in the log that all shards agree on.
@@ -56,6 +56,10 @@ pub struct ShardDelta {
     pub faults: Tally,
     /// Events rejected because no further session may be opened.
     pub sessions_refused: u64,
+    /// Closed sessions forgotten before their time.
+    pub closed_forgotten_early: u64,
+    /// Up to where such were forgotten, see `Closed::forgotten`.
+    pub closed_forgotten: Option<EpochMs>,
     /// Event identities forgotten before their time.
     pub forgotten_early: u64,
     /// What is before this is forgotten because its time is over.
@@ -68,9 +72,9 @@ pub struct ShardDelta {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedSession {
     /// The session key.
-    pub key: CompactString,
+    pub key: SmolStr,
     /// Latest segment.
-    pub segment: CompactString,
+    pub segment: SmolStr,
     /// How and when.
     pub ending: Ending,
 }
@@ -118,6 +122,14 @@ pub struct SessionTotals {
     pub open_at_end: u64,
     /// The abandoned ones of those.
     pub abandoned_open_at_end: u64,
+    /// Sessions (under `since_entry`: carts) from which everything was taken back.
+    pub emptied: u64,
+    /// Sessions cut at `session.max_length`; what came next is a session of its own.
+    pub split: u64,
+    /// Sessions that ended early to make room for others (`pipeline.sessions_full`).
+    pub displaced: u64,
+    /// Entries, removals and goals settled early because a key had too many at once.
+    pub settled_early: u64,
 }
 
 impl SessionTotals {
@@ -130,6 +142,8 @@ impl SessionTotals {
             false => ending.at > end,
         });
         self.closed += u64::from(ending.closes_session);
+        self.split += u64::from(ending.cut == Cut::TooLong);
+        self.displaced += u64::from(ending.cut == Cut::NoRoom);
         self.open_at_end += u64::from(ending.closes_session && open);
         let judged = matches!(ending.outcome, Outcome::Abandoned | Outcome::Converted);
         self.with_entry += u64::from(judged);
@@ -148,6 +162,10 @@ impl SessionTotals {
         self.stray_goals += other.stray_goals;
         self.open_at_end += other.open_at_end;
         self.abandoned_open_at_end += other.abandoned_open_at_end;
+        self.emptied += other.emptied;
+        self.split += other.split;
+        self.displaced += other.displaced;
+        self.settled_early += other.settled_early;
     }
 
     /// Abandoned out of those with an entry; `None` when there were none.

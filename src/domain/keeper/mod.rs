@@ -70,6 +70,8 @@ struct KeeperState {
     dead_letters: u64,
     window_late: BTreeMap<String, u64>,
     sessions_refused: u64,
+    closed_forgotten_early: u64,
+    closed_forgotten: Option<EpochMs>,
     forgotten_early: u64,
     dedup_short_until: Option<EpochMs>,
     metrics: BTreeMap<String, MetricKept>,
@@ -195,6 +197,16 @@ impl Keeper {
         self.state.sessions_refused
     }
 
+    /// Closed sessions that were forgotten before their time.
+    pub fn closed_forgotten_early(&self) -> u64 {
+        self.state.closed_forgotten_early
+    }
+
+    /// Up to where such were forgotten; `BEGINNING` when none was.
+    pub fn closed_forgotten(&self) -> EpochMs {
+        self.state.closed_forgotten.unwrap_or(BEGINNING)
+    }
+
     /// Event identities that were forgotten before their time.
     pub fn forgotten_early(&self) -> u64 {
         self.state.forgotten_early
@@ -260,6 +272,8 @@ impl Keeper {
                 panes.entry(pane.metric).or_default().push(pane);
             }
             self.state.sessions_refused += delta.sessions_refused;
+            self.state.closed_forgotten_early += delta.closed_forgotten_early;
+            self.state.closed_forgotten = self.state.closed_forgotten.max(delta.closed_forgotten);
             self.state.forgotten_early += delta.forgotten_early;
             self.state.dedup_short_until =
                 self.state.dedup_short_until.max(delta.dedup_short_until);
@@ -453,7 +467,8 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
             "value": value,
             "currency": rules.currency,
             "step": rules.step_name(ending.step),
-            "segment": ended.segment,
+            "segment": ended.segment.as_str(),
+            "cut": ending.cut.name(),
         }),
     }
 }

@@ -85,6 +85,14 @@ pub struct PipelineView {
     pub dedup_ids_max: u64,
     /// The bound on keys with an open session.
     pub sessions_max: u64,
+    /// About how many bytes open sessions take.
+    pub session_bytes: u64,
+    /// The bound on them.
+    pub session_bytes_max: u64,
+    /// Keys whose closed sessions are remembered.
+    pub closed_sessions: u64,
+    /// The bound on them.
+    pub closed_sessions_max: u64,
     /// Alerts delivered to the alert log.
     pub alerts_delivered: u64,
     /// Websocket clients.
@@ -197,6 +205,9 @@ impl Keeper {
             ),
             ("open_sessions".into(), json!(self.state.gauges.open())),
             ("sessions_refused".into(), json!(self.state.sessions_refused)),
+            ("sessions_displaced".into(), json!(self.state.totals.displaced)),
+            ("sessions_split".into(), json!(self.state.totals.split)),
+            ("sessions_emptied".into(), json!(self.state.totals.emptied)),
             ("guarantee".into(), json!(self.guarantee(watermark, view.dedup_ids_max))),
             ("dead_letters".into(), json!(self.state.dead_letters)),
             ("unusable".into(), json!(self.most_faults())),

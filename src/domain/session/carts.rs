@@ -1,118 +1,257 @@
 //! The cart timer of one key, for `deadline = "since_entry"`: an entry opens a cart or
-//! restarts its timer, a goal converts it, else it is abandoned when the timer runs out,
-//! whatever else the user does.
+//! restarts its timer, a removal takes things out, a goal converts it, else it is abandoned
+//! when the timer runs out, whatever else the user does.
 //!
-//! Order matters here (a goal before or after an entry), so entries and goals wait until
-//! the watermark minus the lateness has passed them and are then taken in time order.
+//! Order matters here (a goal before or after an entry), so what happens is kept as marks in
+//! time order. A cart's end is decided once the watermark minus the lateness has passed it;
+//! what comes later and lies before it is late. While a cart is open its marks are kept, so
+//! that a late one still finds its place.
+//!
+//! The marks of a key are bounded. Beyond the bound the oldest are settled early: their
+//! order is fixed then, and what lies before them is late. An event at the end costs the
+//! same however many there are; one in between costs a walk over at most the bound.
 
-use super::effects::{Ending, Outcome, SessionEffects};
+use std::collections::VecDeque;
+
+use super::contents::Contents;
+use super::effects::{Cut, Ending, Outcome, SessionEffects};
+use super::rules::{Rules, SessionEvent};
 use crate::domain::number::Amount;
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
 
-/// An entry or a goal that waits to be settled.
+/// What happened to a cart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Entry,
+    Remove,
+    Goal,
+}
+
+/// An entry, a removal or a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub at: EpochMs,
-    pub value: Amount,
-    pub goal: bool,
+    /// `None` when the event carried no value.
+    pub value: Option<Amount>,
+    pub what: What,
 }
 
-/// An open cart, as far as it is settled.
+/// An open cart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cart {
     pub first: EpochMs,
     pub last: EpochMs,
-    pub value: Amount,
-    pub entries: u32,
+    pub contents: Contents,
 }
 
-/// The carts of one key: at most one open, and marks in time order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The carts of one key: at most one is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carts {
-    pub(super) open: Option<Cart>,
-    pub(super) pending: Vec<Mark>,
+    /// The open cart before the first of the marks.
+    pub(super) base: Option<Cart>,
+    /// Up to here everything is decided: a mark at or before it is late.
+    pub(super) settled: EpochMs,
+    pub(super) marks: VecDeque<Mark>,
+    /// So many of the marks the watermark has passed.
+    pub(super) walked: usize,
+    /// The cart after those.
+    now: Option<Cart>,
+    /// The cart after all marks.
+    tip: Option<Cart>,
+}
+
+impl Default for Carts {
+    fn default() -> Self {
+        Carts::restored(None, BEGINNING, VecDeque::new(), 0, 0)
+    }
 }
 
 impl Carts {
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_none() && self.pending.is_empty()
+    /// Carts from their record.
+    pub(super) fn restored(
+        base: Option<Cart>,
+        settled: EpochMs,
+        marks: VecDeque<Mark>,
+        walked: usize,
+        gap: SpanMs,
+    ) -> Carts {
+        let now = marks.iter().take(walked).fold(base, |open, mark| step(open, gap, mark));
+        let mut carts = Carts { base, settled, marks, walked, now, tip: now };
+        carts.see_tip(gap);
+        carts
     }
 
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Remembers an entry or a goal; equal times keep their order of arrival.
-    pub(super) fn mark(&mut self, at: EpochMs, goal: bool, value: Amount) {
-        let place = self.pending.partition_point(|mark| mark.at <= at);
-        self.pending.insert(place, Mark { at, value, goal });
+    /// Value of the cart that is open once all marks are taken.
+    pub(super) fn stake(&self) -> Option<Amount> {
+        self.tip.map(|cart| cart.contents.value())
     }
 
     /// When something happens next if nothing more comes.
     pub(super) fn next_due(&self, gap: SpanMs) -> Option<EpochMs> {
-        let pending = self.pending.first().map(|mark| mark.at);
-        let open = self.open.map(|cart| cart.last + gap);
-        match (pending, open) {
-            (Some(pending), Some(open)) => Some(pending.min(open)),
-            (pending, open) => pending.or(open),
+        let mark = self.marks.get(self.walked).map(|mark| mark.at);
+        let timer = self.now.map(|cart| cart.last + gap);
+        match (mark, timer) {
+            (Some(mark), Some(timer)) => Some(mark.min(timer)),
+            (mark, timer) => mark.or(timer),
         }
     }
 
-    /// Takes every mark up to `upto` in order, then lets the timer run out.
+    /// True when [`Carts::settle`] has something to do.
+    pub(super) fn is_due(&self, gap: SpanMs, upto: EpochMs) -> bool {
+        self.marks.get(self.walked).is_some_and(|mark| mark.at < upto)
+            || self.now.is_some_and(|cart| upto > cart.last + gap)
+    }
+
+    /// Takes in an entry, a removal or a goal that is not late; equal times keep their order
+    /// of arrival. Everything the event's stamp has passed was settled before.
+    pub(super) fn mark(&mut self, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
+        let what = match (event.goal, event.remove) {
+            (true, _) => What::Goal,
+            (_, true) => What::Remove,
+            _ => What::Entry,
+        };
+        let mark = Mark { at: event.at, value: event.value, what };
+        let place = self.marks.partition_point(|other| other.at <= mark.at);
+        self.marks.insert(place, mark);
+        let passed = event.watermark - rules.lateness;
+        if place < self.walked || mark.at < passed {
+            // It comes after its time: its windows are judged by its own stamp.
+            (self.walked, self.now) = (0, self.base);
+            self.walk(rules.gap, passed, Some(event.watermark), fx);
+            self.see_tip(rules.gap);
+        } else if place + 1 == self.marks.len() {
+            self.tip = step(self.tip, rules.gap, &mark);
+        } else {
+            self.see_tip(rules.gap);
+        }
+        while self.marks.len() > rules.marks_max {
+            self.settle_first(rules.gap, fx);
+        }
+    }
+
+    /// Takes every mark before `upto` in order, then lets the timer run out.
     pub(super) fn settle(&mut self, gap: SpanMs, upto: EpochMs, fx: &mut SessionEffects) {
-        let due = self.pending.partition_point(|mark| mark.at <= upto);
-        for mark in self.pending.drain(..due).collect::<Vec<_>>() {
-            step(&mut self.open, gap, mark, fx);
+        self.walk(gap, upto, None, fx);
+    }
+
+    fn walk(
+        &mut self,
+        gap: SpanMs,
+        upto: EpochMs,
+        stamp: Option<EpochMs>,
+        fx: &mut SessionEffects,
+    ) {
+        while let Some(mark) = self.marks.get(self.walked).filter(|mark| mark.at < upto) {
+            let mark = *mark;
+            self.take(gap, mark, stamp, fx);
         }
-        if let Some(cart) = self.open.filter(|cart| upto > cart.last + gap) {
-            self.open = None;
-            fx.endings.push(end(cart, Outcome::Abandoned, cart.last + gap));
+        self.run_out(gap, upto, stamp, fx);
+        if self.walked == self.marks.len() {
+            self.tip = self.now;
         }
     }
 
-    /// Value of the cart that is open if the pending marks are taken as they are.
-    pub(super) fn open_value(&self, gap: SpanMs) -> Option<Amount> {
-        let mut open = self.open;
-        let mut unused = SessionEffects::default();
-        for mark in &self.pending {
-            step(&mut open, gap, *mark, &mut unused);
+    /// The next mark happens.
+    fn take(&mut self, gap: SpanMs, mark: Mark, stamp: Option<EpochMs>, fx: &mut SessionEffects) {
+        self.run_out(gap, mark.at, stamp, fx);
+        self.walked += 1;
+        let before = self.now;
+        self.now = step(before, gap, &mark);
+        match (before, mark.what) {
+            (Some(cart), What::Goal) => {
+                fx.endings.push(end(&cart, Outcome::Converted, mark.at, stamp));
+                self.decided(mark.at);
+            }
+            (None, What::Goal) => {
+                fx.stray_goals += 1;
+                self.decided(mark.at);
+            }
+            (Some(_), What::Remove) if self.now.is_none() => {
+                fx.emptied += 1;
+                self.decided(mark.at);
+            }
+            _ => {}
         }
-        open.map(|cart| cart.value)
+    }
+
+    /// The timer runs out before `at`, unless it was restarted.
+    fn run_out(
+        &mut self,
+        gap: SpanMs,
+        at: EpochMs,
+        stamp: Option<EpochMs>,
+        fx: &mut SessionEffects,
+    ) {
+        if let Some(cart) = self.now.filter(|cart| at > cart.last + gap) {
+            let deadline = cart.last + gap;
+            fx.endings.push(end(&cart, Outcome::Abandoned, deadline, stamp));
+            self.now = None;
+            self.decided(deadline);
+        }
+    }
+
+    /// What was walked over led to an end: nothing of it is needed any more.
+    fn decided(&mut self, at: EpochMs) {
+        self.marks.drain(..self.walked);
+        (self.walked, self.base) = (0, None);
+        self.settled = self.settled.max(at);
+    }
+
+    /// Settles the oldest mark, though the watermark may not have passed it.
+    fn settle_first(&mut self, gap: SpanMs, fx: &mut SessionEffects) {
+        fx.settled_early += 1;
+        if self.walked == 0 {
+            let Some(first) = self.marks.front().copied() else { return };
+            self.take(gap, first, None, fx);
+        }
+        if self.walked > 0
+            && let Some(first) = self.marks.pop_front()
+        {
+            self.walked -= 1;
+            self.base = step(self.base, gap, &first);
+            self.settled = self.settled.max(first.at);
+        }
+    }
+
+    fn see_tip(&mut self, gap: SpanMs) {
+        let ahead = self.marks.iter().skip(self.walked);
+        self.tip = ahead.fold(self.now, |open, mark| step(open, gap, mark));
     }
 }
 
-fn step(open: &mut Option<Cart>, gap: SpanMs, mark: Mark, fx: &mut SessionEffects) {
-    if let Some(cart) = open.filter(|cart| mark.at > cart.last + gap) {
-        *open = None;
-        fx.endings.push(end(cart, Outcome::Abandoned, cart.last + gap));
-    }
-    match (open.as_mut(), mark.goal) {
-        (Some(cart), true) => {
-            fx.endings.push(end(*cart, Outcome::Converted, mark.at));
-            *open = None;
+/// The open cart after one more mark.
+fn step(open: Option<Cart>, gap: SpanMs, mark: &Mark) -> Option<Cart> {
+    let open = open.filter(|cart| mark.at <= cart.last + gap);
+    match (open, mark.what) {
+        (_, What::Goal) => None,
+        (None, What::Remove) => None,
+        (Some(mut cart), What::Remove) => {
+            cart.contents.remove(mark.value);
+            cart.contents.has_entry().then_some(cart)
         }
-        (None, true) => fx.stray_goals += 1,
-        (Some(cart), false) => {
+        (open, What::Entry) => {
+            let new = Cart { first: mark.at, last: mark.at, contents: Contents::default() };
+            let mut cart = open.unwrap_or(new);
             cart.last = cart.last.max(mark.at);
-            cart.value = cart.value.plus(mark.value);
-            cart.entries = cart.entries.saturating_add(1);
-        }
-        (None, false) => {
-            *open = Some(Cart { first: mark.at, last: mark.at, value: mark.value, entries: 1 });
+            cart.contents.add(mark.value);
+            Some(cart)
         }
     }
 }
 
-fn end(cart: Cart, outcome: Outcome, at: EpochMs) -> Ending {
+fn end(cart: &Cart, outcome: Outcome, at: EpochMs, stamp: Option<EpochMs>) -> Ending {
+    let entries = cart.contents.entries();
     Ending {
         closes_session: false,
+        cut: Cut::No,
         outcome,
         first: cart.first,
         last: cart.last,
         at,
-        events: cart.entries,
-        entries: cart.entries,
-        value: cart.value,
+        stamp: stamp.unwrap_or(at),
+        events: entries,
+        entries,
+        value: cart.contents.value(),
         step: 0,
         segment: 0,
     }

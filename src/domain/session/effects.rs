@@ -31,11 +31,36 @@ impl Outcome {
     }
 }
 
+/// Why a session ended before its silence did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cut {
+    /// It ended by silence.
+    #[default]
+    No,
+    /// It reached `session.max_length`; what came next is a session of its own.
+    TooLong,
+    /// It made room for another user's session (`pipeline.sessions_full`).
+    NoRoom,
+}
+
+impl Cut {
+    /// Its name in alerts and lists; empty for none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cut::No => "",
+            Cut::TooLong => "max_length",
+            Cut::NoRoom => "displaced",
+        }
+    }
+}
+
 /// The end of a session or of a cart. Final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// True for a session, false for a cart under `since_entry`.
     pub closes_session: bool,
+    /// Whether it ended before its time.
+    pub cut: Cut,
     /// How it ended.
     pub outcome: Outcome,
     /// First event (of a cart: first entry).
@@ -44,9 +69,12 @@ pub struct Ending {
     pub last: EpochMs,
     /// Event time of the end: the deadline that passed, or the goal of a cart.
     pub at: EpochMs,
-    /// Events in it (of a cart: entries).
+    /// The watermark that its windows are judged by: the end itself, unless a late event
+    /// brought it about.
+    pub stamp: EpochMs,
+    /// Events in it (of a cart: entries that are left).
     pub events: u32,
-    /// Entry events in it.
+    /// Entry events in it that were not taken back.
     pub entries: u32,
     /// Value at stake.
     pub value: Amount,
@@ -69,6 +97,10 @@ pub struct SessionEffects {
     pub value: Sum,
     /// Goals that met no open cart, under `since_entry`.
     pub stray_goals: u64,
+    /// Sessions (under `since_entry`: carts) that ended because everything was taken back.
+    pub emptied: u64,
+    /// Entries, removals and goals settled before their time, because there were too many.
+    pub settled_early: u64,
 }
 
 /// What is at stake in the open sessions of a key.
@@ -114,6 +146,8 @@ impl SessionEffects {
         self.at_risk += other.at_risk;
         self.value.add(&other.value);
         self.stray_goals += other.stray_goals;
+        self.emptied += other.emptied;
+        self.settled_early += other.settled_early;
     }
 
     /// Forgets everything, keeping the space.
@@ -123,5 +157,6 @@ impl SessionEffects {
         self.at_risk = 0;
         self.value = Sum::ZERO;
         self.stray_goals = 0;
+        (self.emptied, self.settled_early) = (0, 0);
     }
 }

@@ -5,262 +5,273 @@
 //! A key usually has one open session. Around a boundary it has two: the old one, not
 //! closed by the watermark yet, and the new one; an event in between makes them one.
 //!
-//! Invariant: open sessions are sorted by time and lie more than `gap` apart.
-//! Invariant: an accepted event (see [`is_late`]) never concerns a closed session, so a
-//! close is final and every key has exactly one ending for each session.
+//! An event is late when its session has been closed: when it lies at or before the
+//! machine's *floor*, or when no open session reaches it and one of its own would be over.
+//! The floor is where the last closed session's events ended, and the gap; everything open
+//! lies behind it.
+//!
+//! Invariant: open sessions are sorted by time and lie more than `gap` apart, except where
+//! one was cut (`until`), and all of them behind the floor.
+//! Invariant: a close is final. No two sessions of a key closer than the gap ever leave,
+//! unless one was cut, which its ending says.
 
 use smallvec::SmallVec;
 
 use super::carts::Carts;
-use super::effects::{Ending, Outcome, SessionEffects, Stake};
+use super::effects::{Cut, Ending, Outcome, SessionEffects, Stake};
+use super::late::{Late, late_alone};
 use super::rules::{Rules, SessionEvent};
-use crate::domain::number::Amount;
-use crate::domain::time::EpochMs;
-
-/// Latest events kept for the drill-down.
-pub const TRAIL_LEN: usize = 6;
-/// Event types counted apart in a session: slot 0 is `other`, the rest the configured ones.
-pub const COUNTED_KINDS: usize = 8;
-
-/// True when an event comes too late to be counted: its session, had it been alone, was
-/// closed more than the allowed lateness ago. A function of the event and its stamp only,
-/// so it does not depend on batches, shards or what else is open.
-pub fn is_late(rules: &Rules, at: EpochMs, watermark: EpochMs) -> bool {
-    at + rules.gap + rules.lateness < watermark
-}
+use super::state::{NO_CUT, State};
+use crate::domain::time::{BEGINNING, EpochMs};
 
 /// All open sessions of one key.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     pub(super) sessions: SmallVec<[State; 1]>,
     pub(super) carts: Option<Box<Carts>>,
+    /// Events at or before it are late; `BEGINNING` when nothing is known to be closed.
+    pub(super) floor: EpochMs,
 }
 
-/// One open session.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct State {
-    pub first: EpochMs,
-    pub last: EpochMs,
-    pub value: Amount,
-    pub events: u32,
-    pub entries: u32,
-    pub goals: u32,
-    pub trail_at: [u32; TRAIL_LEN],
-    pub counts: [u16; COUNTED_KINDS],
-    pub segment: u16,
-    pub trail_kind: [u8; TRAIL_LEN],
-    pub trail_len: u8,
-    /// 0 for none, else index in the policy's steps plus one.
-    pub step: u8,
-}
-
-impl State {
-    pub(super) fn empty(at: EpochMs) -> Self {
-        State {
-            first: at,
-            last: at,
-            value: Amount::ZERO,
-            events: 0,
-            entries: 0,
-            goals: 0,
-            trail_at: [0; TRAIL_LEN],
-            counts: [0; COUNTED_KINDS],
-            segment: 0,
-            trail_kind: [0; TRAIL_LEN],
-            trail_len: 0,
-            step: 0,
-        }
-    }
-
-    fn absorb(&mut self, event: &SessionEvent) {
-        if event.segment != 0 && (event.at >= self.last || self.segment == 0) {
-            self.segment = event.segment;
-        }
-        self.first = self.first.min(event.at);
-        self.last = self.last.max(event.at);
-        self.push_trail(event.at, event.counted);
-        self.events = self.events.saturating_add(1);
-        if event.entry {
-            self.entries = self.entries.saturating_add(1);
-            self.value = self.value.plus(event.value);
-        }
-        self.goals = self.goals.saturating_add(u32::from(event.goal));
-        self.step = self.step.max(event.step);
-        let count = &mut self.counts[usize::from(event.counted)];
-        *count = count.saturating_add(1);
-    }
-
-    fn merge(&mut self, other: &State) {
-        if other.segment != 0 && (other.last > self.last || self.segment == 0) {
-            self.segment = other.segment;
-        }
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        for (at, kind) in other.trail() {
-            self.push_trail(at, kind);
-        }
-        self.value = self.value.plus(other.value);
-        self.events = self.events.saturating_add(other.events);
-        self.entries = self.entries.saturating_add(other.entries);
-        self.goals = self.goals.saturating_add(other.goals);
-        self.step = self.step.max(other.step);
-        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
-            *mine = mine.saturating_add(theirs);
-        }
-    }
-
-    /// The trail, oldest first. Times are kept modulo 2^32 ms (49 days) and completed
-    /// from the session's last event.
-    pub(super) fn trail(&self) -> impl Iterator<Item = (EpochMs, u8)> + '_ {
-        (0..usize::from(self.trail_len)).map(|i| (self.trail_time(i), self.trail_kind[i]))
-    }
-
-    fn trail_time(&self, index: usize) -> EpochMs {
-        let back = (self.last as u32).wrapping_sub(self.trail_at[index]);
-        self.last - i64::from(back)
-    }
-
-    /// Keeps the latest `TRAIL_LEN` events in time order. `last` already covers `at`.
-    fn push_trail(&mut self, at: EpochMs, kind: u8) {
-        let len = usize::from(self.trail_len);
-        let mut place = len;
-        while place > 0 && at < self.trail_time(place - 1) {
-            place -= 1;
-        }
-        if len == TRAIL_LEN {
-            if place == 0 {
-                return;
-            }
-            self.trail_at.copy_within(1..place, 0);
-            self.trail_kind.copy_within(1..place, 0);
-            place -= 1;
-        } else {
-            self.trail_at.copy_within(place..len, place + 1);
-            self.trail_kind.copy_within(place..len, place + 1);
-            self.trail_len += 1;
-        }
-        self.trail_at[place] = at as u32;
-        self.trail_kind[place] = kind;
-    }
-
-    fn at_risk(&self) -> bool {
-        self.entries > 0 && self.goals == 0
+impl Default for Machine {
+    fn default() -> Self {
+        Machine::after(BEGINNING)
     }
 }
 
 impl Machine {
+    /// A machine with nothing open of a key whose sessions were closed up to `floor`.
+    pub fn after(floor: EpochMs) -> Machine {
+        Machine { sessions: SmallVec::new(), carts: None, floor }
+    }
+
     /// True when nothing is open: the actor may be used for another key.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.carts.as_ref().is_none_or(|carts| carts.is_empty())
+        self.sessions.is_empty()
+    }
+
+    /// Up to where the key's sessions have been closed.
+    pub fn floor(&self) -> EpochMs {
+        self.floor
+    }
+
+    /// First event of the oldest open session; `MAX` when none is open.
+    pub fn first(&self) -> EpochMs {
+        self.sessions.first().map_or(EpochMs::MAX, |session| session.first)
+    }
+
+    /// True when an open session (or cart) holds an entry.
+    pub fn has_entry(&self) -> bool {
+        let cart = self.carts.as_ref().is_some_and(|carts| carts.stake().is_some());
+        cart || self.sessions.iter().any(|session| session.contents.has_entry())
     }
 
     /// The watermark after which [`Machine::expire`] has something to do; `None` when empty.
     pub fn next_deadline(&self, rules: &Rules) -> Option<EpochMs> {
-        let session = self.sessions.first().map(|first| first.last + rules.gap);
+        let session = self.sessions.first().map(|first| first.deadline(rules))?;
         let cart = self.carts.as_ref().and_then(|carts| carts.next_due(rules.gap));
-        let due = match (session, cart) {
-            (Some(session), Some(cart)) => session.min(cart),
-            (session, cart) => session.or(cart)?,
-        };
-        Some(due + rules.lateness)
+        Some(cart.map_or(session, |cart| session.min(cart)) + rules.lateness)
     }
 
     /// Counts one event. Expires first, by the event's own stamp, so that the result does
     /// not depend on when the timer fired.
-    pub fn apply(&mut self, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
+    ///
+    /// # Errors
+    /// Why the event is late; it changed nothing then.
+    pub fn apply(
+        &mut self,
+        rules: &Rules,
+        event: &SessionEvent,
+        fx: &mut SessionEffects,
+    ) -> Result<(), Late> {
         self.expire(rules, event.watermark, fx);
+        if event.at <= self.floor {
+            return Err(Late::Closed(self.floor));
+        }
+        let open = self.sessions.iter().any(|session| session.reaches(rules, event.at));
+        if let Some(late) =
+            (!open).then(|| late_alone(rules, self.floor, event.at, event.watermark)).flatten()
+        {
+            return Err(late);
+        }
+        let marks = rules.since_entry && (event.entry || event.goal || event.remove);
+        if let Some(carts) = self.carts.as_ref().filter(|carts| marks && event.at <= carts.settled)
+        {
+            return Err(Late::Cart(carts.settled));
+        }
+        if event.repeat {
+            return Err(Late::Repeat);
+        }
         let stake_before = self.stake(rules);
+        if self.sessions.is_empty() {
+            // What was closed longer ago is not remembered: as if it had been, always.
+            self.floor = self.floor.max(event.watermark - rules.memory() - 1);
+        }
         self.place(rules, event, fx);
-        if rules.since_entry && (event.entry || event.goal) {
-            self.carts.get_or_insert_default().mark(event.at, event.goal, event.value);
+        if marks {
+            self.carts.get_or_insert_default().mark(rules, event, fx);
         }
         fx.stake(&stake_before, &self.stake(rules));
+        Ok(())
     }
 
     /// Closes what the watermark has passed.
     pub fn expire(&mut self, rules: &Rules, watermark: EpochMs, fx: &mut SessionEffects) {
-        if self.next_deadline(rules).is_none_or(|due| watermark <= due)
-            && self.carts.as_ref().is_none_or(|carts| !carts.has_pending())
-        {
+        let settled = watermark - rules.lateness;
+        let session = self.sessions.first().is_some_and(|first| settled > first.deadline(rules));
+        let cart = self.carts.as_ref().is_some_and(|carts| carts.is_due(rules.gap, settled));
+        if !session && !cart {
             return;
         }
         let stake_before = self.stake(rules);
-        let settled = watermark - rules.lateness;
         if let Some(carts) = &mut self.carts {
             carts.settle(rules.gap, settled, fx);
-            if carts.is_empty() {
-                self.carts = None;
-            }
         }
         while let Some(first) = self.sessions.first() {
-            if settled <= first.last + rules.gap {
+            let deadline = first.deadline(rules);
+            if settled <= deadline {
                 break;
             }
             let state = self.sessions.remove(0);
-            fx.left(state.step);
-            fx.endings.push(ending(rules, &state));
+            let cut = if state.until == NO_CUT { Cut::No } else { Cut::TooLong };
+            self.close(rules, &state, (deadline, deadline, cut), fx);
         }
+        self.forget_carts();
         fx.stake(&stake_before, &self.stake(rules));
     }
 
-    /// Puts an event into the session it belongs to, opening or merging as needed.
-    fn place(&mut self, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
-        let touches = |s: &State| event.at >= s.first - rules.gap && event.at <= s.last + rules.gap;
-        let Some(index) = self.sessions.iter().position(touches) else {
-            let mut state = State::empty(event.at);
-            state.absorb(event);
-            fx.entered(state.step);
-            let place = self.sessions.partition_point(|s| s.first < event.at);
-            self.sessions.insert(place, state);
-            return;
-        };
-        let step_before = self.sessions[index].step;
-        self.sessions[index].absorb(event);
-        // The event may close the distance to the next session; to the one before it
-        // cannot, since `position` found the first that it touches.
-        while index + 1 < self.sessions.len()
-            && self.sessions[index + 1].first <= self.sessions[index].last + rules.gap
-        {
-            let next = self.sessions.remove(index + 1);
-            fx.left(next.step);
-            self.sessions[index].merge(&next);
+    /// Closes everything that is open, before its time: there is no room for it. An event
+    /// after the last of them opens another session.
+    pub fn displace(&mut self, rules: &Rules, watermark: EpochMs, fx: &mut SessionEffects) {
+        self.expire(rules, watermark, fx);
+        let stake_before = self.stake(rules);
+        if let Some(carts) = &mut self.carts {
+            carts.settle(rules.gap, EpochMs::MAX / 2, fx);
         }
-        fx.moved(step_before, self.sessions[index].step);
+        while !self.sessions.is_empty() {
+            let state = self.sessions.remove(0);
+            let end = state.last.max(watermark);
+            self.close(rules, &state, (end, state.last, Cut::NoRoom), fx);
+        }
+        self.forget_carts();
+        fx.stake(&stake_before, &self.stake(rules));
+    }
+
+    fn close(
+        &mut self,
+        rules: &Rules,
+        state: &State,
+        (at, floor, cut): (EpochMs, EpochMs, Cut),
+        fx: &mut SessionEffects,
+    ) {
+        fx.left(state.step);
+        fx.endings.push(ending(rules, state, at, cut));
+        let emptied = !rules.since_entry && state.goals == 0 && state.contents.is_emptied();
+        fx.emptied += u64::from(emptied);
+        self.floor = self.floor.max(floor);
+    }
+
+    /// Carts are over before the last session is; what was settled lies before the floor.
+    fn forget_carts(&mut self) {
+        if self.sessions.is_empty() {
+            self.carts = None;
+        }
+    }
+
+    /// Puts an event into the session it belongs to, opening, merging or cutting as needed.
+    fn place(&mut self, rules: &Rules, event: &SessionEvent, fx: &mut SessionEffects) {
+        let Some(index) = self.sessions.iter().position(|s| s.reaches(rules, event.at)) else {
+            let place = self.sessions.partition_point(|s| s.first < event.at);
+            return self.open(place, event, NO_CUT, fx);
+        };
+        let session = &mut self.sessions[index];
+        let (first, last) = (session.first.min(event.at), session.last.max(event.at));
+        if last - first > rules.length_max {
+            if event.at < session.first {
+                // What is open stays whole; the event ends a session of its own before it.
+                let until = session.first - 1;
+                return self.open(index, event, until, fx);
+            }
+            session.until = session.first + rules.length_max;
+            return self.place(rules, event, fx);
+        }
+        let step_before = session.step;
+        session.absorb(event);
+        fx.moved(step_before, session.step);
+        self.join(rules, index, fx);
+    }
+
+    fn open(
+        &mut self,
+        place: usize,
+        event: &SessionEvent,
+        until: EpochMs,
+        fx: &mut SessionEffects,
+    ) {
+        let mut state = State::empty(event.at);
+        state.until = until;
+        state.absorb(event);
+        fx.entered(state.step);
+        self.sessions.insert(place, state);
+    }
+
+    /// Makes a session and those after it one where they lie within the gap now.
+    fn join(&mut self, rules: &Rules, index: usize, fx: &mut SessionEffects) {
+        while let Some(next) = self.sessions.get(index + 1) {
+            let (first, last) = (next.first, next.last);
+            let session = &mut self.sessions[index];
+            if session.until != NO_CUT || first > session.last + rules.gap {
+                return;
+            }
+            if last.max(session.last) - session.first.min(first) > rules.length_max {
+                session.until = first - 1;
+                return;
+            }
+            let next = self.sessions.remove(index + 1);
+            let session = &mut self.sessions[index];
+            let step_before = session.step;
+            session.merge(&next);
+            session.until = next.until;
+            fx.left(next.step);
+            fx.moved(step_before, session.step);
+        }
     }
 
     /// Open sessions that hold an entry and no goal, and their value.
     fn stake(&self, rules: &Rules) -> Stake {
         let mut stake = Stake::default();
         if rules.since_entry {
-            let open = self.carts.as_ref().and_then(|carts| carts.open_value(rules.gap));
+            let open = self.carts.as_ref().and_then(|carts| carts.stake());
             open.into_iter().for_each(|value| stake.add(value));
         } else {
             let at_risk = self.sessions.iter().filter(|session| session.at_risk());
-            at_risk.for_each(|session| stake.add(session.value));
+            at_risk.for_each(|session| stake.add(session.contents.value()));
         }
         stake
     }
 }
 
-fn ending(rules: &Rules, state: &State) -> Ending {
+fn ending(rules: &Rules, state: &State, at: EpochMs, cut: Cut) -> Ending {
     let outcome = if rules.since_entry {
         Outcome::Closed
-    } else if state.entries == 0 {
-        Outcome::Browsed
-    } else if state.goals == 0 {
+    } else if state.goals > 0 && state.contents.had_entry() {
+        Outcome::Converted
+    } else if state.contents.has_entry() {
         Outcome::Abandoned
     } else {
-        Outcome::Converted
+        Outcome::Browsed
     };
     Ending {
         closes_session: true,
+        cut,
         outcome,
         first: state.first,
         last: state.last,
-        at: state.last + rules.gap,
+        at,
+        stamp: at,
         events: state.events,
-        entries: state.entries,
-        value: state.value,
+        entries: state.contents.entries(),
+        value: state.contents.value(),
         step: state.step,
         segment: state.segment,
     }

@@ -1,17 +1,23 @@
 //! Sessions: one key's activity, closed by silence.
 
 mod carts;
+mod closed;
+mod contents;
 mod effects;
+mod late;
 mod machine;
 mod policy;
 mod record;
 mod rules;
+mod state;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use effects::{Ending, Outcome, STEPS_MAX, SessionEffects};
-pub use machine::{COUNTED_KINDS, Machine, TRAIL_LEN, is_late};
+pub use closed::Closed;
+pub use effects::{Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
+pub use late::{Late, late_alone};
+pub use machine::Machine;
 pub use policy::{Deadline, SessionPolicy};
 pub use record::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segments};
 pub use rules::{KindMeaning, Rules, SessionEvent};

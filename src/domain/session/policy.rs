@@ -14,9 +14,17 @@ pub struct SessionPolicy {
     pub entry: Vec<String>,
     /// Event types that complete it (`payment_completed`).
     pub goal: Vec<String>,
+    /// Event types that take an entry, or its value, back (`cart_remove`).
+    pub remove: Vec<String>,
     /// Event types that show progress, in funnel order; the furthest one reached is
     /// the session's step. At most 15.
     pub steps: Vec<String>,
+    /// Longest session: one that goes on longer is cut; `None` for no bound.
+    pub max_length: Option<SpanMs>,
+    /// Most entries, removals and goals of a key kept in order under `since_entry`.
+    pub marks_max: usize,
+    /// Most bytes of a session key.
+    pub key_bytes_max: usize,
     /// Attribute summed over entry events: the value at stake.
     pub value: Option<String>,
     /// Attribute kept as the session's segment (`region`); the latest one wins.
@@ -42,9 +50,13 @@ impl Default for SessionPolicy {
             deadline: Deadline::Inactivity,
             entry: vec!["cart_add".into()],
             goal: vec!["payment_completed".into()],
+            remove: vec!["cart_remove".into()],
             steps: ["page_view", "cart_add", "payment_initiated", "payment_completed"]
                 .map(String::from)
                 .into(),
+            max_length: None,
+            marks_max: 1_024,
+            key_bytes_max: 1_024,
             value: Some("amount".into()),
             segment: Some("region".into()),
             currency: "EUR".into(),

@@ -1,10 +1,15 @@
 //! The record of one key's machine in a commit: compact (some 30 to 60 bytes for a
 //! session) and self-contained, so that it can be read by any shard.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 
-use super::carts::{Cart, Carts, Mark};
-use super::machine::{COUNTED_KINDS, Machine, State, TRAIL_LEN};
+use super::carts::{Cart, Carts, Mark, What};
+use super::contents::Contents;
+use super::machine::Machine;
+use super::rules::Rules;
+use super::state::{COUNTED_KINDS, NO_CUT, State, TRAIL_LEN};
 use crate::domain::number::Amount;
 use crate::domain::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
@@ -58,11 +63,12 @@ impl Segments {
 impl Machine {
     /// Appends the record of this machine.
     pub fn encode(&self, segments: &Segments, out: &mut Vec<u8>) {
+        put_i64(out, self.floor);
         put_u64(out, self.sessions.len() as u64);
         for state in &self.sessions {
             encode_state(state, segments, out);
         }
-        match self.carts.as_deref().filter(|carts| !carts.is_empty()) {
+        match self.carts.as_deref() {
             None => out.push(0),
             Some(carts) => encode_carts(carts, out),
         }
@@ -72,8 +78,13 @@ impl Machine {
     ///
     /// # Errors
     /// When the bytes are not a record: the file is damaged.
-    pub fn decode(bytes: &[u8], segments: &mut Segments) -> Result<Machine, Malformed> {
+    pub fn decode(
+        bytes: &[u8],
+        segments: &mut Segments,
+        rules: &Rules,
+    ) -> Result<Machine, Malformed> {
         let mut reader = Reader::new(bytes);
+        let floor = reader.i64("floor")?;
         let num = reader.u64("number of sessions")?;
         let mut sessions = SmallVec::new();
         for _ in 0..num {
@@ -81,18 +92,19 @@ impl Machine {
         }
         let carts = match reader.u8("carts")? {
             0 => None,
-            tag => Some(Box::new(decode_carts(tag == 2, &mut reader)?)),
+            tag => Some(Box::new(decode_carts(tag == 2, &mut reader, rules)?)),
         };
-        Ok(Machine { sessions, carts })
+        Ok(Machine { sessions, carts, floor })
     }
 }
 
 fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
     put_i64(out, state.first);
     put_u64(out, (state.last - state.first) as u64);
-    state.value.encode(out);
+    // 0: it was not cut.
+    put_u64(out, if state.until == NO_CUT { 0 } else { (state.until - state.first + 1) as u64 });
+    state.contents.encode(out);
     put_u64(out, state.events.into());
-    put_u64(out, state.entries.into());
     put_u64(out, state.goals.into());
     out.push(state.step);
     put_bytes(out, segments.text(state.segment).as_bytes());
@@ -113,9 +125,11 @@ fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
 fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<State, Malformed> {
     let mut state = State::empty(reader.i64("first")?);
     state.last = state.first.wrapping_add(reader.u64("duration")? as i64);
-    state.value = Amount::decode(reader)?;
+    if let Some(until) = reader.u64("cut")?.checked_sub(1) {
+        state.until = state.first.wrapping_add(until as i64);
+    }
+    state.contents = Contents::decode(reader)?;
     state.events = reader.u64("events")? as u32;
-    state.entries = reader.u64("entries")? as u32;
     state.goals = reader.u64("goals")? as u32;
     state.step = reader.u8("step")?.min(15);
     let segment = reader.bytes("segment")?;
@@ -135,34 +149,50 @@ fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<Stat
 }
 
 fn encode_carts(carts: &Carts, out: &mut Vec<u8>) {
-    out.push(if carts.open.is_some() { 2 } else { 1 });
-    if let Some(cart) = carts.open {
+    out.push(if carts.base.is_some() { 2 } else { 1 });
+    if let Some(cart) = &carts.base {
         put_i64(out, cart.first);
         put_i64(out, cart.last);
-        cart.value.encode(out);
-        put_u64(out, cart.entries.into());
+        cart.contents.encode(out);
     }
-    put_u64(out, carts.pending.len() as u64);
-    for mark in &carts.pending {
-        put_i64(out, mark.at);
-        mark.value.encode(out);
-        out.push(u8::from(mark.goal));
+    put_i64(out, carts.settled);
+    put_u64(out, carts.marks.len() as u64);
+    put_u64(out, carts.walked as u64);
+    let mut before = 0;
+    for mark in &carts.marks {
+        put_i64(out, mark.at.wrapping_sub(before));
+        before = mark.at;
+        out.push(mark.what as u8 | u8::from(mark.value.is_some()) << 2);
+        if let Some(value) = mark.value {
+            value.encode(out);
+        }
     }
 }
 
-fn decode_carts(open: bool, reader: &mut Reader<'_>) -> Result<Carts, Malformed> {
-    let mut carts = Carts::default();
-    if open {
-        carts.open = Some(Cart {
-            first: reader.i64("cart first")?,
-            last: reader.i64("cart last")?,
-            value: Amount::decode(reader)?,
-            entries: reader.u64("cart entries")? as u32,
-        });
+fn decode_carts(base: bool, reader: &mut Reader<'_>, rules: &Rules) -> Result<Carts, Malformed> {
+    let mut open = None;
+    if base {
+        let (first, last) = (reader.i64("cart first")?, reader.i64("cart last")?);
+        open = Some(Cart { first, last, contents: Contents::decode(reader)? });
     }
-    for _ in 0..reader.u64("marks")? {
-        let (at, value) = (reader.i64("mark time")?, Amount::decode(reader)?);
-        carts.pending.push(Mark { at, value, goal: reader.u8("mark kind")? != 0 });
+    let settled = reader.i64("settled")?;
+    let (num, walked) = (reader.u64("marks")?, reader.u64("marks passed")?);
+    let mut marks = VecDeque::new();
+    let mut at = 0i64;
+    for _ in 0..num {
+        at = at.wrapping_add(reader.i64("mark time")?);
+        let tag = reader.u8("mark kind")?;
+        let what = match tag & 3 {
+            0 => What::Entry,
+            1 => What::Remove,
+            _ => What::Goal,
+        };
+        let value = match tag & 4 {
+            0 => None,
+            _ => Some(Amount::decode(reader)?),
+        };
+        marks.push_back(Mark { at, value, what });
     }
-    Ok(carts)
+    let walked = (walked as usize).min(marks.len());
+    Ok(Carts::restored(open, settled, marks, walked, rules.gap))
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::machine::COUNTED_KINDS;
 use super::policy::{Deadline, SessionPolicy};
+use super::state::COUNTED_KINDS;
 use crate::domain::event::Schema;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::fault::Fault;
@@ -18,8 +18,8 @@ pub struct SessionEvent {
     pub at: EpochMs,
     /// The source's watermark just before it.
     pub watermark: EpochMs,
-    /// Value of an entry event.
-    pub value: Amount,
+    /// Value of an entry or a removal, if it carries one.
+    pub value: Option<Amount>,
     /// Segment, an index of the shard's dictionary; 0 for none.
     pub segment: u16,
     /// Step it reaches (index plus one), 0 for none.
@@ -30,6 +30,11 @@ pub struct SessionEvent {
     pub entry: bool,
     /// A goal event.
     pub goal: bool,
+    /// An event that takes an entry back.
+    pub remove: bool,
+    /// It was seen before, and would be late if it had not been: counts as late where it is,
+    /// else as the repeat that it is.
+    pub repeat: bool,
 }
 
 /// What an event type means to a session.
@@ -43,6 +48,8 @@ pub struct KindMeaning {
     pub entry: bool,
     /// See [`SessionEvent::goal`].
     pub goal: bool,
+    /// See [`SessionEvent::remove`].
+    pub remove: bool,
 }
 
 /// The compiled rules. Shared by all sessions of a shard.
@@ -52,6 +59,10 @@ pub struct Rules {
     pub gap: SpanMs,
     /// Allowed lateness: how long after its deadline a close waits.
     pub lateness: SpanMs,
+    /// Longest session; `i64::MAX` for no bound.
+    pub length_max: SpanMs,
+    /// Most marks of one key, see `carts`.
+    pub marks_max: usize,
     /// Abandonment is judged by the time since the last entry.
     pub since_entry: bool,
     /// Names of the counted types; slot 0 is `other`.
@@ -73,7 +84,9 @@ impl Rules {
     /// Compiles a policy against the schema that events are decoded with.
     pub fn compile(policy: &SessionPolicy, time: &TimePolicy, schema: &Schema) -> Self {
         let mut counted = vec!["other".to_owned()];
-        for name in policy.entry.iter().chain(&policy.goal).chain(&policy.steps) {
+        for name in
+            policy.entry.iter().chain(&policy.goal).chain(&policy.steps).chain(&policy.remove)
+        {
             if !counted.contains(name) && counted.len() < COUNTED_KINDS {
                 counted.push(name.clone());
             }
@@ -85,6 +98,8 @@ impl Rules {
         Rules {
             gap: policy.gap,
             lateness: time.allowed_lateness,
+            length_max: policy.max_length.unwrap_or(SpanMs::MAX),
+            marks_max: policy.marks_max,
             since_entry: policy.deadline == Deadline::SinceEntry,
             steps: policy.steps.clone(),
             value_slot: slot(&policy.value),
@@ -96,6 +111,13 @@ impl Rules {
         }
     }
 
+    /// How long the end of a closed session is remembered, counted from the time up to which
+    /// it makes events late: the longest that an event may be behind and open a session, and
+    /// one gap, which that session reaches back.
+    pub fn memory(&self) -> SpanMs {
+        2 * self.gap + self.lateness
+    }
+
     /// What an event type means; types without a name mean nothing special.
     pub fn meaning(&self, kind: u16) -> KindMeaning {
         self.meanings.get(usize::from(kind)).copied().unwrap_or_default()
@@ -103,14 +125,14 @@ impl Rules {
 
     /// The value of an entry event's attribute, and what is wrong with it.
     #[inline]
-    pub fn value_of(&self, attr: Attr<'_>) -> (Amount, Option<Fault>) {
+    pub fn value_of(&self, attr: Attr<'_>) -> (Option<Amount>, Option<Fault>) {
         let number = attr.as_number(&self.value_format);
         if let Attr::Number(number) = number
             && let Countable::Exact(amount) = number.countable()
         {
-            return (amount, None);
+            return (Some(amount), None);
         }
-        (number.amount().unwrap_or_default(), attr.amount_fault(&self.value_format))
+        (number.amount(), attr.amount_fault(&self.value_format))
     }
 
     /// The segment that an event's attribute names: its text, numbers included.
@@ -144,5 +166,6 @@ fn meaning(policy: &SessionPolicy, counted: &[String], kind: &str) -> KindMeanin
         counted: position(counted).unwrap_or(0) as u8,
         entry: position(&policy.entry).is_some(),
         goal: position(&policy.goal).is_some(),
+        remove: position(&policy.remove).is_some(),
     }
 }

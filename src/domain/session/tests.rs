@@ -1,5 +1,9 @@
 //! Laws of the session machine against a plain batch model.
 
+mod carts;
+mod cuts;
+mod lateness;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -11,29 +15,35 @@ const GAP: i64 = 1_000;
 const LATENESS: i64 = 200;
 
 fn rules(deadline: Deadline) -> Rules {
-    let policy = SessionPolicy { gap: GAP, deadline, ..SessionPolicy::default() };
+    rules_of(SessionPolicy { deadline, ..SessionPolicy::default() })
+}
+
+fn rules_of(policy: SessionPolicy) -> Rules {
+    let policy = SessionPolicy { gap: GAP, ..policy };
     let time = TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() };
     let schema = Schema {
         slots: vec!["amount".into(), "region".into()],
-        kinds: policy.steps.clone(),
+        kinds: policy.steps.iter().chain(&policy.remove).cloned().collect(),
         seed: 1,
         ..Schema::default()
     };
     Rules::compile(&policy, &time, &schema)
 }
 
-/// kind: 0 page view, 1 entry, 3 goal.
+/// kind: 0 page view, 1 entry, 3 goal, 4 removal.
 fn event(rules: &Rules, at: EpochMs, watermark: EpochMs, kind: u16) -> SessionEvent {
     let meaning = rules.meaning(kind);
     SessionEvent {
         at,
         watermark,
-        value: if meaning.entry { Amount::from_i64(5) } else { Amount::ZERO },
+        value: (meaning.entry || meaning.remove).then(|| Amount::from_i64(5)),
         segment: 0,
         step: meaning.step,
         counted: meaning.counted,
         entry: meaning.entry,
         goal: meaning.goal,
+        remove: meaning.remove,
+        repeat: false,
     }
 }
 
@@ -67,7 +77,7 @@ fn run(rules: &Rules, events: &[(EpochMs, u16)], ticks: &[bool]) -> (Machine, Se
         if ticks.get(index).copied().unwrap_or(false) {
             machine.expire(rules, watermark, &mut fx);
         }
-        machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx);
+        machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx).unwrap();
         watermark = watermark.max(*at);
     }
     machine.expire(rules, END_OF_TIME, &mut fx);
@@ -137,20 +147,20 @@ proptest! {
             if index == cut {
                 let mut record = Vec::new();
                 machine.encode(&segments, &mut record);
-                let read = Machine::decode(&record, &mut segments).unwrap();
+                let read = Machine::decode(&record, &mut segments, &rules).unwrap();
                 prop_assert_eq!(&read, &machine);
                 machine = read;
             }
             let mut event = event(&rules, *at, watermark, *kind);
             event.segment = segments.intern(["eu", "us", ""][index % 3]);
-            machine.apply(&rules, &event, &mut fx);
+            machine.apply(&rules, &event, &mut fx).unwrap();
             watermark = watermark.max(*at);
         }
     }
 
     #[test]
     fn any_bytes_are_refused_or_read_but_never_panic(bytes: Vec<u8>) {
-        let _ = Machine::decode(&bytes, &mut Segments::default());
+        let _ = Machine::decode(&bytes, &mut Segments::default(), &rules(Deadline::Inactivity));
     }
 
     #[test]
@@ -160,7 +170,7 @@ proptest! {
         let mut fx = SessionEffects::default();
         let mut watermark = BEGINNING;
         for (at, kind) in events {
-            machine.apply(&rules, &event(&rules, at, watermark, kind), &mut fx);
+            machine.apply(&rules, &event(&rules, at, watermark, kind), &mut fx).unwrap();
             watermark = watermark.max(at);
             let due = machine.next_deadline(&rules).unwrap();
             let (mut early, mut fired) = (machine.clone(), machine.clone());
@@ -187,7 +197,7 @@ fn the_view_tells_state_deadline_and_trail() {
     let mut machine = Machine::default();
     let mut fx = SessionEffects::default();
     for (at, kind) in [(100, 0), (400, 1), (300, 0)] {
-        machine.apply(&rules, &event(&rules, at, 0, kind), &mut fx);
+        machine.apply(&rules, &event(&rules, at, 0, kind), &mut fx).unwrap();
     }
     let view = machine.view("u1", &rules, &Segments::default(), 500);
     let open = &view.sessions[0];

@@ -1,8 +1,9 @@
 //! What a person sees of a key's open sessions.
 
-use super::machine::{Machine, State};
+use super::machine::Machine;
 use super::record::Segments;
 use super::rules::Rules;
+use super::state::State;
 use super::{OpenSession, SessionView, TrailEntry};
 use crate::domain::time::EpochMs;
 
@@ -22,14 +23,14 @@ impl Machine {
 }
 
 fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -> OpenSession {
-    let deadline = state.last + rules.gap;
+    let deadline = state.deadline(rules);
     let name = |kind: u8| rules.counted.get(usize::from(kind)).cloned().unwrap_or_default();
     let counts = state.counts.iter().enumerate().filter(|(_, count)| **count > 0);
     OpenSession {
-        state: match (state.entries, state.goals) {
-            (0, _) => "browsing",
-            (_, 0) => "at_risk",
-            _ => "converted",
+        state: match (state.at_risk(), state.contents.had_entry() && state.goals > 0) {
+            (true, _) => "at_risk",
+            (_, true) => "converted",
+            _ => "browsing",
         },
         step: rules.step_name(state.step).to_owned(),
         first: state.first,
@@ -37,7 +38,7 @@ fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -
         events: state.events.into(),
         deadline,
         remaining_ms: deadline - watermark,
-        value: state.value.to_f64(),
+        value: state.contents.value().to_f64(),
         currency: rules.currency.clone(),
         segment: segments.text(state.segment).to_owned(),
         counts: counts.map(|(kind, count)| (name(kind as u8), u64::from(*count))).collect(),

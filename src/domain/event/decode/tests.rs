@@ -204,8 +204,14 @@ fn bad_events_are_refused_in_plain_words() {
 
 #[test]
 fn limits_are_kept_and_named() {
-    let limits =
-        Limits { event_bytes: 200, depth: 3, key_bytes: 10, text_bytes: 12, attributes: 5 };
+    let limits = Limits {
+        event_bytes: 200,
+        depth: 3,
+        key_bytes: 10,
+        text_bytes: 12,
+        session_key_bytes: 8,
+        attributes: 5,
+    };
     let schema = || Schema { limits, ..schema() };
     let cases = [
         (r#"{"ts":1,"type":"x","a":{"b":[]}}"#.to_owned(), None),
@@ -225,6 +231,11 @@ fn limits_are_kept_and_named() {
             Some("attribute \"user\": a text of 13 bytes is longer than 12"),
         ),
         (r#"{"ts":1,"type":"x","unused":"0123456789abc"}"#.to_owned(), None),
+        (r#"{"ts":1,"type":"x","user":"01234567"}"#.to_owned(), None),
+        (
+            r#"{"ts":1,"type":"x","user":"012345678"}"#.to_owned(),
+            Some("the session key has 9 bytes, at most 8 are allowed (session.key_bytes_max)"),
+        ),
         (r#"{"ts":1,"type":"x","a":1,"b":2,"c":3}"#.to_owned(), None),
         (
             r#"{"ts":1,"type":"x","a":1,"b":2,"c":3,"d":4}"#.to_owned(),
