@@ -115,6 +115,19 @@ pub struct Ingestor {
     barrier_at: i64,
     barrier_watermark: EpochMs,
     ahead: (u64, SpanMs),
+    /// Bytes read since the last barrier.
+    bytes: usize,
+    pending: Option<Pending>,
+}
+
+/// A batch that is gone through in steps, because its items hold more events than there is
+/// room for. Nothing else is read before its end.
+struct Pending {
+    /// Number of its source.
+    index: usize,
+    raw: Arc<RawBatch>,
+    /// Place of the next item.
+    next: usize,
 }
 
 /// What one round over the sources brought.
@@ -145,6 +158,8 @@ impl Ingestor {
             barrier_at: parts.clock.elapsed(),
             barrier_watermark: watermark,
             ahead: (0, 0),
+            bytes: 0,
+            pending: None,
             parts,
         }
     }
@@ -184,6 +199,14 @@ impl Ingestor {
 
     /// Asks every source once.
     async fn round(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Round, RunError> {
+        if self.pending.is_some() {
+            let moved = self.go_through().await;
+            self.barrier_if_due().await?;
+            if self.pending.is_some() || moved {
+                self.tell_flow();
+                return Ok(if moved { Round::Read } else { Round::NoRoom });
+            }
+        }
         let count = sources.len();
         let mut found = Round::Nothing;
         for turn in 0..count {
@@ -204,6 +227,9 @@ impl Ingestor {
                 found = Round::Read;
             }
             self.barrier_if_due().await?;
+            if self.pending.is_some() {
+                return Ok(Round::Read);
+            }
         }
         self.first = (self.first + 1) % count;
         self.watermark = least(&self.readers, self.watermark);
@@ -220,7 +246,8 @@ impl Ingestor {
             Pull::Batch(raw) => {
                 self.readers[index].busy();
                 let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
-                self.take(index, raw).await?;
+                self.pending = Some(Pending { index, raw: Arc::new(raw), next: 0 });
+                self.go_through().await;
                 self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
                 (PullState::Reading, lag, true)
             }
@@ -269,8 +296,12 @@ impl Ingestor {
         }
     }
 
-    /// Events that may be read before a commit gives credits back.
+    /// Events that may be read before a commit gives credits back, or before a barrier when
+    /// what was read since the last one has too many bytes.
     fn room(&self) -> usize {
+        if self.bytes >= self.parts.settings.commit_bytes {
+            return 0;
+        }
         let used = self.parts.flow.in_flight.load(Ordering::SeqCst) as usize;
         self.parts.settings.credits.saturating_sub(used)
     }
@@ -324,13 +355,14 @@ impl Ingestor {
         self.readers[index].idle(clock.elapsed(), latest, hold);
     }
 
-    /// Decodes a batch and hands every shard its events.
-    async fn take(&mut self, index: usize, raw: RawBatch) -> Result<(), RunError> {
+    /// Decodes as much of the pending batch as there is room for, and hands every shard its
+    /// events. True when some of it was taken; what is left stays pending.
+    async fn go_through(&mut self) -> bool {
+        let Some(Pending { index, raw, next }) = self.pending.take() else { return false };
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
             (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
-        let raw = Arc::new(raw);
         let noted = (!raw.notes.is_empty()).then_some(&raw);
         self.batches += 1;
         for batch in &mut builders {
@@ -339,11 +371,15 @@ impl Ingestor {
             batch.noted = noted.cloned();
         }
         let received_before = self.ledger.received;
-        self.decode(index, &raw, &mut builders);
-        if let Some(last) = raw.items.last() {
+        let end = self.decode(index, &raw, next, &mut builders);
+        if let Some(last) = raw.items[next..end].last() {
             let position = &mut self.readers[index].position;
             position.position = last.position;
             position.fingerprint = fingerprint(raw.bytes(last));
+        }
+        let moved = end > next;
+        if end < raw.items.len() {
+            self.pending = Some(Pending { index, raw, next: end });
         }
         let read = self.ledger.received - received_before;
         self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);
@@ -354,16 +390,28 @@ impl Ingestor {
                 continue;
             }
             let place = Arc::clone(&inlet.places).acquire_owned().await;
-            let Ok(place) = place else { return Ok(()) };
+            let Ok(place) = place else { return moved };
             if inlet.addr.try_send(ShardBatch { batch, place }).is_err() {
                 self.parts.watch.fail("an aggregator does not take its batch");
-                return Ok(());
+                return moved;
             }
         }
-        Ok(())
+        moved
     }
 
-    fn decode(&mut self, index: usize, raw: &RawBatch, builders: &mut [EventBatch]) {
+    /// Decodes the items of a batch from `next` on, as far as there is room; returns the place
+    /// of the first that was left. An item is taken whole or not at all, so that a position
+    /// says all about it. One with more events than there are credits is taken when nothing
+    /// else is under way.
+    fn decode(
+        &mut self,
+        index: usize,
+        raw: &RawBatch,
+        next: usize,
+        builders: &mut [EventBatch],
+    ) -> usize {
+        let room = self.room();
+        let alone = self.parts.flow.in_flight.load(Ordering::SeqCst) == 0;
         let Ingestor {
             decoder,
             readers,
@@ -374,13 +422,23 @@ impl Ingestor {
             times,
             parts,
             ahead,
+            bytes,
             ..
         } = self;
         let mut clockwork = Clockwork::of(readers, index);
-        for (place, item) in raw.items.iter().enumerate() {
+        let received_before = ledger.received;
+        for (place, item) in raw.items.iter().enumerate().skip(next) {
+            let used = (ledger.received - received_before) as usize;
+            let left = match used {
+                0 if alone => usize::MAX,
+                used => room.saturating_sub(used),
+            };
+            if left == 0 || *bytes >= parts.settings.commit_bytes {
+                return place;
+            }
             let arrived = raw.arrived(place);
             let latest = arrived.saturating_add(parts.time.max_future);
-            decoder.decode_raw(raw, place, |event| {
+            let taken = decoder.decode_raw(raw, place, left, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
                     && parsed.at > arrived.saturating_add(AHEAD_MS)
@@ -420,7 +478,12 @@ impl Ingestor {
                     hints: raw.hints(place, part),
                 });
             });
+            if !taken {
+                return place;
+            }
+            *bytes += item.len as usize;
         }
+        raw.items.len()
     }
 
     /// Milliseconds until the next board, if it is still to come.
@@ -432,7 +495,8 @@ impl Ingestor {
     async fn barrier_if_due(&mut self) -> Result<(), RunError> {
         let settings = &self.parts.settings;
         let waited = self.parts.clock.elapsed() - self.barrier_at;
-        let full = self.ledger.received >= settings.commit_events as u64;
+        let full = self.ledger.received >= settings.commit_events as u64
+            || self.bytes >= settings.commit_bytes;
         let board = self.until_board().is_some_and(|rest| rest <= BOARD_LEAD);
         let due = (waited >= settings.commit_interval.min(settings.tick)
             || (board && waited >= BOARD_LEAD))
@@ -450,6 +514,7 @@ impl Ingestor {
         self.barriers += 1;
         self.barrier_at = self.parts.clock.elapsed();
         self.barrier_watermark = self.watermark;
+        self.bytes = 0;
         let number = self.barriers;
         if self.ledger.received > 0 {
             let (ahead, most) = std::mem::take(&mut self.ahead);

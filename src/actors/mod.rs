@@ -87,6 +87,9 @@ pub struct Settings {
     pub commit_interval: SpanMs,
     /// Commit at the latest after this many events.
     pub commit_events: usize,
+    /// Commit at the latest after this many bytes of events: bounds what late and rejected
+    /// events, which are kept as they came, make of one commit.
+    pub commit_bytes: usize,
     /// Distance between two boards. 100 ms to 60 s.
     pub tick: SpanMs,
     /// What the watermark does while the source is caught up.
@@ -123,6 +126,7 @@ impl Default for Settings {
             credits: 1_048_576,
             commit_interval: 500,
             commit_events: 262_144,
+            commit_bytes: 64 << 20,
             tick: 1_000,
             idle: Idle::Follow,
             dedup_horizon: None,

@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
+use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
 use crate::nats::out::{DRAIN, Outputs};
@@ -279,13 +280,17 @@ pub struct Running {
 
 impl Running {
     /// Appends events (one JSON object each) to the embedded log; resolves once they are
-    /// durable. What cannot be decoded later ends in the dead letters.
+    /// durable. An array, or lines of NDJSON, are taken apart: each event has a position of
+    /// its own. What cannot be decoded later ends in the dead letters.
     ///
     /// # Errors
     /// When the log is full, cannot be written, or there is none (a replay).
     pub async fn publish(&self, events: Vec<Bytes>) -> Result<Appended, AppendError> {
+        let most = self.web.schema.limits.item_events;
+        let mut items = Vec::with_capacity(events.len());
+        events.into_iter().for_each(|event| split_item(event, most, &mut items));
         match &self.web.log {
-            Some(log) => log.append(events).await,
+            Some(log) => log.append(items).await,
             None => Err(AppendError::Broken("a replay takes no events".into())),
         }
     }

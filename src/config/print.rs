@@ -100,6 +100,7 @@ fn events(config: &Config) -> Vec<Entry> {
         ("key_bytes", size(limits.key_bytes)),
         ("text_bytes", size(limits.text_bytes)),
         ("attributes", limits.attributes.to_string()),
+        ("item_events_max", limits.item_events.to_string()),
     ]
 }
 
@@ -149,6 +150,7 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("credits", settings.credits.to_string()),
         ("commit_interval", span(settings.commit_interval)),
         ("commit_events", settings.commit_events.to_string()),
+        ("commit_bytes", size(settings.commit_bytes)),
         ("tick", span(settings.tick)),
         ("dedup_horizon", settings.dedup_horizon.map_or_else(|| text("auto"), span)),
         ("dedup_ids_max", settings.dedup_ids_max.to_string()),

@@ -91,6 +91,11 @@ fn events(reader: &mut Reader) -> EventsConfig {
         // Set from the session's rules.
         session_key_bytes: default.limits.session_key_bytes,
         attributes: reader.count("events.attributes", default.limits.attributes, 8..=10_000),
+        item_events: reader.count(
+            "events.item_events_max",
+            default.limits.item_events,
+            1..=10_000_000,
+        ),
     };
     if limits.text_bytes > limits.event_bytes {
         reader.conflict(
@@ -277,6 +282,7 @@ fn pipeline(reader: &mut Reader) -> Settings {
             default.commit_events,
             1..=10_000_000,
         ),
+        commit_bytes: reader.size("pipeline.commit_bytes", default.commit_bytes, 64 * KIB..=GIB),
         tick: reader.span("pipeline.tick", default.tick, 100..=MINUTE),
         idle: reader.choice("time.idle", default.idle, &idle),
         dedup_horizon: reader.span_or_auto("pipeline.dedup_horizon", SECOND..=366 * DAY),

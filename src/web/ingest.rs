@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::{Settings, State};
 use crate::domain::event::binding::{self, Mode, Protocol};
 use crate::domain::event::decode::Decoder;
-use crate::domain::event::split::{BodyKind, split};
+use crate::domain::event::split::{BodyKind, SplitError, split};
 
 /// Bodies up to this are looked at in place; larger ones on a thread for blocking
 /// work, so that the websockets of this thread do not wait. 64 KiB takes some 0.1 ms.
@@ -206,19 +206,18 @@ fn take_apart(
             let content_type = content_type.as_deref();
             Ok(vec![binding::compose(Protocol::Http, headers, content_type, &body).into()])
         }
-        None => split(&body, form.kind),
+        None => split(&body, form.kind, settings.events_max),
     };
     let items = match split {
         Ok(items) => items,
         // The whole body is one dead letter.
-        Err(reason) => return Ok(all_bad(body, reason)),
+        Err(SplitError::Malformed(reason)) => return Ok(all_bad(body, reason)),
+        Err(SplitError::TooMany { max }) => {
+            return Err(Problem::TooLarge { what: "body", bound: format!("{max} events") });
+        }
     };
     if items.is_empty() {
         return Err(Problem::BadRequest("the body holds no event".into()));
-    }
-    if items.len() > settings.events_max {
-        let bound = format!("{} events", settings.events_max);
-        return Err(Problem::TooLarge { what: "body", bound });
     }
     Ok(judge(items, &mut decoder))
 }

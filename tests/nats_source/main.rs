@@ -419,7 +419,7 @@ async fn what_headers_and_subject_say_reaches_the_event() {
         for index in 0..batch.items.len() {
             let lines = found.entry(batch.items[index].position).or_default();
             count += 1;
-            decoder.decode_raw(&batch, index, |event| {
+            decoder.decode_raw(&batch, index, usize::MAX, |event| {
                 lines.push(match event {
                     Ok(e) => format!("{:?} {} {:?} {}", e.id, e.key, e.values[0], e.kind),
                     Err(bad) => format!("{} [{}]", bad.reason, bad.raw.len()),

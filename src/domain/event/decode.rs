@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::cloudevent;
 use super::draft::{Draft, Patch, Place, Seen, patched};
 use super::names::{Lookup, Names};
-use super::split;
+use super::split::Parts;
 use super::time_rule::Guess;
 use super::value::Text;
 use super::{Hints, Limits, Note, RawBatch, Schema, Unusable};
@@ -108,7 +108,7 @@ impl Decoder {
     /// An item with no event in it (an empty array) hands over nothing; an item that
     /// is nothing but white space is rejected.
     pub fn decode(&mut self, item: &[u8], mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
-        self.item(item, None, &mut each);
+        self.item(item, None, usize::MAX, &mut each);
     }
 
     /// As [`Decoder::decode`]; what an event leaves open is taken from the note: its id
@@ -121,26 +121,24 @@ impl Decoder {
         names: &[String],
         mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
-        if let Some(fault) = &note.fault {
-            return each(Err(Rejected { reason: fault.reason.clone(), raw: item, part: None }));
-        }
-        let silent = note.id.is_empty() && note.attributes.is_empty();
-        let offer = (!silent).then_some(Offer { note, names, part: None });
-        self.item(item, offer, &mut each);
+        self.noted(item, note, names, usize::MAX, &mut each);
     }
 
-    /// Decodes item `index` of a batch, with its note if it has one.
+    /// Decodes item `index` of a batch, with its note if it has one, unless it holds more
+    /// than `room` events: then nothing is handed over and the answer is false. An item of
+    /// one event is always decoded.
     pub fn decode_raw(
         &mut self,
         batch: &RawBatch,
         index: usize,
-        each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
-    ) {
+        room: usize,
+        mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) -> bool {
         let bytes = batch.bytes(&batch.items[index]);
         self.arrive(batch.arrived(index));
         match batch.notes.get(index) {
-            Some(note) => self.decode_noted(bytes, note, &batch.note_names, each),
-            None => self.decode(bytes, each),
+            Some(note) => self.noted(bytes, note, &batch.note_names, room, &mut each),
+            None => self.item(bytes, None, room, &mut each),
         }
     }
 
@@ -149,6 +147,23 @@ impl Decoder {
         let of = |text: &str| self.names.every(text).any(|index| self.seen.ever(index));
         let aliases = self.schema.aliases.iter().map(|(from, _)| from);
         aliases.filter(|from| !of(from)).cloned().collect()
+    }
+
+    fn noted(
+        &mut self,
+        item: &[u8],
+        note: &Note,
+        names: &[String],
+        room: usize,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) -> bool {
+        if let Some(fault) = &note.fault {
+            each(Err(Rejected { reason: fault.reason.clone(), raw: item, part: None }));
+            return true;
+        }
+        let silent = note.id.is_empty() && note.attributes.is_empty();
+        let offer = (!silent).then_some(Offer { note, names, part: None });
+        self.item(item, offer, room, each)
     }
 
     /// Whether every event of an item is understood, and at least one is there.
@@ -194,22 +209,40 @@ impl Decoder {
         &mut self,
         item: &[u8],
         offer: Option<Offer<'_>>,
+        room: usize,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
-    ) {
+    ) -> bool {
         let trimmed = item.trim_ascii();
         if trimmed.first() == Some(&b'{') && memchr::memchr(b'\n', trimmed).is_none() {
-            return self.one(trimmed, offer, each);
+            self.one(trimmed, offer, each);
+            return true;
         }
-        match split::parts(item) {
-            Ok(parts) => {
-                let several = parts.len() > 1;
-                for (index, part) in parts.into_iter().enumerate() {
-                    let part_of = several.then_some(index as u32);
-                    self.one(part, offer.map(|offer| Offer { part: part_of, ..offer }), each);
-                }
+        let whole = |reason| Err(Rejected { reason, raw: trimmed, part: None });
+        let parts = match Parts::of(item) {
+            Ok(parts) => parts,
+            Err(reason) => {
+                each(whole(reason));
+                return true;
             }
-            Err(reason) => each(Err(Rejected { reason, raw: trimmed, part: None })),
+        };
+        // Counted before anything is made of them.
+        let most = self.schema.limits.item_events;
+        let count = parts.count_up_to(most.saturating_add(1));
+        if count > most {
+            each(whole(format!(
+                "more than {most} events in one item (events.item_events_max); send them in \
+                 several"
+            )));
+            return true;
         }
+        if count > room && count > 1 {
+            return false;
+        }
+        for (index, part) in parts.enumerate() {
+            let part_of = (count > 1).then_some(index as u32);
+            self.one(part, offer.map(|offer| Offer { part: part_of, ..offer }), each);
+        }
+        true
     }
 
     /// Decodes one event.

@@ -288,6 +288,9 @@ pub struct Limits {
     pub session_key_bytes: usize,
     /// Attributes of one event.
     pub attributes: usize,
+    /// Events of one item (a message of a stream, a line of a file); an item with more of
+    /// them is rejected as a whole.
+    pub item_events: usize,
 }
 
 impl Default for Limits {
@@ -299,6 +302,7 @@ impl Default for Limits {
             text_bytes: 8_192,
             session_key_bytes: 1_024,
             attributes: 256,
+            item_events: 100_000,
         }
     }
 }
