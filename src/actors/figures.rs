@@ -98,7 +98,14 @@ fn totals(keeper: &Keeper) {
         counter!(names::UNUSABLE, "use" => fault.key, "attribute" => fault.attribute, "reason" => fault.reason)
             .absolute(fault.count);
     }
-    for (metric, total) in keeper.window_late() {
-        counter!(names::WINDOW_LATE, "metric" => metric.to_owned()).absolute(total);
+    for (metric, late) in keeper.window_late() {
+        let counts = [
+            (names::WINDOW_LATE, late.some),
+            (names::WINDOW_LATE_ALL, late.all),
+            (names::MINUTE_LATE, late.minute),
+        ];
+        for (name, total) in counts {
+            counter!(name, "metric" => metric.to_owned()).absolute(total);
+        }
     }
 }

@@ -105,6 +105,8 @@ pub struct Ingestor {
     /// Who is asked first in the next round: when credits are short, each in turn.
     first: usize,
     watermark: EpochMs,
+    /// Time of the first event read since the start.
+    first_at: Option<EpochMs>,
     max_at: Option<EpochMs>,
     ledger: Ledger,
     dead_letters: Vec<DeadLetter>,
@@ -149,6 +151,7 @@ impl Ingestor {
             readers: readers.collect(),
             first: 0,
             watermark,
+            first_at: None,
             max_at,
             ledger: Ledger::default(),
             dead_letters: Vec::new(),
@@ -416,7 +419,6 @@ impl Ingestor {
             decoder,
             readers,
             watermark,
-            max_at,
             ledger,
             dead_letters,
             times,
@@ -425,6 +427,7 @@ impl Ingestor {
             bytes,
             ..
         } = self;
+        let (first_at, max_at) = (&mut self.first_at, &mut self.max_at);
         let mut clockwork = Clockwork::of(readers, index);
         let received_before = ledger.received;
         for (place, item) in raw.items.iter().enumerate().skip(next) {
@@ -456,6 +459,7 @@ impl Ingestor {
                     }
                     Ok(parsed) => {
                         let stamp = *watermark;
+                        first_at.get_or_insert(parsed.at);
                         *max_at = (*max_at).max(Some(parsed.at));
                         times.of += 1;
                         if let Some(fault) = fault::of_time(parsed.at, parsed.guess, arrived) {
@@ -524,6 +528,7 @@ impl Ingestor {
         let barrier = Barrier {
             positions: self.readers.iter().map(Reader::stands).collect(),
             watermark: self.watermark,
+            first_at: self.first_at,
             max_at: self.max_at,
             ledger: std::mem::take(&mut self.ledger),
             dead_letters: std::mem::take(&mut self.dead_letters),

@@ -212,8 +212,13 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         if !metric.by_group.is_empty() {
             totals.insert("by_group".into(), serde_json::json!(metric.by_group));
         }
-        if let Some(late) = numbers.window_late.get(name) {
-            totals.insert("window_late".into(), (*late).into());
+        let late = [
+            ("window_late", metric.window_late),
+            ("window_late_all", metric.window_late_all),
+            ("minute_late", metric.minute_late),
+        ];
+        for (name, late) in late.into_iter().filter(|(_, late)| *late > 0) {
+            totals.insert(name.into(), late.into());
         }
         let metric = MetricReport {
             windows: Some(metric.windows),

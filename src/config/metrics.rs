@@ -11,7 +11,9 @@ use super::document::{self, Node, Value};
 use super::raw::{Reader, choose, span_within};
 use super::{rules, sections, units};
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, WindowSpec};
+use crate::domain::metric::{
+    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Weekday, WindowSpec,
+};
 use crate::domain::time::SpanMs;
 
 const SECOND: SpanMs = 1_000;
@@ -39,11 +41,25 @@ pub(super) const PANES_MAX: SpanMs = 86_400;
 /// Most points a metric keeps, over all its combinations of labels (16 bytes each: 64 MB).
 const POINTS_MAX: SpanMs = 4_000_000;
 
-/// Longest window and history.
+/// Longest window of exact hours.
 const SPAN_MAX: SpanMs = 31 * DAY;
+
+/// Longest window in days: a leap year. (Months end at a year.)
+const DAYS_MAX: i64 = 366;
+
+/// Longest history: ten years of months; `POINTS_MAX` bounds what it holds.
+const KEEP_MAX: SpanMs = 3_660 * DAY;
 
 /// History kept when a metric does not say.
 const KEEP: SpanMs = HOUR;
+
+fn default_keep(window: &WindowSpec) -> SpanMs {
+    match window {
+        // Enough windows to see a course.
+        WindowSpec::Calendar { span, .. } => 30 * span.about(),
+        _ => KEEP,
+    }
+}
 
 /// Values counted exactly when a metric does not say; beyond them a sketch takes over.
 const EXACT_UP_TO: usize = 10_000;
@@ -67,7 +83,7 @@ const FACTS: [(&str, FactKind); 3] = [
 /// Reads all metrics and rules, or takes the shipped ones.
 pub(super) fn read(
     reader: &mut Reader,
-    zone: &str,
+    days: Days<'_>,
     aliases: &[(String, String)],
 ) -> (Vec<MetricSpec>, Vec<SigmaRule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
@@ -87,7 +103,7 @@ pub(super) fn read(
         }
     }
     let mut names = Vec::new();
-    let mut items = Items { reader, names: &mut names, zone, aliases };
+    let mut items = Items { reader, names: &mut names, days, aliases };
     let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
     let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
     (metrics, rules)
@@ -103,7 +119,7 @@ pub(super) fn wrong_attribute(name: &str, aliases: &[(String, String)]) -> Optio
 struct Items<'a> {
     reader: &'a mut Reader,
     names: &'a mut Vec<String>,
-    zone: &'a str,
+    days: Days<'a>,
     aliases: &'a [(String, String)],
 }
 
@@ -111,7 +127,7 @@ struct Items<'a> {
 pub(super) struct Item<'a> {
     pub reader: Reader,
     pub name: String,
-    zone: &'a str,
+    days: Days<'a>,
     aliases: &'a [(String, String)],
 }
 
@@ -156,7 +172,7 @@ impl<'a> Items<'a> {
             }
             self.names.push(name.clone());
         }
-        Item { reader, name, zone: self.zone, aliases: self.aliases }
+        Item { reader, name, days: self.days, aliases: self.aliases }
     }
 }
 
@@ -207,7 +223,7 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
     let group_by = group_by(item);
     let group_limit = item.reader.count("group_limit", GROUP_LIMIT, 1..=10_000);
     let window = window(item, of);
-    let keep = item.reader.span("keep", KEEP, SECOND..=SPAN_MAX);
+    let keep = item.reader.span("keep", default_keep(&window), SECOND..=KEEP_MAX);
     let unit = item.reader.text("unit", "");
     let spec = MetricSpec {
         name: item.name.clone(),
@@ -314,41 +330,54 @@ fn window(item: &mut Item<'_>, of: FactKind) -> WindowSpec {
         }
         return item.reader.read("window", NO_WINDOW, |_| Ok(NO_WINDOW));
     }
-    let zone = item.zone;
+    let days = item.days;
     let example = "window = { tumbling = \"1s\" }";
     if !item.reader.is_set("window") {
         item.reader.problem("window", format!("is missing: write {example}"));
     }
-    item.reader.read("window", NO_WINDOW, |node| parse_window(node, zone))
+    item.reader.read("window", NO_WINDOW, |node| parse_window(node, days))
 }
 
-fn parse_window(node: &Node, default_zone: &str) -> Result<WindowSpec, String> {
+/// Days as the configuration counts them where a window says nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Days<'a> {
+    /// IANA zone.
+    pub zone: &'a str,
+    /// The day that weeks begin with.
+    pub first_weekday: Weekday,
+}
+
+fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, String> {
     let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" } \
                   or { since_midnight = true, slide = \"1s\" }";
     let wrong = || format!("must be {shapes}");
     let Value::Table(table) = &node.value else {
         return Err(wrong());
     };
-    let named =
-        |rule: Result<SpanMs, String>, key: &str| rule.map_err(|rule| format!("{key} {rule}"));
-    let slide = |node: &Node| named(span_within(node, 100..=DAY), "slide");
     let keys: Vec<&str> = table.keys().map(String::as_str).collect();
     match keys.as_slice() {
-        ["tumbling"] => {
-            let size = named(span_within(&table["tumbling"], 100..=SPAN_MAX), "tumbling")?;
-            Ok(WindowSpec::Tumbling { size })
+        ["tumbling"] | ["tumbling", "zone"] => {
+            let size = length(table, "tumbling", SPAN_MAX)?;
+            match size {
+                Length::Calendar(span) => calendar(span, 1, table.get("zone"), days),
+                Length::Fixed(_) if table.contains_key("zone") => Err(NO_ZONE.into()),
+                Length::Fixed(size) => Ok(WindowSpec::Tumbling { size }),
+            }
         }
-        ["hopping", "slide"] => {
-            let size = named(span_within(&table["hopping"], 100..=SPAN_MAX), "hopping")?;
-            hopping(size, slide(&table["slide"])?)
+        ["hopping", "slide"] | ["hopping", "slide", "zone"] => {
+            let size = length(table, "hopping", SPAN_MAX)?;
+            let slide = length(table, "slide", DAY)?;
+            match calendar_hops(size, slide)? {
+                Some((span, panes)) => calendar(span, panes, table.get("zone"), days),
+                None if table.contains_key("zone") => Err(NO_ZONE.into()),
+                None => hopping(size.about(), slide.about()),
+            }
         }
         ["since_midnight", "slide"] => {
-            let slide = slide(&table["slide"])?;
-            if DAY % slide != 0 {
-                return Err("slide must divide a day".into());
-            }
+            let slide = span_within(&table["slide"], 100..=DAY);
+            let slide = slide.map_err(|rule| format!("slide {rule}"))?;
             let zone = match &table["since_midnight"].value {
-                Value::Bool(true) => default_zone.to_string(),
+                Value::Bool(true) => days.zone.to_string(),
                 Value::Text(name) => {
                     sections::zone(name).map_err(|rule| format!("since_midnight {rule}"))?
                 }
@@ -358,6 +387,85 @@ fn parse_window(node: &Node, default_zone: &str) -> Result<WindowSpec, String> {
         }
         _ => Err(wrong()),
     }
+}
+
+const NO_ZONE: &str = "zone only belongs to windows of whole days, weeks or months";
+
+/// A length as it was written.
+#[derive(Clone, Copy)]
+enum Length {
+    /// In hours or shorter, or mixed: always as long.
+    Fixed(SpanMs),
+    /// In days, weeks or months: as long as the calendar makes it.
+    Calendar(CalendarSpan),
+}
+
+impl Length {
+    fn about(self) -> SpanMs {
+        match self {
+            Length::Fixed(span) => span,
+            Length::Calendar(span) => span.about(),
+        }
+    }
+}
+
+fn length(table: &BTreeMap<String, Node>, key: &str, max: SpanMs) -> Result<Length, String> {
+    let node = &table[key];
+    let calendar = match &node.value {
+        Value::Text(text) => units::parse_calendar(text),
+        _ => None,
+    };
+    match calendar {
+        Some(CalendarSpan::Months(months)) if 12 % months != 0 => Err(format!(
+            "{key} must be a number of months that divides a year: 1, 2, 3, 4, 6 or 12"
+        )),
+        Some(CalendarSpan::Days(days)) if days > DAYS_MAX => {
+            Err(format!("{key} must be at most {DAYS_MAX} days"))
+        }
+        Some(span) => Ok(Length::Calendar(span)),
+        None => {
+            span_within(node, 100..=max).map(Length::Fixed).map_err(|rule| format!("{key} {rule}"))
+        }
+    }
+}
+
+/// The slide and the panes of a hopping window of the calendar: both lengths are its.
+/// `None` when they are of exact hours; a day among hours is one of 24.
+fn calendar_hops(size: Length, slide: Length) -> Result<Option<(CalendarSpan, i64)>, String> {
+    use CalendarSpan::{Days, Months};
+    let (Length::Calendar(size), Length::Calendar(slide)) = (size, slide) else {
+        let month = |length| matches!(length, Length::Calendar(Months(_)));
+        return match month(size) || month(slide) {
+            true => Err("months only slide by months: write slide = \"1mo\"".into()),
+            false => Ok(None),
+        };
+    };
+    let (whole, part) = match (size, slide) {
+        (Days(size), Days(slide)) => (size, slide),
+        (Months(size), Months(slide)) => (size, slide),
+        _ => return Err("size and slide must both be in months, or both in days or weeks".into()),
+    };
+    match whole % part {
+        0 => Ok(Some((slide, whole / part))),
+        _ => {
+            let (size, slide) = (units::show_calendar(size, 1), units::show_calendar(slide, 1));
+            Err(format!("slide must divide the size, {slide} does not divide {size}"))
+        }
+    }
+}
+
+fn calendar(
+    span: CalendarSpan,
+    panes: i64,
+    zone: Option<&Node>,
+    days: Days<'_>,
+) -> Result<WindowSpec, String> {
+    let zone = match zone.map(|node| &node.value) {
+        None => days.zone.to_string(),
+        Some(Value::Text(name)) => sections::zone(name).map_err(|rule| format!("zone {rule}"))?,
+        Some(_) => return Err("zone must be a text in quotes".into()),
+    };
+    Ok(WindowSpec::Calendar { span, panes, zone, first_weekday: days.first_weekday })
 }
 
 fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
@@ -412,7 +520,7 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
 
 /// The history kept must hold a point and stay within bounds.
 fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
-    let step = step(&spec.window);
+    let step = spec.window.step();
     if spec.keep < step {
         let step = units::show_span(step);
         item.reader.conflict(
@@ -431,13 +539,5 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
     let unbounded_rate = matches!(spec.window, WindowSpec::SinceMidnight { .. });
     if spec.aggregate == Aggregate::Rate && unbounded_rate {
         item.reader.problem("window", "must be tumbling or hopping for a rate");
-    }
-}
-
-/// Distance between two points of a metric.
-pub(super) fn step(window: &WindowSpec) -> SpanMs {
-    match window {
-        WindowSpec::Tumbling { size } => *size,
-        WindowSpec::Hopping { slide, .. } | WindowSpec::SinceMidnight { slide, .. } => *slide,
     }
 }

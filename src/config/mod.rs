@@ -34,7 +34,7 @@ use crate::domain::anomaly::SigmaRule;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::hash;
-use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
+use crate::domain::metric::{Condition, FactKind, MetricSpec, Test, Weekday};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// IANA zone of the people who read the numbers: where midnight is.
     pub zone: String,
+    /// The day that weeks begin with.
+    pub first_weekday: Weekday,
     /// What an event's attributes are called, and its bounds.
     pub events: EventsConfig,
     /// What is on time.

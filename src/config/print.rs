@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::units::{show_size, show_span};
+use super::units::{show_calendar, show_size, show_span, show_span_in_hours};
 use super::{Config, TimeMissing, WebConfig, nats};
 use crate::actors::{Idle, SessionsFull, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
@@ -20,7 +20,15 @@ pub(super) type Entry = (&'static str, String);
 pub(super) fn whole(config: &Config) -> String {
     let mut out = String::new();
     let data_dir = text(&config.data_dir.display().to_string());
-    section(&mut out, "", &[("data_dir", data_dir), ("zone", text(&config.zone))]);
+    section(
+        &mut out,
+        "",
+        &[
+            ("data_dir", data_dir),
+            ("zone", text(&config.zone)),
+            ("first_weekday", text(config.first_weekday.name())),
+        ],
+    );
     section(&mut out, "[events]", &events(config));
     section(&mut out, "[time]", &time(config));
     section(&mut out, "[session]", &session(config));
@@ -276,9 +284,20 @@ fn rule_meaning(rule: &SigmaRule) -> Vec<Entry> {
 
 fn window(window: &WindowSpec) -> String {
     match window {
-        WindowSpec::Tumbling { size } => format!("{{ tumbling = {} }}", span(*size)),
+        WindowSpec::Tumbling { size } => format!("{{ tumbling = {} }}", hours(*size)),
         WindowSpec::Hopping { size, slide } => {
-            format!("{{ hopping = {}, slide = {} }}", span(*size), span(*slide))
+            format!("{{ hopping = {}, slide = {} }}", hours(*size), hours(*slide))
+        }
+        WindowSpec::Calendar { span, panes, zone, .. } => {
+            let size = text(&show_calendar(*span, *panes));
+            let zone = text(zone);
+            match panes {
+                1 => format!("{{ tumbling = {size}, zone = {zone} }}"),
+                _ => {
+                    let slide = text(&show_calendar(*span, 1));
+                    format!("{{ hopping = {size}, slide = {slide}, zone = {zone} }}")
+                }
+            }
         }
         WindowSpec::SinceMidnight { zone, slide } => {
             format!("{{ since_midnight = {}, slide = {} }}", text(zone), span(*slide))
@@ -343,6 +362,10 @@ fn table(parts: &[String]) -> String {
         [] => "{}".into(),
         parts => format!("{{ {} }}", parts.join(", ")),
     }
+}
+
+fn hours(span: SpanMs) -> String {
+    text(&show_span_in_hours(span))
 }
 
 pub(super) fn span(span: SpanMs) -> String {

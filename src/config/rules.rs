@@ -1,7 +1,7 @@
 //! One `[[rule]]`, checked against the metric it watches. Called by `metrics.rs`.
 
 use super::document::Node;
-use super::metrics::{Item, PANES_MAX, step};
+use super::metrics::{Item, PANES_MAX};
 use super::raw::Reader;
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::metric::{FactKind, MetricSpec};
@@ -51,7 +51,7 @@ fn rule_fits(reader: &mut Reader, rule: &SigmaRule, metric: &MetricSpec) {
     if metric.of == FactKind::LiveSessions {
         reader.problem("metric", "must not be of live sessions: they have no windows to compare");
     }
-    let samples = rule.over / step(&metric.window);
+    let samples = rule.over / metric.window.step();
     if samples < rule.samples_min as SpanMs {
         reader.conflict(
             &["over", "samples_min", "metric"],

@@ -11,16 +11,18 @@ use crate::actors::{Idle, SessionsFull, Settings};
 use crate::config::defaults::{
     DemoConfig, EventsConfig, LogConfig, StoreConfig, TimeMissing, WebConfig,
 };
+use crate::config::metrics::{self, Days};
+use crate::config::nats;
 use crate::config::raw::Reader;
 use crate::config::{Config, units};
-use crate::config::{metrics, nats};
 use crate::domain::event::Limits;
 use crate::domain::event::number_text::NumberFormat;
+use crate::domain::metric::Weekday;
 use crate::domain::session::{Deadline, SessionPolicy};
 use crate::domain::time::{SpanMs, TimePolicy};
 
 /// Keys outside the sections.
-pub(super) const TOP_KEYS: [&str; 2] = ["data_dir", "zone"];
+pub(super) const TOP_KEYS: [&str; 3] = ["data_dir", "zone", "first_weekday"];
 
 const SECOND: SpanMs = 1_000;
 const MINUTE: SpanMs = 60 * SECOND;
@@ -46,6 +48,8 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         reader.problem("data_dir", "must name a folder");
     }
     let zone = reader.read("zone", "UTC".to_string(), |node| zone(node.text("an IANA zone")?));
+    let weekdays = Weekday::ALL.map(|day| (day.name(), day));
+    let first_weekday = reader.choice("first_weekday", Weekday::Monday, &weekdays);
     let events = events(reader);
     let time = time(reader);
     let session = session(reader, &events);
@@ -56,11 +60,13 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let demo = demo(reader);
     let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
-    let (metrics, rules) = metrics::read(reader, &zone, &events.aliases);
+    let days = Days { zone: &zone, first_weekday };
+    let (metrics, rules) = metrics::read(reader, days, &events.aliases);
     let data_dir = PathBuf::from(data_dir);
     Config {
         data_dir,
         zone,
+        first_weekday,
         events,
         time,
         session,

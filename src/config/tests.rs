@@ -2,7 +2,7 @@
 //! place, key, value and rule; what is printed reads back as the same configuration.
 
 use super::*;
-use crate::domain::metric::{Aggregate, WindowSpec};
+use crate::domain::metric::{Aggregate, CalendarSpan, Weekday, WindowSpec};
 use crate::domain::number::Decimal;
 use proptest::prelude::*;
 
@@ -163,17 +163,17 @@ fn an_unknown_key_is_named_with_its_neighbours() {
         ),
         (
             "[tiem]\nidle = \"hold\"",
-            "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, events, time, \
+            "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, first_weekday, events, time, \
              session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
             "[tiem]",
-            "t.toml:1:2: tiem: is not a known key; known here: data_dir, zone, events, time, \
+            "t.toml:1:2: tiem: is not a known key; known here: data_dir, zone, first_weekday, events, time, \
              session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
             "session = 5",
-            "t.toml:1:1: session: is not a known key; known here: data_dir, zone, events, time, \
+            "t.toml:1:1: session: is not a known key; known here: data_dir, zone, first_weekday, events, time, \
              session, pipeline, store, log, web, demo, nats, metric, rule",
         ),
         (
@@ -282,6 +282,31 @@ fn a_wrong_metric_is_named() {
             format!("{count}window = {{ hopping = \"30d\", slide = \"1s\" }}"),
             "t.toml:4:1: metric.m.window = { hopping = \"30d\", slide = \"1s\" }: size / slide is \
              2592000, at most 86400",
+        ),
+        (
+            format!("{count}window = {{ tumbling = \"5mo\" }}"),
+            "t.toml:4:1: metric.m.window = { tumbling = \"5mo\" }: tumbling must be a number of \
+             months that divides a year: 1, 2, 3, 4, 6 or 12",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"1mo\", slide = \"1d\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"1mo\", slide = \"1d\" }: size and slide \
+             must both be in months, or both in days or weeks",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"1mo\", slide = \"1h\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"1mo\", slide = \"1h\" }: months only \
+             slide by months: write slide = \"1mo\"",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"7d\", slide = \"2d\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"7d\", slide = \"2d\" }: slide must \
+             divide the size, 2d does not divide 1w",
+        ),
+        (
+            format!("{count}window = {{ tumbling = \"24h\", zone = \"Europe/Berlin\" }}"),
+            "t.toml:4:1: metric.m.window = { tumbling = \"24h\", zone = \"Europe/Berlin\" }: zone \
+             only belongs to windows of whole days, weeks or months",
         ),
         (
             format!("{count}window = {{ sliding = \"5m\" }}"),
@@ -688,4 +713,44 @@ fn what_events_look_like_is_checked_and_reaches_the_schema() {
         let error = Config::parse("t.toml", &format!("[events]\n{text}")).unwrap_err().to_string();
         assert!(error.contains(part) && error.starts_with("t.toml:2:1: events."), "{error}");
     }
+}
+
+#[test]
+fn lengths_in_days_weeks_and_months_are_the_calendars_of_the_zone() {
+    let window = |text: &str| {
+        let text = format!(
+            "zone = \"Europe/Berlin\"\nfirst_weekday = \"sunday\"\n[[metric]]\nname = \"m\"\n\
+             aggregate = \"count\"\nwindow = {{ {text} }}\nkeep = \"400d\"\n"
+        );
+        let config = Config::parse("t.toml", &text).unwrap();
+        let printed = config.print();
+        let again = Config::parse("printed.toml", &printed).unwrap();
+        assert_eq!(config.metrics, again.metrics, "{printed}");
+        config.metrics[0].window.clone()
+    };
+    let calendar = |span, panes, zone: &str| WindowSpec::Calendar {
+        span,
+        panes,
+        zone: zone.into(),
+        first_weekday: Weekday::Sunday,
+    };
+    for (text, span, panes, zone) in [
+        ("tumbling = \"1d\"", CalendarSpan::Days(1), 1, "Europe/Berlin"),
+        ("tumbling = \"1w\"", CalendarSpan::Days(7), 1, "Europe/Berlin"),
+        ("tumbling = \"3mo\"", CalendarSpan::Months(3), 1, "Europe/Berlin"),
+        (
+            "tumbling = \"1d\", zone = \"Asia/Kathmandu\"",
+            CalendarSpan::Days(1),
+            1,
+            "Asia/Kathmandu",
+        ),
+        ("hopping = \"1w\", slide = \"1d\"", CalendarSpan::Days(1), 7, "Europe/Berlin"),
+        ("hopping = \"12mo\", slide = \"1mo\"", CalendarSpan::Months(1), 12, "Europe/Berlin"),
+    ] {
+        assert_eq!(window(text), calendar(span, panes, zone), "{text}");
+    }
+    // Hours are hours.
+    assert_eq!(window("tumbling = \"24h\""), WindowSpec::Tumbling { size: 86_400_000 });
+    let hopping = WindowSpec::Hopping { size: 86_400_000, slide: 3_600_000 };
+    assert_eq!(window("hopping = \"1d\", slide = \"1h\""), hopping);
 }

@@ -3,6 +3,7 @@
 //! Whole numbers only, each with its unit, so that a value has one reading and
 //! prints back as it was meant. Used by the reader and by the printer.
 
+use crate::domain::metric::CalendarSpan;
 use crate::domain::time::SpanMs;
 
 /// Units of a duration, greatest first, in milliseconds.
@@ -47,14 +48,46 @@ pub fn parse_span(text: &str) -> Result<SpanMs, String> {
     Ok(total)
 }
 
+/// Reads a length that the calendar decides, such as `1d`, `2w` or `3mo`: one number of
+/// days, weeks or months. `None` for any other duration.
+pub fn parse_calendar(text: &str) -> Option<CalendarSpan> {
+    let digits = text.trim().bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.trim().split_at(digits);
+    let number: i64 = number.parse().ok().filter(|number| *number > 0)?;
+    match unit {
+        "d" => Some(CalendarSpan::Days(number)),
+        "w" => Some(CalendarSpan::Days(number.checked_mul(7)?)),
+        "mo" => Some(CalendarSpan::Months(number)),
+        _ => None,
+    }
+}
+
+/// Writes a length the way [`parse_calendar`] reads it; `times` as long.
+pub fn show_calendar(span: CalendarSpan, times: i64) -> String {
+    match span {
+        CalendarSpan::Days(days) if days % 7 == 0 => format!("{}w", days / 7 * times),
+        CalendarSpan::Days(days) => format!("{}d", days * times),
+        CalendarSpan::Months(months) => format!("{}mo", months * times),
+    }
+}
+
 /// Writes a duration the way [`parse_span`] reads it.
 pub fn show_span(span: SpanMs) -> String {
+    show_in(span, &SPAN_UNITS)
+}
+
+/// Writes a duration without days, which are the calendar's where windows are declared.
+pub fn show_span_in_hours(span: SpanMs) -> String {
+    show_in(span, &SPAN_UNITS[1..])
+}
+
+fn show_in(span: SpanMs, units: &[(&str, SpanMs)]) -> String {
     if span <= 0 {
         return "0s".into();
     }
     let mut out = String::new();
     let mut rest = span;
-    for (name, unit) in SPAN_UNITS {
+    for (name, unit) in units.iter().copied() {
         if rest >= unit {
             out.push_str(&format!("{}{name}", rest / unit));
             rest %= unit;
@@ -120,6 +153,29 @@ mod tests {
     }
 
     #[test]
+    fn days_weeks_and_months_are_the_calendars() {
+        for (text, span) in [
+            ("1d", Some(CalendarSpan::Days(1))),
+            ("2w", Some(CalendarSpan::Days(14))),
+            ("7d", Some(CalendarSpan::Days(7))),
+            ("3mo", Some(CalendarSpan::Months(3))),
+            ("24h", None),
+            ("1d12h", None),
+            ("0d", None),
+            ("d", None),
+            ("-1d", None),
+            ("1 d", None),
+            ("1.5d", None),
+            ("9223372036854775807w", None),
+        ] {
+            assert_eq!(parse_calendar(text), span, "{text:?}");
+            if let Some(span) = span {
+                assert_eq!(parse_calendar(&show_calendar(span, 1)), Some(span), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn sizes_have_units() {
         for (text, bytes) in [
             ("64KiB", Some(65_536)),
@@ -140,6 +196,9 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_back(span in 0..=SpanMs::MAX / 2, bytes in 0..=u64::MAX) {
             prop_assert_eq!(parse_span(&show_span(span)).unwrap(), span);
+            let hours = show_span_in_hours(span);
+            prop_assert_eq!(parse_span(&hours).unwrap(), span);
+            prop_assert_eq!(parse_calendar(&hours), None);
             prop_assert_eq!(parse_size(&show_size(bytes)).unwrap(), bytes);
         }
 

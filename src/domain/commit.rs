@@ -7,6 +7,7 @@ use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
 use super::metric::cell::Cell;
+use super::metric::{Floor, Place};
 use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
@@ -125,8 +126,10 @@ pub struct Snapshot {
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
     /// All events before this may have been forgotten before their time.
     pub ids_forgotten_until: EpochMs,
-    /// Cells by metric identity, pane and labels.
-    pub panes: BTreeMap<String, BTreeMap<(i64, Vec<String>), Cell>>,
+    /// Cells by metric identity, then by pane, the pane they enter with, and labels.
+    pub panes: BTreeMap<String, BTreeMap<(EpochMs, EpochMs, Vec<String>), Cell>>,
+    /// Cells of open roll-up minutes by metric identity, then by minute and labels.
+    pub minutes: BTreeMap<String, BTreeMap<(EpochMs, Vec<String>), Cell>>,
     /// Final numbers the board keeps, by metric identity: end, labels, number.
     pub points: BTreeMap<String, VecDeque<(EpochMs, Vec<String>, f64)>>,
     /// Running totals since midnight by metric identity: midnight, labels and cell.
@@ -137,8 +140,8 @@ pub struct Snapshot {
     pub engine: Vec<u8>,
 }
 
-/// Midnight, the next midnight, and the total of each group since.
-pub type DayTotals = (EpochMs, EpochMs, Vec<(Vec<String>, Cell)>);
+/// Midnight, and the total of each group since.
+pub type DayTotals = (EpochMs, Vec<(Vec<String>, Cell)>);
 
 const SESSIONS: u8 = 1;
 const IDENTITIES: u8 = 2;
@@ -152,6 +155,7 @@ const IDENTITY_FLOOR: u8 = 9;
 const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
+const MINUTE_FLOOR: u8 = 30;
 const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
@@ -187,10 +191,9 @@ impl SectionWriter {
     }
 
     /// The running totals of one metric, replacing the former; see [`SectionWriter::total`].
-    pub fn day(metric: &str, start: EpochMs, end: EpochMs) -> Self {
+    pub fn day(metric: &str, start: EpochMs) -> Self {
         let mut writer = SectionWriter::named(DAY, metric);
         put_i64(&mut writer.bytes, start);
-        put_i64(&mut writer.bytes, end);
         writer
     }
 
@@ -201,10 +204,18 @@ impl SectionWriter {
         bytes
     }
 
-    /// Forget the panes of a metric before this one.
-    pub fn pane_floor(metric: &str, pane: i64) -> Vec<u8> {
+    /// Forget the panes of a metric that no window reads any more.
+    pub fn pane_floor(metric: &str, floor: Floor) -> Vec<u8> {
         let mut writer = SectionWriter::named(PANE_FLOOR, metric);
-        put_i64(&mut writer.bytes, pane);
+        put_i64(&mut writer.bytes, floor.pane);
+        put_i64(&mut writer.bytes, floor.enters);
+        writer.bytes
+    }
+
+    /// Forget the roll-up minutes of a metric before this one.
+    pub fn minute_floor(metric: &str, minute: EpochMs) -> Vec<u8> {
+        let mut writer = SectionWriter::named(MINUTE_FLOOR, metric);
+        put_i64(&mut writer.bytes, minute);
         writer.bytes
     }
 
@@ -284,9 +295,11 @@ impl SectionWriter {
         put_u64(&mut self.bytes, count);
     }
 
-    /// One pane of one group: what to merge.
-    pub fn pane(&mut self, pane: i64, labels: &[String], cell: &Cell) {
-        put_i64(&mut self.bytes, pane);
+    /// One place of one group: what to merge there.
+    pub fn pane(&mut self, place: &Place, labels: &[String], cell: &Cell) {
+        put_i64(&mut self.bytes, place.pane);
+        put_time(&mut self.bytes, place.enters);
+        put_time(&mut self.bytes, place.minute);
         put_labels(&mut self.bytes, labels);
         cell.encode(&mut self.bytes);
     }
@@ -325,6 +338,18 @@ fn put_labels(out: &mut Vec<u8>, labels: &[String]) {
     labels.iter().for_each(|label| put_bytes(out, label.as_bytes()));
 }
 
+fn put_time(out: &mut Vec<u8>, at: Option<EpochMs>) {
+    out.push(u8::from(at.is_some()));
+    at.into_iter().for_each(|at| put_i64(out, at));
+}
+
+fn time(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<EpochMs>, Malformed> {
+    match reader.u8(what)? {
+        0 => Ok(None),
+        _ => reader.i64(what).map(Some),
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -359,9 +384,20 @@ impl Snapshot {
             }
             PANE_FLOOR => {
                 let metric = text(reader.bytes("metric")?);
-                let floor = reader.i64("pane")?;
+                let floor = Floor { pane: reader.i64("pane")?, enters: reader.i64("entry")? };
                 if let Some(panes) = self.panes.get_mut(&metric) {
-                    *panes = panes.split_off(&(floor, Vec::new()));
+                    *panes = panes.split_off(&(floor.pane, EpochMs::MIN, Vec::new()));
+                    if floor.enters > EpochMs::MIN {
+                        panes.retain(|(_, enters, _), _| *enters >= floor.enters);
+                    }
+                }
+                Ok(())
+            }
+            MINUTE_FLOOR => {
+                let metric = text(reader.bytes("metric")?);
+                let floor = reader.i64("minute")?;
+                if let Some(minutes) = self.minutes.get_mut(&metric) {
+                    *minutes = minutes.split_off(&(floor, Vec::new()));
                 }
                 Ok(())
             }
@@ -459,15 +495,19 @@ impl Snapshot {
     }
 
     fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let panes = self.panes.entry(text(reader.bytes("metric")?)).or_default();
+        let metric = text(reader.bytes("metric")?);
+        let panes = self.panes.entry(metric.clone()).or_default();
+        let minutes = self.minutes.entry(metric).or_default();
         while !reader.is_empty() {
-            let (pane, labels) = (reader.i64("pane")?, labels(reader)?);
+            let pane = reader.i64("pane")?;
+            let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
+            let labels = labels(reader)?;
             let cell = Cell::decode(reader)?;
-            match panes.get_mut(&(pane, labels.clone())) {
-                Some(whole) => whole.merge(&cell),
-                None => {
-                    panes.insert((pane, labels), cell);
-                }
+            if let Some(minute) = minute {
+                merge_into(minutes, (minute, labels.clone()), &cell);
+            }
+            if let Some(enters) = enters {
+                merge_into(panes, (pane, enters, labels), &cell);
             }
         }
         Ok(())
@@ -483,12 +523,12 @@ impl Snapshot {
 
     fn absorb_day(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let metric = text(reader.bytes("metric")?);
-        let (start, end) = (reader.i64("midnight")?, reader.i64("next midnight")?);
+        let start = reader.i64("midnight")?;
         let mut totals = Vec::new();
         while !reader.is_empty() {
             totals.push((labels(reader)?, Cell::decode(reader)?));
         }
-        self.days.insert(metric, (start, end, totals));
+        self.days.insert(metric, (start, totals));
         Ok(())
     }
 
@@ -526,8 +566,21 @@ impl Snapshot {
         sections.push(SectionWriter::identities_forgotten(self.ids_forgotten_until));
         for (metric, panes) in &self.panes {
             let mut writer = SectionWriter::panes(metric);
-            for ((pane, labels), cell) in panes {
-                writer.pane(*pane, labels, cell);
+            for ((pane, enters, labels), cell) in panes {
+                let place = Place { pane: *pane, enters: Some(*enters), minute: None };
+                writer.pane(&place, labels, cell);
+                if writer.len() >= chunk {
+                    let full = std::mem::replace(&mut writer, SectionWriter::panes(metric));
+                    sections.push(full.finish());
+                }
+            }
+            sections.push(writer.finish());
+        }
+        for (metric, minutes) in &self.minutes {
+            let mut writer = SectionWriter::panes(metric);
+            for ((minute, labels), cell) in minutes {
+                let place = Place { pane: *minute, enters: None, minute: Some(*minute) };
+                writer.pane(&place, labels, cell);
                 if writer.len() >= chunk {
                     let full = std::mem::replace(&mut writer, SectionWriter::panes(metric));
                     sections.push(full.finish());
@@ -540,12 +593,21 @@ impl Snapshot {
             points.iter().for_each(|(end, labels, value)| writer.point(*end, labels, *value));
             sections.push(writer.finish());
         }
-        for (metric, (start, end, totals)) in &self.days {
-            let mut writer = SectionWriter::day(metric, *start, *end);
+        for (metric, (start, totals)) in &self.days {
+            let mut writer = SectionWriter::day(metric, *start);
             totals.iter().for_each(|(labels, cell)| writer.total(labels, cell));
             sections.push(writer.finish());
         }
         sections
+    }
+}
+
+fn merge_into<K: Ord>(cells: &mut BTreeMap<K, Cell>, key: K, cell: &Cell) {
+    match cells.get_mut(&key) {
+        Some(whole) => whole.merge(cell),
+        None => {
+            cells.insert(key, cell.clone());
+        }
     }
 }
 
@@ -559,7 +621,7 @@ mod tests {
             prop::collection::vec(("[a-d]{1,2}", prop::collection::vec(any::<u8>(), 0..6)), 0..8);
         let id = (any::<u64>(), any::<u64>()).prop_map(|(high, low)| EventIdentity { high, low });
         let ids = prop::collection::vec((0i64..5, prop::collection::vec(id, 0..4)), 0..4);
-        let panes = prop::collection::vec((0i64..6, "[xy]", 0u64..9), 0..6);
+        let panes = prop::collection::vec((0i64..6, 0i64..3, "[xy]", 0u64..9), 0..6);
         let points = prop::collection::vec((0i64..9, any::<i32>()), 0..4);
         (sessions, ids, panes, points, 0i64..4).prop_map(|(sessions, ids, panes, points, floor)| {
             let mut writer = SectionWriter::sessions();
@@ -579,17 +641,21 @@ mod tests {
             });
             sections.push(writer.finish());
             let mut writer = SectionWriter::panes("m");
-            panes.iter().for_each(|(pane, label, n)| {
-                writer.pane(*pane, std::slice::from_ref(label), &Cell::Count(*n));
+            panes.iter().for_each(|(pane, late, label, n)| {
+                let enters = (*late < 2).then_some(pane + late);
+                let minute = (*late != 1).then_some(pane * 60_000);
+                let place = Place { pane: *pane, enters, minute };
+                writer.pane(&place, std::slice::from_ref(label), &Cell::Count(*n));
             });
             sections.push(writer.finish());
             let mut writer = SectionWriter::points("m");
             points.iter().for_each(|(end, value)| writer.point(*end, &[], f64::from(*value)));
             sections.push(writer.finish());
-            let mut writer = SectionWriter::day("m", 0, 9);
+            let mut writer = SectionWriter::day("m", 0);
             writer.total(&[], &Cell::Count(floor as u64));
             sections.push(writer.finish());
-            sections.push(SectionWriter::pane_floor("m", floor));
+            sections.push(SectionWriter::pane_floor("m", Floor { pane: floor, enters: floor + 1 }));
+            sections.push(SectionWriter::minute_floor("m", floor * 60_000));
             sections.push(SectionWriter::identity_floor(floor));
             let mut counts = Counts { of: floor as u64, ..Counts::default() };
             counts.add_word("text", floor as u64);
@@ -622,6 +688,8 @@ mod tests {
             // Empty entries are not worth keeping.
             for snapshot in [&mut straight, &mut resumed] {
                 snapshot.identities.retain(|_, ids| !ids.is_empty());
+                snapshot.panes.retain(|_, panes| !panes.is_empty());
+                snapshot.minutes.retain(|_, minutes| !minutes.is_empty());
             }
             prop_assert_eq!(straight, resumed);
         }

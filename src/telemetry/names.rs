@@ -99,7 +99,9 @@ table! {
     DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max); the oldest leave.";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";
-    WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Facts that came after their window was final.";
+    WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";
+    WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Those of them left out of all their windows.";
+    MINUTE_LATE = "minute_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of their roll-up minute, which was final when they came.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Items of the sources (events, or messages of a stream) that were not read yet.";
     SOURCE_BEHIND = "source_behind_seconds", Gauge, Seconds, ["source"], "Age of what is read, while something waits in the source; 0 else.";

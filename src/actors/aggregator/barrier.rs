@@ -57,8 +57,7 @@ impl Aggregator {
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.panes = self.fold.flush();
         delta.faults = self.fold.tally.take();
-        delta.window_late = self.fold.window_late.clone();
-        self.fold.window_late.fill(0);
+        delta.late_facts = self.fold.take_late();
         let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
         if !sessions.is_empty() {
             delta.sections.push(sessions.finish());

@@ -7,7 +7,7 @@ use crate::domain::commit::{LateEvent, SourcePosition};
 use crate::domain::event::DeadLetter;
 use crate::domain::fault::{Counts, Tally};
 use crate::domain::ledger::Ledger;
-use crate::domain::metric::PaneDelta;
+use crate::domain::metric::{LateCounts, PaneDelta};
 use crate::domain::number::Sum;
 use crate::domain::session::{Cut, Ending, Outcome, STEPS_MAX};
 use crate::domain::time::EpochMs;
@@ -19,6 +19,8 @@ pub struct Barrier {
     pub positions: Vec<SourcePosition>,
     /// The watermark there.
     pub watermark: EpochMs,
+    /// Time of the first event read since the start, if any.
+    pub first_at: Option<EpochMs>,
     /// Greatest event time so far, if any.
     pub max_at: Option<EpochMs>,
     /// Events received since the last barrier, and those the ingestor itself rejected.
@@ -50,8 +52,8 @@ pub struct ShardDelta {
     pub late: Vec<LateEvent>,
     /// Events whose handling failed.
     pub dead_letters: Vec<DeadLetter>,
-    /// Facts too late for a metric's pane, by metric.
-    pub window_late: Vec<u64>,
+    /// Facts that came after something they belong to was final, by metric.
+    pub late_facts: Vec<LateCounts>,
     /// Attributes of applied events that were of no use, by use.
     pub faults: Tally,
     /// Events rejected because no further session may be opened.

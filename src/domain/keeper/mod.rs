@@ -10,6 +10,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod topics;
+#[cfg(test)]
+mod window_tests;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 pub use report::{MetricReport, ReplayNumbers};
@@ -28,7 +30,7 @@ use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, MetricTotals, Point};
 use super::metric::window::{Day, Window};
-use super::metric::{Aggregate, Metric, PaneDelta, WindowSpec};
+use super::metric::{Aggregate, LateCounts, Metric, PaneDelta, Place};
 use super::session::{Outcome, Rules};
 use super::time::{BEGINNING, EpochMs, TimePolicy};
 
@@ -47,6 +49,8 @@ pub struct Keeper {
     state: KeeperState,
     faults: Faults,
     unused_aliases: Vec<String>,
+    /// When each metric that came later than the first event could count first.
+    began: Vec<Option<EpochMs>>,
     recent_alerts: VecDeque<Arc<LogItem>>,
     /// Final numbers of the last merge, for a report's file.
     pub points: Vec<Point>,
@@ -65,10 +69,10 @@ struct KeeperState {
     ledger: Ledger,
     gauges: Gauges,
     totals: SessionTotals,
+    first_at: Option<EpochMs>,
     max_at: Option<EpochMs>,
     alerts: u64,
     dead_letters: u64,
-    window_late: BTreeMap<String, u64>,
     sessions_refused: u64,
     closed_forgotten_early: u64,
     closed_forgotten: Option<EpochMs>,
@@ -81,8 +85,11 @@ struct KeeperState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct MetricKept {
-    next: Option<i64>,
+    /// The first time that could count, for a metric that came later than the first event.
+    began: Option<EpochMs>,
+    next: Option<EpochMs>,
     totals: MetricTotals,
+    late: LateCounts,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,6 +108,7 @@ impl Keeper {
         time: &TimePolicy,
     ) -> Self {
         Keeper {
+            began: vec![None; metrics.len()],
             rules,
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
@@ -138,12 +146,27 @@ impl Keeper {
         for index in 0..self.engine.metrics().len() {
             let metric = self.engine.metrics()[index].clone();
             let id = metric_id(&metric);
-            let Some(kept) = self.state.metrics.remove(&id) else { continue };
+            let Some(kept) = self.state.metrics.remove(&id) else {
+                self.began[index] = self.state.max_at;
+                continue;
+            };
+            self.began[index] = kept.began;
             self.engine.totals[index] = kept.totals;
+            self.engine.late[index] = kept.late;
             let state = self.engine.state_mut(index);
-            for ((pane, labels), cell) in snapshot.panes.remove(&id).unwrap_or_default() {
-                let labels = Arc::new(labels);
-                state.merge(PaneDelta { metric: index as u16, pane, labels, cell });
+            let mut put = |place, labels, cell| {
+                state.merge(&PaneDelta {
+                    metric: index as u16,
+                    place,
+                    labels: Arc::new(labels),
+                    cell,
+                });
+            };
+            for ((pane, enters, labels), cell) in snapshot.panes.remove(&id).unwrap_or_default() {
+                put(Place { pane, enters: Some(enters), minute: None }, labels, cell);
+            }
+            for ((minute, labels), cell) in snapshot.minutes.remove(&id).unwrap_or_default() {
+                put(Place { pane: minute, enters: None, minute: Some(minute) }, labels, cell);
             }
             for (end, labels, value) in snapshot.points.remove(&id).unwrap_or_default() {
                 let group = state.group(&Arc::new(labels));
@@ -152,10 +175,10 @@ impl Keeper {
                     None => state.history.push_back(Window { end, values: vec![(group, value)] }),
                 }
             }
-            let day = snapshot.days.remove(&id).map(|(start, end, totals)| {
+            let day = snapshot.days.remove(&id).map(|(start, totals)| {
                 let totals = totals.into_iter();
                 let totals = totals.map(|(l, cell)| (state.group(&Arc::new(l)), cell)).collect();
-                Day { start, end, totals }
+                Day { start, totals }
             });
             state.restore(&metric, kept.next, day);
         }
@@ -218,13 +241,10 @@ impl Keeper {
         self.state.dedup_short_until
     }
 
-    /// Facts that came after their window was final, by metric.
-    pub fn window_late(&self) -> impl Iterator<Item = (&str, u64)> {
-        let late = |name: &str| self.state.window_late.get(name).copied().unwrap_or_default();
-        self.engine.metrics().iter().map(move |metric| {
-            let name = metric.spec.name.as_str();
-            (name, late(name))
-        })
+    /// Facts that came after something they belong to was final, by metric.
+    pub fn window_late(&self) -> impl Iterator<Item = (&str, LateCounts)> {
+        let names = self.engine.metrics().iter().map(|metric| metric.spec.name.as_str());
+        names.zip(self.engine.late.iter().copied())
     }
 
     /// Open sessions by the name of the step they have reached.
@@ -239,6 +259,11 @@ impl Keeper {
         self.state.max_at
     }
 
+    /// The first time that could have counted in a metric; `None` before the first event.
+    pub fn began(&self, metric: usize) -> Option<EpochMs> {
+        self.began[metric].or(self.state.first_at)
+    }
+
     /// Adds up one barrier and returns what its commit holds. `epoch` and `wall` of the
     /// unit are the caller's.
     pub fn merge(&mut self, barrier: Barrier, deltas: Vec<ShardDelta>) -> CommitUnit {
@@ -249,6 +274,7 @@ impl Keeper {
             ..CommitUnit::default()
         };
         self.state.ledger.add(&barrier.ledger);
+        self.state.first_at = self.state.first_at.or(barrier.first_at);
         self.state.max_at = self.state.max_at.max(barrier.max_at);
         let mut news = Tally::new(self.faults.len());
         if let Some(times) = news.0.get_mut(uses::TS) {
@@ -263,10 +289,11 @@ impl Keeper {
             self.state.ledger.add(&delta.ledger);
             self.state.gauges.add(&delta.gauges);
             self.state.totals.add(&delta.totals);
-            for (index, late) in delta.window_late.iter().enumerate().filter(|(_, n)| **n > 0) {
-                let name = &self.engine.metrics()[index].spec.name;
-                *self.state.window_late.entry(name.clone()).or_default() += late;
-            }
+            self.engine
+                .late
+                .iter_mut()
+                .zip(&delta.late_facts)
+                .for_each(|(all, late)| all.add(late));
             news.add(&delta.faults);
             for pane in delta.panes {
                 panes.entry(pane.metric).or_default().push(pane);
@@ -302,6 +329,7 @@ impl Keeper {
             |metric: &Metric| list || sigma.iter().any(|rule| rule.metric == metric.spec.name);
         self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
         self.write_points(&mut unit);
+        self.write_floors(&mut unit);
         self.raise(&mut unit);
         self.write_state(&mut unit);
         unit
@@ -309,23 +337,22 @@ impl Keeper {
 
     fn write_panes(&mut self, panes: BTreeMap<u16, Vec<PaneDelta>>, unit: &mut CommitUnit) {
         for (metric, deltas) in panes {
-            let spec = &self.engine.metrics()[usize::from(metric)];
-            let (name, next) =
-                (spec.spec.name.clone(), self.engine.state(usize::from(metric)).next());
-            let mut writer = SectionWriter::panes(&metric_id(spec));
+            let index = usize::from(metric);
+            let mut writer = SectionWriter::panes(&metric_id(&self.engine.metrics()[index]));
             for delta in deltas {
-                if next.is_some_and(|next| delta.pane < next) {
-                    *self.state.window_late.entry(name.clone()).or_default() += delta.cell.count();
+                if self.engine.merge(&delta) {
+                    writer.pane(&delta.place, &delta.labels, &delta.cell);
                     continue;
                 }
-                writer.pane(delta.pane, &delta.labels, &delta.cell);
-                self.engine.merge(delta);
+                // Only a bug could bring this here; said rather than lost.
+                let facts = delta.cell.count();
+                self.engine.late[index].add(&LateCounts { some: facts, all: facts, minute: 0 });
             }
             unit.delta.push(writer.finish());
         }
     }
 
-    /// New final numbers that the board keeps, floors of what it forgets, and days.
+    /// New final numbers that the board keeps, and days.
     fn write_points(&mut self, unit: &mut CommitUnit) {
         let mut from = 0;
         while from < self.points.len() {
@@ -344,14 +371,27 @@ impl Keeper {
                 .for_each(|point| writer.point(point.end, &point.labels, point.value));
             unit.delta.push(writer.finish());
             unit.delta.push(SectionWriter::point_floor(&id, oldest));
-            unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
-            if let Some(day) = state.day() {
-                let mut writer = SectionWriter::day(&id, day.start, day.end);
+            if let Some(day) = state.day(metric) {
+                let mut writer = SectionWriter::day(&id, day.start);
                 for (group, cell) in &day.totals {
                     writer.total(state.labels(*group), cell);
                 }
                 unit.delta.push(writer.finish());
             }
+        }
+    }
+
+    /// What is read no more, of the metrics that dropped something.
+    fn write_floors(&mut self, unit: &mut CommitUnit) {
+        for index in 0..self.engine.metrics().len() {
+            if !self.engine.state_mut(index).take_dropped() {
+                continue;
+            }
+            let metric = &self.engine.metrics()[index];
+            let state = self.engine.state(index);
+            let id = metric_id(metric);
+            unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
+            unit.delta.push(SectionWriter::minute_floor(&id, state.minute_floor()));
         }
     }
 
@@ -401,7 +441,7 @@ impl Keeper {
             let points = self.points.iter().filter(|p| usize::from(p.metric) == index);
             for point in points {
                 let mut verdicts = match counts {
-                    true => kept.state.fill(rule, point.end, metric.pane),
+                    true => kept.state.fill(rule, point.end, metric.spec.window.step()),
                     false => Vec::new(),
                 };
                 verdicts.push(kept.state.judge(rule, point.end, point.value));
@@ -423,7 +463,16 @@ impl Keeper {
     fn write_state(&mut self, unit: &mut CommitUnit) {
         let metrics = self.engine.metrics().iter().enumerate().map(|(index, metric)| {
             let next = self.engine.state(index).next();
-            (metric_id(metric), MetricKept { next, totals: self.engine.totals[index].clone() })
+            let totals = self.engine.totals[index].clone();
+            (
+                metric_id(metric),
+                MetricKept {
+                    began: self.began[index],
+                    next,
+                    totals,
+                    late: self.engine.late[index],
+                },
+            )
         });
         self.state.metrics = metrics.collect();
         let known: Vec<String> = self.sigma.iter().map(rule_id).collect();
@@ -497,9 +546,4 @@ fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
 /// The watermark of a fresh start.
 pub fn initial_watermark() -> EpochMs {
     BEGINNING
-}
-
-/// True when a metric is a running total.
-fn is_running_total(metric: &Metric) -> bool {
-    matches!(metric.spec.window, WindowSpec::SinceMidnight { .. })
 }

@@ -18,8 +18,6 @@ pub struct ReplayNumbers {
     pub sessions: SessionTotals,
     /// Alerts raised.
     pub alerts: u64,
-    /// Facts too late for a metric's pane, by metric.
-    pub window_late: BTreeMap<String, u64>,
     /// The metrics by name.
     pub metrics: BTreeMap<String, MetricReport>,
     /// Attributes of applied events that were of no use.
@@ -43,6 +41,13 @@ pub struct MetricReport {
     pub sum: f64,
     /// The newest number.
     pub last: Option<f64>,
+    /// Events (or closed sessions) left out of at least one window: it was final when they
+    /// came.
+    pub window_late: u64,
+    /// Those of them left out of all their windows.
+    pub window_late_all: u64,
+    /// Events (or closed sessions) left out of their roll-up minute.
+    pub minute_late: u64,
     /// Sum of each group (labels joined by `|`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by_group: BTreeMap<String, f64>,
@@ -51,12 +56,11 @@ pub struct MetricReport {
 impl Keeper {
     /// The numbers so far.
     pub fn numbers(&self) -> ReplayNumbers {
-        let metrics = self.engine.metrics().iter().zip(&self.engine.totals);
+        let metrics = self.engine.metrics().iter().zip(&self.engine.totals).zip(&self.engine.late);
         ReplayNumbers {
             ledger: self.state.ledger,
             sessions: self.state.totals,
             alerts: self.state.alerts,
-            window_late: self.state.window_late.clone(),
             unusable: self.faults.views(),
             unused_aliases: self.unused_aliases.clone(),
             never_seen: self
@@ -66,13 +70,16 @@ impl Keeper {
                 .map(|never| format!("{} ({})", never.attribute, never.key))
                 .collect(),
             metrics: metrics
-                .map(|(metric, totals)| {
+                .map(|((metric, totals), late)| {
                     let report = MetricReport {
                         windows: totals.windows,
                         max: totals.max.map(|(value, _)| value),
                         max_end: totals.max.map(|(_, end)| end),
                         sum: totals.sum,
                         last: totals.last.map(|(_, value)| value),
+                        window_late: late.some,
+                        window_late_all: late.all,
+                        minute_late: late.minute,
                         by_group: totals.by_group.clone(),
                     };
                     (metric.spec.name.clone(), report)

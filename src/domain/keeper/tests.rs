@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::anomaly::Side;
 use crate::domain::event::Schema;
-use crate::domain::metric::{FactKind, MetricSpec};
+use crate::domain::metric::{FactKind, MetricSpec, WindowSpec};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::END_OF_TIME;
 
@@ -60,12 +60,22 @@ fn keeper() -> Keeper {
 fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     let pane = |metric| PaneDelta {
         metric,
-        pane: at / STEP,
+        place: Place {
+            pane: at.div_euclid(STEP) * STEP,
+            enters: Some(at.div_euclid(STEP) * STEP),
+            minute: Some(at.div_euclid(60_000) * 60_000),
+        },
         labels: Arc::default(),
         cell: crate::domain::metric::cell::Cell::Count(count),
     };
     let ledger = Ledger { received: count, ..Ledger::default() };
-    let barrier = Barrier { watermark: at, max_at: Some(at), ledger, ..Barrier::default() };
+    let barrier = Barrier {
+        watermark: at,
+        first_at: Some(at),
+        max_at: Some(at),
+        ledger,
+        ..Barrier::default()
+    };
     let panes = if count > 0 { vec![pane(0), pane(1), pane(2)] } else { vec![] };
     let ledger = Ledger { applied: count, ..Ledger::default() };
     (barrier, vec![ShardDelta { panes, ledger, ..ShardDelta::default() }])

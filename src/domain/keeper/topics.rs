@@ -1,18 +1,19 @@
 //! The board's topics, made from the keeper's state: final windows, and after them what
 //! is not final yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{BOARD_ALERTS, Keeper, RULE_POINTS, is_running_total, rule_id};
+use super::{BOARD_ALERTS, Keeper, RULE_POINTS, rule_id};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
 use crate::domain::fault::FaultView;
 use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};
-use crate::domain::metric::window::{MetricState, Window};
-use crate::domain::metric::{Aggregate, FactKind, Metric, WindowSpec};
+use crate::domain::metric::shown::{Shown, ShownWindow, empty};
+use crate::domain::metric::window::MetricState;
+use crate::domain::metric::{Aggregate, CalendarSpan, FactKind, Metric, WindowSpec};
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
@@ -116,12 +117,13 @@ impl Keeper {
         let mut kpi = self.built_in_kpi();
         for (index, metric) in self.engine.metrics().iter().enumerate() {
             let state = self.engine.state(index);
+            let shown = Shown::new(metric, state, self.began(index), watermark);
             let topic = match metric.spec.of {
                 FactKind::LiveSessions => self.live_sessions(metric),
-                _ => metric_topic(metric, state, watermark),
+                _ => metric_topic(metric, state, shown.as_ref()),
             };
-            if let Some(latest) = latest(metric, &topic, state, watermark) {
-                kpi.insert(metric.spec.name.clone(), latest);
+            if let Some(now) = shown.and_then(|shown| latest(metric, &shown)) {
+                kpi.insert(metric.spec.name.clone(), now);
             }
             topics.insert(metric.spec.name.clone(), Arc::new(topic));
         }
@@ -212,9 +214,26 @@ impl Keeper {
             ("dead_letters".into(), json!(self.state.dead_letters)),
             ("unusable".into(), json!(self.most_faults())),
             ("alerts_committed".into(), json!(self.state.alerts)),
-            ("window_late".into(), json!(self.state.window_late.values().sum::<u64>())),
+            (
+                "window_late".into(),
+                json!(self.window_late().map(|(_, late)| late.some).sum::<u64>()),
+            ),
+            ("late_by_metric".into(), self.late_by_metric()),
         ]);
         map
+    }
+
+    /// What is missing from each metric because it came too late; metrics that miss nothing
+    /// are left out.
+    fn late_by_metric(&self) -> Value {
+        let late = self.window_late().filter(|(_, late)| !late.is_empty());
+        let late = late.map(|(name, late)| {
+            let counts = json!({
+                "windows": late.some, "all_windows": late.all, "minutes": late.minute,
+            });
+            (name.to_owned(), counts)
+        });
+        Value::Object(late.collect())
     }
 }
 
@@ -259,53 +278,45 @@ fn about(metric: &Metric) -> TopicAbout {
             true => vec![metric.spec.name.clone()],
             false => metric.spec.group_by.clone(),
         },
-        step_ms: metric.pane,
+        step_ms: metric.spec.window.step(),
         note,
         overflow: None,
     }
 }
 
-/// The newest number of a metric without groups, as the strip at the top shows it.
-fn latest(metric: &Metric, topic: &Topic, state: &MetricState, at: EpochMs) -> Option<Value> {
+/// What a metric without groups is now, as the strip at the top shows it.
+fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
     if !metric.spec.group_by.is_empty() || metric.spec.of == FactKind::LiveSessions {
         return None;
     }
-    let TopicState::Series(series) = &topic.state else { return None };
-    let (end, values) = series.points.back()?;
-    let new_day = state.day().is_some_and(|day| at >= day.end && *end <= day.end);
-    // A window that ended more than its length ago says nothing about now.
-    let passed = at < END_OF_TIME && *end + metric.size <= at && !is_running_total(metric);
-    match metric.spec.aggregate {
-        _ if !new_day && !passed => Some(json!(values.first().copied().flatten())),
-        Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max => Some(Value::Null),
-        Aggregate::Ratio => Some(Value::Null),
-        _ => Some(json!(0)),
-    }
+    let value = shown.now()?.first().map(|(_, value)| *value);
+    Some(json!(value.or(empty(metric.spec.aggregate))))
 }
 
-fn metric_topic(metric: &Metric, state: &MetricState, watermark: EpochMs) -> Topic {
-    let grid = metric.panes == 1
+fn metric_topic(metric: &Metric, state: &MetricState, shown: Option<&Shown<'_>>) -> Topic {
+    let grid = metric.grid.tumbles()
         && !metric.spec.group_by.is_empty()
         && matches!(metric.spec.aggregate, Aggregate::Count | Aggregate::Distinct { .. });
-    // A grid fills while its second runs; a line shows complete windows only.
-    let until = if grid { EpochMs::MAX / 8 } else { watermark - metric.pane };
-    let early = state.provisional(metric, until);
-    let early = early.iter().filter(|w| grid || w.end <= watermark);
-    let windows = state.history.iter().chain(early);
-    let keep = usize::try_from(metric.spec.keep / metric.pane).unwrap_or(1);
-    let capacity = keep.clamp(1, SERIES_POINTS_MAX);
+    let keep = metric.spec.keep;
+    let capacity = usize::try_from(keep / metric.spec.window.step()).unwrap_or(1);
+    let capacity = capacity.clamp(1, SERIES_POINTS_MAX);
+    // A grid fills while its second runs; a line shows whole windows only.
+    let windows = shown.map_or_else(Vec::new, |shown| match grid {
+        true => shown.all(keep, capacity),
+        false => shown.whole(keep, capacity),
+    });
     let mut about = about(metric);
     let state = match grid {
-        true => TopicState::Grid(grid_of(metric, state, windows, capacity)),
-        false => TopicState::Series(series_of(metric, state, windows, capacity, &mut about)),
+        true => TopicState::Grid(grid_of(state, &windows, capacity)),
+        false => TopicState::Series(series_of(metric, state, &windows, capacity, &mut about)),
     };
     Topic { about, state }
 }
 
-fn series_of<'a>(
+fn series_of(
     metric: &Metric,
     state: &MetricState,
-    windows: impl Iterator<Item = &'a Window>,
+    windows: &[ShownWindow<'_>],
     capacity: usize,
     about: &mut TopicAbout,
 ) -> Series {
@@ -317,40 +328,28 @@ fn series_of<'a>(
             about.columns.len()
         }
     };
-    let mut points: VecDeque<(EpochMs, Vec<Option<f64>>)> = windows
-        .map(|window| {
-            let mut values = vec![None; columns];
-            for (group, value) in &window.values {
-                if let Some(slot) = values.get_mut(*group as usize) {
-                    *slot = Some(*value);
-                }
+    let point = |window: &ShownWindow<'_>| {
+        let mut values = vec![empty(metric.spec.aggregate); columns];
+        for (group, value) in window.values {
+            if let Some(slot) = values.get_mut(*group as usize) {
+                *slot = Some(*value);
             }
-            (window.end, values)
-        })
-        .collect();
-    let extra = points.len().saturating_sub(capacity);
-    points.drain(..extra);
-    Series { capacity, points }
+        }
+        (window.end, values)
+    };
+    Series { capacity, points: windows.iter().map(point).collect() }
 }
 
-fn grid_of<'a>(
-    metric: &Metric,
-    state: &MetricState,
-    windows: impl Iterator<Item = &'a Window>,
-    capacity: usize,
-) -> Grid {
+fn grid_of(state: &MetricState, windows: &[ShownWindow<'_>], capacity: usize) -> Grid {
     let rows: Vec<Vec<String>> = state.groups().iter().map(|labels| labels.to_vec()).collect();
-    let mut columns: VecDeque<(EpochMs, Vec<u64>)> = windows
-        .map(|window| {
-            let mut cells = vec![0; rows.len()];
-            for (group, value) in &window.values {
-                cells[*group as usize] = *value as u64;
-            }
-            (window.end - metric.pane, cells)
-        })
-        .collect();
-    let extra = columns.len().saturating_sub(capacity);
-    columns.drain(..extra);
+    let column = |window: &ShownWindow<'_>| {
+        let mut cells = vec![0; rows.len()];
+        for (group, value) in window.values {
+            cells[*group as usize] = *value as u64;
+        }
+        (window.pane, cells)
+    };
+    let columns = windows.iter().map(column).collect();
     Grid { capacity, rows, columns }
 }
 
@@ -366,7 +365,26 @@ pub fn window_words(window: &WindowSpec) -> String {
         WindowSpec::Hopping { size, slide } => {
             format!("{}, every {}", span_words(*size), span_words(*slide))
         }
+        WindowSpec::Calendar { span, panes, zone, .. } => {
+            let every = match span {
+                CalendarSpan::Days(1) => "day".to_owned(),
+                CalendarSpan::Days(days) if days % 7 == 0 => plural(days / 7, "week"),
+                CalendarSpan::Days(days) => plural(*days, "day"),
+                CalendarSpan::Months(months) => plural(*months, "month"),
+            };
+            match panes {
+                1 => format!("every {every}, {zone}"),
+                panes => format!("{panes} times every {every}, {zone}"),
+            }
+        }
         WindowSpec::SinceMidnight { zone, .. } => format!("since midnight, {zone}"),
+    }
+}
+
+fn plural(num: i64, word: &str) -> String {
+    match num {
+        1 => word.to_owned(),
+        num => format!("{num} {word}s"),
     }
 }
 

@@ -4,13 +4,14 @@
 use std::cmp::Ordering;
 
 use super::cell::Cell;
+use super::grid::Grid;
 use super::groups::Order;
-use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test};
 use crate::domain::event::number_text::{NumberFormat, NumberText};
 use crate::domain::event::{Schema, Unusable};
 use crate::domain::fault::{Fault, Use};
 use crate::domain::number::{Amount, Countable, Decimal};
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::domain::time::EpochMs;
 
 /// An attribute of a fact, borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -124,12 +125,8 @@ pub const SESSION_ATTRIBUTES: [&str; 6] =
 pub struct Metric {
     /// What was declared.
     pub spec: MetricSpec,
-    /// Length of a pane: the slide, or the size of a tumbling window.
-    pub pane: SpanMs,
-    /// Panes in a window.
-    pub panes: i64,
-    /// Length of a window, for rates.
-    pub size: SpanMs,
+    /// Where its panes lie and which of them a window reads.
+    pub grid: Grid,
     filter: Vec<Check>,
     numerator: Vec<Check>,
     group_slots: Vec<usize>,
@@ -191,15 +188,8 @@ impl Metric {
         uses.extend(spec.group_by.iter().map(|label| named("group_by", label)));
         let filter: Vec<Check> = filter.into_iter().map(|(_, check)| check).collect();
         let typed = |check: &Check| matches!(check, Check::Slot(_, test, _) if test.wants_type());
-        let (size, pane) = match spec.window {
-            WindowSpec::Tumbling { size } => (size, size),
-            WindowSpec::Hopping { size, slide } => (size, slide),
-            WindowSpec::SinceMidnight { slide, .. } => (slide, slide),
-        };
         Metric {
-            pane,
-            panes: size / pane,
-            size,
+            grid: Grid::new(&spec.window),
             may_misjudge: spec.of == FactKind::Events && filter.iter().any(typed),
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
@@ -212,16 +202,6 @@ impl Metric {
             uses,
             spec: spec.clone(),
         }
-    }
-
-    /// Index of the pane that holds a time.
-    pub fn pane_of(&self, at: EpochMs) -> i64 {
-        at.div_euclid(self.pane)
-    }
-
-    /// End of a pane (the first time after it).
-    pub fn pane_end(&self, pane: i64) -> EpochMs {
-        (pane + 1) * self.pane
     }
 
     /// True when the fact meets all conditions.

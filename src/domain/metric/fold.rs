@@ -3,6 +3,7 @@
 //! A shard keeps only what it has not handed over yet; the whole panes live in the
 //! engine. So the fold stays small and in cache, and merging shards is adding.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -11,7 +12,9 @@ use std::hash::BuildHasher;
 
 use super::cell::Cell;
 use super::compile::{Attr, Fact, Metric};
+use super::grid::{self, Memo, Stretch};
 use super::groups::Labels;
+use super::late::LateCounts;
 use super::spec::FactKind;
 use super::watch::Watch;
 use crate::domain::fault::Tally;
@@ -21,53 +24,68 @@ use crate::domain::time::{EpochMs, SpanMs};
 /// Label of facts beyond a metric's `group_limit`.
 pub const OTHER_GROUP: &str = "other";
 
-/// What one flush changes in one pane of one group.
+/// Which windows and which minute a fact counts in: those that were not final at its stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Start of the pane that holds the fact.
+    pub pane: EpochMs,
+    /// Start of the pane whose window is the first it counts in: `pane` when it came in
+    /// time, a later one when windows were final already, `None` when all of them were.
+    pub enters: Option<EpochMs>,
+    /// Start of the roll-up minute it counts in; `None` when that was final.
+    pub minute: Option<EpochMs>,
+}
+
+/// What one flush changes in one place of one group.
 #[derive(Clone, Debug)]
 pub struct PaneDelta {
     /// Index of the metric.
     pub metric: u16,
-    /// Index of the pane.
-    pub pane: i64,
+    /// Where it counts.
+    pub place: Place,
     /// The group.
     pub labels: Labels,
-    /// What to merge into the pane's cell.
+    /// What to merge there.
     pub cell: Cell,
 }
 
 /// Folds facts into pane deltas.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fold {
     metrics: Arc<Vec<Metric>>,
     lateness: SpanMs,
     open: Vec<OpenMetric>,
-    /// Facts that came too late for a metric's pane, by metric.
-    pub window_late: Vec<u64>,
+    late: Vec<LateCounts>,
     watch: Watch,
     /// What was of no use, by use.
     pub tally: Tally,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct OpenMetric {
-    panes: Vec<OpenPane>,
+    /// Facts that count everywhere, by tile: the part of a pane that lies in one minute.
+    tiles: Vec<(Stretch, OpenPlace)>,
     recent: usize,
+    /// The others: few, or the stream is in trouble.
+    late: BTreeMap<Place, Vec<Option<Cell>>>,
     groups: Groups,
+    memo: Memo,
 }
 
-#[derive(Debug)]
-struct OpenPane {
-    pane: i64,
+#[derive(Clone, Debug)]
+struct OpenPlace {
+    place: Place,
     cells: Vec<Option<Cell>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Groups {
     index: HashTable<u32>,
     parts: Vec<Vec<Part>>,
     labels: Vec<Labels>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Part {
     Missing,
     Number(Decimal),
@@ -80,29 +98,46 @@ impl Fold {
     /// An empty fold.
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
         let open = metrics.iter().map(|_| OpenMetric::default()).collect();
-        let window_late = vec![0; metrics.len()];
+        let late = vec![LateCounts::default(); metrics.len()];
         let watch = Watch::new(&metrics);
         let tally = Tally::new(watch.num_uses());
-        Fold { metrics, lateness, open, window_late, watch, tally }
+        Fold { metrics, lateness, open, late, watch, tally }
     }
 
-    /// Feeds a fact to every metric of its kind. `watermark` is the fact's own stamp.
+    /// Feeds a fact to every metric of its kind. `watermark` is the fact's own stamp, at
+    /// any distance from the fact: each window decides for itself whether it was final.
     pub fn add(&mut self, of: FactKind, fact: &impl Fact, watermark: EpochMs) {
         let metrics = Arc::clone(&self.metrics);
+        let settled = watermark - self.lateness;
         for (index, metric) in metrics.iter().enumerate() {
             if metric.spec.of != of || !self.watch.passes(index, metric, fact, &mut self.tally) {
                 continue;
             }
-            let pane = metric.pane_of(fact.at());
-            if metric.pane_end(pane) + self.lateness <= watermark {
-                self.window_late[index] += 1;
-                continue;
-            }
             let open = &mut self.open[index];
-            let group = open.groups.index_of(metric, fact);
-            let cell = open.cell(pane, group as usize);
-            metric.add(fact, cell.get_or_insert_with(|| Cell::zero(metric.spec.aggregate)));
+            let cells = match open.tile(metric, fact.at(), settled) {
+                Some(tile) => &mut open.tiles[tile].1.cells,
+                None => {
+                    let place = place(metric, fact.at(), settled, &mut open.memo);
+                    self.late[index].count(&place);
+                    if place.enters.is_none() && place.minute.is_none() {
+                        continue;
+                    }
+                    open.late.entry(place).or_default()
+                }
+            };
+            let group = open.groups.index_of(metric, fact) as usize;
+            if cells.len() <= group {
+                cells.resize(group + 1, None);
+            }
+            metric.add(fact, cells[group].get_or_insert_with(|| Cell::zero(metric.spec.aggregate)));
         }
+    }
+
+    /// Facts that came after something they belong to was final, by metric, since this was
+    /// asked last.
+    pub fn take_late(&mut self) -> Vec<LateCounts> {
+        let none = vec![LateCounts::default(); self.late.len()];
+        std::mem::replace(&mut self.late, none)
     }
 
     /// Hands over everything since the last flush.
@@ -110,11 +145,12 @@ impl Fold {
         let mut deltas = Vec::new();
         for (metric, open) in self.open.iter_mut().enumerate() {
             open.recent = 0;
-            for OpenPane { pane, cells } in open.panes.drain(..) {
+            let tiles = open.tiles.drain(..).map(|(_, open)| (open.place, open.cells));
+            for (place, cells) in tiles.chain(std::mem::take(&mut open.late)) {
                 let cells = cells.into_iter().enumerate();
                 deltas.extend(cells.filter_map(|(group, cell)| {
                     let labels = Arc::clone(&open.groups.labels[group]);
-                    cell.map(|cell| PaneDelta { metric: metric as u16, pane, labels, cell })
+                    cell.map(|cell| PaneDelta { metric: metric as u16, place, labels, cell })
                 }));
             }
         }
@@ -123,24 +159,43 @@ impl Fold {
 }
 
 impl OpenMetric {
-    fn cell(&mut self, pane: i64, group: usize) -> &mut Option<Cell> {
-        let hit = self.panes.get(self.recent).is_some_and(|open| open.pane == pane);
-        if !hit {
-            // Newest last: disorder is small, so the search is short.
-            self.recent = match self.panes.iter().rposition(|open| open.pane == pane) {
-                Some(index) => index,
-                None => {
-                    self.panes.push(OpenPane { pane, cells: Vec::new() });
-                    self.panes.len() - 1
-                }
-            };
+    /// The tile that holds a time, when nothing that holds it is final.
+    fn tile(&mut self, metric: &Metric, at: EpochMs, settled: EpochMs) -> Option<usize> {
+        let recent = self.tiles.get(self.recent).filter(|(tile, _)| tile.holds(at));
+        if let Some((tile, _)) = recent {
+            return (tile.end > settled).then_some(self.recent);
         }
-        let cells = &mut self.panes[self.recent].cells;
-        if cells.len() <= group {
-            cells.resize(group + 1, None);
+        let pane = metric.grid.pane(at, &mut self.memo);
+        let minute = grid::minute(at);
+        let tile = Stretch { start: pane.start.max(minute.start), end: pane.end.min(minute.end) };
+        if tile.end <= settled {
+            return None;
         }
-        &mut cells[group]
+        // Newest last: disorder is small, so the search is short.
+        let known = self.tiles.iter().rposition(|(other, _)| other.start == tile.start);
+        self.recent = known.unwrap_or_else(|| {
+            let enters = Some(pane.start);
+            let place = Place { pane: pane.start, enters, minute: Some(minute.start) };
+            self.tiles.push((tile, OpenPlace { place, cells: Vec::new() }));
+            self.tiles.len() - 1
+        });
+        Some(self.recent)
     }
+}
+
+/// Where a fact counts when everything that ends at or before `settled` is final.
+fn place(metric: &Metric, at: EpochMs, settled: EpochMs, memo: &mut Memo) -> Place {
+    let (pane, minute) = (metric.grid.pane(at, memo), grid::minute(at));
+    let enters = match pane.end > settled {
+        true => Some(pane.start),
+        // The first window that is not final ends with the pane that holds `settled`.
+        false => {
+            let first = metric.grid.pane(settled, memo).start;
+            (metric.grid.window_start(settled, memo) <= pane.start).then_some(first)
+        }
+    };
+    let minute = (minute.end > settled).then_some(minute.start);
+    Place { pane: pane.start, enters, minute }
 }
 
 impl Groups {

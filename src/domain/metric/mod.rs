@@ -2,20 +2,31 @@
 //!
 //! A shard folds facts into pane deltas ([`fold`]); the engine ([`engine`]) adds the
 //! deltas of all shards, and when the watermark has passed a pane's end by the allowed
-//! lateness, that pane is final: its windows are computed once, and everything that
-//! leaves the process comes from there. The board also shows what is not final yet.
+//! lateness, the window that ends with it is final: it is computed once, and everything
+//! that leaves the process comes from there. The board also shows what is not final yet.
 
+mod ahead;
+mod calendar;
 pub mod cell;
 pub mod compile;
 pub mod distinct;
 pub mod engine;
 pub mod fold;
+pub mod grid;
 pub mod groups;
+pub mod late;
+mod panes;
+mod running;
+pub mod shown;
 mod spec;
 pub mod watch;
 pub mod window;
 
 pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};
-pub use fold::{Fold, PaneDelta};
+pub use fold::{Fold, PaneDelta, Place};
 pub use groups::{Labels, Order};
-pub use spec::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+pub use late::LateCounts;
+pub use panes::Floor;
+pub use spec::{
+    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, Weekday, WindowSpec,
+};

@@ -74,7 +74,7 @@ pub enum Aggregate {
 /// Over which stretch of event time a metric is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowSpec {
-    /// `[k*size, (k+1)*size)`.
+    /// `[k*size, (k+1)*size)`, counted from the epoch.
     Tumbling {
         /// Length.
         size: SpanMs,
@@ -86,13 +86,107 @@ pub enum WindowSpec {
         /// Distance between two windows.
         slide: SpanMs,
     },
-    /// From midnight in a zone until now, emitted every `slide`.
+    /// Whole days, weeks or months of a zone; `panes` of them in a window, one window for
+    /// each.
+    Calendar {
+        /// Distance between two windows.
+        span: CalendarSpan,
+        /// How many of them a window holds.
+        panes: i64,
+        /// IANA name.
+        zone: String,
+        /// The day that weeks begin with.
+        first_weekday: Weekday,
+    },
+    /// From midnight in a zone until now, emitted every `slide` from midnight on and at
+    /// the next midnight.
     SinceMidnight {
         /// IANA name.
         zone: String,
         /// Distance between two points.
         slide: SpanMs,
     },
+}
+
+/// A length that the calendar decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CalendarSpan {
+    /// So many days, a week being seven; at least 1.
+    Days(i64),
+    /// So many months; a divisor of 12.
+    Months(i64),
+}
+
+impl CalendarSpan {
+    /// About how long it is, for bounds and for people.
+    pub fn about(self) -> SpanMs {
+        match self {
+            CalendarSpan::Days(days) => days * 86_400_000,
+            CalendarSpan::Months(months) => months * 30 * 86_400_000,
+        }
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weekday {
+    /// The first by ISO 8601.
+    #[default]
+    Monday,
+    /// And so on.
+    Tuesday,
+    /// And so on.
+    Wednesday,
+    /// And so on.
+    Thursday,
+    /// And so on.
+    Friday,
+    /// And so on.
+    Saturday,
+    /// And so on.
+    Sunday,
+}
+
+impl Weekday {
+    /// All of them, Monday first.
+    pub const ALL: [Weekday; 7] = [
+        Weekday::Monday,
+        Weekday::Tuesday,
+        Weekday::Wednesday,
+        Weekday::Thursday,
+        Weekday::Friday,
+        Weekday::Saturday,
+        Weekday::Sunday,
+    ];
+
+    /// Days after Monday, 0 to 6.
+    pub fn from_monday(self) -> i64 {
+        self as i64
+    }
+
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Weekday::Monday => "monday",
+            Weekday::Tuesday => "tuesday",
+            Weekday::Wednesday => "wednesday",
+            Weekday::Thursday => "thursday",
+            Weekday::Friday => "friday",
+            Weekday::Saturday => "saturday",
+            Weekday::Sunday => "sunday",
+        }
+    }
+}
+
+impl WindowSpec {
+    /// About how far apart two windows end.
+    pub fn step(&self) -> SpanMs {
+        match self {
+            WindowSpec::Tumbling { size } => *size,
+            WindowSpec::Hopping { slide, .. } | WindowSpec::SinceMidnight { slide, .. } => *slide,
+            WindowSpec::Calendar { span, .. } => span.about(),
+        }
+    }
 }
 
 /// One condition on an attribute.

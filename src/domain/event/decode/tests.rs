@@ -209,13 +209,9 @@ fn limits_are_kept_and_named() {
         depth: 3,
         key_bytes: 10,
         text_bytes: 12,
-<<<<<<< HEAD
         session_key_bytes: 8,
         attributes: 5,
-=======
-        attributes: 5,
         ..Limits::default()
->>>>>>> dde2ce6 (events: an item is an event again, counted before anything is made of it)
     };
     let schema = || Schema { limits, ..schema() };
     let cases = [

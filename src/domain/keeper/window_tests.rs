@@ -1,0 +1,434 @@
+//! The law of windows: whatever the order of events, the number of shards, the places of
+//! the commits and of the crashes, every number is what the definition says when it is
+//! computed again from all events:
+//!
+//! an event counts in a window (or a roll-up minute) that holds its time, if the watermark
+//! at its own place in the log had not passed the end of it by the allowed lateness.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::board::TopicState;
+use crate::domain::commit::RollupRow;
+use crate::domain::event::Schema;
+use crate::domain::metric::cell::Cell;
+use crate::domain::metric::grid::{Memo, Stretch, minute};
+use crate::domain::metric::shown::empty;
+use crate::domain::metric::{
+    Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Weekday, WindowSpec,
+};
+use crate::domain::number::Decimal;
+use crate::domain::session::SessionPolicy;
+use crate::domain::time::{END_OF_TIME, SpanMs};
+
+const LATENESS: SpanMs = 30_000;
+
+/// Midnights in Berlin before and after its clocks change, and one in Kathmandu.
+const MIDNIGHTS: [EpochMs; 4] =
+    [1_743_289_200_000, 1_743_372_000_000, 1_761_429_600_000, 1_699_899_300_000];
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: EpochMs,
+    user: u64,
+    amount: i64,
+    stamp: EpochMs,
+}
+
+impl Fact for Sample {
+    fn at(&self) -> EpochMs {
+        self.at
+    }
+    fn kind(&self) -> u16 {
+        0
+    }
+    fn key_hash(&self) -> u64 {
+        self.user
+    }
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        match slot {
+            0 => Attr::Number(Decimal::from_i64(self.amount)),
+            _ => Attr::Number(Decimal::from_u64(self.user % 3)),
+        }
+    }
+}
+
+fn schema() -> Schema {
+    Schema {
+        slots: vec!["amount".into(), "class".into()],
+        kinds: vec![],
+        seed: 0,
+        ..Schema::default()
+    }
+}
+
+fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
+    let spec = MetricSpec {
+        name: "m".into(),
+        title: String::new(),
+        unit: String::new(),
+        of: FactKind::Events,
+        filter: vec![],
+        numerator: vec![],
+        group_by: if grouped { vec!["class".into()] } else { vec![] },
+        group_limit: 10,
+        aggregate,
+        field: match aggregate {
+            Aggregate::Distinct { .. } | Aggregate::Count | Aggregate::Rate => None,
+            _ => Some("amount".into()),
+        },
+        keep: 40 * window.step(),
+        window,
+    };
+    Metric::compile(&spec, &schema())
+}
+
+fn time() -> TimePolicy {
+    TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() }
+}
+
+fn keeper(metric: &Metric) -> Keeper {
+    let rules = Rules::compile(&SessionPolicy::default(), &time(), &schema());
+    let mut keeper =
+        Keeper::new(Arc::new(vec![metric.clone()]), Vec::new(), Arc::new(rules), &time());
+    keeper.list_points = true;
+    keeper
+}
+
+/// Every window of the metric that holds a time.
+fn windows_of(metric: &Metric, at: EpochMs) -> Vec<Stretch> {
+    let memo = &mut Memo::default();
+    let mut found = Vec::new();
+    let mut pane = metric.grid.pane(at, memo);
+    loop {
+        let window = metric.grid.window(pane.start, memo);
+        if window.start > at {
+            return found;
+        }
+        found.push(window);
+        pane = metric.grid.pane(pane.end, memo);
+    }
+}
+
+fn on_time(end: EpochMs, sample: &Sample) -> bool {
+    end + LATENESS > sample.stamp
+}
+
+fn label(metric: &Metric, sample: &Sample) -> String {
+    match metric.spec.group_by.is_empty() {
+        true => String::new(),
+        false => (sample.user % 3).to_string(),
+    }
+}
+
+type Key = (EpochMs, String);
+
+/// All numbers of some windows, computed again.
+fn again(
+    metric: &Metric,
+    samples: &[Sample],
+    of: impl Fn(&Sample) -> Vec<Stretch>,
+) -> BTreeMap<Key, (Cell, SpanMs)> {
+    let mut cells = BTreeMap::new();
+    for sample in samples {
+        for window in of(sample).into_iter().filter(|window| on_time(window.end, sample)) {
+            let key = (window.end, label(metric, sample));
+            let zero = || (Cell::zero(metric.spec.aggregate), window.end - window.start);
+            metric.add(sample, &mut cells.entry(key).or_insert_with(zero).0);
+        }
+    }
+    cells
+}
+
+fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+    again(metric, samples, |sample| windows_of(metric, sample.at))
+        .into_iter()
+        .filter_map(|(key, (cell, size))| {
+            Some((key, format!("{:.6}", cell.value(metric.spec.aggregate, size)?)))
+        })
+        .collect()
+}
+
+/// Those that leave the process: a running total does when something is new in it.
+fn final_numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+    let mut numbers = numbers(metric, samples);
+    if metric.grid.runs_from_midnight() {
+        let new = |sample: &Sample| {
+            let mut windows = windows_of(metric, sample.at).into_iter();
+            windows.find(|window| on_time(window.end, sample)).map(|window| window.end)
+        };
+        let new: BTreeSet<EpochMs> = samples.iter().filter_map(new).collect();
+        numbers.retain(|(end, _), _| new.contains(end));
+    }
+    numbers
+}
+
+fn minutes(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, (u64, String)> {
+    again(metric, samples, |sample| vec![minute(sample.at)])
+        .into_iter()
+        .map(|((end, label), (cell, _))| {
+            ((end - 60_000, label), (cell.count(), format!("{:.6}", cell.sum())))
+        })
+        .collect()
+}
+
+fn late(metric: &Metric, samples: &[Sample]) -> LateCounts {
+    let mut counts = LateCounts::default();
+    for sample in samples {
+        let windows = windows_of(metric, sample.at);
+        let taken = windows.iter().filter(|window| on_time(window.end, sample)).count();
+        counts.some += u64::from(taken < windows.len());
+        counts.all += u64::from(taken == 0);
+        counts.minute += u64::from(!on_time(minute(sample.at).end, sample));
+    }
+    counts
+}
+
+/// A run with crashes: what left it, and how it stood at the end.
+struct Run {
+    numbers: BTreeMap<Key, String>,
+    minutes: BTreeMap<Key, (u64, String)>,
+    keeper: Keeper,
+}
+
+/// `barriers` says after which events there is one, and whether the process dies after it,
+/// or just before it and reads again what it had read since the last.
+fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8)]) -> Run {
+    let metrics = Arc::new(vec![metric.clone()]);
+    let folds = || vec![Fold::new(Arc::clone(&metrics), LATENESS); shards];
+    let mut folds_now = folds();
+    let mut live = keeper(metric);
+    let mut snapshot = Snapshot::default();
+    let mut found =
+        Run { numbers: BTreeMap::new(), minutes: BTreeMap::new(), keeper: keeper(metric) };
+    let mut committed = 0;
+    let mut index = 0;
+    let mut died = BTreeSet::new();
+    let last = samples.len();
+    while index <= last {
+        if let Some(sample) = samples.get(index) {
+            let shard = sample.user as usize % shards;
+            folds_now[shard].add(FactKind::Events, sample, sample.stamp);
+        }
+        let (barrier, crash) = barriers[index % barriers.len()];
+        let at_end = index == last;
+        index += 1;
+        if !barrier && !at_end {
+            continue;
+        }
+        if crash == 1 && died.insert(index) && !at_end {
+            // Everything since the last commit is lost and read again.
+            (live, folds_now, index) = (keeper(metric), folds(), committed);
+            live.restore(&mut snapshot.clone()).unwrap();
+            continue;
+        }
+        let watermark = match samples.get(index) {
+            _ if at_end => END_OF_TIME,
+            Some(next) => next.stamp,
+            None => samples[last - 1].stamp,
+        };
+        let deltas = folds_now.iter_mut().map(|fold| ShardDelta {
+            panes: fold.flush(),
+            late_facts: fold.take_late(),
+            ..ShardDelta::default()
+        });
+        let first_at = Some(samples[0].at);
+        let barrier = Barrier { watermark, first_at, max_at: first_at, ..Barrier::default() };
+        let unit = live.merge(barrier, deltas.collect());
+        unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+        for point in &live.points {
+            let key = (point.end, point.labels.join("|"));
+            let former = found.numbers.insert(key, format!("{:.6}", point.value));
+            assert_eq!(former, None, "a window became final twice");
+        }
+        for RollupRow { minute, group, count, sum, .. } in &unit.rollups {
+            let row = (*count, format!("{sum:.6}"));
+            let former = found.minutes.insert((*minute, group.clone()), row);
+            assert_eq!(former, None, "a minute was written twice");
+        }
+        committed = index;
+        if !at_end {
+            board_shows_the_definition(metric, &live, &samples[..index.min(last)], watermark);
+        }
+        if crash == 2 {
+            let cut: Vec<_> = snapshot.encode(100);
+            snapshot = Snapshot::default();
+            cut.iter().for_each(|section| snapshot.absorb(section).unwrap());
+            (live, folds_now) = (keeper(metric), folds());
+            live.restore(&mut snapshot.clone()).unwrap();
+        }
+    }
+    found.keeper = live;
+    found
+}
+
+/// Every point on the board, and the strip, are what the definition says of the events that
+/// were read so far.
+fn board_shows_the_definition(
+    metric: &Metric,
+    keeper: &Keeper,
+    samples: &[Sample],
+    watermark: EpochMs,
+) {
+    let topics = keeper.topics(watermark, &PipelineView::default());
+    let expected = numbers(metric, samples);
+    let known = |end: EpochMs, label: &str| {
+        let number = expected.get(&(end, label.to_owned())).cloned();
+        number.or(empty(metric.spec.aggregate).map(|zero| format!("{zero:.6}")))
+    };
+    let groups: Vec<String> =
+        keeper.engine.state(0).groups().iter().map(|labels| labels.join("|")).collect();
+    let memo = &mut Memo::default();
+    let running = metric.grid.pane(watermark, memo);
+    match &topics["m"].state {
+        TopicState::Series(series) => {
+            for (index, (end, values)) in series.points.iter().enumerate() {
+                let shown: Vec<_> = values.iter().map(|v| v.map(|v| format!("{v:.6}"))).collect();
+                let labels = if groups.is_empty() { &[String::new()][..] } else { &groups };
+                let wanted: Vec<_> = labels.iter().map(|label| known(*end, label)).collect();
+                assert_eq!(shown, wanted, "window that ends at {end}, watermark {watermark}");
+                if index > 0 {
+                    let before = series.points[index - 1].0;
+                    assert_eq!(metric.grid.pane(end - 1, memo).start, before, "a hole");
+                }
+            }
+            if let Some((end, _)) = series.points.back() {
+                assert_eq!(*end, running.start, "the newest whole window is missing");
+            }
+        }
+        TopicState::Grid(grid) => {
+            for (start, cells) in &grid.columns {
+                let end = metric.grid.pane(*start, memo).end;
+                for (group, cell) in groups.iter().zip(cells) {
+                    assert_eq!(Some(format!("{:.6}", *cell as f64)), known(end, group), "{end}");
+                }
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+    let TopicState::Map(kpi) = &topics["kpi"].state else { panic!("kpi is a map") };
+    if let (Some(now), true) = (kpi.get("m"), metric.spec.group_by.is_empty()) {
+        let whole = running.start;
+        let starts = |at| metric.grid.window_start(at, &mut Memo::default());
+        let from_midnight = metric.grid.runs_from_midnight();
+        let runs_empty = !expected.contains_key(&(running.end, String::new()));
+        let end = match (from_midnight, metric.grid.tumbles()) {
+            (true, _) if starts(whole - 1) != starts(running.start) => running.end,
+            (false, false) if runs_empty => running.end,
+            _ => whole,
+        };
+        let now = now.as_f64().map(|now| format!("{now:.6}"));
+        assert_eq!(now, known(end, ""), "the strip at {watermark}");
+    }
+}
+
+fn aggregates() -> impl Strategy<Value = Aggregate> {
+    prop::sample::select(vec![
+        Aggregate::Count,
+        Aggregate::Sum,
+        Aggregate::Avg,
+        Aggregate::Stddev,
+        Aggregate::Min,
+        Aggregate::Max,
+        Aggregate::Rate,
+        Aggregate::Distinct { exact_up_to: 1_000 },
+    ])
+}
+
+fn windows() -> impl Strategy<Value = WindowSpec> {
+    let zone = prop::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kathmandu"]);
+    prop_oneof![
+        prop::sample::select(vec![1_000, 7_000, 25_000, 40_000, 60_000, 90_000, 3_600_000])
+            .prop_map(|size| WindowSpec::Tumbling { size }),
+        prop::sample::select(vec![
+            (300_000, 30_000),
+            (100_000, 25_000),
+            (120_000, 40_000),
+            (35_000, 7_000),
+            (600_000, 120_000),
+            (10_000, 1_000),
+            (120_000, 1_000),
+        ])
+        .prop_map(|(size, slide)| WindowSpec::Hopping { size, slide }),
+        (zone.clone(), prop::sample::select(vec![420_000, 3_600_000, 7_000_000, 86_400_000]))
+            .prop_map(|(zone, slide)| WindowSpec::SinceMidnight { zone: zone.into(), slide }),
+        (zone, prop::sample::select(vec![(1, 1), (1, 3), (7, 1)])).prop_map(|(zone, shape)| {
+            WindowSpec::Calendar {
+                span: CalendarSpan::Days(shape.0),
+                panes: shape.1,
+                zone: zone.into(),
+                first_weekday: Weekday::Monday,
+            }
+        }),
+    ]
+}
+
+/// Events in the order of the log: each is delayed by up to `disorder`, which is far more
+/// than the lateness, and carries the watermark before it.
+fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
+    let spread = (window.step() * 6).clamp(20_000, 4 * 86_400_000);
+    let disorder = (window.step() * 3 / 2).max(2 * LATENESS);
+    let one = (-spread..spread, 0..disorder, 1u64..13, -50i64..50);
+    (prop::sample::select(MIDNIGHTS.to_vec()), prop::collection::vec(one, 1..60)).prop_map(
+        |(midnight, mut all)| {
+            all.sort_by_key(|(at, delay, ..)| at + delay);
+            let mut watermark = crate::domain::time::BEGINNING;
+            let sample = |(at, _, user, amount): (i64, i64, u64, i64)| {
+                let at = midnight + at;
+                let stamp = watermark;
+                watermark = watermark.max(at - 5_000);
+                Sample { at, user, amount, stamp }
+            };
+            all.into_iter().map(sample).collect()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #[test]
+    fn every_number_is_the_definition_whatever_came_when_and_who_died(
+        (window, samples) in windows().prop_flat_map(|w| (Just(w.clone()), samples(&w))),
+        aggregate in aggregates(),
+        grouped: bool,
+        shards in 1usize..=8,
+        barriers in prop::collection::vec((any::<bool>(), 0u8..4), 1..12),
+    ) {
+        // The configuration refuses a rate since midnight.
+        let aggregate = match (&window, aggregate) {
+            (WindowSpec::SinceMidnight { .. }, Aggregate::Rate) => Aggregate::Count,
+            (_, aggregate) => aggregate,
+        };
+        let metric = metric(aggregate, window, grouped);
+        let run = run(&metric, &samples, shards, &barriers);
+        prop_assert_eq!(&run.numbers, &final_numbers(&metric, &samples));
+        prop_assert_eq!(&run.minutes, &minutes(&metric, &samples));
+        let counted: Vec<_> = run.keeper.window_late().collect();
+        prop_assert_eq!(counted, vec![("m", late(&metric, &samples))]);
+    }
+}
+
+#[test]
+fn a_hopping_window_leaves_out_only_the_windows_that_were_final() {
+    // Midnight, 5 min every 30 s; the third event comes 75 s after its time.
+    let window = WindowSpec::Hopping { size: 300_000, slide: 30_000 };
+    let metric = metric(Aggregate::Distinct { exact_up_to: 100 }, window, false);
+    let base = 1_699_920_000_000;
+    let sample =
+        |at: i64, user, stamp: i64| Sample { at: base + at, user, amount: 1, stamp: base + stamp };
+    let all = [
+        sample(0, 1, -1_000_000_000),
+        sample(100_000, 2, -5_000),
+        sample(20_000, 3, 95_000),
+        sample(900_000, 4, 95_000),
+    ];
+    let run = run(&metric, &all, 2, &[(true, 0)]);
+    let first: Vec<&str> =
+        run.numbers.range(..(base + 300_001, String::new())).map(|(_, n)| n.as_str()).collect();
+    let wanted = ["1", "1", "2", "3", "3", "3", "3", "3", "3", "3"];
+    assert_eq!(first, wanted.map(|n| format!("{n}.000000")));
+    let late = LateCounts { some: 1, all: 0, minute: 1 };
+    assert_eq!(run.keeper.window_late().collect::<Vec<_>>(), [("m", late)]);
+}

@@ -1,0 +1,118 @@
+//! Window after window over the panes of one metric, silence skipped.
+
+use std::collections::BTreeMap;
+
+use super::cell::Cell;
+use super::compile::Metric;
+use super::grid::{Grid, Memo, Stretch};
+use super::panes::Panes;
+use super::running::Runner;
+use super::window::Window;
+use crate::domain::time::EpochMs;
+
+/// Goes over the windows from one on. Used for final windows and for those that are not.
+#[derive(Debug)]
+pub struct Ahead<'a> {
+    metric: &'a Metric,
+    panes: &'a Panes,
+    /// The newest window.
+    pub runner: Runner,
+    /// Start of the pane whose window comes next.
+    next: EpochMs,
+    memo: Memo,
+    core: Option<Core>,
+}
+
+/// What several windows in a row all read, merged once: for cells that cannot be taken back.
+#[derive(Debug)]
+struct Core {
+    /// The windows: those that end with panes before this one.
+    until: EpochMs,
+    /// What they share: the panes from here on ...
+    start: EpochMs,
+    /// ... that entered up to this pane.
+    entered: EpochMs,
+    cells: BTreeMap<u32, Cell>,
+}
+
+impl<'a> Ahead<'a> {
+    /// The windows from the one that ends with the pane `next` on, after that of `runner`.
+    pub fn new(metric: &'a Metric, panes: &'a Panes, runner: Runner, next: EpochMs) -> Self {
+        Ahead { metric, panes, runner, next, memo: Memo::default(), core: None }
+    }
+
+    /// The next window that is not empty, if it ends with a pane that starts before `limit`.
+    pub fn next_before(&mut self, limit: EpochMs) -> Option<Window> {
+        let jumps = self.metric.grid.tumbles() || self.metric.grid.runs_from_midnight();
+        loop {
+            if jumps || self.runner.is_empty() {
+                // Nothing changes until something enters.
+                self.next = self.panes.next_entry(self.next)?;
+            }
+            if self.next >= limit {
+                return None;
+            }
+            let window = self.step();
+            if !window.values.is_empty() {
+                return Some(window);
+            }
+        }
+    }
+
+    fn step(&mut self) -> Window {
+        let pane = self.metric.grid.pane(self.next, &mut self.memo);
+        self.next = pane.end;
+        if self.metric.grid.tumbles() {
+            let size = pane.end - pane.start;
+            let cells = self.panes.on_time(pane.start).into_iter().flatten();
+            let values = cells.filter_map(|(group, cell)| {
+                Some((*group, cell.value(self.metric.spec.aggregate, size)?))
+            });
+            return Window { end: pane.end, values: values.collect() };
+        }
+        let start = self.metric.grid.window_start(pane.start, &mut self.memo);
+        self.runner.step(self.metric, self.panes, pane.start, start);
+        let window = Stretch { start, end: pane.end };
+        let Ahead { metric, panes, runner, core, memo, .. } = self;
+        let scanned = |group| scan(metric, panes, core, memo, group, window, pane.start);
+        Window { end: pane.end, values: runner.values(metric, window, scanned) }
+    }
+}
+
+/// A group's cells in a window that ends with `pane`, merged.
+fn scan(
+    metric: &Metric,
+    panes: &Panes,
+    core: &mut Option<Core>,
+    memo: &mut Memo,
+    group: u32,
+    window: Stretch,
+    pane: EpochMs,
+) -> Cell {
+    let merged = |mut whole: Cell, from: std::ops::Range<EpochMs>, enters| {
+        let cells = panes.among(from, enters).filter_map(|cells| cells.get(&group));
+        cells.for_each(|cell| whole.merge(cell));
+        whole
+    };
+    let zero = || Cell::zero(metric.spec.aggregate);
+    let (reads, enters) = (window.start..pane + 1, EpochMs::MIN..pane + 1);
+    if core.as_ref().is_none_or(|core| core.until <= pane) {
+        *core = next_core(metric, pane, memo);
+    }
+    let Some(core) = core.as_mut().filter(|core| core.start <= core.entered) else {
+        return merged(zero(), reads, enters);
+    };
+    let whole = core.cells.entry(group).or_insert_with(|| {
+        merged(zero(), core.start..core.entered + 1, EpochMs::MIN..core.entered + 1)
+    });
+    let whole = merged(whole.clone(), window.start..core.start, EpochMs::MIN..core.entered + 1);
+    merged(whole, reads, core.entered + 1..pane + 1)
+}
+
+/// As many windows share a core as cost no more than the core does: the root of its panes.
+fn next_core(metric: &Metric, pane: EpochMs, memo: &mut Memo) -> Option<Core> {
+    let Grid::Fixed { pane: len, panes } = metric.grid else { return None };
+    let until = pane + (panes.isqrt()) * len;
+    let start = metric.grid.window_start(until - len, memo);
+    Some(Core { until, start, entered: pane, cells: BTreeMap::new() })
+}

@@ -1,0 +1,159 @@
+//! What people see of a metric: every window of its history, the empty ones too, and what
+//! its numbers are now.
+
+use std::collections::VecDeque;
+
+use super::compile::Metric;
+use super::grid::Memo;
+use super::spec::Aggregate;
+use super::window::{MetricState, Window};
+use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
+
+/// Windows of one metric at a watermark, final and early.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    metric: &'a Metric,
+    history: &'a VecDeque<Window>,
+    early: Vec<Window>,
+    /// Start of the pane that runs at the watermark.
+    running: EpochMs,
+    /// The first time that could have counted.
+    began: EpochMs,
+    /// Nothing comes any more.
+    ended: bool,
+}
+
+/// One window on the page.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownWindow<'a> {
+    /// Start of the pane that it ends with.
+    pub pane: EpochMs,
+    /// The first time after it.
+    pub end: EpochMs,
+    /// Group index and number; a group that is not here has [`empty`].
+    pub values: &'a [(u32, f64)],
+}
+
+/// The number of a window without events: nothing happened 0 times, and nothing has no
+/// average.
+pub fn empty(aggregate: Aggregate) -> Option<f64> {
+    match aggregate {
+        Aggregate::Count | Aggregate::Sum | Aggregate::Rate | Aggregate::Distinct { .. } => {
+            Some(0.0)
+        }
+        Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max | Aggregate::Ratio => {
+            None
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    /// The windows of a metric at a watermark. `began` is the first time that could have
+    /// counted; without it there is nothing to show yet.
+    pub fn new(
+        metric: &'a Metric,
+        state: &'a MetricState,
+        began: Option<EpochMs>,
+        watermark: EpochMs,
+    ) -> Option<Self> {
+        let memo = &mut Memo::default();
+        // After the end of a replay the newest window that holds something is the newest.
+        let ended = watermark >= END_OF_TIME;
+        let at = match ended {
+            true => state.history.back()?.end,
+            false => watermark,
+        };
+        let running = metric.grid.pane(at, memo).start;
+        let newest = state.last_entry().unwrap_or(running).max(running);
+        let early = state.early(metric, newest);
+        let ends = state.history.front().into_iter().chain(early.first());
+        let began = ends.map(|window| window.end - 1).chain(began).min()?;
+        let began = metric.grid.pane(began, memo).start;
+        Some(Shown { metric, history: &state.history, early, running, began, ended })
+    }
+
+    /// Whole windows: those that end at or before the watermark; the newest `max` within
+    /// `keep`, oldest first.
+    pub fn whole(&self, keep: SpanMs, max: usize) -> Vec<ShownWindow<'_>> {
+        self.before(self.running, keep, max)
+    }
+
+    /// All windows that hold anything yet, the running one too.
+    pub fn all(&self, keep: SpanMs, max: usize) -> Vec<ShownWindow<'_>> {
+        let memo = &mut Memo::default();
+        let running = self.metric.grid.pane(self.running, memo).end;
+        let newest = self.early.last().map_or(running, |window| window.end.max(running));
+        self.before(newest, keep, max)
+    }
+
+    fn before(&self, limit: EpochMs, keep: SpanMs, max: usize) -> Vec<ShownWindow<'_>> {
+        let memo = &mut Memo::default();
+        let mut found = Vec::new();
+        let mut end = limit;
+        while found.len() < max && end > self.began && end > limit.saturating_sub(keep) {
+            let pane = self.metric.grid.pane(end - 1, memo);
+            found.push(ShownWindow { pane: pane.start, end, values: &[] });
+            end = pane.start;
+        }
+        found.reverse();
+        let mut windows = self.since(found.first().map_or(limit, |first| first.end)).peekable();
+        // A running total stays what it was until midnight.
+        let mut total = match (self.metric.grid.runs_from_midnight(), found.first()) {
+            (true, Some(first)) => self.until(first.end - 1),
+            _ => None,
+        };
+        for shown in &mut found {
+            let mut own = None;
+            while let Some(window) = windows.next_if(|window| window.end <= shown.end) {
+                own = Some(window);
+            }
+            if self.metric.grid.runs_from_midnight() {
+                total = own
+                    .or(total)
+                    .filter(|total| total.end > self.metric.grid.window_start(shown.pane, memo));
+                own = total;
+            }
+            shown.values = own.map_or(&[], |window| &window.values);
+        }
+        found
+    }
+
+    /// What the numbers are now: those of the newest whole window. A group that the window
+    /// which runs has nothing of (events leave it as it moves on) has nothing already, and
+    /// a running total of a new day is its own. `None` before the first window was whole.
+    pub fn now(&self) -> Option<Vec<(u32, f64)>> {
+        let memo = &mut Memo::default();
+        let grid = &self.metric.grid;
+        let runs = grid.pane(self.running, memo);
+        let whole = self.before(self.running, SpanMs::MAX, 1).pop()?;
+        if grid.tumbles() || self.ended {
+            return Some(whole.values.to_vec());
+        }
+        let same_day = grid.window_start(whole.pane, memo) == grid.window_start(runs.start, memo);
+        if grid.runs_from_midnight() && same_day {
+            return Some(whole.values.to_vec());
+        }
+        let running = self.before(runs.end, SpanMs::MAX, 1).pop()?;
+        if grid.runs_from_midnight() {
+            return Some(running.values.to_vec());
+        }
+        let runs = |group: &u32| running.values.binary_search_by_key(group, |(g, _)| *g).is_ok();
+        Some(whole.values.iter().filter(|(group, _)| runs(group)).copied().collect())
+    }
+
+    /// Windows from an end on.
+    fn since(&self, end: EpochMs) -> impl Iterator<Item = &Window> {
+        let from = self.history.partition_point(|window| window.end < end);
+        let early = self.early.iter().filter(move |window| window.end >= end);
+        self.history.range(from..).chain(early)
+    }
+
+    /// The newest window up to an end.
+    fn until(&self, end: EpochMs) -> Option<&Window> {
+        let early = self.early.iter().rev().find(|window| window.end <= end);
+        early.or_else(|| {
+            let after = self.history.partition_point(|window| window.end <= end);
+            after.checked_sub(1).map(|index| &self.history[index])
+        })
+    }
+}
