@@ -495,7 +495,7 @@ impl Pipeline {
 fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
     let lateness = setup.time.allowed_lateness;
     let session = 2 * setup.policy.gap + lateness;
-    let window = metrics.iter().map(|metric| metric.size).max().unwrap_or(0);
+    let window = metrics.iter().map(|metric| metric.spec.window.reach()).max().unwrap_or(0);
     match setup.settings.dedup_horizon {
         Some(horizon) => horizon.max(session),
         None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),

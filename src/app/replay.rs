@@ -250,6 +250,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         events_per_s: numbers.ledger.received as f64 / elapsed_s,
         rss_mb: rss_mb().unwrap_or(0.0),
         alerts: numbers.alerts,
+        alerts_over: numbers.alerts_over,
         metrics: metrics.collect(),
         unusable: numbers.unusable.clone(),
         never_seen: numbers.never_seen.clone(),

@@ -24,6 +24,8 @@ pub struct Report {
     pub rss_mb: f64,
     /// Alerts raised.
     pub alerts: u64,
+    /// Alerts of rules that were over again.
+    pub alerts_over: u64,
     /// Totals of each metric by its name.
     pub metrics: BTreeMap<String, MetricReport>,
     /// Attributes of applied events that were of no use to who needs them.
@@ -152,6 +154,9 @@ impl Report {
             grouped(at_risk)
         )?;
         writeln!(out, "  {} alerts", grouped(self.alerts))?;
+        if self.alerts_over > 0 {
+            writeln!(out, "  {} of them are over", grouped(self.alerts_over))?;
+        }
         if !self.metrics.is_empty() {
             self.write_metrics(out)?;
         }
@@ -269,6 +274,7 @@ mod tests {
             events_per_s: 493_826.8,
             rss_mb: 81.2,
             alerts: 3,
+            alerts_over: 1,
             metrics: BTreeMap::from([("order_value".into(), windowed), ("errors".into(), plain)]),
             unusable: vec![FaultView {
                 key: "metric.order_value.field".into(),
@@ -292,6 +298,7 @@ mod tests {
             keys(&json),
             [
                 "alerts",
+                "alerts_over",
                 "elapsed_s",
                 "events_per_s",
                 "ledger",

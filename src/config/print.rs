@@ -270,16 +270,21 @@ fn rule_meaning(rule: &SigmaRule) -> Vec<Entry> {
         Side::Above => "above",
         Side::Below => "below",
     };
-    vec![
+    let mut keys = vec![
         ("name", text(&rule.name)),
         ("metric", text(&rule.metric)),
         ("k", rule.k.to_string()),
+        ("k_clear", rule.k_clear.to_string()),
         ("over", span(rule.over)),
         ("samples_min", rule.samples_min.to_string()),
         ("value_min", rule.value_min.to_string()),
+        ("for", span(rule.hold)),
+        ("cooldown", span(rule.cooldown)),
         ("side", text(side)),
         ("severity", text(&rule.severity)),
-    ]
+    ];
+    keys.extend(rule.sigma_min.map(|least| ("sigma_min", least.to_string())));
+    keys
 }
 
 fn window(window: &WindowSpec) -> String {

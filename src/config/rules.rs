@@ -8,6 +8,7 @@ use crate::domain::metric::{FactKind, MetricSpec};
 use crate::domain::time::SpanMs;
 
 const SECOND: SpanMs = 1_000;
+const DAY: SpanMs = 86_400 * SECOND;
 
 const SIDES: [(&str, Side); 2] = [("above", Side::Above), ("below", Side::Below)];
 
@@ -21,17 +22,30 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> SigmaRule {
     let metric = reader.required("metric", "metric = \"...\"", |node| {
         Ok(node.text("text in quotes")?.to_string())
     });
+    let k = reader.read("k", 3.0, |node| match node.number()? {
+        k if (0.1..=100.0).contains(&k) => Ok(k),
+        _ => Err("must be from 0.1 to 100".into()),
+    });
+    let over = reader.span("over", 600 * SECOND, SECOND..=7 * DAY);
     let rule = SigmaRule {
         name: item.name.clone(),
         title,
         metric,
-        k: reader.read("k", 3.0, |node| match node.number()? {
-            k if (0.1..=100.0).contains(&k) => Ok(k),
-            _ => Err("must be from 0.1 to 100".into()),
+        k,
+        k_clear: reader.read("k_clear", k, |node| match node.number()? {
+            clear if (0.0..=k).contains(&clear) => Ok(clear),
+            _ => Err(format!("must be from 0 to k, which is {k}")),
         }),
-        over: reader.span("over", 600 * SECOND, SECOND..=7 * 86_400 * SECOND),
+        over,
         samples_min: reader.count("samples_min", 30, 2..=86_400),
         value_min: reader.read("value_min", 0.0, Node::number),
+        sigma_min: reader.read("sigma_min", None, |node| match node.number()? {
+            least if least >= 0.0 => Ok(Some(least)),
+            _ => Err("must be 0 or more".into()),
+        }),
+        hold: reader.span("for", 0, 0..=over),
+        // As a part of `over` it fits windows of seconds as well as windows of days.
+        cooldown: reader.span("cooldown", over / 5, 0..=7 * DAY),
         side: reader.choice("side", Side::Above, &SIDES),
         severity: reader.choice("severity", "warning", &SEVERITIES).to_string(),
     };

@@ -14,6 +14,7 @@ const FRESH_MS = 4_000;
 const KINDS = [
   { kind: 'all', label: 'All' },
   { kind: 'anomaly', label: 'Anomalies' },
+  { kind: 'over', label: 'Over' },
   { kind: 'abandoned', label: 'Abandoned' },
 ];
 

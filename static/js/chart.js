@@ -57,7 +57,7 @@ export class Chart {
     this.#topic = this.#choose();
     const state = this.#topic?.state;
     const times = state?.columns[0];
-    this.#panel.setTitle(this.#topic?.about);
+    this.#panel.setTitle(this.#topic?.about, this.#topic?.about?.window, this.#store.late(this.#topic?.name));
     this.#panel.setStale(this.#topic?.stale);
     const empty = !times?.length;
     this.#holder.classList.toggle('blank', empty);

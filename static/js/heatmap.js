@@ -55,7 +55,7 @@ export class Heatmap {
   draw() {
     const topic = this.#store.topics.get(this.#topicName);
     const state = topic?.state;
-    this.#panel.setTitle(topic?.about);
+    this.#panel.setTitle(topic?.about, topic?.about?.window, this.#store.late(topic?.name));
     this.#panel.setStale(topic?.stale);
     const empty = !state?.rows.length || !state.columns.length;
     this.#none.hidden = !empty;

@@ -34,11 +34,10 @@ export function frame({ id, topics, title, span = 4, table = false, tall = false
   const panel = { root, name, body, readout, tableBody, topics, tableShown: false, setTitle, setStale, onToggle: null };
   if (table) tools.append(tableSwitch(panel));
 
-  /** Title and window, as the server names them. */
-  function setTitle(about = {}, words = about.window) {
+  /** Title and window, as the server names them, and what the numbers miss. */
+  function setTitle(about = {}, words = about.window, missing = '') {
     if (!title && about.title) setText(name, about.title);
-    const note = about.note ? ` · ${about.note}` : '';
-    setText(window, (words ?? '') + note);
+    setText(window, [words ?? '', about.note, missing].filter((part, i) => i === 0 || part).join(' · '));
   }
 
   function setStale(stale) {

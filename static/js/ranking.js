@@ -20,7 +20,7 @@ export class Ranking {
 
   draw() {
     const topic = this.#store.topics.get(this.#topicName);
-    this.#panel.setTitle(topic?.about);
+    this.#panel.setTitle(topic?.about, topic?.about?.window, this.#store.late(topic?.name));
     this.#panel.setStale(topic?.stale);
     const entries = Object.entries(this.#store.values(this.#topicName))
       .filter(([, value]) => typeof value === 'number')

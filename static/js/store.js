@@ -1,6 +1,8 @@
 // Everything the page knows: the topics, and how the link to the server is. Written by the
 // client, read by the panels. Holds no more than the topics' own capacities.
 
+import { integer } from './format.js';
+
 /** One topic the page follows. */
 class Topic {
   name;
@@ -73,6 +75,14 @@ export class Store {
   /** The values of a map topic, empty before the first snapshot. */
   values(name) {
     return this.topics.get(name)?.state?.values ?? {};
+  }
+
+  /** What a metric's numbers miss because it came too late, in words; empty when nothing. */
+  late(name) {
+    const late = this.values('pipeline').late_by_metric?.[name];
+    if (!late?.windows) return '';
+    const whole = late.all_windows ? `, ${integer(late.all_windows)} of them counted in none` : '';
+    return `${integer(late.windows)} came after a window of theirs was final${whole}`;
   }
 
   /** The server's wall clock, in ms. */

@@ -1,8 +1,11 @@
 //! Rules that notice what stands out.
 
+mod samples;
 mod sigma;
+mod spread;
 
-pub use sigma::{SigmaState, Verdict};
+pub use sigma::{Change, Past, Sample, SigmaState, Verdict};
+pub use spread::Spread;
 
 use super::time::SpanMs;
 
@@ -15,14 +18,22 @@ pub struct SigmaRule {
     pub title: String,
     /// The metric it watches (without `group_by`); each final window is one sample.
     pub metric: String,
-    /// How many deviations.
+    /// How many deviations stand out.
     pub k: f64,
+    /// How many deviations keep an alert up; at most `k`.
+    pub k_clear: f64,
     /// How far the trailing mean reaches back.
     pub over: SpanMs,
     /// Fewest earlier samples to judge by.
     pub samples_min: usize,
     /// Smallest value worth an alert, so that 1 after a row of zeros is none.
     pub value_min: f64,
+    /// Least deviation assumed; by the kind of metric when `None` (see [`Spread`]).
+    pub sigma_min: Option<f64>,
+    /// How long windows must stand out, one after the other, before there is an alert.
+    pub hold: SpanMs,
+    /// An alert is over when no window has stood out for this long.
+    pub cooldown: SpanMs,
     /// Which side stands out.
     pub side: Side,
     /// `info`, `warning` or `critical`.

@@ -1,155 +1,216 @@
-//! The running state of a sigma rule: its earlier samples, and whether it fires.
+//! The running state of a sigma rule: its earlier samples, and whether an alert is up.
+//!
+//! An alert goes up when windows stand out for as long as the rule says, and is over when
+//! none has stood out for `cooldown`, or when it has become usual: after `over`. Windows that
+//! stand out teach the mean nothing until then, so that a spike does not hide the next one.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Side, SigmaRule};
-use crate::domain::number::{Amount, Countable, Decimal, Moments};
-use crate::domain::time::{EpochMs, SpanMs};
+use super::samples::Samples;
+use super::{Side, SigmaRule, Spread};
+use crate::domain::time::EpochMs;
+
+/// One final window of the metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Start of the pane it ends with: the time since the window before it.
+    pub start: EpochMs,
+    /// Its end.
+    pub end: EpochMs,
+    /// Its number; `None` when it has none (the mean of nothing).
+    pub value: Option<f64>,
+}
 
 /// What a rule says of one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// End of the sample's window.
-    pub end: EpochMs,
     /// The sample.
-    pub value: f64,
+    pub sample: Sample,
     /// Mean of the earlier samples; `None` while there are too few.
     pub mean: Option<f64>,
     /// Where the rule draws its line.
     pub limit: Option<f64>,
-    /// The sample stands out and the one before did not: worth an alert.
-    pub rises: bool,
+    /// An alert goes up, or is over.
+    pub change: Option<Change>,
 }
 
-/// Earlier samples within `over`, and whether the last one stood out.
-///
-/// Mean and deviation come from exact sums, so equal samples have no deviation at all and
-/// a small one on a large mean is not lost.
+/// An alert goes up, or is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// This window is worth an alert.
+    Rises,
+    /// The alert is over.
+    Over(Past),
+}
+
+/// An alert that is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Past {
+    /// End of the window that raised it.
+    pub raised: EpochMs,
+    /// When the first window that stood out began.
+    pub since: EpochMs,
+    /// End of the last one.
+    pub last: EpochMs,
+    /// The number that stood out most.
+    pub peak: f64,
+    /// It did not go away but lasted so long that it is usual now.
+    pub usual: bool,
+}
+
+/// Earlier samples, and what is going on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Kept", into = "Kept")]
-pub struct SigmaState {
-    samples: VecDeque<(EpochMs, f64)>,
-    firing: bool,
-    /// Sums of the samples that are exact amounts.
-    moments: Moments,
-    /// How many are none: past 10^20, or with more digits than an amount has.
-    inexact: usize,
-}
-
-/// What of it is written down; the rest follows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Kept {
-    samples: VecDeque<(EpochMs, f64)>,
-    firing: bool,
+pub struct SigmaState {
+    /// End of the newest sample.
+    last: Option<EpochMs>,
+    /// What the mean is made of: ends and numbers, within `over` while all is quiet.
+    samples: Samples,
+    /// What stood out and teaches nothing yet; as long as `over` at most.
+    held: VecDeque<(EpochMs, f64)>,
+    phase: Phase,
 }
 
-impl From<Kept> for SigmaState {
-    fn from(kept: Kept) -> Self {
-        let mut state = SigmaState { firing: kept.firing, ..SigmaState::default() };
-        kept.samples.into_iter().for_each(|(end, value)| state.keep(end, value));
-        state
-    }
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+enum Phase {
+    #[default]
+    Quiet,
+    /// Windows stand out, not long enough yet.
+    Pending { since: EpochMs },
+    /// An alert is up.
+    Up { since: EpochMs, raised: EpochMs, last: EpochMs, peak: f64 },
 }
 
-impl From<SigmaState> for Kept {
-    fn from(state: SigmaState) -> Self {
-        Kept { samples: state.samples, firing: state.firing }
-    }
+/// Mean, and the lines drawn around it.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    mean: f64,
+    limit: f64,
+    clear: f64,
 }
 
 impl SigmaState {
     /// End of the newest sample.
     pub fn last(&self) -> Option<EpochMs> {
-        self.samples.back().map(|(end, _)| *end)
+        self.last
     }
 
-    /// Judges one sample against the earlier ones in `[end - over, end)`, then keeps it.
-    pub fn judge(&mut self, rule: &SigmaRule, end: EpochMs, value: f64) -> Verdict {
-        while self.samples.front().is_some_and(|(at, _)| *at < end - rule.over) {
-            self.forget_oldest();
-        }
-        let mut verdict = Verdict { end, value, mean: None, limit: None, rises: false };
-        if self.samples.len() >= rule.samples_min
-            && let Some((mean, sigma)) = self.mean_and_deviation()
-        {
-            let limit = match rule.side {
-                Side::Above => mean + rule.k * sigma,
-                Side::Below => mean - rule.k * sigma,
-            };
-            let beyond = match rule.side {
-                Side::Above => value > limit && value >= rule.value_min,
-                Side::Below => value < limit,
-            };
-            let stands_out = sigma > 0.0 && beyond;
-            verdict.rises = stands_out && !self.firing;
-            self.firing = stands_out;
-            (verdict.mean, verdict.limit) = (Some(mean), Some(limit));
-        }
-        self.keep(end, value);
-        verdict
+    /// True when more samples of this value change nothing any more.
+    pub fn is_settled(&self, value: Option<f64>) -> bool {
+        self.phase == Phase::Quiet && value.is_none_or(|value| self.samples.are_all(value))
     }
 
-    fn keep(&mut self, end: EpochMs, value: f64) {
-        match exact(value) {
-            Some(amount) => self.moments.add(amount),
-            None => self.inexact += 1,
+    /// Judges one sample by the earlier ones in `[end - over, end)`, then keeps it. Samples
+    /// come in order, without a hole.
+    pub fn judge(&mut self, rule: &SigmaRule, spread: Spread, sample: Sample) -> Verdict {
+        let Sample { start, end, value } = sample;
+        self.last = Some(end);
+        if self.phase == Phase::Quiet {
+            self.samples.forget(end - rule.over, 0);
         }
-        self.samples.push_back((end, value));
+        let lines = self.lines(rule, spread);
+        let (mean, limit) = (lines.map(|lines| lines.mean), lines.map(|lines| lines.limit));
+        let stands = |line: fn(&Lines) -> f64| match (value, &lines) {
+            (Some(value), Some(lines)) => beyond(rule, value, line(lines)),
+            _ => false,
+        };
+        let (out, stays) = (stands(|lines| lines.limit), stands(|lines| lines.clear));
+        let change = match self.phase {
+            Phase::Quiet | Phase::Pending { .. } if out => self.stand_out(rule, start, sample),
+            Phase::Quiet | Phase::Pending { .. } => {
+                // What did not last long enough was nothing unusual.
+                self.held.drain(..).for_each(|(end, value)| self.samples.keep(end, value));
+                value.into_iter().for_each(|value| self.samples.keep(end, value));
+                self.phase = Phase::Quiet;
+                None
+            }
+            Phase::Up { .. } => self.go_on(rule, sample, out || stays),
+        };
+        Verdict { sample, mean, limit, change }
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((_, value)) = self.samples.pop_front() else { return };
-        match exact(value) {
-            Some(amount) => self.moments.take(amount),
-            None => self.inexact -= 1,
+    fn stand_out(&mut self, rule: &SigmaRule, start: EpochMs, sample: Sample) -> Option<Change> {
+        let Sample { end, value, .. } = sample;
+        let value = value?;
+        let since = match self.phase {
+            Phase::Pending { since } => since,
+            _ => start,
+        };
+        self.held.push_back((end, value));
+        if end - since < rule.hold {
+            self.phase = Phase::Pending { since };
+            return None;
         }
+        let peak = self.held.iter().map(|(_, v)| *v).reduce(|a, b| further(rule, a, b));
+        let peak = peak.unwrap_or(value);
+        self.phase = Phase::Up { since, raised: end, last: end, peak };
+        Some(Change::Rises)
     }
 
-    /// Of the samples kept; `None` when there are none.
-    fn mean_and_deviation(&self) -> Option<(f64, f64)> {
-        if self.inexact == 0 {
-            return self.moments.total.mean().zip(self.moments.deviation());
+    fn go_on(&mut self, rule: &SigmaRule, sample: Sample, stays: bool) -> Option<Change> {
+        let Sample { end, value, .. } = sample;
+        let Phase::Up { since, raised, mut last, mut peak } = self.phase else { return None };
+        match value {
+            Some(value) if stays => {
+                self.held.push_back((end, value));
+                last = end;
+                peak = further(rule, peak, value);
+            }
+            Some(value) => {
+                self.samples.keep(end, value);
+                self.samples.forget(end - rule.over, rule.samples_min);
+            }
+            None => {}
         }
-        // In parts of the greatest and as distances from the first, so that nothing
-        // overflows, and equal samples differ by nothing.
-        let first = self.samples.front()?.1;
-        let most = self.samples.iter().map(|(_, v)| v.abs()).fold(0.0, f64::max);
-        let num = self.samples.len() as f64;
-        let distances = || self.samples.iter().map(|(_, v)| v / most - first / most);
-        let shift = distances().sum::<f64>() / num;
-        let variance = distances().map(|d| (d - shift).powi(2)).sum::<f64>() / num;
-        Some((first + shift * most, variance.sqrt() * most))
+        let usual = stays && end - since >= rule.over;
+        if !usual && (stays || end - last < rule.cooldown) {
+            self.phase = Phase::Up { since, raised, last, peak };
+            return None;
+        }
+        match usual {
+            true => self.samples.keep_among(&mut self.held),
+            false => self.held.clear(),
+        }
+        self.phase = Phase::Quiet;
+        Some(Change::Over(Past { raised, since, last, peak, usual }))
     }
 
-    /// Judges the empty windows before `end` as zeros: silence is a sample of a count.
-    /// At most `over / step` of them, since older ones would be forgotten.
-    pub fn fill(&mut self, rule: &SigmaRule, end: EpochMs, step: SpanMs) -> Vec<Verdict> {
-        let Some(last) = self.last() else { return Vec::new() };
-        let mut at = (last + step).max(end - rule.over);
-        let mut verdicts = Vec::new();
-        while at < end {
-            verdicts.push(self.judge(rule, at, 0.0));
-            at += step;
+    fn lines(&self, rule: &SigmaRule, spread: Spread) -> Option<Lines> {
+        if self.samples.len() < rule.samples_min {
+            return None;
         }
-        verdicts
+        let (mean, deviation) = self.samples.mean_and_deviation()?;
+        let sigma = deviation.max(spread.least(rule, mean));
+        let line = |k: f64| match rule.side {
+            Side::Above => mean + k * sigma,
+            Side::Below => mean - k * sigma,
+        };
+        Some(Lines { mean, limit: line(rule.k), clear: line(rule.k_clear) })
     }
 }
 
-/// A sample as it is added up, when that loses nothing.
-fn exact(value: f64) -> Option<Amount> {
-    match Decimal::from_f64(value)?.countable() {
-        Countable::Exact(amount) => Some(amount),
-        Countable::Rounded(_) | Countable::OutOfRange => None,
+fn beyond(rule: &SigmaRule, value: f64, line: f64) -> bool {
+    match rule.side {
+        Side::Above => value > line && value >= rule.value_min,
+        Side::Below => value < line,
+    }
+}
+
+fn further(rule: &SigmaRule, a: f64, b: f64) -> f64 {
+    match rule.side {
+        Side::Above => a.max(b),
+        Side::Below => a.min(b),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+
+    const STEP: i64 = 10_000;
+    const COUNT: Spread = Spread::Events { unit: 1.0 };
 
     fn rule() -> SigmaRule {
         SigmaRule {
@@ -157,89 +218,121 @@ mod tests {
             title: String::new(),
             metric: "m".into(),
             k: 3.0,
-            over: 600_000,
-            samples_min: 5,
+            k_clear: 3.0,
+            over: 60 * STEP,
+            samples_min: 30,
             value_min: 0.0,
+            sigma_min: None,
+            hold: 0,
+            cooldown: 12 * STEP,
             side: Side::Above,
             severity: "warning".into(),
         }
     }
 
-    #[test]
-    fn a_value_three_deviations_above_its_ten_minute_average_rises_once() {
-        let (rule, mut state) = (rule(), SigmaState::default());
-        let values = [10.0, 12.0, 8.0, 11.0, 9.0, 10.0, 40.0, 41.0, 10.0];
-        let rises: Vec<bool> = values
-            .iter()
-            .enumerate()
-            .map(|(i, v)| state.judge(&rule, i as i64 * 60_000, *v).rises)
-            .collect();
-        assert_eq!(rises.iter().position(|r| *r), Some(6));
-        assert_eq!(rises.iter().filter(|r| **r).count(), 1);
-    }
-
-    #[test]
-    fn a_flat_line_never_fires_and_few_samples_are_not_judged() {
-        let (rule, mut state) = (rule(), SigmaState::default());
-        assert_eq!(state.judge(&rule, 0, 5.0).mean, None);
-        for i in 1..20 {
-            assert!(!state.judge(&rule, i * 60_000, 5.0).rises);
-        }
-        // Ten minutes reach back ten samples.
-        assert_eq!(state.samples.len(), 11);
-    }
-
-    #[test]
-    fn silence_counts_as_zeros_but_only_as_far_as_the_rule_looks() {
-        let (rule, mut state) = (rule(), SigmaState::default());
-        state.judge(&rule, 0, 5.0);
-        assert_eq!(state.fill(&rule, 180_000, 60_000).len(), 2);
-        assert_eq!(state.fill(&rule, 1_000_000_000, 60_000).len(), 10);
-    }
-
-    #[test]
-    fn a_flat_line_of_any_digits_has_no_deviation() {
-        for flat in [0.1, 1.0 / 3.0, 1e-9, 33.333333333333336, 1e25, 1e300, -0.7] {
-            let (rule, mut state) = (rule(), SigmaState::default());
-            for i in 0..40 {
-                let verdict = state.judge(&rule, i * 60_000, flat);
-                assert!(!verdict.rises, "{flat}");
-                assert!(verdict.mean.is_none_or(|mean| mean == flat), "{verdict:?}");
-                assert_eq!(verdict.mean, verdict.limit, "{flat}");
+    /// Positions of the alerts that go up, and of those that are over.
+    fn changes(rule: &SigmaRule, values: &[f64]) -> (Vec<usize>, Vec<usize>) {
+        let (mut state, mut found) = (SigmaState::default(), (Vec::new(), Vec::new()));
+        for (index, value) in values.iter().enumerate() {
+            let end = (index as i64 + 1) * STEP;
+            let sample = Sample { start: end - STEP, end, value: Some(*value) };
+            match state.judge(rule, COUNT, sample).change {
+                Some(Change::Rises) => found.0.push(index),
+                Some(Change::Over(_)) => found.1.push(index),
+                None => {}
             }
+            // Bounds: the samples of `over`, and what is held of it.
+            assert!(state.samples.len() <= 2 * 62 + rule.samples_min && state.held.len() <= 61);
+        }
+        found
+    }
+
+    fn after(history: &[f64], values: &[f64]) -> Vec<f64> {
+        history.iter().cycle().take(60).chain(values).copied().collect()
+    }
+
+    #[test]
+    fn a_value_three_deviations_above_its_average_is_one_alert() {
+        let usual = [10.0, 12.0, 8.0, 11.0, 9.0];
+        let spike = after(&usual, &[40.0, 41.0, 10.0]);
+        assert_eq!(changes(&rule(), &spike), (vec![60], vec![]));
+    }
+
+    #[test]
+    fn a_history_without_deviation_is_judged_and_a_wiggle_of_it_is_none() {
+        for constant in [0.0, 1.0, 2.0, 5.0, 20.0, 100.0] {
+            let spike = after(&[constant], &[400.0]);
+            assert_eq!(changes(&rule(), &spike).0, [60], "{constant}");
+            let wiggle = after(&[constant], &[constant + 1.0, constant, constant + 2.0]);
+            assert_eq!(changes(&rule(), &wiggle).0, [0usize; 0], "{constant}");
+        }
+        let below = SigmaRule { side: Side::Below, ..rule() };
+        for constant in [1.0, 2.0, 5.0, 20.0, 100.0] {
+            let silence = after(&[constant], &[0.0]);
+            assert_eq!(changes(&below, &silence).0, [60], "{constant}");
+        }
+        assert_eq!(changes(&below, &after(&[20.0], &[19.0, 18.0, 20.0])).0, [0usize; 0]);
+        assert_eq!(changes(&below, &after(&[0.0], &[0.0; 30])).0, [0usize; 0]);
+    }
+
+    #[test]
+    fn a_deviation_of_its_own_takes_the_place_of_the_floor() {
+        let quiet = after(&[100.0], &[110.0]);
+        assert_eq!(changes(&rule(), &quiet).0, [0usize; 0]);
+        assert_eq!(changes(&SigmaRule { sigma_min: Some(2.0), ..rule() }, &quiet).0, [60]);
+    }
+
+    #[test]
+    fn few_samples_are_not_judged() {
+        let values: Vec<f64> = [1.0; 29].into_iter().chain([500.0]).collect();
+        assert_eq!(changes(&rule(), &values), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_one_alert_and_one_over() {
+        for quiet in [1usize, 2, 5, 10] {
+            let mut row = vec![20.0];
+            row.extend(std::iter::repeat_n(1.0, quiet));
+            let values: Vec<f64> = row.iter().cycle().take(24).copied().collect();
+            let values = after(&[0.0, 2.0, 1.0], &[&values[..], &[1.0; 40]].concat());
+            let (up, over) = changes(&rule(), &values);
+            assert_eq!((up.len(), over.len()), (1, 1), "{quiet}: {up:?} {over:?}");
+            let last = values.iter().rposition(|value| *value == 20.0).unwrap();
+            assert_eq!(over, [last + 12], "{quiet}");
         }
     }
 
     #[test]
-    fn a_small_step_on_a_large_mean_stands_out() {
-        let (rule, mut state) = (rule(), SigmaState::default());
-        let near = |i: i64| 9_000_000_000_000.0 + (i % 2) as f64 / 1_000.0;
-        let quiet = (0..20).map(|i| state.judge(&rule, i * 60_000, near(i)).rises);
-        assert_eq!(quiet.filter(|rises| *rises).count(), 0);
-        assert!(state.judge(&rule, 20 * 60_000, 9_000_000_000_000.01).rises);
+    fn without_a_cooldown_each_row_is_an_alert_of_its_own() {
+        let values = after(&[0.0, 2.0, 1.0], &[20.0, 1.0, 20.0, 20.0, 1.0]);
+        let rule = SigmaRule { cooldown: 0, ..rule() };
+        assert_eq!(changes(&rule, &values), (vec![60, 62], vec![61, 64]));
     }
 
-    proptest! {
-        /// Running sums equal a look at the samples that are within reach.
-        #[test]
-        fn running_sums_are_those_of_the_samples_in_reach(
-            values in prop::collection::vec(-1_000_000i64..1_000_000, 1..60),
-            restart in 0usize..60,
-        ) {
-            let (rule, mut state) = (rule(), SigmaState::default());
-            for (index, value) in values.iter().enumerate() {
-                if index == restart {
-                    let json = serde_json::to_string(&state).unwrap();
-                    state = serde_json::from_str(&json).unwrap();
-                }
-                let reach = index.saturating_sub(10)..index;
-                let mut expected = Moments::default();
-                values[reach.clone()].iter().for_each(|v| expected.add(Amount::from_millis(*v)));
-                let value = Amount::from_millis(*value).to_f64();
-                let verdict = state.judge(&rule, index as i64 * 60_000, value);
-                let mean = if reach.len() >= rule.samples_min { expected.total.mean() } else { None };
-                prop_assert_eq!(verdict.mean, mean);
-            }
-        }
+    #[test]
+    fn an_alert_waits_until_windows_stood_out_for_so_long() {
+        let rule = SigmaRule { hold: 2 * STEP, ..rule() };
+        let flapping = after(&[0.0, 2.0, 1.0], &[20.0, 1.0, 20.0, 1.0, 20.0, 1.0]);
+        assert_eq!(changes(&rule, &flapping).0, [0usize; 0]);
+        let lasting = after(&[0.0, 2.0, 1.0], &[20.0, 20.0, 20.0]);
+        assert_eq!(changes(&rule, &lasting).0, [61]);
+    }
+
+    #[test]
+    fn a_lower_line_keeps_an_alert_up() {
+        // Mean 1, deviation 1 (the floor): out above 4, up above 2.
+        let rule = SigmaRule { k_clear: 1.0, cooldown: STEP, ..rule() };
+        let values = after(&[0.0, 2.0, 1.0], &[9.0, 3.0, 3.0, 9.0, 1.0]);
+        assert_eq!(changes(&rule, &values), (vec![60], vec![64]));
+        let strict = SigmaRule { k_clear: 3.0, ..rule };
+        assert_eq!(changes(&strict, &values).0, [60, 63]);
+    }
+
+    #[test]
+    fn what_lasts_becomes_usual() {
+        let values = after(&[0.0, 2.0, 1.0], &[50.0; 200]);
+        let (up, over) = changes(&rule(), &values);
+        assert_eq!((up, over.len()), (vec![60], 1));
+        assert_eq!(over, [60 + 59]);
     }
 }

@@ -7,6 +7,7 @@
 
 mod delta;
 mod report;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -23,21 +24,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, alert_id};
-use super::anomaly::{SigmaRule, SigmaState, Verdict};
+use super::anomaly::SigmaRule;
 use super::board::LogItem;
 use super::commit::{CommitUnit, SectionWriter, Snapshot};
 use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, MetricTotals, Point};
 use super::metric::window::{Day, Window};
-use super::metric::{Aggregate, LateCounts, Metric, PaneDelta, Place};
+use super::metric::{LateCounts, Metric, PaneDelta, Place};
 use super::session::{Outcome, Rules};
 use super::time::{BEGINNING, EpochMs, TimePolicy};
 
 /// Alerts the board carries; older ones are fetched over HTTP.
 pub const BOARD_ALERTS: usize = 500;
-/// Points of a rule's topic.
-const RULE_POINTS: usize = 360;
 
 /// Everything that outlives a batch and does not belong to a shard.
 #[derive(Debug)]
@@ -72,6 +71,8 @@ struct KeeperState {
     first_at: Option<EpochMs>,
     max_at: Option<EpochMs>,
     alerts: u64,
+    /// Those of them that say that another one is over.
+    alerts_over: u64,
     dead_letters: u64,
     sessions_refused: u64,
     closed_forgotten_early: u64,
@@ -79,7 +80,7 @@ struct KeeperState {
     forgotten_early: u64,
     dedup_short_until: Option<EpochMs>,
     metrics: BTreeMap<String, MetricKept>,
-    rules: BTreeMap<String, RuleKept>,
+    rules: BTreeMap<String, rules::RuleKept>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,13 +91,6 @@ struct MetricKept {
     next: Option<EpochMs>,
     totals: MetricTotals,
     late: LateCounts,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct RuleKept {
-    state: SigmaState,
-    points: VecDeque<(EpochMs, f64, Option<f64>, Option<f64>)>,
 }
 
 impl Keeper {
@@ -400,12 +394,11 @@ impl Keeper {
         let abandoned = self.ended.iter().filter(|e| e.ending.outcome == Outcome::Abandoned);
         let mut alerts: Vec<Alert> =
             abandoned.map(|ended| abandonment(ended, &self.rules)).collect();
-        for (rule, verdict) in self.judge() {
-            alerts.push(anomaly(&rule, &verdict));
-        }
+        alerts.extend(self.judge(unit.watermark));
         for mut alert in alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;
+            self.state.alerts_over += u64::from(alert.kind == rules::OVER);
             unit.alerts.push(alert);
         }
         let newest = unit.alerts.len().saturating_sub(BOARD_ALERTS);
@@ -426,40 +419,6 @@ impl Keeper {
         }
     }
 
-    /// Runs the new final numbers of watched metrics through their rules.
-    fn judge(&mut self) -> Vec<(SigmaRule, Verdict)> {
-        let mut found = Vec::new();
-        for rule in &self.sigma {
-            let watched = |metric: &Metric| metric.spec.name == rule.metric;
-            let Some(index) = self.engine.metrics().iter().position(watched) else { continue };
-            let metric = &self.engine.metrics()[index];
-            let counts = matches!(
-                metric.spec.aggregate,
-                Aggregate::Count | Aggregate::Sum | Aggregate::Rate
-            );
-            let kept = self.state.rules.entry(rule_id(rule)).or_default();
-            let points = self.points.iter().filter(|p| usize::from(p.metric) == index);
-            for point in points {
-                let mut verdicts = match counts {
-                    true => kept.state.fill(rule, point.end, metric.spec.window.step()),
-                    false => Vec::new(),
-                };
-                verdicts.push(kept.state.judge(rule, point.end, point.value));
-                for verdict in verdicts {
-                    let Verdict { end, value, mean, limit, rises } = verdict;
-                    kept.points.push_back((end, value, mean, limit));
-                    if rises {
-                        found.push((rule.clone(), verdict));
-                    }
-                }
-                while kept.points.len() > RULE_POINTS {
-                    kept.points.pop_front();
-                }
-            }
-        }
-        found
-    }
-
     fn write_state(&mut self, unit: &mut CommitUnit) {
         let metrics = self.engine.metrics().iter().enumerate().map(|(index, metric)| {
             let next = self.engine.state(index).next();
@@ -475,7 +434,7 @@ impl Keeper {
             )
         });
         self.state.metrics = metrics.collect();
-        let known: Vec<String> = self.sigma.iter().map(rule_id).collect();
+        let known: Vec<String> = self.sigma.iter().map(rules::rule_id).collect();
         self.state.rules.retain(|id, _| known.contains(id));
         let state = serde_json::to_vec(&self.state).unwrap_or_default();
         unit.delta.push(SectionWriter::engine(&state));
@@ -486,11 +445,6 @@ impl Keeper {
 fn metric_id(metric: &Metric) -> String {
     let text = format!("{:?}", metric.spec);
     format!("{}#{:016x}", metric.spec.name, super::hash::fingerprint(text.as_bytes()))
-}
-
-fn rule_id(rule: &SigmaRule) -> String {
-    let text = format!("{rule:?}");
-    format!("{}#{:016x}", rule.name, super::hash::fingerprint(text.as_bytes()))
 }
 
 fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
@@ -518,27 +472,6 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
             "step": rules.step_name(ending.step),
             "segment": ended.segment.as_str(),
             "cut": ending.cut.name(),
-        }),
-    }
-}
-
-fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
-    let Verdict { end, value, mean, limit, .. } = *verdict;
-    Alert {
-        n: 0,
-        id: alert_id("anomaly", &rule.name, end),
-        kind: "anomaly".into(),
-        severity: rule.severity.clone(),
-        at: end,
-        subject: rule.name.clone(),
-        title: format!("{}: {value:.2}", rule.title),
-        detail: serde_json::json!({
-            "metric": rule.metric,
-            "value": value,
-            "mean": mean,
-            "limit": limit,
-            "deviations": rule.k,
-            "over_ms": rule.over,
         }),
     }
 }

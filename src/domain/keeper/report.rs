@@ -18,6 +18,8 @@ pub struct ReplayNumbers {
     pub sessions: SessionTotals,
     /// Alerts raised.
     pub alerts: u64,
+    /// Alerts of rules that are over.
+    pub alerts_over: u64,
     /// The metrics by name.
     pub metrics: BTreeMap<String, MetricReport>,
     /// Attributes of applied events that were of no use.
@@ -60,7 +62,8 @@ impl Keeper {
         ReplayNumbers {
             ledger: self.state.ledger,
             sessions: self.state.totals,
-            alerts: self.state.alerts,
+            alerts: self.state.alerts - self.state.alerts_over,
+            alerts_over: self.state.alerts_over,
             unusable: self.faults.views(),
             unused_aliases: self.unused_aliases.clone(),
             never_seen: self

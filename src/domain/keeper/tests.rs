@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::anomaly::Side;
 use crate::domain::event::Schema;
-use crate::domain::metric::{FactKind, MetricSpec, WindowSpec};
+use crate::domain::metric::{Aggregate, FactKind, MetricSpec, WindowSpec};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::END_OF_TIME;
 
@@ -47,9 +47,13 @@ fn keeper() -> Keeper {
         title: "Failures stand out".into(),
         metric: "failures".into(),
         k: 3.0,
+        k_clear: 3.0,
         over: 60 * STEP,
         samples_min: 10,
         value_min: 5.0,
+        sigma_min: None,
+        hold: 0,
+        cooldown: 5 * STEP,
         side: Side::Above,
         severity: "critical".into(),
     };
@@ -134,9 +138,69 @@ fn a_value_three_deviations_above_its_average_is_one_alert_with_a_stable_id() {
         let (barrier, deltas) = second(index as i64 * STEP, count);
         alerts.extend(keeper.merge(barrier, deltas).alerts);
     }
-    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let kinds: Vec<&str> = alerts.iter().map(|alert| alert.kind.as_str()).collect();
+    assert_eq!(kinds, ["anomaly", "over"], "{alerts:?}");
+    assert_eq!((keeper.numbers().alerts, keeper.numbers().alerts_over), (1, 1));
     let alert = &alerts[0];
-    assert_eq!((alert.kind.as_str(), alert.subject.as_str(), alert.n), ("anomaly", "spike", 1));
+    assert_eq!((alert.subject.as_str(), alert.n), ("spike", 1));
     assert_eq!((alert.at, alert.severity.as_str()), (31 * STEP, "critical"));
     assert_eq!(alert.id, alert_id("anomaly", "spike", 31 * STEP));
+    // The last window that stood out ended at 33; five seconds later it is over.
+    let over = &alerts[1];
+    assert_eq!((over.at, &over.detail["alert"]), (38 * STEP, &alert.id.clone().into()));
+    assert_eq!((&over.detail["last"], &over.detail["peak"]), (&33_000.into(), &60.0.into()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn rules_judge_the_same_wherever_the_barriers_are(
+        // Silences, shorter and far longer than the rule looks back, and counts.
+        steps in prop::collection::vec(
+            (prop_oneof![0i64..3, 20i64..90, 400i64..700], 1i64..40, 0u64..30), 1..8),
+        cuts in prop::collection::vec(any::<bool>(), 1..9),
+        seconds: bool,
+    ) {
+        let mut events = Vec::new();
+        let mut at = 0;
+        for (silence, length, count) in steps {
+            at += silence;
+            for second in 0..length {
+                events.push((at + second, count + (second % 2) as u64));
+            }
+            at += length;
+        }
+        let run = |cut: &dyn Fn(usize) -> bool, ticks: bool| {
+            let (mut keeper, mut alerts, mut waiting) = (keeper(), Vec::new(), Vec::new());
+            let mut former = 0;
+            for (index, (at, count)) in events.iter().enumerate() {
+                for second in former + 1..=*at {
+                    // Time that goes on while nothing comes.
+                    if ticks {
+                        alerts.extend(keeper.merge(second_of(second), Vec::new()).alerts);
+                    }
+                }
+                former = *at;
+                let (mut barrier, deltas) = second(at * STEP, *count);
+                barrier.first_at = Some(events[0].0 * STEP);
+                waiting.extend(deltas);
+                if cut(index) || ticks || index + 1 == events.len() {
+                    let deltas = std::mem::take(&mut waiting);
+                    alerts.extend(keeper.merge(barrier, deltas).alerts);
+                }
+            }
+            let topic = keeper.topics(former * STEP, &PipelineView::default())["spike"].clone();
+            (topic, alerts)
+        };
+        let wanted = run(&|_| true, false);
+        prop_assert_eq!(&run(&|index| cuts[index % cuts.len()], false), &wanted);
+        if seconds {
+            prop_assert_eq!(&run(&|_| true, true), &wanted);
+        }
+    }
+}
+
+fn second_of(second: i64) -> Barrier {
+    // The first event of all was at second 0 or later.
+    Barrier { watermark: second * STEP, max_at: Some(second * STEP), ..Barrier::default() }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{BOARD_ALERTS, Keeper, RULE_POINTS, rule_id};
+use super::rules::{RULE_POINTS, rule_id};
+use super::{BOARD_ALERTS, Keeper};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
 use crate::domain::fault::FaultView;
 use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};

@@ -17,7 +17,7 @@ use crate::domain::metric::cell::Cell;
 use crate::domain::metric::grid::{Memo, Stretch, minute};
 use crate::domain::metric::shown::empty;
 use crate::domain::metric::{
-    Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Weekday, WindowSpec,
+    Aggregate, Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Order, Weekday, WindowSpec,
 };
 use crate::domain::number::Decimal;
 use crate::domain::session::SessionPolicy;
@@ -35,7 +35,10 @@ struct Sample {
     user: u64,
     amount: i64,
     stamp: EpochMs,
+    position: u64,
 }
+
+const KEYS: [&str; 13] = ["", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 
 impl Fact for Sample {
     fn at(&self) -> EpochMs {
@@ -44,8 +47,14 @@ impl Fact for Sample {
     fn kind(&self) -> u16 {
         0
     }
-    fn key_hash(&self) -> u64 {
-        self.user
+    fn key(&self) -> &[u8] {
+        KEYS[self.user as usize].as_bytes()
+    }
+    fn order(&self) -> Order {
+        Order::Event { batch: 0, position: self.position, part: 0 }
+    }
+    fn in_order(&self) -> bool {
+        true
     }
     fn attr(&self, slot: usize) -> Attr<'_> {
         match slot {
@@ -375,13 +384,13 @@ fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
         |(midnight, mut all)| {
             all.sort_by_key(|(at, delay, ..)| at + delay);
             let mut watermark = crate::domain::time::BEGINNING;
-            let sample = |(at, _, user, amount): (i64, i64, u64, i64)| {
+            let sample = |(n, (at, _, user, amount)): (usize, (i64, i64, u64, i64))| {
                 let at = midnight + at;
                 let stamp = watermark;
                 watermark = watermark.max(at - 5_000);
-                Sample { at, user, amount, stamp }
+                Sample { at, user, amount, stamp, position: n as u64 }
             };
-            all.into_iter().map(sample).collect()
+            all.into_iter().enumerate().map(sample).collect()
         },
     )
 }
@@ -416,8 +425,13 @@ fn a_hopping_window_leaves_out_only_the_windows_that_were_final() {
     let window = WindowSpec::Hopping { size: 300_000, slide: 30_000 };
     let metric = metric(Aggregate::Distinct { exact_up_to: 100 }, window, false);
     let base = 1_699_920_000_000;
-    let sample =
-        |at: i64, user, stamp: i64| Sample { at: base + at, user, amount: 1, stamp: base + stamp };
+    let sample = |at: i64, user, stamp: i64| Sample {
+        at: base + at,
+        user,
+        amount: 1,
+        stamp: base + stamp,
+        position: user,
+    };
     let all = [
         sample(0, 1, -1_000_000_000),
         sample(100_000, 2, -5_000),

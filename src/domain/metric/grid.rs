@@ -116,6 +116,14 @@ impl Grid {
         }
     }
 
+    /// When a running total begins anew after a time; never, for other windows.
+    pub fn day_end(&self, at: EpochMs, memo: &mut Memo) -> EpochMs {
+        match self {
+            Grid::Days { days, .. } => memo.block(days, at).end,
+            Grid::Fixed { .. } | Grid::Calendar { .. } => EpochMs::MAX,
+        }
+    }
+
     /// The window that ends with the pane that holds a time.
     pub fn window(&self, at: EpochMs, memo: &mut Memo) -> Stretch {
         let end = self.pane(at, memo).end;

@@ -179,6 +179,17 @@ impl Weekday {
 }
 
 impl WindowSpec {
+    /// About how far behind an event may be and still find a window of its own open: its
+    /// length. Of a running total this is the slide: event ids are not kept for a whole day
+    /// for the sake of a total that most events reach in time.
+    pub fn reach(&self) -> SpanMs {
+        match self {
+            WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
+            WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
+            WindowSpec::SinceMidnight { slide, .. } => *slide,
+        }
+    }
+
     /// About how far apart two windows end.
     pub fn step(&self) -> SpanMs {
         match self {

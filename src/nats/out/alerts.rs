@@ -42,7 +42,7 @@ fn item(alert: Alert, source: &str) -> Item {
 /// What raised it: a rule by its name, or the session rule.
 fn rule(alert: &Alert) -> &str {
     match alert.kind.as_str() {
-        "anomaly" => &alert.subject,
+        "anomaly" | "over" => &alert.subject,
         kind => kind,
     }
 }

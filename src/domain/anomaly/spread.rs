@@ -1,0 +1,58 @@
+//! How much a number varies at least, whatever its history says.
+//!
+//! A history of zeros, or of one and the same number, has no deviation at all; without a
+//! floor every change would stand out infinitely, or none could be judged. Counts of events
+//! that know nothing of each other vary by the root of their mean, and never by less than
+//! one event.
+
+use super::{Side, SigmaRule};
+use crate::domain::metric::Aggregate;
+use crate::domain::time::SpanMs;
+
+/// The least standard deviation of a metric's numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spread {
+    /// The root of the mean, counted in events; `unit` is the number that one event makes.
+    Events {
+        /// 1 for counts, one event in a window for rates.
+        unit: f64,
+    },
+    /// This part of the mean: sums, averages and ratios have a unit that nobody knows.
+    Share(f64),
+}
+
+/// A hundredth of the mean: what people would still call the same.
+const SHARE: f64 = 0.01;
+
+impl Spread {
+    /// Of an aggregate over windows of `size`.
+    pub fn of(aggregate: Aggregate, size: SpanMs) -> Spread {
+        match aggregate {
+            Aggregate::Count | Aggregate::Distinct { .. } => Spread::Events { unit: 1.0 },
+            Aggregate::Rate => Spread::Events { unit: 1_000.0 / size.max(1) as f64 },
+            Aggregate::Sum
+            | Aggregate::Avg
+            | Aggregate::Stddev
+            | Aggregate::Min
+            | Aggregate::Max
+            | Aggregate::Ratio => Spread::Share(SHARE),
+        }
+    }
+
+    /// The least deviation that a rule assumes around a mean.
+    pub fn least(self, rule: &SigmaRule, mean: f64) -> f64 {
+        if let Some(least) = rule.sigma_min {
+            return least;
+        }
+        let least = match self {
+            Spread::Events { unit } => unit.max((mean.abs() * unit).sqrt()),
+            Spread::Share(share) => mean.abs() * share,
+        };
+        match rule.side {
+            Side::Above => least,
+            // Below a small count there is little room: silence must stand out from a
+            // number that was always there.
+            Side::Below => least.min(mean.abs() / (2.0 * rule.k)),
+        }
+    }
+}

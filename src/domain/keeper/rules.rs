@@ -1,0 +1,179 @@
+//! Rules run over the final windows of their metrics, the empty ones too: what goes up, and
+//! what is over, become alerts.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::Keeper;
+use crate::domain::alert::{Alert, alert_id};
+use crate::domain::anomaly::{Change, Past, Sample, SigmaRule, SigmaState, Spread, Verdict};
+use crate::domain::metric::Metric;
+use crate::domain::metric::grid::{Memo, Stretch};
+use crate::domain::metric::shown::empty;
+use crate::domain::time::{END_OF_TIME, EpochMs};
+
+/// Points of a rule's topic.
+pub(super) const RULE_POINTS: usize = 360;
+
+/// The kind of an alert that says that another one is over.
+pub(super) const OVER: &str = "over";
+
+/// What outlives a batch of one rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RuleKept {
+    state: SigmaState,
+    /// A running total: its midnight and the newest number.
+    total: Option<(EpochMs, f64)>,
+    /// What the topic shows: end, number, mean, limit.
+    pub(super) points: VecDeque<(EpochMs, f64, Option<f64>, Option<f64>)>,
+}
+
+/// Name and definition of a rule: state of another definition is not taken up.
+pub(super) fn rule_id(rule: &SigmaRule) -> String {
+    let text = format!("{rule:?}");
+    format!("{}#{:016x}", rule.name, crate::domain::hash::fingerprint(text.as_bytes()))
+}
+
+impl Keeper {
+    /// Runs what became final by a watermark through the rules.
+    pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        for rule in &self.sigma {
+            let metrics = self.engine.metrics();
+            let watched = |metric: &Metric| metric.spec.name == rule.metric;
+            let Some(index) = metrics.iter().position(watched) else { continue };
+            let metric = &metrics[index];
+            let of_metric = self.points.iter().filter(|point| usize::from(point.metric) == index);
+            let numbers: Vec<(EpochMs, f64)> = of_metric.map(|p| (p.end, p.value)).collect();
+            let memo = &mut Memo::default();
+            let until = match watermark >= END_OF_TIME {
+                false => self.engine.state(index).next(),
+                // After the end of a replay time stands still where the events ended.
+                true => self
+                    .state
+                    .max_at
+                    .map(|at| metric.grid.pane(at, memo).end)
+                    .max(numbers.last().map(|(end, _)| *end)),
+            };
+            let Some(until) = until else { continue };
+            let began = self.began[index].or(self.state.first_at);
+            let kept = self.state.rules.entry(rule_id(rule)).or_default();
+            let first = numbers.first().map(|(end, _)| end - 1);
+            let from = match kept.state.last() {
+                Some(last) => last,
+                None => match first.into_iter().chain(began).min() {
+                    Some(at) => metric.grid.pane(at, memo).start,
+                    None => continue,
+                },
+            };
+            let stretch = Stretch { start: from, end: until };
+            kept.run(rule, metric, stretch, &numbers, |verdict| {
+                alerts.extend(verdict.change.map(|change| match change {
+                    Change::Rises => anomaly(rule, verdict),
+                    Change::Over(past) => over(rule, verdict, &past),
+                }));
+            });
+        }
+        alerts
+    }
+}
+
+impl RuleKept {
+    /// Judges every window that ends in a stretch; `numbers` are those that are not empty.
+    fn run(
+        &mut self,
+        rule: &SigmaRule,
+        metric: &Metric,
+        stretch: Stretch,
+        numbers: &[(EpochMs, f64)],
+        mut each: impl FnMut(&Verdict),
+    ) {
+        let memo = &mut Memo::default();
+        let none = empty(metric.spec.aggregate);
+        let mut numbers = numbers.iter().peekable();
+        let mut at = stretch.start;
+        loop {
+            let window = metric.grid.window(at, memo);
+            let pane = metric.grid.pane(at, memo);
+            if pane.end > stretch.end {
+                return;
+            }
+            let own = numbers.next_if(|(end, _)| *end <= pane.end).map(|(_, value)| *value);
+            let total = self.total.filter(|(midnight, _)| *midnight == window.start);
+            let value = own.or(total.map(|(_, value)| value)).or(none);
+            if metric.grid.runs_from_midnight() {
+                self.total = own.map(|value| (window.start, value)).or(total);
+            }
+            let spread = Spread::of(metric.spec.aggregate, window.end - window.start);
+            let sample = Sample { start: pane.start, end: pane.end, value };
+            let verdict = self.state.judge(rule, spread, sample);
+            each(&verdict);
+            if let Some(value) = value {
+                self.points.push_back((pane.end, value, verdict.mean, verdict.limit));
+            }
+            while self.points.len() > RULE_POINTS {
+                self.points.pop_front();
+            }
+            at = pane.end;
+            if own.is_none() && self.state.is_settled(value) {
+                // Long silence: only its end is judged, which comes to the same.
+                let next = numbers.peek().map_or(stretch.end, |(end, _)| end - 1);
+                let same = metric.grid.day_end(pane.start, memo).min(next);
+                let shown = RULE_POINTS as i64 * metric.spec.window.step();
+                let far = same.saturating_sub(rule.over.saturating_mul(2).saturating_add(shown));
+                at = at.max(metric.grid.pane(far, memo).start);
+            }
+        }
+    }
+}
+
+fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
+    let Verdict { sample, mean, limit, .. } = *verdict;
+    let value = sample.value.unwrap_or_default();
+    Alert {
+        n: 0,
+        id: alert_id("anomaly", &rule.name, sample.end),
+        kind: "anomaly".into(),
+        severity: rule.severity.clone(),
+        at: sample.end,
+        subject: rule.name.clone(),
+        title: format!("{}: {value:.2}", rule.title),
+        detail: serde_json::json!({
+            "metric": rule.metric,
+            "value": value,
+            "mean": mean,
+            "limit": limit,
+            "deviations": rule.k,
+            "over_ms": rule.over,
+        }),
+    }
+}
+
+fn over(rule: &SigmaRule, verdict: &Verdict, past: &Past) -> Alert {
+    let Past { raised, since, last, peak, usual } = *past;
+    let lasted = (last - since) as f64 / 60_000.0;
+    let why = if usual { "this is usual now" } else { "back to usual" };
+    Alert {
+        n: 0,
+        id: alert_id(OVER, &rule.name, verdict.sample.end),
+        kind: OVER.into(),
+        severity: "info".into(),
+        at: verdict.sample.end,
+        subject: rule.name.clone(),
+        title: format!("{} is over: {why} after {lasted:.1} min", rule.title),
+        detail: serde_json::json!({
+            "metric": rule.metric,
+            "alert": alert_id("anomaly", &rule.name, raised),
+            "raised": raised,
+            "since": since,
+            "last": last,
+            "peak": peak,
+            "usual": usual,
+            "value": verdict.sample.value,
+            "mean": verdict.mean,
+            "limit": verdict.limit,
+        }),
+    }
+}
