@@ -127,7 +127,7 @@ pub struct Snapshot {
     /// All events before this may have been forgotten before their time.
     pub ids_forgotten_until: EpochMs,
     /// Cells by metric identity, then by pane, the pane they enter with, and labels.
-    pub panes: BTreeMap<String, BTreeMap<(EpochMs, EpochMs, Vec<String>), Cell>>,
+    pub panes: BTreeMap<String, BTreeMap<PaneKey, Cell>>,
     /// Cells of open roll-up minutes by metric identity, then by minute and labels.
     pub minutes: BTreeMap<String, BTreeMap<(EpochMs, Vec<String>), Cell>>,
     /// Final numbers the board keeps, by metric identity: end, labels, number.
@@ -139,6 +139,9 @@ pub struct Snapshot {
     /// The engine's small state, as it wrote it.
     pub engine: Vec<u8>,
 }
+
+/// A pane, the pane it enters with, and labels.
+pub type PaneKey = (EpochMs, EpochMs, Vec<String>);
 
 /// Midnight, and the total of each group since.
 pub type DayTotals = (EpochMs, Vec<(Vec<String>, Cell)>);
