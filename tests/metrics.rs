@@ -218,6 +218,34 @@ fn a_flood_of_ids_does_not_push_out_what_is_seconds_old() {
 }
 
 #[test]
+fn a_flood_of_bad_events_leaves_the_other_dead_letters_and_is_told() {
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}[store]\ndead_letters_max = 100\n")).start();
+    let honest: Vec<String> =
+        (0..30).map(|n| format!("{{\"ts\":{START},\"user\":\"u{n}\"}}")).collect();
+    let answer = Poster::new(server.target()).post(&honest);
+    assert_eq!(answer.status, 400, "none of them is good");
+    server.wait_settled(30);
+    for round in 0..3 {
+        let flood: Vec<String> = (0..1_000).map(|n| format!("x{round}-{n}")).collect();
+        Poster::new(server.target()).post(&flood);
+    }
+    server.wait_settled(3_030);
+    let letters = server.all("v1/dead-letters");
+    let honest = letters.iter().filter(|letter| letter["reason"].to_string().contains("type"));
+    assert_eq!((letters.len(), honest.count()), (100, 30));
+    stands(&server, "dead_letters_dropped", "2930 × ");
+    let found = samples(&server);
+    assert_eq!(found["tidewatch_dropped_total{list=\"dead_letters\"}"], 2_930.0);
+    let of_kinds = |key: &&String| key.starts_with("tidewatch_dead_letters_dropped_total");
+    let sum: f64 = found.keys().filter(of_kinds).map(|key| found[key]).sum();
+    assert_eq!(sum, 2_930.0);
+    let pipeline = server.pipeline();
+    assert_eq!(pipeline["dead_letters"], 3_030);
+    assert_eq!(pipeline["dead_letters_dropped"], 2_930);
+}
+
+#[test]
 fn a_clock_that_is_behind_the_events_is_told() {
     let folder = Folder::default();
     let server = folder.serve(HOLD).start();

@@ -71,6 +71,8 @@ pub struct Flow {
     pub next_board: AtomicI64,
     /// How each source stands, in the order of the pipeline's sources.
     pub sources: Mutex<Vec<SourceFlow>>,
+    /// Dead letters that left to keep their bound since the data folder was made.
+    pub letters_dropped: AtomicU64,
     /// How many of the events read last came from the future.
     pub ahead: Ahead,
 }
@@ -433,6 +435,7 @@ impl Committer {
             session_bytes_max: parts.settings.session_bytes_max as u64,
             closed_sessions: self.holds.iter().map(|holds| holds.closed).sum(),
             closed_sessions_max: parts.settings.closed_sessions_max as u64,
+            dead_letters_dropped: flow.letters_dropped.load(Ordering::Relaxed),
             alerts_delivered: flow.delivered.load(Ordering::SeqCst),
             clients,
             clients_lagging,

@@ -208,6 +208,16 @@ pub trait StateStore: Send {
         Ok(())
     }
 
+    /// Dead letters that left to keep their bound since the data folder was made.
+    fn letters_dropped(&self) -> u64 {
+        0
+    }
+
+    /// Which they were, in words.
+    fn letters_dropped_words(&self) -> String {
+        String::new()
+    }
+
     /// Alerts delivered since the data folder was made.
     fn alerts_delivered(&self) -> u64;
 

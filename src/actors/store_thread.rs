@@ -81,7 +81,17 @@ impl StoreThread {
         let (commands, queue) = sync_channel(QUEUE);
         let abandon = Arc::new(AtomicBool::new(false));
         let abandoned = Arc::clone(&abandon);
-        let mut writer = Writer { store, clock, status, flow, abandon: abandoned, committer: None };
+        let dropped = store.letters_dropped();
+        flow.letters_dropped.store(dropped, Ordering::Relaxed);
+        let mut writer = Writer {
+            store,
+            clock,
+            status,
+            flow,
+            abandon: abandoned,
+            committer: None,
+            dropped: (dropped, None),
+        };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&queue))?;
         Ok(StoreThread { commands, abandon, thread })
@@ -104,11 +114,17 @@ struct Writer {
     abandon: Arc<AtomicBool>,
     /// Who asked for the last commit, and that commit's number.
     committer: Option<(Recipient<Stored>, u64)>,
+    /// Dead letters that had left when it was looked last, and when some left last.
+    dropped: (u64, Option<i64>),
 }
+
+/// That dead letters left is said for so long after the last did, in ms.
+const DROPPED_SAID: i64 = 600_000;
 
 impl Writer {
     fn run(&mut self, queue: &Receiver<StoreCommand>) {
         loop {
+            self.tell_dropped();
             match queue.recv_timeout(TIDY) {
                 Ok(StoreCommand::Load(answer)) => {
                     let loaded = self.store.load();
@@ -145,6 +161,26 @@ impl Writer {
         let _ = answer.try_send(stored);
         self.committer = Some((answer, unit.epoch));
         self.tidy();
+    }
+
+    /// Says that dead letters left, for a while after they did.
+    fn tell_dropped(&mut self) {
+        let (before, at) = &mut self.dropped;
+        let (total, now) = (self.store.letters_dropped(), self.clock.elapsed());
+        if total > *before {
+            *at = Some(now);
+        }
+        *before = total;
+        self.flow.letters_dropped.store(total, Ordering::Relaxed);
+        if at.is_none() {
+            return;
+        }
+        let recent = at.is_some_and(|at| now - at < DROPPED_SAID);
+        let says = recent.then(|| self.store.letters_dropped_words());
+        if !recent {
+            *at = None;
+        }
+        self.status.stands(Condition::DeadLettersDropped, says, now);
     }
 
     /// Files that are no longer ours end the pipeline, although nothing is to be written now.

@@ -54,10 +54,14 @@ fn store(figures: &Figures) {
     let dropped = [
         ("alerts", &figures.alerts_dropped),
         ("late", &figures.late_dropped),
-        ("dead_letters", &figures.dead_letters_dropped),
         ("rollups", &figures.rollups_dropped),
     ];
     for (list, figure) in dropped {
         counter!(names::DROPPED, "list" => list).absolute(read(figure));
+    }
+    let letters = figures.dead_letters_dropped.lock();
+    counter!(names::DROPPED, "list" => "dead_letters").absolute(letters.total());
+    for (kind, count) in letters.each() {
+        counter!(names::DEAD_LETTERS_DROPPED, "reason" => kind.to_owned()).absolute(count);
     }
 }

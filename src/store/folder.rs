@@ -92,7 +92,10 @@ impl Folder {
         for name in names {
             let path = self.path.join(name);
             let found = fs::metadata(&path).map_err(|error| system(&path, error))?;
-            self.open.lock().insert(name, (found.dev(), found.ino()));
+            let mut open = self.open.lock();
+            open.insert(name, (found.dev(), found.ino()));
+            // A database that is opened again has another write-ahead log.
+            open.remove(format!("{name}-wal").as_str());
         }
         Ok(())
     }

@@ -28,6 +28,7 @@
 //! and absorbs them.
 
 pub mod folder;
+pub mod letters;
 pub mod log;
 pub mod marks;
 mod outbox;

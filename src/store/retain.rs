@@ -1,8 +1,8 @@
 //! Keeping a table of blobs within its bound: the oldest rows leave, a step at a
 //! time, and the newest row always stays so that numbering never starts again.
 //!
-//! Used for the outbox, late events, dead letters, the log's batches and the
-//! delivered alerts: all are tables with a growing integer key.
+//! Used for the outbox, late events, the log's batches and the
+//! delivered alerts (dead letters have `letters`): all are tables with a growing integer key.
 
 use rusqlite::{Connection, params};
 
@@ -42,7 +42,8 @@ impl Kept {
         self.items > bound.items || self.bytes > bound.bytes
     }
 
-    fn remove(&mut self, items: u64, bytes: u64) {
+    /// Takes rows away.
+    pub(super) fn remove(&mut self, items: u64, bytes: u64) {
         self.items = self.items.saturating_sub(items);
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Settings;
 use super::folder::{Folder, STATE};
+use super::letters::{DROPPED, Dropped, LAST, Letters};
 use super::log::EmbeddedLog;
 use super::marks::{Mark, Slot};
 use super::outbox::{Block, OUTBOX, pack};
@@ -18,14 +20,12 @@ use super::retain::{Kept, Shelf};
 use super::snapshot::{self, Snapshots};
 use super::sqlite::{Chores, Place, put_meta, random, text_checksum};
 use super::tables::{
-    Head, KIND, drop_rollups, read_head, write_dead_letters, write_delta, write_head, write_late,
-    write_rollups,
+    Head, KIND, drop_rollups, read_head, write_delta, write_head, write_late, write_rollups,
 };
 use crate::actors::ports::{StateStore, StoreError};
 use crate::domain::commit::{CommitUnit, Restored};
 
 const LATE: Shelf = Shelf { table: "late", key: "id", count: "count", blob: "blob" };
-const DEAD_LETTERS: Shelf = Shelf { table: "dead_letters", key: "id", count: "1", blob: "raw" };
 
 /// Alerts handed over in one go: two transactions, one in each file.
 const DELIVERY_BYTES: usize = 8 << 20;
@@ -53,21 +53,20 @@ pub struct Figures {
     pub late_dropped: AtomicU64,
     /// Dead letters kept now.
     pub dead_letters: AtomicU64,
-    /// Dead letters that left to keep their bound.
-    pub dead_letters_dropped: AtomicU64,
+    /// Dead letters that left to keep their bound, by kind of reason.
+    pub dead_letters_dropped: Mutex<Dropped>,
     /// Roll-up rows that left because they were too old.
     pub rollups_dropped: AtomicU64,
 }
 
 impl Figures {
     /// The counts that are kept in the file, by their name there.
-    fn kept(&self) -> [(&'static str, &AtomicU64); 6] {
+    fn kept(&self) -> [(&'static str, &AtomicU64); 5] {
         [
             ("alerts_committed", &self.alerts_committed),
             ("alerts_delivered", &self.alerts_delivered),
             ("alerts_dropped", &self.alerts_dropped),
             ("late_dropped", &self.late_dropped),
-            ("dead_letters_dropped", &self.dead_letters_dropped),
             ("rollups_dropped", &self.rollups_dropped),
         ]
     }
@@ -88,7 +87,9 @@ pub struct StateDb {
     /// Alerts up to here are in the alert log.
     alerts_done: u64,
     late: Kept,
-    dead_letters: Kept,
+    /// What was left of the late events when they could not be fewer.
+    late_least: Kept,
+    letters: Letters,
     /// Newest minute of the roll-ups, and the one of the last sweep.
     minute: i64,
     minute_swept: i64,
@@ -153,11 +154,18 @@ impl StateDb {
         })();
         owned.map_err(error)?;
         let snapshots = Snapshots::open(&conn, &place, &head)?;
+        let dropped: Dropped = match place.meta_opt(&conn, DROPPED)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| place.damaged(format!("`{DROPPED}`: {error}")))?,
+            None => Dropped::default(),
+        };
         let db = StateDb {
             alerts: OUTBOX.shelf.measure(&conn).map_err(error)?,
             alerts_last: OUTBOX.newest(&conn).map_err(error)?,
             late: LATE.measure(&conn).map_err(error)?,
-            dead_letters: DEAD_LETTERS.measure(&conn).map_err(error)?,
+            late_least: Kept::default(),
+            letters: Letters::measure(&conn, dropped, number(&place, &conn, LAST)?)
+                .map_err(error)?,
             conn,
             place,
             settings,
@@ -193,17 +201,27 @@ impl StateDb {
         set(&self.figures.epoch, self.head.epoch);
         set(&self.figures.delta_bytes, self.snapshots.delta_bytes);
         set(&self.figures.snapshot_bytes, self.snapshots.snapshot_bytes);
-        set(&self.figures.dead_letters, self.dead_letters.items);
+        set(&self.figures.dead_letters, self.letters.total().items);
+        let mut dropped = self.figures.dead_letters_dropped.lock();
+        if *dropped != self.letters.dropped {
+            dropped.clone_from(&self.letters.dropped);
+        }
     }
 
     /// Writes the unit in one transaction; memory is changed by the caller, once it is durable.
-    fn write(&self, unit: &CommitUnit, next: &Head, outputs: &Outputs) -> rusqlite::Result<bool> {
+    /// `None` when somebody else wrote in between.
+    fn write(
+        &self,
+        unit: &CommitUnit,
+        next: &Head,
+        outputs: &Outputs,
+    ) -> rusqlite::Result<Option<Lists>> {
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         let (epoch, owner): (i64, i64) = tx
             .prepare_cached("SELECT epoch, owner FROM head WHERE id = 1")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if (epoch, owner) != (self.head.epoch as i64, self.head.owner) {
-            return Ok(false);
+            return Ok(None);
         }
         write_delta(&tx, unit)?;
         for block in &outputs.alerts {
@@ -214,7 +232,7 @@ impl StateDb {
             put_meta(&tx, "alerts_committed", &(committed + unit.alerts.len() as u64).to_string())?;
         }
         write_late(&tx, unit.epoch, &outputs.late)?;
-        write_dead_letters(&tx, unit)?;
+        let lists = self.bound_lists(&tx, unit, outputs)?;
         write_rollups(&tx, unit)?;
         write_head(&tx, next)?;
         let log = &self.log.identity().incarnation;
@@ -222,11 +240,51 @@ impl StateDb {
         fail::fail_point!("store.commit.before");
         tx.commit()?;
         fail::fail_point!("store.commit.after");
-        Ok(true)
+        Ok(Some(lists))
+    }
+
+    /// Keeps late events and dead letters within their bounds, in the commit that brings them:
+    /// one commit may bring more than there may be.
+    fn bound_lists(
+        &self,
+        tx: &Transaction<'_>,
+        unit: &CommitUnit,
+        outputs: &Outputs,
+    ) -> rusqlite::Result<Lists> {
+        let letters = match unit.dead_letters.is_empty() {
+            true => self.letters.clone(),
+            false => self.letters.write(tx, unit, self.letters_bound())?,
+        };
+        let mut late = self.late;
+        for block in &outputs.late {
+            late.add(block.count, block.blob.len() as u64);
+        }
+        let mut late_dropped = outputs.late_skipped;
+        while late.exceeds(self.late_bound()) {
+            let dropped = LATE.drop_oldest(tx, &mut late, self.late_bound(), u64::MAX)?;
+            late_dropped += dropped.items;
+            if dropped.items == 0 {
+                break;
+            }
+        }
+        if late_dropped > 0 {
+            let total = self.figures.late_dropped.load(Ordering::Relaxed) + late_dropped;
+            put_meta(tx, "late_dropped", &total.to_string())?;
+        }
+        Ok(Lists { letters, late, late_dropped })
+    }
+
+    fn letters_bound(&self) -> Kept {
+        let Settings { dead_letters_max, dead_letters_bytes_max, .. } = self.settings;
+        Kept { items: dead_letters_max, bytes: dead_letters_bytes_max }
+    }
+
+    fn late_bound(&self) -> Kept {
+        Kept { items: self.settings.late_max, bytes: self.settings.late_bytes_max }
     }
 
     /// Brings memory up to the unit that was just written.
-    fn follow(&mut self, unit: &CommitUnit, next: Head, outputs: &Outputs) {
+    fn follow(&mut self, unit: &CommitUnit, next: Head, outputs: &Outputs, lists: Lists) {
         let bytes = delta_bytes(unit);
         self.head = next;
         self.snapshots.delta_bytes += bytes;
@@ -235,11 +293,10 @@ impl StateDb {
             self.alerts_last = block.last;
         }
         self.figures.alerts_committed.fetch_add(unit.alerts.len() as u64, Ordering::Relaxed);
-        for block in &outputs.late {
-            self.late.add(block.count, block.blob.len() as u64);
-        }
         let raw: usize = unit.dead_letters.iter().map(|letter| letter.raw.len()).sum();
-        self.dead_letters.add(unit.dead_letters.len() as u64, raw as u64);
+        self.letters = lists.letters;
+        self.late = lists.late;
+        self.figures.late_dropped.fetch_add(lists.late_dropped, Ordering::Relaxed);
         let newest = unit.rollups.iter().map(|row| row.minute).max();
         self.minute = self.minute.max(newest.unwrap_or(self.minute));
         let blobs = outputs.alerts.iter().chain(&outputs.late).map(|block| block.blob.len());
@@ -258,45 +315,45 @@ impl StateDb {
         }
     }
 
-    /// Drops what is beyond the bounds, one step for each table.
+    /// Drops what is beyond the bounds: alerts a step at a time, once they are delivered; and
+    /// what is left of the other lists from wider bounds.
     fn retain(&mut self) -> Result<(), StoreError> {
         let s = &self.settings;
-        let alerts = Kept { items: s.alerts_max, bytes: s.alerts_bytes_max };
-        let late = Kept { items: s.late_max, bytes: s.late_bytes_max };
-        let letters = Kept { items: s.dead_letters_max, bytes: s.dead_letters_bytes_max };
-        let delivered = self.alerts_done + 1;
-        let f = self.figures.clone();
-        let steps = [
-            (&OUTBOX.shelf, self.alerts, alerts, delivered, "alerts_dropped", &f.alerts_dropped),
-            (&LATE, self.late, late, u64::MAX, "late_dropped", &f.late_dropped),
-            (
-                &DEAD_LETTERS,
-                self.dead_letters,
-                letters,
-                u64::MAX,
-                "dead_letters_dropped",
-                &f.dead_letters_dropped,
-            ),
-        ];
-        let mut left = [self.alerts, self.late, self.dead_letters];
-        for (index, (shelf, mut kept, bound, upto, name, figure)) in steps.into_iter().enumerate() {
-            if !kept.exceeds(bound) {
-                continue;
-            }
+        let (bound, f) = (Kept { items: s.alerts_max, bytes: s.alerts_bytes_max }, &self.figures);
+        let (mut alerts, delivered) = (self.alerts, self.alerts_done + 1);
+        if alerts.exceeds(bound) {
             let dropped = (|| {
                 let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-                let dropped = shelf.drop_oldest(&tx, &mut kept, bound, upto)?;
-                let total = figure.load(Ordering::Relaxed) + dropped.items;
-                put_meta(&tx, name, &total.to_string())?;
+                let dropped = OUTBOX.shelf.drop_oldest(&tx, &mut alerts, bound, delivered)?;
+                let total = f.alerts_dropped.load(Ordering::Relaxed) + dropped.items;
+                put_meta(&tx, "alerts_dropped", &total.to_string())?;
                 tx.commit()?;
                 Ok(dropped)
             })()
             .map_err(|error| self.place.error(error))?;
-            figure.fetch_add(dropped.items, Ordering::Relaxed);
-            left[index] = kept;
+            self.figures.alerts_dropped.fetch_add(dropped.items, Ordering::Relaxed);
+            self.alerts = alerts;
         }
-        [self.alerts, self.late, self.dead_letters] = left;
+        if self.letters.total().exceeds(self.letters_bound()) && self.letters.total().items > 1
+            || self.late.exceeds(self.late_bound()) && self.late != self.late_least
+        {
+            self.narrow().map_err(|error| self.place.error(error))?;
+        }
         self.retain_rollups()
+    }
+
+    /// Brings the lists within bounds that were wider before.
+    fn narrow(&mut self) -> rusqlite::Result<()> {
+        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let letters = self.letters.trim(&tx, self.letters_bound())?;
+        let none = Outputs { alerts: Vec::new(), late: Vec::new(), late_skipped: 0 };
+        let lists = self.bound_lists(&tx, &CommitUnit::default(), &none)?;
+        tx.commit()?;
+        (self.letters, self.late) = (letters, lists.late);
+        // The newest block stays, whatever its size.
+        self.late_least = lists.late;
+        self.figures.late_dropped.fetch_add(lists.late_dropped, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Drops roll-ups that are too old, a step for each metric, once an hour of data.
@@ -347,7 +404,8 @@ impl StateStore for StateDb {
         if unit.epoch != self.head.epoch + 1 {
             return Err(not_parent());
         }
-        let outputs = Outputs::of(unit, self.alerts_last).map_err(|what| self.place.io(what))?;
+        let outputs = Outputs::of(unit, self.alerts_last, self.settings.late_max)
+            .map_err(|what| self.place.io(what))?;
         let mut next = self.head.clone();
         (next.epoch, next.watermark, next.wall) = (unit.epoch, unit.watermark, unit.wall);
         for position in &unit.positions {
@@ -356,11 +414,11 @@ impl StateStore for StateDb {
         self.folder.check()?;
         let written = self.write(unit, &next, &outputs);
         match written.map_err(|error| self.place.error(error))? {
-            true => {
-                self.follow(unit, next, &outputs);
+            Some(lists) => {
+                self.follow(unit, next, &outputs, lists);
                 self.mark();
             }
-            false => return Err(not_parent()),
+            None => return Err(not_parent()),
         }
         Ok(())
     }
@@ -395,6 +453,20 @@ impl StateStore for StateDb {
 
     fn check(&self) -> Result<(), StoreError> {
         self.folder.check()
+    }
+
+    fn letters_dropped(&self) -> u64 {
+        self.letters.dropped.total()
+    }
+
+    fn letters_dropped_words(&self) -> String {
+        let Settings { dead_letters_max, dead_letters_bytes_max, .. } = self.settings;
+        format!(
+            "dead letters left to keep their bound (store.dead_letters_max = {dead_letters_max}, \
+             store.dead_letters_bytes_max = {dead_letters_bytes_max} bytes), the oldest of the \
+             most frequent kind first: {}",
+            self.letters.dropped.words()
+        )
     }
 
     fn alerts_delivered(&self) -> u64 {
@@ -469,10 +541,19 @@ fn compare_log(place: &Place, conn: &Connection, log: &EmbeddedLog) -> Result<()
 struct Outputs {
     alerts: Vec<Block>,
     late: Vec<Block>,
+    /// Late events that are too many for the list by themselves.
+    late_skipped: u64,
+}
+
+/// The bounded lists as they are after a commit.
+struct Lists {
+    letters: Letters,
+    late: Kept,
+    late_dropped: u64,
 }
 
 impl Outputs {
-    fn of(unit: &CommitUnit, alerts_last: u64) -> Result<Outputs, String> {
+    fn of(unit: &CommitUnit, alerts_last: u64, late_max: u64) -> Result<Outputs, String> {
         let mut last = alerts_last;
         for alert in &unit.alerts {
             if alert.n <= last {
@@ -484,9 +565,13 @@ impl Outputs {
             last = alert.n;
         }
         let text = |error: serde_json::Error| error.to_string();
+        // What would leave again at once is not written.
+        let late_skipped = unit.late.len().saturating_sub(late_max as usize);
+        let (late, late_skipped) = (&unit.late[late_skipped..], late_skipped as u64);
         Ok(Outputs {
             alerts: pack(&unit.alerts, |alert| alert.n).map_err(text)?,
-            late: pack(&unit.late, |late| late.position).map_err(text)?,
+            late: pack(late, |late| late.position).map_err(text)?,
+            late_skipped,
         })
     }
 }

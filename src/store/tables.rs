@@ -11,7 +11,6 @@ use super::snapshot;
 use super::sqlite::{Kind, Place, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
-use crate::domain::event::DeadLetter;
 
 /// What `state.db` is.
 pub(super) static KIND: Kind = Kind {
@@ -38,7 +37,8 @@ pub(super) static KIND: Kind = Kind {
          CREATE TABLE dead_letters(id INTEGER PRIMARY KEY, source TEXT NOT NULL, \
          position INTEGER NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, \
          redriven INTEGER, checksum INTEGER NOT NULL, raw BLOB NOT NULL, \
-         hints TEXT NOT NULL DEFAULT '{}'); \
+         hints TEXT NOT NULL DEFAULT '{}', kind TEXT NOT NULL); \
+         CREATE INDEX dead_letters_kind ON dead_letters(kind, id); \
          CREATE TABLE rollups(metric TEXT NOT NULL, minute INTEGER NOT NULL, \
          grp TEXT NOT NULL, count INTEGER NOT NULL, sum REAL NOT NULL, value REAL NOT NULL, \
          PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
@@ -201,23 +201,6 @@ pub(super) fn write_late(
             "INSERT INTO late(epoch, count, checksum, blob) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![epoch, block.count as i64, sum, block.blob])?;
-    }
-    Ok(())
-}
-
-pub(super) fn write_dead_letters(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
-    let names: Vec<&str> = unit.positions.iter().map(|at| at.source.name.as_str()).collect();
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO dead_letters(source, position, reason, at, redriven, checksum, raw, \
-         hints) VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6, ?7)",
-    )?;
-    for letter in &unit.dead_letters {
-        let source = names.get(usize::from(letter.source)).copied().unwrap_or_default();
-        let position = letter.position as i64;
-        let hints = serde_json::to_string(&letter.hints).expect("a map of text to text");
-        let sum = letter_checksum([position, unit.wall], &letter.raw, &hints);
-        let DeadLetter { reason, raw, .. } = letter;
-        insert.execute(params![source, position, reason, unit.wall, sum, raw, hints])?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub fn begin_at_zero() {
         counter!(name).increment(0);
     }
     gauge!(names::DISK_FULL).set(0.0);
+    counter!(names::DEAD_LETTERS_DROPPED, "reason" => "other reasons").increment(0);
     for condition in Condition::ALL {
         gauge!(names::CONDITION, "condition" => condition.name()).set(0.0);
     }

@@ -97,6 +97,7 @@ table! {
     DEAD_LETTERS = "dead_letters_total", Counter, Count, [], "Events that ended in the dead letters.";
     DEAD_LETTERS_KEPT = "dead_letters_kept", Gauge, Count, [], "Dead letters kept now.";
     DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max); the oldest leave.";
+    DEAD_LETTERS_DROPPED = "dead_letters_dropped_total", Counter, Count, ["reason"], "Dead letters that left to keep their bound, by kind of reason (64 at most).";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";

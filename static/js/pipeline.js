@@ -75,7 +75,7 @@ export class Pipeline {
       meter('Ids for dedup', v.dedup_ids, v.dedup_ids_max),
       gauge('Open sessions', integer(v.open_sessions), v.gap_ms ? `close after ${span(v.gap_ms)} of silence` : ''),
       gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
-      gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>` : 'none', v.dead_letters ? 'warn' : ''),
+      gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>${v.dead_letters_dropped ? ` ${integer(v.dead_letters_dropped)} no longer kept` : ''}` : 'none', v.dead_letters ? 'warn' : ''),
       gauge('Without id', integer(v.without_id), v.without_id ? 'a repeat of these counts twice' : 'all can be de-duplicated'),
       gauge('Lateness allowed', span(v.lateness_ms), 'behind that: late'),
       gauge('Browsers', integer(v.clients), v.clients_lagging ? `${integer(v.clients_lagging)} slow` : 'none slow'),

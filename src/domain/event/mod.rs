@@ -322,5 +322,58 @@ pub struct DeadLetter {
     pub hints: Hints,
 }
 
+impl DeadLetter {
+    /// The kind of its reason, to count by: without numbers, and without what was quoted of the
+    /// event unless it looks like a name. At most 80 characters.
+    pub fn kind(&self) -> String {
+        let mut kind = String::new();
+        let mut quoted = false;
+        for piece in self.reason.split('"') {
+            let name = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.');
+            match quoted {
+                true if piece.len() <= 24 && piece.chars().all(name) => {
+                    kind += &format!("\"{piece}\"");
+                }
+                true => kind.push('…'),
+                false => kind += piece,
+            }
+            quoted = !quoted;
+        }
+        let mut plain = String::new();
+        let mut number = false;
+        for c in kind.chars() {
+            match c.is_ascii_digit() {
+                true if number => {}
+                true => plain.push('N'),
+                false => plain.push(if c.is_control() { ' ' } else { c }),
+            }
+            number = c.is_ascii_digit();
+        }
+        plain.chars().take(80).collect()
+    }
+}
+
 /// A batch shared by the messages of one ticket.
 pub type SharedBatch = Arc<EventBatch>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_one_kind_are_counted_together() {
+        let kind = |reason: &str| {
+            let (source, position, raw) = (0, 1, Vec::new());
+            DeadLetter { source, position, reason: reason.into(), raw, hints: Hints::default() }
+                .kind()
+        };
+        assert_eq!(
+            kind("ts: 312 ms in the future (at most 5 ms)"),
+            "ts: N ms in the future (at most N ms)"
+        );
+        assert_eq!(kind("attribute \"type\" is missing"), "attribute \"type\" is missing");
+        assert_eq!(kind("attribute \"user 17 <b>\" is odd"), "attribute … is odd");
+        assert_eq!(kind(&"é".repeat(300)).chars().count(), 80);
+        assert_eq!(kind("an open \" quote"), "an open …");
+    }
+}

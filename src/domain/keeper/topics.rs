@@ -95,6 +95,8 @@ pub struct PipelineView {
     pub closed_sessions: u64,
     /// The bound on them.
     pub closed_sessions_max: u64,
+    /// Dead letters that left to keep their bound.
+    pub dead_letters_dropped: u64,
     /// Alerts delivered to the alert log.
     pub alerts_delivered: u64,
     /// Websocket clients.

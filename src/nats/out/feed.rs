@@ -299,6 +299,16 @@ impl Feed {
             Ok(Err(error)) => return Err(Stop::Failed(error.to_string())),
             Err(error) => return Err(Stop::Failed(error.to_string())),
         };
+        // Not the oldest alone leave: some may be missing between two that were read.
+        let mut before = self.page.back().map(|item| item.n);
+        for item in &items {
+            let from = before.map_or(item.n, |before| before.max(self.told) + 1);
+            if from < item.n {
+                self.track.skipped(from, item.n - 1);
+                self.told = item.n - 1;
+            }
+            before = Some(item.n);
+        }
         self.page.extend(items);
         self.track.pending(self.page.len());
         Ok(())
