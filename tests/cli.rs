@@ -195,3 +195,143 @@ fn dead_letters_are_listed_shown_and_redriven_after_a_fix() {
     assert_eq!(answer.json()["refused"][0]["id"], ids[1]);
     until(5, "nothing was added", || (server.pipeline()["received"] == 4).then_some(()));
 }
+
+/// The lines of a command's help at a width.
+fn help(args: &[&str], width: &str) -> Vec<String> {
+    let run = Folder::default().command(args).arg("--help").env("COLUMNS", width).run();
+    assert_eq!(run.code, Some(0), "{args:?}: {}", run.stderr);
+    run.stdout.lines().map(String::from).collect()
+}
+
+/// Examples, and nothing else, may be longer than the terminal: they are pasted.
+#[test]
+fn examples_are_whole_at_any_width() {
+    for args in [&[][..], &["replay"], &["publish"], &["dead-letters"], &["prove"]] {
+        let examples = |width: &str| -> Vec<String> {
+            let lines = help(args, width);
+            let from = lines.iter().position(|line| line == "Examples:").expect("examples");
+            let lines = lines[from + 1..].iter().take_while(|line| !line.is_empty());
+            lines.cloned().collect()
+        };
+        let wide = examples("200");
+        assert!(wide.len() >= 3, "{args:?}: {wide:?}");
+        for width in ["30", "60", "80", "100"] {
+            assert_eq!(examples(width), wide, "{args:?} at {width}");
+        }
+        for line in help(args, "60").iter().filter(|line| !wide.contains(line)) {
+            assert!(line.chars().count() <= 60, "{args:?}: {line:?}");
+        }
+    }
+    let lines = help(&[], "40");
+    let curl = lines.iter().find(|line| line.trim().starts_with("curl ")).expect("a curl");
+    // A shell takes it apart: the last word is what is sent.
+    let script = format!("curl() {{ for word; do :; done; printf %s \"$word\"; }}\n{curl}");
+    let said = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    let event: Value = serde_json::from_slice(&said.stdout).expect("one JSON object");
+    assert_eq!((&event["type"], &event["amount"]), (&"cart_add".into(), &12.5.into()));
+    let server = Folder::default().serve("").start();
+    let answer = server.http.post_json(&server.at("v1/events"), &event);
+    assert_eq!(answer.status, 202, "{answer:?}");
+}
+
+#[test]
+fn a_level_that_is_none_is_refused_before_anything_is_done() {
+    for args in [
+        &["serve", "--log", "loud"][..],
+        &["check", "--log", "loud"],
+        &["replay", "-", "--log", "info,tidewatch::store=loud"],
+        &["dead-letters", "list", "--log", "loud"],
+    ] {
+        let folder = Folder::default();
+        let run = folder.command(args).run();
+        assert_eq!(run.code, Some(2), "{args:?}: {run:?}");
+        for word in ["--log", "loud", "off, error, warn, info, debug, trace"] {
+            assert!(run.stderr.contains(word), "{args:?}: no {word:?} in {}", run.stderr);
+        }
+        assert!(!folder.path("tidewatch-data").exists(), "{args:?} made a folder");
+    }
+    let run = Folder::default().command(&["check"]).env("TIDEWATCH_LOG", "noisy").run();
+    assert_eq!(run.code, Some(2), "{run:?}");
+}
+
+#[test]
+fn a_port_in_use_names_the_flag_and_makes_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    for command in ["serve", "demo"] {
+        let folder = Folder::default();
+        let run = folder.command(&[command, "--listen", &listen]).run();
+        assert_eq!(run.code, Some(2), "{run:?}");
+        for word in [listen.as_str(), "--listen", "another program"] {
+            assert!(run.stderr.contains(word), "no {word:?} in {}", run.stderr);
+        }
+        assert!(!folder.path("tidewatch-data").exists(), "{command} made a folder");
+    }
+}
+
+#[test]
+fn dead_letters_find_the_running_server_or_say_where_they_looked() {
+    let folder = Folder::default();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = folder.write("away.toml", format!("[web]\nlisten = \"{unused}\"\n"));
+    for action in [&["list"][..], &["show", "1"], &["redrive", "--all"]] {
+        let args = [&["dead-letters"], action, &["--config", &config]].concat();
+        let run = folder.command(&args).run();
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let looked = folder.path("tidewatch-data").display().to_string();
+        for word in [looked.as_str(), &unused.to_string(), "--data-dir", "--listen"] {
+            assert!(run.stderr.contains(word), "no {word:?} in {}", run.stderr);
+        }
+        assert!(run.stdout.is_empty() && !folder.path("tidewatch-data").exists(), "{run:?}");
+    }
+    // A server on any address is found by its folder, by its address, and where the
+    // configuration says that it listens.
+    let mut server = folder.serve(HOLD).start();
+    Poster::new(server.target()).post(&["no event"]);
+    server.wait_settled(1);
+    let (data, address) = (folder.data().display().to_string(), server.address());
+    let config = folder.write("here.toml", format!("[web]\nlisten = \"{address}\"\n"));
+    for args in [["--data-dir", &data], ["--listen", &address], ["--config", &config]] {
+        let run = folder.command(&["dead-letters", "list", "--json"]).args(&args).run();
+        assert_eq!(run.json()["items"][0]["raw"], "no event", "{args:?}");
+    }
+    assert!(!folder.path("tidewatch-data").exists());
+    // What cannot be understood is not redriven, and the code says so.
+    let redrive =
+        || folder.command(&["dead-letters", "redrive", "--all", "--data-dir", &data]).run();
+    let run = redrive();
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stdout.contains("0 redriven, 1 refused"), "{run:?}");
+    assert!(run.stdout.contains("not JSON"), "it says why: {run:?}");
+    // A server that cannot be asked owns its folder all the same.
+    std::fs::remove_file(folder.data().join("endpoint")).unwrap();
+    let run = redrive();
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(run.stderr.contains("--listen"), "{run:?}");
+    let list = folder.command(&["dead-letters", "list", "--data-dir", &data]).run();
+    assert_eq!(list.code, Some(0), "reading needs no owner: {list:?}");
+    server.stop();
+}
+
+#[test]
+fn who_stops_listening_is_no_panic() {
+    let program = env!("CARGO_BIN_EXE_tidewatch");
+    for args in ["--help", "version", "check --print", "prove --help", "publish --help"] {
+        let script = format!("exec 3>&1; {program} {args} 2>&3 | true");
+        let said = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(!text.contains("panicked"), "{args}: {text}");
+    }
+    // `serve` goes on without its first line being read.
+    let folder = Folder::default();
+    let data = folder.data().display().to_string();
+    let script = format!("{program} serve --listen 127.0.0.1:0 --data-dir {data} | true & wait");
+    let mut shell = std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let url =
+        until(30, "it serves", || std::fs::read_to_string(folder.data().join("endpoint")).ok());
+    let http = support::Http::default();
+    assert_eq!(http.get(&format!("{}livez", url.trim())).status, 200);
+    let pid = std::fs::read_to_string(folder.data().join("lock")).unwrap();
+    std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
+    shell.wait().unwrap();
+}

@@ -23,6 +23,7 @@ use crate::domain::keeper::ReplayNumbers;
 use crate::source::file::{FileSource, Settings as FileSettings, Speed as FileSpeed};
 use crate::source::mapping::Mapping;
 use crate::source::progress::{Bar, Progress};
+use crate::web::server;
 
 /// Deltas of a temporary folder before a snapshot is made.
 const SCRATCH_SNAPSHOT_BYTES: usize = 4 << 30;
@@ -86,6 +87,9 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
     };
     let (targets, json) = (targets.clone(), args.json);
     let (served, hold) = (common.listen.is_some(), args.hold);
+    if served && let Err(error) = server::check_address(&builder.web_settings()) {
+        return complain(&error, Exit::Usage);
+    }
     System::new().block_on(async move {
         let bar = actix::spawn(draw(Arc::clone(&progress)));
         // Opening sorts the files, which blocks.

@@ -6,67 +6,90 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
+use crate::telemetry;
 
-const EXAMPLES: &str = "\
-Examples:
-  tidewatch demo                          a simulated shop, on http://127.0.0.1:7077
+/// Help as clap writes it. Examples stand in the template itself, which is not wrapped: a command
+/// that was broken in the middle cannot be pasted. Prose is in `after_help`, which is.
+const TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}";
+
+const EXAMPLES: &str = r#"
+  tidewatch demo
   tidewatch serve --config tidewatch.toml
-  curl http://127.0.0.1:7077/v1/events -d \
-    '{\"id\":\"1\",\"ts\":'$(date +%s000)',\"type\":\"cart_add\",\"user\":\"ada\",\"amount\":12.5}'
-  tidewatch replay events.ndjson --json   yesterday's events, the same numbers
-  tidewatch check --config tidewatch.toml --print
+  curl http://127.0.0.1:7077/v1/events -d '{"id":"1","ts":'$(date +%s000)',"type":"cart_add","user":"ada","amount":12.5}'
+  tidewatch replay events.ndjson --json
+  tidewatch check --config tidewatch.toml --print"#;
+
+const ENVIRONMENT: &str = "\
+The demo is a simulated shop; its page is at http://127.0.0.1:7077. A replay counts yesterday's \
+events to the same numbers.
 
 Every key of the configuration can be set in the environment as TIDEWATCH_SECTION__KEY.
-Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 data folder in use,
-4 state damaged or of another log, 5 gave up after restarts.";
 
-const REPLAY_EXAMPLES: &str = "\
-Examples:
+Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 data folder in use, 4 state damaged or \
+of another log, 5 gave up after restarts.";
+
+const REPLAY_EXAMPLES: &str = "
   tidewatch replay events.ndjson
   zcat events.ndjson.gz | tidewatch replay - --json
   tidewatch replay clicks.csv --map clicks.toml --sessions-out sessions.csv
   tidewatch replay events.ndjson --speed 60 --listen 127.0.0.1:7077 --hold";
 
-const PUBLISH_EXAMPLES: &str = "\
-Examples:
+const PUBLISH_EXAMPLES: &str = "
   tidewatch publish events.ndjson --subject events.shop
   zcat events.ndjson.gz | tidewatch publish - --subject events.shop --pack 50
   tidewatch publish events.ndjson --config tidewatch.toml
-  tidewatch publish events.ndjson.gz --nats tls://nats:4222 --creds me.creds \\
-    --subject events.shop --rate 500
+  tidewatch publish events.ndjson.gz --nats tls://nats:4222 --creds me.creds --subject events.shop --rate 500";
 
-A line is an event, a JSON object. An event without an id gets one. A stream must take the
-subject; events sent again within its duplicate window are taken once. Where no --nats is
-given, server and sign-in are those of [nats] of the configuration (--config).
+const PUBLISH_NOTES: &str = "\
+A line is an event, a JSON object. An event without an id gets one. A stream must take the \
+subject; events sent again within its duplicate window are taken once. Where no --nats is given, \
+server and sign-in are those of [nats] of the configuration (--config). An event that is larger \
+than the server or the stream takes is listed with the bound; the others are published.
+
 Exit codes: 0 all events are in the stream, 1 some are not, with the list, 2 usage.";
 
-const DEAD_LETTERS_EXAMPLES: &str = "\
-Examples:
+const DEAD_LETTERS_EXAMPLES: &str = "
   tidewatch dead-letters list
   tidewatch dead-letters show 17
   tidewatch dead-letters redrive 17 18
-  tidewatch dead-letters redrive --all
+  tidewatch dead-letters redrive --all";
 
-A running server is asked over HTTP; without one the data folder is read directly.";
+const DEAD_LETTERS_NOTES: &str = "\
+A running server is asked over HTTP: the one at --listen, else the one that runs on the data \
+folder. Without one the folder is read directly. Nothing is made.
 
-const PROVE_EXAMPLES: &str = "\
-Examples:
-  tidewatch prove                                 on a nats-server it starts and ends
-  tidewatch prove --nats nats://127.0.0.1:4222    on yours, in streams of its own
-  tidewatch prove --cycles 3 --events 3000 --seed 7 --json
+Exit codes: 0 fine, 1 failed or something was not redriven, 2 usage or configuration, 3 data folder \
+in use, 4 state damaged.";
 
-It makes two streams whose names begin with TIDEWATCH_PROVE_, runs a worker on them, ends
-it with kill -9 at random moments, starts it again, and compares sessions, alerts and the
-ledger with a plain count of what was published. The streams and files are removed at the
-end. How to sign in comes from [nats] of the configuration.
+const PROVE_EXAMPLES: &str = "
+  tidewatch prove
+  tidewatch prove --nats nats://127.0.0.1:4222
+  tidewatch prove --cycles 3 --events 3000 --seed 7 --json";
 
-Exit codes: 0 every difference is 0, 1 something differs, 2 usage or configuration, 3 it
-cannot be run: no server, one that is too old or without JetStream, or no right to make
-streams.";
+const PROVE_NOTES: &str = "\
+Without --nats it starts a nats-server and ends it again. It makes two streams whose names begin \
+with TIDEWATCH_PROVE_, runs a worker on them, ends it with kill -9 at random moments, starts it \
+again, and compares sessions, alerts and the ledger with a plain count of what was published. The \
+streams and files are removed at the end. How to sign in comes from [nats] of the configuration.
+
+Exit codes: 0 every difference is 0, 1 something differs, 2 usage or configuration, 3 it cannot be \
+run: no server, one that is too old or without JetStream, or no right to make streams.";
+
+/// The template with examples in it.
+fn with(examples: &str) -> String {
+    format!("{TEMPLATE}\n\nExamples:{examples}{{after-help}}")
+}
 
 /// Live operational numbers from an event stream.
 #[derive(Debug, Parser)]
-#[command(name = "tidewatch", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "tidewatch",
+    version,
+    about,
+    help_template = with(EXAMPLES),
+    after_help = ENVIRONMENT,
+    max_term_width = 100
+)]
 pub struct Args {
     /// What every command takes.
     #[command(flatten)]
@@ -88,8 +111,10 @@ pub struct Common {
     /// Address of the page and the API [default: 127.0.0.1:7077]
     #[arg(long, short, global = true, value_name = "ADDR", env = "TIDEWATCH_LISTEN")]
     pub listen: Option<String>,
-    /// What to log: a level, or levels by part (info,tidewatch::store=debug)
-    #[arg(long, global = true, value_name = "FILTER", env = "TIDEWATCH_LOG")]
+    /// What to log: off, error, warn, info, debug or trace, or levels by part
+    /// (info,tidewatch::store=debug)
+    #[arg(long, global = true, value_name = "FILTER", env = "TIDEWATCH_LOG",
+          value_parser = log_filter)]
     pub log: Option<String>,
     /// How log lines are written to stderr
     #[arg(
@@ -101,6 +126,11 @@ pub struct Common {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+}
+
+/// Checks a filter before anything is done.
+fn log_filter(text: &str) -> Result<String, String> {
+    telemetry::check_filter(text).map(|()| text.to_owned())
 }
 
 /// How log lines are written.
@@ -121,18 +151,18 @@ pub enum Command {
     /// Serve a simulated shop, to look around
     Demo(DemoArgs),
     /// Run files of events through the same engine and report
-    #[command(after_help = REPLAY_EXAMPLES)]
+    #[command(help_template = with(REPLAY_EXAMPLES))]
     Replay(ReplayArgs),
     /// Publish a file of events to a NATS subject
-    #[command(after_help = PUBLISH_EXAMPLES)]
+    #[command(help_template = with(PUBLISH_EXAMPLES), after_help = PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),
     /// Check the configuration, and print it
     Check(CheckArgs),
     /// Look at events that were rejected, and send them again
-    #[command(after_help = DEAD_LETTERS_EXAMPLES)]
+    #[command(help_template = with(DEAD_LETTERS_EXAMPLES), after_help = DEAD_LETTERS_NOTES)]
     DeadLetters(DeadLettersArgs),
     /// Kill a worker again and again while events come in, and compare every number
-    #[command(after_help = PROVE_EXAMPLES)]
+    #[command(help_template = with(PROVE_EXAMPLES), after_help = PROVE_NOTES)]
     Prove(ProveArgs),
     /// Say which version this is
     Version(VersionArgs),
@@ -242,6 +272,10 @@ pub struct NatsFlags {
     /// File with the user's password
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
+    /// First words of the subjects that answers come to [default: nats.inbox_prefix, else
+    /// _INBOX]
+    #[arg(long, value_name = "PREFIX")]
+    pub inbox_prefix: Option<String>,
     /// Refuse a server without TLS
     #[arg(long)]
     pub tls: bool,

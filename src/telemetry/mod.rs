@@ -20,6 +20,9 @@ use tracing_subscriber::{Layer, fmt, registry};
 /// What is logged when nobody says otherwise.
 const FILTER_DEFAULT: &str = "info";
 
+/// What a part may log, from nothing to everything.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// How to log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -33,8 +36,10 @@ pub struct Settings {
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// The filter of log lines is wrong.
-    #[error("--log {filter:?}: {cause}; write for example info or info,tidewatch::store=debug")]
+    #[error("{from} {filter:?}: {cause}")]
     Filter {
+        /// Where it was set.
+        from: &'static str,
         /// The filter.
         filter: String,
         /// What is wrong with it.
@@ -80,10 +85,13 @@ pub fn install(settings: &Settings) -> Result<Metrics, InstallError> {
 }
 
 fn install_logs(settings: &Settings) -> Result<(), InstallError> {
-    let filter = settings.filter.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let (from, filter) = match &settings.filter {
+        Some(filter) => ("--log", Some(filter.clone())),
+        None => ("RUST_LOG", std::env::var("RUST_LOG").ok()),
+    };
     let filter = filter.filter(|text| !text.is_empty()).unwrap_or_else(|| FILTER_DEFAULT.into());
-    let directives = EnvFilter::try_new(&filter)
-        .map_err(|error| InstallError::Filter { filter, cause: error.to_string() })?;
+    let refused = |cause| InstallError::Filter { from, filter: filter.clone(), cause };
+    let directives = parse_filter(&filter).map_err(refused)?;
     let to_stderr = fmt::layer().with_writer(std::io::stderr);
     let layer = match settings.json {
         true => to_stderr.json().flatten_event(true).boxed(),
@@ -96,6 +104,37 @@ fn install_logs(settings: &Settings) -> Result<(), InstallError> {
         .with(layer.with_filter(directives))
         .try_init()
         .map_err(|error| InstallError::Twice(error.to_string()))
+}
+
+/// Checks what may be logged: levels, alone or of a part.
+///
+/// # Errors
+/// Names the word that is wrong, and the levels.
+pub fn check_filter(text: &str) -> Result<(), String> {
+    parse_filter(text).map(drop)
+}
+
+/// By itself a filter takes any single word for the name of a part, and then logs nothing at all.
+fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let levels = LEVELS.join(", ");
+    // Conditions on spans are the filter's own business.
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    for directive in directives.iter().filter(|part| !part.contains(['[', '{'])) {
+        let wrong = match directive.rsplit_once('=') {
+            _ if directive.is_empty() => None,
+            Some((part, level)) => (!is_level(level) || part.is_empty()).then_some(level),
+            None => (!is_level(directive) && !directive.contains("::")).then_some(*directive),
+        };
+        if let Some(word) = wrong {
+            return Err(format!(
+                "{word:?} is no level; the levels are {levels}. Write for example info, or \
+                 info,tidewatch::store=debug"
+            ));
+        }
+    }
+    EnvFilter::try_new(directives.join(","))
+        .map_err(|error| format!("{error}; the levels are {levels}"))
 }
 
 /// A recorder with the buckets of every histogram in the table.
@@ -141,6 +180,28 @@ mod tests {
     fn a_wrong_filter_is_named() {
         let settings = Settings { filter: Some("loud=everything".into()), json: false };
         let message = install_logs(&settings).unwrap_err().to_string();
-        assert!(message.starts_with("--log \"loud=everything\": "), "{message}");
+        assert!(message.starts_with("--log \"loud=everything\": \"everything\""), "{message}");
+        for (filter, wrong) in [
+            ("", None),
+            ("info", None),
+            ("WARN", None),
+            ("off", None),
+            ("info,tidewatch::store=debug", None),
+            ("warn, async_nats=trace", None),
+            ("tidewatch::store", None),
+            ("info,[span{field=1}]=debug", None),
+            ("loud", Some("loud")),
+            ("verbose,info", Some("verbose")),
+            ("info,tidewatch::store=warning", Some("warning")),
+            ("info,tidewatch=", Some("")),
+            ("=info", Some("info")),
+        ] {
+            let found = check_filter(filter);
+            assert_eq!(found.is_ok(), wrong.is_none(), "{filter}: {found:?}");
+            if let (Err(text), Some(word)) = (found, wrong) {
+                assert!(text.starts_with(&format!("{word:?} is no level")), "{text}");
+                assert!(text.contains("off, error, warn, info, debug, trace"), "{text}");
+            }
+        }
     }
 }

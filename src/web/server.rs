@@ -12,7 +12,7 @@ use actix_web::{App, HttpServer, rt};
 use socket2::SockRef;
 use thiserror::Error;
 
-use super::{State, configure};
+use super::{Settings, State, configure};
 use crate::actors::broadcaster::Drain;
 use crate::telemetry::happenings::OpenToAll;
 
@@ -54,7 +54,7 @@ pub enum ServeError {
         listen: SocketAddr,
     },
     /// The address cannot be taken.
-    #[error("cannot listen on {listen}: {cause}")]
+    #[error("cannot listen on {listen}: {cause}{}", remedy(cause))]
     Bind {
         /// The address.
         listen: SocketAddr,
@@ -64,6 +64,38 @@ pub enum ServeError {
     /// The server failed while it ran.
     #[error("the web server failed: {0}")]
     Run(std::io::Error),
+}
+
+/// What to do about an address that cannot be taken.
+fn remedy(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program listens there, perhaps another tidewatch: stop it, or choose \
+             another address with --listen (web.listen)"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a right of their own: choose another address with --listen \
+             (web.listen)"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: choose another one with --listen (web.listen)"
+        }
+        _ => "",
+    }
+}
+
+/// Looks whether the address can be taken, before anything is opened for it. Whoever comes in
+/// between is noticed by [`bind`].
+///
+/// # Errors
+/// `Exposed`, `Bind`.
+pub fn check_address(settings: &Settings) -> Result<(), ServeError> {
+    let listen = settings.listen;
+    if !listen.ip().is_loopback() && !settings.insecure_no_auth {
+        return Err(ServeError::Exposed { listen });
+    }
+    let taken = std::net::TcpListener::bind(listen);
+    taken.map(drop).map_err(|cause| ServeError::Bind { listen, cause })
 }
 
 /// A server that listens already and serves as soon as it is run.

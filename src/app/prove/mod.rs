@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::commands::Signals;
+use super::commands::{Signals, say};
 use crate::cli::Exit;
 use crate::cli::args::ProveArgs;
 use crate::config::Config;
@@ -110,10 +110,10 @@ async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
     let verdict = verdict?;
     match args.json {
         true => match serde_json::to_string_pretty(&verdict) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => say(&text),
             Err(error) => return Err(ProveError::Cannot(error.to_string())),
         },
-        false => println!("{}", verdict.table()),
+        false => say(&verdict.table()),
     }
     Ok(verdict.equal)
 }
