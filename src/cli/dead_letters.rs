@@ -1,37 +1,37 @@
 //! `tidewatch dead-letters`: list, show and redrive events that were rejected.
 //!
-//! A running server is asked over HTTP (its URL stands in the data folder's `endpoint`
-//! file), because it alone may write there. Without one the folder is opened directly.
+//! A running server is asked over HTTP, because it alone may write to its data folder: the one
+//! that `--listen` names, else the one whose URL stands in the folder's `endpoint` file. Without
+//! one the folder is opened directly, to read it only unless events are redriven. Where there is
+//! no folder either, a server at the configured address will do. Nothing is ever made here.
 
 mod server;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::actors::ports::{AppendError, EventLog, Records, StoreError, StoredDeadLetter};
+use crate::actors::ports::{EventLog, Records, StoreError, StoredDeadLetter};
+use crate::actors::redrive::{Gate, Redrive, RedriveError, Redriven, Wanted};
 use crate::cli::Exit;
-use crate::cli::args::{DeadLettersAction, LIST_MAX};
+use crate::cli::args::DeadLettersAction;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domain::event::Hints;
-use crate::domain::event::decode::Decoder;
 use crate::domain::time::EpochMs;
 use server::Server;
 
-/// An idle data folder, opened.
-pub struct Idle {
-    /// What the store keeps.
-    pub records: Box<dyn Records>,
-    /// Where redriven events go.
-    pub log: Box<dyn EventLog>,
+/// How a data folder is opened that no server uses.
+#[derive(Clone, Copy)]
+pub struct OpenIdle {
+    /// Its records, to be read only: nothing is locked or made.
+    pub records: fn(&Config) -> Result<Arc<dyn Records>, StoreError>,
+    /// The folder as its owner, and the log that events go to.
+    pub log: fn(&Config) -> Result<Box<dyn EventLog>, StoreError>,
 }
-
-/// Opens an idle data folder.
-pub type OpenIdle = fn(&Config) -> Result<Idle, StoreError>;
 
 /// Why it did not work.
 #[derive(Debug, Error)]
@@ -39,9 +39,18 @@ pub enum DeadLettersError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A server uses the folder, and where it listens is not known.
+    #[error(
+        "{cause}; it is running, so name its address with --listen, or stop it to redrive \
+         directly"
+    )]
+    InUse {
+        /// Which process.
+        cause: StoreError,
+    },
     /// The log did not take the events.
     #[error("cannot redrive: {0}")]
-    Append(#[from] AppendError),
+    Redrive(RedriveError),
     /// There is no such dead letter.
     #[error("there is no dead letter {0}; it may have made room for newer ones")]
     Unknown(u64),
@@ -53,13 +62,24 @@ pub enum DeadLettersError {
         /// What it said.
         cause: String,
     },
+    /// There is neither a server nor a folder.
+    #[error(
+        "no dead letters found. Looked here:\n{looked}\nName the data folder with --data-dir, or \
+         a running server's address with --listen"
+    )]
+    Nowhere {
+        /// A line for each place, and what was there.
+        looked: String,
+    },
 }
 
 impl DeadLettersError {
     /// The exit code that tells what to do.
     pub fn exit(&self) -> Exit {
         match self {
-            DeadLettersError::Store(StoreError::Locked { .. }) => Exit::Locked,
+            DeadLettersError::Store(StoreError::Locked { .. }) | DeadLettersError::InUse { .. } => {
+                Exit::Locked
+            }
             DeadLettersError::Store(StoreError::Damaged { .. } | StoreError::Format { .. }) => {
                 Exit::Damaged
             }
@@ -87,9 +107,16 @@ pub struct Item {
     pub bytes: usize,
     /// The bytes as text, what is no UTF-8 replaced.
     pub raw: String,
+    /// There are more bytes than these.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cut: bool,
     /// What its source knew of it besides.
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub hints: Hints,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl From<StoredDeadLetter> for Item {
@@ -103,6 +130,7 @@ impl From<StoredDeadLetter> for Item {
             redriven: letter.redriven,
             bytes: letter.raw.len(),
             raw: String::from_utf8_lossy(&letter.raw).into_owned(),
+            cut: false,
             hints: letter.hints,
         }
     }
@@ -113,52 +141,47 @@ impl From<StoredDeadLetter> for Item {
 pub struct Items {
     /// The dead letters.
     pub items: Vec<Item>,
+    /// Where the list goes on, when the server gave only a part of what was asked for.
+    #[serde(default, skip_serializing)]
+    pub next: Option<u64>,
 }
 
-/// What became of a redrive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Redriven {
-    /// How many are in the log again.
-    pub redriven: u64,
-    /// The others, each with the reason.
-    pub refused: Vec<Refused>,
+/// What is printed, and whether everything was done.
+#[derive(Debug)]
+pub struct Done {
+    /// The text.
+    pub text: String,
+    /// `Failed` when something was refused.
+    pub exit: Exit,
 }
 
-/// One dead letter that was not redriven.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// Its id.
-    pub id: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// Carries out one action and returns the text to print.
+/// Carries out one action. `listen`: the server's address, when it was named on the command
+/// line.
 ///
 /// # Errors
 /// When the folder or the server cannot be used, or an id is unknown.
 pub fn run(
     config: &Config,
+    listen: Option<&str>,
     action: &DeadLettersAction,
-    open_idle: OpenIdle,
-) -> Result<String, DeadLettersError> {
-    let place = match Server::running(&config.data_dir) {
-        Some(server) => Place::Server(server),
-        None => Place::Idle(open_idle(config)?),
-    };
+    open: OpenIdle,
+) -> Result<Done, DeadLettersError> {
+    let place = Place::find(config, listen, open)?;
+    let fine = |text| Ok(Done { text, exit: Exit::Ok });
     match action {
         DeadLettersAction::List { after, limit, json } => {
             let items = place.list(*after, *limit)?;
-            Ok(if *json { as_json(&items) } else { table(&items.items) })
+            fine(if *json { as_json(&items) } else { table(&items.items) })
         }
         DeadLettersAction::Show { id, json } => {
             let item = place.one(*id)?;
-            Ok(if *json { as_json(&item) } else { page(&item) })
+            fine(if *json { as_json(&item) } else { page(&item) })
         }
         DeadLettersAction::Redrive { ids, all, json } => {
-            let wanted = if *all { None } else { Some(ids.as_slice()) };
-            let result = place.redrive(config, wanted)?;
-            Ok(if *json { as_json(&result) } else { outcome(&result) })
+            let wanted = if *all { Wanted::After(0) } else { Wanted::Ids(ids.clone()) };
+            let result = place.redrive(config, wanted, open)?;
+            let exit = if result.refused.is_empty() { Exit::Ok } else { Exit::Failed };
+            Ok(Done { text: if *json { as_json(&result) } else { outcome(&result) }, exit })
         }
     }
 }
@@ -166,119 +189,157 @@ pub fn run(
 /// Where the dead letters are.
 enum Place {
     Server(Server),
-    Idle(Idle),
+    Idle(Arc<dyn Records>),
 }
 
 impl Place {
-    fn list(&self, after: u64, limit: u64) -> Result<Items, DeadLettersError> {
-        match self {
-            Place::Server(server) => {
-                server.get(&format!("/v1/dead-letters?after={after}&limit={limit}"))
+    fn find(
+        config: &Config,
+        listen: Option<&str>,
+        open: OpenIdle,
+    ) -> Result<Place, DeadLettersError> {
+        let mut looked = Vec::new();
+        if listen.is_some() {
+            let url = format!("http://{}", config.web.listen);
+            return match Server::at(&url) {
+                Ok(server) => Ok(Place::Server(server)),
+                Err(cause) => {
+                    looked.push(format!("  {url} (--listen): {cause}"));
+                    Err(nowhere(&looked))
+                }
+            };
+        }
+        let folder = &config.data_dir;
+        match server::endpoint(folder) {
+            Some(url) => match Server::at(&url) {
+                Ok(server) => return Ok(Place::Server(server)),
+                // A file left by a killed process leads nowhere: then the folder is idle.
+                Err(cause) => looked.push(format!("  {url} (of the data folder): {cause}")),
+            },
+            None => looked.push(format!("  {}: no server runs there", shown(folder))),
+        }
+        if folder.exists() && folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+            return Ok(Place::Idle((open.records)(config)?));
+        }
+        let what = if folder.exists() { "the folder is empty" } else { "there is no such folder" };
+        looked.push(format!("  {}: {what}", shown(folder)));
+        let url = format!("http://{}", config.web.listen);
+        match Server::at(&url) {
+            Ok(server) => {
+                eprintln!("tidewatch: {what} at {}; asking the server at {url}", shown(folder));
+                Ok(Place::Server(server))
             }
-            Place::Idle(idle) => {
-                let letters = idle.records.dead_letters(after, limit as usize)?;
-                Ok(Items { items: letters.into_iter().map(Item::from).collect() })
+            Err(cause) => {
+                looked.push(format!("  {url} (web.listen): {cause}"));
+                Err(nowhere(&looked))
+            }
+        }
+    }
+
+    fn list(&self, mut after: u64, limit: u64) -> Result<Items, DeadLettersError> {
+        let mut items: Vec<Item> = Vec::new();
+        loop {
+            let rest = limit - items.len() as u64;
+            let next = match self {
+                Place::Server(server) => {
+                    let path = format!("/v1/dead-letters?after={after}&limit={rest}");
+                    let page: Items = server.get(&path)?;
+                    items.extend(page.items);
+                    // One that gives all it has at once names no place to go on.
+                    page.next
+                }
+                Place::Idle(records) => {
+                    let page = records.dead_letters(after, rest as usize)?;
+                    let next = page.last().map(|letter| letter.id);
+                    items.extend(page.into_iter().map(Item::from));
+                    next
+                }
+            };
+            match next {
+                Some(next) if next > after && (items.len() as u64) < limit => after = next,
+                _ => return Ok(Items { items, next: None }),
             }
         }
     }
 
     fn one(&self, id: u64) -> Result<Item, DeadLettersError> {
         match self {
-            Place::Server(server) => server.get(&format!("/v1/dead-letters/{id}")),
-            Place::Idle(idle) => {
-                let letter = idle.records.dead_letter(id)?;
+            Place::Server(server) => {
+                let mut item: Item = server.get(&format!("/v1/dead-letters/{id}"))?;
+                if item.cut {
+                    let raw = server.bytes(&format!("/v1/dead-letters/{id}/raw"))?;
+                    (item.raw, item.cut) = (String::from_utf8_lossy(&raw).into_owned(), false);
+                }
+                Ok(item)
+            }
+            Place::Idle(records) => {
+                let letter = records.dead_letter(id)?;
                 letter.map(Item::from).ok_or(DeadLettersError::Unknown(id))
             }
         }
     }
 
-    /// Redrives these ids, or all that were not redriven yet.
-    fn redrive(&self, config: &Config, ids: Option<&[u64]>) -> Result<Redriven, DeadLettersError> {
-        match self {
-            Place::Server(server) => {
-                let body = match ids {
-                    Some(ids) => serde_json::json!({ "ids": ids }),
-                    None => serde_json::json!({ "all": true }),
-                };
-                server.post("/v1/dead-letters/redrive", &body)
-            }
-            Place::Idle(idle) => {
-                // The seed places keys on shards; whether bytes decode does not depend on it.
-                let mut decoder = Decoder::new(Arc::new(config.schema(0)));
-                let now = SystemClock::shared().wall();
-                redrive(idle, ids, now, |raw, hints| decoder.again(raw, hints))
-            }
+    fn redrive(
+        &self,
+        config: &Config,
+        wanted: Wanted,
+        open: OpenIdle,
+    ) -> Result<Redriven, DeadLettersError> {
+        let mut sum = Redriven::default();
+        let mut wanted = Some(wanted);
+        while let Some(next) = wanted.take() {
+            let done = match self {
+                Place::Server(server) => server.post("/v1/dead-letters/redrive", &body(&next))?,
+                Place::Idle(records) => redrive(config, records, next, open)?,
+            };
+            wanted = done.more.then_some(Wanted::After(done.next));
+            sum.redriven += done.redriven;
+            sum.refused.extend(done.refused);
+            sum.next = done.next;
         }
+        Ok(sum)
     }
 }
 
-/// Appends what decodes now to the log again, and marks it once that is durable.
+fn body(wanted: &Wanted) -> serde_json::Value {
+    match wanted {
+        Wanted::Ids(ids) => serde_json::json!({ "ids": ids }),
+        Wanted::After(after) => serde_json::json!({ "all": true, "after": after }),
+    }
+}
+
+/// Redrives beside an idle folder, which becomes ours for as long as that takes.
 fn redrive(
-    idle: &Idle,
-    ids: Option<&[u64]>,
-    now: EpochMs,
-    mut again: impl FnMut(Vec<u8>, &Hints) -> Result<Vec<u8>, String>,
+    config: &Config,
+    records: &Arc<dyn Records>,
+    wanted: Wanted,
+    open: OpenIdle,
 ) -> Result<Redriven, DeadLettersError> {
-    let mut result = Redriven::default();
-    match ids {
-        Some(ids) => {
-            for page in ids.chunks(LIST_MAX as usize) {
-                let mut letters = Vec::new();
-                for id in page {
-                    match idle.records.dead_letter(*id)? {
-                        Some(letter) => letters.push(letter),
-                        None => result.refuse(*id, "there is no such dead letter"),
-                    }
-                }
-                redrive_page(idle, letters, now, &mut again, &mut result)?;
-            }
-        }
-        None => {
-            let mut after = 0;
-            loop {
-                let mut letters = idle.records.dead_letters(after, LIST_MAX as usize)?;
-                let Some(last) = letters.last() else { break };
-                after = last.id;
-                letters.retain(|letter| letter.redriven.is_none());
-                redrive_page(idle, letters, now, &mut again, &mut result)?;
-            }
-        }
-    }
-    Ok(result)
+    let log = (open.log)(config).map_err(|error| match error {
+        locked @ StoreError::Locked { .. } => DeadLettersError::InUse { cause: locked },
+        other => DeadLettersError::Store(other),
+    })?;
+    let redrive = Redrive {
+        records: Arc::clone(records),
+        log: &*log,
+        // The seed places keys on shards; whether bytes decode does not depend on it.
+        schema: Arc::new(config.schema(0)),
+        gate: &Gate::default(),
+        now: SystemClock::shared().wall(),
+    };
+    wait_for(redrive.run(wanted)).map_err(|error| match error {
+        RedriveError::Store(error) => DeadLettersError::Store(error),
+        error => DeadLettersError::Redrive(error),
+    })
 }
 
-fn redrive_page(
-    idle: &Idle,
-    letters: Vec<StoredDeadLetter>,
-    now: EpochMs,
-    again: &mut impl FnMut(Vec<u8>, &Hints) -> Result<Vec<u8>, String>,
-    result: &mut Redriven,
-) -> Result<(), DeadLettersError> {
-    let mut taken = Vec::new();
-    let mut events = Vec::new();
-    for letter in letters {
-        if letter.redriven.is_some() {
-            result.refuse(letter.id, "was redriven already");
-        } else if taken.contains(&letter.id) {
-            result.refuse(letter.id, "is named twice");
-        } else {
-            match again(letter.raw, &letter.hints) {
-                Ok(event) => {
-                    taken.push(letter.id);
-                    events.push(Bytes::from(event));
-                }
-                Err(reason) => result.refuse(letter.id, &reason),
-            }
-        }
-    }
-    if taken.is_empty() {
-        return Ok(());
-    }
-    // Append first: a crash in between redrives twice, and ids make the second a duplicate.
-    wait_for(idle.log.append(events))?;
-    idle.records.mark_redriven(&taken, now)?;
-    result.redriven += taken.len() as u64;
-    Ok(())
+fn nowhere(looked: &[String]) -> DeadLettersError {
+    DeadLettersError::Nowhere { looked: looked.join("\n") }
+}
+
+/// A path as somebody else can follow it.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Waits for a future on this thread; the command line runs no other work meanwhile.
@@ -288,12 +349,6 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime without extra threads needs no more than memory");
     runtime.block_on(future)
-}
-
-impl Redriven {
-    fn refuse(&mut self, id: u64, reason: &str) {
-        self.refused.push(Refused { id, reason: reason.into() });
-    }
 }
 
 fn as_json(value: &impl Serialize) -> String {

@@ -50,7 +50,7 @@ pub struct Commands {
     pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
     pub prove: fn(Config, &ProveArgs) -> Exit,
-    /// Opens the data folder for `tidewatch dead-letters` when no server runs.
+    /// How `tidewatch dead-letters` opens a data folder when no server runs.
     pub open_idle: dead_letters::OpenIdle,
 }
 
@@ -70,8 +70,14 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
         Command::Check(args) => finish(Exit::Usage, check::run(args, load())),
         Command::DeadLetters(args) => with_config(&|config| {
-            let result = dead_letters::run(&config, &args.action, commands.open_idle);
-            finish(result.as_ref().map_or_else(|error| error.exit(), |_| Exit::Ok), result)
+            let listen = common.listen.as_deref();
+            match dead_letters::run(&config, listen, &args.action, commands.open_idle) {
+                Ok(done) => match finish(Exit::Failed, Ok::<_, String>(done.text)) {
+                    Exit::Ok => done.exit,
+                    failed => failed,
+                },
+                Err(error) => finish(error.exit(), Err(error)),
+            }
         }),
         Command::Version(args) => finish(Exit::Failed, Ok::<_, String>(version::run(args))),
     }

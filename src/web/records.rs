@@ -3,16 +3,16 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use actix_web::web::{self, Bytes, Data, Json, Path, Query};
+use actix_web::web::{self, Data, Json, Path, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::State;
 use super::problem::Problem;
 use crate::actors::ports::{StoreError, StoredDeadLetter};
+use crate::actors::redrive::{LETTERS_MAX, Redrive, RedriveError, Wanted};
 use crate::domain::alert::Alert;
 use crate::domain::event::Hints;
-use crate::domain::event::decode::Decoder;
 use crate::domain::time::EpochMs;
 
 /// Items of a list when the client does not say.
@@ -20,12 +20,6 @@ const LIMIT_DEFAULT: usize = 100;
 
 /// Most items of a list.
 const LIMIT_MAX: usize = 1_000;
-
-/// Most dead letters looked at by one redrive; the answer says when there are more.
-const REDRIVE_MAX: usize = 10_000;
-
-/// Dead letters read from the store and appended to the log at a time.
-const REDRIVE_PAGE: usize = 500;
 
 /// Part of a list.
 #[derive(Debug, Deserialize)]
@@ -118,47 +112,47 @@ pub struct RedriveRequest {
     ids: Vec<u64>,
     #[serde(default)]
     all: bool,
+    /// With `all`: only those with a greater id.
+    #[serde(default)]
+    after: u64,
 }
 
-/// What became of them.
-#[derive(Debug, Default, Serialize)]
-struct Redriven {
-    redriven: usize,
-    refused: Vec<Refused>,
-    /// True when there are more than one request looks at: ask again.
-    more: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Refused {
-    id: u64,
-    reason: String,
-}
-
-/// `POST /v1/dead-letters/redrive`: appends what is understood by now to the log again,
-/// then marks it. A crash in between leaves it unmarked; a second redrive of an event
-/// with an id counts as a duplicate then.
+/// `POST /v1/dead-letters/redrive`: appends what is understood by now to the log again, then
+/// marks it, each once (`actors::redrive`).
 ///
 /// # Errors
 /// When the log is full, or the store or the log fails.
 pub async fn redrive(state: Data<State>, request: RedriveBody) -> Answer {
     let request = request
         .map_err(|error| Problem::BadRequest(format!("expected {{\"ids\":[..]}}: {error}")))?;
-    if request.ids.len() > REDRIVE_MAX {
-        let bound = format!("{REDRIVE_MAX} ids");
+    if request.ids.len() > LETTERS_MAX {
+        let bound = format!("{LETTERS_MAX} ids");
         return Err(Problem::TooLarge { what: "list of dead letters", bound });
     }
-    let mut done = Redriven::default();
-    match request.all {
-        true => redrive_all(&state, &mut done).await?,
-        false => {
-            for ids in request.ids.chunks(REDRIVE_PAGE) {
-                let letters = named(&state, ids.to_vec(), &mut done).await?;
-                redrive_page(&state, letters, &mut done).await?;
-            }
+    let Some(log) = &state.log else {
+        return Err(Problem::NotFound("this process takes no events".into()));
+    };
+    let redrive = Redrive {
+        records: state.records.clone(),
+        log: &**log,
+        schema: state.schema.clone(),
+        gate: &state.flow.redrive,
+        now: state.clock.wall(),
+    };
+    let wanted = match request.all {
+        true => Wanted::After(request.after),
+        false => Wanted::Ids(request.ids.clone()),
+    };
+    Ok(HttpResponse::Ok().json(redrive.run(wanted).await?))
+}
+
+impl From<RedriveError> for Problem {
+    fn from(error: RedriveError) -> Self {
+        match error {
+            RedriveError::Store(error) => error.into(),
+            RedriveError::Append(error) => error.into(),
         }
     }
-    Ok(HttpResponse::Ok().json(done))
 }
 
 /// A query that answers with our own problem when it is malformed.
@@ -171,82 +165,6 @@ impl From<actix_web::Error> for Problem {
     fn from(error: actix_web::Error) -> Self {
         Problem::BadRequest(error.to_string())
     }
-}
-
-async fn redrive_all(state: &State, done: &mut Redriven) -> Result<(), Problem> {
-    let (mut after, mut seen) = (0, 0);
-    loop {
-        let page = read(state, move |records| records.dead_letters(after, REDRIVE_PAGE)).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.id;
-        let letters: Vec<_> = page.into_iter().filter(|l| l.redriven.is_none()).collect();
-        seen += letters.len();
-        redrive_page(state, letters, done).await?;
-        if seen >= REDRIVE_MAX {
-            done.more = true;
-            return Ok(());
-        }
-    }
-}
-
-async fn named(
-    state: &State,
-    ids: Vec<u64>,
-    done: &mut Redriven,
-) -> Result<Vec<StoredDeadLetter>, Problem> {
-    let found = read(state, move |records| {
-        ids.into_iter().map(|id| Ok((id, records.dead_letter(id)?))).collect::<Result<Vec<_>, _>>()
-    });
-    let mut letters: Vec<StoredDeadLetter> = Vec::new();
-    for (id, letter) in found.await? {
-        let refused = match letter {
-            None => "there is no such dead letter",
-            Some(letter) if letter.redriven.is_some() => "it was redriven before",
-            Some(letter) if letters.iter().any(|known| known.id == letter.id) => {
-                "it is named twice"
-            }
-            Some(letter) => {
-                letters.push(letter);
-                continue;
-            }
-        };
-        done.refused.push(Refused { id, reason: refused.into() });
-    }
-    Ok(letters)
-}
-
-async fn redrive_page(
-    state: &State,
-    letters: Vec<StoredDeadLetter>,
-    done: &mut Redriven,
-) -> Result<(), Problem> {
-    let Some(log) = &state.log else {
-        return Err(Problem::NotFound("this process takes no events".into()));
-    };
-    let schema = state.schema.clone();
-    let judged = web::block(move || {
-        let mut decoder = Decoder::new(schema);
-        let judge =
-            |letter: StoredDeadLetter| (letter.id, decoder.again(letter.raw, &letter.hints));
-        letters.into_iter().map(judge).collect::<Vec<_>>()
-    });
-    let (mut ids, mut items) = (Vec::new(), Vec::new());
-    for (id, judged) in judged.await? {
-        match judged {
-            Ok(item) => {
-                ids.push(id);
-                items.push(Bytes::from(item));
-            }
-            Err(reason) => done.refused.push(Refused { id, reason }),
-        }
-    }
-    if items.is_empty() {
-        return Ok(());
-    }
-    log.append(items).await?;
-    done.redriven += ids.len();
-    let at = state.clock.wall();
-    read(state, move |records| records.mark_redriven(&ids, at)).await
 }
 
 async fn letter(state: &State, id: &str) -> Result<StoredDeadLetter, Problem> {

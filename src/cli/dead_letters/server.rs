@@ -26,20 +26,32 @@ pub(super) struct Server {
     url: String,
 }
 
+/// The address that the server of a data folder left there.
+pub(super) fn endpoint(data_dir: &Path) -> Option<String> {
+    let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
+    let url = url.trim().trim_end_matches('/');
+    (!url.is_empty()).then(|| url.to_owned())
+}
+
 impl Server {
-    /// The server that runs on a data folder, if one answers.
-    pub fn running(data_dir: &Path) -> Option<Server> {
-        let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
-        let url = url.trim().trim_end_matches('/').to_string();
+    /// The server at a URL, if one answers there.
+    ///
+    /// # Errors
+    /// What is there instead.
+    pub fn at(url: &str) -> Result<Server, String> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build();
-        let server = Server { agent: config.into(), url };
-        // A file left by a killed process leads nowhere: then the folder is idle.
-        let probe = server.agent.get(format!("{}/livez", server.url));
+        let server = Server { agent: config.into(), url: url.to_owned() };
+        let probe = server.agent.get(format!("{url}/version"));
         let probe = probe.config().timeout_global(Some(PROBE_TIMEOUT)).build();
-        probe.call().is_ok().then_some(server)
+        let mut answer = probe.call().map_err(|error| format!("no answer ({error})"))?;
+        let about: Option<About> = answer.body_mut().read_json().ok();
+        match about {
+            Some(About { name }) if name == env!("CARGO_PKG_NAME") => Ok(server),
+            _ => Err("what answers there is not tidewatch".into()),
+        }
     }
 
     /// Asks for `path`.
@@ -55,6 +67,14 @@ impl Server {
     ) -> Result<T, DeadLettersError> {
         let request = self.agent.post(format!("{}{path}", self.url));
         self.answer(request.content_type("application/json").send(body.to_string()))
+    }
+
+    /// Asks for `path` as it is.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, DeadLettersError> {
+        let answer = self.agent.get(format!("{}{path}", self.url)).call();
+        let mut answer = answer.map_err(|error| self.failed(error))?;
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        body.read_to_vec().map_err(|error| self.failed(error))
     }
 
     fn answer<T: DeserializeOwned>(
@@ -75,6 +95,12 @@ impl Server {
     fn failed(&self, cause: impl ToString) -> DeadLettersError {
         DeadLettersError::Server { url: self.url.clone(), cause: cause.to_string() }
     }
+}
+
+/// What a server says of itself.
+#[derive(Deserialize)]
+struct About {
+    name: String,
 }
 
 /// What a server says when it refuses (`application/problem+json`).

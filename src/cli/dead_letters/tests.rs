@@ -3,9 +3,11 @@
 
 use super::server::ENDPOINT_FILE;
 use super::*;
-use crate::actors::ports::{Appended, BoxFuture};
+use crate::actors::ports::{AppendError, Appended, BoxFuture};
+use crate::actors::redrive::Refused;
 use crate::domain::alert::Alert;
 use crate::domain::commit::LateEvent;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -73,35 +75,88 @@ fn letter(id: u64, raw: &str, redriven: Option<EpochMs>) -> StoredDeadLetter {
     }
 }
 
-fn memory() -> (Memory, Idle) {
+const FINE: &str = r#"{"ts":1,"type":"x","id":"a"}"#;
+const NAMELESS: &str = r#"{"ts":1,"type":"x"}"#;
+
+fn memory() -> Memory {
     let memory = Memory::default();
-    *memory.letters.lock() =
-        vec![letter(1, "fine 1", None), letter(2, "bad", None), letter(3, "fine 3", Some(5))];
-    let idle = Idle { records: Box::new(memory.clone()), log: Box::new(memory.clone()) };
-    (memory, idle)
+    *memory.letters.lock() = vec![
+        letter(1, FINE, None),
+        letter(2, "bad", None),
+        letter(3, FINE, Some(5)),
+        letter(4, NAMELESS, None),
+    ];
+    memory
 }
 
-fn fine(raw: Vec<u8>, _: &Hints) -> Result<Vec<u8>, String> {
-    if raw.starts_with(b"fine") { Ok(raw) } else { Err("still bad".into()) }
+fn redriven(memory: &Memory, wanted: Wanted, gate: &Gate) -> Redriven {
+    let redrive = Redrive {
+        records: Arc::new(memory.clone()),
+        log: memory,
+        schema: Arc::default(),
+        gate,
+        now: 77,
+    };
+    wait_for(redrive.run(wanted)).unwrap()
+}
+
+/// What is in the log of `memory`.
+fn sent(memory: &Memory) -> Vec<String> {
+    memory.log.lock().iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect()
+}
+
+const NAMED: &str = r#"{"ts":1,"type":"x","id":"dead-letter log 104 4"}"#;
+
+fn still_bad() -> Refused {
+    Refused { id: 2, reason: "not JSON: expected value at line 1 column 1".into() }
 }
 
 #[test]
 fn all_that_is_understood_now_is_redriven_once() {
-    let (memory, idle) = memory();
-    let refused = vec![Refused { id: 2, reason: "still bad".into() }];
-    let first = redrive(&idle, None, 77, fine).unwrap();
-    assert_eq!(first, Redriven { redriven: 1, refused: refused.clone() });
-    assert_eq!(*memory.log.lock(), ["fine 1"]);
+    let (memory, gate) = (memory(), Gate::default());
+    let first = redriven(&memory, Wanted::After(0), &gate);
+    assert_eq!((first.redriven, first.refused), (2, vec![still_bad()]));
+    assert_eq!(sent(&memory), [FINE, NAMED]);
     assert_eq!(memory.letters.lock()[0].redriven, Some(77));
-    let second = redrive(&idle, None, 78, fine).unwrap();
-    assert_eq!(second, Redriven { redriven: 0, refused });
-    assert_eq!(memory.log.lock().len(), 1);
+    let second = redriven(&memory, Wanted::After(0), &gate);
+    assert_eq!((second.redriven, second.refused), (0, vec![still_bad()]));
+    assert_eq!(memory.log.lock().len(), 2);
+}
+
+#[test]
+fn a_letter_whose_mark_was_lost_is_the_same_event_again() {
+    let (memory, gate) = (memory(), Gate::default());
+    redriven(&memory, Wanted::Ids(vec![4]), &gate);
+    // A crash between the append and the mark.
+    memory.letters.lock()[3].redriven = None;
+    redriven(&memory, Wanted::Ids(vec![4]), &gate);
+    assert_eq!(sent(&memory), [NAMED, NAMED]);
+}
+
+#[test]
+fn two_at_once_redrive_each_letter_once() {
+    let (memory, gate) = (memory(), Gate::default());
+    let redrive = || Redrive {
+        records: Arc::new(memory.clone()),
+        log: &memory,
+        schema: Arc::default(),
+        gate: &gate,
+        now: 77,
+    };
+    let (first, second) = (redrive(), redrive());
+    let both =
+        async { tokio::join!(first.run(Wanted::Ids(vec![1, 4])), second.run(Wanted::After(0))) };
+    let (one, other) = wait_for(both);
+    assert_eq!(one.unwrap().redriven + other.unwrap().redriven, 2);
+    let mut sent = sent(&memory);
+    sent.sort();
+    assert_eq!(sent, [FINE, NAMED]);
 }
 
 #[test]
 fn named_ones_are_redriven_or_refused_with_a_reason() {
-    let (memory, idle) = memory();
-    let result = redrive(&idle, Some(&[1, 1, 2, 3, 9]), 77, fine).unwrap();
+    let memory = memory();
+    let result = redriven(&memory, Wanted::Ids(vec![1, 1, 2, 3, 9]), &Gate::default());
     assert_eq!(result.redriven, 1);
     let mut refused: Vec<_> =
         result.refused.iter().map(|refused| (refused.id, refused.reason.as_str())).collect();
@@ -110,12 +165,12 @@ fn named_ones_are_redriven_or_refused_with_a_reason() {
         refused,
         [
             (1, "is named twice"),
-            (2, "still bad"),
+            (2, "not JSON: expected value at line 1 column 1"),
             (3, "was redriven already"),
-            (9, "there is no such dead letter")
+            (9, "there is no such dead letter; it may have made room for newer ones")
         ]
     );
-    assert_eq!(*memory.log.lock(), ["fine 1"]);
+    assert_eq!(sent(&memory), [FINE]);
 }
 
 #[test]
@@ -163,8 +218,21 @@ fn server(answers: Vec<(u16, String)>) -> (String, std::thread::JoinHandle<Vec<S
     (url, std::thread::spawn(serve))
 }
 
-fn unexpected(_: &Config) -> Result<Idle, StoreError> {
-    panic!("the folder must not be opened while a server runs")
+fn no_records(_: &Config) -> Result<Arc<dyn Records>, StoreError> {
+    panic!("the folder must not be opened")
+}
+
+fn no_log(_: &Config) -> Result<Box<dyn EventLog>, StoreError> {
+    panic!("the folder must not be owned")
+}
+
+const NOTHING: OpenIdle = OpenIdle { records: no_records, log: no_log };
+
+const LIST: DeadLettersAction = DeadLettersAction::List { after: 3, limit: 10, json: true };
+
+/// The answer to the first question: who are you?
+fn tidewatch() -> (u16, String) {
+    (200, r#"{"name":"tidewatch","version":"0.1.0"}"#.to_owned())
 }
 
 #[test]
@@ -174,28 +242,58 @@ fn a_running_server_is_asked() {
     let ask = |answers: Vec<(u16, String)>, action: DeadLettersAction| {
         let (url, asked) = server(answers);
         std::fs::write(folder.path().join(ENDPOINT_FILE), format!("{url}/\n")).unwrap();
-        let result = run(&config, &action, unexpected).map_err(|error| error.to_string());
+        let result = run(&config, None, &action, NOTHING).map_err(|error| error.to_string());
         (result, asked.join().unwrap(), url)
     };
-    let live = || (200, "ok".to_string());
-
-    let body = as_json(&Items { items: vec![letter(4, "x", None).into()] });
-    let list = DeadLettersAction::List { after: 3, limit: 10, json: true };
-    let (result, asked, _) = ask(vec![live(), (200, body.clone())], list);
-    assert_eq!(result.unwrap(), body);
+    let items: Vec<Item> = [4, 5].map(|id| letter(id, "x", None).into()).into();
+    let page = |items: &[Item], next: &str| {
+        (200, format!("{{\"items\":{},\"next\":{next}}}", as_json(&items)))
+    };
+    // A server may give less than was asked for, and say where it goes on.
+    let answers = vec![tidewatch(), page(&items[..1], "4"), page(&items[1..], "null")];
+    let (result, asked, _) = ask(answers, LIST);
+    assert_eq!(result.unwrap().text, as_json(&Items { items, next: None }));
     assert_eq!(asked[1], "GET /v1/dead-letters?after=3&limit=10 HTTP/1.1");
+    assert_eq!(asked[2], "GET /v1/dead-letters?after=4&limit=9 HTTP/1.1");
 
     let redrive = DeadLettersAction::Redrive { ids: vec![1, 2], all: false, json: false };
-    let answer = "{\"redriven\":1,\"refused\":[{\"id\":2,\"reason\":\"still bad\"}]}";
-    let (result, asked, _) = ask(vec![live(), (200, answer.into())], redrive);
-    assert_eq!(result.unwrap(), "1 redriven, 1 refused\n       2  still bad");
-    assert_eq!(asked[1], "POST /v1/dead-letters/redrive HTTP/1.1{\"ids\":[1,2]}");
+    let answer = r#"{"redriven":1,"refused":[{"id":2,"reason":"still bad"}]}"#;
+    let (result, asked, _) = ask(vec![tidewatch(), (200, answer.into())], redrive);
+    let done = result.unwrap();
+    assert_eq!(
+        (done.text.as_str(), done.exit),
+        ("1 redriven, 1 refused\n       2  still bad", Exit::Failed)
+    );
+    assert_eq!(asked[1], r#"POST /v1/dead-letters/redrive HTTP/1.1{"ids":[1,2]}"#);
+
+    let all = DeadLettersAction::Redrive { ids: vec![], all: true, json: false };
+    let first = r#"{"redriven":3,"refused":[],"more":true,"next":9}"#;
+    let second = r#"{"redriven":1,"refused":[]}"#;
+    let (result, asked, _) = ask(vec![tidewatch(), (200, first.into()), (200, second.into())], all);
+    let done = result.unwrap();
+    assert_eq!((done.text.as_str(), done.exit), ("4 redriven, 0 refused", Exit::Ok));
+    assert!(asked[2].ends_with(r#"{"after":9,"all":true}"#), "{asked:?}");
 
     let show = DeadLettersAction::Show { id: 9, json: false };
-    let problem =
-        "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"detail\":\"no dead letter 9\"}";
-    let (result, _, url) = ask(vec![live(), (404, problem.into())], show);
+    let problem = r#"{"type":"about:blank","title":"Not Found","detail":"no dead letter 9"}"#;
+    let (result, _, url) = ask(vec![tidewatch(), (404, problem.into())], show);
     assert_eq!(result.unwrap_err(), format!("the server at {url}: no dead letter 9"));
+}
+
+#[test]
+fn a_letter_that_is_shown_in_part_is_fetched_whole() {
+    let (url, asked) = server(vec![
+        tidewatch(),
+        (200, as_json(&Item { cut: true, ..Item::from(letter(4, "{\"a\"", None)) })),
+        (200, "{\"a\":1}".into()),
+    ]);
+    let listen = url.trim_start_matches("http://");
+    let mut config = Config::default();
+    config.web.listen = listen.parse().unwrap();
+    let show = DeadLettersAction::Show { id: 4, json: false };
+    let done = run(&config, Some(listen), &show, NOTHING).unwrap();
+    assert!(done.text.ends_with("\n\n{\"a\":1}"), "{}", done.text);
+    assert_eq!(asked.join().unwrap()[2], "GET /v1/dead-letters/4/raw HTTP/1.1");
 }
 
 #[test]
@@ -204,11 +302,45 @@ fn an_endpoint_that_leads_nowhere_means_an_idle_folder() {
     let config = Config { data_dir: folder.path().into(), ..Config::default() };
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     std::fs::write(folder.path().join(ENDPOINT_FILE), format!("http://{unused}")).unwrap();
-    let open = |_: &Config| Ok(memory().1);
+    let open = OpenIdle { records: |_| Ok(Arc::new(memory())), log: no_log };
     let list = DeadLettersAction::List { after: 0, limit: 100, json: false };
-    assert_eq!(run(&config, &list, open).unwrap().lines().count(), 4);
+    assert_eq!(run(&config, None, &list, open).unwrap().text.lines().count(), 5);
     let show = DeadLettersAction::Show { id: 9, json: false };
-    assert!(matches!(run(&config, &show, open), Err(DeadLettersError::Unknown(9))));
+    assert!(matches!(run(&config, None, &show, open), Err(DeadLettersError::Unknown(9))));
+    // Redriving needs the folder; whoever has it is named.
+    let locked = |_: &Config| Err(StoreError::Locked { path: "d".into(), pid: 7 });
+    let redrive = DeadLettersAction::Redrive { ids: vec![1], all: false, json: false };
+    let error = run(&config, None, &redrive, OpenIdle { log: locked, ..open }).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    assert!(error.to_string().contains("process 7") && error.to_string().contains("--listen"));
+}
+
+#[test]
+fn where_it_looked_is_said_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("not-there");
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut config = Config { data_dir: data_dir.clone(), ..Config::default() };
+    config.web.listen = unused;
+    for listen in [None, Some("its value is in the configuration")] {
+        let error = run(&config, listen, &LIST, NOTHING).unwrap_err();
+        assert_eq!(error.exit(), Exit::Failed);
+        let text = error.to_string();
+        assert!(text.contains(&unused.to_string()) && text.contains("--data-dir"), "{text}");
+        assert_eq!(text.contains("no such folder"), listen.is_none(), "{text}");
+    }
+    assert!(!data_dir.exists());
+    // Something else at the address is no server of ours.
+    let (url, asked) = server(vec![(200, "<html>".into())]);
+    config.web.listen = url.trim_start_matches("http://").parse().unwrap();
+    let error = run(&config, None, &LIST, NOTHING).unwrap_err().to_string();
+    assert!(error.contains("not tidewatch"), "{error}");
+    asked.join().unwrap();
+    // One of ours will do where there is no folder.
+    let (url, asked) = server(vec![tidewatch(), (200, "{\"items\":[]}".into())]);
+    config.web.listen = url.trim_start_matches("http://").parse().unwrap();
+    assert_eq!(run(&config, None, &LIST, NOTHING).unwrap().exit, Exit::Ok);
+    asked.join().unwrap();
 }
 
 #[test]

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::cloudevent;
 use super::draft::{Draft, Patch, Place, Seen, patched};
+use super::hints;
 use super::names::{Lookup, Names};
 use super::split::Parts;
 use super::time_rule::Guess;
 use super::value::Text;
-use super::{Hints, Limits, Note, RawBatch, Schema, Unusable};
+use super::{Hints, Limits, Note, NoteTime, RawBatch, Schema, Unusable};
 use crate::domain::number::Decimal;
 use crate::domain::time::{END_OF_TIME, EpochMs};
 
@@ -161,7 +162,8 @@ impl Decoder {
             each(Err(Rejected { reason: fault.reason.clone(), raw: item, part: None }));
             return true;
         }
-        let silent = note.id.is_empty() && note.attributes.is_empty();
+        let silent =
+            note.id.is_empty() && note.attributes.is_empty() && note.time == NoteTime::None;
         let offer = (!silent).then_some(Offer { note, names, part: None });
         self.item(item, offer, room, each)
     }
@@ -171,9 +173,13 @@ impl Decoder {
     /// # Errors
     /// The first reason.
     pub fn verdict(&mut self, item: &[u8]) -> Result<(), String> {
+        self.verdict_noted(item, &Note::default())
+    }
+
+    fn verdict_noted(&mut self, item: &[u8], note: &Note) -> Result<(), String> {
         let mut verdict = Err("empty: an event must be a JSON object".to_owned());
         let mut failed = false;
-        self.decode(item, |event| match event {
+        self.decode_noted(item, note, &[], |event| match event {
             Ok(_) if !failed => verdict = Ok(()),
             Err(rejected) if !failed => {
                 failed = true;
@@ -184,13 +190,19 @@ impl Decoder {
         verdict
     }
 
-    /// A dead letter to be sent again: its bytes, with what its source knew besides written
-    /// into the event where that leaves it open. To a decoder it is then what the bytes were
-    /// with their note.
+    /// A dead letter to be sent again: the events of its bytes, with what its source knew
+    /// besides written into them where they leave it open. To a decoder they are then what the
+    /// bytes were with their note. An event without an id gets `name` as its id, and where there
+    /// are several `name/0`, `name/1`, ...: the same each time.
     ///
     /// # Errors
     /// Why it is still not understood.
-    pub fn again(&mut self, raw: Vec<u8>, hints: &Hints) -> Result<Vec<u8>, String> {
+    pub fn again(
+        &mut self,
+        raw: Vec<u8>,
+        hints: &Hints,
+        name: &str,
+    ) -> Result<Vec<Vec<u8>>, String> {
         if let Some(packing) = hints.packing() {
             return Err(format!(
                 "it is packed (content-encoding {packing:?}) and could not be unpacked: publish \
@@ -202,7 +214,21 @@ impl Decoder {
             false => hints.write_into(&raw, &self.names),
         };
         let item = whole.unwrap_or(raw);
-        self.verdict(&item).map(|()| item)
+        let note = Note { time: hints.time(), ..Note::default() };
+        self.verdict_noted(&item, &note)?;
+        let mut events = Vec::new();
+        self.decode_noted(&item, &note, &[], |event| {
+            if let Ok(event) = event {
+                events.push((event.id.is_some(), event.raw.to_vec()));
+            }
+        });
+        let several = events.len() > 1;
+        let named = |(index, (has_id, event)): (usize, (bool, Vec<u8>))| {
+            let id = if several { format!("{name}/{index}") } else { name.to_owned() };
+            let named = (!has_id).then(|| hints::with_id(&event, &self.names, &id)).flatten();
+            named.unwrap_or(event)
+        };
+        Ok(events.into_iter().enumerate().map(named).collect())
     }
 
     fn item(
@@ -274,6 +300,7 @@ impl Decoder {
             recycle(std::mem::take(&mut self.values)),
         );
         draft.arrival = self.arrival;
+        draft.given_time(offer.map_or(NoteTime::None, |offer| offer.note.time));
         let mut read = draft.read(text, Place::Native);
         if draft.is_cloudevent {
             self.values = recycle(draft.values);
@@ -309,6 +336,7 @@ impl Decoder {
             recycle(std::mem::take(&mut self.values)),
         );
         draft.arrival = self.arrival;
+        draft.given_time(offer.map_or(NoteTime::None, |offer| offer.note.time));
         let mut read = cloudevent::read(&mut draft, text, unpacked.as_deref());
         if let (Ok(()), Some(offer)) = (&read, offer) {
             read = fill_in(&mut draft, offer, Place::Envelope);

@@ -14,7 +14,7 @@ use super::names::{Name, Names, role};
 use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::{Raw, Text};
 use super::walk::Walk;
-use super::{Limits, Schema, Unusable};
+use super::{Limits, NoteTime, Schema, Unusable};
 use crate::domain::number::Decimal;
 use crate::domain::time::EpochMs;
 
@@ -101,6 +101,8 @@ pub(super) struct Draft<'de, 'w> {
     pub guess: Option<Guess>,
     /// The time of an event that has none of its own.
     pub arrival: Option<EpochMs>,
+    /// `at` was given from outside and stands, whatever the event says.
+    timed: bool,
     pub kind: Text<'de>,
     pub id: Text<'de>,
     pub key: Text<'de>,
@@ -146,6 +148,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             at: None,
             guess: None,
             arrival: None,
+            timed: false,
             kind: Text::None,
             id: Text::None,
             key: Text::None,
@@ -155,6 +158,15 @@ impl<'de, 'w> Draft<'de, 'w> {
             attributes: 0,
             reading: None,
         }
+    }
+
+    /// Takes the time that the source gives. Before anything is read.
+    pub fn given_time(&mut self, time: NoteTime) {
+        (self.at, self.timed) = match time {
+            NoteTime::None => (None, false),
+            NoteTime::Fills(at) => (Some(at), false),
+            NoteTime::Rules(at) => (Some(at), true),
+        };
     }
 
     /// Reads `text` as one object standing at `place`.
@@ -256,7 +268,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             }
         }
         if place == Place::Native {
-            if name.roles & role::TS != 0 {
+            if name.roles & role::TS != 0 && !self.timed {
                 self.take_time(&name.text, raw, self.time)?;
             }
             if name.roles & role::TYPE != 0 {
@@ -419,7 +431,9 @@ impl<'de, 'w> Draft<'de, 'w> {
                 }
             }
             // By the specification RFC 3339, whatever native events are declared to have.
-            "time" if raw != Raw::Null => self.take_time(name, raw, native_time())?,
+            "time" if raw != Raw::Null && !self.timed => {
+                self.take_time(name, raw, native_time())?
+            }
             "type" => self.kind = self.envelope_text(name, raw)?,
             "id" => self.id = self.envelope_text(name, raw)?,
             "source" => self.envelope.source = self.envelope_text(name, raw)?,

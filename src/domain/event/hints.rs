@@ -8,10 +8,19 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Note;
 use super::binding;
 use super::draft::CONTEXT;
 use super::names::{Names, role};
+use super::{Note, NoteTime};
+use crate::domain::time::EpochMs;
+
+/// When the broker stored it, where that is the time of an event without one of its own.
+const TIME_FILLS: &str = "broker-time-if-absent";
+/// When the broker stored it, where that is the time of every event.
+const TIME_RULES: &str = "broker-time";
+
+/// The source never had it.
+const NEVER_SENT: &str = "never-sent";
 
 /// Attributes by name, from a message's subject and headers. Mostly empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +34,11 @@ impl Hints {
             Some((names.get(usize::from(*name))?.clone(), text.to_string()))
         };
         let mut hints: BTreeMap<_, _> = note.attributes.iter().filter_map(attribute).collect();
+        match note.time {
+            NoteTime::None => {}
+            NoteTime::Fills(at) => drop(hints.insert(TIME_FILLS.to_owned(), at.to_string())),
+            NoteTime::Rules(at) => drop(hints.insert(TIME_RULES.to_owned(), at.to_string())),
+        }
         if let Some(fault) = &note.fault {
             hints.extend(fault.context.iter().cloned());
         }
@@ -34,9 +48,29 @@ impl Hints {
         Hints(hints)
     }
 
+    /// Of an event that was refused before it was sent to where it would have been read.
+    pub fn never_sent() -> Self {
+        Hints(BTreeMap::from([(NEVER_SENT.to_owned(), "true".to_owned())]))
+    }
+
+    /// Whether it lies in its source at all, at the position that its dead letter names.
+    pub fn was_sent(&self) -> bool {
+        !self.0.contains_key(NEVER_SENT)
+    }
+
     /// True when the bytes are all there is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// When the broker stored it, if that is to be the event's time.
+    pub fn time(&self) -> NoteTime {
+        let at = |name| self.0.get(name)?.parse::<EpochMs>().ok();
+        match (at(TIME_RULES), at(TIME_FILLS)) {
+            (Some(at), _) => NoteTime::Rules(at),
+            (None, Some(at)) => NoteTime::Fills(at),
+            (None, None) => NoteTime::None,
+        }
     }
 
     /// How the bytes are packed, if they were not unpacked.
@@ -70,18 +104,33 @@ impl Hints {
             members.retain(|member| member.0 != *name);
             members.push((name.clone(), value));
         }
-        let member = |(name, value): &(String, Box<RawValue>)| {
-            Some(format!("{}:{}", serde_json::to_string(name).ok()?, value.get()))
-        };
-        let members: Vec<String> = members.iter().map(member).collect::<Option<_>>()?;
-        Some(format!("{{{}}}", members.join(",")).into_bytes())
+        written(&members)
     }
 }
 
-/// A header of a message that was not unpacked says what the bytes are, and is no attribute:
-/// those have no hyphen.
+/// The event with this id in place of the one that it does not have; `None` when the bytes are
+/// no JSON object.
+pub(super) fn with_id(raw: &[u8], names: &Names, id: &str) -> Option<Vec<u8>> {
+    let Members(mut members) = serde_json::from_slice(raw).ok()?;
+    // It may stand there, `null` or empty.
+    let is_id = |name: &str| names.find(name).is_some_and(|at| names.get(at).roles & role::ID != 0);
+    members.retain(|(name, _)| !is_id(name));
+    members.push(("id".to_owned(), serde_json::value::to_raw_value(id).ok()?));
+    written(&members)
+}
+
+fn written(members: &[(String, Box<RawValue>)]) -> Option<Vec<u8>> {
+    let member = |(name, value): &(String, Box<RawValue>)| {
+        Some(format!("{}:{}", serde_json::to_string(name).ok()?, value.get()))
+    };
+    let members: Vec<String> = members.iter().map(member).collect::<Option<_>>()?;
+    Some(format!("{{{}}}", members.join(",")).into_bytes())
+}
+
+/// What says how the bytes came is no attribute of the event.
 fn is_header(name: &str) -> bool {
-    name.starts_with(binding::PREFIX) || name.starts_with("content-")
+    name.starts_with(binding::PREFIX)
+        || ["content-type", "content-encoding", TIME_FILLS, TIME_RULES, NEVER_SENT].contains(&name)
 }
 
 /// The attributes of a JSON object as they stand there, those that stand there twice too.

@@ -56,9 +56,23 @@ pub struct Note {
     pub id: CompactString,
     /// Attributes, as index in `RawBatch::note_names` and text.
     pub attributes: SmallVec<[(u8, CompactString); 1]>,
+    /// What the source's own time is to its events.
+    pub time: NoteTime,
     /// The item could not be unpacked: its bytes are then as they came, and it is rejected as a
     /// whole.
     pub fault: Option<Box<Fault>>,
+}
+
+/// When the source stored an item, if that is to be the time of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoteTime {
+    /// It is not.
+    #[default]
+    None,
+    /// It is the time of those that have none of their own.
+    Fills(EpochMs),
+    /// It is their time, whatever they say.
+    Rules(EpochMs),
 }
 
 /// Why an item could not be unpacked, and what was said of its bytes.

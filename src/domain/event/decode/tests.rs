@@ -717,10 +717,13 @@ proptest! {
         });
         let noted = noted.swap_remove(part.unwrap_or(0) as usize);
         let hints = Hints::of(&note, &names, part);
-        let again = decoder.again(raw.clone().into_bytes(), &hints);
+        let again = decoder.again(raw.clone().into_bytes(), &hints, "its-letter");
         if let Ok(line) = noted {
-            let item = again.expect("it was understood with its note");
-            prop_assert_eq!(outcomes(schema(), &item), vec![Ok(line)]);
+            let items = again.expect("it was understood with its note");
+            prop_assert_eq!(items.len(), 1);
+            // Without an id it gets that of its letter.
+            let line = line.replace("id=None", "id=Some(\"its-letter\")");
+            prop_assert_eq!(outcomes(schema(), &items[0]), vec![Ok(line)]);
         } else if hints.is_empty() {
             prop_assert!(again.is_err());
         }
@@ -732,14 +735,30 @@ fn what_is_sent_again_keeps_every_byte_that_it_had() {
     let mut decoder = Decoder::new(Arc::new(schema()));
     let hints = serde_json::from_value(json!({"type": "cart_\"add", "user": "n"})).unwrap();
     let mut again = |raw: &str, hints: &Hints| {
-        let item = decoder.again(raw.as_bytes().to_vec(), hints)?;
-        Ok::<_, String>(String::from_utf8(item).unwrap())
+        let events = decoder.again(raw.as_bytes().to_vec(), hints, "d")?;
+        let events = events.into_iter().map(|event| String::from_utf8(event).unwrap());
+        Ok::<_, String>(events.collect::<Vec<_>>().join("\n"))
     };
-    let raw = r#"{ "ts":1, "uid":"u", "big":123456789012345678901234567890.10, "a":1,"a":2 }"#;
-    let whole = r#"{"ts":1,"uid":"u","big":123456789012345678901234567890.10,"a":1,"a":2,"type":"cart_\"add"}"#;
+    let raw =
+        r#"{ "ts":1, "id":7, "uid":"u", "big":123456789012345678901234567890.10, "a":1,"a":2 }"#;
+    let whole = r#"{"ts":1,"id":7,"uid":"u","big":123456789012345678901234567890.10,"a":1,"a":2,"type":"cart_\"add"}"#;
     assert_eq!(again(raw, &hints).unwrap(), whole);
-    let complete = r#"{ "ts":1, "type":"x" }"#;
-    assert_eq!(again(complete, &Hints::default()).unwrap(), complete);
+    let complete = r#"{ "ts":1, "id":"i", "type":"x" }"#;
+    let none = Hints::default();
+    assert_eq!(again(complete, &none).unwrap(), complete);
+    // An event without an id gets the same one each time; several get one each.
+    for open in [
+        r#"{ "ts":1, "type":"x" }"#,
+        r#"{"ts":1,"id":null,"type":"x"}"#,
+        r#"{"ts":1,"id":"","type":"x"}"#,
+    ] {
+        assert_eq!(again(open, &none).unwrap(), r#"{"ts":1,"type":"x","id":"d"}"#);
+    }
+    let several = "[{\"ts\":1,\"type\":\"x\"},\n{\"ts\":1,\"id\":\"i\",\"type\":\"x\"}]";
+    assert_eq!(
+        again(several, &none).unwrap(),
+        "{\"ts\":1,\"type\":\"x\",\"id\":\"d/0\"}\n{\"ts\":1,\"id\":\"i\",\"type\":\"x\"}"
+    );
     assert!(again("no event", &hints).unwrap_err().starts_with("not JSON"));
     assert!(again(r#"{"type":"x"}"#, &hints).unwrap_err().contains("\"ts\" is missing"));
 }
@@ -777,4 +796,41 @@ fn an_item_is_decoded_whole_when_there_is_room_and_not_at_all_when_there_is_none
         assert_eq!(taken.then_some(count), want, "item {index}, room {room}");
         assert!(taken || count == 0);
     }
+}
+
+#[test]
+fn a_sources_time_fills_in_or_rules() {
+    let silent = r#"{"type":"a"}"#;
+    let cloud =
+        |time: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"a"{time}}}"#);
+    let (absent, late) = (cloud(""), cloud(r#","time":"1970-01-01T00:00:09Z""#));
+    let mut decoder = Decoder::new(Arc::new(schema()));
+    let mut at = |item: &str, time| {
+        let note = Note { time, ..Note::default() };
+        let mut found = None;
+        decoder.decode_noted(item.as_bytes(), &note, &[], |event| {
+            found = Some(event.map(|event| event.at).map_err(|rejected| rejected.reason));
+        });
+        found.unwrap().ok()
+    };
+    for (item, none, fills, rules) in [
+        (silent, None, Some(5), Some(5)),
+        (r#"{"ts":null,"type":"a"}"#, None, Some(5), Some(5)),
+        (r#"{"ts":9,"type":"a"}"#, Some(9), Some(9), Some(5)),
+        (r#"{"ts":"soon","type":"a"}"#, None, None, Some(5)),
+        (r#"{"ts":{},"type":"a"}"#, None, None, Some(5)),
+        (&absent, None, Some(5), Some(5)),
+        (&late, Some(9_000), Some(9_000), Some(5)),
+    ] {
+        assert_eq!(at(item, NoteTime::None), none, "{item}");
+        assert_eq!(at(item, NoteTime::Fills(5)), fills, "{item}");
+        assert_eq!(at(item, NoteTime::Rules(5)), rules, "{item}");
+    }
+    // A dead letter knows it, so that it can be sent again.
+    let note = Note { time: NoteTime::Rules(5), ..Note::default() };
+    let hints = Hints::of(&note, &[], None);
+    assert_eq!(hints.time(), NoteTime::Rules(5));
+    let mut again = |raw: &str| decoder.again(raw.as_bytes().to_vec(), &hints, "d");
+    assert_eq!(again(silent).unwrap(), [br#"{"type":"a","id":"d"}"#]);
+    assert!(again("{}").is_err());
 }
