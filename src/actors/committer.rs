@@ -16,13 +16,15 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::Settings;
+use super::aside::Aside;
 use super::broadcaster::Publish;
 use super::figures;
 use super::messages::{BarrierNote, ShardDone, ShardHolds, Stored};
 use super::pipeline::{Output, RunError};
+use super::redrive::Gate;
 use super::standing::{Ahead, Bounds, Watch};
 use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
@@ -73,6 +75,10 @@ pub struct Flow {
     pub sources: Mutex<Vec<SourceFlow>>,
     /// Dead letters that left to keep their bound since the data folder was made.
     pub letters_dropped: AtomicU64,
+    /// Events that were refused before a source had them.
+    pub aside: Aside,
+    /// Dead letters are redriven by one at a time.
+    pub redrive: Gate,
     /// How many of the events read last came from the future.
     pub ahead: Ahead,
 }
@@ -221,6 +227,8 @@ pub struct Committer {
     parts: CommitterParts,
     open: BTreeMap<u64, Open>,
     waiting: VecDeque<Box<ToStore>>,
+    /// Who is told when a barrier is durable.
+    refused: BTreeMap<u64, Vec<oneshot::Sender<()>>>,
     handed: u64,
     holds: Vec<ShardHolds>,
     epoch: u64,
@@ -247,6 +255,7 @@ impl Committer {
     pub fn new(parts: CommitterParts) -> Self {
         Committer {
             open: BTreeMap::new(),
+            refused: BTreeMap::new(),
             waiting: VecDeque::new(),
             handed: parts.epoch,
             holds: vec![ShardHolds::default(); usize::from(parts.settings.shards)],
@@ -328,6 +337,10 @@ impl Committer {
 
     /// Everything up to a barrier is durable: credits are free, the source may forget.
     fn durable(&mut self, number: u64, events: u64, positions: &[u64]) {
+        for told in self.refused.remove(&number).into_iter().flatten() {
+            // A request that went away meanwhile wants no answer.
+            let _ = told.send(());
+        }
         let flow = &self.parts.flow;
         flow.in_flight.fetch_sub(events, Ordering::SeqCst);
         flow.barriers.fetch_sub(1, Ordering::SeqCst);
@@ -474,6 +487,9 @@ impl Handler<BarrierNote> for Committer {
     type Result = ();
 
     fn handle(&mut self, note: BarrierNote, ctx: &mut Context<Self>) {
+        if !note.refused.is_empty() {
+            self.refused.insert(note.number, note.refused);
+        }
         let open = self.open.entry(note.number).or_default();
         open.barrier = Some(note.barrier);
         open.last = note.last;

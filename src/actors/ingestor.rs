@@ -12,9 +12,10 @@ use std::time::Duration;
 use actix::Addr;
 use bytes::Bytes;
 use futures_util::future::select_all;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use super::aggregator::Aggregator;
+use super::aside::Batch;
 use super::committer::{Committer, Flow, PullState};
 use super::messages::{BarrierNote, ShardBarrier, ShardBatch};
 use super::pipeline::{RunError, unreadable};
@@ -28,7 +29,7 @@ use super::{Idle, Settings};
 use crate::clock::SharedClock;
 use crate::domain::commit::{SourceIdentity, SourcePosition};
 use crate::domain::event::decode::{Decoder, Parsed, ParsedValue};
-use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span, Value};
+use crate::domain::event::{DeadLetter, Event, EventBatch, Hints, RawBatch, Schema, Span, Value};
 use crate::domain::fault::{self, Counts};
 use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
@@ -113,6 +114,8 @@ pub struct Ingestor {
     /// Raw batches taken.
     batches: u64,
     times: Counts,
+    /// Who put some of them aside, and waits.
+    refused: Vec<oneshot::Sender<()>>,
     barriers: u64,
     barrier_at: i64,
     barrier_watermark: EpochMs,
@@ -157,6 +160,7 @@ impl Ingestor {
             dead_letters: Vec::new(),
             batches: 0,
             times: Counts::default(),
+            refused: Vec::new(),
             barriers: 0,
             barrier_at: parts.clock.elapsed(),
             barrier_watermark: watermark,
@@ -179,6 +183,7 @@ impl Ingestor {
         let mut sources = sources.lock().await;
         loop {
             self.ack(&mut sources);
+            self.take_refused();
             if *self.parts.stop.borrow() {
                 return self.barrier(None, true).await;
             }
@@ -197,6 +202,26 @@ impl Ingestor {
                     return self.barrier(Some(end), true).await;
                 }
             }
+        }
+    }
+
+    /// Takes in what was refused before a source had it: read and rejected, as it were.
+    fn take_refused(&mut self) {
+        let position = self.readers[0].position.position;
+        for Batch { events, done } in self.parts.flow.aside.take() {
+            let count = events.len() as u64;
+            self.ledger.received += count;
+            self.ledger.rejected += count;
+            self.parts.flow.in_flight.fetch_add(count, Ordering::SeqCst);
+            self.parts.flow.unsettled.fetch_add(count, Ordering::SeqCst);
+            self.dead_letters.extend(events.into_iter().map(|refusal| DeadLetter {
+                source: 0,
+                position,
+                reason: refusal.reason,
+                raw: refusal.raw.to_vec(),
+                hints: Hints::never_sent(),
+            }));
+            self.refused.push(done);
         }
     }
 
@@ -535,6 +560,7 @@ impl Ingestor {
             times: std::mem::take(&mut self.times),
             unused_aliases: if last { self.decoder.unused_aliases() } else { Vec::new() },
         };
+        let refused = std::mem::take(&mut self.refused);
         let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
         for inlet in &self.parts.shards {
             // A place is waited for, so that the mailbox is never full, and left at once.
@@ -543,7 +569,7 @@ impl Ingestor {
                 self.parts.watch.fail("an aggregator does not take a barrier");
             }
         }
-        if self.parts.committer.try_send(BarrierNote { number, barrier, last }).is_err() {
+        if self.parts.committer.try_send(BarrierNote { number, barrier, last, refused }).is_err() {
             self.parts.watch.fail("the committer does not take a barrier");
         }
         Ok(())

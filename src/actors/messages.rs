@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::ticket::{Answers, Ticket};
 use crate::domain::event::EventBatch;
@@ -43,6 +43,8 @@ pub struct BarrierNote {
     pub barrier: Barrier,
     /// This is the last one: report when it is durable.
     pub last: bool,
+    /// Who put events aside that are in it, and hears when it is durable.
+    pub refused: Vec<oneshot::Sender<()>>,
 }
 
 /// Aggregator → session: apply events of the ticket.

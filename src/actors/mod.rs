@@ -52,6 +52,7 @@
 //! | failures | 16 | the first word ends the generation; later ones add nothing |
 
 pub mod aggregator;
+pub mod aside;
 pub mod broadcaster;
 pub mod children;
 pub mod committer;
@@ -65,6 +66,7 @@ pub mod pipeline;
 pub mod pool;
 pub mod ports;
 mod readers;
+pub mod redrive;
 pub mod session;
 mod standing;
 pub mod status;

@@ -137,11 +137,78 @@ pub enum SourceError {
 
 /// The durable log that `POST /v1/events`, the library and the demo append to.
 pub trait EventLog: Send + Sync {
-    /// Appends events (one JSON object each). Resolves once they are durable.
+    /// Appends events (one JSON object each), all of them or none. Resolves once they are
+    /// durable.
     fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>>;
+
+    /// Appends the events that this log can take, and says which it cannot. That is decided
+    /// before anything is appended, as far as it can be known then.
+    fn offer(&self, offers: Vec<Offer>) -> BoxFuture<'_, Result<Offered, AppendError>> {
+        Box::pin(async move {
+            let (mut events, mut refused) = (Vec::with_capacity(offers.len()), Vec::new());
+            for (index, offer) in offers.into_iter().enumerate() {
+                match offer.origin.map_or(Ok(()), |origin| self.takes(&origin)) {
+                    Ok(()) => events.push(offer.event),
+                    Err(reason) => refused.push(Unfit { index, reason }),
+                }
+            }
+            let appended = match events.is_empty() {
+                true => None,
+                false => Some(self.append(events).await?),
+            };
+            Ok(Offered { appended, refused })
+        })
+    }
+
+    /// Whether an event that came from `origin` can be sent again through this log.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn takes(&self, origin: &Origin) -> Result<(), String> {
+        let _ = origin;
+        Ok(())
+    }
 
     /// Events in the log that are not committed yet, and the most it takes.
     fn backlog(&self) -> (u64, u64);
+}
+
+/// An event for a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// One JSON object.
+    pub event: Bytes,
+    /// Where it came from, when it is a dead letter that is sent again.
+    pub origin: Option<Origin>,
+}
+
+/// Where a dead letter came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Name of its source.
+    pub source: String,
+    /// Position of its item there; 0 when it never was in one.
+    pub position: u64,
+    /// When it was stored there, where that is the time of the event.
+    pub stored: Option<EpochMs>,
+}
+
+/// What became of offered events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Positions of those that were appended; `None` when there was none.
+    pub appended: Option<Appended>,
+    /// The others.
+    pub refused: Vec<Unfit>,
+}
+
+/// An event that a log cannot take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Which of the events.
+    pub index: usize,
+    /// Names the bound and what it is.
+    pub reason: String,
 }
 
 /// Positions of what was appended.
@@ -153,7 +220,7 @@ pub struct Appended {
     pub last: u64,
 }
 
-/// Why an append was refused. Nothing of it was kept, but for `Away`.
+/// Why an append was refused. Nothing of it was kept, but for `Away` and `Refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AppendError {
     /// The log is behind by more than its bound: try again later.
@@ -174,6 +241,13 @@ pub enum AppendError {
     /// it: the same ones may be sent again, and count once if they have ids.
     #[error("the log is away: {0}")]
     Away(String),
+    /// The log answered, and takes none of these events now: a stream that is full, a subject
+    /// that may not be published to. Some of the events may be in it, as with `Away`.
+    #[error("the log does not take events: {0}")]
+    Refused(String),
+    /// An event is larger than the log can take; it will never be taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// The log cannot be written.
     #[error("the log cannot be written: {0}")]
     Broken(String),

@@ -136,6 +136,11 @@ impl Builder {
         self
     }
 
+    /// What the web side will be set to.
+    pub(super) fn web_settings(&self) -> web::Settings {
+        parts::web_settings(&self.config)
+    }
+
     /// Opens the data folder and starts the threads. Returns once the folder is ours and
     /// readable; the last commit is restored behind it (`Running::status`).
     ///
@@ -174,7 +179,7 @@ impl Builder {
         status.stands(Condition::FolderOpen, folder.open_to_others(), clock.elapsed());
         status.set("start", Some("starting".into()));
         if let Some(link) = &link {
-            nats::show_state(link, &status);
+            nats::show_state(link, &config.nats.gateway.subject, &status, &clock);
         }
         let flow = Flow::shared();
         flow.delivered.store(figures.alerts_delivered.load(Ordering::Relaxed), Ordering::SeqCst);
@@ -235,6 +240,7 @@ impl Builder {
                 broadcaster,
                 board,
                 clients,
+                flow: Arc::clone(&flow),
                 status,
                 clock,
                 render_metrics,

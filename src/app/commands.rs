@@ -2,6 +2,7 @@
 //! start, serve the page, wait for a signal or the end, drain, say how it went.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use super::builder::{Builder, Running, StartError};
 use super::{prove, publish, replay};
 
 use crate::actors::pipeline::RunError;
-use crate::actors::ports::{EventLog, SourceError, StoreError};
+use crate::actors::ports::{EventLog, Records, SourceError, StoreError};
 use crate::cli::args::{Common, DemoArgs, LogFormat};
-use crate::cli::dead_letters::Idle;
+use crate::cli::dead_letters::OpenIdle;
 use crate::cli::{Commands, Exit};
 use crate::clock::SystemClock;
 use crate::config::{Config, demo_overrides};
@@ -40,7 +41,7 @@ pub fn commands() -> Commands {
         replay: replay::run,
         publish: publish::run,
         prove: prove::run,
-        open_idle,
+        open_idle: OpenIdle { records: idle_records, log: idle_log },
     }
 }
 
@@ -86,6 +87,9 @@ fn run<F: Future<Output = ()> + 'static>(
         Ok(builder) => builder,
         Err(exit) => return exit,
     };
+    if let Err(error) = server::check_address(&builder.web_settings()) {
+        return complain(&error, Exit::Usage);
+    }
     System::new().block_on(async move {
         let running = match builder.start() {
             Ok(running) => running,
@@ -107,7 +111,7 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
     match telemetry::install(&settings) {
         Ok(metrics) => {
             out::begin_at_zero();
-            Ok(builder.metrics(std::sync::Arc::new(move || metrics.render())))
+            Ok(builder.metrics(Arc::new(move || metrics.render())))
         }
         Err(error) => Err(complain(&error, Exit::Usage)),
     }
@@ -142,7 +146,7 @@ pub(super) async fn serve_until(
         }
     };
     let url = format!("http://{}/", bound.addr());
-    println!("dashboard: {url}");
+    say(&format!("dashboard: {url}"));
     let figures = running.figures();
     let epoch = || figures.epoch.load(Ordering::Relaxed);
     let data_dir = running.folder().path().display().to_string();
@@ -228,6 +232,13 @@ impl Signals {
     }
 }
 
+/// Prints a line. Whoever does not listen any more (`| head`) is no reason to stop.
+pub(super) fn say(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
 /// Says what went wrong and passes the exit code on.
 pub(super) fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
     eprintln!("tidewatch: {error}");
@@ -264,20 +275,21 @@ fn store_exit(error: &StoreError) -> Exit {
     }
 }
 
-/// Opens a data folder that no server uses, for `tidewatch dead-letters`.
-fn open_idle(config: &Config) -> Result<Idle, StoreError> {
+/// The records of a data folder, for `tidewatch dead-letters`.
+fn idle_records(config: &Config) -> Result<Arc<dyn Records>, StoreError> {
+    Ok(Arc::new(StoredRecords::open(&config.data_dir)?))
+}
+
+/// Where redriven events of an idle folder go. The folder is ours as long as it lives.
+fn idle_log(config: &Config) -> Result<Box<dyn EventLog>, StoreError> {
     let folder = Folder::open(&config.data_dir)?;
-    let records = StoredRecords::open(&config.data_dir)?;
     // The seed places keys on shards; nothing of that is decided here.
     let schema = super::parts::schema(config, 0);
-    let stream = super::nats::PatientLog::open(config, &schema)
+    let stream = super::nats::PatientLog::open(config, &schema, folder.clone())
         .map_err(|error| StoreError::Io { path: "nats".into(), cause: error.to_string() })?;
-    let log: Box<dyn EventLog> = match stream {
-        Some(stream) => Box::new(stream),
-        None => {
-            let settings = super::parts::log_settings(config);
-            Box::new(EmbeddedLog::open(&folder, SystemClock::shared(), settings)?)
-        }
-    };
-    Ok(Idle { records: Box::new(records), log })
+    if let Some(stream) = stream {
+        return Ok(Box::new(stream));
+    }
+    let settings = super::parts::log_settings(config);
+    Ok(Box::new(EmbeddedLog::open(&folder, SystemClock::shared(), settings)?))
 }

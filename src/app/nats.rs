@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Source};
+use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Source};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
-use crate::nats::NatsError;
 use crate::nats::gateway::Gateway;
 use crate::nats::link::Link;
 use crate::nats::source::JetSource;
+use crate::nats::{Denied, NatsError};
+use crate::store::folder::Folder;
 
 /// The sources of `[nats]`, in the order of the configuration.
 pub type Sources = Vec<Box<dyn Source>>;
@@ -35,21 +37,47 @@ pub fn open(config: &Config, clock: &SharedClock) -> Result<Option<(Link, Source
     Ok(Some((link, sources)))
 }
 
-/// Keeps the reason of part `nats` as the connection stands, as long as it lives.
-pub fn show_state(link: &Link, status: &Arc<Status>) {
-    let (url, status, mut state) = (link.url().to_owned(), Arc::clone(status), link.state());
+/// How often it is looked whether what was denied is still told of.
+const DENIED_LOOK: Duration = Duration::from_secs(5);
+
+/// Keeps the reason of part `nats` as the connection stands, as long as it lives; what the
+/// server does not let us do stands as a condition. `gateway`: where events are posted to.
+pub fn show_state(link: &Link, gateway: &str, status: &Arc<Status>, clock: &SharedClock) {
+    let (url, status, clock) = (link.url().to_owned(), Arc::clone(status), clock.clone());
+    let (mut state, api, gateway) = (link.state(), link.api().to_owned(), gateway.to_owned());
     // The task holds no `Link`: it ends with the connection's thread.
     drop(link.spawn(async move {
         loop {
             let now = state.borrow_and_update().clone();
-            let cause = if now.error.is_empty() { "connecting".into() } else { now.error };
-            let away = NatsError::Away { url: url.clone(), cause };
-            status.set("nats", (!now.connected).then(|| away.to_string()));
-            if state.changed().await.is_err() {
+            let at = clock.elapsed();
+            let denied: Vec<&Denied> =
+                now.denied.iter().filter(|denied| denied.holds(at)).collect();
+            // Without these nothing is read, or nothing can be posted.
+            let needed = |denied: &&&Denied| {
+                let subject = denied.subject.as_str();
+                let asks = subject.strip_prefix(&api).is_some_and(|rest| rest.starts_with('.'));
+                denied.answers() || (denied.publishes() && (asks || subject == gateway))
+            };
+            let needed = denied.iter().find(needed).map(|denied| user(denied));
+            let away = |cause: String| NatsError::Away { url: url.clone(), cause }.to_string();
+            let reason = match now.error.as_str() {
+                _ if now.connected => needed,
+                "" => Some(away("connecting".into())),
+                error => Some(away(error.to_owned())),
+            };
+            status.set("nats", reason);
+            let says: Vec<String> = denied.into_iter().map(user).collect();
+            let says = (!says.is_empty()).then(|| says.join("; "));
+            status.stands(Condition::NatsDenied, says, at);
+            if let Ok(Err(_)) = tokio::time::timeout(DENIED_LOOK, state.changed()).await {
                 return;
             }
         }
     }));
+}
+
+fn user(denied: &Denied) -> String {
+    format!("NATS: this user {denied}")
 }
 
 /// What takes posted events: the stream behind `nats.gateway.subject`; `None` when that is
@@ -74,6 +102,8 @@ pub struct PatientLog {
     link: Link,
     log: Arc<dyn EventLog>,
     patience: Duration,
+    /// No server may start on the folder meanwhile.
+    _folder: Folder,
 }
 
 impl PatientLog {
@@ -81,31 +111,49 @@ impl PatientLog {
     ///
     /// # Errors
     /// When a setting cannot be used, or nothing may be published.
-    pub fn open(config: &Config, schema: &Arc<Schema>) -> Result<Option<PatientLog>, NatsError> {
+    pub fn open(
+        config: &Config,
+        schema: &Arc<Schema>,
+        folder: Folder,
+    ) -> Result<Option<PatientLog>, NatsError> {
         let Some(settings) = &config.nats.link else { return Ok(None) };
         let link = Link::open(settings.clone())?;
         let log = gateway(config, &link, schema)?.ok_or_else(|| NatsError::Setting {
             key: "nats.gateway.subject".into(),
             cause: "is empty, so nothing can be sent to the stream again".into(),
         })?;
-        Ok(Some(PatientLog { link, log, patience: settings.request_timeout }))
+        Ok(Some(PatientLog { link, log, patience: settings.request_timeout, _folder: folder }))
+    }
+}
+
+impl PatientLog {
+    async fn ready(&self) -> Result<(), AppendError> {
+        let (link, patience) = (self.link.clone(), self.patience);
+        // The timer runs on the connection's thread, whatever runs this.
+        let ready = self.link.spawn(async move {
+            let ready = tokio::time::timeout(patience, link.ready()).await;
+            ready.unwrap_or_else(|_| Err(link.away()))
+        });
+        match ready.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(AppendError::Away(error.to_string())),
+            Err(error) => Err(AppendError::Broken(error.to_string())),
+        }
     }
 }
 
 impl EventLog for PatientLog {
     fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async move {
-            let (link, patience) = (self.link.clone(), self.patience);
-            // The timer runs on the connection's thread, whatever runs this.
-            let ready = self.link.spawn(async move {
-                let ready = tokio::time::timeout(patience, link.ready()).await;
-                ready.unwrap_or_else(|_| Err(link.away()))
-            });
-            match ready.await {
-                Ok(Ok(())) => self.log.append(events).await,
-                Ok(Err(error)) => Err(AppendError::Away(error.to_string())),
-                Err(error) => Err(AppendError::Broken(error.to_string())),
-            }
+            self.ready().await?;
+            self.log.append(events).await
+        })
+    }
+
+    fn offer(&self, offers: Vec<Offer>) -> BoxFuture<'_, Result<Offered, AppendError>> {
+        Box::pin(async move {
+            self.ready().await?;
+            self.log.offer(offers).await
         })
     }
 

@@ -22,19 +22,20 @@ use crate::cli::args::{Common, LogFormat, NatsFlags, PublishArgs};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::nats::NatsError;
-use crate::nats::settings::{Auth, LinkSettings};
+use crate::nats::settings::{Auth, LinkSettings, check_subject};
 use crate::publisher::{FlushReport, Mode, Options, Publisher, Stats};
 use crate::telemetry;
 
 /// The server where nothing names one.
 const SERVER: &str = "nats://127.0.0.1:4222";
-/// Longest line; a longer one is listed as failed and passed over.
-const LINE_BYTES_MAX: usize = 1 << 20;
-/// Lines and bytes handed over at once, and pieces read ahead: 16 x (1 MiB + a line of 1 MiB)
-/// are 32 MiB at the worst, some 1 MiB with events of 250 bytes.
+/// Longest line; a longer one is listed as failed and passed over. It is the largest message that
+/// NATS advises to allow; what the server at hand takes is mostly less, and is checked then.
+const LINE_BYTES_MAX: usize = 8 << 20;
+/// Lines and bytes handed over at once, and pieces read ahead: 8 x (1 MiB + a line of 8 MiB)
+/// are 72 MiB at the worst, some 1 MiB with events of 250 bytes.
 const LINES_AT_ONCE: usize = 256;
 const PIECE_BYTES: usize = 1 << 20;
-const PIECES_AHEAD: usize = 16;
+const PIECES_AHEAD: usize = 8;
 /// Failed lines that are listed; further ones are counted.
 const FAILURES_MAX: usize = 1_000;
 /// Failed lines that are listed for people.
@@ -119,6 +120,11 @@ fn link_settings(
         link.auth = Auth::Token(secret("--token-file", path)?);
     } else if let (Some(user), Some(path)) = (&flags.user, &flags.password_file) {
         link.auth = Auth::Password(user.clone(), secret("--password-file", path)?);
+    }
+    if let Some(prefix) = &flags.inbox_prefix {
+        check_subject(prefix, false)
+            .map_err(|cause| NatsError::Setting { key: "--inbox-prefix".into(), cause })?;
+        link.inbox.clone_from(prefix);
     }
     let tls = &mut link.tls;
     tls.first |= flags.tls_first;

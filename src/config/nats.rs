@@ -14,8 +14,8 @@ use crate::domain::time::SpanMs;
 use crate::nats::gateway::GatewaySettings;
 use crate::nats::out::OutSettings;
 use crate::nats::settings::{
-    Auth, LinkSettings, Manage, OnGap, SourceSettings, Tls, check_name, check_subject, check_url,
-    covers,
+    API, Auth, INBOX, LinkSettings, Manage, OnGap, SourceSettings, SourceTime, Tls, check_name,
+    check_subject, check_url, covers, domain_api,
 };
 use crate::nats::wire::Template;
 
@@ -34,6 +34,11 @@ const PULL_MESSAGES_MAX: i64 = 50_000;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 const MANAGES: [(&str, Manage); 2] = [("create", Manage::Create), ("check", Manage::Check)];
+const TIMES: [(&str, SourceTime); 3] = [
+    ("event", SourceTime::Event),
+    ("broker", SourceTime::Broker),
+    ("broker_if_absent", SourceTime::BrokerIfAbsent),
+];
 const ON_GAPS: [(&str, OnGap); 2] = [("stop", OnGap::Stop), ("continue", OnGap::Continue)];
 
 /// Everything about NATS.
@@ -63,6 +68,9 @@ struct Keys {
     tls_key_file: String,
     request_timeout: SpanMs,
     reconnect_max: SpanMs,
+    domain: String,
+    api_prefix: String,
+    inbox_prefix: String,
     monitor_url: String,
     source: SourceSettings,
 }
@@ -103,7 +111,8 @@ pub(super) fn read(reader: &mut Reader, credits: usize, event_bytes: usize) -> N
         }
     };
     let sources = sources(reader, &keys.source, credits);
-    let gateway = leaving::gateway(reader);
+    let streams = sources.iter().map(|source| source.stream.clone()).collect();
+    let gateway = leaving::gateway(reader, streams);
     let out = leaving::out(reader, &keys.source);
     let link = (!keys.url.is_empty()).then(|| LinkSettings {
         url: keys.url.clone(),
@@ -112,6 +121,15 @@ pub(super) fn read(reader: &mut Reader, credits: usize, event_bytes: usize) -> N
         tls: keys.tls.clone(),
         request_timeout: duration(keys.request_timeout),
         reconnect_max: duration(keys.reconnect_max),
+        api: match (keys.domain.as_str(), keys.api_prefix.as_str()) {
+            ("", "") => API.to_owned(),
+            ("", prefix) => prefix.to_owned(),
+            (domain, _) => domain_api(domain),
+        },
+        inbox: match keys.inbox_prefix.as_str() {
+            "" => INBOX.to_owned(),
+            prefix => prefix.to_owned(),
+        },
     });
     if link.is_some() {
         gateway_is_read(reader, &gateway, &sources);
@@ -164,6 +182,18 @@ fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
             false => Err("must begin with http:// or https://, such as http://host:8222".into()),
         }
     });
+    let domain = checked(reader, "nats.domain", "", optional_name);
+    let api_prefix = checked(reader, "nats.api_prefix", "", prefix);
+    let inbox_prefix = checked(reader, "nats.inbox_prefix", "", prefix);
+    if !domain.is_empty() && !api_prefix.is_empty() {
+        reader.conflict(
+            &["nats.api_prefix", "nats.domain"],
+            format!(
+                "set nats.domain or nats.api_prefix, not both: domain {domain:?} is the prefix {:?}",
+                domain_api(&domain)
+            ),
+        );
+    }
     let inflated = default.inflated_bytes_max;
     let source = SourceSettings {
         consumer: checked(reader, "nats.consumer", &default.consumer, check_name),
@@ -207,6 +237,9 @@ fn keys(reader: &mut Reader, event_bytes: usize) -> Keys {
         tls_key_file,
         request_timeout,
         reconnect_max,
+        domain,
+        api_prefix,
+        inbox_prefix,
         monitor_url,
         source,
     }
@@ -336,6 +369,7 @@ fn source(
     let filter = self::subjects(&mut reader, "filter");
     let subject_template =
         checked(&mut reader, "subject_template", "", |text| Template::parse(text).map(drop));
+    let time = reader.choice("time", SourceTime::Event, &TIMES);
     let consumer = checked(&mut reader, "consumer", &common.consumer, check_name);
     let on_gap = reader.choice("on_gap", common.on_gap, &ON_GAPS);
     let made = SourceSettings {
@@ -343,6 +377,7 @@ fn source(
         subjects,
         filter,
         subject_template,
+        time,
         consumer,
         on_gap,
         ..common.clone()
@@ -367,6 +402,17 @@ fn plain_subject(subject: &str) -> Result<(), String> {
     match subject {
         "" => Ok(()),
         subject => check_subject(subject, false),
+    }
+}
+
+/// The first tokens of a subject, without a dot or a wildcard at their end; or nothing.
+fn prefix(text: &str) -> Result<(), String> {
+    let whole = text.trim_end_matches(".>").trim_end_matches('.');
+    match plain_subject(text) {
+        Err(_) if whole != text && plain_subject(whole).is_ok() => {
+            Err(format!("must be the first words of a subject alone: write {whole:?}"))
+        }
+        other => other,
     }
 }
 
@@ -434,6 +480,9 @@ fn nats(keys: &Keys) -> Vec<Entry> {
         ("tls_key_file", print::text(&keys.tls_key_file)),
         ("request_timeout", print::span(keys.request_timeout)),
         ("reconnect_max", print::span(keys.reconnect_max)),
+        ("domain", print::text(&keys.domain)),
+        ("api_prefix", print::text(&keys.api_prefix)),
+        ("inbox_prefix", print::text(&keys.inbox_prefix)),
         ("monitor_url", print::text(&keys.monitor_url)),
         ("on_gap", print::text(on_gap(source.on_gap))),
         ("consumer", print::text(&source.consumer)),
@@ -459,12 +508,17 @@ fn on_gap(on_gap: OnGap) -> &'static str {
     }
 }
 
+fn time(time: SourceTime) -> &'static str {
+    TIMES.iter().find(|(_, known)| *known == time).map_or("event", |(word, _)| word)
+}
+
 fn source_keys(source: &SourceSettings) -> Vec<Entry> {
     vec![
         ("stream", print::text(&source.stream)),
         ("subjects", print::texts(&source.subjects)),
         ("filter", print::texts(&source.filter)),
         ("subject_template", print::text(&source.subject_template)),
+        ("time", print::text(time(source.time))),
         ("consumer", print::text(&source.consumer)),
         ("on_gap", print::text(on_gap(source.on_gap))),
     ]

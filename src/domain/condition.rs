@@ -26,11 +26,13 @@ pub enum Condition {
     FilesGone,
     /// Others may read the data folder.
     FolderOpen,
+    /// The NATS server does not let this user do something that the configuration asks for.
+    NatsDenied,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Condition; 9] = [
+    pub const ALL: &[Condition] = &[
         Condition::ClockBehind,
         Condition::IdsForgotten,
         Condition::SessionsFull,
@@ -40,6 +42,7 @@ impl Condition {
         Condition::LogFull,
         Condition::FilesGone,
         Condition::FolderOpen,
+        Condition::NatsDenied,
     ];
 
     /// Its name: in `/readyz`, on the page, and the label in `/metrics`.
@@ -54,6 +57,7 @@ impl Condition {
             Condition::LogFull => "log_full",
             Condition::FilesGone => "files_gone",
             Condition::FolderOpen => "folder_open",
+            Condition::NatsDenied => "nats_denied",
         }
     }
 

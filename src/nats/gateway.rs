@@ -8,28 +8,35 @@
 //! So it is a hash of key and id, and the stream drops exactly what the engine would count
 //! as a duplicate. An event without an id gets none: it may count twice when it is sent again.
 //!
+//! An event that a message cannot hold is refused before any event of its request is sent
+//! (`limit`). A dead letter goes back to the subject it came on (`origin`).
+//!
 //! `tidewatch::publisher` uses plain ids, so an event that comes both ways is known again by
 //! the engine, not by the stream.
 
-use std::collections::VecDeque;
+mod limit;
+mod origin;
+mod request;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_nats::jetstream::context::{
-    ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
-};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, publish::PublishAck};
-use async_nats::{Client, Subject};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Client, HeaderMap, Subject, jetstream};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::Xxh3;
 
+use self::limit::Limits;
+use self::origin::Origins;
+use self::request::{Message, Request};
 use super::NatsError;
 use super::link::Link;
 use super::publisher::check_subject;
-use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog};
+use super::wire::HEADER_TIME;
+use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Unfit};
 use crate::domain::event::Schema;
 use crate::domain::event::decode::Decoder;
 
@@ -43,6 +50,8 @@ pub struct GatewaySettings {
     pub in_flight_max: usize,
     /// Longest wait for the next acknowledgement of a request.
     pub timeout: Duration,
+    /// The streams that are read: a dead letter of one of them goes back to it.
+    pub streams: Vec<String>,
 }
 
 impl Default for GatewaySettings {
@@ -52,6 +61,7 @@ impl Default for GatewaySettings {
             // Some 8 MiB with events of 2 KiB.
             in_flight_max: 4_096,
             timeout: Duration::from_secs(5),
+            streams: Vec::new(),
         }
     }
 }
@@ -76,6 +86,7 @@ pub struct Gateway {
     subject: Subject,
     room: Arc<Semaphore>,
     decoder: Mutex<Decoder>,
+    limits: Limits,
 }
 
 impl Gateway {
@@ -101,6 +112,7 @@ impl Gateway {
             subject: Subject::from(settings.subject.as_str()),
             room: Arc::new(Semaphore::new(settings.in_flight_max)),
             decoder: Mutex::new(Decoder::new(schema)),
+            limits: Limits::watch(&link, &settings.subject),
             settings,
             link,
         })
@@ -115,109 +127,113 @@ impl Gateway {
         })
     }
 
-    fn messages(&self, events: Vec<Bytes>) -> Vec<PublishMessage> {
-        let mut decoder = self.decoder.lock();
-        let message = |event: Bytes| {
-            let id = message_id(&mut decoder, &event);
-            let message = PublishMessage::build().payload(event);
-            match id {
-                Some(id) => message.message_id(id),
-                None => message,
+    /// The message of an event on `subject`.
+    fn message(
+        &self,
+        index: usize,
+        event: Bytes,
+        subject: Subject,
+        stored: Option<i64>,
+    ) -> Message {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = message_id(&mut self.decoder.lock(), &event) {
+            headers.insert(NATS_MESSAGE_ID, id);
+        }
+        if let Some(stored) = stored {
+            headers.insert(HEADER_TIME, stored.to_string());
+        }
+        Message { index, subject, headers, event }
+    }
+
+    /// The messages that can be sent, and what cannot; nothing is sent yet.
+    async fn judge(&self, offers: Vec<Offer>) -> Result<(Vec<Message>, Vec<Unfit>), AppendError> {
+        let (mut messages, mut refused) = (Vec::with_capacity(offers.len()), Vec::new());
+        let mut origins = Origins::new(&self.link, &self.settings);
+        for (index, Offer { event, origin }) in offers.into_iter().enumerate() {
+            let (subject, stored) = match &origin {
+                None => (Ok(self.subject.clone()), None),
+                Some(origin) => (origins.subject(origin, &self.subject).await?, origin.stored),
+            };
+            let made = subject.and_then(|subject| {
+                let message = self.message(index, event, subject, stored);
+                self.limits.check(&self.link, &message).map(|()| message)
+            });
+            match made {
+                Ok(message) => messages.push(message),
+                Err(reason) => refused.push(Unfit { index, reason }),
             }
+        }
+        Ok((messages, refused))
+    }
+
+    async fn send(&self, messages: Vec<Message>) -> Result<Offered, AppendError> {
+        if messages.is_empty() {
+            return Ok(Offered::default());
+        }
+        let room = self.reserve(messages.len())?;
+        if !self.link.connected() {
+            return Err(AppendError::Away(self.link.away().to_string()));
+        }
+        let (context, client) = (Arc::clone(&self.context), self.link.client().clone());
+        let settings = self.settings.clone();
+        // On the connection's thread: a caller that goes away must not leave half of a
+        // request unsent, and may run another kind of executor.
+        let work = self.link.spawn(async move {
+            let context = context.get_or_init(|| settings.context(client)).clone();
+            let offered = Request::new(context, settings.in_flight_max).publish(messages).await;
+            drop(room);
+            offered
+        });
+        let sent =
+            work.await.unwrap_or_else(|_| Err(AppendError::Broken("the connection ended".into())));
+        sent.map_err(|error| self.explain(error))
+    }
+
+    /// No answer may mean that the server said no on the connection itself.
+    fn explain(&self, error: AppendError) -> AppendError {
+        let state = self.link.state();
+        let state = state.borrow();
+        let ours = |denied: &&super::Denied| {
+            denied.answers() || (denied.publishes() && denied.subject == self.settings.subject)
         };
-        events.into_iter().map(message).collect()
+        match (error, state.denied.iter().find(ours)) {
+            (AppendError::Away(_), Some(denied)) => {
+                AppendError::Refused(format!("this user {denied}"))
+            }
+            (error, _) => error,
+        }
     }
 }
 
 impl EventLog for Gateway {
     fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async move {
-            if events.is_empty() {
-                return Err(AppendError::Broken("an append holds at least one event".into()));
-            }
-            let room = self.reserve(events.len())?;
-            if !self.link.connected() {
-                return Err(AppendError::Away(self.link.away().to_string()));
-            }
-            let (context, client) = (Arc::clone(&self.context), self.link.client().clone());
-            let (settings, subject) = (self.settings.clone(), self.subject.clone());
-            let messages = self.messages(events);
-            // On the connection's thread: a caller that goes away must not leave half of a
-            // request unsent, and may run another kind of executor.
-            let work = self.link.spawn(async move {
-                let context = context.get_or_init(|| settings.context(client)).clone();
-                let window = settings.in_flight_max;
-                let pending = VecDeque::new();
-                let request = Request { context, subject, window, pending, appended: None };
-                let appended = request.publish(messages).await;
-                drop(room);
-                appended
-            });
-            work.await.unwrap_or_else(|_| Err(AppendError::Broken("the connection ended".into())))
+            let offers = events.into_iter().map(|event| Offer { event, origin: None });
+            let (messages, refused) = self.judge(offers.collect()).await?;
+            let too_large = |unfit: Option<Unfit>| {
+                let unfit = unfit.map(|Unfit { index, reason }| format!("event {index}: {reason}"));
+                unfit.map_or(Ok(()), |reason| Err(AppendError::TooLarge(reason)))
+            };
+            too_large(refused.into_iter().next())?;
+            let Offered { appended, refused } = self.send(messages).await?;
+            too_large(refused.into_iter().next())?;
+            appended.ok_or_else(|| AppendError::Broken("an append holds at least one event".into()))
+        })
+    }
+
+    fn offer(&self, offers: Vec<Offer>) -> BoxFuture<'_, Result<Offered, AppendError>> {
+        Box::pin(async move {
+            let (messages, mut refused) = self.judge(offers).await?;
+            let mut offered = self.send(messages).await?;
+            offered.refused.append(&mut refused);
+            offered.refused.sort_unstable_by_key(|unfit| unfit.index);
+            Ok(offered)
         })
     }
 
     fn backlog(&self) -> (u64, u64) {
         let bound = self.settings.in_flight_max;
         ((bound - self.room.available_permits()) as u64, bound as u64)
-    }
-}
-
-/// The events of one append on their way.
-struct Request {
-    context: jetstream::Context,
-    subject: Subject,
-    window: usize,
-    pending: VecDeque<PublishAckFuture>,
-    appended: Option<Appended>,
-}
-
-impl Request {
-    async fn publish(mut self, messages: Vec<PublishMessage>) -> Result<Appended, AppendError> {
-        for message in messages {
-            if self.pending.len() >= self.window {
-                self.settle().await?;
-            }
-            let sent = self.context.send_publish(self.subject.clone(), message).await;
-            self.pending.push_back(sent.map_err(|error| failed(&error))?);
-        }
-        while !self.pending.is_empty() {
-            self.settle().await?;
-        }
-        self.appended.ok_or_else(|| AppendError::Broken("nothing was appended".into()))
-    }
-
-    /// Waits for the oldest answer.
-    async fn settle(&mut self) -> Result<(), AppendError> {
-        let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
-        let PublishAck { sequence, .. } = oldest.await.map_err(|error| failed(&error))?;
-        let known = self.appended.unwrap_or(Appended { first: sequence, last: sequence });
-        // The sequence of a duplicate is that of the event it repeats.
-        self.appended =
-            Some(Appended { first: known.first.min(sequence), last: known.last.max(sequence) });
-        Ok(())
-    }
-}
-
-/// Whatever the server may get over is `Away`: the caller sends the same events again.
-fn failed(error: &PublishError) -> AppendError {
-    use PublishErrorKind as Kind;
-    let cause = std::error::Error::source(error);
-    let server = cause.and_then(|cause| cause.downcast_ref::<jetstream::Error>());
-    match error.kind() {
-        // 4xx of the server: the same message is refused the next time too.
-        Kind::Other if server.is_some_and(|error| error.code() < 500) => {
-            AppendError::Broken(error.to_string())
-        }
-        Kind::TimedOut
-        | Kind::BrokenPipe
-        | Kind::MaxAckPending
-        // No stream takes the subject now: so it is too while a stream has no leader.
-        | Kind::StreamNotFound
-        | Kind::Other => AppendError::Away(error.to_string()),
-        Kind::MaxPayloadExceeded | Kind::WrongLastMessageId | Kind::WrongLastSequence => {
-            AppendError::Broken(error.to_string())
-        }
     }
 }
 

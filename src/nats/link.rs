@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::settings::{Auth, LinkSettings};
+use super::denied::{Denied, note_denied};
+use super::settings::{API, Auth, LinkSettings};
 use super::{NatsError, SERVER_MIN};
+use crate::clock::{SharedClock, SystemClock};
 
 /// How the connection is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +27,13 @@ pub struct LinkState {
     pub connects: u64,
     /// Last error, empty when there was none since the last connect.
     pub error: String,
+    /// What the server did not let this user do, see [`Denied`].
+    pub denied: Vec<Denied>,
 }
+
+/// How often a connection whose answers cannot come is made anew: only then the server looks
+/// again at what this user may do.
+const DENIED_AGAIN: Duration = Duration::from_secs(15);
 
 /// What happened to the connection since the process started.
 #[derive(Debug, Default)]
@@ -84,8 +92,9 @@ impl Link {
             runtime.block_on(async move {
                 let made = connect(&work, seen).await.map(|(client, state)| {
                     // Here, because the client spawns a task for it.
-                    let mut context = jetstream::new(client.clone());
+                    let mut context = jetstream::with_prefix(client.clone(), &work.api);
                     context.set_timeout(work.request_timeout);
+                    tokio::spawn(try_denied_again(client.clone(), state.clone()));
                     (client, state, context, Handle::current())
                 });
                 // The opener waits for it on the other end.
@@ -105,6 +114,8 @@ impl Link {
     ///
     /// # Errors
     /// `TooOld`, `NoJetStream`.
+    /// With an API of its own (a domain, an import) the server it is connected to need not have
+    /// JetStream.
     pub async fn ready(&self) -> Result<(), NatsError> {
         let mut state = self.inner.state.clone();
         // Fails only when the connection's thread ended, with the process.
@@ -114,7 +125,7 @@ impl Link {
         if version(&info.version).is_none_or(|found| found < SERVER_MIN) {
             return Err(NatsError::TooOld { url, version: info.version });
         }
-        if !info.jetstream {
+        if !info.jetstream && self.api() == API {
             return Err(NatsError::NoJetStream { url });
         }
         Ok(())
@@ -128,6 +139,21 @@ impl Link {
     /// The client.
     pub fn client(&self) -> &Client {
         &self.inner.client
+    }
+
+    /// Where JetStream's API is.
+    pub fn api(&self) -> &str {
+        &self.inner.settings.api
+    }
+
+    /// A reason, with what the server does not let this user do, which is mostly why.
+    pub fn explain(&self, cause: impl Into<String>) -> String {
+        let mut cause = cause.into();
+        for denied in &self.inner.state.borrow().denied {
+            cause += "; this user ";
+            cause += &denied.to_string();
+        }
+        cause
     }
 
     /// JetStream, with the request timeout set.
@@ -188,7 +214,8 @@ async fn connect(settings: &LinkSettings, counts: Arc<LinkCounts>) -> Result<Mad
     let mut options = ConnectOptions::new()
         .name(&settings.name)
         .retry_on_initial_connect()
-        .request_timeout(Some(settings.request_timeout));
+        .request_timeout(Some(settings.request_timeout))
+        .custom_inbox_prefix(&settings.inbox);
     let reconnect_max = settings.reconnect_max;
     options = options.reconnect_delay_callback(move |attempt| delay(attempt, reconnect_max));
     options = match &settings.auth {
@@ -218,8 +245,9 @@ async fn connect(settings: &LinkSettings, counts: Arc<LinkCounts>) -> Result<Mad
     }
     let (told, state) = watch::channel(LinkState::default());
     let told = Arc::new(Mutex::new(told));
+    let (clock, inbox) = (SystemClock::shared(), settings.inbox.clone());
     let options = options.event_callback(move |event| {
-        note(&event, &told.lock(), &counts);
+        note(&event, &told.lock(), &counts, (&clock, &inbox));
         async {}
     });
     let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
@@ -233,12 +261,29 @@ fn delay(attempt: usize, longest: Duration) -> Duration {
     doubled.min(longest)
 }
 
-fn note(event: &Event, told: &watch::Sender<LinkState>, counts: &LinkCounts) {
+/// Makes the connection anew now and then while answers cannot come.
+async fn try_denied_again(client: Client, mut state: watch::Receiver<LinkState>) {
+    let stuck = |state: &LinkState| state.connected && state.denied.iter().any(Denied::answers);
+    while state.wait_for(stuck).await.is_ok() {
+        tokio::time::sleep(DENIED_AGAIN).await;
+        if stuck(&state.borrow_and_update()) && client.force_reconnect().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn note(
+    event: &Event,
+    told: &watch::Sender<LinkState>,
+    counts: &LinkCounts,
+    (clock, inbox): (&SharedClock, &str),
+) {
     match event {
         Event::Connected => told.send_modify(|state| {
             state.connected = true;
             state.connects += 1;
             state.error.clear();
+            state.denied.clear();
         }),
         Event::Disconnected | Event::Closed => {
             counts.disconnects.fetch_add(1, Ordering::Relaxed);
@@ -249,7 +294,13 @@ fn note(event: &Event, told: &watch::Sender<LinkState>, counts: &LinkCounts) {
         }
         Event::ServerError(error) => {
             counts.server_errors.fetch_add(1, Ordering::Relaxed);
-            told.send_modify(|state| state.error = error.to_string());
+            told.send_modify(|state| {
+                let known = Denied::parse(&error.to_string(), inbox, clock.elapsed());
+                match known {
+                    Some(denied) => note_denied(&mut state.denied, denied),
+                    None => state.error = error.to_string(),
+                }
+            });
         }
         Event::ClientError(error) => told.send_modify(|state| state.error = error.to_string()),
         Event::LameDuckMode | Event::Draining => {}

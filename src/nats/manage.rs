@@ -15,6 +15,9 @@ use super::settings::{Manage, SourceSettings};
 /// First server with atomic batches, which the publisher uses.
 const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
+/// The reason when nobody takes a question to JetStream.
+pub const NOBODY: &str = "JetStream does not answer";
+
 /// What became of a question to JetStream's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -48,7 +51,7 @@ pub async fn ask<V: DeserializeOwned>(
             _ => Refusal::Refused(error.to_string()),
         }),
         Err(error) => Err(match error.kind() {
-            RequestErrorKind::NoResponders => Refusal::Away("JetStream does not answer".into()),
+            RequestErrorKind::NoResponders => Refusal::Away(NOBODY.into()),
             RequestErrorKind::TimedOut => Refusal::Away("no answer in time".into()),
             RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
                 Refusal::Away(error.to_string())

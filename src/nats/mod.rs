@@ -1,7 +1,8 @@
 //! NATS JetStream: events in, alerts and boards out.
 //!
 //! - [`gateway`]: the stream as the log behind `POST /v1/events`.
-//! - [`link`]: one connection for everything, on a thread of its own; its state is seen.
+//! - [`link`]: one connection for everything, on a thread of its own; its state is seen,
+//!   and what the server does not let it do (`denied`).
 //! - [`publisher`]: for services that publish events; `tidewatch publish` uses it too.
 //! - [`out`]: alerts, dead letters and boards to streams and buckets; the micro service.
 //! - [`settings`]: what can be set; `config` reads it, nothing here does.
@@ -10,6 +11,7 @@
 //!
 //! Everything here knows the actors' ports and no other shell.
 
+mod denied;
 pub mod gateway;
 pub mod link;
 pub mod manage;
@@ -19,6 +21,7 @@ pub mod settings;
 pub mod source;
 pub mod wire;
 
+pub use denied::Denied;
 use thiserror::Error;
 
 /// Oldest server this version talks to.

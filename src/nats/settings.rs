@@ -18,6 +18,38 @@ pub struct LinkSettings {
     pub request_timeout: Duration,
     /// Longest wait between two tries to connect.
     pub reconnect_max: Duration,
+    /// Where JetStream's API is: [`API`], `$JS.<domain>.API`, or what an account imports it as.
+    pub api: String,
+    /// First tokens of the subjects that answers come to: [`INBOX`], or what this user may
+    /// subscribe to.
+    pub inbox: String,
+}
+
+/// Where JetStream's API is unless something else is said.
+pub const API: &str = "$JS.API";
+
+/// First token of the subjects that answers come to unless something else is said.
+pub const INBOX: &str = "_INBOX";
+
+impl LinkSettings {
+    /// A server, and the defaults.
+    pub fn to(url: impl Into<String>) -> LinkSettings {
+        LinkSettings {
+            url: url.into(),
+            name: "tidewatch".into(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            request_timeout: Duration::from_secs(5),
+            reconnect_max: Duration::from_secs(4),
+            api: API.into(),
+            inbox: INBOX.into(),
+        }
+    }
+}
+
+/// Where the API of a JetStream domain is.
+pub fn domain_api(domain: &str) -> String {
+    format!("$JS.{domain}.API")
 }
 
 /// How to sign in. Secrets are read when the connection is made.
@@ -82,6 +114,18 @@ pub enum OnGap {
     Continue,
 }
 
+/// Whose time is the time of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceTime {
+    /// The event's own; one without is refused.
+    #[default]
+    Event,
+    /// The broker's, whatever the event says.
+    Broker,
+    /// The event's own; the broker's for one without.
+    BrokerIfAbsent,
+}
+
 /// One source: a stream, and which of its subjects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSettings {
@@ -95,6 +139,8 @@ pub struct SourceSettings {
     pub consumer: String,
     /// `shop.{region}.{type}`: attributes taken from the subject; empty for none.
     pub subject_template: String,
+    /// Whose time counts.
+    pub time: SourceTime,
     /// Make or check.
     pub manage: Manage,
     /// What to do about a gap.
@@ -127,6 +173,7 @@ impl Default for SourceSettings {
             filter: Vec::new(),
             consumer: "tidewatch".into(),
             subject_template: String::new(),
+            time: SourceTime::Event,
             manage: Manage::Create,
             on_gap: OnGap::Stop,
             max_age: Duration::from_secs(7 * 86_400),

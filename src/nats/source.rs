@@ -30,7 +30,7 @@ use self::reading::{Delivery, Incoming, Reading, SILENCE};
 use super::NatsError;
 use super::link::{Link, LinkState};
 use super::manage::{self, Refusal};
-use super::settings::{Manage, OnGap, SourceSettings};
+use super::settings::{API, Manage, OnGap, SourceSettings};
 use super::wire::{Template, Unpacker};
 use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
 use crate::clock::SharedClock;
@@ -142,7 +142,7 @@ impl JetSource {
         }
         Ok(JetSource {
             state: link.state(),
-            unpacker: Unpacker::new(template, settings.inflated_bytes_max),
+            unpacker: Unpacker::new(template, settings.time, settings.inflated_bytes_max),
             identity: SourceIdentity { name, incarnation: String::new() },
             retention: RetentionPolicy::Limits,
             warnings: Vec::new(),
@@ -170,6 +170,18 @@ impl JetSource {
     /// What it is called in errors.
     fn what(&self) -> String {
         format!("stream {}", self.settings.stream)
+    }
+
+    /// Why it is away, for people.
+    fn explain(&self, mut reason: String) -> String {
+        if reason == manage::NOBODY && self.link.api() != API {
+            reason = format!(
+                "{reason} at {}: are nats.domain and nats.api_prefix right, and is that JetStream \
+                 connected to this server?",
+                self.link.api()
+            );
+        }
+        self.link.explain(reason)
     }
 
     /// Sees to it that the consumer is being read on the connection there is now.
@@ -228,7 +240,9 @@ impl JetSource {
         let delivered = info.delivered.stream_sequence;
         self.singles = (!owned && delivered > after).then_some(delivered);
         let now = self.clock.elapsed();
-        let reading = Reading::start(context, &info, connects, now).await.map_err(Stop::Away)?;
+        let reading = Reading::start(context, self.link.api(), &info, connects, now)
+            .await
+            .map_err(Stop::Away)?;
         if let Some(cause) = self.cause.take() {
             ConsumerMade { source: &self.identity.name, after: self.last, cause: &cause }.tell();
         }
@@ -431,6 +445,7 @@ impl JetSource {
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Away(reason)) if !told => {
                     told = true;
+                    let reason = self.explain(reason);
                     SourceAway { source: &self.identity.name, cause: &reason }.tell();
                 }
                 Err(Stop::Away(_)) => {}
@@ -447,6 +462,7 @@ impl JetSource {
             Ok(pull) => Ok(pull),
             Err(Stop::Final(error)) => Err(error),
             Err(Stop::Away(reason)) => {
+                let reason = self.explain(reason);
                 if !was_away {
                     SourceAway { source: &self.identity.name, cause: &reason }.tell();
                 }

@@ -9,6 +9,7 @@
 //! | `content-encoding: gzip` or `zstd` | unpacked first, up to a bound |
 //! | `Nats-Msg-Id` | the id of its event, where that has none |
 //! | subject, with a template | attributes that the event leaves open |
+//! | when the broker stored it, where the source says so | the time of its events |
 
 use std::io::Read;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use compact_str::CompactString;
 use flate2::read::MultiGzDecoder;
 use smallvec::SmallVec;
 
+use super::settings::SourceTime;
 use crate::domain::event::binding::{self, Mode, Protocol};
-use crate::domain::event::{Fault, Note};
+use crate::domain::event::{Fault, Note, NoteTime};
 use crate::domain::time::EpochMs;
 
 /// Least window, as a power of two, that packed data may ask for: what zstd's own levels use.
@@ -36,13 +38,19 @@ const NAMES_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Unpacker {
     template: Template,
+    time: SourceTime,
     inflated_bytes_max: usize,
 }
 
+/// Header of a message that stands for an earlier one, a dead letter sent again: when that was
+/// stored, epoch ms. Where the broker's time counts it is this one.
+pub const HEADER_TIME: &str = "Tidewatch-Time";
+
 impl Unpacker {
-    /// With a subject template, and a bound on one message once it is unpacked.
-    pub fn new(template: Template, inflated_bytes_max: usize) -> Self {
-        Unpacker { template, inflated_bytes_max }
+    /// With a subject template, whose time counts, and a bound on one message once it is
+    /// unpacked.
+    pub fn new(template: Template, time: SourceTime, inflated_bytes_max: usize) -> Self {
+        Unpacker { template, time, inflated_bytes_max }
     }
 
     /// Names of the attributes that notes carry.
@@ -62,6 +70,9 @@ impl Unpacker {
     ) -> Note {
         let mut note = Note { arrived: stored, ..Note::default() };
         self.template.fill(subject, &mut note.attributes);
+        if self.time != SourceTime::Event {
+            note.time = self.time(headers, stored);
+        }
         let Some(headers) = headers.filter(|headers| !headers.is_empty()) else {
             out.extend_from_slice(payload);
             return note;
@@ -76,6 +87,16 @@ impl Unpacker {
             note.fault = Some(Box::new(Fault { reason: fault, context: context(headers) }));
         }
         note
+    }
+
+    fn time(&self, headers: Option<&HeaderMap>, stored: EpochMs) -> NoteTime {
+        let earlier = headers.and_then(|headers| header(headers, HEADER_TIME));
+        let at = earlier.and_then(|text| text.parse().ok()).unwrap_or(stored);
+        match self.time {
+            SourceTime::Event => NoteTime::None,
+            SourceTime::Broker => NoteTime::Rules(at),
+            SourceTime::BrokerIfAbsent => NoteTime::Fills(at),
+        }
     }
 
     /// The payload without its packing, in the form the decoder knows.
@@ -142,7 +163,9 @@ fn cloudevent(headers: &HeaderMap, content_type: Option<&str>, data: &[u8]) -> V
 
 /// The headers that say what the bytes are, for the dead letter: by their names in lower case.
 fn context(headers: &HeaderMap) -> Vec<(String, String)> {
-    let about = |name: &str| name.starts_with("ce-") || name.starts_with("content-");
+    let about = |name: &str| {
+        name.starts_with("ce-") || ["content-type", "content-encoding"].contains(&name)
+    };
     let named = headers.iter().map(|(name, values)| {
         let name: &str = name.as_ref();
         (name.to_ascii_lowercase(), values)

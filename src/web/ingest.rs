@@ -4,6 +4,7 @@
 //! Events that will not be understood are told at once and appended all the same, so
 //! that they reach the dead letters by the one path that leads there.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::{Settings, State};
+use crate::actors::aside::Refusal;
+use crate::actors::ports::{Appended, Offer, Offered, Unfit};
 use crate::domain::event::binding::{self, Mode, Protocol};
 use crate::domain::event::decode::Decoder;
 use crate::domain::event::split::{BodyKind, SplitError, split};
@@ -51,6 +54,8 @@ struct Verdict {
 struct Parts {
     items: Vec<Bytes>,
     rejected: usize,
+    /// Those that will be rejected.
+    bad: HashSet<usize>,
     verdicts: Vec<Verdict>,
 }
 
@@ -80,19 +85,61 @@ pub async fn events(
         _ => web::block(work).await??,
     };
     let total = parts.items.len();
-    let appended = log.append(parts.items).await?;
+    let items = parts.items.clone();
+    let offers = items.iter().map(|event| Offer { event: event.clone(), origin: None });
+    let Offered { appended, refused } = log.offer(offers.collect()).await?;
+    // Kept for people, as every other event that is refused.
+    set_aside(&state, &items, &refused).await?;
+    let mut rejected = parts.rejected;
+    let mut verdicts = parts.verdicts;
+    for Unfit { index, reason } in &refused {
+        rejected += usize::from(!parts.bad.contains(index));
+        let known = verdicts.iter().any(|verdict| verdict.index == *index);
+        if !known && verdicts.len() < VERDICTS_MAX {
+            verdicts.push(Verdict { index: *index, ok: false, reason: reason.clone() });
+        }
+    }
+    verdicts.sort_by_key(|verdict| verdict.index);
+    let appended = appended.unwrap_or(Appended { first: 0, last: 0 });
     let receipt = Receipt {
-        accepted: total - parts.rejected,
-        rejected: parts.rejected,
+        accepted: total - rejected,
+        rejected,
         first: appended.first,
         last: appended.last,
-        verdicts: parts.verdicts,
+        verdicts,
     };
     let status = match receipt.accepted {
+        0 if refused.len() == total => StatusCode::PAYLOAD_TOO_LARGE,
         0 => StatusCode::BAD_REQUEST,
         _ => StatusCode::ACCEPTED,
     };
     Ok(HttpResponse::build(status).json(receipt))
+}
+
+/// Longest wait until events that the log cannot take are in the dead letters: a commit takes
+/// half a second, and none is made while the pipeline restarts.
+const ASIDE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Hands the events that the log cannot take to the dead letters, and waits until they are
+/// durable there.
+async fn set_aside(state: &State, items: &[Bytes], refused: &[Unfit]) -> Result<(), Problem> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let refusal = |unfit: &Unfit| {
+        let raw = items.get(unfit.index).cloned().unwrap_or_default();
+        Refusal { reason: unfit.reason.clone(), raw }
+    };
+    let full = || Problem::Busy("too many events that the log cannot take are under way".into());
+    let durable = state.flow.aside.put(refused.iter().map(refusal).collect()).ok_or_else(full)?;
+    match rt::time::timeout(ASIDE_TIMEOUT, durable).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Problem::Unavailable(
+            "the pipeline did not take what the log refused; send all events again later, with the \
+             same ids"
+                .into(),
+        )),
+    }
 }
 
 /// What the headers say about the body.
@@ -224,20 +271,20 @@ fn take_apart(
 
 fn all_bad(body: Bytes, reason: String) -> Parts {
     let verdicts = vec![Verdict { index: 0, ok: false, reason }];
-    Parts { items: vec![body], rejected: 1, verdicts }
+    Parts { items: vec![body], rejected: 1, bad: HashSet::from([0]), verdicts }
 }
 
 fn judge(items: Vec<Bytes>, decoder: &mut Decoder) -> Parts {
-    let (mut rejected, mut verdicts) = (0, Vec::new());
+    let (mut bad, mut verdicts) = (HashSet::new(), Vec::new());
     for (index, item) in items.iter().enumerate() {
         if let Err(reason) = decoder.verdict(item) {
-            rejected += 1;
+            bad.insert(index);
             if verdicts.len() < VERDICTS_MAX {
                 verdicts.push(Verdict { index, ok: false, reason });
             }
         }
     }
-    Parts { items, rejected, verdicts }
+    Parts { items, rejected: bad.len(), bad, verdicts }
 }
 
 /// Stops at the bound: what a small body inflates to is not known before.

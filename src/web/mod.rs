@@ -30,6 +30,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
+use crate::actors::committer::Flow;
 use crate::actors::directory::Directory;
 use crate::actors::ports::{EventLog, Records};
 use crate::actors::status::Status;
@@ -113,6 +114,8 @@ pub struct State {
     pub clients: Arc<BroadcastStats>,
     /// Whether the process is ready.
     pub status: Arc<Status>,
+    /// Where events go that the log cannot take.
+    pub flow: Arc<Flow>,
     /// The clock.
     pub clock: SharedClock,
     /// Text of `/metrics`.

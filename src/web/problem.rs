@@ -41,6 +41,9 @@ pub enum Problem {
         /// The bound with its unit.
         bound: String,
     },
+    /// An event is larger than the log can take.
+    #[error("{0}")]
+    Unfit(String),
     /// A body in a format that is not understood.
     #[error("{0}")]
     MediaType(String),
@@ -66,6 +69,9 @@ const RETRY_AFTER_S: u32 = 1;
 const AWAY: &str = "the log does not answer; what it holds of these events is not known: \
                     send all of them again, with the same ids";
 
+/// What a publisher does when the log took some of the events at most.
+const SEND_AGAIN: &str = "send all of them again later, with the same ids";
+
 impl Problem {
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -77,7 +83,9 @@ impl Problem {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Problem::Timeout { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow"),
-            Problem::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
+            Problem::TooLarge { .. } | Problem::Unfit(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large")
+            }
             Problem::MediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Unknown media type")
             }
@@ -131,6 +139,11 @@ impl From<AppendError> for Problem {
                 tracing::warn!(cause, "events were not taken: the log is away");
                 Problem::Unavailable(AWAY.into())
             }
+            AppendError::Refused(cause) => {
+                tracing::warn!(cause, "events were not taken: the log refuses them");
+                Problem::Unavailable(format!("{cause}; {SEND_AGAIN}"))
+            }
+            AppendError::TooLarge(cause) => Problem::Unfit(cause),
             AppendError::Broken(cause) => Problem::Internal(cause),
         }
     }

@@ -21,6 +21,8 @@ const PING_GRACE_MS = 2_500;
 const CODE_FINAL = 4500;
 /** Least time between two new subscriptions to one topic. */
 const RESUBSCRIBE_MS = 1_000;
+/** How often the server is asked why there are no numbers yet. */
+const WHY_MS = 3_000;
 /** Most log items fetched at once to fill a gap. */
 const GAP_LIMIT = 500;
 /** The server's bound on subscriptions of one connection. */
@@ -52,6 +54,7 @@ export class Client {
   #nextId = 1;
   /** Request id to topic name, until `ok` or `err`. */
   #asked = new Map();
+  #whyTimer;
   /** Subscription number to topic name. */
   #subs = new Map();
   #resubscribedAt = new Map();
@@ -320,6 +323,26 @@ export class Client {
     if (message.s === '*' || message.s == null) this.#store.stale = stale;
     else if (this.#subs.has(message.s)) this.#store.topic(this.#subs.get(message.s)).stale = stale;
     this.#store.changed(null);
+    this.#askWhy();
+  }
+
+  /** While there are no numbers at all: what the server says of it, asked again and again. */
+  async #askWhy() {
+    clearTimeout(this.#whyTimer);
+    const store = this.#store;
+    const shown = [...store.topics.values()].some((topic) => topic.state);
+    if (!store.stale || shown || store.link.phase !== 'open') {
+      store.reasons = '';
+      return;
+    }
+    try {
+      const { reasons } = await (await fetch(new URL('readyz', document.baseURI))).json();
+      store.reasons = Object.values(reasons ?? {}).join('; ');
+      store.changed(null);
+    } catch {
+      // Unreachable just now: the link says so.
+    }
+    this.#whyTimer = setTimeout(() => this.#askWhy(), WHY_MS);
   }
 
   #onEnd(message) {

@@ -54,7 +54,7 @@ function stale(store) {
     const why = WHY[told.why] ?? (told.why.replaceAll('_', ' ') || 'the server does not say why');
     const since = told.since ? ` since ${clock(told.since)}` : '';
     const behind = values.lag_events ? ` ${integer(values.lag_events)} events are waiting.` : '';
-    if (!known(store)) return { state: 'loading', label: 'Waiting', text: `No numbers so far: ${why}.` };
+    if (!known(store)) return { state: 'loading', label: 'Waiting', text: `No numbers so far: ${why}${store.reasons ? ` (${store.reasons})` : ''}.` };
     const label = told.why === 'replaying' ? 'Replaying' : 'Stale';
     return { state: 'stale', label, text: `Numbers are old${since}: ${why}.${behind}` };
   }

@@ -21,6 +21,9 @@ class Topic {
   /** `{since, why}` while the server calls this topic stale. */
   stale = null;
 
+  /** Why there are no numbers yet, in the server's words. */
+  reasons = '';
+
   constructor(name) {
     this.name = name;
   }

@@ -14,7 +14,7 @@ use tidewatch::config::Config;
 use tidewatch::domain::alert::Alert;
 use tidewatch::nats::link::Link;
 use tidewatch::nats::out::{OutSettings, OutState, Outputs};
-use tidewatch::nats::settings::{Auth, LinkSettings, Tls};
+use tidewatch::nats::settings::LinkSettings;
 
 use crate::support::events::{Event, GAP};
 use crate::support::{Broker, pause, until};
@@ -28,12 +28,10 @@ pub const CLOSE_AFTER: i64 = GAP + 60_000;
 /// Our own connection to a server.
 pub fn connect(broker: &Broker) -> Link {
     let settings = LinkSettings {
-        url: broker.url(),
         name: "test".into(),
-        auth: Auth::None,
-        tls: Tls::default(),
         request_timeout: Duration::from_secs(5),
         reconnect_max: Duration::from_millis(200),
+        ..LinkSettings::to(broker.url())
     };
     Link::open(settings).unwrap()
 }

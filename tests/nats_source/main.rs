@@ -22,7 +22,7 @@ use tidewatch::clock::SystemClock;
 use tidewatch::domain::event::decode::Decoder;
 use tidewatch::domain::event::{Note, RawBatch, Schema};
 use tidewatch::nats::link::Link;
-use tidewatch::nats::settings::{Auth, LinkSettings, Manage, OnGap, SourceSettings, Tls};
+use tidewatch::nats::settings::{LinkSettings, Manage, OnGap, SourceSettings};
 use tidewatch::nats::source::JetSource;
 
 use events::{client, copy, event, numbers, publish};
@@ -33,12 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn link(broker: &Broker) -> Link {
     let settings = LinkSettings {
-        url: broker.url(),
         name: "test".into(),
-        auth: Auth::None,
-        tls: Tls::default(),
         request_timeout: Duration::from_secs(2),
         reconnect_max: Duration::from_millis(100),
+        ..LinkSettings::to(broker.url())
     };
     Link::open(settings).unwrap()
 }

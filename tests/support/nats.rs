@@ -58,7 +58,8 @@ impl Broker {
         Broker::made(server(), folder, store.to_owned(), jetstream, "")
     }
 
-    fn on(jetstream: &str, more: &str) -> Self {
+    /// With more lines in its `jetstream` block and in its configuration.
+    pub fn on(jetstream: &str, more: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let store = folder.path().join("store");
         Broker::made(server(), folder, store, jetstream, more)
@@ -110,6 +111,17 @@ impl Broker {
                 serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
             ports["monitoring"][0].as_str().map(String::from)
         })
+    }
+
+    /// Takes other lines of its configuration from the next start on.
+    pub fn set(&self, more: &str) {
+        self.configure("", more);
+    }
+
+    /// Reads other lines of its configuration while it runs.
+    pub fn reload(&self, more: &str) {
+        self.configure("", more);
+        self.signal("HUP");
     }
 
     pub fn port(&self) -> u16 {
@@ -231,7 +243,7 @@ pub fn server() -> PathBuf {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

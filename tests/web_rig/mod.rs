@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use tidewatch::actors::broadcaster::{BroadcastStats, Broadcaster, Publish, Settings as Pace};
+use tidewatch::actors::committer::Flow;
 use tidewatch::actors::directory::Directory;
 use tidewatch::actors::ports::*;
 use tidewatch::actors::status::Status;
@@ -167,6 +168,7 @@ impl Rig {
                     board,
                     clients: clients.clone(),
                     status,
+                    flow: Flow::shared(),
                     clock,
                     render_metrics: Arc::new(|| "tidewatch_up 1\n".into()),
                     schema: Arc::new(Schema::default()),
@@ -240,6 +242,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
         board: Arc::default(),
         clients: rig.stats.clone(),
         status: rig.status.clone(),
+        flow: Flow::shared(),
         clock: rig.clock.clone(),
         render_metrics: Arc::new(String::new),
         schema: Arc::new(Schema::default()),

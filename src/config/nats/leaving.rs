@@ -9,13 +9,15 @@ use crate::nats::gateway::GatewaySettings;
 use crate::nats::out::OutSettings;
 use crate::nats::settings::SourceSettings;
 
-pub(super) fn gateway(reader: &mut Reader) -> GatewaySettings {
+/// `streams`: those that are read.
+pub(super) fn gateway(reader: &mut Reader, streams: Vec<String>) -> GatewaySettings {
     let default = GatewaySettings::default();
     let in_flight_max = "nats.gateway.in_flight_max";
     GatewaySettings {
         subject: checked(reader, "nats.gateway.subject", &default.subject, plain_subject),
         in_flight_max: reader.count(in_flight_max, default.in_flight_max, 1..=65_536),
         timeout: span(reader, "nats.gateway.timeout", default.timeout, 100, MINUTE),
+        streams,
     }
 }
 

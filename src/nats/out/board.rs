@@ -62,7 +62,7 @@ impl Desk {
             if self.link.connected() {
                 match self.show().await {
                     Ok(()) => self.track.fine(),
-                    Err(cause) => self.track.failed(&cause),
+                    Err(cause) => self.track.failed(&self.link.explain(cause)),
                 }
             } else {
                 self.track.waits(&self.link.away().to_string());

@@ -176,7 +176,7 @@ impl Feed {
                     .into(),
                 Stop::Failed(cause) => cause,
             };
-            self.track.failed(&cause);
+            self.track.failed(&self.link.explain(cause));
             if *self.stop.borrow() && self.is_empty().await {
                 break;
             }

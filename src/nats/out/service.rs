@@ -69,7 +69,7 @@ impl Desk {
             }
             match self.serve().await {
                 Ok(()) => return,
-                Err(cause) => self.track.failed(&cause),
+                Err(cause) => self.track.failed(&self.link.explain(cause)),
             }
             tokio::time::sleep(waits.next().unwrap_or(self.settings.retry_max)).await;
         }

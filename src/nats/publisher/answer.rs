@@ -6,6 +6,9 @@ use serde::Deserialize;
 /// The stream has no atomic batches, or the server does not know them.
 pub(super) const ATOMIC_DISABLED: u64 = 10_174;
 
+/// The message is longer than the stream's `max_msg_size`.
+pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
+
 /// An answer of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {

@@ -12,7 +12,7 @@ use async_nats::{Client, Message, Subject};
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{ATOMIC_DISABLED, Answer};
+use super::answer::{ATOMIC_DISABLED, Answer, MESSAGE_TOO_LARGE};
 use super::counts::Counts;
 use super::unit::{Entry, Unit};
 use super::{FlushReport, Mode, Options};
@@ -230,6 +230,15 @@ impl Engine {
 
     async fn first_try(&mut self, mut unit: Unit) {
         match self.send(&unit).await {
+            // One of its events may be too large; the others are not.
+            Sent::Refused(_) if unit.events() > 1 => {
+                self.counts.fell_back();
+                return unit
+                    .singles()
+                    .into_iter()
+                    .rev()
+                    .for_each(|one| self.waiting.push_front(one));
+            }
             Sent::Refused(reason) => return self.failed(unit, &reason),
             // A part of the batch may have gone: it is published one by one.
             Sent::Stalled if unit.is_batch() => unit.due = 0,
@@ -256,6 +265,11 @@ impl Engine {
             }
             let Some(mut unit) = self.flight.remove(&first) else { continue };
             match self.send(&unit).await {
+                Sent::Refused(_) if unit.events() > 1 => {
+                    self.flight.insert(first, unit);
+                    self.one_by_one(first);
+                    continue;
+                }
                 Sent::Refused(reason) => {
                     self.flight_messages -= unit.messages();
                     self.failed(unit, &reason);
@@ -280,10 +294,12 @@ impl Engine {
     fn one_by_one(&mut self, first: u64) {
         let Some(mut unit) = self.flight.remove(&first) else { return };
         let events = unit.events();
-        tracing::debug!(first, events, "a batch is published one by one");
+        tracing::debug!(first, events, "a batch or a pack is published one by one");
         self.counts.fell_back();
+        self.flight_messages -= unit.messages();
         unit.due = 0;
         for one in unit.singles() {
+            self.flight_messages += 1;
             self.flight.insert(one.first, one);
         }
     }
@@ -330,8 +346,7 @@ impl Engine {
     /// Where the answer to a unit comes to. A batch and its first event, published alone
     /// later, must not be taken for each other.
     fn reply(&self, unit: &Unit) -> Subject {
-        let kind = if unit.is_batch() { "b" } else { "m" };
-        Subject::from(format!("{}.{kind}{}", self.inbox, unit.first))
+        Subject::from(format!("{}.{}{}", self.inbox, unit.kind(), unit.first))
     }
 
     fn answered(&mut self, message: &Message) {
@@ -341,7 +356,7 @@ impl Engine {
         };
         // Answered before, or given up, or no batch any more.
         let Some(unit) = self.flight.get_mut(&first) else { return };
-        if unit.is_batch() != (kind == "b") {
+        if unit.kind() != kind {
             return;
         }
         match Answer::of(message) {
@@ -355,6 +370,11 @@ impl Engine {
                     self.atomic = false;
                     self.atomic_refused = true;
                 }
+                self.one_by_one(first);
+            }
+            Answer::Refused(MESSAGE_TOO_LARGE, _) if unit.events() > 1 => {
+                // The stream's bound is smaller than the server's: smaller packs from now on.
+                self.pack_bytes = (unit.bytes() / 2).max(1);
                 self.one_by_one(first);
             }
             Answer::Acked { .. } => {}
@@ -429,10 +449,10 @@ impl Engine {
             0 => "it was never sent",
             _ => "it may be in the stream all the same",
         };
-        match trouble.as_str() {
+        self.link.explain(match trouble.as_str() {
             "" => format!("not acknowledged within {bound} s; {doubt}"),
             said => format!("not acknowledged within {bound} s ({said}); {doubt}"),
-        }
+        })
     }
 
     /// Number of the oldest event that is not settled.

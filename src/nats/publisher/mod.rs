@@ -44,7 +44,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::NatsError;
 use super::link::Link;
-use super::settings::{Auth, LinkSettings, Tls};
+use super::settings::LinkSettings;
 use crate::clock::{SharedClock, SystemClock};
 use counts::Counts;
 use engine::{Command, Engine};
@@ -53,6 +53,14 @@ use unit::{Entry, Held};
 
 /// Messages of an atomic batch: the server takes no more.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
+
+/// Bytes of the headers besides the id: the server counts them with the event.
+const HEADERS_FIXED: usize = "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len();
+
+/// Bytes of the headers that make a message part of a batch, at most: the batch's name has up to
+/// 64 characters, a number up to 4.
+const BATCH_HEADERS: usize =
+    "Nats-Batch-Id: \r\nNats-Batch-Sequence: \r\nNats-Batch-Commit: 1\r\n".len() + 64 + 4;
 
 /// Places for `flush` in the queue to the engine, besides the events.
 const FLUSHES_MAX: usize = 16;
@@ -115,12 +123,9 @@ impl Options {
     pub fn new(url: impl Into<String>, subject: impl Into<String>) -> Self {
         Options {
             link: LinkSettings {
-                url: url.into(),
                 name: "tidewatch-publisher".into(),
-                auth: Auth::None,
-                tls: Tls::default(),
                 request_timeout: Duration::from_secs(10),
-                reconnect_max: Duration::from_secs(4),
+                ..LinkSettings::to(url)
             },
             subject: subject.into(),
             mode: Mode::Single,
@@ -208,6 +213,19 @@ pub enum PublishError {
         /// The buffer's.
         bound: usize,
     },
+    /// It is larger than a message may be, with its headers.
+    #[error(
+        "an event of {bytes} bytes is longer than the NATS server takes: its max_payload is \
+         {bound} bytes, {headers} of them for headers"
+    )]
+    TooLargeToSend {
+        /// Its size.
+        bytes: usize,
+        /// What its headers take.
+        headers: usize,
+        /// The server's bound.
+        bound: usize,
+    },
     /// The connection's thread has ended.
     #[error("the publisher has ended")]
     Closed,
@@ -260,6 +278,8 @@ pub struct Publisher {
     ids: Mutex<Ids>,
     clock: SharedClock,
     counts: Arc<Counts>,
+    /// Bytes that the headers of a batch may take.
+    batch_headers: usize,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -306,6 +326,10 @@ impl Publisher {
             ids: Mutex::new(Ids::new()),
             clock: Arc::clone(&clock),
             counts: Arc::clone(&counts),
+            batch_headers: match options.mode {
+                Mode::Single | Mode::Pack { .. } => 0,
+                Mode::Atomic { .. } => BATCH_HEADERS,
+            },
         };
         let engine = Engine::new(link.clone(), options, clock, counts);
         link.spawn(engine.run(received));
@@ -364,7 +388,13 @@ impl Publisher {
 
     fn identify(&self, event: Bytes) -> Result<id::Identified, PublishError> {
         let found = identify(event, || self.ids.lock().next(self.clock.wall()))?;
-        match found.event.len() {
+        let (bytes, bound) = (found.event.len(), self.link.client().max_payload());
+        let headers = HEADERS_FIXED + id::message_id(&found.id).len() + self.batch_headers;
+        // 0 until a server was met.
+        if bound > 0 && bytes + headers > bound {
+            return Err(PublishError::TooLargeToSend { bytes, headers, bound });
+        }
+        match bytes {
             bytes if bytes > self.bytes_max => {
                 Err(PublishError::TooLarge { bytes, bound: self.bytes_max })
             }

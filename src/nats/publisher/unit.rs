@@ -105,6 +105,14 @@ impl Unit {
         }
     }
 
+    /// Bytes of its events.
+    pub fn bytes(&self) -> usize {
+        match &self.body {
+            Body::One(_, payload) | Body::Pack(_, payload) => payload.len(),
+            Body::Batch(entries) => entries.iter().map(|(_, event)| event.len()).sum(),
+        }
+    }
+
     pub fn is_batch(&self) -> bool {
         matches!(self.body, Body::Batch(_))
     }
@@ -118,19 +126,35 @@ impl Unit {
         }
     }
 
-    /// A batch as single messages with the same ids and numbers; anything else as it is.
+    /// One letter for each way of sending, so that the answer to one is not taken for that to
+    /// another.
+    pub fn kind(&self) -> &'static str {
+        match self.body {
+            Body::One(..) => "m",
+            Body::Pack(..) => "p",
+            Body::Batch(_) => "b",
+        }
+    }
+
+    /// A batch or a pack as single messages with the same ids and numbers; anything else as it
+    /// is.
     pub fn singles(self) -> Vec<Unit> {
         let Unit { first, since, due, tries, trouble, body } = self;
-        match body {
-            Body::Batch(entries) => (first..)
-                .zip(entries)
-                .map(|(first, (held, event))| Unit {
-                    trouble: trouble.clone(),
-                    ..Unit { due, tries, ..Unit::new(first, since, Body::One(held, event)) }
-                })
-                .collect(),
-            body => vec![Unit { first, since, due, tries, trouble, body }],
-        }
+        let entries: Vec<(Held, Bytes)> = match body {
+            Body::One(held, event) => vec![(held, event)],
+            Body::Batch(entries) => entries,
+            Body::Pack(held, payload) => {
+                let lines = payload.split(|byte| *byte == b'\n');
+                held.into_iter().zip(lines.map(|line| payload.slice_ref(line))).collect()
+            }
+        };
+        let one = |(first, (held, event))| Unit {
+            due,
+            tries,
+            trouble: trouble.clone(),
+            ..Unit::new(first, since, Body::One(held, event))
+        };
+        (first..).zip(entries).map(one).collect()
     }
 
     /// What goes over the wire, in order; only the last one asks for an answer.

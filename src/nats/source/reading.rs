@@ -105,6 +105,7 @@ impl Reading {
     /// When the connection is closed.
     pub async fn start(
         context: &Context,
+        api: &str,
         info: &consumer::Info,
         connects: u64,
         now: i64,
@@ -113,7 +114,7 @@ impl Reading {
         let inbox = client.new_inbox();
         let subscribed = client.subscribe(format!("{inbox}.*")).await;
         let subscriber = subscribed.map_err(|error| error.to_string())?;
-        let ask = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name);
+        let ask = format!("{api}.CONSUMER.MSG.NEXT.{}.{}", info.stream_name, info.name);
         Ok(Reading {
             subscriber,
             inbox,

@@ -17,7 +17,7 @@ fn unpack(template: &str, headers: &[(&str, &str)], payload: &[u8]) -> (String, 
     }
     // Whatever stood in the buffer before must not be touched.
     let mut out = b"before".to_vec();
-    let unpacker = Unpacker::new(template, BOUND);
+    let unpacker = Unpacker::new(template, SourceTime::Event, BOUND);
     let note = unpacker.unpack("shop.eu.cart_add", Some(&map), payload, 7, &mut out);
     assert!(out.starts_with(b"before"));
     (String::from_utf8_lossy(&out[6..]).into_owned(), note)
@@ -55,7 +55,7 @@ fn packed_messages_are_unpacked_up_to_the_bound() {
         let mut out = Vec::new();
         let mut headers = HeaderMap::new();
         headers.insert("Content-Encoding", encoding);
-        let unpacker = Unpacker::new(Template::default(), BOUND);
+        let unpacker = Unpacker::new(Template::default(), SourceTime::Event, BOUND);
         let note = unpacker.unpack("s", Some(&headers), &packed, 0, &mut out);
         let fault = note.fault.expect("it is too long").reason;
         assert!(fault.contains("unpacks to more than 64 bytes"), "{fault}");
@@ -178,4 +178,22 @@ fn a_wrong_template_is_named() {
         let error = Template::parse(template).unwrap_err();
         assert!(error.starts_with(rule), "{template}: {error}");
     }
+}
+
+#[test]
+fn the_brokers_time_is_noted_where_it_counts() {
+    let mut headers = HeaderMap::new();
+    let mut note = |time, earlier: &str| {
+        if !earlier.is_empty() {
+            headers.insert(HEADER_TIME, earlier);
+        }
+        let unpacker = Unpacker::new(Template::default(), time, BOUND);
+        unpacker.unpack("s", Some(&headers), b"{}", 7, &mut Vec::new()).time
+    };
+    assert_eq!(note(SourceTime::Event, ""), NoteTime::None);
+    assert_eq!(note(SourceTime::Broker, ""), NoteTime::Rules(7));
+    assert_eq!(note(SourceTime::BrokerIfAbsent, ""), NoteTime::Fills(7));
+    // What stands for an earlier message has its time.
+    assert_eq!(note(SourceTime::Broker, "5"), NoteTime::Rules(5));
+    assert_eq!(note(SourceTime::Broker, "soon"), NoteTime::Rules(7));
 }

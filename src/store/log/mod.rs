@@ -24,7 +24,7 @@ use super::marks::{Mark, Slot};
 use super::outbox::{ALERT_LOG, Block};
 use super::retain::{Kept, Shelf};
 use super::sqlite::{Kind, Place, random, text_checksum};
-use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, StoreError};
+use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Origin, StoreError};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
@@ -292,6 +292,18 @@ impl EventLog for EmbeddedLog {
             shared.queue.append(Append { events, bytes, reply, _permit: permit });
             answer.await.unwrap_or_else(|_| Err(stopped()))
         })
+    }
+
+    /// Nobody would read it here.
+    fn takes(&self, origin: &Origin) -> Result<(), String> {
+        match origin.source == NAME {
+            true => Ok(()),
+            false => Err(format!(
+                "it came from {:?} and not from the log of this data folder: mend it there and \
+                 read that again",
+                origin.source
+            )),
+        }
     }
 
     fn backlog(&self) -> (u64, u64) {

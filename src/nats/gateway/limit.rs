@@ -1,0 +1,150 @@
+//! How large a message may be: what the server says when the connection is made, and what the
+//! stream says that takes the subject. Known before anything is sent, so that a request is not
+//! half in the stream when the size of one event is noticed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_nats::HeaderMap;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::request::Message;
+use crate::nats::link::{Link, LinkState};
+use crate::nats::manage::{self, Refusal};
+
+/// How often the stream is asked whether its bound is another one by now.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The bounds on a message.
+pub(super) struct Limits {
+    stream: Arc<ArcSwapOption<StreamLimit>>,
+    task: JoinHandle<()>,
+}
+
+/// What one stream takes.
+#[derive(Debug, PartialEq, Eq)]
+struct StreamLimit {
+    stream: String,
+    bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    streams: Option<Vec<String>>,
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Limits {
+    /// Keeps itself up to date on the connection's thread.
+    pub fn watch(link: &Link, subject: &str) -> Limits {
+        let stream = Arc::new(ArcSwapOption::empty());
+        let (context, state) = (link.jetstream().clone(), link.state());
+        let (known, subject) = (Arc::clone(&stream), subject.to_owned());
+        let task = link.spawn(async move { follow(context, state, &subject, &known).await });
+        Limits { stream, task }
+    }
+
+    /// Whether a message can be taken.
+    ///
+    /// # Errors
+    /// Names the size, the bound and whose it is.
+    pub fn check(&self, link: &Link, message: &Message) -> Result<(), String> {
+        let (event, headers) = (message.event.len(), header_bytes(&message.headers));
+        let size = event + headers;
+        let most = link.client().max_payload();
+        // 0 until the server was met; then nothing is sent anyway.
+        if most > 0 && size > most {
+            return Err(format!(
+                "an event of {event} bytes is longer than the NATS server takes: its max_payload \
+                 is {most} bytes, {headers} of them for headers"
+            ));
+        }
+        match self.stream.load().as_deref() {
+            Some(StreamLimit { stream, bytes }) if size > *bytes => Err(format!(
+                "an event of {event} bytes is longer than stream {stream} takes: its max_msg_size \
+                 is {bytes} bytes, {headers} of them for headers"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn follow(
+    context: async_nats::jetstream::Context,
+    mut state: watch::Receiver<LinkState>,
+    subject: &str,
+    known: &ArcSwapOption<StreamLimit>,
+) {
+    loop {
+        if state.wait_for(|state| state.connected).await.is_err() {
+            return;
+        }
+        let connects = state.borrow_and_update().connects;
+        match ask(&context, subject).await {
+            Ok(found) => known.store(found.map(Arc::new)),
+            // What was known is the best there is; the stream itself refuses what is too large.
+            Err(refusal) => tracing::debug!(?refusal, subject, "no bound of the stream is known"),
+        }
+        let again = state.wait_for(|state| state.connects != connects);
+        if let Ok(Err(_)) = tokio::time::timeout(ASK_AGAIN, again).await {
+            return;
+        }
+    }
+}
+
+/// The bound of the stream that takes `subject`, if it has one.
+async fn ask(
+    context: &async_nats::jetstream::Context,
+    subject: &str,
+) -> Result<Option<StreamLimit>, Refusal> {
+    let question = json!({ "subject": subject });
+    let names: Names = manage::ask(context, "STREAM.NAMES".into(), &question).await?;
+    let mut least: Option<StreamLimit> = None;
+    for stream in names.streams.unwrap_or_default() {
+        let info = manage::stream_info(context, &stream).await?;
+        let bytes = usize::try_from(info.config.max_message_size).ok().filter(|bytes| *bytes > 0);
+        let Some(bytes) = bytes else { continue };
+        if least.as_ref().is_none_or(|least| bytes < least.bytes) {
+            least = Some(StreamLimit { stream, bytes });
+        }
+    }
+    Ok(least)
+}
+
+/// Bytes of the headers on the wire; the server counts them with the payload.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    const FIRST: usize = "NATS/1.0\r\n".len();
+    const LAST: usize = "\r\n".len();
+    if headers.is_empty() {
+        return 0;
+    }
+    let line = |(name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)| {
+        let name: &str = name.as_ref();
+        values.iter().map(|value| name.len() + value.as_str().len() + ": \r\n".len()).sum::<usize>()
+    };
+    FIRST + headers.iter().map(line).sum::<usize>() + LAST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_counted_as_they_are_sent() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(header_bytes(&headers), 0);
+        headers.insert("Nats-Msg-Id", "0123456789abcdef0123456789abcdef");
+        let wire = "NATS/1.0\r\nNats-Msg-Id: 0123456789abcdef0123456789abcdef\r\n\r\n";
+        assert_eq!(header_bytes(&headers), wire.len());
+    }
+}
