@@ -3,7 +3,8 @@
 
 mod web_rig;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use actix_web::{App, web as actix_routes};
 use flate2::Compression;
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 use tidewatch::actors::ports::{AppendError, StoredDeadLetter};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::TopicState;
+use tidewatch::domain::commit::LateEvent;
 use tidewatch::domain::event::Hints;
-use tidewatch::web::{Settings, server};
+use tidewatch::web::{Settings, routes, server};
 
 use web_rig::{Answer, Rig};
 
@@ -179,25 +181,106 @@ fn bodies_beyond_the_bounds_are_refused() {
     assert_eq!(rig.log.texts(), [""; 0], "nothing of it was kept");
 }
 
-#[test]
-fn bytes_under_way_are_bounded() {
-    let rig = Rig::start(Settings { intake_bytes_max: 1_024, ..Settings::default() });
-    let body = event(1).to_string();
-    assert_eq!(rig.post("/v1/events", &[JSON], body.as_bytes()).status, 202);
-    // A request whose body does not come holds all of it, if it is the first to ask.
+fn open_post(rig: &Rig, announced: usize, sent: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(rig.addr).unwrap();
+    stream.set_read_timeout(Some(web_rig::DEADLINE)).unwrap();
+    let host = rig.addr;
     let head =
-        format!("POST /v1/events HTTP/1.1\r\nHost: {}\r\nContent-Length: 900\r\n\r\n", rig.addr);
-    let mut held = Vec::new();
-    web_rig::eventually("another is refused", || {
-        let mut stream = std::net::TcpStream::connect(rig.addr).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        held.push(stream);
-        rig.post("/v1/events", &[JSON], body.as_bytes()).status == 429
+        format!("POST /v1/events HTTP/1.1\r\nHost: {host}\r\nContent-Length: {announced}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(sent).unwrap();
+    stream
+}
+
+#[test]
+fn what_is_announced_and_does_not_come_costs_nobody_anything() {
+    let rig = Rig::start(Settings::default());
+    // Together far more than may be under way.
+    let silent: Vec<_> = (0..60).map(|_| open_post(&rig, 8 << 20, b"")).collect();
+    web_rig::eventually("all wait", || rig.load.bodies() == silent.len());
+    assert_eq!(rig.load.intake_bytes(), 0);
+    assert_eq!(rig.post("/v1/events", &[JSON], event(1).to_string().as_bytes()).status, 202);
+}
+
+#[test]
+fn bytes_that_came_are_bounded_and_stalled_bodies_give_way() {
+    const MIB: usize = 1 << 20;
+    let rig = Rig::start(Settings {
+        intake_bytes_max: 8 * MIB,
+        body_bytes_max: 2 * MIB,
+        inflated_bytes_max: 4 * MIB,
+        ..Settings::default()
     });
-    drop(held);
-    web_rig::eventually("it is free again", || {
-        rig.post("/v1/events", &[JSON], body.as_bytes()).status == 202
+    let sent = vec![b' '; MIB];
+    let mut stalled: Vec<_> = (0..6).map(|_| open_post(&rig, 2 * MIB, &sent)).collect();
+    let small = event(1).to_string();
+    let large =
+        format!("{{\"id\":\"l\",\"ts\":1700000000000,\"x\":\"{}\"}}", "x".repeat(MIB + MIB / 2));
+    web_rig::eventually("there is no room for another large one", || {
+        let answer = rig.post("/v1/events", &[JSON], large.as_bytes());
+        answer.status == 429
     });
+    assert!(rig.load.intake_bytes() <= 8 * MIB);
+    assert_eq!(
+        rig.post("/v1/events", &[JSON], small.as_bytes()).status,
+        202,
+        "room for small ones"
+    );
+    // The others have sent nothing for a while: now they give way.
+    rig.clock.advance(5_000);
+    let answer = rig.post("/v1/events", &[JSON], large.as_bytes());
+    assert_eq!(answer.status, 400, "taken, and too large for an event: {answer:?}");
+    let mut text = [0; 16];
+    let told = stalled.iter_mut().any(|stream| {
+        let _ = stream.set_read_timeout(Some(std::time::Duration::from_millis(200)));
+        stream.read(&mut text).is_ok_and(|len| text[..len].starts_with(b"HTTP/1.1 408"))
+    });
+    assert!(told, "whoever gave way is told so");
+    drop(stalled);
+    web_rig::eventually("all is free again", || rig.load.intake_bytes() == 0);
+}
+
+#[test]
+fn codings_are_recognised_without_their_header() {
+    let rig = Rig::start(Settings::default());
+    let body = event(1).to_string();
+    let zstd = zstd::encode_all(body.as_bytes(), 3).unwrap();
+    for (headers, body) in [
+        (vec![], gzip(body.as_bytes())),
+        (vec![JSON], gzip(body.as_bytes())),
+        (vec![JSON], zstd.clone()),
+        (vec![JSON, ("Content-Encoding", "zstd")], zstd),
+    ] {
+        let answer = rig.post("/v1/events", &headers, &body);
+        assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(1)), "{headers:?}");
+    }
+    let refused = rig.post("/v1/events", &[("Content-Encoding", "br")], b"{}");
+    assert_problem(&refused, 415);
+    assert_eq!(refused.header("accept-encoding"), "gzip, zstd, deflate");
+    let form = [("Content-Type", "multipart/form-data; boundary=x")];
+    assert_problem(&rig.post("/v1/events", &form, b"--x--"), 415);
+    assert_eq!(rig.log.texts(), [body.as_str(); 4]);
+}
+
+#[test]
+fn a_body_that_waits_for_a_word_gets_it() {
+    let rig = Rig::start(Settings::default());
+    let body = event(1).to_string();
+    let mut stream = TcpStream::connect(rig.addr).unwrap();
+    stream.set_read_timeout(Some(web_rig::DEADLINE)).unwrap();
+    let (host, len) = (rig.addr, body.len());
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\n\
+         Expect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut word = [0; 25];
+    stream.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 202"), "{rest}");
 }
 
 #[test]
@@ -238,6 +321,96 @@ fn other_sites_and_other_names_are_refused() {
     let upgrade =
         [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Origin", "http://evil.example")];
     assert_problem(&rig.request("GET", "/v1/ws", &upgrade, b""), 403);
+    let image = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")];
+    assert_problem(&rig.request("GET", "/v1/dead-letters", &image, b""), 403);
+    for host in ["localhost.", "LOCALHOST:80", "ops.example.:9"] {
+        assert_eq!(rig.request("GET", "/livez", &[("Host", host)], b"").status, 200, "{host}");
+    }
+}
+
+const SHOP: (&str, &str) = ("Origin", "https://shop.example");
+
+#[test]
+fn a_listed_origin_may_post_and_read_the_answer_in_a_browser() {
+    let rig = Rig::start(Settings { origins: vec![SHOP.1.into()], ..Settings::default() });
+    let preflight = |path: &str, method: &str, origin: (&str, &str)| {
+        let asked = [
+            origin,
+            ("Access-Control-Request-Method", method),
+            ("Access-Control-Request-Headers", "content-type, ce-id"),
+            ("Access-Control-Request-Private-Network", "true"),
+        ];
+        rig.request("OPTIONS", path, &asked, b"")
+    };
+    for entry in routes::all() {
+        let path = entry.path.replace("{path:.*}", "js/main.js").replace("{key:.*}", "u");
+        let path = if path.is_empty() { "/".to_owned() } else { path };
+        let answer = preflight(&path, "POST", SHOP);
+        assert_eq!(answer.status, 204, "{path} {answer:?}");
+        let allowed = format!("{}, OPTIONS", entry.methods);
+        for (name, value) in [
+            ("access-control-allow-origin", SHOP.1),
+            ("access-control-allow-methods", allowed.as_str()),
+            ("access-control-allow-headers", "content-type, ce-id"),
+            ("access-control-allow-private-network", "true"),
+            ("access-control-max-age", "7200"),
+            ("allow", allowed.as_str()),
+        ] {
+            assert_eq!(answer.header(name), value, "{path} {name}");
+        }
+        assert!(answer.header("vary").contains("Origin"), "{path}");
+    }
+    let refused = preflight("/v1/events", "POST", ("Origin", "https://evil.example"));
+    assert_problem(&refused, 403);
+    assert_eq!(refused.header("access-control-allow-origin"), "");
+
+    // Errors too: a page must be able to read why.
+    let body = event(1).to_string();
+    let answers = [
+        (202, rig.post("/v1/events", &[SHOP, JSON], body.as_bytes())),
+        (400, rig.post("/v1/events", &[SHOP, JSON], b"{")),
+        (405, rig.post("/v1/board", &[SHOP], b"")),
+        (404, rig.request("GET", "/nowhere", &[SHOP], b"")),
+        (200, rig.request("GET", "/v1/board", &[SHOP], b"")),
+    ];
+    for (status, answer) in answers {
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), SHOP.1, "{answer:?}");
+        assert!(answer.header("access-control-expose-headers").contains("Retry-After"));
+        assert!(answer.header("vary").contains("Origin"));
+    }
+    let plain = rig.get("/v1/board");
+    assert_eq!(plain.header("access-control-allow-origin"), "");
+    assert!(plain.header("vary").contains("Origin"), "a cache must tell them apart");
+
+    let any = Rig::start(Settings { origins: vec!["*".into()], ..Settings::default() });
+    let answer = any.post("/v1/events", &[SHOP, JSON], body.as_bytes());
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (202, "*"));
+    assert_eq!(answer.header("access-control-allow-credentials"), "");
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let rig = Rig::start(Settings::default());
+    *rig.records.letters.lock() = vec![letter(1, b"x")];
+    for entry in routes::all().iter().filter(|entry| entry.methods.contains("GET")) {
+        let path = entry.path.replace("{path:.*}", "js/main.js").replace("{key:.*}", "u");
+        let path = path.replace("{id}", "1").replace("{metric}", "none");
+        let path = if path.is_empty() { "/".to_owned() } else { path };
+        let (get, head) = (rig.get(&path), rig.request("HEAD", &path, &[], b""));
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.body, b"", "{path}");
+        if path == "/v1/ws" {
+            continue; // What is missing for an upgrade differs.
+        }
+        assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
+        assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+        assert_eq!(head.header("etag"), get.header("etag"), "{path}");
+    }
+    let refused = rig.request("HEAD", "/v1/events", &[], b"");
+    assert_eq!((refused.status, refused.header("allow")), (405, "POST, OPTIONS"));
+    let refused = rig.request("DELETE", "/v1/board", &[], b"");
+    assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD, OPTIONS"));
 }
 
 #[test]
@@ -326,9 +499,110 @@ fn alerts_are_paged_by_position() {
         let page = rig.get(&format!("{path}?after=1&limit=1")).json();
         assert_eq!((&page["items"][0]["n"], &page["last"]), (&json!(2), &json!(2)));
         let page = rig.get(&format!("{path}?after=3")).json();
-        assert_eq!(page, json!({"items": [], "last": 3}));
+        assert_eq!(page, json!({"items": [], "last": 3, "next": null}));
+        let page = rig.get(&format!("{path}?order=desc&limit=2")).json();
+        assert_eq!((&page["items"][0]["n"], &page["next"]), (&json!(3), &json!(2)));
+        assert_eq!(rig.get(&format!("{path}?kind=anomaly")).json()["items"], json!([]));
+        assert_eq!(rig.get(&format!("{path}?since=6")).json()["items"], json!([]));
+        assert_problem(&rig.get(&format!("{path}?since=soon")), 400);
+        assert_problem(&rig.get(&format!("{path}?knd=anomaly")), 400);
     }
-    assert_eq!(rig.get("/v1/late?limit=5").json(), json!({"items": []}));
+    assert_eq!(rig.get("/v1/late?limit=5").json(), json!({"items": [], "next": null}));
+}
+
+#[test]
+fn lists_are_paged_by_bytes_whatever_was_sent() {
+    const PAGE_MAX: usize = 1 << 20;
+    let rig = Rig::start(Settings::default());
+    // What costs six bytes each as JSON text.
+    let nasty = vec![1u8; 300_000];
+    *rig.records.letters.lock() = (1..=400).map(|n| letter(n, &nasty)).collect();
+    let late = |n: u64| LateEvent {
+        source: 0,
+        position: n,
+        at: 5,
+        behind_ms: 7,
+        key: "k".into(),
+        reason: "its session was closed".into(),
+        raw: "\u{1}".repeat(30_000),
+    };
+    *rig.records.late.lock() = (1..=50).map(late).collect();
+    for (path, cursor, count) in [("/v1/dead-letters", "after", 400), ("/v1/late", "before", 50)] {
+        let (mut ids, mut query, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let answer = rig.get(&format!("{path}?limit=1000{query}"));
+            assert_eq!(answer.status, 200);
+            assert!(answer.body.len() < PAGE_MAX + 500_000, "{}", answer.body.len());
+            let page = answer.json();
+            let items = page["items"].as_array().unwrap();
+            ids.extend(items.iter().map(|item| item["id"].as_u64().unwrap()));
+            pages += 1;
+            match page["next"].as_u64() {
+                Some(next) => query = format!("&{cursor}={next}"),
+                None => break,
+            }
+        }
+        let expected: Vec<u64> = match cursor {
+            "after" => (1..=count).collect(),
+            _ => (1..=count).rev().collect(),
+        };
+        assert_eq!(ids, expected, "{path}");
+        assert!(pages > 3, "{path}: {pages} pages");
+    }
+    let item = &rig.get("/v1/dead-letters?limit=1").json()["items"][0];
+    assert_eq!((&item["bytes"], &item["cut"]), (&json!(300_000), &json!(true)));
+    assert_eq!(item["raw"].as_str().unwrap().len(), 2_048);
+    let alone = rig.get("/v1/dead-letters/1").json();
+    assert_eq!((&alone["cut"], alone["raw"].as_str().unwrap().len()), (&json!(true), 65_536));
+    assert_eq!(rig.get("/v1/dead-letters/1/raw").body, nasty);
+}
+
+#[test]
+fn readers_that_do_not_read_hold_a_bounded_part_and_others_go_on() {
+    let rig = Rig::start(Settings { answers_bytes_max: 4 << 20, ..Settings::default() });
+    *rig.records.letters.lock() = vec![letter(1, &vec![b'x'; 1 << 20])];
+    let host = rig.addr;
+    let ask = format!("GET /v1/dead-letters/1/raw HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    web_rig::eventually("the answers are full", || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.connect(&host.into()).unwrap();
+        let mut stream: TcpStream = socket.into();
+        stream.write_all(ask.as_bytes()).unwrap();
+        idle.push(stream);
+        rig.load.answers_bytes() >= 3 << 20
+    });
+    assert!(rig.load.answers_bytes() <= 4 << 20);
+    web_rig::eventually("a further one is told to wait", || {
+        rig.get("/v1/dead-letters/1/raw").status == 429
+    });
+    assert_eq!(rig.get("/livez").status, 200);
+    assert_eq!(rig.get("/v1/dead-letters").status, 200, "short answers need no place");
+    drop(idle);
+    web_rig::eventually("all is free again", || rig.load.answers_bytes() == 0);
+    assert_eq!(rig.get("/v1/dead-letters/1/raw").body.len(), 1 << 20);
+}
+
+#[test]
+fn when_all_connections_are_taken_who_watches_over_us_is_still_served() {
+    let rig = Rig::start(Settings { connections_max: 20, ..Settings::default() });
+    let held: Vec<_> = (0..20).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
+    web_rig::eventually("all are taken", || rig.load.connections_open() == 20);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = rig.get(path);
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"), "{path}");
+    }
+    let refused = rig.get("/v1/board");
+    assert_problem(&refused, 503);
+    assert!(!refused.header("retry-after").is_empty());
+    // Whoever opens ever more pushes out their own.
+    let more: Vec<_> = (0..2_000).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
+    assert_eq!(rig.get("/livez").status, 200);
+    web_rig::eventually("few are left of them", || rig.load.connections_open() <= 20 + 1_024 + 1);
+    drop((held, more));
+    web_rig::eventually("all have left", || rig.get("/v1/board").status == 200);
 }
 
 #[test]
@@ -376,6 +650,81 @@ fn the_page_is_served_and_revalidated() {
     let tag = script.header("etag").to_owned();
     let again = rig.request("GET", "/static/js/main.js", &[("If-None-Match", &tag)], b"");
     assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, tag.as_str()));
+    assert_eq!(
+        (page.header("cache-control"), script.header("cache-control")),
+        ("no-cache", "no-cache")
+    );
+}
+
+const GZIP: (&str, &str) = ("Accept-Encoding", "gzip, deflate, br");
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[test]
+fn the_page_is_light_and_its_files_are_kept() {
+    let rig = Rig::start(Settings::default());
+    let get = |path: &str, more: &[(&str, &str)]| {
+        rig.request("GET", path, &[&[GZIP], more].concat(), b"")
+    };
+    let page = get("/", &[]);
+    let html = String::from_utf8(gunzip(&page.body)).unwrap();
+    let link = "static/v-";
+    assert!(html.contains(link) && !html.contains("\"static/js"), "{html}");
+    let at = html.find(link).unwrap();
+    let folder = &html[at..at + link.len() + 16];
+    let (mut zipped, mut plain, mut left) =
+        (page.body.len(), html.len(), vec!["js/main.js".into()]);
+    let mut seen: Vec<String> = Vec::new();
+    while let Some(path) = left.pop() {
+        if seen.contains(&path) {
+            continue;
+        }
+        let answer = get(&format!("/{folder}/{path}"), &[]);
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, "gzip"), "{path}");
+        assert!(answer.header("vary").contains("Accept-Encoding"), "{path}");
+        assert_eq!(answer.header("cache-control"), "public, max-age=31536000, immutable");
+        let whole = rig.get(&format!("/{folder}/{path}"));
+        let text = gunzip(&answer.body);
+        assert_eq!((whole.header("content-encoding"), &whole.body), ("", &text), "{path}");
+        assert_ne!(whole.header("etag"), answer.header("etag"), "each form has its tag: {path}");
+        let tag = answer.header("etag");
+        let again = get(&format!("/{folder}/{path}"), &[("If-None-Match", tag)]);
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        (zipped, plain) = (zipped + answer.body.len(), plain + text.len());
+        let text = String::from_utf8(text).unwrap();
+        let imports = text.split("from '").skip(1).filter_map(|rest| rest.split('\'').next());
+        left.extend(imports.filter_map(|name| match name.strip_prefix("./") {
+            Some(beside) => Some(format!("js/{beside}")),
+            None => name.strip_prefix("../").map(str::to_owned),
+        }));
+        seen.push(path);
+    }
+    assert!(seen.len() > 15, "{seen:?}");
+    assert!(zipped * 2 < plain, "{zipped} of {plain} bytes");
+    let other = get("/static/v-0123456789abcdef/js/main.js", &[]);
+    assert_eq!((other.status, other.header("cache-control")), (200, "no-cache"));
+}
+
+#[test]
+fn boards_are_compressed_and_tagged() {
+    let rig = Rig::start(Settings::default());
+    let many = (0..500).map(|n| (format!("key{n}"), json!(n))).collect();
+    rig.publish(1, &[("kpi", TopicState::Map(many))]);
+    web_rig::eventually("the board is there", || rig.get("/v1/board").json()["version"] == 1);
+    let zipped = rig.request("GET", "/v1/board", &[GZIP], b"");
+    assert_eq!(zipped.header("content-encoding"), "gzip");
+    assert_eq!(gunzip(&zipped.body), rig.get("/v1/board").body);
+    let tag = zipped.header("etag");
+    let again = rig.request("GET", "/v1/board", &[GZIP, ("If-None-Match", tag)], b"");
+    assert_eq!(again.status, 304);
+    rig.publish(2, &[("kpi", TopicState::Map([("new".to_owned(), json!(1))].into()))]);
+    web_rig::eventually("the next one has another tag", || {
+        rig.request("GET", "/v1/board", &[GZIP, ("If-None-Match", tag)], b"").status == 200
+    });
 }
 
 #[test]

@@ -76,7 +76,9 @@ fn every_metric_of_the_table_is_exported() {
 
     let stranger = found.keys().find(|key| {
         let of = |metric: &&tidewatch::telemetry::names::Metric| key.starts_with(metric.name);
-        key.starts_with("tidewatch_") && TABLE.iter().find(of).is_none()
+        // The numbers of the board are named by the configuration.
+        let boards = key.starts_with("tidewatch_metric_");
+        key.starts_with("tidewatch_") && !boards && TABLE.iter().find(of).is_none()
     });
     assert_eq!(stranger, None, "not in the table");
 
@@ -304,4 +306,75 @@ fn an_event_that_made_a_session_panic_is_told_and_counts_once_redriven() {
     assert_eq!(answer["redriven"], 1, "{answer}");
     let pipeline = server.wait_settled(4);
     assert_eq!((&pipeline["applied"], &pipeline["duplicate"]), (&json!(3), &json!(0)));
+}
+
+#[test]
+fn the_numbers_of_the_board_are_gauges() {
+    let folder = Folder::default();
+    let metrics = r#"
+[[metric]]
+name = "revenue"
+title = "Revenue"
+unit = "EUR"
+aggregate = "sum"
+field = "amount"
+window = { tumbling = "10s" }
+
+[[metric]]
+name = "by_region"
+title = "Events by region"
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { tumbling = "10s" }
+
+[[metric]]
+name = "mean_amount"
+title = "Mean"
+aggregate = "avg"
+field = "amount"
+window = { tumbling = "10s" }
+"#;
+    let server = folder.serve(&format!("{HOLD}{metrics}")).start();
+    let line = |n: i64, at: i64, region: &str, amount: f64| {
+        let mut event = Event::new(format!("m{n}"), at, "cart_add", format!("u{n}"));
+        event.more.insert("region".into(), json!(region));
+        event.more.insert("amount".into(), json!(amount));
+        event.line()
+    };
+    let long = "x".repeat(500);
+    let regions = ["eu \"1\"\n", "other", long.as_str(), "four", "five"];
+    let mut lines: Vec<String> =
+        (0..5).map(|n| line(n, START + n, regions[n as usize], 1.5)).collect();
+    // The next window has no event with a region but one, and no amount to speak of.
+    lines.push(line(9, START + 25_000, "four", 2.0));
+    post(&server, &lines);
+    server.wait_settled(lines.len() as u64);
+    let found = until(30, "the numbers are there", || {
+        let found = samples(&server);
+        found.contains_key("tidewatch_metric_revenue").then_some(found)
+    });
+    let board = server.get("v1/board");
+    for name in ["revenue", "mean_amount"] {
+        let shown = board["topics"]["kpi"]["d"][name].as_f64();
+        let exported = found.get(&format!("tidewatch_metric_{name}")).copied();
+        assert_eq!(exported, shown, "{name}: the same as the strip");
+    }
+    let of_region: Vec<&String> =
+        found.keys().filter(|key| key.starts_with("tidewatch_metric_by_region{")).collect();
+    assert!(!of_region.is_empty(), "{found:#?}");
+    assert!(of_region.iter().all(|key| key.len() < 200), "{of_region:#?}");
+    assert!(of_region.iter().any(|key| key.contains(r#"region="eu \"1\"\n""#)), "{of_region:#?}");
+    let groups = server.get("v1/groups/by_region");
+    assert_eq!(groups["labels"], json!(["region"]));
+    let labels: Vec<&Value> =
+        groups["items"].as_array().unwrap().iter().map(|item| &item["labels"][0]).collect();
+    assert!(labels.contains(&&json!(long)), "whole on request: {labels:?}");
+    assert_eq!(groups["items"].as_array().unwrap().len(), of_region.len(), "{of_region:#?}");
+    assert_eq!(server.http.get(&server.at("v1/groups/none")).status, 404);
+    let series = found["tidewatch_metric_series"];
+    let exported = found.keys().filter(|key| {
+        key.starts_with("tidewatch_metric_") && !key.starts_with("tidewatch_metric_series")
+    });
+    assert_eq!(series, exported.count() as f64);
 }

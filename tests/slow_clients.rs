@@ -88,6 +88,54 @@ fn a_dead_client_is_let_go() {
     drop(socket);
 }
 
+/// Labels come from events: long ones must not make heavy frames.
+#[test]
+fn long_labels_and_keys_make_no_client_dear() {
+    const CLIENTS: usize = 60;
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}{CONFIG}")).start();
+    let mut poster = Poster::new(server.target());
+    let lines: Vec<String> = (0..400)
+        .map(|n| {
+            let (at, user) = (1_700_000_000_000 + n, format!("{n:05}{}", "u".repeat(8_000)));
+            let mut event = Event::new(format!("l{n}"), at, "http_request", user);
+            event.more.insert("region".into(), json!(format!("{n:05}{}", "x".repeat(8_000))));
+            event.more.insert("status".into(), json!(500));
+            event.line()
+        })
+        .collect();
+    assert_eq!(poster.post(&lines).status, 202);
+    server.wait_settled(400);
+    let topics = topics(&server);
+    let board = until(20, "the groups are on the board", || {
+        let board = server.http.get(&server.at("v1/board"));
+        let rows = &board.json()["topics"]["errors_by_region_status"]["d"]["rows"];
+        (rows.as_array()?.len() > 20).then_some(board)
+    });
+    assert!(board.body.len() < 600_000, "{} bytes", board.body.len());
+    let rows = &board.json()["topics"]["errors_by_region_status"]["d"]["rows"];
+    let mut labels: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
+    assert!(labels.iter().all(|label| label.len() <= 96), "{labels:?}");
+    let count = labels.len();
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), count, "no two look the same");
+
+    let before = server.rss();
+    let stuck: Vec<_> = (0..CLIENTS).map(|_| never_reads(&server, &topics)).collect();
+    until(30, "all are counted", || (server.pipeline()["clients"] == CLIENTS).then_some(()));
+    let mut random = Random::seeded("long_labels");
+    let mut publisher = Publisher { poster, sent: 1_000 };
+    for _ in 0..20 {
+        publisher.post(50, &mut random);
+    }
+    let cost = server.rss().saturating_sub(before) / CLIENTS as u64;
+    println!("{} KiB for each of {CLIENTS} clients that never read", cost >> 10);
+    assert!(cost < 700 << 10, "{cost} bytes each");
+    drop(stuck);
+}
+
 /// The folded diffs equal a snapshot taken at the same version.
 fn assert_folded_view_is_the_servers(server: &Server, good: &mut Client) {
     let mut fresh = Client::follow(&server.url, &["unique_visitors", "errors_by_region_status"]);

@@ -4,6 +4,7 @@
 
 mod web_rig;
 
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
@@ -183,6 +184,64 @@ fn what_breaks_the_protocol_is_told_by_its_code() {
     };
     check(&flood, 4006);
     eventually("all are forgotten", || rig.stats.clients() == 0);
+}
+
+#[test]
+fn a_frame_that_announces_too_much_is_refused_at_its_header() {
+    let rig = Rig::start(Settings::default());
+    rig.publish(1, &[("kpi", map(1, 1))]);
+    // Text, binary, a first and a later fragment, a ping: the length, and nothing behind it.
+    for (opcode, greeted) in
+        [(0x81u8, false), (0x81, true), (0x82, true), (0x01, true), (0x80, true), (0x89, false)]
+    {
+        let mut client = Follower::connect(&rig);
+        if greeted {
+            client.hello(&["kpi"]);
+            client.read_until(|client| position(client) == 1);
+        }
+        let header = [&[opcode, 0xff][..], &(8u64 << 30).to_be_bytes(), &[0; 4]].concat();
+        client.socket.get_mut().write_all(&header).unwrap();
+        assert_eq!(client.end().code, 4506, "{opcode:x} {greeted}");
+    }
+    eventually("all are forgotten", || rig.stats.clients() == 0);
+}
+
+#[test]
+fn a_message_may_come_in_parts_within_the_bound() {
+    let rig = Rig::start(Settings::default());
+    rig.publish(1, &[("kpi", map(1, 1))]);
+    let part = |client: &mut Follower, opcode: u8, text: &str| {
+        let len = text.len() as u16;
+        let head = [&[opcode, 0x80 | 126][..], &len.to_be_bytes(), &[0; 4]].concat();
+        client.socket.get_mut().write_all(&[&head[..], text.as_bytes()].concat()).unwrap();
+    };
+    let mut client = Follower::connect(&rig);
+    part(&mut client, 0x01, r#"{"t":"hello","v":[1],"id":1,"#);
+    part(&mut client, 0x00, r#""subs":[{"id":2,"to"#);
+    part(&mut client, 0x80, r#"pic":"kpi"}]}"#);
+    assert_eq!(client.read().unwrap(), ["welcome", "ok", "snap"]);
+    part(&mut client, 0x01, &" ".repeat(10_000));
+    part(&mut client, 0x00, &" ".repeat(10_000));
+    assert_eq!(client.end().code, 4506);
+}
+
+#[test]
+fn a_flood_of_pings_ends_the_connection() {
+    let rig = Rig::start(Settings::default());
+    let mut client = Follower::connect(&rig);
+    for _ in 0..200 {
+        if client.socket.send(Message::Ping(vec![1].into())).is_err() {
+            break;
+        }
+    }
+    let end = loop {
+        match client.socket.read() {
+            Ok(Message::Pong(_) | Message::Text(_)) => {}
+            Ok(Message::Close(frame)) => break u16::from(frame.unwrap().code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end, 4006);
 }
 
 #[test]

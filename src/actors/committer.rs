@@ -30,7 +30,7 @@ use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
-use crate::domain::board::Board;
+use crate::domain::board::{Board, bound};
 use crate::domain::condition::Condition;
 use crate::domain::keeper::{
     Barrier, ConditionView, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView,
@@ -392,12 +392,15 @@ impl Committer {
             "catching up" | "replaying" => Some("replaying"),
             _ => None,
         };
+        let topics = self.parts.keeper.topics(self.watermark, &view);
+        let figures = Arc::new(self.parts.keeper.figures(self.watermark, &topics));
         let board = Board {
             version: self.version,
             at: view.wall,
             watermark: self.watermark,
             stale,
-            topics: self.parts.keeper.topics(self.watermark, &view),
+            topics: bound::fit(topics),
+            figures,
         };
         // Refused only when the broadcaster is gone: the process is ending.
         let _ = broadcaster.try_send(Publish::Board(Arc::new(board)));

@@ -371,6 +371,21 @@ pub trait Records: Send + Sync {
     /// When the file cannot be read.
     fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
 
+    /// As `dead_letters`, each with at most `raw_bytes_max` of its bytes, and how many it
+    /// has: for lists, whose memory must not depend on what was sent.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn dead_letter_heads(
+        &self,
+        after: u64,
+        limit: usize,
+        raw_bytes_max: usize,
+    ) -> Result<Vec<(StoredDeadLetter, usize)>, StoreError> {
+        let letters = self.dead_letters(after, limit)?;
+        Ok(letters.into_iter().map(|letter| letter.head(raw_bytes_max)).collect())
+    }
+
     /// One dead letter.
     ///
     /// # Errors
@@ -383,11 +398,24 @@ pub trait Records: Send + Sync {
     /// When the file cannot be written.
     fn mark_redriven(&self, ids: &[u64], at: EpochMs) -> Result<(), StoreError>;
 
-    /// Late events, newest first, at most `limit`.
+    /// Late events before the one numbered `before` (`None`: from the newest), newest
+    /// first, each with its number: at most `limit`, and no further ones once they hold
+    /// `bytes_max`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    fn late(&self, limit: usize) -> Result<Vec<LateEvent>, StoreError>;
+    fn late(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, LateEvent)>, StoreError>;
+
+    /// Position of the newest alert of the feed, 0 when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn alerts_newest(&self) -> Result<u64, StoreError>;
 
     /// Alerts of the feed with `n` greater than `after`, oldest first, at most `limit`.
     ///
@@ -400,6 +428,16 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the file cannot be read.
     fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError>;
+}
+
+impl StoredDeadLetter {
+    /// With at most `raw_bytes_max` of its bytes, and how many it has.
+    pub fn head(mut self, raw_bytes_max: usize) -> (Self, usize) {
+        let bytes = self.raw.len();
+        self.raw.truncate(raw_bytes_max);
+        self.raw.shrink_to_fit();
+        (self, bytes)
+    }
 }
 
 /// A dead letter as kept in the store.

@@ -102,12 +102,24 @@ fn run<F: Future<Output = ()> + 'static>(
     })
 }
 
+/// Takes as many open files as the system lets us have: each connection is one, and many
+/// systems begin with 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let bound = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: bound.maximum, maximum: bound.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the bound on open files stays as it is");
+    }
+}
+
 /// Installs logs and metrics, and gives the builder its `/metrics`.
 pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builder, Exit> {
     let settings = telemetry::Settings {
         filter: common.log.clone(),
         json: common.log_format == LogFormat::Json,
     };
+    raise_open_files();
     match telemetry::install(&settings) {
         Ok(metrics) => {
             out::begin_at_zero();

@@ -26,12 +26,17 @@ pub(super) fn probe(
         (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_bytes_min),
         (names::WEB_CLIENTS_CAPACITY, config.web.connections_max),
         (names::WEB_INTAKE_BYTES_CAPACITY, config.web.intake_bytes_max),
+        (names::WEB_ANSWERS_BYTES_CAPACITY, config.web.answers_bytes_max),
+        (names::WEB_CONNECTIONS_CAPACITY, load.connections_max()),
     ];
     Arc::new(move || {
         for (name, capacity) in capacities {
             gauge!(name).set(capacity as f64);
         }
         gauge!(names::WEB_INTAKE_BYTES).set(load.intake_bytes() as f64);
+        gauge!(names::WEB_ANSWERS_BYTES).set(load.answers_bytes() as f64);
+        gauge!(names::WEB_CONNECTIONS).set(load.connections_open() as f64);
+        counter!(names::WEB_CONNECTIONS_REFUSED).absolute(load.connections_refused());
         if let Some((backlog, capacity)) = log.as_ref().map(|log| log.backlog()) {
             gauge!(names::LOG_BACKLOG).set(backlog as f64);
             gauge!(names::LOG_BACKLOG_CAPACITY).set(capacity as f64);

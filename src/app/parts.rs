@@ -47,12 +47,13 @@ pub fn web_settings(config: &Config) -> web::Settings {
         origins: config.web.origins.clone(),
         body_bytes_max: config.web.body_bytes_max,
         inflated_bytes_max: config.web.inflated_bytes_max,
-        // The configuration bounds all connections, the server those of one thread.
-        connections_max: (config.web.connections_max / config.web.workers.max(1)).max(1),
+        connections_max: config.web.connections_max,
         sockets_max: config.web.connections_max,
         workers: config.web.workers,
         intake_bytes_max: config.web.intake_bytes_max,
         events_max: config.web.events_max,
+        answers_bytes_max: config.web.answers_bytes_max,
+        metrics_series_max: config.web.metrics_series_max,
         body_timeout: config.web.body_timeout,
         drain_timeout: config.web.drain_timeout,
     }

@@ -146,7 +146,8 @@ pub struct WebConfig {
     /// Names a request may use for this server (`Host`); empty: the address itself and
     /// `localhost`.
     pub hosts: Vec<String>,
-    /// Origins of pages that may open a websocket, besides the own page.
+    /// Origins of pages that may post, read answers and open a websocket, besides the own
+    /// page.
     pub origins: Vec<String>,
     /// Most bytes of a request's body as it comes.
     pub body_bytes_max: usize,
@@ -160,6 +161,10 @@ pub struct WebConfig {
     pub intake_bytes_max: usize,
     /// Most events of one request.
     pub events_max: usize,
+    /// Most bytes of answers that were not read yet, over all clients.
+    pub answers_bytes_max: usize,
+    /// Most series of the metrics of the business in `/metrics`.
+    pub metrics_series_max: usize,
     /// Longest time for a body to arrive.
     pub body_timeout: SpanMs,
     /// Longest wait for browsers to leave when the process stops.
@@ -179,6 +184,8 @@ impl Default for WebConfig {
             workers: 2,
             intake_bytes_max: 256 << 20,
             events_max: 100_000,
+            answers_bytes_max: 64 << 20,
+            metrics_series_max: 2_000,
             body_timeout: 30_000,
             drain_timeout: 3_000,
         }

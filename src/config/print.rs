@@ -209,6 +209,8 @@ fn web(web: &WebConfig) -> Vec<Entry> {
         ("workers", web.workers.to_string()),
         ("intake_bytes_max", size(web.intake_bytes_max)),
         ("events_max", web.events_max.to_string()),
+        ("answers_bytes_max", size(web.answers_bytes_max)),
+        ("metrics_series_max", web.metrics_series_max.to_string()),
         ("body_timeout", span(web.body_timeout)),
         ("drain_timeout", span(web.drain_timeout)),
     ]

@@ -20,6 +20,7 @@ use crate::domain::event::number_text::NumberFormat;
 use crate::domain::metric::Weekday;
 use crate::domain::session::{Deadline, SessionPolicy};
 use crate::domain::time::{SpanMs, TimePolicy};
+use crate::web::origin_problem;
 
 /// Keys outside the sections.
 pub(super) const TOP_KEYS: [&str; 3] = ["data_dir", "zone", "first_weekday"];
@@ -427,6 +428,16 @@ fn web(reader: &mut Reader) -> WebConfig {
             KIB..=64 * GIB,
         ),
         events_max: reader.count("web.events_max", default.events_max, 1..=10_000_000),
+        answers_bytes_max: reader.size(
+            "web.answers_bytes_max",
+            default.answers_bytes_max,
+            MIB..=64 * GIB,
+        ),
+        metrics_series_max: reader.count(
+            "web.metrics_series_max",
+            default.metrics_series_max,
+            0..=1_000_000,
+        ),
         body_timeout: reader.span("web.body_timeout", default.body_timeout, SECOND..=HOUR),
         drain_timeout: reader.span("web.drain_timeout", default.drain_timeout, 0..=MINUTE),
     };
@@ -437,11 +448,9 @@ fn web(reader: &mut Reader) -> WebConfig {
              127.0.0.1, or set web.insecure_no_auth = true if a proxy or a firewall guards it",
         );
     }
-    let no_origin =
-        |origin: &&String| !origin.starts_with("http://") && !origin.starts_with("https://");
-    if let Some(origin) = web.origins.iter().find(no_origin) {
-        let rule = format!("{origin:?} must start with http:// or https://");
-        reader.problem("web.origins", rule);
+    let wrong = |origin: &String| Some((origin.clone(), origin_problem(origin)?));
+    if let Some((origin, rule)) = web.origins.iter().find_map(wrong) {
+        reader.problem("web.origins", format!("{origin:?} {rule}"));
     }
     web
 }

@@ -30,6 +30,10 @@ const LIMIT_MAX: usize = 10_000;
 /// Most bytes of dead letters given out at once; at least one letter comes.
 const BYTES_MAX: usize = 16 << 20;
 
+/// A late event's number is that of its block times this, and its place in the block:
+/// far more than a block holds, and small enough for JavaScript's numbers.
+const LATE_PLACES: u64 = 1 << 20;
+
 /// The records of one data folder.
 pub struct StoredRecords {
     state: Pool,
@@ -75,6 +79,32 @@ impl Records for StoredRecords {
         })
     }
 
+    fn dead_letter_heads(
+        &self,
+        after: u64,
+        limit: usize,
+        raw_bytes_max: usize,
+    ) -> Result<Vec<(StoredDeadLetter, usize)>, StoreError> {
+        self.state.with(|conn, place| {
+            let error = |error| place.error(error);
+            let mut query = conn
+                .prepare_cached(&format!("{LETTERS} WHERE id > ?1 ORDER BY id LIMIT ?2"))
+                .map_err(error)?;
+            let limit = limit.min(LIMIT_MAX) as i64;
+            let mut rows = query.query([key(after), limit]).map_err(error)?;
+            let (mut letters, mut bytes) = (Vec::new(), 0);
+            // Each is read whole, for its checksum, and cut before the next one is.
+            while bytes < BYTES_MAX
+                && let Some(row) = rows.next().map_err(error)?
+            {
+                let letter = read_letter(row, place)?.head(raw_bytes_max);
+                bytes += letter.1;
+                letters.push(letter);
+            }
+            Ok(letters)
+        })
+    }
+
     fn dead_letter(&self, id: u64) -> Result<Option<StoredDeadLetter>, StoreError> {
         self.state.with(|conn, place| {
             let error = |error| place.error(error);
@@ -101,28 +131,48 @@ impl Records for StoredRecords {
         })
     }
 
-    fn late(&self, limit: usize) -> Result<Vec<LateEvent>, StoreError> {
-        let limit = limit.min(LIMIT_MAX);
+    fn late(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, LateEvent)>, StoreError> {
+        let before = before.unwrap_or(u64::MAX);
         self.state.with(|conn, place| {
             let error = |error| place.error(error);
             let mut query = conn
-                .prepare_cached("SELECT epoch, count, checksum, blob FROM late ORDER BY id DESC")
+                .prepare_cached(
+                    "SELECT epoch, count, checksum, blob, id FROM late WHERE id <= ?1 \
+                     ORDER BY id DESC",
+                )
                 .map_err(error)?;
-            let mut rows = query.query([]).map_err(error)?;
-            let mut late: Vec<LateEvent> = Vec::new();
-            while late.len() < limit
-                && let Some(row) = rows.next().map_err(error)?
-            {
+            let mut rows = query.query([key(before / LATE_PLACES)]).map_err(error)?;
+            let (mut late, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next().map_err(error)? {
                 let at = [row.get(0).map_err(error)?, row.get(1).map_err(error)?];
                 let blob: Vec<u8> = row.get(3).map_err(error)?;
                 place.verify("late", at, &blob, row.get(2).map_err(error)?)?;
                 let block: Vec<LateEvent> =
                     unpack(&blob).map_err(|error| place.damaged(format!("late: {error}")))?;
-                late.extend(block.into_iter().rev());
+                let id: i64 = row.get(4).map_err(error)?;
+                for (index, event) in block.into_iter().enumerate().rev() {
+                    let number = id as u64 * LATE_PLACES + (index as u64).min(LATE_PLACES - 1);
+                    if number >= before {
+                        continue;
+                    }
+                    if late.len() >= limit || bytes >= bytes_max {
+                        return Ok(late);
+                    }
+                    bytes += event.raw.len() + event.key.len();
+                    late.push((number, event));
+                }
             }
-            late.truncate(limit);
             Ok(late)
         })
+    }
+
+    fn alerts_newest(&self) -> Result<u64, StoreError> {
+        self.state.with(|conn, place| OUTBOX.newest(conn).map_err(|error| place.error(error)))
     }
 
     fn alerts(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {

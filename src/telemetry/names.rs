@@ -168,8 +168,16 @@ table! {
     WEB_BOARDS_COALESCED = "web_boards_coalesced_total", Counter, Count, [], "Boards that slow clients got merged into a later one.";
     WEB_CLOSES = "web_closes_total", Counter, Count, ["code"], "Websockets closed by us, by close code.";
     WEB_SENT_BYTES = "web_sent_bytes_total", Counter, Bytes, [], "Bytes handed to websockets.";
-    WEB_INTAKE_BYTES = "web_intake_bytes", Gauge, Bytes, [], "Bytes of posted bodies under way.";
+    WEB_INTAKE_BYTES = "web_intake_bytes", Gauge, Bytes, [], "Bytes of posted bodies that have come and are not in the log yet.";
     WEB_INTAKE_BYTES_CAPACITY = "web_intake_bytes_capacity", Gauge, Bytes, [], "Most of them (web.intake_bytes_max); beyond it POST answers 429.";
+    WEB_ANSWERS_BYTES = "web_answers_bytes", Gauge, Bytes, [], "Bytes of answers that were asked for and not read yet.";
+    WEB_ANSWERS_BYTES_CAPACITY = "web_answers_bytes_capacity", Gauge, Bytes, [], "Most of them (web.answers_bytes_max); beyond it requests get 429.";
+    WEB_CONNECTIONS = "web_connections", Gauge, Count, [], "Open connections, websockets included.";
+    WEB_CONNECTIONS_CAPACITY = "web_connections_capacity", Gauge, Count, [], "Most of them (web.connections_max, or fewer where the process may open fewer files).";
+    WEB_CONNECTIONS_REFUSED = "web_connections_refused_total", Counter, Count, [], "Connections that came when all places were taken; they may only ask how we are.";
+    METRIC_SERIES = "metric_series", Gauge, Count, [], "Series of the numbers on the board (tidewatch_metric_<name>).";
+    METRIC_SERIES_CAPACITY = "metric_series_capacity", Gauge, Count, [], "Most of them (web.metrics_series_max).";
+    METRIC_SERIES_LEFT_OUT = "metric_series_left_out", Gauge, Count, [], "Groups with a number that have no series because there are too many.";
     HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route (none: no such path) and status code.";
 }
 

@@ -11,11 +11,13 @@ use actix_web::ResponseError;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, header::ORIGIN};
+use actix_web::http::{ConnectionType, Method, header::ORIGIN};
 use actix_web::middleware::Next;
 use metrics::counter;
 
 use super::Settings;
+use super::connections::{BRIEF_PATHS, Connection};
+use super::origins::{Allowed, Consent, Origins, host_name, is_address, vary_by_origin};
 use super::problem::Problem;
 use crate::telemetry::names;
 
@@ -37,54 +39,64 @@ const HEADERS: [(HeaderName, &str); 5] = [
 #[derive(Clone, Debug)]
 pub struct Guard {
     hosts: Vec<String>,
-    origins: Vec<String>,
+    origins: Origins,
 }
 
 impl Guard {
     /// The lists of the settings.
     pub fn new(settings: &Settings) -> Self {
-        let lower = |list: &[String]| list.iter().map(|item| item.to_ascii_lowercase()).collect();
-        Guard { hosts: lower(&settings.hosts), origins: lower(&settings.origins) }
+        let hosts = settings.hosts.iter().map(|host| host_name(host)).collect();
+        Guard { hosts, origins: Origins::new(&settings.origins) }
     }
 
-    /// Checks a request.
+    /// Checks a request. The answer is how its origin is allowed, if it is another page's.
     ///
     /// # Errors
     /// `HostRefused`, `OriginRefused`.
-    fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
+    fn check(&self, request: &HttpRequest) -> Result<Option<Allowed>, Problem> {
         let host = host_of(request).ok_or(Problem::HostRefused)?;
         if !self.knows_host(&host) {
             return Err(Problem::HostRefused);
         }
         let headers = request.headers();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let upgrades = headers.contains_key(header::UPGRADE);
-        match headers.get(ORIGIN) {
-            Some(origin) if !reads || upgrades => {
-                let scheme = if request.app_config().secure() { "https" } else { "http" };
-                let ours = format!("{scheme}://{host}");
-                match origin.to_str() {
-                    Ok(origin) if self.knows_origin(origin, &ours) => Ok(()),
-                    _ => Err(Problem::OriginRefused),
-                }
-            }
-            _ => Ok(()),
+        let changes = !reads || headers.contains_key(header::UPGRADE);
+        let Some(origin) = headers.get(ORIGIN) else {
+            return match !changes && asked_by_another_page(headers) {
+                true => Err(Problem::OriginRefused),
+                false => Ok(None),
+            };
+        };
+        let scheme = if request.app_config().secure() { "https" } else { "http" };
+        let origin = origin.to_str().unwrap_or("null").to_ascii_lowercase();
+        if origin == format!("{scheme}://{host}") {
+            return Ok(None);
+        }
+        match self.origins.allow(&origin) {
+            Some(allowed) => Ok(Some(allowed)),
+            None if changes || asked_by_another_page(headers) => Err(Problem::OriginRefused),
+            // A program that says where it comes from; a browser keeps the answer from a
+            // page that has no consent.
+            None => Ok(None),
         }
     }
 
-    /// Rebinding needs a name, so addresses are always ours.
     fn knows_host(&self, host: &str) -> bool {
-        let name = without_port(host);
-        let literal = name.trim_start_matches('[').trim_end_matches(']');
+        let name = host_name(host);
         name == "localhost"
-            || literal.parse::<std::net::IpAddr>().is_ok()
-            || self.hosts.iter().any(|known| known == name || known == "*")
+            || is_address(&name)
+            || self.hosts.iter().any(|known| *known == name || known == "*")
     }
+}
 
-    fn knows_origin(&self, origin: &str, ours: &str) -> bool {
-        let origin = origin.to_ascii_lowercase();
-        origin == ours || self.origins.contains(&origin)
-    }
+/// True when a browser says that it asks for another site's page: by an image, a script
+/// or a frame of that page, which needs no consent and costs us the work. A link that a
+/// person follows is fine.
+fn asked_by_another_page(headers: &HeaderMap) -> bool {
+    let says = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let elsewhere = matches!(says("sec-fetch-site"), "cross-site" | "same-site");
+    let link = says("sec-fetch-mode") == "navigate" && says("sec-fetch-dest") == "document";
+    elsewhere && !link
 }
 
 /// The middleware: checks, then adds the headers to whatever comes back.
@@ -96,11 +108,27 @@ pub async fn guard(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let mut response = match guard.check(request.request()) {
-        Ok(()) => next.call(request).await?,
+    let brief = request.conn_data::<Connection>().is_some_and(Connection::is_brief);
+    let checked = guard.check(request.request());
+    let consent = match &checked {
+        Ok(Some(allowed)) => Consent::new(*allowed, request.method(), request.headers()),
+        _ => None,
+    };
+    let mut response = match checked {
+        Ok(_) if brief && !BRIEF_PATHS.contains(&request.path()) => {
+            let full = Problem::Unavailable("all connections are taken".into());
+            request.into_response(full.error_response())
+        }
+        Ok(_) => next.call(request).await?,
         Err(problem) => request.into_response(problem.error_response()),
     };
+    if brief {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     add_headers(response.headers_mut());
+    if let Some(consent) = consent {
+        consent.add_to(response.headers_mut());
+    }
     count(&response);
     Ok(response)
 }
@@ -119,6 +147,7 @@ fn add_headers(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    vary_by_origin(headers);
 }
 
 fn host_of(request: &HttpRequest) -> Option<String> {
@@ -127,13 +156,6 @@ fn host_of(request: &HttpRequest) -> Option<String> {
         None => request.headers().get(header::HOST)?.to_str().ok()?,
     };
     Some(host.to_ascii_lowercase())
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    }
 }
 
 #[cfg(test)]
@@ -151,7 +173,8 @@ mod tests {
         };
         let answer = Guard::new(&settings).check(&request.to_http_request());
         let said = match answer {
-            Ok(()) => "fine",
+            Ok(None) => "fine",
+            Ok(Some(_)) => "allowed",
             Err(Problem::HostRefused) => "host",
             Err(Problem::OriginRefused) => "origin",
             Err(other) => panic!("{other}"),
@@ -169,7 +192,16 @@ mod tests {
 
     #[test]
     fn our_hosts_pass_and_others_do_not() {
-        for host in ["localhost:8080", "127.0.0.1", "[::1]:8080", "10.0.0.7:1", "ops.EXAMPLE:9"] {
+        for host in [
+            "localhost:8080",
+            "LOCALHOST.",
+            "localhost.:8080",
+            "127.0.0.1",
+            "[::1]:8080",
+            "10.0.0.7:1",
+            "ops.EXAMPLE:9",
+            "ops.example.",
+        ] {
             check(get(host), "fine");
         }
         for host in ["evil.example", "localhost.evil.example", "ops.example.evil", ""] {
@@ -182,7 +214,8 @@ mod tests {
     fn an_origin_must_be_exactly_ours() {
         check(TestRequest::post().uri("/").insert_header(("host", "localhost:1")), "fine");
         check(post("localhost:8080", "http://localhost:8080"), "fine");
-        check(post("localhost:8080", "https://ops.example"), "fine");
+        check(post("localhost.:8080", "http://localhost.:8080"), "fine");
+        check(post("localhost:8080", "https://ops.example"), "allowed");
         for origin in
             ["http://localhost", "https://localhost:8080", "http://localhost:8081", "null"]
         {
@@ -191,5 +224,27 @@ mod tests {
         let upgrade = get("localhost").insert_header(("upgrade", "websocket"));
         check(upgrade.insert_header(("origin", "http://evil.example")), "origin");
         check(get("localhost").insert_header(("origin", "http://evil.example")), "fine");
+    }
+
+    #[test]
+    fn what_another_page_embeds_is_refused_and_a_link_is_followed() {
+        let asked = |site: &str, mode: &str, dest: &str| {
+            get("localhost")
+                .insert_header(("sec-fetch-site", site))
+                .insert_header(("sec-fetch-mode", mode))
+                .insert_header(("sec-fetch-dest", dest))
+        };
+        for site in ["cross-site", "same-site"] {
+            check(asked(site, "no-cors", "image"), "origin");
+            check(asked(site, "no-cors", "script"), "origin");
+            check(asked(site, "navigate", "iframe"), "origin");
+            check(asked(site, "navigate", "document"), "fine");
+            let cors =
+                |origin: &str| asked(site, "cors", "empty").insert_header(("origin", origin));
+            check(cors("http://evil.example"), "origin");
+            check(cors("https://ops.example"), "allowed");
+        }
+        check(asked("same-origin", "no-cors", "image"), "fine");
+        check(asked("none", "navigate", "document"), "fine");
     }
 }

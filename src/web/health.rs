@@ -2,12 +2,18 @@
 
 use std::fmt::Write as _;
 
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
+use actix_web::web::{self, Data, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use flate2::Compression;
+use metrics::gauge;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::State;
+use super::answer::Text;
+use super::gauges::gauges;
+use super::problem::Problem;
+use crate::telemetry::names;
 
 /// Query of `/readyz`.
 #[derive(Debug, Deserialize)]
@@ -51,9 +57,22 @@ pub async fn version() -> HttpResponse {
     HttpResponse::Ok().json(about)
 }
 
-/// `GET /metrics`: Prometheus' text format.
-pub async fn metrics(state: Data<State>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body((state.render_metrics)())
+/// `GET /metrics`: Prometheus' text format, of the process and then of the board.
+///
+/// # Errors
+/// `Busy` when too many answers are under way.
+pub async fn metrics(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let (render, board) = (state.render_metrics.clone(), state.board.load_full());
+    let series_max = state.settings.metrics_series_max;
+    let text = web::block(move || {
+        let ours = gauges(&board.figures, series_max);
+        gauge!(names::METRIC_SERIES).set(ours.series as f64);
+        gauge!(names::METRIC_SERIES_CAPACITY).set(series_max as f64);
+        gauge!(names::METRIC_SERIES_LEFT_OUT).set(ours.left_out as f64);
+        let mut text = render();
+        text.push_str(&ours.text);
+        Text::compressed(text, Compression::fast())
+    });
+    let text = text.await?;
+    text.counted(&state, &request, "text/plain; version=0.0.4; charset=utf-8", "no-store").await
 }

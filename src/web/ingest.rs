@@ -1,23 +1,26 @@
 //! `POST /v1/events`: a body of events becomes items of the log, each event one item,
 //! and the answer comes once they are durable.
 //!
+//! Nothing is done for a body before it is there, and nothing of size on the threads
+//! that answer requests: inflating, splitting and judging go to other threads, a few at a
+//! time, each with bounds that stop it while it works.
+//!
 //! Events that will not be understood are told at once and appended all the same, so
 //! that they reach the dead letters by the one path that leads there.
 
 use std::collections::HashSet;
-use std::io::Read as _;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, rt, web};
-use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::intake::{NoRoom, Place};
 use super::problem::Problem;
+use super::unpack::{Coding, inflate};
 use super::{Settings, State};
 use crate::actors::aside::Refusal;
 use crate::actors::ports::{Appended, Offer, Offered, Unfit};
@@ -25,9 +28,16 @@ use crate::domain::event::binding::{self, Mode, Protocol};
 use crate::domain::event::decode::Decoder;
 use crate::domain::event::split::{BodyKind, SplitError, split};
 
-/// Bodies up to this are looked at in place; larger ones on a thread for blocking
-/// work, so that the websockets of this thread do not wait. 64 KiB takes some 0.1 ms.
-const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
+/// Plain bodies up to this are looked at in place; everything else by a thread for
+/// blocking work. The worst 4 KiB (2,000 bad events) take less than a millisecond.
+const IN_PLACE_BYTES_MAX: usize = 4 * 1024;
+
+/// Memory of one event while its request lasts, besides its bytes: its place in lists.
+const EVENT_PLACE_BYTES: usize = 64;
+
+/// What is kept of a compressed body that is not understood: what was sent, or this much.
+/// An event is much shorter; a few bytes must not become megabytes of dead letters.
+const UNPACKED_ITEM_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bad events listed in an answer; further ones are only counted.
 const VERDICTS_MAX: usize = 1_000;
@@ -75,14 +85,24 @@ pub async fn events(
         return Err(Problem::Unavailable("the server is stopping".into()));
     }
     let form = Form::of(request.headers())?;
-    let _reserved = reserve(&state, &form)?;
-    let body = read(payload, &state.settings).await?;
-    let len = body.len();
-    let (schema, settings) = (state.schema.clone(), state.settings.clone());
-    let work = move || take_apart(body, form, &settings, Decoder::new(schema));
-    let parts = match len {
-        0..=IN_PLACE_BYTES_MAX => work()?,
-        _ => web::block(work).await??,
+    if form.len.is_some_and(|len| len > state.settings.body_bytes_max) {
+        return Err(Problem::too_large("body", state.settings.body_bytes_max));
+    }
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let place = state.load.intake.enter(peer, state.clock.elapsed());
+    let body = read(payload, &form, &state, &place).await?;
+    place.arrived();
+    let coding = match form.coding {
+        Coding::Identity => Coding::of_bytes(&body),
+        named => named,
+    };
+    let work = Work { form, coding, place, state: state.clone() };
+    let (parts, _place) = match coding {
+        Coding::Identity if body.len() <= IN_PLACE_BYTES_MAX => work.take_apart(body)?,
+        _ => {
+            let _turn = state.load.decode_turn().await?;
+            web::block(move || work.take_apart(body)).await??
+        }
     };
     let total = parts.items.len();
     let items = parts.items.clone();
@@ -146,7 +166,7 @@ async fn set_aside(state: &State, items: &[Bytes], refused: &[Unfit]) -> Result<
 #[derive(Debug)]
 struct Form {
     kind: BodyKind,
-    gzip: bool,
+    coding: Coding,
     len: Option<usize>,
     binary: Option<BinaryForm>,
 }
@@ -163,16 +183,17 @@ struct BinaryForm {
 impl Form {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let coding = text(CONTENT_ENCODING).unwrap_or("identity").trim().to_ascii_lowercase();
-        let gzip = match coding.as_str() {
-            "identity" | "" => false,
-            "gzip" | "x-gzip" => true,
-            _ => return Err(Problem::Coding(coding)),
-        };
+        let coding = Coding::named(text(CONTENT_ENCODING).unwrap_or_default())?;
         let content_type = text(CONTENT_TYPE);
         let media = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        let media = media.trim().to_ascii_lowercase();
+        if media.starts_with("multipart/") {
+            return Err(Problem::MediaType(format!(
+                "a body of kind {media:?} holds no events: send them as JSON or as lines of JSON"
+            )));
+        }
         let mode = Mode::of(content_type, |name| headers.contains_key(name));
-        let kind = match (mode, media.trim().to_ascii_lowercase().as_str()) {
+        let kind = match (mode, media.as_str()) {
             (Mode::Unreadable, media) => {
                 return Err(Problem::MediaType(binding::unreadable(media)));
             }
@@ -189,7 +210,7 @@ impl Form {
             content_type: content_type.map(String::from),
         });
         let len = text(CONTENT_LENGTH).and_then(|len| len.parse().ok());
-        Ok(Form { kind, gzip, len, binary })
+        Ok(Form { kind, coding, len, binary })
     }
 }
 
@@ -198,34 +219,39 @@ fn cloudevent_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     ours.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
-/// Takes what the body may need from the bytes that may be under way.
-fn reserve(state: &State, form: &Form) -> Result<OwnedSemaphorePermit, Problem> {
+/// Reads the body. Memory is taken as the bytes come, whatever was announced.
+async fn read(
+    mut payload: Payload,
+    form: &Form,
+    state: &State,
+    place: &Place,
+) -> Result<Bytes, Problem> {
     let settings = &state.settings;
-    let len = form.len.unwrap_or(settings.body_bytes_max);
-    if len > settings.body_bytes_max {
-        return Err(too_large("body", settings.body_bytes_max));
-    }
-    let bytes = if form.gzip { len + settings.inflated_bytes_max } else { len };
-    let all = settings.intake_bytes_max / 1024;
-    let kib = u32::try_from((bytes / 1024 + 1).min(all.max(1))).unwrap_or(u32::MAX);
-    let intake = state.load.intake_kib.clone();
-    intake.try_acquire_many_owned(kib).map_err(|_| {
-        Problem::Busy(format!("bodies of {} bytes are under way", settings.intake_bytes_max))
-    })
-}
-
-async fn read(mut payload: Payload, settings: &Settings) -> Result<Bytes, Problem> {
+    let now = || state.clock.elapsed();
     let all = async {
         let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = place.cut() => return Err(gave_way()),
+                chunk = payload.next() => chunk,
+            };
+            let Some(chunk) = chunk else { return Ok(body.freeze()) };
             let chunk = chunk
                 .map_err(|error| Problem::BadRequest(format!("the body broke off: {error}")))?;
-            if body.len() + chunk.len() > settings.body_bytes_max {
-                return Err(too_large("body", settings.body_bytes_max));
+            let len = body.len() + chunk.len();
+            if len > settings.body_bytes_max {
+                return Err(Problem::too_large("body", settings.body_bytes_max));
+            }
+            place.came(chunk.len(), now());
+            if body.capacity() < len {
+                let announced = form.len.unwrap_or(usize::MAX);
+                let capacity = (body.capacity() * 2).min(announced).max(len);
+                place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
+                body.reserve(capacity - body.len());
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
     };
     let bound = Duration::from_millis(settings.body_timeout.max(1) as u64);
     match rt::time::timeout(bound, all).await {
@@ -234,39 +260,83 @@ async fn read(mut payload: Payload, settings: &Settings) -> Result<Bytes, Proble
     }
 }
 
-fn take_apart(
-    body: Bytes,
+fn gave_way() -> Problem {
+    Problem::Stalled("the body hardly moved while others needed the room; send it again".into())
+}
+
+fn no_room(settings: &Settings) -> Problem {
+    Problem::Busy(format!(
+        "bodies of {} bytes are under way (web.intake_bytes_max), or this sender's part of them",
+        settings.intake_bytes_max
+    ))
+}
+
+/// What it takes to make events of a body, on any thread.
+struct Work {
     form: Form,
-    settings: &Settings,
-    mut decoder: Decoder,
-) -> Result<Parts, Problem> {
-    let body = match form.gzip {
-        true => inflate(&body, settings.inflated_bytes_max)?,
-        false => body,
-    };
-    if form.binary.is_none() && body.trim_ascii().is_empty() {
-        return Err(Problem::BadRequest("the body holds no event".into()));
+    coding: Coding,
+    place: Place,
+    state: Data<State>,
+}
+
+impl Work {
+    /// The events; the place must be kept as long as they are.
+    fn take_apart(self, body: Bytes) -> Result<(Parts, Place), Problem> {
+        let settings = &self.state.settings;
+        let held = body.len();
+        let grow = |bytes: usize| {
+            let held = self.place.hold(held + bytes, self.state.clock.elapsed());
+            held.map_err(|NoRoom| no_room(settings))
+        };
+        let body = inflate(self.coding, &body, settings.inflated_bytes_max, grow)?;
+        let parts = self.events_of(body, held)?;
+        Ok((parts, self.place))
     }
-    let split = match &form.binary {
-        Some(BinaryForm { attributes, content_type }) => {
-            let headers = attributes.iter().map(|(name, value)| (name.as_str(), &value[..]));
-            let content_type = content_type.as_deref();
-            Ok(vec![binding::compose(Protocol::Http, headers, content_type, &body).into()])
+
+    fn events_of(&self, body: Bytes, held: usize) -> Result<Parts, Problem> {
+        let settings = &self.state.settings;
+        if self.form.binary.is_none() && body.trim_ascii().is_empty() {
+            return Err(Problem::BadRequest("the body holds no event".into()));
         }
-        None => split(&body, form.kind, settings.events_max),
-    };
-    let items = match split {
-        Ok(items) => items,
-        // The whole body is one dead letter.
-        Err(SplitError::Malformed(reason)) => return Ok(all_bad(body, reason)),
-        Err(SplitError::TooMany { max }) => {
-            return Err(Problem::TooLarge { what: "body", bound: format!("{max} events") });
+        let split = match &self.form.binary {
+            Some(BinaryForm { attributes, content_type }) => {
+                let headers = attributes.iter().map(|(name, value)| (name.as_str(), &value[..]));
+                let content_type = content_type.as_deref();
+                Ok(vec![binding::compose(Protocol::Http, headers, content_type, &body).into()])
+            }
+            None => split(&body, self.form.kind, settings.events_max),
+        };
+        let items = match split {
+            Ok(items) => self.none_too_long(items, held)?,
+            Err(SplitError::TooMany { max }) => {
+                let bound = format!("{max} events (web.events_max)");
+                return Err(Problem::TooLarge { what: "body", bound });
+            }
+            // The whole body is one dead letter.
+            Err(SplitError::Malformed(reason)) => {
+                let body = self.none_too_long(vec![body], held)?.remove(0);
+                return Ok(all_bad(body, reason));
+            }
+        };
+        if items.is_empty() {
+            return Err(Problem::BadRequest("the body holds no event".into()));
         }
-    };
-    if items.is_empty() {
-        return Err(Problem::BadRequest("the body holds no event".into()));
+        let inflated = if self.coding == Coding::Identity { 0 } else { body.len() };
+        let bytes = held + inflated + items.len() * EVENT_PLACE_BYTES;
+        let now = self.state.clock.elapsed();
+        self.place.hold(bytes, now).map_err(|NoRoom| no_room(settings))?;
+        Ok(judge(items, &mut Decoder::new(self.state.schema.clone())))
     }
-    Ok(judge(items, &mut decoder))
+}
+
+impl Work {
+    fn none_too_long(&self, items: Vec<Bytes>, sent: usize) -> Result<Vec<Bytes>, Problem> {
+        let most = sent.max(UNPACKED_ITEM_BYTES_MAX);
+        match self.coding != Coding::Identity && items.iter().any(|item| item.len() > most) {
+            true => Err(Problem::too_large("unpacked body has an event that", most)),
+            false => Ok(items),
+        }
+    }
 }
 
 fn all_bad(body: Bytes, reason: String) -> Parts {
@@ -285,19 +355,4 @@ fn judge(items: Vec<Bytes>, decoder: &mut Decoder) -> Parts {
         }
     }
     Parts { items, rejected: bad.len(), bad, verdicts }
-}
-
-/// Stops at the bound: what a small body inflates to is not known before.
-fn inflate(body: &[u8], bound: usize) -> Result<Bytes, Problem> {
-    let mut inflated = Vec::new();
-    let read = MultiGzDecoder::new(body).take(bound as u64 + 1).read_to_end(&mut inflated);
-    read.map_err(|error| Problem::BadRequest(format!("the body is not gzip: {error}")))?;
-    match inflated.len() > bound {
-        true => Err(too_large("inflated body", bound)),
-        false => Ok(inflated.into()),
-    }
-}
-
-fn too_large(what: &'static str, bound: usize) -> Problem {
-    Problem::TooLarge { what, bound: format!("{bound} bytes") }
 }

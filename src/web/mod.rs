@@ -6,28 +6,39 @@
 //! are relative, so any prefix does; give it a scope of its own, because it answers
 //! every path below its prefix.
 
+mod answer;
 mod assets;
 mod board;
+mod connections;
+mod frames;
+mod gauges;
+mod groups;
 mod guard;
 mod health;
 mod ingest;
+mod intake;
+mod lists;
+mod origins;
 mod problem;
 mod records;
+pub mod routes;
 pub mod server;
 mod sessions;
 mod socket;
+mod unpack;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::Addr;
 use actix_web::dev::ServiceRequest;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, Resource, body::BoxBody};
+use actix_web::{HttpResponse, body::BoxBody};
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::Flow;
@@ -39,8 +50,21 @@ use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::time::SpanMs;
 
+use answer::Answers;
+use connections::Connections;
+pub use gauges::{Gauges, gauges};
 use guard::Guard;
+use intake::Intake;
+pub use origins::origin_problem;
 use problem::Problem;
+
+/// Bodies that are taken apart at a time, and answers that are made: two each, so that
+/// the threads that answer requests and those of the pipeline get their time.
+const TURNS: usize = 2;
+
+/// Longest wait for a turn. The longest turn, 32 MiB to inflate and split, takes a
+/// quarter of a second.
+const TURN_WAIT: Duration = Duration::from_secs(20);
 
 /// Bounds and permissions of the web side.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +75,12 @@ pub struct Settings {
     pub insecure_no_auth: bool,
     /// Host names we answer for besides `localhost` and addresses; `*` is any.
     pub hosts: Vec<String>,
-    /// Origins (`https://ops.example`) that may post and open websockets besides our own.
+    /// Origins that may use us besides our own: `https://ops.example`,
+    /// `https://*.ops.example`, or `*` for any.
     pub origins: Vec<String>,
     /// Threads. 1 to 64.
     pub workers: usize,
-    /// Most connections of one thread.
+    /// Most connections, over all threads. A few more are let in to ask how we are.
     pub connections_max: usize,
     /// Most websockets, over all threads.
     pub sockets_max: usize,
@@ -67,6 +92,10 @@ pub struct Settings {
     pub intake_bytes_max: usize,
     /// Most events of one request.
     pub events_max: usize,
+    /// Most bytes of answers that clients have not read yet, over all of them.
+    pub answers_bytes_max: usize,
+    /// Most series of the metrics of the business in `/metrics`.
+    pub metrics_series_max: usize,
     /// Longest time for a body to arrive.
     pub body_timeout: SpanMs,
     /// Longest wait for clients to leave when the process stops.
@@ -87,6 +116,8 @@ impl Default for Settings {
             inflated_bytes_max: 32 * 1024 * 1024,
             intake_bytes_max: 256 * 1024 * 1024,
             events_max: 100_000,
+            answers_bytes_max: 64 * 1024 * 1024,
+            metrics_series_max: 2_000,
             body_timeout: 30_000,
             drain_timeout: 3_000,
         }
@@ -139,21 +170,67 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct Load {
     sockets: Arc<AtomicUsize>,
-    intake_kib: Arc<Semaphore>,
-    intake_kib_max: usize,
+    connections: Connections,
+    intake: Intake,
+    answers: Answers,
+    boards: board::Texts,
+    decoding: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
 }
 
 impl Load {
     /// Nothing in use.
     pub fn new(settings: &Settings) -> Self {
-        let kib = (settings.intake_bytes_max / 1024).clamp(1, Semaphore::MAX_PERMITS);
-        let intake_kib = Arc::new(Semaphore::new(kib));
-        Load { sockets: Arc::default(), intake_kib, intake_kib_max: kib }
+        let turns = || Arc::new(Semaphore::new(TURNS));
+        Load {
+            sockets: Arc::default(),
+            connections: Connections::new(settings.connections_max),
+            intake: Intake::new(settings),
+            answers: Answers::new(settings.answers_bytes_max),
+            boards: board::Texts::default(),
+            decoding: turns(),
+            reading: turns(),
+        }
     }
 
-    /// Bytes of bodies under way, in whole KiB.
+    /// Bytes of bodies under way.
     pub fn intake_bytes(&self) -> usize {
-        (self.intake_kib_max - self.intake_kib.available_permits()) * 1024
+        self.intake.bytes()
+    }
+
+    /// Bodies under way.
+    pub fn bodies(&self) -> usize {
+        self.intake.bodies()
+    }
+
+    /// Bytes of answers that were not read yet.
+    pub fn answers_bytes(&self) -> usize {
+        self.answers.bytes()
+    }
+
+    /// Most connections that are served.
+    pub fn connections_max(&self) -> usize {
+        self.connections.max()
+    }
+
+    /// Open connections.
+    pub fn connections_open(&self) -> usize {
+        self.connections.open()
+    }
+
+    /// Connections that came when all places were taken.
+    pub fn connections_refused(&self) -> u64 {
+        self.connections.refused()
+    }
+
+    /// A turn for a body that is to be taken apart.
+    async fn decode_turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        turn(&self.decoding).await
+    }
+
+    /// A turn for an answer that takes work: rows to read, a text to compress.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        turn(&self.reading).await
     }
 
     /// Takes a seat for a websocket, `None` when `max` are taken.
@@ -166,6 +243,13 @@ impl Load {
     /// Open websockets.
     fn sockets_open(&self) -> usize {
         self.sockets.load(Ordering::Acquire)
+    }
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    match tokio::time::timeout(TURN_WAIT, Arc::clone(turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) | Err(_) => Err(Problem::Busy("too many requests wait for their turn".into())),
     }
 }
 
@@ -186,48 +270,13 @@ pub fn configure(state: State) -> impl FnOnce(&mut ServiceConfig) {
         let guard = move |request: ServiceRequest, next: Next<BoxBody>| {
             guard::guard(allowed.clone(), request, next)
         };
-        let scope = web::scope("")
-            .wrap(from_fn(guard))
-            .app_data(Data::new(state))
-            .service(at("", web::get().to(assets::page)))
-            .service(at("/", web::get().to(assets::page)))
-            .service(at("/static/{path:.*}", web::get().to(assets::asset)))
-            .service(at("/livez", web::get().to(health::livez)))
-            .service(at("/readyz", web::get().to(health::readyz)))
-            .service(at("/healthz", web::get().to(health::readyz)))
-            .service(at("/version", web::get().to(health::version)))
-            .service(at("/metrics", web::get().to(health::metrics)))
-            .service(at("/v1/ws", web::get().to(socket::open)))
-            .service(at("/v1/events", web::post().to(ingest::events)))
-            .service(at("/v1/board", web::get().to(board::snapshot)))
-            .service(at("/v1/topics", web::get().to(board::topics)))
-            .service(at("/v1/sessions/{key:.*}", web::get().to(sessions::session)))
-            .service(at("/v1/alerts", web::get().to(records::alerts)))
-            .service(at("/v1/alert-log", web::get().to(records::alert_log)))
-            .service(at("/v1/late", web::get().to(records::late)))
-            .service(at("/v1/dead-letters", web::get().to(records::dead_letters)))
-            .service(at("/v1/dead-letters/redrive", web::post().to(records::redrive)))
-            .service(at("/v1/dead-letters/{id}", web::get().to(records::dead_letter)))
-            .service(at("/v1/dead-letters/{id}/raw", web::get().to(records::dead_letter_raw)))
-            .default_service(web::to(not_found));
-        config.service(scope);
+        let scope = web::scope("").wrap(from_fn(guard)).app_data(Data::new(state));
+        let entries = routes::all().into_iter().map(|entry| entry.resource);
+        let scope = entries.fold(scope, |scope, resource| scope.service(resource));
+        config.service(scope.default_service(web::to(not_found)));
     }
-}
-
-/// A path with its one method; others are refused as a problem.
-fn at(path: &str, route: actix_web::Route) -> Resource {
-    web::resource(path).route(route).default_service(web::to(method_not_allowed))
 }
 
 async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Problem::NotFound("there is nothing at this path".into()))
-}
-
-async fn method_not_allowed() -> Result<HttpResponse, Problem> {
-    Err(Problem::MethodNotAllowed)
-}
-
-/// Text that is JSON already.
-fn json(text: String) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(text)
 }

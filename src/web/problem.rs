@@ -2,11 +2,12 @@
 //! what a client reads leaves out what only the log should say.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 use thiserror::Error;
 
+use super::unpack::CODINGS;
 use crate::actors::ports::{AppendError, StoreError};
 
 /// Why a request was not carried out. The text is for the client.
@@ -25,14 +26,20 @@ pub enum Problem {
     #[error("{0}")]
     NotFound(String),
     /// The path knows other methods.
-    #[error("this path does not answer to this method")]
-    MethodNotAllowed,
+    #[error("this path does not answer to this method; it answers to {allow}")]
+    MethodNotAllowed {
+        /// Its methods, as an `Allow` header has them.
+        allow: String,
+    },
     /// The body took too long.
     #[error("the body did not arrive within {seconds} s")]
     Timeout {
         /// The bound.
         seconds: i64,
     },
+    /// The body stopped arriving, or hardly moved while others waited.
+    #[error("{0}")]
+    Stalled(String),
     /// The body, or what it inflates to, is too large.
     #[error("the {what} exceeds {bound}")]
     TooLarge {
@@ -48,7 +55,7 @@ pub enum Problem {
     #[error("{0}")]
     MediaType(String),
     /// A body in a coding that is not understood.
-    #[error("the content coding {0:?} is not supported; send gzip or none")]
+    #[error("the content coding {0:?} is not supported; send gzip, zstd, deflate or none")]
     Coding(String),
     /// Too much at once: try again after some seconds.
     #[error("{0}")]
@@ -73,16 +80,23 @@ const AWAY: &str = "the log does not answer; what it holds of these events is no
 const SEND_AGAIN: &str = "send all of them again later, with the same ids";
 
 impl Problem {
+    /// A body, or what it inflates to, of more than `bound` bytes.
+    pub fn too_large(what: &'static str, bound: usize) -> Self {
+        Problem::TooLarge { what, bound: format!("{bound} bytes") }
+    }
+
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Problem::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "Bad request"),
             Problem::HostRefused => (StatusCode::FORBIDDEN, "host-refused", "Host refused"),
             Problem::OriginRefused => (StatusCode::FORBIDDEN, "origin-refused", "Origin refused"),
             Problem::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Problem::MethodNotAllowed => {
+            Problem::MethodNotAllowed { .. } => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
-            Problem::Timeout { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow"),
+            Problem::Timeout { .. } | Problem::Stalled(_) => {
+                (StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow")
+            }
             Problem::TooLarge { .. } | Problem::Unfit(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large")
             }
@@ -121,6 +135,15 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if matches!(self, Problem::Busy(_) | Problem::Unavailable(_)) {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_S));
+        }
+        match self {
+            Problem::MethodNotAllowed { allow } => {
+                response.insert_header((ALLOW, allow.as_str()));
+            }
+            Problem::Coding(_) => {
+                response.insert_header((ACCEPT_ENCODING, CODINGS));
+            }
+            _ => {}
         }
         let kind = format!("urn:tidewatch:problem:{kind}");
         let status = status.as_u16();

@@ -1,108 +1,133 @@
 //! What the store keeps for people: alerts, late events, dead letters and their way
 //! back into the log.
 
-use actix_web::HttpResponse;
-use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use actix_web::web::{self, Data, Json, Path, Query};
+use actix_web::http::header::{CONTENT_DISPOSITION, HeaderValue};
+use actix_web::web::{self, Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::State;
+use super::answer::PAGE_BYTES_MAX;
+use super::lists::{AlertQuery, Feed, Items, LateQuery, LetterQuery, limit, text_of};
 use super::problem::Problem;
-use crate::actors::ports::{StoreError, StoredDeadLetter};
+use super::{State, answer};
+use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::actors::redrive::{LETTERS_MAX, Redrive, RedriveError, Wanted};
-use crate::domain::alert::Alert;
 use crate::domain::event::Hints;
 use crate::domain::time::EpochMs;
 
-/// Items of a list when the client does not say.
-const LIMIT_DEFAULT: usize = 100;
+/// Bytes of a dead letter shown in a list, and when it is asked for alone. All of them are
+/// at its `/raw`.
+const RAW_IN_LIST: usize = 2 * 1024;
+const RAW_ALONE: usize = 64 * 1024;
 
-/// Most items of a list.
-const LIMIT_MAX: usize = 1_000;
-
-/// Part of a list.
-#[derive(Debug, Deserialize)]
-pub struct Page {
-    after: Option<u64>,
-    limit: Option<usize>,
-}
-
-impl Page {
-    fn after(&self) -> u64 {
-        self.after.unwrap_or(0)
-    }
-
-    fn limit(&self) -> usize {
-        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
-    }
-}
+/// Bytes of a late event that are shown.
+const RAW_LATE: usize = 64 * 1024;
 
 type Answer = Result<HttpResponse, Problem>;
+
+const JSON: &str = "application/json";
 
 /// `GET /v1/alerts`: the feed.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub async fn alerts(state: Data<State>, page: ListQuery) -> Answer {
-    let page = page?;
-    let (after, limit) = (page.after(), page.limit());
-    let read = read(&state, move |records| records.alerts(after, limit)).await?;
-    Ok(list_of_alerts(&read, after))
+/// `BadRequest`, or when the store cannot be read.
+pub async fn alerts(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
+    let wanted = query?.into_inner().checked()?;
+    let text = read(&state, move |records| {
+        let feed = Feed {
+            after: |after, limit| records.alerts(after, limit),
+            newest: || records.alerts_newest(),
+        };
+        feed.find(&wanted)
+    });
+    answer::once(&state, &request, JSON, text.await?).await
 }
 
 /// `GET /v1/alert-log`: the alerts that the outbox delivered.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub async fn alert_log(state: Data<State>, page: ListQuery) -> Answer {
-    let page = page?;
-    let (after, limit) = (page.after(), page.limit());
-    let read = read(&state, move |records| records.alert_log(after, limit)).await?;
-    Ok(list_of_alerts(&read, after))
+/// `BadRequest`, or when the store cannot be read.
+pub async fn alert_log(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
+    let wanted = query?.into_inner().checked()?;
+    let text = read(&state, move |records| {
+        let feed = Feed {
+            after: |after, limit| records.alert_log(after, limit),
+            newest: || records.alerts_newest(),
+        };
+        feed.find(&wanted)
+    });
+    answer::once(&state, &request, JSON, text.await?).await
 }
 
 /// `GET /v1/late`: newest first.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub async fn late(state: Data<State>, page: ListQuery) -> Answer {
-    let limit = page?.limit();
-    let items = read(&state, move |records| records.late(limit)).await?;
-    Ok(HttpResponse::Ok().json(json!({"items": items})))
+/// `BadRequest`, or when the store cannot be read.
+pub async fn late(state: Data<State>, request: HttpRequest, query: LateQuery) -> Answer {
+    let query = query?.into_inner();
+    let limit = limit(query.limit);
+    let text = read(&state, move |records| {
+        let found = records.late(query.before, limit, PAGE_BYTES_MAX)?;
+        let (mut items, mut last) = (Items::default(), None);
+        for (id, mut event) in found {
+            let bytes = event.raw.len();
+            event.raw.truncate(event.raw.floor_char_boundary(RAW_LATE));
+            let cut = event.raw.len() < bytes;
+            if !items.add(&json!({"id": id, "bytes": bytes, "cut": cut}), Some(&event)) {
+                break;
+            }
+            last = Some(id);
+        }
+        let more = last.is_some() && !records.late(last, 1, 1)?.is_empty();
+        Ok(items.page(&[("next", json!(last.filter(|_| more)))]))
+    });
+    answer::once(&state, &request, JSON, text.await?).await
 }
 
-/// `GET /v1/dead-letters`: oldest first.
+/// `GET /v1/dead-letters`: oldest first, each with the beginning of its bytes.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub async fn dead_letters(state: Data<State>, page: ListQuery) -> Answer {
-    let page = page?;
-    let (after, limit) = (page.after(), page.limit());
-    let letters = read(&state, move |records| records.dead_letters(after, limit)).await?;
-    let items: Vec<_> = letters.iter().map(Shown::of).collect();
-    Ok(HttpResponse::Ok().json(json!({"items": items})))
+/// `BadRequest`, or when the store cannot be read.
+pub async fn dead_letters(state: Data<State>, request: HttpRequest, query: LetterQuery) -> Answer {
+    let query = query?.into_inner();
+    let (after, limit) = (query.after.unwrap_or(0), limit(query.limit));
+    let text = read(&state, move |records| {
+        let letters = records.dead_letter_heads(after, limit, RAW_IN_LIST)?;
+        let mut items = Items::default();
+        let mut last = after;
+        for (letter, bytes) in &letters {
+            if !items.add(&Shown::of(letter, *bytes), None::<&()>) {
+                break;
+            }
+            last = letter.id;
+        }
+        let more = items.len > 0 && !records.dead_letter_heads(last, 1, 0)?.is_empty();
+        Ok(items.page(&[("last", json!(last)), ("next", json!(more.then_some(last)))]))
+    });
+    answer::once(&state, &request, JSON, text.await?).await
 }
 
 /// `GET /v1/dead-letters/{id}`.
 ///
 /// # Errors
 /// `NotFound`, or when the store cannot be read.
-pub async fn dead_letter(state: Data<State>, id: Path<String>) -> Answer {
-    let letter = letter(&state, &id).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(&letter)))
+pub async fn dead_letter(state: Data<State>, request: HttpRequest, id: Path<String>) -> Answer {
+    let (letter, bytes) = letter(&state, &id).await?.head(RAW_ALONE);
+    answer::once(&state, &request, JSON, text_of(&Shown::of(&letter, bytes))).await
 }
 
 /// `GET /v1/dead-letters/{id}/raw`: the bytes as they came.
 ///
 /// # Errors
 /// `NotFound`, or when the store cannot be read.
-pub async fn dead_letter_raw(state: Data<State>, id: Path<String>) -> Answer {
+pub async fn dead_letter_raw(state: Data<State>, request: HttpRequest, id: Path<String>) -> Answer {
     let letter = letter(&state, &id).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/octet-stream"))
-        .insert_header((CONTENT_DISPOSITION, "attachment"))
-        .body(letter.raw))
+    let mut response =
+        answer::once(&state, &request, "application/octet-stream", letter.raw).await?;
+    let attachment = HeaderValue::from_static("attachment");
+    response.headers_mut().insert(CONTENT_DISPOSITION, attachment);
+    Ok(response)
 }
 
 /// Which dead letters to try again.
@@ -155,9 +180,6 @@ impl From<RedriveError> for Problem {
     }
 }
 
-/// A query that answers with our own problem when it is malformed.
-pub type ListQuery = Result<Query<Page>, Problem>;
-
 /// A body that answers with our own problem when it is malformed.
 pub type RedriveBody = Result<Json<RedriveRequest>, actix_web::Error>;
 
@@ -173,18 +195,15 @@ async fn letter(state: &State, id: &str) -> Result<StoredDeadLetter, Problem> {
     read(state, move |records| records.dead_letter(id)).await?.ok_or_else(missing)
 }
 
-/// Asks the store on a thread for blocking work.
+/// Asks the store on a thread for blocking work, when its turn has come: each may hold a
+/// page of the store in memory.
 async fn read<T: Send + 'static>(
     state: &State,
-    ask: impl FnOnce(&dyn crate::actors::ports::Records) -> Result<T, StoreError> + Send + 'static,
+    ask: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
+    let _turn = state.load.turn().await?;
     let records = state.records.clone();
     Ok(web::block(move || ask(&*records)).await??)
-}
-
-fn list_of_alerts(items: &[Alert], after: u64) -> HttpResponse {
-    let last = items.last().map_or(after, |alert| alert.n);
-    HttpResponse::Ok().json(json!({"items": items, "last": last}))
 }
 
 /// A dead letter as it is shown.
@@ -196,14 +215,16 @@ struct Shown<'a> {
     reason: &'a str,
     at: EpochMs,
     redriven: Option<EpochMs>,
+    /// How many there are; `raw` may have fewer.
     bytes: usize,
+    cut: bool,
     raw: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Hints::is_empty")]
     hints: &'a Hints,
 }
 
 impl<'a> Shown<'a> {
-    fn of(letter: &'a StoredDeadLetter) -> Self {
+    fn of(letter: &'a StoredDeadLetter, bytes: usize) -> Self {
         Shown {
             id: letter.id,
             source: &letter.source,
@@ -211,7 +232,8 @@ impl<'a> Shown<'a> {
             reason: &letter.reason,
             at: letter.at,
             redriven: letter.redriven,
-            bytes: letter.raw.len(),
+            bytes,
+            cut: letter.raw.len() < bytes,
             raw: String::from_utf8_lossy(&letter.raw),
             hints: &letter.hints,
         }

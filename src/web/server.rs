@@ -118,17 +118,24 @@ pub fn bind(state: State) -> Result<Bound, ServeError> {
     if !listen.ip().is_loopback() {
         OpenToAll { listen: &listen.to_string() }.tell();
     }
-    let (workers, connections_max) = (settings.workers.clamp(1, 64), settings.connections_max);
+    let workers = settings.workers.clamp(1, 64);
+    let connections = state.load.connections.clone();
     let for_workers = state.clone();
     let server = HttpServer::new(move || App::new().configure(configure(for_workers.clone())))
         .workers(workers)
-        .max_connections(connections_max)
+        // The bound that holds is that of `Connections`: this one must never be reached,
+        // because then nobody is let in, not even who asks how we are.
+        .max_connections(state.load.connections.ever())
         .backlog(BACKLOG)
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals()
-        .on_connect(|connection: &dyn Any, _| tune(connection))
+        .on_connect(move |connection: &dyn Any, extensions| {
+            let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+            tune(stream);
+            extensions.insert(connections.enter(stream));
+        })
         .bind(listen)
         .map_err(|cause| ServeError::Bind { listen, cause })?;
     let addr = server.addrs().first().copied().unwrap_or(listen);
@@ -178,8 +185,7 @@ async fn drain(state: &State, handle: ServerHandle) {
     handle.stop(true).await;
 }
 
-fn tune(connection: &dyn Any) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+fn tune(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     #[cfg(target_os = "linux")]
     note(socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)), "TCP_USER_TIMEOUT");

@@ -5,14 +5,21 @@
 //! replaced here. The actor *is* the body of the HTTP response: while a browser does
 //! not read, nothing in here runs, no timer either. So nothing in here judges anybody.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_web::web::{Data, Payload};
+use actix_http::ws::Item;
+use actix_web::body::MessageBody as _;
+use actix_web::web::{BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{self, CloseCode, Message, ProtocolError, WebsocketContext};
+use bytestring::ByteString;
 
+use super::frames::{Cut, Guarded};
 use super::problem::Problem;
 use super::{Seat, State};
 use crate::actors::broadcaster::{Broadcaster, Ending, FromClient, Join, Left, ToClient};
@@ -22,6 +29,10 @@ use crate::domain::board::subscriber::MESSAGE_BYTES_MAX;
 /// Frames that wait for this actor. Each is at most a tick's; the window of
 /// `Subscriber` bounds their bytes.
 const MAILBOX_LEN_MAX: usize = 8;
+
+/// Pings and pongs of one client between two looks. RFC 6455 gives no number; clients
+/// that ping send one each few seconds.
+const CONTROL_FRAMES_MAX: u32 = 32;
 
 /// How often the actor looks whether it was ended while its mailbox was full.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,17 +52,24 @@ pub async fn open(
     let Some(seat) = state.load.sit(state.settings.sockets_max) else {
         return Err(Problem::Unavailable("all websockets are taken".into()));
     };
+    let too_long = Arc::new(AtomicBool::new(false));
+    let incoming = Rc::new(RefCell::new(payload));
+    let guarded = Guarded::new(Rc::clone(&incoming), MESSAGE_BYTES_MAX, Arc::clone(&too_long));
     let socket = Socket {
         broadcaster: state.broadcaster.clone(),
         connection: None,
         ending: Arc::default(),
         over: None,
+        too_long,
+        fragments: BytesMut::new(),
+        control_frames: 0,
         _seat: seat,
     };
-    ws::WsResponseBuilder::new(socket, &request, payload)
+    ws::WsResponseBuilder::new(socket, &request, guarded)
         .protocols(&[PROTOCOL])
         .frame_size(MESSAGE_BYTES_MAX)
         .start()
+        .map(|response| response.map_body(|_, body| Cut::new(body, incoming).boxed()))
         .map_err(|error| Problem::BadRequest(error.to_string()))
 }
 
@@ -62,13 +80,19 @@ struct Socket {
     ending: Arc<OnceLock<Ending>>,
     /// Why it was ended on this side.
     over: Option<CloseReason>,
+    /// A frame announced more than a message may have.
+    too_long: Arc<AtomicBool>,
+    /// The parts of a message that came so far.
+    fragments: BytesMut,
+    /// Pings and pongs since the last look.
+    control_frames: u32,
     _seat: Seat,
 }
 
 impl Socket {
     /// Waits until the broadcaster has taken the message. Meanwhile nothing is read
     /// from the browser, so a client has one message under way at most.
-    fn forward(&mut self, text: bytestring::ByteString, ctx: &mut WebsocketContext<Self>) {
+    fn forward(&mut self, text: ByteString, ctx: &mut WebsocketContext<Self>) {
         let Some(connection) = self.connection else { return };
         let taken = self.broadcaster.send(FromClient { connection, text });
         ctx.wait(taken.into_actor(self).map(|taken, _, ctx| {
@@ -92,7 +116,41 @@ impl Socket {
         ctx.stop();
     }
 
+    /// A part of a message; the last one completes it.
+    fn fragment(&mut self, part: Item, ctx: &mut WebsocketContext<Self>) {
+        let (first, last, bytes) = match part {
+            Item::FirstText(bytes) => (true, false, bytes),
+            Item::Continue(bytes) => (false, false, bytes),
+            Item::Last(bytes) => (false, true, bytes),
+            Item::FirstBinary(_) => return self.refuse(CloseReason::Malformed, ctx),
+        };
+        if first {
+            self.fragments.clear();
+        }
+        if self.fragments.len() + bytes.len() > MESSAGE_BYTES_MAX {
+            return self.refuse(CloseReason::TooLarge, ctx);
+        }
+        self.fragments.extend_from_slice(&bytes);
+        if last {
+            match ByteString::try_from(std::mem::take(&mut self.fragments).freeze()) {
+                Ok(text) => self.forward(text, ctx),
+                Err(_) => self.refuse(CloseReason::Malformed, ctx),
+            }
+        }
+    }
+
+    /// Pings and pongs cost work and bring nothing: browsers send none of their own.
+    fn control_frame(&mut self, ctx: &mut WebsocketContext<Self>) -> bool {
+        self.control_frames += 1;
+        let fine = self.control_frames <= CONTROL_FRAMES_MAX;
+        if !fine {
+            self.refuse(CloseReason::RateLimited, ctx);
+        }
+        fine
+    }
+
     fn look(&mut self, ctx: &mut WebsocketContext<Self>) {
+        self.control_frames = 0;
         if let Some(ending) = self.ending.get().copied() {
             self.end(ending, ctx);
         }
@@ -134,18 +192,31 @@ impl Handler<ToClient> for Socket {
 
 impl StreamHandler<Result<Message, ProtocolError>> for Socket {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
+        if self.over.is_some() {
+            // What came behind it in the same read.
+            return;
+        }
         match message {
             Ok(Message::Text(text)) => self.forward(text, ctx),
-            Ok(Message::Ping(payload)) => ctx.pong(&payload),
-            Ok(Message::Pong(_) | Message::Nop) => {}
+            Ok(Message::Continuation(part)) => self.fragment(part, ctx),
+            Ok(Message::Ping(payload)) => {
+                if self.control_frame(ctx) {
+                    ctx.pong(&payload);
+                }
+            }
+            Ok(Message::Pong(_)) => {
+                self.control_frame(ctx);
+            }
+            Ok(Message::Nop) => {}
             Ok(Message::Close(reason)) => {
                 ctx.close(reason);
                 ctx.stop();
             }
-            Ok(Message::Binary(_) | Message::Continuation(_)) => {
-                self.refuse(CloseReason::Malformed, ctx);
-            }
+            Ok(Message::Binary(_)) => self.refuse(CloseReason::Malformed, ctx),
             Err(ProtocolError::Overflow) => self.refuse(CloseReason::TooLarge, ctx),
+            Err(_) if self.too_long.load(Ordering::Acquire) => {
+                self.refuse(CloseReason::TooLarge, ctx);
+            }
             Err(_) => self.refuse(CloseReason::Malformed, ctx),
         }
     }

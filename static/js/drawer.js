@@ -63,9 +63,11 @@ export class Drawer {
     if (location.hash.startsWith(`#${LINK}`)) this.session(decodeURIComponent(location.hash.slice(LINK.length + 1)));
   }
 
-  /** Shows an alert, and its session if it is about one. */
-  alert(alert) {
-    this.#show({ alert, key: alert.kind === 'abandoned' ? alert.subject : null });
+  /** Shows an alert, and its session if it is about one. Of one that was too long for the
+      board the whole is fetched first. */
+  async alert(alert) {
+    const whole = alert.cut ? await wholeAlert(alert) : alert;
+    this.#show({ alert: whole, key: whole.kind === 'abandoned' && !whole.cut ? whole.subject : null });
   }
 
   /** Shows `late` or `dead-letters`. */
@@ -181,10 +183,20 @@ export class Drawer {
   }
 }
 
+async function wholeAlert(alert) {
+  try {
+    const { items } = await (await fetch(new URL(`v1/alerts?after=${alert.n - 1}&limit=1`, document.baseURI))).json();
+    return items[0]?.id === alert.id ? items[0] : alert;
+  } catch {
+    return alert;
+  }
+}
+
 function listItem(item, i, now) {
   const head = item.reason ?? `${span(item.behind_ms)} behind the watermark`;
   const foot = [age(item.at, now), `position ${integer(item.position)}`, item.redriven ? 'redriven' : ''].filter(Boolean).join(' · ');
-  return html`<section class="card" key=${item.id ?? i}><p>${head}</p><p class="muted">${foot}</p><pre tabindex="0"><code>${item.raw ?? ''}</code></pre></section>`;
+  const rest = item.cut ? html`<p class="muted">The beginning of ${integer(item.bytes)} bytes.${'redriven' in item ? html` <a href=${`v1/dead-letters/${item.id}/raw`}>All of it</a>` : null}</p>` : null;
+  return html`<section class="card" key=${item.id ?? i}><p>${head}</p><p class="muted">${foot}</p><pre tabindex="0"><code>${item.raw ?? ''}</code></pre>${rest}</section>`;
 }
 
 function pairs(list) {

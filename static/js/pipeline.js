@@ -46,6 +46,7 @@ export class Pipeline {
     render(
       html`<div class="pipeline">
         ${this.#ledger(values)}
+        ${missing(values)}
         <dl class="gauges">${this.#gauges(values)}</dl>
       </div>`,
       this.#panel.body,
@@ -76,12 +77,35 @@ export class Pipeline {
       gauge('Open sessions', integer(v.open_sessions), v.gap_ms ? `close after ${span(v.gap_ms)} of silence` : ''),
       gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
       gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>${v.dead_letters_dropped ? ` ${integer(v.dead_letters_dropped)} no longer kept` : ''}` : 'none', v.dead_letters ? 'warn' : ''),
+      gauge('Left out of windows', integer(v.window_late), v.window_late ? 'came after a window was final' : 'none', v.window_late ? 'warn' : ''),
       gauge('Without id', integer(v.without_id), v.without_id ? 'a repeat of these counts twice' : 'all can be de-duplicated'),
       gauge('Lateness allowed', span(v.lateness_ms), 'behind that: late'),
       gauge('Browsers', integer(v.clients), v.clients_lagging ? `${integer(v.clients_lagging)} slow` : 'none slow'),
       gauge('Restarts', integer(v.restarts), 'of the engine, this run', v.restarts ? 'warn' : ''),
     ];
   }
+}
+
+/** Most lines of what numbers lack. */
+const MISSING_MAX = 12;
+
+/** What was counted and still is not in some number: late for windows, attributes that could
+    not be used. Nothing when there is none. */
+function missing(values) {
+  const late = Object.entries(values.late_by_metric ?? {}).map(
+    ([metric, { windows }]) => html`<li key=${`late ${metric}`}><b>${metric}</b>: ${integer(windows)} came after a window was final</li>`,
+  );
+  const unusable = (values.unusable ?? []).map(
+    ({ key, attribute, reason, words, count, of }) => html`<li key=${`${key} ${attribute} ${reason}`}>
+      <b>${attribute || key}</b> (${key}): ${integer(count)}${of ? ` of ${integer(of)}` : ''} unusable: ${words || reason}</li>`,
+  );
+  const lines = [...late, ...unusable];
+  if (!lines.length) return null;
+  const rest = lines.length - MISSING_MAX;
+  return html`<div class="missing" role="group" aria-label="What numbers lack">
+    <p class="muted">Accounted for, and not in every number:</p>
+    <ul>${lines.slice(0, MISSING_MAX)}${rest > 0 ? html`<li key="rest">and ${integer(rest)} more</li>` : null}</ul>
+  </div>`;
 }
 
 /** How far behind in time, and when that will be over. */
@@ -116,7 +140,7 @@ function verdict(values) {
   const result = balance(values);
   if (!result) return null;
   return result.holds
-    ? html`<span class="verdict good" data-ledger-balanced="true"><span aria-hidden="true">✓</span> every event accounted for</span>`
+    ? html`<span class="verdict good" data-ledger-balanced="true"><span aria-hidden="true">✓</span> every event accounted for${values.window_late || values.unusable?.length ? ', some not in every number' : ''}</span>`
     : html`<span class="verdict bad" data-ledger-balanced="false"><span aria-hidden="true">✗</span> does not balance: off by ${integer(result.difference)}</span>`;
 }
 

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use tidewatch::actors::ports::{Records as _, StateStore as _, StoreError};
-use tidewatch::domain::commit::{RollupRow, SourceIdentity, SourcePosition};
+use tidewatch::domain::commit::{LateEvent, RollupRow, SourceIdentity, SourcePosition};
 use tidewatch::store::folder::Folder;
 use tidewatch::store::log::{self, EmbeddedLog};
 use tidewatch::store::records::StoredRecords;
@@ -322,8 +322,20 @@ fn records_list_what_was_committed_while_the_store_is_open() {
     assert_eq!(records.alert_log(0, 10).unwrap(), []);
 
     all_late.reverse();
-    assert_eq!(records.late(5).unwrap(), all_late[..5]);
-    assert_eq!(records.late(100).unwrap(), all_late);
+    let page = |before, limit, bytes| records.late(before, limit, bytes).unwrap();
+    let events =
+        |page: &[(u64, LateEvent)]| page.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>();
+    assert_eq!(events(&page(None, 5, usize::MAX)), all_late[..5]);
+    assert_eq!(events(&page(None, 100, usize::MAX)), all_late);
+    assert_eq!(events(&page(None, 100, 1)), all_late[..1], "one at least, whatever its size");
+    let (mut found, mut before) = (Vec::new(), None);
+    while let Some((number, event)) = page(before, 1, 1).pop() {
+        assert!(before.is_none_or(|before| number < before));
+        found.push(event);
+        before = Some(number);
+    }
+    assert_eq!(found, all_late, "page by page the same");
+    assert_eq!(records.alerts_newest().unwrap(), 20_000);
 
     let letters = records.dead_letters(0, 100).unwrap();
     let ids: Vec<u64> = letters.iter().map(|letter| letter.id).collect();
@@ -462,7 +474,7 @@ fn i9_every_list_keeps_its_bound_and_counts_what_it_drops() {
     let feed = records.alerts(0, 1_000).unwrap();
     assert!(feed.len() <= 21 && feed.len() as u64 + dropped == 600, "{} {dropped}", feed.len());
     assert_eq!(feed.last().unwrap().n, 600);
-    let late = records.late(1_000).unwrap();
+    let late = records.late(None, 1_000, usize::MAX).unwrap();
     assert_eq!(late.len() as u64 + figures.late_dropped.load(Relaxed), 400);
     let conn = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
     let oldest: i64 =

@@ -118,8 +118,28 @@ impl Records for MemoryRecords {
         Ok(())
     }
 
-    fn late(&self, limit: usize) -> Result<Vec<LateEvent>, StoreError> {
-        self.ask(|| self.late.lock().iter().take(limit).cloned().collect())
+    fn late(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, LateEvent)>, StoreError> {
+        let late = self.late.lock();
+        let numbered = late.iter().enumerate().map(|(n, event)| (n as u64 + 1, event.clone()));
+        let older = numbered.rev().filter(|(n, _)| before.is_none_or(|before| *n < before));
+        let mut bytes = 0;
+        self.ask(|| {
+            let room = |(_, event): &(u64, LateEvent)| {
+                let room = bytes < bytes_max;
+                bytes += event.raw.len();
+                room
+            };
+            older.take(limit).take_while(room).collect()
+        })
+    }
+
+    fn alerts_newest(&self) -> Result<u64, StoreError> {
+        self.ask(|| self.alerts.lock().last().map_or(0, |alert| alert.n))
     }
 
     fn alerts(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
@@ -141,6 +161,7 @@ pub struct Rig {
     pub clock: Arc<ManualClock>,
     pub log: Arc<MemoryLog>,
     pub records: Arc<MemoryRecords>,
+    pub load: Load,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), server::ServeError>>>,
 }
@@ -150,11 +171,12 @@ impl Rig {
         let settings = web::Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
         let (clock, log, records, status) =
             <(Arc<ManualClock>, Arc<MemoryLog>, Arc<MemoryRecords>, Arc<Status>)>::default();
-        let parts = (clock.clone(), log.clone(), records.clone(), status.clone());
+        let load = Load::new(&settings);
+        let parts = (clock.clone(), log.clone(), records.clone(), status.clone(), load.clone());
         let (started, wait) = sync_channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let (clock, log, records, status) = parts;
+            let (clock, log, records, status, load) = parts;
             System::new().block_on(async move {
                 let pace = Pace { tick: 20, ..Pace::default() };
                 let broadcaster = Broadcaster::new(pace, clock.clone() as SharedClock);
@@ -172,7 +194,7 @@ impl Rig {
                     clock,
                     render_metrics: Arc::new(|| "tidewatch_up 1\n".into()),
                     schema: Arc::new(Schema::default()),
-                    load: Load::new(&settings),
+                    load,
                     settings,
                 };
                 let bound = server::bind(state).unwrap();
@@ -182,7 +204,7 @@ impl Rig {
         });
         let (addr, broadcaster, stats) = wait.recv_timeout(DEADLINE).unwrap();
         let (stop, thread) = (Some(stop), Some(thread));
-        Rig { addr, broadcaster, stats, status, clock, log, records, stop, thread }
+        Rig { addr, broadcaster, stats, status, clock, log, records, load, stop, thread }
     }
 
     /// Publishes a board of maps.

@@ -35,8 +35,17 @@ impl Records for Memory {
         Ok(())
     }
 
-    fn late(&self, _limit: usize) -> Result<Vec<LateEvent>, StoreError> {
+    fn late(
+        &self,
+        _before: Option<u64>,
+        _limit: usize,
+        _bytes_max: usize,
+    ) -> Result<Vec<(u64, LateEvent)>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn alerts_newest(&self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     fn alerts(&self, _after: u64, _limit: usize) -> Result<Vec<Alert>, StoreError> {

@@ -22,6 +22,10 @@ use crate::domain::time::EpochMs;
 /// 40 KB for each of them.
 const HISTORY_VERSIONS: usize = 8;
 
+/// From here on the whole state is sent instead of what changed: a cell that changed
+/// takes some ten times the bytes of a cell.
+const HEAVY_DIFF_BYTES: usize = 64 * 1024;
+
 /// Most items of a log in one go; older ones are named as a gap.
 pub const LOG_ITEMS_MAX: usize = 256;
 
@@ -147,6 +151,25 @@ impl Feeds {
         self.feeds[usize::from(number)].messages(number, from, stamp)
     }
 
+    /// Leaves of `wanted` what fits into `room` bytes, in order, and with `one` the first
+    /// whatever its size; the bytes of what is left.
+    ///
+    /// Invariant: a topic's state is bounded (`bound::TOPIC_BYTES_MAX`), so `one` makes no
+    /// frame larger than the window.
+    pub fn take_fitting(&mut self, wanted: &mut Wanted, room: u64, one: bool) -> u64 {
+        let (mut bytes, mut taken) = (0, 0);
+        for (number, from) in wanted.iter() {
+            let len = self.messages(*number, *from).iter().map(|m| m.len() as u64 + 1).sum::<u64>();
+            let first = one && taken == 0;
+            if bytes + len > room && !first {
+                break;
+            }
+            (bytes, taken) = (bytes + len, taken + 1);
+        }
+        wanted.truncate(taken);
+        bytes
+    }
+
     /// One frame that brings all of `wanted` to their heads; `None` when they are there.
     pub fn frame(&mut self, wanted: &Wanted) -> Option<ByteString> {
         if let Some(frame) = self.frames.get(wanted) {
@@ -232,7 +255,15 @@ impl Feed {
         // New columns need their names: a diff has none.
         let old = old.filter(|old| old.about == self.topic.about);
         match old.map(|old| diff(&old.state, &self.topic.state)) {
-            Some(Difference::Change(change)) => frame::diff(number, from, stamp, &change),
+            Some(Difference::Change(change)) => {
+                let messages = frame::diff(number, from, stamp, &change);
+                // A diff that is heavier than the whole would break the bound of a frame.
+                match messages.iter().map(|message| message.len()).sum::<usize>() > HEAVY_DIFF_BYTES
+                {
+                    true => vec![self.snapshot(number, stamp)],
+                    false => messages,
+                }
+            }
             // The same again after a change there and back: only the position moves.
             Some(Difference::Same) | Some(Difference::Whole) | None => {
                 vec![self.snapshot(number, stamp)]

@@ -340,7 +340,7 @@ pub fn kind(state: &TopicState) -> &'static str {
 }
 
 /// Event time as it is written: `None` before the first event and after the last.
-fn event_time(at: EpochMs) -> Option<EpochMs> {
+pub fn event_time(at: EpochMs) -> Option<EpochMs> {
     (-DATE_MAX_MS..=DATE_MAX_MS).contains(&at).then_some(at)
 }
 

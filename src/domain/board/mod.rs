@@ -2,13 +2,15 @@
 //!
 //! `diff` compares two versions, `frame` writes what goes over the wire, `feed` does
 //! both once for everybody, `subscriber` decides what one connection gets and when.
-//! `client` is the other end. All of it is pure; the broadcaster actor and the web
+//! `client` is the other end, `bound` what a topic may weigh. All of it is pure; the broadcaster actor and the web
 //! shell only carry the bytes.
 
+pub mod bound;
 pub mod client;
 pub mod command;
 pub mod diff;
 pub mod feed;
+pub mod figure;
 pub mod frame;
 pub mod subscriber;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::time::{EpochMs, SpanMs};
+use figure::Figure;
 
 /// All topics at one version. Cheap to clone: topics are shared.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,8 @@ pub struct Board {
     pub stale: Option<&'static str>,
     /// The topics by name.
     pub topics: BTreeMap<String, Arc<Topic>>,
+    /// The newest number of every metric and group, with whole labels.
+    pub figures: Arc<Vec<Figure>>,
 }
 
 /// One topic: what it is, and its state.

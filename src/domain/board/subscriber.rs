@@ -2,10 +2,11 @@
 //! not confirmed yet, how long it has been silent. A machine without clock or socket;
 //! the broadcaster holds one for each connection and carries out what it says.
 //!
-//! The policy: nothing is queued for a slow client. While more than [`WINDOW_BYTES`]
-//! are unconfirmed, or its mailbox is full, only its positions are remembered; as
-//! soon as it can take something it gets one catch-up frame. It is cut when it does
-//! not answer for [`SILENCE_MAX_MS`].
+//! The policy: nothing is queued for a slow client. What does not fit into
+//! [`WINDOW_BYTES`] of unconfirmed bytes waits, topic by topic, and so does everything
+//! while its mailbox is full: only its positions are remembered. As soon as it can take
+//! something it gets one catch-up frame. It is cut when it does not answer for
+//! [`SILENCE_MAX_MS`].
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -97,7 +98,10 @@ pub struct Draft {
     pub frame: ByteString,
     answers: usize,
     ping: Option<u64>,
-    topics: bool,
+    /// Topics that it brings to their heads.
+    topics: Vec<u16>,
+    /// No other topic waits.
+    all: bool,
 }
 
 impl Subscriber {
@@ -188,27 +192,27 @@ impl Subscriber {
             return None;
         }
         self.tell_stale(feeds);
-        self.ping(now);
-        let open = self.in_flight() < WINDOW_BYTES;
-        let wanted = self.wanted(feeds);
-        let behind = !wanted.is_empty();
-        if behind && !open {
+        let mut wanted = self.wanted(feeds);
+        let behind = wanted.len();
+        let room = WINDOW_BYTES.saturating_sub(self.in_flight());
+        let topics_len = feeds.take_fitting(&mut wanted, room, self.in_flight() == 0);
+        self.ping(topics_len, now);
+        let all = wanted.len() == behind;
+        if !all {
             self.lagging_since.get_or_insert(now.elapsed);
         }
-        let topics = behind && open;
-        let frame = match (self.answers.is_empty(), topics) {
-            (true, false) => return None,
-            (true, true) => feeds.frame(&wanted)?,
+        let frame = match (self.answers.is_empty(), wanted.is_empty()) {
+            (true, true) => return None,
+            (true, false) => feeds.frame(&wanted)?,
             (false, _) => {
                 let mut messages = self.answers.clone();
-                if topics {
-                    messages.extend(wanted.iter().flat_map(|(s, from)| feeds.messages(*s, *from)));
-                }
+                messages.extend(wanted.iter().flat_map(|(s, from)| feeds.messages(*s, *from)));
                 frame::join(&messages)
             }
         };
         let ping = self.ping_waits.then_some(self.pings_made);
-        Some(Draft { frame, answers: self.answers.len(), ping, topics })
+        let topics = wanted.into_iter().map(|(number, _)| number).collect();
+        Some(Draft { frame, answers: self.answers.len(), ping, topics, all })
     }
 
     /// The draft is on its way.
@@ -223,11 +227,14 @@ impl Subscriber {
             }
             self.pings.push_back((number, self.sent));
         }
-        if draft.topics {
-            for (number, position) in &mut self.subs {
-                *position = Some(feeds.head(*number));
+        if !draft.topics.is_empty() {
+            for number in &draft.topics {
+                if let Some(position) = self.subs.get_mut(number) {
+                    *position = Some(feeds.head(*number));
+                }
             }
-            if let Some(since) = self.lagging_since.take()
+            if draft.all
+                && let Some(since) = self.lagging_since.take()
                 && now.elapsed - since > LAG_TOLD_MS
             {
                 self.slow_until = Some(self.sent);
@@ -237,7 +244,7 @@ impl Subscriber {
 
     /// The draft was not taken: the client's mailbox is full.
     pub fn not_taken(&mut self, draft: &Draft, now: Now) {
-        if draft.topics {
+        if !draft.topics.is_empty() {
             self.lagging_since.get_or_insert(now.elapsed);
         }
     }
@@ -306,9 +313,10 @@ impl Subscriber {
         }
     }
 
-    fn ping(&mut self, now: Now) {
-        let due =
-            now.elapsed - self.pinged_at >= PING_MS || self.sent - self.pinged_bytes >= PING_BYTES;
+    /// `upcoming`: bytes of topics in the frame that the ping would be in.
+    fn ping(&mut self, upcoming: u64, now: Now) {
+        let due = now.elapsed - self.pinged_at >= PING_MS
+            || self.sent + upcoming - self.pinged_bytes >= PING_BYTES;
         if due && !self.ping_waits {
             self.ping_waits = true;
             self.pings_made += 1;

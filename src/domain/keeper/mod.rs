@@ -6,6 +6,7 @@
 //! nothing after it, so the ledger balances exactly at each commit.
 
 mod delta;
+mod figures;
 mod report;
 mod rules;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, alert_id};
 use super::anomaly::SigmaRule;
-use super::board::LogItem;
+use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, SectionWriter, Snapshot};
 use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
@@ -413,6 +414,14 @@ impl Keeper {
             fields.remove("n");
             fields.remove("id");
         }
+        // Keys come from events: the board has the beginning of a long one.
+        let mut short = bound::item(body.clone());
+        if short != body
+            && let Some(fields) = short.as_object_mut()
+        {
+            fields.insert("cut".into(), true.into());
+        }
+        let body = short;
         self.recent_alerts.push_back(Arc::new(LogItem { n: alert.n, id: alert.id.clone(), body }));
         while self.recent_alerts.len() > BOARD_ALERTS {
             self.recent_alerts.pop_front();

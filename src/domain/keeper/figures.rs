@@ -1,0 +1,72 @@
+//! The newest number of every metric and group, with whole labels: what `/metrics` and
+//! `/v1/groups` give to other systems. The numbers are those of the board.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Keeper, window_words};
+use crate::domain::board::Topic;
+use crate::domain::board::figure::{Figure, Number};
+use crate::domain::metric::shown::{Shown, empty};
+use crate::domain::metric::{FactKind, Metric};
+use crate::domain::time::EpochMs;
+
+impl Keeper {
+    /// The numbers of all metrics at a watermark, with the topics of the same moment. A
+    /// metric without any event yet has none.
+    pub fn figures(
+        &self,
+        watermark: EpochMs,
+        topics: &BTreeMap<String, Arc<Topic>>,
+    ) -> Vec<Figure> {
+        let metrics = self.engine.metrics().iter().enumerate();
+        metrics
+            .map(|(index, metric)| {
+                let spec = &metric.spec;
+                let live = spec.of == FactKind::LiveSessions;
+                Figure {
+                    metric: spec.name.clone(),
+                    title: spec.title.clone(),
+                    unit: spec.unit.clone(),
+                    window: if live { "now".into() } else { window_words(&spec.window) },
+                    labels: if live { vec!["step".into()] } else { spec.group_by.clone() },
+                    groups: self.newest(index, metric, watermark, topics),
+                }
+            })
+            .collect()
+    }
+
+    fn newest(
+        &self,
+        index: usize,
+        metric: &Metric,
+        watermark: EpochMs,
+        topics: &BTreeMap<String, Arc<Topic>>,
+    ) -> Vec<Number> {
+        if metric.spec.of == FactKind::LiveSessions {
+            let number = |(step, count): (&str, i64)| Number {
+                labels: Arc::new(vec![step.to_owned()]),
+                value: Some(count as f64),
+                overflow: false,
+            };
+            return self.by_step().map(number).collect();
+        }
+        let state = self.engine.state(index);
+        let shown = Shown::new(metric, state, self.began(index), watermark);
+        let Some(now) = shown.and_then(|shown| shown.now()) else { return Vec::new() };
+        let none = empty(metric.spec.aggregate);
+        if metric.spec.group_by.is_empty() {
+            let value = now.first().map(|(_, value)| *value).or(none);
+            return vec![Number { value, ..Number::default() }];
+        }
+        let overflow = topics.get(&metric.spec.name).and_then(|topic| topic.about.overflow);
+        let known: HashMap<usize, f64> =
+            now.iter().map(|(group, value)| (*group as usize, *value)).collect();
+        let number = |(group, labels): (usize, &Arc<Vec<String>>)| Number {
+            labels: Arc::clone(labels),
+            value: known.get(&group).copied().or(none),
+            overflow: overflow == Some(group),
+        };
+        state.groups().iter().enumerate().map(number).collect()
+    }
+}
