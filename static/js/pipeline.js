@@ -75,11 +75,14 @@ export class Pipeline {
       meter('Credits used', used, v.credits_total),
       meter('Ids for dedup', v.dedup_ids, v.dedup_ids_max),
       gauge('Open sessions', integer(v.open_sessions), v.gap_ms ? `close after ${span(v.gap_ms)} of silence` : ''),
+      meter('Session bytes', v.session_bytes, v.session_bytes_max),
+      meter('Closed ones remembered', v.closed_sessions, v.closed_sessions_max),
+      ended(v),
       gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
       gauge('Dead letters', integer(v.dead_letters), v.dead_letters ? html`<button type="button" class="link" onClick=${() => this.#openList('dead-letters')}>show them</button>${v.dead_letters_dropped ? ` ${integer(v.dead_letters_dropped)} no longer kept` : ''}` : 'none', v.dead_letters ? 'warn' : ''),
       gauge('Left out of windows', integer(v.window_late), v.window_late ? 'came after a window was final' : 'none', v.window_late ? 'warn' : ''),
       gauge('Without id', integer(v.without_id), v.without_id ? 'a repeat of these counts twice' : 'all can be de-duplicated'),
-      gauge('Lateness allowed', span(v.lateness_ms), 'behind that: late'),
+      gauge('Lateness allowed', span(v.lateness_ms), 'how long a close waits'),
       gauge('Browsers', integer(v.clients), v.clients_lagging ? `${integer(v.clients_lagging)} slow` : 'none slow'),
       gauge('Restarts', integer(v.restarts), 'of the engine, this run', v.restarts ? 'warn' : ''),
     ];
@@ -106,6 +109,18 @@ function missing(values) {
     <p class="muted">Accounted for, and not in every number:</p>
     <ul>${lines.slice(0, MISSING_MAX)}${rest > 0 ? html`<li key="rest">and ${integer(rest)} more</li>` : null}</ul>
   </div>`;
+}
+
+/** Sessions that ended otherwise than by silence; nothing when none did. */
+function ended(v) {
+  const notes = [
+    v.sessions_refused ? `${integer(v.sessions_refused)} refused` : '',
+    v.sessions_displaced ? `${integer(v.sessions_displaced)} displaced` : '',
+    v.sessions_split ? `${integer(v.sessions_split)} cut as too long` : '',
+    v.sessions_emptied ? `${integer(v.sessions_emptied)} emptied again` : '',
+  ].filter(Boolean);
+  const lost = v.sessions_refused || v.sessions_displaced;
+  return notes.length ? gauge('Sessions apart', notes[0], notes.slice(1).join(', '), lost ? 'warn' : '') : null;
 }
 
 /** How far behind in time, and when that will be over. */
