@@ -71,6 +71,31 @@ fn an_event_whose_session_was_closed_is_late_and_opens_no_second_one() {
 }
 
 #[test]
+fn an_event_late_for_its_session_counts_in_the_windows_that_are_open() {
+    let metric = |name: &str, window: &str| {
+        format!(
+            "[[metric]]\nname = \"{name}\"\naggregate = \"count\"\nkeep = \"1d\"\nwindow = {window}\n"
+        )
+    };
+    let config =
+        metric("long", "{ tumbling = \"6h\" }") + &metric("short", "{ tumbling = \"1m\" }");
+    let mut late = event(MINUTE, "page_view", "a");
+    late.id = "late".into();
+    let events = [
+        event(0, "page_view", "a"),
+        event(31 * MINUTE, "page_view", "b"),
+        late.clone(),
+        late,
+        event(MINUTE, "page_view", ""),
+    ];
+    let (report, _) = replay(&config, &events, &[]);
+    let found = counts(&report, ["applied", "late", "duplicate"]);
+    assert_eq!(found, [3, 1, 1], "an event without a key is late for no session: {report}");
+    let sum = |name: &str| report["metrics"][name]["sum"].as_f64().unwrap();
+    assert_eq!((sum("long"), sum("short")), (4.0, 2.0), "{report}");
+}
+
+#[test]
 fn an_event_whose_session_is_open_is_never_late() {
     // a goes on for three hours; then comes an event of its first minute, and one of a
     // session that never was.
