@@ -52,7 +52,9 @@ fn the_packing_changes_no_number_whatever_the_credits() {
     let report = |file: &str, config: &str, shards: &str, batch: &str| {
         let config = folder.write("c.toml", config);
         let args = ["replay", file, "--config", &config, "--shards", shards, "--batch", batch];
-        let report = folder.command(&args).args(&["--json", "--raw-order"]).run().json();
+        let run = folder.command(&args).args(&["--json", "--raw-order"]).run();
+        assert!(!run.stderr.contains("others may enter"), "{}", run.stderr);
+        let report = run.json();
         (report["ledger"].clone(), report["sessions"].clone(), report["alerts"].clone())
     };
     let wanted = report(&plain, "", "2", "1000");

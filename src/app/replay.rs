@@ -1,6 +1,8 @@
 //! `tidewatch replay`: files through the same engine, then a report.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
     config.pipeline.idle = Idle::Hold;
     let scratch = match common.data_dir {
         Some(_) => None,
-        None => match tempfile::Builder::new().prefix("tidewatch-replay-").tempdir() {
+        None => match private_folder("tidewatch-replay-") {
             Ok(folder) => {
                 config.data_dir = folder.path().to_path_buf();
                 // Nothing will start from this folder again but the replay itself.
@@ -260,4 +262,10 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         never_seen: numbers.never_seen.clone(),
         unused_aliases: numbers.unused_aliases.clone(),
     }
+}
+
+/// A folder for this run alone, whatever the umask.
+pub(super) fn private_folder(prefix: &str) -> std::io::Result<tempfile::TempDir> {
+    let only_us = Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(only_us).tempdir()
 }
