@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::{Bytes, BytesMut, Data, Payload};
+use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -229,14 +229,14 @@ async fn read(
     let settings = &state.settings;
     let now = || state.clock.elapsed();
     let all = async {
-        let mut body = BytesMut::new();
+        let mut body: Vec<u8> = Vec::new();
         loop {
             let chunk = tokio::select! {
                 biased;
                 () = place.cut() => return Err(gave_way()),
                 chunk = payload.next() => chunk,
             };
-            let Some(chunk) = chunk else { return Ok(body.freeze()) };
+            let Some(chunk) = chunk else { return Ok(Bytes::from(body)) };
             let chunk = chunk
                 .map_err(|error| Problem::BadRequest(format!("the body broke off: {error}")))?;
             let len = body.len() + chunk.len();
@@ -246,9 +246,13 @@ async fn read(
             place.came(chunk.len(), now());
             if body.capacity() < len {
                 let announced = form.len.unwrap_or(usize::MAX);
-                let capacity = (body.capacity() * 2).min(announced).max(len);
-                place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
-                body.reserve(capacity - body.len());
+                let mut capacity = (body.capacity() * 2).min(announced).max(len);
+                if place.hold(capacity, now()).is_err() {
+                    // Where room is scarce, no more than what has come.
+                    capacity = len;
+                    place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
+                }
+                body.reserve_exact(capacity - body.len());
             }
             body.extend_from_slice(&chunk);
         }
