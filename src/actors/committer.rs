@@ -23,7 +23,7 @@ use super::aside::Aside;
 use super::broadcaster::Publish;
 use super::figures;
 use super::messages::{BarrierNote, ShardDone, ShardHolds, Stored};
-use super::pipeline::{Output, RunError};
+use super::pipeline::{Output, RunError, Witness};
 use super::redrive::Gate;
 use super::standing::{Ahead, Bounds, Watch};
 use super::status::Status;
@@ -206,6 +206,8 @@ pub struct CommitterParts {
     pub finished: watch::Sender<Option<ReplayNumbers>>,
     /// Where ended sessions and final numbers are written to, if anywhere.
     pub output: Option<Box<dyn Output>>,
+    /// Sees every commit, if anybody wants to.
+    pub witness: Option<Witness>,
     /// Readiness.
     pub status: Arc<Status>,
     /// What the page says of the process.
@@ -293,6 +295,9 @@ impl Committer {
         self.watermark = barrier.watermark;
         self.parts.flow.unsettled.fetch_sub(events, Ordering::SeqCst);
         let mut unit = self.parts.keeper.merge(barrier, open.shards.into_values().collect());
+        if let Some(witness) = &self.parts.witness {
+            witness(&unit);
+        }
         if let Some(output) = &mut self.parts.output
             && let Err(error) = output.write(&self.parts.keeper)
         {

@@ -26,7 +26,7 @@ use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::{DeathWatch, Failure};
 use crate::clock::SharedClock;
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::commit::{Restored, Snapshot, SourceIdentity, SourcePosition};
+use crate::domain::commit::{CommitUnit, Restored, Snapshot, SourceIdentity, SourcePosition};
 use crate::domain::event::Schema;
 use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
 use crate::domain::metric::watch::all_uses;
@@ -103,6 +103,10 @@ pub trait Output: Send {
 /// Makes the output anew; a generation that died may have written some of it.
 pub type OutputFactory = Box<dyn Fn() -> Result<Box<dyn Output>, String> + Send>;
 
+/// Sees a commit before it is written; after a restart within the process it may see the same
+/// events again. Must not wait.
+pub type Witness = Arc<dyn Fn(&CommitUnit) + Send + Sync>;
+
 /// Everything a pipeline is made of.
 pub struct Setup {
     /// Bounds and beats.
@@ -137,6 +141,8 @@ pub struct Setup {
     pub probe: Probe,
     /// Output files of a replay.
     pub output: Option<OutputFactory>,
+    /// Sees every commit before it is written, if anybody wants to.
+    pub witness: Option<Witness>,
     /// Report every ended session to the output, not only the abandoned ones.
     pub list_sessions: bool,
     /// Asked to end: the pipeline drains, commits and returns.
@@ -367,6 +373,7 @@ impl Pipeline {
             durable: durable_tx,
             finished: finished_tx,
             output: output.map_err(RunError::Output)?,
+            witness: setup.witness.clone(),
             status: Arc::clone(&setup.status),
             face: setup.face.clone(),
             clients: Arc::clone(&setup.clients),

@@ -20,7 +20,7 @@ use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
 use crate::actors::directory::Directory;
-use crate::actors::pipeline::{OutputFactory, Pipeline, RunError, Setup};
+use crate::actors::pipeline::{OutputFactory, Pipeline, RunError, Setup, Witness};
 use crate::actors::ports::{AppendError, Appended, EventLog, Records, Source, StoreError};
 use crate::actors::status::Status;
 use crate::actors::store_thread::StoreThread;
@@ -64,6 +64,7 @@ pub struct Builder {
     clock: SharedClock,
     source: Option<SourceFactory>,
     output: Option<OutputFactory>,
+    witness: Option<Witness>,
     list_sessions: bool,
     render_metrics: web::RenderMetrics,
     seed: Option<u64>,
@@ -77,6 +78,7 @@ impl Default for Builder {
             clock: SystemClock::shared(),
             source: None,
             output: None,
+            witness: None,
             list_sessions: false,
             render_metrics: Arc::new(String::new),
             seed: None,
@@ -141,14 +143,29 @@ impl Builder {
         parts::web_settings(&self.config)
     }
 
+    /// Shows every commit to `witness` before it is written.
+    pub fn witness(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
     /// Opens the data folder and starts the threads. Returns once the folder is ours and
     /// readable; the last commit is restored behind it (`Running::status`).
     ///
     /// # Errors
     /// When the folder is in use, damaged, or cannot be read.
     pub fn start(self) -> Result<Running, StartError> {
-        let Builder { config, face, clock, source, output, list_sessions, render_metrics, seed } =
-            self;
+        let Builder {
+            config,
+            face,
+            clock,
+            source,
+            output,
+            witness,
+            list_sessions,
+            render_metrics,
+            seed,
+        } = self;
         let folder = Folder::open(&config.data_dir)?;
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
         let settings = store::Settings { seed, ..parts::state_settings(&config) };
@@ -209,6 +226,7 @@ impl Builder {
             clients: counts(&clients),
             probe: probe(&config, intake.clone(), &figures, &load),
             output,
+            witness,
             list_sessions,
             stop: stopped,
         };

@@ -10,7 +10,7 @@ use actix::System;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
-use super::{prove, publish, replay};
+use super::{map, prove, publish, replay};
 
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{EventLog, Records, SourceError, StoreError};
@@ -39,6 +39,7 @@ pub fn commands() -> Commands {
         serve,
         demo: run_demo,
         replay: replay::run,
+        map: map::run,
         publish: publish::run,
         prove: prove::run,
         open_idle: OpenIdle { records: idle_records, log: idle_log },
@@ -96,7 +97,11 @@ fn run<F: Future<Output = ()> + 'static>(
             Err(error) => return complain(&error, start_exit(&error)),
         };
         let beside = beside(&running);
-        match serve_until(running, stop_signal(), beside, |_| AtEnd::Leave(Exit::Ok)).await {
+        match serve_until(running, Said::OnStdout, stop_signal(), beside, |_| {
+            AtEnd::Leave(Exit::Ok)
+        })
+        .await
+        {
             Ok(exit) | Err(exit) => exit,
         }
     })
@@ -137,12 +142,22 @@ pub(super) enum AtEnd {
     Stay,
 }
 
+/// Where the page's address is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// For scripts that start a server and wait for it.
+    OnStdout,
+    /// Where standard output is for something else.
+    OnStderr,
+}
+
 /// Serves the page until `stop` resolves or the pipeline ends, then drains both.
 ///
 /// # Errors
 /// The exit code, after saying why.
 pub(super) async fn serve_until(
     mut running: Running,
+    said: Said,
     stop: impl Future<Output = ()>,
     beside: impl Future<Output = ()> + 'static,
     at_end: impl FnOnce(&ReplayNumbers) -> AtEnd,
@@ -158,7 +173,10 @@ pub(super) async fn serve_until(
         }
     };
     let url = format!("http://{}/", bound.addr());
-    say(&format!("dashboard: {url}"));
+    match said {
+        Said::OnStdout => say(&format!("dashboard: {url}")),
+        Said::OnStderr => eprintln!("dashboard: {url}"),
+    }
     let figures = running.figures();
     let epoch = || figures.epoch.load(Ordering::Relaxed);
     let data_dir = running.folder().path().display().to_string();

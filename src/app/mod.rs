@@ -5,12 +5,14 @@
 mod builder;
 mod commands;
 mod figures;
+mod map;
 mod nats;
 mod nats_out;
 mod output;
 mod parts;
 mod prove;
 mod publish;
+mod rejections;
 mod replay;
 
 pub use crate::nats::out::DRAIN as NATS_DRAIN;

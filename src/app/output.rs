@@ -27,10 +27,10 @@ pub struct Digests {
 /// Where to write.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
-    /// `user,start,last,events` lines, sorted by start and user. The line of a session that was
-    /// cut ends with `,max_length` or `,displaced`.
+    /// `user,start,last,events` rows as CSV, sorted by start and user. The row of a session that
+    /// was cut ends with `,max_length` or `,displaced`.
     pub sessions: Option<PathBuf>,
-    /// `metric,window_end_ms,group,value` lines, sorted by end, then as the metrics are
+    /// `metric,window_end_ms,group,value` rows as CSV, sorted by end, then as the metrics are
     /// configured.
     pub windows: Option<PathBuf>,
     /// Filled by [`Targets::finish`].
@@ -83,17 +83,13 @@ impl Targets {
         collected.sessions.sort_unstable();
         let mut file = create(path)?;
         let mut hash = Sha256::new();
-        let mut line = String::new();
         for (first, key, last, events, cut) in &collected.sessions {
-            line.clear();
-            let cut = match cut.name() {
-                "" => String::new(),
-                name => format!(",{name}"),
-            };
-            writeln!(line, "{key},{first},{last},{events}{cut}")
-                .expect("writing to a text cannot fail");
-            hash.update(line.as_bytes());
-            file.write_all(line.as_bytes()).map_err(|error| cannot(path, &error))?;
+            let (first, last, events) = (first.to_string(), last.to_string(), events.to_string());
+            let cells = [key, first.as_str(), last.as_str(), events.as_str(), cut.name()];
+            let cells = &cells[..if cut.name().is_empty() { 4 } else { 5 }];
+            let line = row(cells);
+            hash.update(&line);
+            file.write_all(&line).map_err(|error| cannot(path, &error))?;
         }
         file.flush().map_err(|error| cannot(path, &error))?;
         Ok(Digests { sessions: Some(hex(hash)), windows })
@@ -111,27 +107,34 @@ impl Output for Files {
             }));
         }
         let Some((path, file)) = &mut self.windows else { return Ok(()) };
-        let mut line = String::new();
         // Each barrier's windows end after those of the barrier before: sorted within it, they
         // are sorted over all, wherever the barriers fall.
         let mut points: Vec<_> = keeper.points.iter().collect();
         points.sort_by_key(|point| (point.end, point.metric));
         for point in points {
             let metric = &keeper.engine.metrics()[usize::from(point.metric)].spec.name;
-            line.clear();
             let group = point.labels.join("|");
-            writeln!(line, "{},{},{}", point.end, group, point.value)
-                .expect("writing to a text cannot fail");
+            let line = row(&[&point.end.to_string(), &group, &point.value.to_string()]);
             match collected.windows.get_mut(metric) {
-                Some(hash) => hash.update(line.as_bytes()),
+                Some(hash) => hash.update(&line),
                 None => {
                     collected.windows.insert(metric.clone(), Sha256::new_with_prefix(&line));
                 }
             }
-            write!(file, "{metric},{line}").map_err(|error| cannot(path, &error))?;
+            // A metric's name needs no quotes.
+            file.write_all(format!("{metric},").as_bytes())
+                .and_then(|()| file.write_all(&line))
+                .map_err(|error| cannot(path, &error))?;
         }
         file.flush().map_err(|error| cannot(path, &error))
     }
+}
+
+/// A row of CSV with its line end; cells are quoted where they must be.
+fn row(cells: &[&str]) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new().buffer_capacity(256).from_writer(Vec::new());
+    writer.write_record(cells).expect("writing to memory cannot fail");
+    writer.into_inner().expect("writing to memory cannot fail")
 }
 
 fn create(path: &PathBuf) -> Result<BufWriter<File>, String> {

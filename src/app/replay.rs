@@ -7,23 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::System;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::builder::{Builder, Running, SourceFactory};
 use super::commands::{
-    AtEnd, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
+    AtEnd, Said, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
 };
 use super::output::{Digests, Targets};
+use super::rejections::Rejections;
 use crate::actors::Idle;
 use crate::actors::ports::Source;
 use crate::cli::Exit;
 use crate::cli::args::{Common, ReplayArgs, Speed};
-use crate::cli::report::{MetricReport, Report, SessionsReport, rss_mb};
+use crate::cli::report::{MetricReport, Report, SessionsReport, TimeSpan, rss_mb};
 use crate::clock::SystemClock;
 use crate::config::{Config, EventsConfig};
 use crate::domain::keeper::ReplayNumbers;
 use crate::source::file::{FileSource, Settings as FileSettings, Speed as FileSpeed};
 use crate::source::mapping::Mapping;
+use crate::source::origin::Origin;
 use crate::source::progress::{Bar, Progress};
 use crate::web::server;
 
@@ -70,7 +73,9 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
 fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets) -> Exit {
     let clock = SystemClock::shared();
     let progress = Arc::new(Progress::default());
-    let source = match source(&config, args, Arc::clone(&progress)) {
+    let units = config.metrics.iter().map(|spec| (spec.name.clone(), spec.unit.clone()));
+    let found = Found { units: units.collect(), ..Found::default() };
+    let source = match source(&config, args, Arc::clone(&progress), Arc::clone(&found.origin)) {
         Ok(source) => source,
         Err(error) => return complain(&error, Exit::Usage),
     };
@@ -78,7 +83,9 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
     let shipped = config.events.aliases == EventsConfig::default().aliases;
     let mut builder =
         Builder::default().clock(Arc::clone(&clock)).face("replay", "").config(config);
+    let rejections = Arc::clone(&found.rejections);
     builder = builder.source(source).seed(SEED);
+    builder = builder.witness(Arc::new(move |unit| rejections.lock().see(unit)));
     if !targets.is_empty() {
         let (opened, list) = (targets.clone(), targets.sessions.is_some());
         builder = builder.output(Box::new(move || opened.open()), list);
@@ -87,7 +94,7 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
         Ok(builder) => builder,
         Err(exit) => return exit,
     };
-    let (targets, json) = (targets.clone(), args.json);
+    let (targets, json, strict) = (targets.clone(), args.json, args.strict);
     let (served, hold) = (common.listen.is_some(), args.hold);
     if served && let Err(error) = server::check_address(&builder.web_settings()) {
         return complain(&error, Exit::Usage);
@@ -107,13 +114,40 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
             if shipped {
                 numbers.unused_aliases.clear();
             }
-            tell(&numbers, &targets, json, clock.elapsed())
+            let elapsed = clock.elapsed();
+            let exit = tell(&found, &numbers, &targets, json, elapsed);
+            exit.unwrap_or_else(|| verdict(&numbers, strict))
         };
         match served {
-            true => serve(running, hold, tell).await,
+            true => serve(running, hold, json, tell).await,
             false => alone(running, tell).await,
         }
     })
+}
+
+/// What a replay leaves behind besides its numbers.
+#[derive(Default)]
+struct Found {
+    /// Set once the files are open.
+    origin: Arc<Mutex<Option<Origin>>>,
+    rejections: Arc<Mutex<Rejections>>,
+    /// Unit of each metric.
+    units: BTreeMap<String, String>,
+}
+
+/// How a replay that came to its end has ended.
+fn verdict(numbers: &ReplayNumbers, strict: bool) -> Exit {
+    let ledger = &numbers.ledger;
+    if ledger.applied == 0 {
+        return complain(&"nothing was applied", Exit::Refused);
+    }
+    if strict && ledger.rejected > 0 {
+        return complain(
+            &format!("{} events were rejected, and --strict was given", ledger.rejected),
+            Exit::Refused,
+        );
+    }
+    Exit::Ok
 }
 
 /// What is read, once the pipeline asks for it.
@@ -121,6 +155,7 @@ fn source(
     config: &Config,
     args: &ReplayArgs,
     progress: Arc<Progress>,
+    origin: Arc<Mutex<Option<Origin>>>,
 ) -> Result<SourceFactory, String> {
     let mapping = match &args.map {
         None => None,
@@ -133,6 +168,9 @@ fn source(
     let settings = FileSettings {
         files: args.files.clone(),
         mapping,
+        encoding: args.encoding.clone(),
+        unpacked_max: args.unpacked_max,
+        keep_going: args.keep_going,
         raw_order: args.raw_order,
         // The seed places keys on shards; only times are looked up here.
         schema: Arc::new(config.schema(0)),
@@ -144,7 +182,10 @@ fn source(
     };
     Ok(Box::new(move |clock| {
         FileSource::open(&settings, clock, progress)
-            .map(|source| Box::new(source) as Box<dyn Source>)
+            .map(|source| {
+                *origin.lock() = Some(source.origin());
+                Box::new(source) as Box<dyn Source>
+            })
             .map_err(|error| error.to_string())
     }))
 }
@@ -180,30 +221,53 @@ async fn alone(mut running: Running, tell: impl FnOnce(&ReplayNumbers) -> Exit) 
 }
 
 /// With a page: until the end, or with `--hold` until a signal.
-async fn serve(running: Running, hold: bool, tell: impl FnOnce(&ReplayNumbers) -> Exit) -> Exit {
+async fn serve(
+    running: Running,
+    hold: bool,
+    json: bool,
+    tell: impl FnOnce(&ReplayNumbers) -> Exit,
+) -> Exit {
     let at_end = move |numbers: &ReplayNumbers| {
         let exit = tell(numbers);
         if hold { AtEnd::Stay } else { AtEnd::Leave(exit) }
     };
-    match serve_until(running, stop_signal(), std::future::pending(), at_end).await {
+    // With --json standard output is one JSON object and nothing else.
+    let said = if json { Said::OnStderr } else { Said::OnStdout };
+    match serve_until(running, said, stop_signal(), std::future::pending(), at_end).await {
         Ok(exit) | Err(exit) => exit,
     }
 }
 
-/// Writes the files and prints the report.
-fn tell(numbers: &ReplayNumbers, targets: &Targets, json: bool, elapsed_ms: i64) -> Exit {
+/// Writes the files and prints the report. An exit code only when that failed.
+fn tell(
+    found: &Found,
+    numbers: &ReplayNumbers,
+    targets: &Targets,
+    json: bool,
+    elapsed_ms: i64,
+) -> Option<Exit> {
     let digests = match targets.finish() {
         Ok(digests) => digests,
-        Err(error) => return complain(&error, Exit::Failed),
+        Err(error) => return Some(complain(&error, Exit::Failed)),
     };
-    let report = report(numbers, &digests, elapsed_ms);
+    let mut report = report(numbers, &digests, elapsed_ms);
+    for (name, metric) in &mut report.metrics {
+        metric.unit = found.units.get(name).cloned().unwrap_or_default();
+    }
+    let origin = found.origin.lock().clone();
+    (report.rejected, report.rejected_others, report.first_late) =
+        found.rejections.lock().report(origin.as_ref());
+    if let Some(origin) = &origin {
+        report.files = origin.reports().cloned().collect();
+        report.time = origin.time().map(|(first, last)| TimeSpan::of(first, last));
+    }
     let text = if json { report.json() } else { report.text() };
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         // The reader went away (`| head`): nothing is wrong.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failed,
-        _ => Exit::Ok,
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Some(Exit::Failed),
+        _ => None,
     }
 }
 
@@ -227,6 +291,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             totals.insert(name.into(), late.into());
         }
         let metric = MetricReport {
+            unit: String::new(),
             windows: Some(metric.windows),
             max: metric.max,
             sum: Some(metric.sum),
@@ -261,6 +326,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         unusable: numbers.unusable.clone(),
         never_seen: numbers.never_seen.clone(),
         unused_aliases: numbers.unused_aliases.clone(),
+        ..Report::default()
     }
 }
 

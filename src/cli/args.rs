@@ -6,6 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
+use crate::config::units::parse_size;
 use crate::telemetry;
 
 /// Help as clap writes it. Examples stand in the template itself, which is not wrapped: a command
@@ -26,13 +27,35 @@ events to the same numbers.
 Every key of the configuration can be set in the environment as TIDEWATCH_SECTION__KEY.
 
 Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 data folder in use, 4 state damaged or \
-of another log, 5 gave up after restarts.";
+of another log, 5 gave up after restarts, 6 replay: nothing was applied.";
 
 const REPLAY_EXAMPLES: &str = "
   tidewatch replay events.ndjson
   zcat events.ndjson.gz | tidewatch replay - --json
+  tidewatch map clicks.csv > clicks.toml
   tidewatch replay clicks.csv --map clicks.toml --sessions-out sessions.csv
+  tidewatch replay /var/log/nginx 'old/access.log.*.gz'
   tidewatch replay events.ndjson --speed 60 --listen 127.0.0.1:7077 --hold";
+
+const REPLAY_NOTES: &str = "\
+A file may be packed (gzip, zstd, bzip2, xz) and in any encoding. Without --map it holds events as \
+JSON (a line each, or an array), or is a log: Apache, nginx, Caddy, IIS, CloudFront, a load balancer \
+of AWS. `tidewatch map` proposes a map for any other file. What was rejected, and why, is in the \
+report.
+
+Exit codes: 0 fine, 1 failed, 2 usage, configuration or map, 6 nothing was applied, or something \
+was rejected and --strict was given.";
+
+const MAP_EXAMPLES: &str = "
+  tidewatch map clicks.csv
+  tidewatch map clicks.csv > clicks.toml
+  tidewatch replay clicks.csv --map clicks.toml";
+
+const MAP_NOTES: &str = "\
+The map goes to stdout, with what was guessed as comments; the first events that it makes go to \
+stderr. What can be written in a map says docs/mapping.md.
+
+Exit codes: 0 fine, 1 the file cannot be read or is no table, 6 the map makes no events.";
 
 const PUBLISH_EXAMPLES: &str = "
   tidewatch publish events.ndjson --subject events.shop
@@ -151,8 +174,11 @@ pub enum Command {
     /// Serve a simulated shop, to look around
     Demo(DemoArgs),
     /// Run files of events through the same engine and report
-    #[command(help_template = with(REPLAY_EXAMPLES))]
+    #[command(help_template = with(REPLAY_EXAMPLES), after_help = REPLAY_NOTES)]
     Replay(ReplayArgs),
+    /// Look at a file and propose a map for it
+    #[command(help_template = with(MAP_EXAMPLES), after_help = MAP_NOTES)]
+    Map(MapArgs),
     /// Publish a file of events to a NATS subject
     #[command(help_template = with(PUBLISH_EXAMPLES), after_help = PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),
@@ -185,12 +211,15 @@ pub struct DemoArgs {
 /// `tidewatch replay`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ReplayArgs {
-    /// Files of events in the order to read them, NDJSON or CSV, gzip too; "-" is stdin
+    /// Files of events in the order to read them, folders of files, or patterns; "-" is stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How columns become events (TOML)
     #[arg(long, value_name = "FILE.toml")]
     pub map: Option<PathBuf>,
+    /// Encoding of files that do not say it themselves: utf-8, latin-1, utf-16le, shift_jis, ...
+    #[arg(long, value_name = "LABEL", default_value = "")]
+    pub encoding: String,
     /// 1 = as fast as it happened, 60 = a minute a second, max = as fast as it goes
     #[arg(long, value_name = "FACTOR", default_value = "max")]
     pub speed: Speed,
@@ -200,6 +229,15 @@ pub struct ReplayArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+    /// End with code 6 when anything was rejected
+    #[arg(long)]
+    pub strict: bool,
+    /// Go on although none of the first 1,000 rows becomes an event
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Most that packed and translated input may take in temporary files
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = parse_size)]
+    pub unpacked_max: u64,
     /// Write closed sessions here: user,start,last,events
     #[arg(long, value_name = "FILE")]
     pub sessions_out: Option<PathBuf>,
@@ -215,6 +253,21 @@ pub struct ReplayArgs {
     /// Keep the page up after the end (with --listen)
     #[arg(long)]
     pub hold: bool,
+}
+
+/// `tidewatch map`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct MapArgs {
+    /// The file, packed or not; "-" is stdin
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Its encoding, if it does not say it itself
+    #[arg(long, value_name = "LABEL", default_value = "")]
+    pub encoding: String,
+    /// Rows to look at
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rows: u64,
 }
 
 /// `tidewatch publish`.

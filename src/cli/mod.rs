@@ -10,7 +10,7 @@ pub mod version;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use args::{Args, Command, Common, DemoArgs, ProveArgs, PublishArgs, ReplayArgs};
+use args::{Args, Command, Common, DemoArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs};
 
 use crate::config::{Config, environment};
 
@@ -30,6 +30,8 @@ pub enum Exit {
     Damaged = 4,
     /// Too many restarts.
     GaveUp = 5,
+    /// Of `replay`: nothing was applied, or with `--strict` something was rejected.
+    Refused = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -46,6 +48,8 @@ pub struct Commands {
     pub demo: fn(Config, &Common, &DemoArgs) -> Exit,
     /// `tidewatch replay`.
     pub replay: fn(Config, &Common, &ReplayArgs) -> Exit,
+    /// `tidewatch map`.
+    pub map: fn(&MapArgs) -> Exit,
     /// `tidewatch publish`.
     pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
@@ -66,6 +70,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Serve => with_config(&|config| (commands.serve)(config, common)),
         Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
+        Command::Map(args) => (commands.map)(args),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
         Command::Check(args) => finish(Exit::Usage, check::run(args, load())),

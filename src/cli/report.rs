@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
+use crate::domain::time::EpochMs;
+use crate::source::tally::FileReport;
 
 /// The report of one replay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -34,6 +37,58 @@ pub struct Report {
     pub never_seen: Vec<String>,
     /// Aliases that no event carried.
     pub unused_aliases: Vec<String>,
+    /// From the first event to the last; null where nobody looked at the times.
+    pub time: Option<TimeSpan>,
+    /// Why events were rejected, the most frequent reason first; those of this run.
+    pub rejected: Vec<Rejection>,
+    /// Events rejected for further reasons, where there are too many to list.
+    pub rejected_others: u64,
+    /// The first event that came too late.
+    pub first_late: Option<First>,
+    /// What was found in each file.
+    pub files: Vec<FileReport>,
+}
+
+/// A stretch of event time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TimeSpan {
+    /// Milliseconds since the epoch.
+    pub first_ms: EpochMs,
+    /// The same as RFC 3339.
+    pub first: String,
+    /// Milliseconds since the epoch.
+    pub last_ms: EpochMs,
+    /// The same as RFC 3339.
+    pub last: String,
+}
+
+impl TimeSpan {
+    /// From the first event time to the last.
+    pub fn of(first: EpochMs, last: EpochMs) -> Self {
+        TimeSpan { first_ms: first, first: date(first), last_ms: last, last: date(last) }
+    }
+}
+
+/// Events that were rejected for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// What was wrong with the first of them.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Where the first stands.
+    pub first: Option<First>,
+    /// The first, shortened.
+    pub example: String,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct First {
+    /// The file's name.
+    pub file: String,
+    /// Number of the line, from 1.
+    pub line: u64,
 }
 
 /// What became of the sessions.
@@ -69,6 +124,9 @@ pub struct SessionsReport {
 /// Totals of one metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricReport {
+    /// Unit of its values; absent for plain counts.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub unit: String,
     /// Final windows with a value; null for a metric without windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<u64>,
@@ -112,6 +170,13 @@ impl Report {
             grouped(self.events_per_s as u64),
             self.rss_mb
         )?;
+        if let Some(time) = &self.time {
+            let span = duration(time.last_ms - time.first_ms);
+            writeln!(out, "  from {} to {} ({span})\n", time.first, time.last)?;
+        }
+        for file in &self.files {
+            write_file(file, out)?;
+        }
         let counts = [
             ("applied", ledger.applied),
             ("duplicate", ledger.duplicate),
@@ -124,6 +189,7 @@ impl Report {
         }
         let verdict = if ledger.balances() { "balances" } else { "DOES NOT BALANCE" };
         writeln!(out, "  the ledger {verdict}\n")?;
+        self.write_rejected(out)?;
         let sessions = &self.sessions;
         let counts = [
             ("sessions", sessions.closed),
@@ -185,6 +251,30 @@ impl Report {
         Ok(())
     }
 
+    fn write_rejected(&self, out: &mut String) -> std::fmt::Result {
+        if let (late, Some(first)) = (self.ledger.late, &self.first_late) {
+            writeln!(out, "  {} late, the first on {}\n", grouped(late), place(first))?;
+        }
+        if self.ledger.rejected == 0 {
+            return Ok(());
+        }
+        writeln!(out, "  rejected, because")?;
+        for rejection in &self.rejected {
+            let first = rejection.first.as_ref().map(place).unwrap_or_default();
+            writeln!(out, "  {:>12}  {}", grouped(rejection.count), rejection.reason)?;
+            writeln!(out, "                first {first}: {}", rejection.example)?;
+        }
+        if self.rejected_others > 0 {
+            writeln!(out, "  {:>12}  of further reasons", grouped(self.rejected_others))?;
+        }
+        let listed: u64 = self.rejected.iter().map(|rejection| rejection.count).sum();
+        let rest = self.ledger.rejected.saturating_sub(listed + self.rejected_others);
+        if rest > 0 {
+            writeln!(out, "  {:>12}  in an earlier run on this data folder", grouped(rest))?;
+        }
+        writeln!(out)
+    }
+
     fn write_metrics(&self, out: &mut String) -> std::fmt::Result {
         let columns = ["windows", "max", "sum", "last"];
         write!(out, "\n  {:<28}", "metric")?;
@@ -198,13 +288,104 @@ impl Report {
             for value in [metric.max, metric.sum, metric.last] {
                 write!(out, " {:>14}", value.map_or("-".into(), number))?;
             }
+            if !metric.unit.is_empty() {
+                write!(out, "  {}", metric.unit)?;
+            }
             for (name, total) in &metric.totals {
-                write!(out, "  {name} {total}")?;
+                match (name.as_str(), total.as_i64()) {
+                    ("max_end", Some(at)) => write!(out, "  max at {}", date(at))?,
+                    _ => write!(out, "  {name} {total}")?,
+                }
             }
             writeln!(out)?;
         }
         Ok(())
     }
+}
+
+/// What was found in one file: every line and every row by what it was.
+fn write_file(file: &FileReport, out: &mut String) -> std::fmt::Result {
+    let packing = file.packing.map(|packing| format!(", {packing}")).unwrap_or_default();
+    writeln!(out, "  {}: {}, {}{packing}", file.name, file.format, file.encoding)?;
+    let parts = |parts: &[(u64, &str)]| {
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<_> =
+            parts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(" + ") }
+    };
+    let lines = parts(&[
+        (file.row_lines, "with rows"),
+        (file.continued, "that go on with one or hold brackets only"),
+        (file.header, "of header"),
+        (file.comment, "of comment"),
+        (file.blank, "blank"),
+    ]);
+    writeln!(out, "    {} lines = {lines}", grouped(file.lines))?;
+    let rows = parts(&[
+        (file.mapped, "read as events"),
+        (file.filtered, "left out by the map"),
+        (file.rejected, "rejected"),
+    ]);
+    writeln!(out, "    {} rows = {rows}", grouped(file.rows))?;
+    if !file.balances() {
+        writeln!(out, "    THESE COUNTS DO NOT BALANCE")?;
+    }
+    if let Some(wrong) = &file.wrong_bytes {
+        writeln!(
+            out,
+            "    {} rows have bytes that are wrong in {}, which became U+FFFD (first on line {}); \
+             another --encoding may be right",
+            grouped(wrong.count),
+            file.encoding,
+            wrong.first_line
+        )?;
+    }
+    for cell in &file.cells {
+        writeln!(
+            out,
+            "    {}: {} cells left out: {} (first on line {}: {:?})",
+            cell.attribute,
+            grouped(cell.count),
+            cell.reason,
+            cell.first_line,
+            cell.example
+        )?;
+    }
+    for column in &file.never_seen {
+        let near = column.near.as_ref().map(|near| format!("; did you mean {near:?}?"));
+        let near = near.unwrap_or_default();
+        writeln!(out, "    column {:?} never held anything{near}", column.column)?;
+    }
+    for notice in &file.notices {
+        writeln!(out, "    {notice}")?;
+    }
+    writeln!(out)
+}
+
+fn place(first: &First) -> String {
+    format!("{} line {}", first.file, first.line)
+}
+
+/// A time for people and machines.
+fn date(at: EpochMs) -> String {
+    Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| time.to_string())
+}
+
+/// A span in its two greatest units.
+fn duration(ms: i64) -> String {
+    const UNITS: [(i64, &str); 5] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
+    let Some(at) = UNITS.iter().position(|(unit, _)| ms >= *unit) else {
+        return "0 s".to_owned();
+    };
+    let (unit, name) = UNITS[at];
+    let mut text = format!("{} {name}", ms / unit);
+    if let Some((next, name)) = UNITS.get(at + 1)
+        && ms % unit / next > 0
+    {
+        text.push_str(&format!(" {} {name}", ms % unit / next));
+    }
+    text
 }
 
 /// Most memory this process held so far, in MiB, where the system tells (Linux).
@@ -240,6 +421,7 @@ mod tests {
 
     fn report() -> Report {
         let windowed = MetricReport {
+            unit: String::new(),
             windows: Some(3),
             max: Some(7.5),
             sum: Some(12.0),
@@ -286,6 +468,7 @@ mod tests {
             }],
             never_seen: vec!["region (session.segment)".into()],
             unused_aliases: vec!["cost".into()],
+            ..Report::default()
         }
     }
 
@@ -301,11 +484,16 @@ mod tests {
                 "alerts_over",
                 "elapsed_s",
                 "events_per_s",
+                "files",
+                "first_late",
                 "ledger",
                 "metrics",
                 "never_seen",
+                "rejected",
+                "rejected_others",
                 "rss_mb",
                 "sessions",
+                "time",
                 "unusable",
                 "unused_aliases"
             ]
@@ -356,6 +544,55 @@ mod tests {
         let mut unbalanced = report();
         unbalanced.ledger.applied = 0;
         assert!(unbalanced.text().contains("DOES NOT BALANCE"));
+    }
+
+    #[test]
+    fn people_read_dates_units_and_what_was_refused() {
+        let mut report = report();
+        report.ledger = Ledger { received: 12, applied: 9, rejected: 3, ..Ledger::default() };
+        report.time = Some(TimeSpan::of(1_672_531_200_000, 1_672_617_660_000));
+        report.files = vec![FileReport {
+            name: "shop.csv".into(),
+            format: "csv".into(),
+            encoding: "utf-8".into(),
+            packing: Some("gzip"),
+            lines: 13,
+            header: 1,
+            row_lines: 12,
+            rows: 12,
+            mapped: 9,
+            rejected: 3,
+            events: 9,
+            ..FileReport::default()
+        }];
+        report.rejected = vec![Rejection {
+            reason: "ts: nothing in the row to make it of".into(),
+            count: 2,
+            first: Some(First { file: "shop.csv".into(), line: 4 }),
+            example: ",x".into(),
+        }];
+        let metric = report.metrics.get_mut("order_value").unwrap();
+        metric.unit = "EUR".into();
+        metric.totals.insert("max_end".into(), 1_672_531_260_000i64.into());
+        let text = report.text();
+        for part in [
+            "from 2023-01-01T00:00:00Z to 2023-01-02T00:01:00Z (1 d)",
+            "shop.csv: csv, utf-8, gzip",
+            "13 lines = 12 with rows + 1 of header",
+            "12 rows = 9 read as events + 3 rejected",
+            "2  ts: nothing in the row to make it of",
+            "first shop.csv line 4: ,x",
+            "1  in an earlier run",
+            "EUR  max at 2023-01-01T00:01:00Z",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        report.files[0].blank = 1;
+        assert!(report.text().contains("DO NOT BALANCE"));
+        let spans = [(0, "0 s"), (61_000, "1 min 1 s"), (90_000_000, "1 d 1 h"), (5, "5 ms")];
+        for (ms, text) in spans {
+            assert_eq!(duration(ms), text);
+        }
     }
 
     #[test]

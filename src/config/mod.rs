@@ -15,7 +15,7 @@ mod print;
 mod raw;
 mod rules;
 mod sections;
-mod units;
+pub mod units;
 
 pub use defaults::{
     DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, TimeMissing, WebConfig,

@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use encoding_rs::Encoding;
 
-use super::input::{self, Input, OpenError};
+use super::input::{self, Input, OpenError, Opening};
 use super::mapping::Mapping;
 use super::order::{self, Entry};
+use super::origin::Origin;
 use super::progress::{Phase, Progress};
-use super::records::{CHUNK, Chunk, Chunks, Records, read_at};
+use super::records::{CHUNK, Chunk, Chunks, Framing, Records, read_at};
+use super::text;
 use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::event::when::TimeOf;
-use crate::domain::event::{RawBatch, RawItem, Schema};
+use crate::domain::event::{Fault, Note, RawBatch, RawItem, Schema};
 use crate::domain::hash;
 use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
 
@@ -29,6 +32,12 @@ pub struct Settings {
     pub files: Vec<PathBuf>,
     /// How rows become events; without one the format is found out.
     pub mapping: Option<Arc<Mapping>>,
+    /// Label of the encoding, where a file does not say it itself. Empty: UTF-8.
+    pub encoding: String,
+    /// Bytes that everything may unpack to, in temporary files.
+    pub unpacked_max: u64,
+    /// Go on although none of the first rows becomes an event.
+    pub keep_going: bool,
     /// Take the events as they stand in the files, without looking at their times first.
     pub raw_order: bool,
     /// What events look like: where their time stands, and how it is written.
@@ -51,8 +60,10 @@ pub enum Speed {
 /// Files as a source of events.
 pub struct FileSource {
     identity: SourceIdentity,
-    inputs: Vec<Input>,
+    inputs: Arc<Vec<Input>>,
     reading: Reading,
+    /// First and last event time, where they were looked at.
+    time: Option<(EpochMs, EpochMs)>,
     /// Records handed over, or passed over by `seek`.
     position: u64,
     pace: Option<Pace>,
@@ -64,49 +75,64 @@ enum Reading {
     /// In the inputs' own order.
     Stream(Stream),
     /// In the order of time.
-    Index(Vec<Entry>),
+    Index(Arc<Vec<Entry>>),
 }
 
 #[derive(Clone, Default)]
 struct Stream {
     chunks: Chunks,
-    /// What was read and not handed over yet, and from which byte of it on.
-    chunk: Option<(Bytes, u8, usize)>,
+    /// What was read and not handed over yet.
+    chunk: Option<Part>,
+}
+
+/// Records that were read, from byte `at` on.
+#[derive(Clone)]
+struct Part {
+    data: Bytes,
+    framing: Framing,
+    at: usize,
+}
+
+impl Part {
+    fn records(&self) -> Records<'_> {
+        Records::new(&self.data, self.framing, self.at)
+    }
 }
 
 impl Stream {
     /// The chunk that holds the next record, and where in it that begins.
-    fn current(&mut self, inputs: &[Input]) -> Result<Option<(Bytes, u8, usize)>, SourceError> {
+    fn current(&mut self, inputs: &[Input]) -> Result<Option<Part>, SourceError> {
         loop {
-            if let Some((data, separator, at)) = &self.chunk
-                && Records::new(data, *separator, *at).next().is_some()
+            if let Some(part) = &self.chunk
+                && part.records().next().is_some()
             {
-                return Ok(Some((data.clone(), *separator, *at)));
+                return Ok(Some(part.clone()));
             }
-            let Some(Chunk { data, separator, .. }) = self.chunks.next(inputs)? else {
+            let Some(Chunk { data, framing, .. }) = self.chunks.next(inputs)? else {
                 return Ok(None);
             };
-            self.chunk = Some((data, separator, 0));
+            self.chunk = Some(Part { data, framing, at: 0 });
         }
     }
 
     /// Goes on at byte `at` of the current chunk.
     fn advance(&mut self, at: usize) {
         if let Some(chunk) = &mut self.chunk {
-            chunk.2 = at;
+            chunk.at = at;
         }
     }
 
     /// Passes over `count` records, or as many as there are.
     fn skip(&mut self, inputs: &[Input], mut count: u64) -> Result<(), SourceError> {
         while count > 0
-            && let Some((data, separator, at)) = self.current(inputs)?
+            && let Some(part) = self.current(inputs)?
         {
-            let mut records = Records::new(&data, separator, at);
+            let mut records = part.records();
             while count > 0 && records.next().is_some() {
                 count -= 1;
             }
-            self.advance(records.at());
+            let at = records.at();
+            self.advance(at);
         }
         Ok(())
     }
@@ -123,13 +149,21 @@ impl FileSource {
         clock: SharedClock,
         progress: Arc<Progress>,
     ) -> Result<Self, OpenError> {
-        let (inputs, content) =
-            input::open_all(&settings.files, settings.mapping.as_ref(), &progress)?;
+        let opening = Opening {
+            paths: &settings.files,
+            mapping: settings.mapping.as_ref(),
+            aliases: &settings.schema.aliases,
+            encoding: encoding_of(&settings.encoding)?,
+            unpacked_max: settings.unpacked_max,
+            keep_going: settings.keep_going,
+            now: clock.wall(),
+        };
+        let (inputs, content) = input::open_all(&opening, &progress)?;
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let name = names.join(", ");
         let mut times = TimeOf::new(&settings.schema);
-        let index = match settings.raw_order {
-            true => None,
+        let (index, time) = match settings.raw_order {
+            true => (None, None),
             false => order::by_time(&inputs, &mut times, settings.out_of_orderness, &progress)
                 .map_err(|error| OpenError::read(&name, &error))?,
         };
@@ -137,8 +171,12 @@ impl FileSource {
         progress.begin(Phase::Reading, inputs.iter().map(|input| input.len).sum());
         Ok(FileSource {
             identity: SourceIdentity { name, incarnation: format!("{content:016x} {order}") },
-            inputs,
-            reading: index.map_or_else(|| Reading::Stream(Stream::default()), Reading::Index),
+            inputs: Arc::new(inputs),
+            time,
+            reading: match index {
+                None => Reading::Stream(Stream::default()),
+                Some(entries) => Reading::Index(Arc::new(entries)),
+            },
             position: 0,
             pace: match settings.speed {
                 Speed::Max => None,
@@ -146,6 +184,15 @@ impl FileSource {
             },
             progress,
         })
+    }
+
+    /// What was found in the inputs, and where in them each event came from.
+    pub fn origin(&self) -> Origin {
+        let index = match &self.reading {
+            Reading::Stream(_) => None,
+            Reading::Index(entries) => Some(Arc::clone(entries)),
+        };
+        Origin::new(Arc::clone(&self.inputs), index, self.time)
     }
 
     /// True when the events had to be sorted.
@@ -169,12 +216,23 @@ impl FileSource {
     /// Notes that all of `batch` is handed over.
     fn hand_over(&mut self, batch: &RawBatch) {
         if let Reading::Stream(stream) = &mut self.reading
-            && let Some(last) = batch.items.last()
-            && let Some((_, _, at)) = &stream.chunk
+            && let Some(part) = &stream.chunk
         {
-            // The batch begins where the stream stands, and a line end follows the record.
-            let next = at + (last.start + last.len) as usize;
-            stream.advance(next);
+            let mut records = part.records();
+            // The batch begins where the stream stands.
+            let passed = batch.items.len();
+            let at = match part.framing {
+                // A line end follows the record.
+                Framing::Lines(_) => batch
+                    .items
+                    .last()
+                    .map_or(part.at, |last| part.at + (last.start + last.len) as usize),
+                Framing::Framed => {
+                    records.by_ref().take(passed).for_each(drop);
+                    records.at()
+                }
+            };
+            stream.advance(at);
         }
         let bytes: u64 = batch.items.iter().map(|item| u64::from(item.len) + 1).sum();
         self.position += batch.items.len() as u64;
@@ -189,6 +247,7 @@ impl FileSource {
         if let Some(pace) = &mut self.pace {
             let due = pace.due(&batch);
             batch.items.truncate(due);
+            batch.notes.truncate(due);
         }
         if batch.items.is_empty() {
             return Ok(Pull::CaughtUp);
@@ -252,6 +311,18 @@ impl Source for FileSource {
     }
 }
 
+/// The encoding of a label; `None` for an empty one.
+pub(super) fn encoding_of(label: &str) -> Result<Option<&'static Encoding>, OpenError> {
+    match label {
+        "" => Ok(None),
+        label => text::encoding(label).map(Some).ok_or_else(|| OpenError::Form {
+            name: format!("--encoding {label}"),
+            what: "is no encoding: write for example utf-8, latin-1, utf-16le or shift_jis"
+                .to_owned(),
+        }),
+    }
+}
+
 /// The next records of a stream, without a copy.
 fn stream_batch(
     stream: &mut Stream,
@@ -259,22 +330,34 @@ fn stream_batch(
     max: usize,
     position: u64,
 ) -> Result<RawBatch, SourceError> {
-    let Some((data, separator, at)) = stream.current(inputs)? else {
-        return Ok(RawBatch {
-            data: Bytes::new(),
-            items: Vec::new(),
-            arrived: END_OF_TIME,
-            ..RawBatch::default()
-        });
+    let Some(Part { data, framing, at }) = stream.current(inputs)? else {
+        return Ok(batch_of(Bytes::new(), Vec::new(), Vec::new()));
     };
     let data = data.slice(at..);
     let mut items = Vec::with_capacity(max.min(data.len() / 64 + 1));
-    let records = Records::new(&data, separator, 0).take(max);
-    for (position, (start, len)) in (position + 1..).zip(records) {
-        items.push(RawItem { start: start as u32, len: len as u32, position });
+    let mut faults = Vec::new();
+    let mut end = 0;
+    for (position, record) in (position + 1..).zip(Records::new(&data, framing, 0).take(max)) {
+        if let Some(reason) = record.reason(&data) {
+            faults.push((items.len(), reason.into()));
+        }
+        end = record.start + record.len;
+        items.push(RawItem { start: record.start as u32, len: record.len as u32, position });
     }
-    let end = items.last().map_or(0, |last| (last.start + last.len) as usize);
-    Ok(RawBatch { data: data.slice(..end), items, arrived: END_OF_TIME, ..RawBatch::default() })
+    Ok(batch_of(data.slice(..end), items, faults))
+}
+
+/// A batch; `faults` are the rows that could not be made an event, by their place in it.
+fn batch_of(data: Bytes, items: Vec<RawItem>, faults: Vec<(usize, Box<str>)>) -> RawBatch {
+    let mut notes = Vec::new();
+    if !faults.is_empty() {
+        notes.resize(items.len(), Note { arrived: END_OF_TIME, ..Note::default() });
+        for (place, reason) in faults {
+            let reason = reason.into_string();
+            notes[place].fault = Some(Box::new(Fault { reason, context: Vec::new() }));
+        }
+    }
+    RawBatch { data, items, arrived: END_OF_TIME, notes, ..RawBatch::default() }
 }
 
 /// Bytes read at once where the next record of a batch lies near.
@@ -292,6 +375,7 @@ fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch
         .map(|n| RawItem { start: 0, len: 0, position: position + n })
         .collect();
     let mut data = Vec::new();
+    let mut faults = Vec::new();
     let mut window = Window::default();
     for (n, index) in by_place.iter().enumerate() {
         let place = entries[*index as usize].place;
@@ -299,7 +383,7 @@ fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch
         let near = next.is_some_and(|next| {
             next.input() == place.input() && next.offset() - place.offset() < WINDOW as u64
         });
-        let record = window.record(
+        let (record, reason) = window.record(
             &inputs[place.input()],
             place.input(),
             place.offset(),
@@ -308,8 +392,11 @@ fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch
         let item = &mut items[*index as usize];
         (item.start, item.len) = (data.len() as u32, record.len() as u32);
         data.extend_from_slice(record);
+        if let Some(reason) = reason {
+            faults.push((*index as usize, reason));
+        }
     }
-    Ok(RawBatch { data: data.into(), items, arrived: END_OF_TIME, ..RawBatch::default() })
+    Ok(batch_of(data.into(), items, faults))
 }
 
 /// The bytes read last.
@@ -321,27 +408,40 @@ struct Window {
 }
 
 impl Window {
-    /// The record that begins at `offset`, read with at least `len` bytes if it is not here.
+    /// The record that begins at `offset`, read with at least `len` bytes if it is not here,
+    /// and the reason why it is no event.
     fn record(
         &mut self,
         input: &Input,
         number: usize,
         offset: u64,
         len: usize,
-    ) -> Result<&[u8], SourceError> {
+    ) -> Result<(&[u8], Option<Box<str>>), SourceError> {
         let mut len = len;
         loop {
             if self.input == number
                 && let Some(start) = offset.checked_sub(self.offset)
-                && let Some(rest) = self.bytes.get(start as usize..)
+                && (start as usize) < self.bytes.len()
             {
+                let start = start as usize;
                 let window_end = self.offset + self.bytes.len() as u64;
-                let end = memchr::memchr(input.separator, rest);
-                if end.is_some() || window_end == input.len || rest.len() >= CHUNK {
-                    let end = end.unwrap_or(rest.len()).min(CHUNK);
-                    return Ok(self.bytes[start as usize..start as usize + end].trim_ascii_end());
+                let mut records = Records::new(&self.bytes, input.framing, start);
+                // A line that the window cuts off looks like a record.
+                let whole = records.next().filter(|_| match input.framing {
+                    Framing::Lines(_) => {
+                        records.at() <= self.bytes.len() || window_end == input.len
+                    }
+                    Framing::Framed => true,
+                });
+                let rest = self.bytes.len() - start;
+                if let Some(record) = whole {
+                    let reason = record.reason(&self.bytes).map(Box::from);
+                    return Ok((&self.bytes[record.start..record.start + record.len], reason));
                 }
-                len = len.max(rest.len() * 2).min(CHUNK);
+                if rest >= CHUNK || window_end == input.len {
+                    return Ok((&[], None));
+                }
+                len = len.max(rest * 2).min(CHUNK);
             }
             self.bytes = read_at(input, offset, len)?;
             (self.input, self.offset) = (number, offset);

@@ -1,25 +1,37 @@
 //! Event sources that are not the embedded log: files, for replays.
 //!
-//! A replay reads NDJSON, CSV and web server logs, plain or gzipped, from files or
-//! from standard input, and hands the events over in the order of their time. What is
-//! not native NDJSON is translated to it first, row by row, by a mapping, so that
-//! there is one decoder and one place where an event is refused.
+//! A replay reads JSON in every arrangement, delimited text and the logs of web servers, in
+//! any encoding, plain or packed, from files or from standard input, and hands the events over
+//! in the order of their time. What is not native NDJSON is translated to it first, row by
+//! row, by a mapping, so that there is one decoder and one place where an event is refused.
 //!
 //! - [`mod@file`]: the source itself: positions, pace, batches
-//! - [`input`]: opening, unpacking, finding out the format
-//! - [`mapping`] and `translate`: columns to attributes
+//! - [`input`]: opening; `unpack`, `text`: archives and encodings
+//! - `sniff`, `survey`: finding out the format, and whether a file can be read as it stands
+//! - [`mapping`], `rows` and `translate`: columns to attributes
+//! - [`tally`]: every line and row by what became of it
 //! - [`order`]: the order of time
 //! - `records`: large reads, cut into records
 //! - [`progress`]: how far it is, for a bar on the terminal
 //!
-//! Memory is bounded: one read of 4 MiB, plus what the engine holds, plus 16 bytes an
+//! Memory is bounded: one read of 4 MiB, one JSON document of 64 MiB that a mapping takes
+//! apart, what an archive asks for (192 MiB), plus what the engine holds, plus 16 bytes an
 //! event when the file has to be sorted (160 MB for ten million events). Unpacked and
-//! translated events lie in temporary files without a name, which vanish with the process.
+//! translated events lie in temporary files without a name, which vanish with the process;
+//! `--unpacked-max` bounds what an archive may unpack to.
 
 pub mod file;
 pub mod input;
 pub mod mapping;
 pub mod order;
+pub mod origin;
 pub mod progress;
+pub mod propose;
 mod records;
+mod rows;
+mod sniff;
+mod survey;
+pub mod tally;
+mod text;
 mod translate;
+mod unpack;

@@ -20,50 +20,65 @@ pub(super) struct Entry {
     pub place: Place,
 }
 
+/// First and last event time.
+pub(super) type Span = Option<(EpochMs, EpochMs)>;
+
 /// The events in the order of time; `None` when the inputs are in order already, with
-/// no event further behind the greatest time so far than `out_of_orderness`.
+/// no event further behind the greatest time so far than `out_of_orderness`. With the first
+/// and the last time.
 pub(super) fn by_time(
     inputs: &[Input],
     times: &mut TimeOf,
     out_of_orderness: SpanMs,
     progress: &Progress,
-) -> Result<Option<Vec<Entry>>, SourceError> {
+) -> Result<(Option<Vec<Entry>>, Span), SourceError> {
     let bytes = inputs.iter().map(|input| input.len).sum();
     progress.begin(Phase::Checking, bytes);
+    let mut span: Span = None;
+    let see = |span: &mut Span, at: Option<EpochMs>| {
+        if let Some(at) = at {
+            let (first, last) = span.get_or_insert((at, at));
+            (*first, *last) = ((*first).min(at), (*last).max(at));
+        }
+    };
     let mut greatest = EpochMs::MIN;
-    let in_order = each_time(inputs, times, progress, |entry| {
+    let in_order = each_time(inputs, times, progress, |entry, at| {
+        see(&mut span, at);
         greatest = greatest.max(entry.at);
         greatest - entry.at <= out_of_orderness
     })?;
     if in_order {
-        return Ok(None);
+        return Ok((None, span));
     }
+    span = None;
     progress.begin(Phase::Sorting, bytes);
     let mut index = Vec::new();
-    each_time(inputs, times, progress, |entry| {
+    each_time(inputs, times, progress, |entry, at| {
+        see(&mut span, at);
         index.push(entry);
         true
     })?;
     index.sort_unstable();
-    Ok(Some(index))
+    Ok((Some(index), span))
 }
 
-/// Hands the time of every record to `each` until that returns false; false then. A
-/// record without a time stands where the one before it does.
+/// Hands the place of every record in time to `each`, and its own time, until that returns
+/// false; false then. A record without a time stands where the one before it does.
 fn each_time(
     inputs: &[Input],
     times: &mut TimeOf,
     progress: &Progress,
-    mut each: impl FnMut(Entry) -> bool,
+    mut each: impl FnMut(Entry, Option<EpochMs>) -> bool,
 ) -> Result<bool, SourceError> {
     let mut chunks = Chunks::default();
     let mut last = time_text::EARLIEST;
     while let Some(chunk) = chunks.next(inputs)? {
         let mut events = 0;
-        for (start, len) in Records::new(&chunk.data, chunk.separator, 0) {
-            last = times.of(&chunk.data[start..start + len]).unwrap_or(last);
-            let offset = chunk.place.offset() + start as u64;
-            if !each(Entry { at: last, place: Place::new(chunk.place.input(), offset) }) {
+        for record in Records::new(&chunk.data, chunk.framing, 0) {
+            let at = times.of(&chunk.data[record.start..record.start + record.len]);
+            last = at.unwrap_or(last);
+            let offset = chunk.place.offset() + record.begin as u64;
+            if !each(Entry { at: last, place: Place::new(chunk.place.input(), offset) }, at) {
                 return Ok(false);
             }
             events += 1;

@@ -1,5 +1,7 @@
-//! Large reads, cut into records: the lines of a file, or the rows of a translation.
+//! Large reads, cut into records: the lines of a file that is read as it stands, or the
+//! framed records of a translation.
 
+use std::borrow::Cow;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
@@ -7,9 +9,41 @@ use bytes::Bytes;
 use super::input::Input;
 use crate::actors::ports::SourceError;
 
-/// Bytes of one read, and the longest record: a longer one is cut there, and its
-/// pieces are refused for their size.
+/// Bytes of one read. A line that does not fit is no record of a file that is read as it
+/// stands: such a file is translated, see `input`.
 pub(super) const CHUNK: usize = 4 << 20;
+
+/// Longest payload of a framed record, so that one always fits a read.
+pub(super) const PAYLOAD_MAX: usize = (4 << 20) - (8 << 10);
+
+/// Longest reason of a framed record.
+const REASON_MAX: usize = 4_096;
+
+/// Bytes before a framed record: its length, that of its reason, the line it began on.
+const HEADER: usize = 16;
+
+/// How records lie in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// A line each, ended by this byte.
+    Lines(u8),
+    /// Each behind a header with its length, so that it may hold any byte.
+    Framed,
+}
+
+/// Appends a framed record that began on `line`. With a `reason` it is a row that could not be
+/// made an event, kept as it came.
+///
+/// The payload must not be longer than [`PAYLOAD_MAX`].
+pub(super) fn put_framed(out: &mut Vec<u8>, line: u64, payload: &[u8], reason: &str) {
+    let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
+    assert!(payload.len() <= PAYLOAD_MAX, "a record of {} bytes", payload.len());
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(reason.len() as u32).to_le_bytes());
+    out.extend_from_slice(&line.to_le_bytes());
+    out.extend_from_slice(payload);
+    out.extend_from_slice(reason.as_bytes());
+}
 
 /// Where a record begins: the number of its input in the upper bits, then its offset.
 /// Places grow in the order in which the inputs were given.
@@ -39,13 +73,14 @@ impl Place {
 pub(super) struct Chunk {
     pub data: Bytes,
     pub place: Place,
-    pub separator: u8,
+    pub framing: Framing,
 }
 
 /// Reads inputs from the first to the last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chunks {
     input: usize,
+    /// From the input's beginning on.
     offset: u64,
 }
 
@@ -53,21 +88,44 @@ impl Chunks {
     /// The next records; `None` after the last.
     pub fn next(&mut self, inputs: &[Input]) -> Result<Option<Chunk>, SourceError> {
         while let Some(input) = inputs.get(self.input) {
-            let mut data = read_at(input, self.offset, CHUNK)?;
-            if data.is_empty() {
-                *self = Chunks { input: self.input + 1, offset: 0 };
-                continue;
+            if let Some(chunk) = self.next_of(input, input.framing)? {
+                return Ok(Some(chunk));
             }
-            if self.offset + (data.len() as u64) < input.len
-                && let Some(last) = memchr::memrchr(input.separator, &data)
-            {
-                data.truncate(last + 1);
-            }
-            let place = Place::new(self.input, self.offset);
-            self.offset += data.len() as u64;
-            return Ok(Some(Chunk { data: data.into(), place, separator: input.separator }));
+            *self = Chunks { input: self.input + 1, offset: 0 };
         }
         Ok(None)
+    }
+
+    /// The next records of one input, cut by `framing`; `None` after the last.
+    pub fn next_of(
+        &mut self,
+        input: &Input,
+        framing: Framing,
+    ) -> Result<Option<Chunk>, SourceError> {
+        let offset = self.offset.max(input.start);
+        let mut data = read_at(input, offset, CHUNK)?;
+        if data.is_empty() {
+            return Ok(None);
+        }
+        if offset + (data.len() as u64) < input.len {
+            let whole = whole_records(&data, framing);
+            data.truncate(whole);
+        }
+        let place = Place::new(self.input, offset);
+        self.offset = offset + data.len() as u64;
+        Ok(Some(Chunk { data: data.into(), place, framing }))
+    }
+}
+
+/// Bytes of `data` up to the end of its last whole record; all of it when there is none.
+fn whole_records(data: &[u8], framing: Framing) -> usize {
+    match framing {
+        Framing::Lines(end) => memchr::memrchr(end, data).map_or(data.len(), |last| last + 1),
+        Framing::Framed => {
+            let mut records = Records::new(data, framing, 0);
+            records.by_ref().for_each(drop);
+            records.at()
+        }
     }
 }
 
@@ -80,42 +138,93 @@ pub(super) fn read_at(input: &Input, offset: u64, len: usize) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// The records of `data` that are not blank, as (start, length), without the line end.
+/// Where a record lies in what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// First byte of the record, header included: where [`Records`] can begin.
+    pub begin: usize,
+    /// First byte of what it holds.
+    pub start: usize,
+    /// Bytes of it, without the line end.
+    pub len: usize,
+    /// Bytes of the reason behind it; 0 for an event.
+    reason: usize,
+    /// The line it began on; 0 where that is not written down.
+    pub line: u64,
+}
+
+impl Record {
+    /// Why the row could not be made an event; `None` for an event.
+    pub fn reason<'a>(&self, data: &'a [u8]) -> Option<Cow<'a, str>> {
+        let end = self.start + self.len;
+        (self.reason > 0).then(|| String::from_utf8_lossy(&data[end..end + self.reason]))
+    }
+
+    /// First byte after the record, its line end aside.
+    pub fn end(&self) -> usize {
+        self.start + self.len + self.reason
+    }
+}
+
+/// The records of `data` that are not blank.
 #[derive(Clone, Debug)]
 pub(super) struct Records<'a> {
     data: &'a [u8],
-    separator: u8,
+    framing: Framing,
     at: usize,
 }
 
 impl<'a> Records<'a> {
     /// The records from byte `at` on.
-    pub fn new(data: &'a [u8], separator: u8, at: usize) -> Self {
-        Records { data, separator, at }
+    pub fn new(data: &'a [u8], framing: Framing, at: usize) -> Self {
+        Records { data, framing, at }
     }
 
     /// Where the next record begins.
     pub fn at(&self) -> usize {
         self.at
     }
-}
 
-impl Iterator for Records<'_> {
-    type Item = (usize, usize);
-
-    #[inline]
-    fn next(&mut self) -> Option<(usize, usize)> {
+    fn next_line(&mut self, end: u8) -> Option<Record> {
         while self.at < self.data.len() {
             let start = self.at;
             let rest = &self.data[start..];
-            let len = memchr::memchr(self.separator, rest).unwrap_or(rest.len());
+            let len = memchr::memchr(end, rest).unwrap_or(rest.len());
             self.at = start + len + 1;
             let len = rest[..len].trim_ascii_end().len();
             if len > 0 {
-                return Some((start, len));
+                return Some(Record { begin: start, start, len, reason: 0, line: 0 });
             }
         }
         None
+    }
+
+    fn next_framed(&mut self) -> Option<Record> {
+        let begin = self.at;
+        let header = self.data.get(begin..begin + HEADER)?;
+        let (lengths, line) = header.split_at(8);
+        let (len, reason) = lengths.split_at(4);
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("4 bytes")) as usize;
+        let (len, reason) = (number(len), number(reason));
+        let line = u64::from_le_bytes(line.try_into().expect("8 bytes"));
+        let record = Record { begin, start: begin + HEADER, len, reason, line };
+        if record.end() > self.data.len() {
+            return None;
+        }
+        self.at = record.end();
+        Some(record)
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Record;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record> {
+        match self.framing {
+            Framing::Lines(end) => self.next_line(end),
+            Framing::Framed => self.next_framed(),
+        }
     }
 }
 
@@ -126,9 +235,29 @@ mod tests {
     #[test]
     fn blank_lines_are_no_records_and_the_last_needs_no_end() {
         let data = b"a\r\n\n  \nbb\nc";
-        let records: Vec<&[u8]> =
-            Records::new(data, b'\n', 0).map(|(start, len)| &data[start..start + len]).collect();
+        let records: Vec<&[u8]> = Records::new(data, Framing::Lines(b'\n'), 0)
+            .map(|record| &data[record.start..record.start + record.len])
+            .collect();
         assert_eq!(records, [&b"a"[..], b"bb", b"c"]);
+    }
+
+    #[test]
+    fn a_framed_record_holds_any_byte_and_says_its_line() {
+        let mut data = Vec::new();
+        put_framed(&mut data, 7, b"a\n\x1e\0", "");
+        put_framed(&mut data, 9, b"", "why \u{e9}");
+        let whole = data.len();
+        put_framed(&mut data, 10, b"cut", "");
+        data.pop();
+        assert_eq!(whole_records(&data, Framing::Framed), whole);
+        let records: Vec<Record> = Records::new(&data, Framing::Framed, 0).collect();
+        let found: Vec<_> = records
+            .iter()
+            .map(|r| (&data[r.start..r.start + r.len], r.reason(&data), r.line))
+            .collect();
+        let why = Some(Cow::Borrowed("why \u{e9}"));
+        assert_eq!(found, [(&b"a\n\x1e\0"[..], None, 7), (b"", why, 9)]);
+        assert_eq!(Records::new(&data, Framing::Framed, records[1].begin).next(), Some(records[1]));
     }
 
     #[test]

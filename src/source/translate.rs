@@ -1,464 +1,451 @@
 //! Rows to native events, written to a temporary file before the replay begins.
 //!
-//! A row that cannot be mapped is written as it stands: the decoder then refuses it,
-//! and it ends in the dead letters with everything else that was not understood.
+//! A row that no event can be made of is written as it stands, with the reason: it ends in the
+//! dead letters with everything else that was not understood. A cell that cannot be used costs
+//! its attribute, and is counted.
 
-use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::sync::LazyLock;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 
-use regex::bytes::Regex;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use encoding_rs::Encoding;
 
 use super::input::{Input, OpenError};
-use super::mapping::{Field, Format, Kind, Mapping, Unit};
+use super::mapping::{Cell, Format, Made, Mapping, quoted};
 use super::progress::Progress;
-use super::records::{Chunks, Records, read_at};
-use crate::domain::event::time_text;
+use super::propose::column::form_of;
+use super::records::{Framing, PAYLOAD_MAX, put_framed, read_at};
+use super::rows::{access, csv, json, w3c};
+use super::tally::{CellFaults, FileReport, NeverSeen, Seen, nearest, shortened};
+use super::text::{self, HEAD, Text};
+use super::unpack::Spool;
 use crate::domain::time::EpochMs;
 
-/// Stands between two translated rows, since a row that could not be mapped may hold
-/// line ends. JSON never holds it.
-const SEPARATOR: u8 = 0x1e;
+/// Rows after which a mapping must have fitted at least one.
+const FIT_ROWS: u64 = 1_000;
 
-/// A translation of `input` by `mapping`.
+/// Names of columns that are remembered, to find the nearest to one that never occurs.
+const NAMES_MAX: usize = 2_000;
+
+/// Rows of JSON whose names are looked at for that.
+const NAME_ROWS: u64 = 200;
+
+/// How an input is to be translated.
+#[derive(Clone, Copy)]
+pub(super) struct How<'m> {
+    /// Without one every value is an event already.
+    pub mapping: Option<&'m Mapping>,
+    /// What the bytes are.
+    pub encoding: &'static Encoding,
+    /// Go on although nothing fits.
+    pub keep_going: bool,
+    /// Time of rows that are stamped when they arrive.
+    pub arrival: EpochMs,
+    /// Bytes that the translation may have.
+    pub room: u64,
+}
+
+/// A translation of `input`.
 ///
 /// # Errors
-/// When it cannot be read, the temporary file cannot be written, or the mapping names
-/// a column that is not there.
+/// When it cannot be read, the temporary file cannot be written, the mapping names a column
+/// that is not there, or fits none of the first rows.
 pub(super) fn translate(
-    input: Input,
-    mapping: &Mapping,
+    mut input: Input,
+    how: How<'_>,
     progress: &Progress,
 ) -> Result<Input, OpenError> {
-    let file = tempfile::tempfile().map_err(|error| OpenError::read(&input.name, &error))?;
-    let mut writer =
-        Writer { mapping, out: BufWriter::with_capacity(1 << 20, file), row: Vec::new() };
-    match &mapping.format {
-        Format::Csv { delimiter, quoting, columns } => {
-            let reader = csv::ReaderBuilder::new()
-                .delimiter(*delimiter)
-                .quoting(*quoting)
-                .flexible(true)
-                .has_headers(columns.is_none())
-                .buffer_capacity(1 << 20)
-                .from_reader(&input.file);
-            csv_rows(&input, reader, columns.as_deref(), &mut writer, progress)?;
+    let beginning = read_at(&input, input.start, 1 << 16)
+        .map_err(|error| OpenError::read(&input.name, &error))?;
+    let file = tempfile::tempfile().map_err(|error| OpenError::temporary(&error))?;
+    let report = std::mem::take(&mut input.report);
+    let mut writer = Writer::new(how, &input.name, report, file, progress);
+    let mut text = Text::new(&input, text::separator(&beginning));
+    match how.mapping.map(|mapping| &mapping.format) {
+        None => json::read(&mut text, None, &mut writer)?,
+        Some(Format::Json { explode }) => json::read(&mut text, explode.as_deref(), &mut writer)?,
+        Some(Format::Csv { delimiter, quoting, escape, columns }) => {
+            if w3c::is_directive(&beginning) && how.mapping.is_some_and(|m| m.comment.is_none()) {
+                return Err(OpenError::Form {
+                    name: input.name.clone(),
+                    what: "is a W3C log, whose columns are named by its #Fields lines: write \
+                           format = \"w3c\" in the map, or replay it without one"
+                        .into(),
+                });
+            }
+            let dialect =
+                csv::Dialect { delimiter: *delimiter, quoting: *quoting, escape: *escape };
+            csv::read(&mut text, dialect, columns.as_deref(), &mut writer)?;
         }
-        Format::Ndjson { explode } => {
-            each_line(&input, progress, |line| json_rows(line, explode.as_deref(), &mut writer))?
-        }
-        Format::Combined => each_line(&input, progress, |line| log_row(line, &mut writer))?,
+        Some(Format::Combined) => access::read(&mut text, &mut writer)?,
+        Some(Format::W3c) => w3c::read(&mut text, &mut writer)?,
     }
-    let failed = |error: &dyn ToString| OpenError::read(&input.name, &error.to_string());
-    let mut file = writer.out.into_inner().map_err(|error| failed(&error))?;
-    let len = file.seek(SeekFrom::End(0)).map_err(|error| failed(&error))?;
-    Ok(Input { name: input.name, file, len, separator: SEPARATOR })
+    let lines = text.lines();
+    let (mut file, mut report) = writer.finish()?;
+    report.lines = lines;
+    let len = file.seek(SeekFrom::End(0)).map_err(|error| OpenError::temporary(&error))?;
+    Ok(Input { name: input.name, file, len, start: 0, framing: Framing::Framed, report })
 }
 
-/// A cell of a row.
-#[derive(Clone, Debug)]
-enum Cell<'a> {
-    Text(Cow<'a, str>),
-    /// A JSON value that is not text.
-    Json(&'a str),
-}
-
-impl Cell<'_> {
-    fn text(&self) -> &str {
-        match self {
-            Cell::Text(text) => text,
-            Cell::Json(json) => json,
-        }
-    }
-}
-
-/// Writes rows as native events.
-struct Writer<'m> {
-    mapping: &'m Mapping,
+/// Writes rows as native events, and counts what it is told.
+pub(super) struct Writer<'m> {
+    how: How<'m>,
+    name: &'m str,
+    progress: &'m Progress,
     out: BufWriter<File>,
-    row: Vec<u8>,
+    /// The event in the making, and the record around it.
+    event: Vec<u8>,
+    record: Vec<u8>,
+    pub report: FileReport,
+    passed: u64,
+    written: u64,
+    cells: CellFaults,
+    /// Why rows were refused, for the complaint that nothing fits.
+    reasons: BTreeMap<String, (u64, u64, String)>,
+    /// For each wanted column: whether it ever held anything.
+    seen: Vec<bool>,
+    names: BTreeSet<String>,
+    hint: Option<String>,
+    stray: Seen,
+    longer: Seen,
+    shorter: Seen,
 }
 
-impl Writer<'_> {
-    /// Writes one row, `cells` being those of `Mapping::wanted`. False when it cannot be mapped.
-    fn write(&mut self, cells: &[Option<Cell<'_>>]) -> io::Result<bool> {
-        self.row.clear();
-        for field in &self.mapping.fields {
-            let cell = field.column.and_then(|column| cells[column].as_ref());
-            match append(&mut self.row, field, cell, self.mapping.drop_ts_below) {
-                Outcome::Written => {}
-                Outcome::Drop => return Ok(true),
-                Outcome::Unmappable => return Ok(false),
-            }
-        }
-        self.row.extend_from_slice(&[b'}', SEPARATOR]);
-        self.out.write_all(&self.row)?;
-        Ok(true)
-    }
-
-    /// Writes a row as it stands.
-    fn write_raw(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.out.write_all(raw)?;
-        self.out.write_all(&[SEPARATOR])
-    }
-}
-
-/// What became of one attribute.
-enum Outcome {
-    Written,
-    /// The row is older than the mapping allows.
-    Drop,
-    Unmappable,
-}
-
-/// Appends `"attribute":value`, or nothing when the cell is empty.
-fn append(
-    out: &mut Vec<u8>,
-    field: &Field,
-    cell: Option<&Cell<'_>>,
-    floor: Option<EpochMs>,
-) -> Outcome {
-    let put = |out: &mut Vec<u8>, value: &str| {
-        out.push(if out.is_empty() { b'{' } else { b',' });
-        put_text(out, &field.attribute);
-        out.push(b':');
-        out.extend_from_slice(value.as_bytes());
-        Outcome::Written
-    };
-    let put_quoted = |out: &mut Vec<u8>, value: &str| {
-        put(out, "");
-        put_text(out, value);
-        Outcome::Written
-    };
-    match (&field.kind, cell) {
-        (Kind::Time(unit), cell) => match cell.and_then(|cell| time(cell.text(), *unit)) {
-            Some(at) if floor.is_some_and(|floor| at < floor) => Outcome::Drop,
-            Some(at) => put(out, &at.to_string()),
-            None => Outcome::Unmappable,
-        },
-        (Kind::Number, None) => Outcome::Written,
-        (Kind::Number, Some(cell)) => match cell.text().trim() {
-            "" | "-" | "null" => Outcome::Written,
-            number if serde_json::from_str::<serde_json::Number>(number).is_ok() => {
-                put(out, number)
-            }
-            _ => Outcome::Unmappable,
-        },
-        (Kind::Text { map, default }, cell) => {
-            let text = cell.map(Cell::text).filter(|text| !text.is_empty());
-            match (text.and_then(|text| map.get(text)).or(default.as_ref()), cell) {
-                (Some(text), _) => put_quoted(out, text),
-                (None, Some(Cell::Json(json))) => put(out, json),
-                (None, Some(Cell::Text(text))) if !text.is_empty() => put_quoted(out, text),
-                (None, _) if field.attribute == "type" => Outcome::Unmappable,
-                (None, _) => Outcome::Written,
-            }
+impl<'m> Writer<'m> {
+    fn new(
+        how: How<'m>,
+        name: &'m str,
+        report: FileReport,
+        file: File,
+        progress: &'m Progress,
+    ) -> Self {
+        Writer {
+            name,
+            progress,
+            out: BufWriter::with_capacity(1 << 20, file),
+            event: Vec::new(),
+            record: Vec::new(),
+            report,
+            passed: 0,
+            written: 0,
+            cells: CellFaults::default(),
+            reasons: BTreeMap::new(),
+            seen: vec![false; how.mapping.map_or(0, |mapping| mapping.wanted.len())],
+            names: BTreeSet::new(),
+            hint: None,
+            stray: Seen::default(),
+            longer: Seen::default(),
+            shorter: Seen::default(),
+            how,
         }
     }
-}
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    text.serialize(&mut serde_json::Serializer::new(out))
-        .expect("text can always be written as JSON to memory");
-}
-
-/// A time in the given unit.
-fn time(text: &str, unit: Unit) -> Option<EpochMs> {
-    let text = text.trim();
-    let at = match unit {
-        Unit::Ms => text.parse().ok()?,
-        Unit::S => text.parse::<i64>().ok()?.checked_mul(1_000)?,
-        Unit::Iso => time_text::iso(text)?,
-        Unit::Clf => time_text::clf(text)?,
-    };
-    (time_text::EARLIEST..=time_text::LATEST).contains(&at).then_some(at)
-}
-
-/// Text in the mapping's encoding.
-fn decoded(bytes: &[u8], latin1: bool) -> Cow<'_, str> {
-    match latin1 && !bytes.is_ascii() {
-        true => bytes.iter().map(|byte| char::from(*byte)).collect(),
-        false => String::from_utf8_lossy(bytes),
+    /// An error of reading the input.
+    pub fn failed(&self, error: &impl ToString) -> OpenError {
+        OpenError::read(self.name, error)
     }
-}
 
-fn csv_rows(
-    input: &Input,
-    mut reader: csv::Reader<&File>,
-    columns: Option<&[String]>,
-    writer: &mut Writer<'_>,
-    progress: &Progress,
-) -> Result<(), OpenError> {
-    let failed = |error: &dyn ToString| OpenError::read(&input.name, &error.to_string());
-    let latin1 = writer.mapping.latin1;
-    let columns: Vec<String> = match columns {
-        Some(columns) => columns.to_vec(),
-        None => {
-            let header = reader.byte_headers().map_err(|error| failed(&error))?;
-            header.iter().map(|name| decoded(name, latin1).trim().to_owned()).collect()
+    /// Shows how far the reader is.
+    pub fn progress(&mut self, text: &Text<'_>) {
+        self.progress.advance(text.passed - self.passed, 1);
+        self.passed = text.passed;
+    }
+
+    /// True when rows are events already.
+    pub fn is_native(&self) -> bool {
+        self.how.mapping.is_none()
+    }
+
+    /// The input's encoding.
+    pub fn encoding(&self) -> &'static Encoding {
+        self.how.encoding
+    }
+
+    /// Columns that the mapping uses.
+    pub fn wanted(&self) -> &'m [String] {
+        self.how.mapping.map_or(&[], |mapping| &mapping.wanted)
+    }
+
+    /// Lines before the first row that the mapping leaves out.
+    pub fn skip_lines(&self) -> u64 {
+        self.how.mapping.map_or(0, |mapping| mapping.skip_lines)
+    }
+
+    /// True for a line that the mapping calls a comment.
+    pub fn is_comment(&self, line: &[u8]) -> bool {
+        let comment = self.how.mapping.and_then(|mapping| mapping.comment.as_ref());
+        comment.is_some_and(|comment| line.trim_ascii_start().starts_with(comment.as_bytes()))
+    }
+
+    /// Counts a line on which a row begins.
+    pub fn row_line(&mut self) {
+        self.report.row_lines += 1;
+    }
+
+    /// Counts a row with wrong bytes.
+    pub fn note_wrong(&mut self, line: u64, wrong: bool) {
+        if wrong {
+            see(self.report.wrong_bytes.get_or_insert_default(), line);
         }
-    };
-    let mut places = Vec::new();
-    for wanted in &writer.mapping.wanted {
-        let place = columns.iter().position(|column| column == wanted);
-        places.push(place.ok_or_else(|| OpenError::NoSuchColumn {
-            name: input.name.clone(),
-            column: wanted.clone(),
-            present: columns.join(", "),
-        })?);
     }
-    let mut record = csv::ByteRecord::new();
-    loop {
-        let start = reader.position().byte();
-        if !reader.read_byte_record(&mut record).map_err(|error| failed(&error))? {
+
+    /// Counts a row whose cells are not as they should be.
+    pub fn note_shape(
+        &mut self,
+        line: u64,
+        stray: bool,
+        cells: usize,
+        columns: usize,
+        headless: bool,
+    ) {
+        if stray {
+            see(&mut self.stray, line);
+        }
+        if cells > columns && !headless {
+            see(&mut self.longer, line);
+        }
+        if cells < columns && !headless {
+            see(&mut self.shorter, line);
+        }
+    }
+
+    /// True while names of columns are collected.
+    pub fn wants_names(&self) -> bool {
+        self.report.rows < NAME_ROWS
+    }
+
+    /// Remembers names of columns that are there.
+    pub fn saw_names<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            if self.names.len() < NAMES_MAX && !self.names.contains(name) {
+                self.names.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Says which columns there are, in a format where they are known beforehand.
+    ///
+    /// # Errors
+    /// When the mapping needs another one.
+    pub fn has_columns(&mut self, columns: &[String]) -> Result<(), OpenError> {
+        self.saw_names(columns.iter().map(String::as_str));
+        let Some(mapping) = self.how.mapping else { return Ok(()) };
+        let missing = mapping
+            .wanted
+            .iter()
+            .zip(&mapping.spare)
+            .find(|(wanted, spare)| !**spare && !columns.contains(wanted));
+        let Some((column, _)) = missing else {
+            let mut sorted: Vec<&String> = columns.iter().collect();
+            sorted.sort_unstable();
+            let twice = sorted.windows(2).find(|pair| pair[0] == pair[1]);
+            if let Some(name) = twice.filter(|pair| mapping.wanted.contains(pair[0])) {
+                let name = shortened(name[0]);
+                self.report
+                    .notices
+                    .push(format!("there are two columns {name:?}: the first of them is used"));
+            }
+            return Ok(());
+        };
+        let present: Vec<String> = columns.iter().map(|column| shortened(column)).collect();
+        let near = nearest(column, columns.iter().map(String::as_str));
+        let other = [";", "\t", "|", ","]
+            .into_iter()
+            .find(|sign| columns.len() == 1 && columns[0].matches(sign).count() > 0);
+        let hint = match (near, other) {
+            (_, Some(sign)) => format!("; it looks separated by {sign:?}: set delimiter to it"),
+            (Some(near), _) => format!("; did you mean {near:?}?"),
+            (None, None) => String::new(),
+        };
+        Err(OpenError::NoSuchColumn {
+            name: self.name.to_owned(),
+            column: column.clone(),
+            present: shortened(&present.join(", ")),
+            hint,
+        })
+    }
+
+    /// Writes an event as it came.
+    pub fn native(&mut self, line: u64, event: &[u8]) -> Result<(), OpenError> {
+        if event.len() > PAYLOAD_MAX {
+            return self.too_long(line, event.len() as u64, PAYLOAD_MAX as u64, event);
+        }
+        self.report.rows += 1;
+        self.report.mapped += 1;
+        self.report.events += 1;
+        self.put(line, event, "")
+    }
+
+    /// Writes one row as an event, `cells` being those of [`Writer::wanted`].
+    pub fn row(
+        &mut self,
+        line: u64,
+        raw: &[u8],
+        cells: &[Option<Cell<'_>>],
+    ) -> Result<(), OpenError> {
+        let mapping = self.how.mapping.expect("rows of cells are read by a mapping");
+        for (seen, cell) in self.seen.iter_mut().zip(cells) {
+            *seen = *seen || cell.as_ref().is_some_and(|cell| !cell.text().is_empty());
+        }
+        let kept = mapping.keep.iter().all(|condition| condition.holds(cells))
+            && !mapping.drop.iter().any(|condition| condition.holds(cells));
+        if !kept {
+            self.report.rows += 1;
+            self.report.filtered += 1;
             return Ok(());
         }
-        let end = reader.position().byte();
-        let cells: Vec<Option<Cell<'_>>> = places
-            .iter()
-            .map(|place| record.get(*place).map(|cell| Cell::Text(decoded(cell, latin1))))
-            .collect();
-        let written = match writer.write(&cells) {
-            Ok(false) => {
-                let raw = read_at(input, start, (end - start) as usize)
-                    .map_err(|error| OpenError::read(&input.name, &error))?;
-                writer.write_raw(raw.trim_ascii())
+        self.event.clear();
+        for field in &mapping.fields {
+            let needed = matches!(field.attribute.as_str(), "ts" | "type");
+            match field.make(cells, self.how.arrival) {
+                Made::Time(at) if mapping.drop_ts_below.is_some_and(|floor| at < floor) => {
+                    self.report.rows += 1;
+                    self.report.filtered += 1;
+                    return Ok(());
+                }
+                Made::Time(at) => put_field(&mut self.event, &field.attribute, &at.to_string()),
+                Made::Value(value) => put_field(&mut self.event, &field.attribute, &value),
+                Made::Absent if needed => {
+                    let reason = format!("{}: nothing in the row to make it of", field.attribute);
+                    return self.fault(line, raw, &reason);
+                }
+                Made::Unusable(why, cell) if needed => {
+                    let form = match field.form() {
+                        "" => String::new(),
+                        form => format!(", which is {form}"),
+                    };
+                    let hint = self.hint(&field.attribute, &cell);
+                    let cell = shortened(&cell);
+                    let reason = format!("{}: {why}{form}{hint} ({cell:?})", field.attribute);
+                    return self.fault(line, raw, &reason);
+                }
+                Made::Absent => {}
+                Made::Unusable(why, cell) => self.cells.count(&field.attribute, why, line, &cell),
             }
-            written => written.map(|_| ()),
+        }
+        self.event.push(b'}');
+        let event = std::mem::take(&mut self.event);
+        let written = match event.len() > PAYLOAD_MAX {
+            true => self.too_long(line, raw.len() as u64, PAYLOAD_MAX as u64, raw),
+            false => {
+                self.report.rows += 1;
+                self.report.mapped += 1;
+                self.report.events += 1;
+                self.put(line, &event, "")
+            }
         };
-        written.map_err(|error| failed(&error))?;
-        progress.advance(end - start, 1);
+        self.event = event;
+        written
     }
-}
 
-/// Hands every line that is not blank to `each`.
-fn each_line(
-    input: &Input,
-    progress: &Progress,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> Result<(), OpenError> {
-    let mut chunks = Chunks::default();
-    let failed = |error: &dyn ToString| OpenError::read(&input.name, &error.to_string());
-    while let Some(chunk) =
-        chunks.next(std::slice::from_ref(input)).map_err(|error| failed(&error))?
-    {
-        let mut rows = 0;
-        for (start, len) in Records::new(&chunk.data, chunk.separator, 0) {
-            each(&chunk.data[start..start + len]).map_err(|error| failed(&error))?;
-            rows += 1;
+    /// How the first time that could not be read would be declared: the same for all.
+    fn hint(&mut self, attribute: &str, cell: &str) -> &str {
+        let make = || match form_of(cell) {
+            Some(spec) if attribute == "ts" => format!("; {spec} would read the first of these"),
+            _ => String::new(),
+        };
+        self.hint.get_or_insert_with(make)
+    }
+
+    /// Writes a row that no event can be made of, with the reason.
+    pub fn fault(&mut self, line: u64, raw: &[u8], reason: &str) -> Result<(), OpenError> {
+        self.report.rows += 1;
+        self.report.rejected += 1;
+        if self.report.rejected <= FIT_ROWS {
+            let (rule, _) = reason.split_once(" (\"").unwrap_or((reason, ""));
+            let first = || (0, line, reason.to_owned());
+            self.reasons.entry(rule.to_owned()).or_insert_with(first).0 += 1;
         }
-        progress.advance(chunk.data.len() as u64, rows);
+        self.put(line, &raw[..raw.len().min(PAYLOAD_MAX)], reason)?;
+        if self.report.rejected == FIT_ROWS && self.report.rows == FIT_ROWS && !self.how.keep_going
+        {
+            return Err(self.nothing_fits());
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The fields of a JSON object, in its order.
-type JsonRow<'a> = std::collections::HashMap<Cow<'a, str>, &'a RawValue>;
+    /// Writes the beginning of a row that is longer than `max` bytes.
+    pub fn too_long(
+        &mut self,
+        line: u64,
+        bytes: u64,
+        max: u64,
+        head: &[u8],
+    ) -> Result<(), OpenError> {
+        let head = &head[..head.len().min(HEAD)];
+        let reason = format!(
+            "a row of {bytes} bytes is longer than {max}; its first {} bytes are kept",
+            head.len()
+        );
+        self.fault(line, head, &reason)
+    }
 
-/// One line of NDJSON: an event, or with `explode` a holder of several.
-fn json_rows(line: &[u8], explode: Option<&str>, writer: &mut Writer<'_>) -> io::Result<()> {
-    let text = decoded(line, writer.mapping.latin1);
-    let Ok(outer) = serde_json::from_str::<JsonRow<'_>>(&text) else {
-        return writer.write_raw(line);
-    };
-    let Some(explode) = explode else {
-        return json_row(&JsonRow::new(), &outer, line, writer);
-    };
-    let events = outer.get(explode).map(|events| serde_json::from_str(events.get()));
-    let Some(Ok::<Vec<&RawValue>, _>(events)) = events else {
-        return writer.write_raw(line);
-    };
-    for event in events {
-        match serde_json::from_str::<JsonRow<'_>>(event.get()) {
-            Ok(inner) => json_row(&outer, &inner, event.get().as_bytes(), writer)?,
-            Err(_) => writer.write_raw(event.get().as_bytes())?,
+    fn nothing_fits(&self) -> OpenError {
+        let mut reasons: Vec<_> = self.reasons.values().collect();
+        reasons.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+        let reasons = reasons.iter().take(3).map(|(count, line, reason)| {
+            format!("{reason} ({count} rows, the first on line {line})")
+        });
+        OpenError::NothingFits {
+            name: self.name.to_owned(),
+            rows: FIT_ROWS,
+            reasons: reasons.collect::<Vec<_>>().join("; "),
         }
     }
-    Ok(())
-}
 
-fn json_row(
-    outer: &JsonRow<'_>,
-    inner: &JsonRow<'_>,
-    raw: &[u8],
-    writer: &mut Writer<'_>,
-) -> io::Result<()> {
-    let cells: Vec<Option<Cell<'_>>> = writer
-        .mapping
-        .wanted
-        .iter()
-        .map(|column| {
-            let value = inner.get(column.as_str()).or_else(|| outer.get(column.as_str()))?.get();
-            match value.as_bytes().first() {
-                Some(b'"') => serde_json::from_str(value).ok().map(|t| Cell::Text(Cow::Owned(t))),
-                _ if value == "null" => None,
-                _ => Some(Cell::Json(value)),
+    fn put(&mut self, line: u64, payload: &[u8], reason: &str) -> Result<(), OpenError> {
+        self.record.clear();
+        put_framed(&mut self.record, line, payload, reason);
+        self.written += self.record.len() as u64;
+        if self.written > self.how.room {
+            return Err(self.failed(&Spool::Room(self.how.room)));
+        }
+        self.out.write_all(&self.record).map_err(|error| OpenError::temporary(&error))
+    }
+
+    fn finish(mut self) -> Result<(File, FileReport), OpenError> {
+        let wanted = self.wanted();
+        let unseen = wanted.iter().zip(&self.seen).filter(|(_, seen)| !**seen);
+        if self.report.rows > 0 {
+            self.report.never_seen = unseen
+                .map(|(column, _)| {
+                    let near = nearest(column, self.names.iter().map(String::as_str));
+                    NeverSeen { column: column.clone(), near: near.map(shortened) }
+                })
+                .collect();
+        }
+        self.report.cells = std::mem::take(&mut self.cells).report();
+        for (seen, what) in [
+            (&self.stray, "have a quote where none may stand; it was taken as it is"),
+            (&self.longer, "have more cells than there are columns; the last ones were left out"),
+            (&self.shorter, "have fewer cells than there are columns; those are empty"),
+        ] {
+            if seen.count > 0 {
+                self.report.notices.push(format!(
+                    "{} rows {what} (the first on line {})",
+                    seen.count, seen.first_line
+                ));
             }
-        })
-        .collect();
-    match writer.write(&cells)? {
-        true => Ok(()),
-        false => writer.write_raw(raw),
+        }
+        let file = self.out.into_inner().map_err(|error| OpenError::temporary(&error))?;
+        Ok((file, self.report))
     }
 }
 
-/// A line in the common or the combined form; some servers quote the whole line.
-static LOG_LINE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r#"^"?(?P<host>\S+) (?P<logname>\S+) (?P<authuser>\S+) \[(?P<time>[^\]]+)\] "#,
-        r#""(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\S+)"#,
-        r#"(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?"#,
-    ))
-    .expect("a test matches this constant")
-});
-
-/// True for a line of a web server's log.
-pub(super) fn is_log_line(line: &[u8]) -> bool {
-    LOG_LINE.is_match(line)
+fn see(seen: &mut Seen, line: u64) {
+    if seen.count == 0 {
+        seen.first_line = line;
+    }
+    seen.count += 1;
 }
 
-fn log_row(line: &[u8], writer: &mut Writer<'_>) -> io::Result<()> {
-    let Some(found) = LOG_LINE.captures(line) else {
-        return writer.write_raw(line);
-    };
-    let latin1 = writer.mapping.latin1;
-    let group = |name: &str| found.name(name).map(|group| decoded(group.as_bytes(), latin1));
-    let request = group("request").unwrap_or_default();
-    let mut words = request.split_ascii_whitespace();
-    let (method, path, protocol) = (words.next(), words.next(), words.next());
-    let word = |word: Option<&str>| word.map(|word| Cell::Text(Cow::Owned(word.to_owned())));
-    let cells: Vec<Option<Cell<'_>>> = writer
-        .mapping
-        .wanted
-        .iter()
-        .map(|column| match column.as_str() {
-            "method" => word(method),
-            "path" => word(path),
-            "protocol" => word(protocol),
-            column => group(column).filter(|text| text != "-").map(Cell::Text),
-        })
-        .collect();
-    match writer.write(&cells)? {
-        true => Ok(()),
-        false => writer.write_raw(line),
-    }
+/// Appends `"attribute":value` with what must stand before it.
+fn put_field(out: &mut Vec<u8>, attribute: &str, value: &str) {
+    out.push(if out.is_empty() { b'{' } else { b',' });
+    out.extend_from_slice(quoted(attribute).as_bytes());
+    out.push(b':');
+    out.extend_from_slice(value.as_bytes());
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-
-    /// The translation of `text`, its rows joined by line ends.
-    fn translated(mapping: &str, text: &[u8]) -> String {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(text).unwrap();
-        file.rewind().unwrap();
-        let input = Input { name: "test".into(), file, len: text.len() as u64, separator: b'\n' };
-        let mapping = Mapping::parse(mapping).unwrap();
-        let mut made = translate(input, &mapping, &Progress::default()).unwrap();
-        let mut rows = String::new();
-        made.file.rewind().unwrap();
-        made.file.read_to_string(&mut rows).unwrap();
-        rows.replace('\u{1e}', "\n")
-    }
-
-    #[test]
-    fn csv_cells_become_attributes_and_bad_rows_stay_as_they_are() {
-        let mapping = r#"
-            format = "csv"
-            drop_ts_below_ms = 1000
-            [fields]
-            ts = { column = "at", unit = "s" }
-            type = { column = "what", map = { cart = "cart_add" }, default = "page_view" }
-            user = "who"
-            status = { column = "code", number = true }
-        "#;
-        let rows = b"at,who,what,code\n\
-            1,\"a \"\"b\"\"\",cart,200\n\
-            soon,\"two\nlines\",x,1\n\
-            0,old,x,1\n\
-            2,,other,\n\
-            3,c,x,4o4\n\
-            4\n";
-        assert_eq!(
-            translated(mapping, rows),
-            "{\"ts\":1000,\"type\":\"cart_add\",\"status\":200,\"user\":\"a \\\"b\\\"\"}\n\
-             soon,\"two\nlines\",x,1\n\
-             {\"ts\":2000,\"type\":\"page_view\"}\n\
-             3,c,x,4o4\n\
-             {\"ts\":4000,\"type\":\"page_view\"}\n"
-        );
-    }
-
-    #[test]
-    fn the_other_encodings_and_delimiters_work() {
-        let mapping = r#"
-            format = "csv"
-            delimiter = "\t"
-            quoting = false
-            encoding = "latin-1"
-            columns = ["at", "who"]
-            [fields]
-            ts = { column = "at", unit = "iso" }
-            type = { default = "x" }
-            user = "who"
-        "#;
-        assert_eq!(
-            translated(mapping, b"1970-01-01 00:00:01\t\"caf\xe9\n"),
-            "{\"ts\":1000,\"type\":\"x\",\"user\":\"\\\"caf\u{e9}\"}\n"
-        );
-    }
-
-    #[test]
-    fn exploded_events_see_the_outer_fields() {
-        let mapping = r#"
-            format = "ndjson"
-            explode = "events"
-            [fields]
-            ts = { column = "ts", unit = "ms" }
-            type = "kind"
-            user = "session"
-            item = "aid"
-        "#;
-        let lines = b"{\"session\":7,\"events\":[{\"aid\":\"\\u0061\",\"ts\":1,\"kind\":\"k\"},{\"ts\":2,\"kind\":\"\"},5]}\nbroken\n";
-        assert_eq!(
-            translated(mapping, lines),
-            "{\"ts\":1,\"type\":\"k\",\"item\":\"a\",\"user\":7}\n{\"ts\":2,\"kind\":\"\"}\n5\nbroken\n"
-        );
-    }
-
-    #[test]
-    fn log_lines_need_no_mapping() {
-        let lines = b"h - - [01/Aug/1995:00:00:01 -0400] \"GET /a?b HTTP/1.0\" 200 1839\n\
-            h - u [01/Aug/1995:00:00:01 -0400] \"\\x16\\x03\" 400 - \"-\" \"agent \\\"x\\\"\"\n\
-            not a log line\n";
-        assert!(is_log_line(lines.split(|byte| *byte == b'\n').next().unwrap()));
-        assert_eq!(
-            translated(Mapping::combined().text(), lines),
-            "{\"ts\":807249601000,\"type\":\"http_request\",\"bytes\":1839,\"method\":\"GET\",\"path\":\"/a?b\",\"status\":200,\"user\":\"h\"}\n\
-             {\"ts\":807249601000,\"type\":\"http_request\",\"method\":\"\\\\x16\\\\x03\",\"status\":400,\"user\":\"h\"}\n\
-             not a log line\n"
-        );
-    }
-
-    #[test]
-    fn a_column_that_is_not_there_is_named() {
-        let mapping =
-            Mapping::parse("format=\"csv\"\n[fields]\nts={column=\"at\",unit=\"s\"}\ntype=\"no\"")
-                .unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"at,who\n").unwrap();
-        file.rewind().unwrap();
-        let input = Input { name: "f.csv".into(), file, len: 7, separator: b'\n' };
-        let error = translate(input, &mapping, &Progress::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.csv has no column \"no\", which the mapping uses; it has at, who"
-        );
-    }
-}
+mod tests;

@@ -261,7 +261,8 @@ impl Server {
 
     /// Takes the address, if it has printed it.
     pub fn listens(&mut self) -> bool {
-        let text = self.stdout();
+        // With --json standard output is for the report.
+        let text = self.stdout() + &self.stderr();
         let line = text.lines().find_map(|line| line.strip_prefix("dashboard: "));
         if let Some(line) = line.filter(|line| text.contains(&format!("{line}\n"))) {
             self.url = line.trim().to_string();
