@@ -39,6 +39,7 @@ fn every_route_and_method_is_described_and_nothing_else() {
     described.sort();
     served.sort();
     assert_eq!(described, served);
+    let braces = Regex::new(r"\{(\w+)\}").unwrap();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let named: Vec<&str> = operation["parameters"]
@@ -48,7 +49,6 @@ fn every_route_and_method_is_described_and_nothing_else() {
                 .filter(|parameter| parameter["in"] == "path")
                 .map(|parameter| parameter["name"].as_str().unwrap())
                 .collect();
-            let braces = Regex::new(r"\{(\w+)\}").unwrap();
             let wanted: Vec<&str> =
                 braces.captures_iter(path).map(|found| found.get(1).unwrap().as_str()).collect();
             assert_eq!(named, wanted, "{method} {path}");
