@@ -15,6 +15,9 @@ pub(super) const AHEAD_MS: SpanMs = 5_000;
 /// A refusal is over when none came for this long, in ms.
 const QUIET: i64 = 60_000;
 
+/// How long after a start people are told what the configuration changed, in ms.
+const NEWS: i64 = 3_600_000;
+
 /// How many of the events last read came from the future. Written by the ingestor at each
 /// barrier that holds events.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ impl Ahead {
 pub(super) struct Watch {
     refused: Recent,
     forgotten: Recent,
+    /// When it looked first.
+    since: Option<i64>,
 }
 
 /// Whether a count has grown of late.
@@ -122,6 +127,10 @@ impl Watch {
             )
         });
         status.stands(Condition::SessionsForgotten, says, now);
+        let since = *self.since.get_or_insert(now);
+        let says = (!keeper.news().is_empty() && now - since < NEWS)
+            .then(|| format!("the configuration changed: {}", keeper.news().join("; ")));
+        status.stands(Condition::HistoryChanged, says, now);
     }
 }
 

@@ -159,6 +159,7 @@ const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
 const MINUTE_FLOOR: u8 = 30;
+const METRIC_DROPPED: u8 = 31;
 const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
@@ -213,6 +214,11 @@ impl SectionWriter {
         put_i64(&mut writer.bytes, floor.pane);
         put_i64(&mut writer.bytes, floor.enters);
         writer.bytes
+    }
+
+    /// Forget all of a metric: it is declared no more, or is another one now.
+    pub fn metric_dropped(metric: &str) -> Vec<u8> {
+        SectionWriter::named(METRIC_DROPPED, metric).bytes
     }
 
     /// Forget the roll-up minutes of a metric before this one.
@@ -394,6 +400,14 @@ impl Snapshot {
                         panes.retain(|(_, enters, _), _| *enters >= floor.enters);
                     }
                 }
+                Ok(())
+            }
+            METRIC_DROPPED => {
+                let metric = text(reader.bytes("metric")?);
+                self.panes.remove(&metric);
+                self.minutes.remove(&metric);
+                self.points.remove(&metric);
+                self.days.remove(&metric);
                 Ok(())
             }
             MINUTE_FLOOR => {

@@ -28,6 +28,8 @@ pub enum Condition {
     FolderOpen,
     /// The NATS server does not let this user do something that the configuration asks for.
     NatsDenied,
+    /// The configuration changed what a metric or rule means: what there was is dropped.
+    HistoryChanged,
 }
 
 impl Condition {
@@ -43,6 +45,7 @@ impl Condition {
         Condition::FilesGone,
         Condition::FolderOpen,
         Condition::NatsDenied,
+        Condition::HistoryChanged,
     ];
 
     /// Its name: in `/readyz`, on the page, and the label in `/metrics`.
@@ -58,6 +61,7 @@ impl Condition {
             Condition::FilesGone => "files_gone",
             Condition::FolderOpen => "folder_open",
             Condition::NatsDenied => "nats_denied",
+            Condition::HistoryChanged => "history_changed",
         }
     }
 

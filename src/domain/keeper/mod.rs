@@ -7,6 +7,7 @@
 
 mod delta;
 mod figures;
+mod identity;
 mod report;
 mod rules;
 #[cfg(test)]
@@ -51,6 +52,12 @@ pub struct Keeper {
     unused_aliases: Vec<String>,
     /// When each metric that came later than the first event could count first.
     began: Vec<Option<EpochMs>>,
+    /// Under what name the state of each metric is kept.
+    ids: Vec<String>,
+    /// State of metrics that are no more, to be forgotten with the next commit.
+    dropped: Vec<String>,
+    /// What the configuration changed since the last start, for people.
+    news: Vec<String>,
     recent_alerts: VecDeque<Arc<LogItem>>,
     /// Final numbers of the last merge, for a report's file.
     pub points: Vec<Point>,
@@ -104,6 +111,9 @@ impl Keeper {
     ) -> Self {
         Keeper {
             began: vec![None; metrics.len()],
+            ids: metrics.iter().map(identity::metric_id).collect(),
+            dropped: Vec::new(),
+            news: Vec::new(),
             rules,
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
@@ -129,7 +139,8 @@ impl Keeper {
         &self.faults
     }
 
-    /// Takes up a snapshot. Metrics and rules whose definition changed begin anew.
+    /// Takes up a snapshot. Metrics and rules whose meaning changed begin anew, see
+    /// [`Keeper::news`].
     ///
     /// # Errors
     /// When the engine's state cannot be read: the file is damaged.
@@ -138,9 +149,10 @@ impl Keeper {
             self.state = serde_json::from_slice(&snapshot.engine).map_err(|e| e.to_string())?;
         }
         self.faults.restore(std::mem::take(&mut snapshot.faults));
+        self.recognise();
         for index in 0..self.engine.metrics().len() {
             let metric = self.engine.metrics()[index].clone();
-            let id = metric_id(&metric);
+            let id = self.ids[index].clone();
             let Some(kept) = self.state.metrics.remove(&id) else {
                 self.began[index] = self.state.max_at;
                 continue;
@@ -325,6 +337,8 @@ impl Keeper {
         self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
         self.write_points(&mut unit);
         self.write_floors(&mut unit);
+        let dropped = std::mem::take(&mut self.dropped);
+        unit.delta.extend(dropped.iter().map(|id| SectionWriter::metric_dropped(id)));
         self.raise(&mut unit);
         self.write_state(&mut unit);
         unit
@@ -333,7 +347,7 @@ impl Keeper {
     fn write_panes(&mut self, panes: BTreeMap<u16, Vec<PaneDelta>>, unit: &mut CommitUnit) {
         for (metric, deltas) in panes {
             let index = usize::from(metric);
-            let mut writer = SectionWriter::panes(&metric_id(&self.engine.metrics()[index]));
+            let mut writer = SectionWriter::panes(&self.ids[index]);
             for delta in deltas {
                 if self.engine.merge(&delta) {
                     writer.pane(&delta.place, &delta.labels, &delta.cell);
@@ -357,7 +371,7 @@ impl Keeper {
             from += len;
             let metric = &self.engine.metrics()[usize::from(index)];
             let state = self.engine.state(usize::from(index));
-            let id = metric_id(metric);
+            let id = self.ids[usize::from(index)].clone();
             let oldest = state.history.front().map_or(EpochMs::MAX, |window| window.end);
             let mut writer = SectionWriter::points(&id);
             points
@@ -384,7 +398,7 @@ impl Keeper {
             }
             let metric = &self.engine.metrics()[index];
             let state = self.engine.state(index);
-            let id = metric_id(metric);
+            let id = self.ids[index].clone();
             unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
             unit.delta.push(SectionWriter::minute_floor(&id, state.minute_floor()));
         }
@@ -429,11 +443,11 @@ impl Keeper {
     }
 
     fn write_state(&mut self, unit: &mut CommitUnit) {
-        let metrics = self.engine.metrics().iter().enumerate().map(|(index, metric)| {
+        let metrics = self.engine.metrics().iter().enumerate().map(|(index, _)| {
             let next = self.engine.state(index).next();
             let totals = self.engine.totals[index].clone();
             (
-                metric_id(metric),
+                self.ids[index].clone(),
                 MetricKept {
                     began: self.began[index],
                     next,
@@ -443,17 +457,11 @@ impl Keeper {
             )
         });
         self.state.metrics = metrics.collect();
-        let known: Vec<String> = self.sigma.iter().map(rules::rule_id).collect();
+        let known: Vec<String> = self.rule_ids();
         self.state.rules.retain(|id, _| known.contains(id));
         let state = serde_json::to_vec(&self.state).unwrap_or_default();
         unit.delta.push(SectionWriter::engine(&state));
     }
-}
-
-/// Name and definition of a metric: state of another definition is not taken up.
-fn metric_id(metric: &Metric) -> String {
-    let text = format!("{:?}", metric.spec);
-    format!("{}#{:016x}", metric.spec.name, super::hash::fingerprint(text.as_bytes()))
 }
 
 fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Keeper;
 use crate::domain::alert::{Alert, alert_id};
-use crate::domain::anomaly::{Change, Past, Sample, SigmaRule, SigmaState, Spread, Verdict};
+use crate::domain::anomaly::{Change, Past, Sample, Side, SigmaRule, SigmaState, Spread, Verdict};
 use crate::domain::metric::Metric;
 use crate::domain::metric::grid::{Memo, Stretch};
 use crate::domain::metric::shown::empty;
@@ -30,9 +30,23 @@ pub(super) struct RuleKept {
     pub(super) points: VecDeque<(EpochMs, f64, Option<f64>, Option<f64>)>,
 }
 
-/// Name and definition of a rule: state of another definition is not taken up.
-pub(super) fn rule_id(rule: &SigmaRule) -> String {
-    let text = format!("{rule:?}");
+/// Name and meaning of a rule: state of another meaning is not taken up. Title and severity
+/// are said about it.
+pub(super) fn rule_id(rule: &SigmaRule, metrics: &[Metric]) -> String {
+    let SigmaRule { k, k_clear, over, samples_min, value_min, sigma_min, .. } = rule;
+    let metric = metrics.iter().find(|metric| metric.spec.name == rule.metric);
+    let text = format!(
+        "of {:016x} k {k} {k_clear} over {over} samples {samples_min} least {value_min} {} for {} \
+         cooldown {} {}",
+        metric.map_or(0, |metric| metric.meaning),
+        sigma_min.map_or_else(|| "auto".to_owned(), |least| least.to_string()),
+        rule.hold,
+        rule.cooldown,
+        match rule.side {
+            Side::Above => "above",
+            Side::Below => "below",
+        }
+    );
     format!("{}#{:016x}", rule.name, crate::domain::hash::fingerprint(text.as_bytes()))
 }
 
@@ -59,7 +73,7 @@ impl Keeper {
             };
             let Some(until) = until else { continue };
             let began = self.began[index].or(self.state.first_at);
-            let kept = self.state.rules.entry(rule_id(rule)).or_default();
+            let kept = self.state.rules.entry(rule_id(rule, metrics)).or_default();
             let first = numbers.first().map(|(end, _)| end - 1);
             let from = match kept.state.last() {
                 Some(last) => last,

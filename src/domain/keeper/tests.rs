@@ -204,3 +204,73 @@ fn second_of(second: i64) -> Barrier {
     // The first event of all was at second 0 or later.
     Barrier { watermark: second * STEP, max_at: Some(second * STEP), ..Barrier::default() }
 }
+
+/// The keeper of these tests with its metrics and its rule edited, after a restart.
+fn restarted(snapshot: &Snapshot, edit: impl Fn(&mut Vec<MetricSpec>, &mut SigmaRule)) -> Keeper {
+    let former = keeper();
+    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
+    let mut specs: Vec<MetricSpec> =
+        former.engine.metrics().iter().map(|metric| metric.spec.clone()).collect();
+    let mut rule = former.sigma[0].clone();
+    edit(&mut specs, &mut rule);
+    let metrics = specs.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
+    let mut keeper = Keeper::new(Arc::new(metrics), vec![rule], former.rules.clone(), &time);
+    keeper.restore(&mut snapshot.clone()).unwrap();
+    keeper
+}
+
+#[test]
+fn only_what_means_something_else_begins_anew_and_that_is_said() {
+    let (mut former, mut snapshot) = (keeper(), Snapshot::default());
+    for index in 0..40 {
+        let (barrier, deltas) = second(index * STEP, 3);
+        let unit = former.merge(barrier, deltas);
+        unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+    }
+    let view = PipelineView::default();
+    let topics = |keeper: &Keeper| keeper.topics(40 * STEP, &view);
+    let states = |keeper: &Keeper, name: &str| topics(keeper)[name].state.clone();
+    let was = |name: &str| states(&former, name);
+
+    let said = restarted(&snapshot, |specs, rule| {
+        specs.reverse();
+        specs.iter_mut().for_each(|spec| spec.title = "New".into());
+        specs[0].unit = "EUR".into();
+        (rule.title, rule.severity) = ("New".into(), "info".into());
+    });
+    assert_eq!(said.news(), [String::new(); 0]);
+    for name in ["failures", "minute", "today", "spike"] {
+        assert_eq!(states(&said, name), was(name), "{name}");
+    }
+
+    let mut changed = restarted(&snapshot, |specs, _| {
+        specs[1].window = WindowSpec::Hopping { size: 20 * STEP, slide: STEP };
+        specs.remove(2);
+    });
+    assert_eq!(
+        changed.news(),
+        [
+            "metric minute means something else than at the last start: its history is dropped \
+             and begins anew",
+            "metric today is declared no more: its history is dropped",
+        ]
+    );
+    assert_eq!(states(&changed, "failures"), was("failures"));
+    assert_eq!(states(&changed, "spike"), was("spike"));
+    assert_ne!(states(&changed, "minute"), was("minute"));
+    // What was dropped is forgotten by the folder too, and said once.
+    let (barrier, deltas) = second(40 * STEP, 0);
+    let unit = changed.merge(barrier, deltas);
+    let mut later = snapshot.clone();
+    unit.delta.iter().for_each(|section| later.absorb(section).unwrap());
+    assert!(!later.days.keys().any(|id| id.starts_with("today#")), "{:?}", later.days.keys());
+
+    let renamed = restarted(&snapshot, |specs, rule| {
+        specs[0].name = "failed".into();
+        rule.metric = "failed".into();
+    });
+    assert_eq!(renamed.news(), ["metric failed was called failures and keeps its history"]);
+    assert_eq!(states(&renamed, "failed"), was("failures"));
+    assert_eq!(states(&renamed, "spike"), was("spike"));
+}

@@ -171,7 +171,7 @@ impl Keeper {
     }
 
     fn rule_topic(&self, rule: &crate::domain::anomaly::SigmaRule) -> Topic {
-        let kept = self.state.rules.get(&rule_id(rule));
+        let kept = self.state.rules.get(&rule_id(rule, self.engine.metrics()));
         let points = kept
             .iter()
             .flat_map(|kept| &kept.points)

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use super::cell::Cell;
 use super::grid::Grid;
 use super::groups::Order;
+use super::meaning::meaning;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test};
 use crate::domain::event::number_text::{NumberFormat, NumberText};
 use crate::domain::event::{Schema, Unusable};
@@ -125,6 +126,8 @@ pub const SESSION_ATTRIBUTES: [&str; 6] =
 pub struct Metric {
     /// What was declared.
     pub spec: MetricSpec,
+    /// Fingerprint of what it is: its name, title, unit and place say nothing of that.
+    pub meaning: u64,
     /// Where its panes lie and which of them a window reads.
     pub grid: Grid,
     filter: Vec<Check>,
@@ -189,6 +192,7 @@ impl Metric {
         let filter: Vec<Check> = filter.into_iter().map(|(_, check)| check).collect();
         let typed = |check: &Check| matches!(check, Check::Slot(_, test, _) if test.wants_type());
         Metric {
+            meaning: meaning(spec, &schema.keys.join("\n")),
             grid: Grid::new(&spec.window),
             may_misjudge: spec.of == FactKind::Events && filter.iter().any(typed),
             filter,

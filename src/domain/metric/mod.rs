@@ -15,6 +15,7 @@ pub mod fold;
 pub mod grid;
 pub mod groups;
 pub mod late;
+mod meaning;
 mod panes;
 mod running;
 pub mod shown;

@@ -1,0 +1,155 @@
+//! What a metric is, as text: what decides its numbers, and nothing else. State is kept by
+//! it, so a title, a unit, a longer history or another place in the file change nothing.
+
+use std::collections::BTreeSet;
+
+use super::spec::{Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::hash::fingerprint;
+
+/// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
+/// key: a distinct count without a field is one of keys. Part of the state on disk: texts here
+/// never change.
+pub fn meaning(spec: &MetricSpec, key: &str) -> u64 {
+    fingerprint(words(spec, key).as_bytes())
+}
+
+fn words(spec: &MetricSpec, key: &str) -> String {
+    let of = match spec.of {
+        FactKind::Events => "events",
+        FactKind::Sessions => "sessions",
+        FactKind::LiveSessions => "live_sessions",
+    };
+    let aggregate = match spec.aggregate {
+        Aggregate::Count => "count".to_owned(),
+        Aggregate::Sum => "sum".to_owned(),
+        Aggregate::Avg => "avg".to_owned(),
+        Aggregate::Stddev => "stddev".to_owned(),
+        Aggregate::Min => "min".to_owned(),
+        Aggregate::Max => "max".to_owned(),
+        Aggregate::Rate => "rate".to_owned(),
+        Aggregate::Distinct { exact_up_to } => format!("distinct {exact_up_to}"),
+        Aggregate::Ratio => "ratio".to_owned(),
+    };
+    let field = match (&spec.field, spec.aggregate) {
+        (Some(field), _) => field.clone(),
+        (None, Aggregate::Distinct { .. }) => key.to_owned(),
+        (None, _) => String::new(),
+    };
+    format!(
+        "of {of}\naggregate {aggregate}\nfield {field:?}\nwhere {}\nnumerator {}\n\
+         group_by {:?}\nwindow {}\n",
+        conditions(&spec.filter),
+        conditions(&spec.numerator),
+        spec.group_by,
+        window(&spec.window)
+    )
+}
+
+/// All of them must hold, so their order says nothing.
+fn conditions(conditions: &[Condition]) -> String {
+    let words: BTreeSet<String> = conditions
+        .iter()
+        .map(|Condition { attribute, test }| format!("{attribute:?} {}", test_words(test)))
+        .collect();
+    words.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
+fn test_words(test: &Test) -> String {
+    let sorted = |words: BTreeSet<String>| words.into_iter().collect::<Vec<_>>().join(",");
+    match test {
+        Test::TextIn(texts) => {
+            format!("text {}", sorted(texts.iter().map(|text| format!("{text:?}")).collect()))
+        }
+        Test::NumberIn(numbers) => {
+            format!("number {}", sorted(numbers.iter().map(ToString::to_string).collect()))
+        }
+        Test::Is(truth) => format!("is {truth}"),
+        Test::Ge(number) => format!("ge {number}"),
+        Test::Gt(number) => format!("gt {number}"),
+        Test::Le(number) => format!("le {number}"),
+        Test::Lt(number) => format!("lt {number}"),
+        Test::Exists(truth) => format!("exists {truth}"),
+    }
+}
+
+fn window(window: &WindowSpec) -> String {
+    match window {
+        WindowSpec::Tumbling { size } => format!("tumbling {size}"),
+        WindowSpec::Hopping { size, slide } => format!("hopping {size} {slide}"),
+        WindowSpec::Calendar { span, panes, zone, first_weekday } => match span {
+            // A day is a day, whatever weeks begin with.
+            CalendarSpan::Days(1) => format!("days 1 times {panes} {zone}"),
+            CalendarSpan::Days(days) => {
+                format!("days {days} times {panes} from {} {zone}", first_weekday.name())
+            }
+            CalendarSpan::Months(months) => format!("months {months} times {panes} {zone}"),
+        },
+        WindowSpec::SinceMidnight { zone, slide } => format!("since midnight {zone} {slide}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MetricSpec {
+        let where_ = |attribute: &str, text: &str| Condition {
+            attribute: attribute.into(),
+            test: Test::TextIn(vec![text.into(), "z".into()]),
+        };
+        MetricSpec {
+            name: "orders".into(),
+            title: "Orders".into(),
+            unit: String::new(),
+            of: FactKind::Events,
+            filter: vec![where_("type", "order"), where_("region", "eu")],
+            numerator: vec![],
+            group_by: vec!["region".into()],
+            group_limit: 10,
+            aggregate: Aggregate::Distinct { exact_up_to: 10 },
+            field: None,
+            window: WindowSpec::Tumbling { size: 60_000 },
+            keep: 1_000,
+        }
+    }
+
+    #[test]
+    fn what_is_said_about_a_metric_is_not_what_it_is() {
+        let same = meaning(&spec(), "user");
+        let edits: [fn(&mut MetricSpec); 7] = [
+            |spec| spec.title = "All orders".into(),
+            |spec| spec.unit = "1/min".into(),
+            |spec| spec.keep = 2_000,
+            |spec| spec.name = "all_orders".into(),
+            |spec| spec.group_limit = 20,
+            |spec| spec.filter.reverse(),
+            |spec| spec.filter[0].test = Test::TextIn(vec!["z".into(), "order".into()]),
+        ];
+        for edit in edits {
+            let mut edited = spec();
+            edit(&mut edited);
+            assert_eq!(meaning(&edited, "user"), same, "{edited:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_changes_its_numbers_is_another_metric() {
+        let mut all = BTreeSet::from([meaning(&spec(), "user"), meaning(&spec(), "visitor")]);
+        let edits: [fn(&mut MetricSpec); 9] = [
+            |spec| spec.of = FactKind::Sessions,
+            |spec| spec.aggregate = Aggregate::Distinct { exact_up_to: 20 },
+            |spec| spec.aggregate = Aggregate::Count,
+            |spec| spec.field = Some("amount".into()),
+            |spec| spec.filter.truncate(1),
+            |spec| spec.numerator = spec.filter.clone(),
+            |spec| spec.group_by = vec![],
+            |spec| spec.window = WindowSpec::Tumbling { size: 1_000 },
+            |spec| spec.window = WindowSpec::Hopping { size: 60_000, slide: 60_000 },
+        ];
+        for edit in edits {
+            let mut edited = spec();
+            edit(&mut edited);
+            assert!(all.insert(meaning(&edited, "user")), "{edited:?}");
+        }
+    }
+}
