@@ -276,3 +276,41 @@ fn the_keys_are_checked() {
         assert!(run.stdout.contains(line), "{line}: {}", run.stdout);
     }
 }
+
+/// The permissions that docs/nats.md lists are enough, and it says nothing of others.
+#[test]
+fn the_documented_permissions_are_enough() {
+    let publish = [
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.*",
+        "$JS.API.STREAM.MSG.GET.*",
+        "$JS.API.STREAM.CREATE.*",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.*.EVENTS.>",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.>",
+        "$JS.ACK.EVENTS.>",
+        "events.http",
+        "tidewatch.alerts.>",
+        "tidewatch.dead_letters.>",
+        "tidewatch.board",
+        "$KV.tidewatch_board.>",
+    ];
+    let subscribe = r#"["_INBOX_tw.>", "$SRV.>", "tidewatch.*"]"#;
+    let user = user(&format!("{publish:?}"), subscribe);
+    let broker = Broker::with(&format!("{user}\nno_auth_user: all"));
+    let folder = Folder::default();
+    let inbox = format!("{SIGN_IN}\ninbox_prefix = \"_INBOX_tw\"");
+    let server = folder.serve(&config(&broker.url(), &inbox)).start();
+    goes_through(&server, 1);
+    let bad = server.http.try_post(&server.at("v1/events"), &[], b"no event").unwrap();
+    assert_eq!(bad.status, 400);
+    server.wait_settled(2);
+    let js = Js::connect(&broker.url());
+    until(30, "everything left", || {
+        let letters = js.info("TIDEWATCH_DEAD_LETTERS").state.messages;
+        (letters == 1 && js.info("KV_tidewatch_board").state.messages == 1).then_some(())
+    });
+    assert_eq!(conditions(&server), json!([]));
+    let text = String::from_utf8(server.http.get(&server.at("readyz?verbose")).body).unwrap();
+    assert!(!text.contains("may not"), "{text}");
+}
