@@ -97,7 +97,7 @@ fn long_labels_and_keys_make_no_client_dear() {
     let mut poster = Poster::new(server.target());
     let lines: Vec<String> = (0..400)
         .map(|n| {
-            let (at, user) = (1_700_000_000_000 + n, format!("{n:05}{}", "u".repeat(8_000)));
+            let (at, user) = (1_700_000_000_000 + n, format!("{n:05}{}", "u".repeat(200)));
             let mut event = Event::new(format!("l{n}"), at, "http_request", user);
             event.more.insert("region".into(), json!(format!("{n:05}{}", "x".repeat(8_000))));
             event.more.insert("status".into(), json!(500));
