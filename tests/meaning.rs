@@ -286,3 +286,96 @@ fn what_is_of_no_use_is_counted_once_over_kills() {
         assert!(line.ends_with(&format!(" {count}")), "{line}, not {count}");
     }
 }
+
+/// Milliseconds since the epoch.
+fn now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    since.as_millis() as i64
+}
+
+#[test]
+fn a_verdict_over_http_agrees_with_what_becomes_of_the_event() {
+    let folder = Folder::default();
+    let config = format!("[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n{METRICS}");
+    let server = folder.serve(&config).start();
+    let post = |events: &Value| {
+        let answer = Http::default().post_json(&server.at("v1/events"), events);
+        (answer.status, answer.json())
+    };
+    let ledger = |received: u64| {
+        let shown = server.wait_settled(received);
+        ["applied", "late", "rejected"].map(|key| shown[key].as_u64().unwrap())
+    };
+    let now = now();
+    let event = |id: &str, ts: Value, amount: Value| {
+        json!({"id": id, "ts": ts, "type": "payment_completed", "user": id, "region": "eu",
+            "amount": amount})
+    };
+    // Good, of less worth than it seems, guessed, odd, in the future.
+    let (status, receipt) = post(&json!([
+        event("a", json!(now), json!(1)),
+        event("b", json!(now), json!("free")),
+        event("c", json!((now / 1_000) as f64 + 0.5), json!("2.5")),
+        event("d", json!(now * 1_000), json!(3)),
+        event("e", json!(now + 3_600_000), json!(4)),
+    ]));
+    assert_eq!(status, 202);
+    assert_eq!(
+        (&receipt["accepted"], &receipt["rejected"], &receipt["warned"]),
+        (&json!(4), &json!(1), &json!(3)),
+        "{receipt}"
+    );
+    let said = |index: u64, part: &str| {
+        let verdicts = receipt["verdicts"].as_array().unwrap();
+        let verdict = verdicts.iter().find(|verdict| verdict["index"] == index).unwrap();
+        assert!(verdict.to_string().contains(part), "{verdict}, not {part}");
+        verdict["ok"].as_bool().unwrap()
+    };
+    assert!(said(1, "amount: text that is no number (needed by metric.revenue.field)"));
+    assert!(said(2, "ts: taken as seconds"));
+    assert!(said(3, "ts: taken as microseconds"));
+    assert!(!said(4, "in the future (at most 300000 ms)"));
+    assert_eq!(ledger(5), [4, 0, 1]);
+    // The watermark is known to the web side from the next board on.
+    server.wait_pipeline("a watermark of today", |shown| {
+        shown["watermark"].as_i64().is_some_and(|watermark| watermark > now - 60_000)
+    });
+    let (_, receipt) = post(&json!([
+        event("f", json!(now - 7_200_000), json!(1)),
+        event("g", json!(now / 1_000), json!(1)),
+        event("h", json!(now - 1_000), json!(1)),
+    ]));
+    assert_eq!((&receipt["accepted"], &receipt["warned"]), (&json!(3), &json!(2)), "{receipt}");
+    let verdicts = receipt["verdicts"].to_string();
+    assert!(verdicts.contains("late: "), "{verdicts}");
+    assert!(verdicts.contains("looks like seconds"), "{verdicts}");
+    assert_eq!(ledger(8), [5, 2, 1]);
+    let shown = faults(&server.pipeline()["unusable"]);
+    let times = |reason: &str| shown[&("events.time".to_owned(), reason.to_owned())].0;
+    let reasons = ["guessed_seconds", "guessed_microseconds", "looks_like_seconds"];
+    assert_eq!(reasons.map(times), [1, 1, 1]);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused_or_warned_of() {
+    let folder = Folder::default();
+    let check = |text: &str| {
+        let config = folder.write("checked.toml", text);
+        folder.command(&["check", "--config", &config]).run()
+    };
+    let wrong = "[[metric]]\nname = \"m\"\nof = \"sessions\"\naggregate = \"count\"\n\
+                 where = { outcome = \"abandond\" }\nwindow = { tumbling = \"1m\" }\n";
+    let run = check(wrong);
+    assert_eq!(run.code, Some(2), "{}", run.stdout);
+    assert!(run.stderr.contains("did you mean \"abandoned\"?"), "{}", run.stderr);
+    let run = check("[events]\naliases = { cost = \"amout\" }\n");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(
+        run.stdout.contains("warning: events.aliases: \"cost\" leads nowhere"),
+        "{}",
+        run.stdout
+    );
+    let run = folder.command(&["check"]).env("TIDEWATCH_SESSION_GAP", "10m").run();
+    assert_eq!(run.code, Some(2), "{}", run.stdout);
+    assert!(run.stderr.contains("did you mean TIDEWATCH_SESSION__GAP?"), "{}", run.stderr);
+}

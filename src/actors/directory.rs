@@ -48,6 +48,11 @@ impl Directory {
         (now == actor).then_some(view)
     }
 
+    /// True when `key` has an open session.
+    pub fn is_open(&self, key: &str) -> bool {
+        self.sessions.contains_key(key)
+    }
+
     /// How many keys have an open session.
     pub fn len(&self) -> usize {
         self.sessions.len()

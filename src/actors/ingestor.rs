@@ -35,6 +35,7 @@ use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
 use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
+use crate::domain::verdict::too_far_ahead;
 use crate::telemetry::happenings::Gap;
 
 /// Barriers that may be under way: more would only split the same commits up.
@@ -475,12 +476,8 @@ impl Ingestor {
                 }
                 let rejected = match event {
                     Ok(parsed) if parsed.at > latest => {
-                        let ahead = parsed.at - arrived;
-                        let reason = format!(
-                            "ts: {ahead} ms in the future (at most {} ms)",
-                            parts.time.max_future
-                        );
-                        (reason, parsed.raw, parsed.part)
+                        let reason = too_far_ahead(parsed.at, arrived, parts.time.max_future);
+                        (reason.unwrap_or_default(), parsed.raw, parsed.part)
                     }
                     Ok(parsed) => {
                         let stamp = *watermark;

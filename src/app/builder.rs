@@ -32,6 +32,7 @@ use crate::domain::event::Schema;
 use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
+use crate::domain::verdict::Meaning;
 use crate::nats::out::{DRAIN, Outputs};
 use crate::store;
 use crate::store::folder::Folder;
@@ -209,6 +210,8 @@ impl Builder {
         let directory = Directory::default();
         let settings = parts::web_settings(&config);
         let load = web::Load::new(&settings);
+        let meaning =
+            Meaning::new(Arc::clone(&schema), &config.metrics, &config.session, config.time);
         let setup = Setup {
             settings: config.pipeline.clone(),
             time: config.time,
@@ -263,6 +266,7 @@ impl Builder {
                 clock,
                 render_metrics,
                 schema,
+                meaning: Arc::new(meaning),
                 load,
                 settings,
             },

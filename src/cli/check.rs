@@ -17,9 +17,11 @@ pub fn run(args: &CheckArgs, loaded: Result<Config, ConfigError>) -> Result<Stri
 
 fn summary(config: &Config) -> String {
     let schema = config.schema(0);
+    let warnings = config.warnings().into_iter().map(|warning| format!("warning: {warning}\n"));
     format!(
-        "The configuration is sound (metrics: {}, rules: {}, attributes used: {}, \
+        "{}The configuration is sound (metrics: {}, rules: {}, attributes used: {}, \
          event types named: {}).",
+        warnings.collect::<String>(),
         config.metrics.len(),
         config.rules.len(),
         schema.slots.len(),

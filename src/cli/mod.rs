@@ -63,7 +63,12 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
     let common = &args.common;
     let load = || Config::load(common.config.as_deref(), environment(), &args.flags());
     let with_config = |command: &dyn Fn(Config) -> Exit| match load() {
-        Ok(config) => command(config),
+        Ok(config) => {
+            for warning in config.warnings() {
+                eprintln!("tidewatch: warning: {warning}");
+            }
+            command(config)
+        }
         Err(error) => finish(Exit::Usage, Err(error)),
     };
     match &args.command {

@@ -3,8 +3,11 @@
 
 use super::document::{Node, Value};
 use super::metrics::{CONDITIONS_MAX, wrong_attribute};
+use super::near;
 use crate::domain::metric::{Condition, Test};
 use crate::domain::number::Decimal;
+
+const OPERATORS: [&str; 5] = ["ge", "gt", "le", "lt", "exists"];
 
 /// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
 pub(super) fn conditions(
@@ -57,7 +60,11 @@ fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
         "le" => Ok(Test::Le(decimal(node)?)),
         "lt" => Ok(Test::Lt(decimal(node)?)),
         "exists" => Ok(Test::Exists(node.truth()?)),
-        _ => Err(format!("{operator:?} is no comparison; there are ge, gt, le, lt, exists")),
+        _ => Err(format!(
+            "{operator:?} is no comparison; there are {}{}",
+            OPERATORS.join(", "),
+            near::hint(operator, OPERATORS)
+        )),
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use super::conditions::conditions;
 use super::defaults::SHIPPED;
 use super::document::{self, Node, Value};
+use super::near;
+use super::possible::impossible;
 use super::raw::{Reader, choose, span_within};
 use super::{rules, sections, units};
 use crate::domain::anomaly::SigmaRule;
@@ -85,6 +87,7 @@ pub(super) fn read(
     reader: &mut Reader,
     days: Days<'_>,
     aliases: &[(String, String)],
+    steps: &[String],
 ) -> (Vec<MetricSpec>, Vec<SigmaRule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
     let shipped = || document::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
@@ -103,7 +106,7 @@ pub(super) fn read(
         }
     }
     let mut names = Vec::new();
-    let mut items = Items { reader, names: &mut names, days, aliases };
+    let mut items = Items { reader, names: &mut names, days, aliases, steps };
     let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
     let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
     (metrics, rules)
@@ -121,6 +124,7 @@ struct Items<'a> {
     names: &'a mut Vec<String>,
     days: Days<'a>,
     aliases: &'a [(String, String)],
+    steps: &'a [String],
 }
 
 /// One `[[metric]]` or `[[rule]]` on its way.
@@ -129,6 +133,7 @@ pub(super) struct Item<'a> {
     pub name: String,
     days: Days<'a>,
     aliases: &'a [(String, String)],
+    steps: &'a [String],
 }
 
 impl<'a> Items<'a> {
@@ -172,7 +177,8 @@ impl<'a> Items<'a> {
             }
             self.names.push(name.clone());
         }
-        Item { reader, name, days: self.days, aliases: self.aliases }
+        let Items { days, aliases, steps, .. } = *self;
+        Item { reader, name, days, aliases, steps }
     }
 }
 
@@ -504,8 +510,9 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
             let rule = match spec.of {
                 FactKind::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => {
                     Some(format!(
-                        "{name:?} is no attribute of a session; there are {}",
-                        SESSION_ATTRIBUTES.join(", ")
+                        "{name:?} is no attribute of a session; there are {}{}",
+                        SESSION_ATTRIBUTES.join(", "),
+                        near::hint(&name, SESSION_ATTRIBUTES)
                     ))
                 }
                 FactKind::Sessions => None,
@@ -515,6 +522,9 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
                 item.reader.problem(key, rule);
             }
         }
+    }
+    for (key, rule) in impossible(spec, item.steps) {
+        item.reader.problem(key, rule);
     }
 }
 

@@ -11,6 +11,8 @@ mod demo;
 mod document;
 mod metrics;
 mod nats;
+mod near;
+mod possible;
 mod print;
 mod raw;
 mod rules;
@@ -201,6 +203,49 @@ impl Config {
         print::whole(self)
     }
 
+    /// What is sound and probably not meant: names that differ from others by a slip of the
+    /// pen, and those that nothing uses.
+    pub fn warnings(&self) -> Vec<String> {
+        let session = &self.session;
+        let of_session: Vec<&str> =
+            session.entry.iter().chain(&session.goal).chain(&session.steps).map(|s| &**s).collect();
+        let mut warnings = Vec::new();
+        for metric in &self.metrics {
+            let conditions = metric.filter.iter().chain(&metric.numerator);
+            for kind in conditions.flat_map(types_named) {
+                if !of_session.contains(&kind.as_str())
+                    && let Some(near) = near::nearest(kind, of_session.iter().copied())
+                {
+                    warnings.push(format!(
+                        "metric.{}: the event type {kind:?} is not the {near:?} of [session]",
+                        metric.name
+                    ));
+                }
+            }
+        }
+        let schema = self.schema(0);
+        let fixed = ["ts", "type", "id"].map(String::from);
+        let used: Vec<&str> =
+            schema.keys.iter().chain(&schema.slots).chain(&fixed).map(|name| &**name).collect();
+        let unused = |name: &str| {
+            let near = near::hint(name, used.iter().copied());
+            (!used.contains(&name)).then(|| format!("nothing uses the attribute {name:?}{near}"))
+        };
+        if self.events.aliases != EventsConfig::default().aliases {
+            let aliases = self.events.aliases.iter().filter_map(|(from, to)| {
+                Some(format!("events.aliases: {from:?} leads nowhere: {}", unused(to)?))
+            });
+            warnings.extend(aliases);
+        }
+        let numbers = self.events.numbers.iter();
+        warnings.extend(
+            numbers.filter_map(|(name, _)| Some(format!("events.numbers: {}", unused(name)?))),
+        );
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+
     /// Stable hash of everything that changes results: what events mean, time, sessions,
     /// metrics and rules. Titles, units, bounds on memory and addresses are not part of it.
     pub fn fingerprint(&self) -> u64 {
@@ -232,15 +277,23 @@ fn read(
     let table =
         document::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
     let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
+    let mut strange = Vec::new();
     for (variable, value) in env {
-        if let Some(key) = key_of_variable(&variable) {
-            reader.overlay(&key, Node::bare(&variable, &value));
+        match key_of_variable(&variable) {
+            Some(key) => reader.overlay(&key, Node::bare(&variable, &value)),
+            None if is_strange(&variable) => strange.push(variable),
+            None => {}
         }
     }
     for flag in flags {
         reader.overlay(flag.key, Node::bare(flag.name, &flag.value));
     }
     let config = sections::read(&mut reader);
+    for variable in strange {
+        let rule = unknown_variable(&variable, &reader.known);
+        let (key, value) = (String::new(), String::new());
+        reader.problems.push(Problem { place: variable, key, value, rule });
+    }
     match reader.finish() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(ConfigError::Invalid(problems)),
@@ -279,8 +332,39 @@ fn known_section(name: &str) -> bool {
     SECTIONS.contains(&name)
 }
 
+/// Variables that the command line reads itself, behind the prefix.
+const FLAG_VARIABLES: [&str; 5] = ["CONFIG", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT"];
+
+/// Whether a variable looks like ours and sets nothing. Container platforms add names such as
+/// `TIDEWATCH_PORT`, `TIDEWATCH_SERVICE_HOST` and `TIDEWATCH_PORT_7077_TCP_ADDR` to every
+/// container beside a service called so.
+fn is_strange(variable: &str) -> bool {
+    let Some(name) = variable.strip_prefix(ENV_PREFIX) else { return false };
+    let added = |name: &str| {
+        name == "PORT"
+            || name == "NAME"
+            || name.ends_with("_PORT")
+            || ["PORT_", "SERVICE_", "ENV_"].iter().any(|start| name.starts_with(start))
+            || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"].iter().any(|e| name.contains(e))
+    };
+    !FLAG_VARIABLES.contains(&name) && !added(name)
+}
+
+/// What to say of such a variable.
+fn unknown_variable(variable: &str, known: &[&str]) -> String {
+    let name = variable.trim_start_matches(ENV_PREFIX);
+    let of_key = |key: &&str| key.to_uppercase().replace('.', "__");
+    let flags = FLAG_VARIABLES.iter().map(|flag| (*flag).to_owned());
+    let all: Vec<String> = known.iter().map(of_key).chain(flags).collect();
+    let near = near::nearest(name, all.iter().map(String::as_str));
+    let tail = format!("__{name}");
+    let near = near.or_else(|| all.iter().find(|key| key.ends_with(&tail)).map(String::as_str));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean {ENV_PREFIX}{near}?"));
+    format!("is no variable of tidewatch: a key is {ENV_PREFIX}SECTION__KEY{hint}")
+}
+
 /// The key that a variable sets. Variables without `__` are only ours when they name a
-/// key outside the sections: container platforms add names like `TIDEWATCH_PORT`.
+/// key outside the sections.
 fn key_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
     match name.split_once("__") {

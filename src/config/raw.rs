@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::document::{Node, Value};
+use super::near;
 use super::units;
 use crate::domain::time::SpanMs;
 
@@ -210,7 +211,10 @@ impl Reader {
     pub fn finish(mut self) -> Vec<Problem> {
         let unknown = self.entries.keys().filter(|key| !self.known.contains(&key.as_str()));
         for key in unknown.cloned().collect::<Vec<_>>() {
-            let rule = format!("is not a known key; known here: {}", self.neighbours(&key));
+            let known = self.known.iter().copied();
+            let hint = near::nearest(&key, known)
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            let rule = format!("is not a known key; known here: {}{hint}", self.neighbours(&key));
             let place = self.entries[&key].place.clone();
             let key = format!("{}{key}", self.prefix);
             self.problems.push(Problem { place, key, value: String::new(), rule });
@@ -250,8 +254,9 @@ pub(super) fn span_within(node: &Node, bounds: RangeInclusive<SpanMs>) -> Result
 /// One of a few words.
 pub(super) fn choose<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, String> {
     let names: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-    let rule = format!("must be one of {}", names.join(", "));
     let text = node.text(&format!("one of {}", names.join(", ")))?;
+    let hint = near::hint(text, words.iter().map(|(word, _)| *word));
+    let rule = format!("must be one of {}{hint}", names.join(", "));
     words.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice).ok_or(rule)
 }
 

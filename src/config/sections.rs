@@ -62,7 +62,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
     let days = Days { zone: &zone, first_weekday };
-    let (metrics, rules) = metrics::read(reader, days, &events.aliases);
+    let (metrics, rules) = metrics::read(reader, days, &events.aliases, &session.steps);
     let data_dir = PathBuf::from(data_dir);
     Config {
         data_dir,

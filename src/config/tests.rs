@@ -163,8 +163,9 @@ fn an_unknown_key_is_named_with_its_neighbours() {
         ),
         (
             "[tiem]\nidle = \"hold\"",
-            "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, first_weekday, events, time, \
-             session, pipeline, store, log, web, demo, nats, metric, rule",
+            "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, first_weekday, \
+             events, time, session, pipeline, store, log, web, demo, nats, metric, rule; did you \
+             mean time.idle?",
         ),
         (
             "[tiem]",
@@ -458,6 +459,11 @@ fn the_environment_stands_over_the_file_and_flags_over_both() {
         ("TIDEWATCH_WEB__LISTEN", "127.0.0.1:2"),
         ("TIDEWATCH_DATA_DIR", "elsewhere"),
         ("TIDEWATCH_PORT", "tcp://10.0.0.1:7077"),
+        // What container platforms add, and what the command line reads itself.
+        ("TIDEWATCH_PORT_7077_TCP_ADDR", "10.0.0.1"),
+        ("TIDEWATCH_SERVICE_HOST", "10.0.0.1"),
+        ("TIDEWATCH_WEB_SERVICE_PORT_HTTP", "7077"),
+        ("TIDEWATCH_LOG", "info"),
         ("PATH", "/bin"),
     ]);
     let flags = [Flag { key: "web.listen", name: "--listen", value: "127.0.0.1:3".into() }];
@@ -478,7 +484,28 @@ fn the_environment_stands_over_the_file_and_flags_over_both() {
         (
             ("TIDEWATCH_TIME__IDEL", "hold"),
             "TIDEWATCH_TIME__IDEL: time.idel: is not a known key; known here: out_of_orderness, \
-             allowed_lateness, max_future, idle",
+             allowed_lateness, max_future, idle; did you mean time.idle?",
+        ),
+        (
+            ("TIDEWATCH_SESION__GAP", "10m"),
+            "TIDEWATCH_SESION__GAP: sesion.gap: is not a known key; known here: data_dir, zone, \
+             first_weekday, events, time, session, pipeline, store, log, web, demo, nats, metric, rule; did you \
+             mean session.gap?",
+        ),
+        (
+            ("TIDEWATCH_SESSION_GAP", "10m"),
+            "TIDEWATCH_SESSION_GAP: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; \
+             did you mean TIDEWATCH_SESSION__GAP?",
+        ),
+        (
+            ("TIDEWATCH_DATADIR", "x"),
+            "TIDEWATCH_DATADIR: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; did \
+             you mean TIDEWATCH_DATA_DIR?",
+        ),
+        (
+            ("TIDEWATCH_GAP", "10m"),
+            "TIDEWATCH_GAP: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; did you \
+             mean TIDEWATCH_SESSION__GAP?",
         ),
     ] {
         let error = read("", "", env(&[pair]), &[]).unwrap_err();
@@ -753,4 +780,84 @@ fn lengths_in_days_weeks_and_months_are_the_calendars_of_the_zone() {
     assert_eq!(window("tumbling = \"24h\""), WindowSpec::Tumbling { size: 86_400_000 });
     let hopping = WindowSpec::Hopping { size: 86_400_000, slide: 3_600_000 };
     assert_eq!(window("hopping = \"1d\", slide = \"1h\""), hopping);
+}
+
+#[test]
+fn conditions_that_can_never_hold_are_refused_with_the_near_miss() {
+    let metric = |body: &str| {
+        let text = format!("[[metric]]\nname = \"m\"\nwindow = {{ tumbling = \"1m\" }}\n{body}");
+        complaint(&text)
+    };
+    let sessions = "of = \"sessions\"\naggregate = \"count\"\n";
+    for (body, part) in [
+        (
+            format!("{sessions}where = {{ outcome = \"abandond\" }}"),
+            "outcome: \"abandond\" can never be; there are browsed, abandoned, converted, closed; did \
+             you mean \"abandoned\"?",
+        ),
+        (
+            format!("{sessions}where = {{ step = [\"cart_ad\"] }}"),
+            "step: \"cart_ad\" can never be; there are page_view, cart_add, payment_initiated, \
+             payment_completed; did you mean \"cart_add\"?",
+        ),
+        (
+            format!("{sessions}where = {{ value = \"10\" }}"),
+            "value: is a number: write for example",
+        ),
+        (format!("{sessions}where = {{ outcome = {{ ge = 1 }} }}"), "outcome: is text"),
+        (
+            format!("{sessions}where = {{ outcom = \"abandoned\" }}"),
+            "\"outcom\" is no attribute of a session; there are outcome, step, segment, value, \
+             events, duration_s; did you mean \"outcome\"?",
+        ),
+        (
+            "of = \"sessions\"\naggregate = \"sum\"\nfield = \"outcome\"".into(),
+            "\"outcome\" is no number of a session; there are value, events, duration_s",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = \">= 400\" }".into(),
+            "status: the text \">= 400\" is compared letter by letter; write { ge = 400 }",
+        ),
+        (
+            "aggregate = \"ratio\"\nnumerator = { status = [\"<500\"] }".into(),
+            "status: the text \"<500\" is compared letter by letter; write { lt = 500 }",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = { gte = 400 } }".into(),
+            "\"gte\" is no comparison; there are ge, gt, le, lt, exists; did you mean \"ge\"?",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = { ge = 500, lt = 400 } }".into(),
+            "status: no number meets both bounds",
+        ),
+        ("aggregate = \"cuont\"".into(), "did you mean \"count\"?"),
+    ] {
+        let message = metric(&body);
+        assert!(message.contains(part), "{body}: {message}");
+    }
+    let sound = "[[metric]]\nname = \"m\"\nwindow = { tumbling = \"1m\" }\nof = \"sessions\"\n\
+                 aggregate = \"sum\"\nfield = \"value\"\n\
+                 where = { outcome = \"abandoned\", step = [\"cart_add\", \"\"], value = { ge = 5, le = 5 } }";
+    assert_eq!(Config::parse("t.toml", sound).unwrap().warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    let config = Config::parse(
+        "t.toml",
+        "[events]\naliases = { cost = \"amout\" }\nnumbers = { amuont = \"12,50\" }\n\
+         [[metric]]\nname = \"adds\"\naggregate = \"count\"\nwhere = { type = \"cart_adds\" }\n\
+         window = { tumbling = \"1m\" }\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.warnings(),
+        [
+            "events.aliases: \"cost\" leads nowhere: nothing uses the attribute \"amout\"; did you \
+             mean \"amount\"?",
+            "events.numbers: nothing uses the attribute \"amuont\"; did you mean \"amount\"?",
+            "metric.adds: the event type \"cart_adds\" is not the \"cart_add\" of [session]",
+        ]
+    );
+    assert_eq!(Config::default().warnings(), Vec::<String>::new());
 }

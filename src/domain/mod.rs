@@ -31,4 +31,5 @@ pub mod number;
 pub mod seen;
 pub mod session;
 pub mod time;
+pub mod verdict;
 pub mod wire;

@@ -25,8 +25,8 @@ use super::{Settings, State};
 use crate::actors::aside::Refusal;
 use crate::actors::ports::{Appended, Offer, Offered, Unfit};
 use crate::domain::event::binding::{self, Mode, Protocol};
-use crate::domain::event::decode::Decoder;
 use crate::domain::event::split::{BodyKind, SplitError, split};
+use crate::domain::verdict::{Now, Verdict};
 
 /// Plain bodies up to this are looked at in place; everything else by a thread for
 /// blocking work. The worst 4 KiB (2,000 bad events) take less than a millisecond.
@@ -39,7 +39,7 @@ const EVENT_PLACE_BYTES: usize = 64;
 /// An event is much shorter; a few bytes must not become megabytes of dead letters.
 const UNPACKED_ITEM_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bad events listed in an answer; further ones are only counted.
+/// Bad events listed in an answer, and as many doubtful ones; further ones are only counted.
 const VERDICTS_MAX: usize = 1_000;
 
 /// The answer.
@@ -47,26 +47,40 @@ const VERDICTS_MAX: usize = 1_000;
 struct Receipt {
     accepted: usize,
     rejected: usize,
+    /// Accepted ones of which something is lost, or not where it was to be.
+    warned: usize,
     first: u64,
     last: u64,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<Told>,
 }
 
-/// What is wrong with one event.
+/// What is to be said of one event.
 #[derive(Debug, Serialize)]
-struct Verdict {
+struct Told {
     index: usize,
     ok: bool,
-    reason: String,
+    /// Why it is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What is lost of an event that is accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+impl Told {
+    fn bad(index: usize, reason: String) -> Self {
+        Told { index, ok: false, reason: Some(reason), warnings: Vec::new() }
+    }
 }
 
 /// A body taken apart.
 struct Parts {
     items: Vec<Bytes>,
     rejected: usize,
+    warned: usize,
     /// Those that will be rejected.
     bad: HashSet<usize>,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<Told>,
 }
 
 /// `POST /v1/events`. 202 once durable; 400, with the same body, when no event is good.
@@ -110,13 +124,17 @@ pub async fn events(
     let Offered { appended, refused } = log.offer(offers.collect()).await?;
     // Kept for people, as every other event that is refused.
     set_aside(&state, &items, &refused).await?;
-    let mut rejected = parts.rejected;
-    let mut verdicts = parts.verdicts;
+    let (mut rejected, mut warned, mut verdicts) = (parts.rejected, parts.warned, parts.verdicts);
     for Unfit { index, reason } in &refused {
         rejected += usize::from(!parts.bad.contains(index));
-        let known = verdicts.iter().any(|verdict| verdict.index == *index);
-        if !known && verdicts.len() < VERDICTS_MAX {
-            verdicts.push(Verdict { index: *index, ok: false, reason: reason.clone() });
+        let told = Told::bad(*index, reason.clone());
+        match verdicts.iter().position(|verdict| verdict.index == *index) {
+            Some(at) if verdicts[at].ok => {
+                warned -= 1;
+                verdicts[at] = told;
+            }
+            None if verdicts.len() < 2 * VERDICTS_MAX => verdicts.push(told),
+            _ => {}
         }
     }
     verdicts.sort_by_key(|verdict| verdict.index);
@@ -124,6 +142,7 @@ pub async fn events(
     let receipt = Receipt {
         accepted: total - rejected,
         rejected,
+        warned,
         first: appended.first,
         last: appended.last,
         verdicts,
@@ -329,7 +348,7 @@ impl Work {
         let bytes = held + inflated + items.len() * EVENT_PLACE_BYTES;
         let now = self.state.clock.elapsed();
         self.place.hold(bytes, now).map_err(|NoRoom| no_room(settings))?;
-        Ok(judge(items, &mut Decoder::new(self.state.schema.clone())))
+        Ok(judge(items, &self.state))
     }
 }
 
@@ -344,19 +363,31 @@ impl Work {
 }
 
 fn all_bad(body: Bytes, reason: String) -> Parts {
-    let verdicts = vec![Verdict { index: 0, ok: false, reason }];
-    Parts { items: vec![body], rejected: 1, bad: HashSet::from([0]), verdicts }
+    let verdicts = vec![Told::bad(0, reason)];
+    Parts { items: vec![body], rejected: 1, warned: 0, bad: HashSet::from([0]), verdicts }
 }
 
-fn judge(items: Vec<Bytes>, decoder: &mut Decoder) -> Parts {
-    let (mut bad, mut verdicts) = (HashSet::new(), Vec::new());
+/// What will become of each event, by the clock and the watermark of now.
+fn judge(items: Vec<Bytes>, state: &State) -> Parts {
+    let now = Now { arrived: state.clock.wall(), watermark: state.board.load().watermark };
+    let mut judge = state.meaning.judge(now);
+    let (mut bad, mut warned, mut verdicts) = (HashSet::new(), 0, Vec::new());
     for (index, item) in items.iter().enumerate() {
-        if let Err(reason) = decoder.verdict(item) {
-            bad.insert(index);
-            if verdicts.len() < VERDICTS_MAX {
-                verdicts.push(Verdict { index, ok: false, reason });
+        match judge.verdict(item, |key| state.directory.is_open(key)) {
+            Verdict::Good => {}
+            Verdict::Doubtful(warnings) => {
+                warned += 1;
+                if warned <= VERDICTS_MAX {
+                    verdicts.push(Told { index, ok: true, reason: None, warnings });
+                }
+            }
+            Verdict::Bad(reason) => {
+                bad.insert(index);
+                if bad.len() <= VERDICTS_MAX {
+                    verdicts.push(Told::bad(index, reason));
+                }
             }
         }
     }
-    Parts { items, rejected: bad.len(), bad, verdicts }
+    Parts { items, rejected: bad.len(), warned, bad, verdicts }
 }

@@ -49,6 +49,7 @@ use crate::clock::SharedClock;
 use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::time::SpanMs;
+use crate::domain::verdict::Meaning;
 
 use answer::Answers;
 use connections::Connections;
@@ -151,8 +152,10 @@ pub struct State {
     pub clock: SharedClock,
     /// Text of `/metrics`.
     pub render_metrics: RenderMetrics,
-    /// What is decoded, for verdicts.
+    /// What is decoded.
     pub schema: Arc<Schema>,
+    /// What is made of events, for verdicts.
+    pub meaning: Arc<Meaning>,
     /// Bounds and permissions.
     pub settings: Settings,
     /// Seats and bytes in use.

@@ -195,6 +195,7 @@ impl Rig {
                     render_metrics: Arc::new(|| "tidewatch_up 1\n".into()),
                     schema: Arc::new(Schema::default()),
                     load,
+                    meaning: Arc::default(),
                     settings,
                 };
                 let bound = server::bind(state).unwrap();
@@ -268,6 +269,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
         clock: rig.clock.clone(),
         render_metrics: Arc::new(String::new),
         schema: Arc::new(Schema::default()),
+        meaning: Arc::default(),
         load: Load::new(&settings),
         settings,
     }

@@ -1,5 +1,6 @@
 //! A batch on its way through its sessions: judged, grouped by key, sent in waves, folded.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix::{AsyncContext as _, Context};
@@ -265,27 +266,16 @@ impl Aggregator {
         Groups { events, index }
     }
 
-    fn session_event(&mut self, batch: &EventBatch, position: usize) -> SessionEvent {
+    fn session_event(&self, batch: &EventBatch, position: usize) -> SessionEvent {
         let event = &batch.events[position];
         let rules = &self.parts.rules;
         let meaning = rules.meaning(event.kind);
         let fact = EventFact { batch, position, event };
-        let tally = &mut self.fold.tally;
-        let mut value = None;
-        if let Some(slot) = rules.value_slot.filter(|_| meaning.entry || meaning.remove) {
-            let fault;
-            (value, fault) = rules.value_of(fact.attr(slot));
-            tally.concern(uses::VALUE, 1);
-            fault.into_iter().for_each(|fault| tally.note(uses::VALUE, fault));
-        }
-        let mut segment = 0;
-        if let Some(slot) = rules.segment_slot {
-            tally.concern(uses::SEGMENT, 1);
-            match rules.segment_of(fact.attr(slot)) {
-                Ok(text) => segment = self.context.segments.borrow_mut().intern(&text),
-                Err(fault) => tally.note(uses::SEGMENT, fault),
-            }
-        }
+        let priced = rules.value_slot.filter(|_| meaning.entry || meaning.remove);
+        let value = priced.and_then(|slot| rules.value_of(fact.attr(slot)).0);
+        let segment = rules.segment_slot.and_then(|slot| rules.segment_of(fact.attr(slot)));
+        let intern = |text: Cow<'_, str>| self.context.segments.borrow_mut().intern(&text);
+        let segment = segment.map_or(0, intern);
         SessionEvent {
             at: event.at,
             watermark: event.watermark,
@@ -320,11 +310,16 @@ impl Aggregator {
                 Fate::Applied => {
                     self.delta.ledger.applied += 1;
                     self.delta.ledger.without_id += u64::from(event.identity.is_none());
-                    self.fold.tally.concern(uses::KEY, 1);
-                    if event.key.len == 0 {
-                        self.fold.tally.note(uses::KEY, Fault::Absent);
-                    }
                     let fact = EventFact { batch: &batch, position, event };
+                    let tally = &mut self.fold.tally;
+                    tally.concern(uses::KEY, 1);
+                    match event.key.len {
+                        0 => tally.note(uses::KEY, Fault::Absent),
+                        _ => self.parts.rules.needs(&fact, |number, fault| {
+                            tally.concern(number, 1);
+                            fault.into_iter().for_each(|fault| tally.note(number, fault));
+                        }),
+                    }
                     self.fold.add(FactKind::Events, &fact, event.watermark);
                 }
                 Fate::Duplicate | Fate::Repeat => self.delta.ledger.duplicate += 1,

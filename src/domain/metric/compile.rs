@@ -139,9 +139,6 @@ pub struct Metric {
     /// Which attributes it needs, of events: the field, then the conditions in the order of
     /// `filter` and `numerator`, then the labels. A place is kept for a field that it has not.
     pub uses: Vec<Use>,
-    /// A fact may be left out although its attribute is there, because that is of another
-    /// type than a condition wants.
-    pub may_misjudge: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,11 +187,9 @@ impl Metric {
         uses.extend(spec.numerator.iter().map(|c| named("numerator", &c.attribute)));
         uses.extend(spec.group_by.iter().map(|label| named("group_by", label)));
         let filter: Vec<Check> = filter.into_iter().map(|(_, check)| check).collect();
-        let typed = |check: &Check| matches!(check, Check::Slot(_, test, _) if test.wants_type());
         Metric {
             meaning: meaning(spec, &schema.keys.join("\n")),
             grid: Grid::new(&spec.window),
-            may_misjudge: spec.of == FactKind::Events && filter.iter().any(typed),
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
             group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
@@ -206,11 +201,6 @@ impl Metric {
             uses,
             spec: spec.clone(),
         }
-    }
-
-    /// True when the fact meets all conditions.
-    pub fn takes(&self, fact: &impl Fact) -> bool {
-        self.filter.iter().all(|check| check.holds(fact))
     }
 
     /// The group's labels of a fact.
@@ -310,9 +300,28 @@ impl Metric {
         })
     }
 
-    /// The condition that kept a fact out because the attribute has another type.
-    pub fn filter_fault(&self, fact: &impl Fact) -> Option<(usize, Fault)> {
-        let at = self.filter.iter().position(|check| !check.holds(fact))?;
+    /// The first condition that a fact does not meet.
+    #[inline]
+    pub fn refuses(&self, fact: &impl Fact) -> Option<usize> {
+        self.filter.iter().position(|check| !check.holds(fact))
+    }
+
+    /// Whether condition `at` may have kept a fact out because the attribute is of another
+    /// type: quick, and true more often than [`Metric::filter_fault`] finds something.
+    #[inline]
+    pub fn may_misjudge(&self, at: usize, fact: &impl Fact) -> bool {
+        let Check::Slot(slot, test, _) = &self.filter[at] else { return false };
+        let attr = fact.attr(*slot);
+        match test {
+            Test::Exists(_) => false,
+            Test::TextIn(_) => !matches!(attr, Attr::Missing | Attr::Text(_)),
+            Test::Is(_) => !matches!(attr, Attr::Missing | Attr::Bool(_)),
+            _ => !matches!(attr, Attr::Missing | Attr::Number(_)),
+        }
+    }
+
+    /// Why condition `at` could not be judged, if so, with the number of its use.
+    pub fn filter_fault(&self, at: usize, fact: &impl Fact) -> Option<(usize, Fault)> {
         Some((1 + at, self.filter[at].misfit(fact)?))
     }
 

@@ -235,9 +235,4 @@ impl Test {
     pub fn wants_number(&self) -> bool {
         matches!(self, Test::NumberIn(_) | Test::Ge(_) | Test::Gt(_) | Test::Le(_) | Test::Lt(_))
     }
-
-    /// An attribute of another type can never meet it.
-    pub fn wants_type(&self) -> bool {
-        !matches!(self, Test::Exists(_))
-    }
 }

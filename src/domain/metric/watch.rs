@@ -71,9 +71,9 @@ impl Watch {
         fact: &impl Fact,
         notes: &mut impl Notes,
     ) -> bool {
-        if !metric.takes(fact) {
-            if metric.may_misjudge {
-                self.misjudged(index, metric, fact, notes);
+        if let Some(at) = metric.refuses(fact) {
+            if metric.spec.of == FactKind::Events && metric.may_misjudge(at, fact) {
+                self.misjudged(index, metric, at, fact, notes);
             }
             return false;
         }
@@ -113,8 +113,15 @@ impl Watch {
     }
 
     #[cold]
-    fn misjudged(&self, index: usize, metric: &Metric, fact: &impl Fact, notes: &mut impl Notes) {
-        if let Some((at, fault)) = metric.filter_fault(fact) {
+    fn misjudged(
+        &self,
+        index: usize,
+        metric: &Metric,
+        at: usize,
+        fact: &impl Fact,
+        notes: &mut impl Notes,
+    ) {
+        if let Some((at, fault)) = metric.filter_fault(at, fact) {
             notes.note(self.first[index] + at, fault);
         }
     }

@@ -20,6 +20,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every way.
+    pub const ALL: [Outcome; 4] =
+        [Outcome::Browsed, Outcome::Abandoned, Outcome::Converted, Outcome::Closed];
+
     /// Its name in metrics, alerts and reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,8 +6,8 @@ use super::policy::{Deadline, SessionPolicy};
 use super::state::COUNTED_KINDS;
 use crate::domain::event::Schema;
 use crate::domain::event::number_text::NumberFormat;
-use crate::domain::fault::Fault;
-use crate::domain::metric::Attr;
+use crate::domain::fault::{Fault, uses};
+use crate::domain::metric::{Attr, Fact};
 use crate::domain::number::{Amount, Countable};
 use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
 
@@ -135,18 +135,36 @@ impl Rules {
         (number.amount(), attr.amount_fault(&self.value_format))
     }
 
+    /// The attributes that a session needs of an event with a key: each use that the event
+    /// concerns, with what is wrong.
+    #[inline]
+    pub fn needs(&self, fact: &impl Fact, mut each: impl FnMut(usize, Option<Fault>)) {
+        let meaning = self.meaning(fact.kind());
+        if let Some(slot) = self.value_slot.filter(|_| meaning.entry || meaning.remove) {
+            let (_, fault) = self.value_of(fact.attr(slot));
+            // A removal need not say what it takes back.
+            if meaning.entry || fault != Some(Fault::Absent) {
+                each(uses::VALUE, fault);
+            }
+        }
+        if let Some(slot) = self.segment_slot {
+            let fault = match fact.attr(slot) {
+                Attr::Missing => Some(Fault::Absent),
+                Attr::Unusable(why) => Some(why.into()),
+                _ => None,
+            };
+            each(uses::SEGMENT, fault);
+        }
+    }
+
     /// The segment that an event's attribute names: its text, numbers included.
-    ///
-    /// # Errors
-    /// Why it names none.
-    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Result<Cow<'a, str>, Fault> {
+    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Option<Cow<'a, str>> {
         match attr {
-            Attr::Text(text) => Ok(String::from_utf8_lossy(text)),
-            Attr::Number(number) => Ok(Cow::Owned(number.to_string())),
-            Attr::Amount(amount) => Ok(Cow::Owned(amount.to_string())),
-            Attr::Bool(value) => Ok(Cow::Owned(value.to_string())),
-            Attr::Missing => Err(Fault::Absent),
-            Attr::Unusable(why) => Err(why.into()),
+            Attr::Text(text) => Some(String::from_utf8_lossy(text)),
+            Attr::Number(number) => Some(Cow::Owned(number.to_string())),
+            Attr::Amount(amount) => Some(Cow::Owned(amount.to_string())),
+            Attr::Bool(value) => Some(Cow::Owned(value.to_string())),
+            Attr::Missing | Attr::Unusable(_) => None,
         }
     }
 

@@ -1,0 +1,106 @@
+//! Conditions that can never hold, found before anybody waits for their numbers. Called by
+//! `metrics.rs` for every metric.
+
+use super::near;
+use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test};
+use crate::domain::number::Decimal;
+use crate::domain::session::Outcome;
+
+/// Attributes of a closed session that are numbers.
+const NUMBERS: [&str; 3] = ["value", "events", "duration_s"];
+
+/// What cannot be in a metric, as (key, rule). `steps`: those of `session.steps`.
+pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for (key, conditions) in [("where", &spec.filter), ("numerator", &spec.numerator)] {
+        for group in conditions.chunk_by(|a, b| a.attribute == b.attribute) {
+            if let Some(rule) = empty_range(group) {
+                found.push((key, format!("{}: {rule}", group[0].attribute)));
+            }
+        }
+        for condition in conditions {
+            let rule = match spec.of {
+                FactKind::Events => looks_like_comparison(condition),
+                _ => of_session(condition, steps),
+            };
+            found.extend(rule.map(|rule| (key, format!("{}: {rule}", condition.attribute))));
+        }
+    }
+    let adds_up = !matches!(
+        spec.aggregate,
+        Aggregate::Count | Aggregate::Rate | Aggregate::Ratio | Aggregate::Distinct { .. }
+    );
+    if let Some(field) = spec.field.as_deref()
+        && spec.of == FactKind::Sessions
+        && adds_up
+        && !NUMBERS.contains(&field)
+    {
+        let numbers = NUMBERS.join(", ");
+        found.push(("field", format!("{field:?} is no number of a session; there are {numbers}")));
+    }
+    found
+}
+
+/// `">= 400"`: a text that was meant as a comparison.
+fn looks_like_comparison(condition: &Condition) -> Option<String> {
+    let Test::TextIn(texts) = &condition.test else { return None };
+    let words = [(">=", "ge"), ("<=", "le"), (">", "gt"), ("<", "lt"), ("==", ""), ("=", "")];
+    texts.iter().find_map(|text| {
+        let meant = words.iter().find_map(|(sign, word)| {
+            let number = text.trim().strip_prefix(sign)?.trim();
+            number.parse::<f64>().ok()?;
+            Some(match *word {
+                "" => number.to_owned(),
+                word => format!("{{ {word} = {number} }}"),
+            })
+        })?;
+        Some(format!("the text {text:?} is compared letter by letter; write {meant}"))
+    })
+}
+
+fn of_session(condition: &Condition, steps: &[String]) -> Option<String> {
+    let name = condition.attribute.as_str();
+    match (&condition.test, NUMBERS.contains(&name)) {
+        (Test::Exists(_), _) => None,
+        (Test::TextIn(_) | Test::Is(_), true) => {
+            Some("is a number: write for example { ge = 10 }".into())
+        }
+        (_, true) => None,
+        (Test::TextIn(texts), false) => {
+            let outcomes = Outcome::ALL.map(Outcome::name);
+            let known: Vec<&str> = match name {
+                "outcome" => outcomes.to_vec(),
+                // A session that reached no step has the empty one.
+                "step" => steps.iter().map(String::as_str).chain([""]).collect(),
+                _ => return None,
+            };
+            let unknown = texts.iter().find(|text| !known.contains(&text.as_str()))?;
+            let hint = near::hint(unknown, known.iter().copied());
+            let listed: Vec<&str> = known.into_iter().filter(|word| !word.is_empty()).collect();
+            Some(format!("{unknown:?} can never be; there are {}{hint}", listed.join(", ")))
+        }
+        (_, false) => Some("is text: write it in quotes, or a list of texts".into()),
+    }
+}
+
+/// Bounds between which no number lies.
+fn empty_range(conditions: &[Condition]) -> Option<String> {
+    let bound = |found: Option<(Decimal, bool)>, of: Decimal, open, lower: bool| match found {
+        Some((known, was_open)) if known == of => Some((known, was_open || open)),
+        Some((known, was_open)) if (known > of) == lower => Some((known, was_open)),
+        _ => Some((of, open)),
+    };
+    let (mut least, mut most) = (None, None);
+    for condition in conditions {
+        match condition.test {
+            Test::Ge(number) => least = bound(least, number, false, true),
+            Test::Gt(number) => least = bound(least, number, true, true),
+            Test::Le(number) => most = bound(most, number, false, false),
+            Test::Lt(number) => most = bound(most, number, true, false),
+            _ => {}
+        }
+    }
+    let ((least, after), (most, before)) = (least?, most?);
+    let empty = least > most || (least == most && (after || before));
+    empty.then(|| "no number meets both bounds".into())
+}
