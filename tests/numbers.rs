@@ -92,7 +92,7 @@ fn two_runs_write_the_same_bytes_sketches_and_groups_included() {
     };
     let events = folder.write("events.ndjson", (0..3_000).map(event).collect::<String>());
     let mut first = None;
-    for shards in ["2", "2", "2"] {
+    for shards in ["1", "1", "2", "2", "7"] {
         let out = folder.path("windows.csv").display().to_string();
         let run = folder
             .command(&["replay", &events, "--config", &config, "--shards", shards])
@@ -102,5 +102,36 @@ fn two_runs_write_the_same_bytes_sketches_and_groups_included() {
         let users = wrote.0["users"]["max"].as_f64().unwrap();
         assert!((users - 3_000.0).abs() < 3_000.0 * 0.04, "{users}");
         assert_eq!(first.get_or_insert(wrote.clone()), &wrote, "{shards} shards");
+    }
+}
+
+/// Ten events for each of six regions, two of which are kept; one region is really called
+/// "other", one holds what joins labels.
+#[test]
+fn the_first_groups_in_the_log_are_kept_for_any_number_of_shards() {
+    let folder = Folder::default();
+    let config = "[[metric]]\nname = \"g\"\naggregate = \"count\"\ngroup_by = [\"region\"]\n\
+         group_limit = 2\nwindow = { tumbling = \"1m\" }\n\
+         [[metric]]\nname = \"ended\"\nof = \"sessions\"\naggregate = \"count\"\n\
+         group_by = [\"segment\"]\ngroup_limit = 2\nwindow = { tumbling = \"1h\" }\n";
+    let config = folder.write("tidewatch.toml", config);
+    let regions = ["other", "a|b", "r2", "r3", "r4", "r5"];
+    let event = |n: usize| {
+        let (at, region) = (1_699_920_000_000 + 100 * n, regions[n % 6]);
+        format!("{{\"ts\":{at},\"type\":\"v\",\"user\":\"u{n}\",\"region\":\"{region}\"}}\n")
+    };
+    let events = folder.write("events.ndjson", (0..60).map(event).collect::<String>());
+    for shards in ["1", "2", "3", "4", "5", "8"] {
+        for batch in ["1", "7", "4096"] {
+            let run = folder.command(&["replay", &events, "--config", &config, "--json"]);
+            let report = run.args(&["--shards", shards, "--batch", batch]).run().json();
+            let what = format!("{shards} shards, batches of {batch}");
+            for metric in ["g", "ended"] {
+                let found = &report["metrics"][metric];
+                let want = serde_json::json!({ "\\other": 10.0, "a\\|b": 10.0, "other": 40.0 });
+                assert_eq!(found["by_group"], want, "{metric}: {what}");
+                assert_eq!(found["other_groups"], 40, "{metric}: {what}");
+            }
+        }
     }
 }

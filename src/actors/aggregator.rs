@@ -14,7 +14,7 @@ mod batch;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Addr, Context, Handler};
 use smol_str::SmolStr;
@@ -34,7 +34,7 @@ use crate::domain::commit::SectionWriter;
 use crate::domain::event::EventBatch;
 use crate::domain::hash::{EventIdentity, shard_of};
 use crate::domain::keeper::{EndedSession, ShardDelta};
-use crate::domain::metric::{FactKind, Fold, Metric};
+use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{Closed, Ending, Machine, Outcome, Rules};
 use crate::domain::time::{BEGINNING, EpochMs};
@@ -53,6 +53,10 @@ const WAVE: usize = 512;
 /// Bytes of one section of session records: small enough that the allocator uses it again.
 const SECTION_BYTES: usize = 1 << 20;
 
+/// The groups that each metric keeps, set once the last of them was met: until then a shard
+/// tells apart all it meets.
+pub type DecidedGroups = Arc<[OnceLock<Vec<Labels>>]>;
+
 /// What one shard is made of.
 pub struct ShardParts {
     /// Its number.
@@ -63,6 +67,8 @@ pub struct ShardParts {
     pub rules: Arc<Rules>,
     /// The metrics.
     pub metrics: Arc<Vec<Metric>>,
+    /// Which groups each metric keeps, once that is decided for good.
+    pub groups: DecidedGroups,
     /// How long identities are remembered.
     pub horizon: i64,
     /// How many of them, at most.
@@ -126,7 +132,7 @@ impl Aggregator {
     /// An aggregator with no sessions.
     pub fn new(parts: ShardParts) -> Self {
         let context = ShardContext::new(Arc::clone(&parts.rules));
-        Aggregator {
+        let mut aggregator = Aggregator {
             children: Children::new(Rc::clone(&context), parts.directory.clone(), parts.bounds),
             closed: Closed::new(&parts.rules, parts.closed_max),
             seen: Seen::new(parts.horizon, parts.identities_max),
@@ -140,7 +146,9 @@ impl Aggregator {
             batches: 0,
             spare: Spare::default(),
             parts,
-        }
+        };
+        aggregator.learn_groups();
+        aggregator
     }
 
     /// Takes up this shard's part of a snapshot: identities, sessions, and those that were

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::Settings;
+use super::aggregator::DecidedGroups;
 use super::aside::Aside;
 use super::broadcaster::Publish;
 use super::figures;
@@ -188,6 +189,8 @@ pub struct CommitterParts {
     pub settings: Settings,
     /// Adds up.
     pub keeper: Keeper,
+    /// Where the shards learn which groups are kept.
+    pub groups: DecidedGroups,
     /// Number of the last commit.
     pub epoch: u64,
     /// The watermark it held.
@@ -298,6 +301,7 @@ impl Committer {
         if let Some(witness) = &self.parts.witness {
             witness(&unit);
         }
+        decide_groups(&self.parts.keeper, &self.parts.groups);
         if let Some(output) = &mut self.parts.output
             && let Err(error) = output.write(&self.parts.keeper)
         {
@@ -309,7 +313,7 @@ impl Committer {
         let idle_since = self.parts.clock.elapsed() - self.written_at;
         let worth_it = news
             || !unit.alerts.is_empty()
-            || unit.delta.len() > 1
+            || !unit.delta.is_empty()
             || open.last
             || idle_since >= IDLE_COMMIT;
         if !worth_it {
@@ -398,7 +402,7 @@ impl Committer {
             _ => None,
         };
         let topics = self.parts.keeper.topics(self.watermark, &view);
-        let figures = Arc::new(self.parts.keeper.figures(self.watermark, &topics));
+        let figures = Arc::new(self.parts.keeper.figures(self.watermark));
         let board = Board {
             version: self.version,
             at: view.wall,
@@ -464,6 +468,15 @@ impl Committer {
             gap_ms: parts.spans.0,
             lateness_ms: parts.spans.1,
             wall: parts.clock.wall(),
+        }
+    }
+}
+
+/// Tells the shards which groups are kept, of each metric that will keep no others.
+pub(super) fn decide_groups(keeper: &Keeper, decided: &DecidedGroups) {
+    for (metric, decided) in decided.iter().enumerate() {
+        if decided.get().is_none() && keeper.engine.knows_groups(metric) {
+            decided.get_or_init(|| keeper.engine.state(metric).groups.all().to_vec());
         }
     }
 }

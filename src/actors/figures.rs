@@ -98,6 +98,9 @@ fn totals(keeper: &Keeper) {
         counter!(names::UNUSABLE, "use" => fault.key, "attribute" => fault.attribute, "reason" => fault.reason)
             .absolute(fault.count);
     }
+    for (metric, total) in keeper.overflow() {
+        counter!(names::OTHER_GROUPS, "metric" => metric.to_owned()).absolute(total);
+    }
     for (metric, late) in keeper.window_late() {
         let counts = [
             (names::WINDOW_LATE, late.some),

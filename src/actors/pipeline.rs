@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Recipient};
@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use super::Settings;
-use super::aggregator::{self, Aggregator, ShardParts};
+use super::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
 use super::broadcaster::Publish;
 use super::children::Bounds;
 use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
@@ -143,6 +143,8 @@ pub struct Setup {
     pub output: Option<OutputFactory>,
     /// Sees every commit before it is written, if anybody wants to.
     pub witness: Option<Witness>,
+    /// Add up all final numbers of each metric for a report at the end.
+    pub reports: bool,
     /// Report every ended session to the output, not only the abandoned ones.
     pub list_sessions: bool,
     /// Asked to end: the pipeline drains, commits and returns.
@@ -346,7 +348,10 @@ impl Pipeline {
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
         keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, &self.metrics));
-        keeper.restore(&mut restored.snapshot).map_err(damaged)?;
+        keeper.engine.reports = setup.reports;
+        keeper.restore(&mut restored.snapshot, watermark).map_err(damaged)?;
+        let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();
+        committer::decide_groups(&keeper, &groups);
         self.restore_alerts(&mut keeper);
         let max_at = keeper.max_at();
         let forgotten = keeper.closed_forgotten();
@@ -364,6 +369,7 @@ impl Pipeline {
         let parts = CommitterParts {
             settings: setup.settings.clone(),
             keeper,
+            groups: Arc::clone(&groups),
             epoch: restored.epoch,
             watermark,
             clock: Arc::clone(&setup.clock),
@@ -395,7 +401,13 @@ impl Pipeline {
         begun.await.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
         let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
         let shards = self
-            .start_shards(&mut arbiters, &committer, (restored.snapshot, forgotten), &pool, &failed)
+            .start_shards(
+                &mut arbiters,
+                &committer,
+                (restored.snapshot, forgotten, groups),
+                &pool,
+                &failed,
+            )
             .await?;
         let shards = shards.into_iter().zip(places);
         let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
@@ -438,7 +450,7 @@ impl Pipeline {
         &self,
         arbiters: &mut Vec<Arbiter>,
         committer: &Addr<Committer>,
-        (snapshot, forgotten): (Snapshot, EpochMs),
+        (snapshot, forgotten, groups): (Snapshot, EpochMs, DecidedGroups),
         pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
     ) -> Result<Vec<Addr<Aggregator>>, RunError> {
@@ -454,6 +466,7 @@ impl Pipeline {
                 shards,
                 rules: Arc::clone(&self.rules),
                 metrics: Arc::clone(&self.metrics),
+                groups: Arc::clone(&groups),
                 horizon: horizon(setup, &self.metrics),
                 identities_max: setup.settings.per_shard(setup.settings.dedup_ids_max),
                 bounds: Bounds {

@@ -169,6 +169,8 @@ impl Builder {
         } = self;
         let folder = Folder::open(&config.data_dir)?;
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
+        // A source of its own ends, and then somebody asks what it amounted to.
+        let reports = source.is_some();
         let settings = store::Settings { seed, ..parts::state_settings(&config) };
         let state = StateDb::open(&folder, log.clone(), settings)?;
         let figures = state.figures();
@@ -231,6 +233,7 @@ impl Builder {
             output,
             witness,
             list_sessions,
+            reports,
             stop: stopped,
         };
         let (ended, end) = oneshot::channel();

@@ -112,8 +112,9 @@ impl Output for Files {
         let mut points: Vec<_> = keeper.points.iter().collect();
         points.sort_by_key(|point| (point.end, point.metric));
         for point in points {
-            let metric = &keeper.engine.metrics()[usize::from(point.metric)].spec.name;
-            let group = point.labels.join("|");
+            let index = usize::from(point.metric);
+            let metric = &keeper.engine.metrics()[index].spec.name;
+            let group = keeper.engine.state(index).groups.text(point.group);
             let line = row(&[&point.end.to_string(), &group, &point.value.to_string()]);
             match collected.windows.get_mut(metric) {
                 Some(hash) => hash.update(&line),

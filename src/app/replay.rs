@@ -282,12 +282,13 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         if !metric.by_group.is_empty() {
             totals.insert("by_group".into(), serde_json::json!(metric.by_group));
         }
-        let late = [
+        let left_out = [
             ("window_late", metric.window_late),
             ("window_late_all", metric.window_late_all),
             ("minute_late", metric.minute_late),
+            ("other_groups", metric.other_groups),
         ];
-        for (name, late) in late.into_iter().filter(|(_, late)| *late > 0) {
+        for (name, late) in left_out.into_iter().filter(|(_, late)| *late > 0) {
             totals.insert(name.into(), late.into());
         }
         let metric = MetricReport {

@@ -40,7 +40,8 @@ pub(super) const CONDITIONS_MAX: usize = 32;
 /// Most panes of a window (size / slide): a day of seconds.
 pub(super) const PANES_MAX: SpanMs = 86_400;
 
-/// Most points a metric keeps, over all its combinations of labels (16 bytes each: 64 MB).
+/// Most points a metric keeps, over all its combinations of labels (16 bytes each, and 32
+/// for each window: 64 MB with many groups, 192 MB with none).
 const POINTS_MAX: SpanMs = 4_000_000;
 
 /// Longest window of exact hours.

@@ -1,13 +1,19 @@
 //! What one commit holds: the atomic unit of state, outputs and position (I1).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod metrics;
+
+pub use metrics::MetricSnapshot;
+
+use std::collections::{BTreeMap, HashMap};
 
 use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
 use super::metric::cell::Cell;
-use super::metric::{Floor, Place};
+use super::metric::window::Window;
+use super::metric::{Floor, OVERFLOW, Place};
+use super::number::FarSum;
 use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
@@ -86,7 +92,8 @@ pub struct RollupRow {
     pub metric: String,
     /// Start of the minute.
     pub minute: EpochMs,
-    /// Group labels joined by `|`; empty without `group_by`.
+    /// The group as `domain::metric::groups::group_text` writes it: labels joined by `|`, and
+    /// `other` for what lies beyond `group_limit`; empty without `group_by`.
     pub group: String,
     /// Events or sessions in it.
     pub count: u64,
@@ -126,32 +133,20 @@ pub struct Snapshot {
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
     /// All events before this may have been forgotten before their time.
     pub ids_forgotten_until: EpochMs,
-    /// Cells by metric identity, then by pane, the pane they enter with, and labels.
-    pub panes: BTreeMap<String, BTreeMap<PaneKey, Cell>>,
-    /// Cells of open roll-up minutes by metric identity, then by minute and labels.
-    pub minutes: BTreeMap<String, BTreeMap<(EpochMs, Vec<String>), Cell>>,
-    /// Final numbers the board keeps, by metric identity: end, labels, number.
-    pub points: BTreeMap<String, VecDeque<(EpochMs, Vec<String>, f64)>>,
-    /// Running totals since midnight by metric identity: midnight, labels and cell.
-    pub days: BTreeMap<String, DayTotals>,
+    /// The metrics by identity.
+    pub metrics: BTreeMap<String, MetricSnapshot>,
     /// What was of no use of the events that count, by use.
     pub faults: BTreeMap<String, Counts>,
-    /// The engine's small state, as it wrote it.
-    pub engine: Vec<u8>,
+    /// The keeper's small state: name and JSON of each entry.
+    pub entries: BTreeMap<String, serde_json::Value>,
 }
-
-/// A pane, the pane it enters with, and labels.
-pub type PaneKey = (EpochMs, EpochMs, Vec<String>);
-
-/// Midnight, and the total of each group since.
-pub type DayTotals = (EpochMs, Vec<(Vec<String>, Cell)>);
 
 const SESSIONS: u8 = 1;
 const IDENTITIES: u8 = 2;
 const PANES: u8 = 3;
 const POINTS: u8 = 4;
-const DAY: u8 = 5;
-const ENGINE: u8 = 6;
+const RUN: u8 = 5;
+const ENTRIES: u8 = 6;
 const PANE_FLOOR: u8 = 7;
 const POINT_FLOOR: u8 = 8;
 const IDENTITY_FLOOR: u8 = 9;
@@ -160,6 +155,9 @@ const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
+const GROUPS: u8 = 32;
+const DAY: u8 = 33;
+const SUMS: u8 = 34;
 const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
@@ -189,22 +187,42 @@ impl SectionWriter {
         SectionWriter::named(PANES, metric)
     }
 
-    /// New final numbers of one metric; see [`SectionWriter::point`].
-    pub fn points(metric: &str) -> Self {
+    /// New groups of one metric, numbered from the last one on; see [`SectionWriter::group`].
+    pub fn groups(metric: &str) -> Self {
+        SectionWriter::named(GROUPS, metric)
+    }
+
+    /// New final windows of one metric; see [`SectionWriter::window`].
+    pub fn windows(metric: &str) -> Self {
         SectionWriter::named(POINTS, metric)
     }
 
-    /// The running totals of one metric, replacing the former; see [`SectionWriter::total`].
-    pub fn day(metric: &str, start: EpochMs) -> Self {
+    /// The whole running total of one metric; see [`SectionWriter::total`].
+    fn day(metric: &str, start: EpochMs) -> Self {
         let mut writer = SectionWriter::named(DAY, metric);
         put_i64(&mut writer.bytes, start);
         writer
     }
 
-    /// The engine's small state, replacing the former.
-    pub fn engine(state: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![ENGINE];
-        bytes.extend_from_slice(state);
+    /// A running total runs from `start` and has taken in what entered with panes before
+    /// `entered`. The cells themselves are known: they were written with their panes.
+    pub fn run(metric: &str, start: EpochMs, entered: EpochMs) -> Vec<u8> {
+        let mut writer = SectionWriter::named(RUN, metric);
+        put_i64(&mut writer.bytes, start);
+        put_i64(&mut writer.bytes, entered);
+        writer.bytes
+    }
+
+    /// Sums of groups of one metric, replacing the former; see [`SectionWriter::sum`].
+    pub fn sums(metric: &str) -> Self {
+        SectionWriter::named(SUMS, metric)
+    }
+
+    /// Entries of the keeper's small state that changed, as JSON; `null` removes one.
+    pub fn entries(changed: &BTreeMap<String, serde_json::Value>) -> Vec<u8> {
+        let mut bytes = vec![ENTRIES];
+        // Values are JSON already, and a `Vec` takes all of it.
+        let _ = serde_json::to_writer(&mut bytes, changed);
         bytes
     }
 
@@ -304,26 +322,57 @@ impl SectionWriter {
         put_u64(&mut self.bytes, count);
     }
 
+    /// One more group.
+    pub fn group(&mut self, labels: &[String]) {
+        put_labels(&mut self.bytes, labels);
+    }
+
     /// One place of one group: what to merge there.
-    pub fn pane(&mut self, place: &Place, labels: &[String], cell: &Cell) {
+    pub fn pane(&mut self, place: &Place, group: u32, cell: &Cell) {
         put_i64(&mut self.bytes, place.pane);
         put_time(&mut self.bytes, place.enters);
         put_time(&mut self.bytes, place.minute);
-        put_labels(&mut self.bytes, labels);
+        put_group(&mut self.bytes, group);
         cell.encode(&mut self.bytes);
     }
 
-    /// One final number.
-    pub fn point(&mut self, end: EpochMs, labels: &[String], value: f64) {
-        put_i64(&mut self.bytes, end);
-        put_labels(&mut self.bytes, labels);
-        self.bytes.extend_from_slice(&value.to_le_bytes());
+    /// One final window; only what differs from `before`, the window that was written last.
+    pub fn window(&mut self, window: &Window, before: Option<&Window>) {
+        put_i64(&mut self.bytes, window.end);
+        let find = |values: &[(u32, f64)], group: u32| {
+            values.binary_search_by_key(&group, |(group, _)| *group).ok().map(|at| values[at].1)
+        };
+        let differences = |known: &[(u32, f64)]| {
+            let same = |group: u32, value: f64| {
+                find(known, group).is_some_and(|known| known.to_bits() == value.to_bits())
+            };
+            let gone = known.iter().filter(|(group, _)| find(&window.values, *group).is_none());
+            let changed = window.values.iter().filter(|(group, value)| !same(*group, *value));
+            (gone.map(|(group, _)| *group).collect::<Vec<_>>(), changed.collect::<Vec<_>>())
+        };
+        let shorter = before.map(|before| differences(&before.values));
+        let shorter = shorter.filter(|(gone, new)| gone.len() + new.len() < window.values.len());
+        self.bytes.push(u8::from(shorter.is_some()));
+        let (gone, changed) = shorter.unwrap_or_else(|| differences(&[]));
+        put_u64(&mut self.bytes, gone.len() as u64);
+        gone.into_iter().for_each(|group| put_group(&mut self.bytes, group));
+        put_u64(&mut self.bytes, changed.len() as u64);
+        for (group, value) in changed {
+            put_group(&mut self.bytes, *group);
+            put_number(&mut self.bytes, *value);
+        }
     }
 
     /// One running total.
-    pub fn total(&mut self, labels: &[String], cell: &Cell) {
-        put_labels(&mut self.bytes, labels);
+    fn total(&mut self, group: u32, cell: &Cell) {
+        put_group(&mut self.bytes, group);
         cell.encode(&mut self.bytes);
+    }
+
+    /// One group's sum.
+    pub fn sum(&mut self, group: u32, sum: &FarSum) {
+        put_group(&mut self.bytes, group);
+        sum.encode(&mut self.bytes);
     }
 
     /// Bytes so far.
@@ -345,6 +394,35 @@ impl SectionWriter {
 fn put_labels(out: &mut Vec<u8>, labels: &[String]) {
     put_u64(out, labels.len() as u64);
     labels.iter().for_each(|label| put_bytes(out, label.as_bytes()));
+}
+
+/// The overflow is 0, the first group 1.
+fn put_group(out: &mut Vec<u8>, group: u32) {
+    put_u64(out, if group == OVERFLOW { 0 } else { u64::from(group) + 1 });
+}
+
+fn group(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    let at = reader.position();
+    match reader.u64("group")? {
+        0 => Ok(OVERFLOW),
+        group if group <= u64::from(OVERFLOW) => Ok((group - 1) as u32),
+        _ => Err(Malformed { what: "group", at }),
+    }
+}
+
+/// A double; short when it is a short integer.
+fn put_number(out: &mut Vec<u8>, value: f64) {
+    let whole = value as i64;
+    match (whole as f64).to_bits() == value.to_bits() && whole.unsigned_abs() < 1 << 48 {
+        true => {
+            out.push(1);
+            put_i64(out, whole);
+        }
+        false => {
+            out.push(0);
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
 }
 
 fn put_time(out: &mut Vec<u8>, at: Option<EpochMs>) {
@@ -369,6 +447,9 @@ fn labels(reader: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
 }
 
 fn number(reader: &mut Reader<'_>) -> Result<f64, Malformed> {
+    if reader.u8("kind of number")? == 1 {
+        return Ok(reader.i64("number")? as f64);
+    }
     let bytes = reader.take(8, "number")?;
     Ok(f64::from_le_bytes(bytes.try_into().expect("take returns 8 bytes")))
 }
@@ -384,47 +465,45 @@ impl Snapshot {
             SESSIONS => self.absorb_sessions(&mut reader),
             CLOSED => self.absorb_closed(&mut reader),
             IDENTITIES => self.absorb_identities(&mut reader),
-            PANES => self.absorb_panes(&mut reader),
-            POINTS => self.absorb_points(&mut reader),
-            DAY => self.absorb_day(&mut reader),
-            ENGINE => {
-                self.engine = section[1..].to_vec();
+            PANES => self.metric(&mut reader)?.absorb_panes(&mut reader),
+            POINTS => self.metric(&mut reader)?.absorb_windows(&mut reader),
+            DAY => self.metric(&mut reader)?.absorb_day(&mut reader),
+            RUN => self.metric(&mut reader)?.absorb_run(&mut reader),
+            GROUPS => {
+                let groups = &mut self.metric(&mut reader)?.groups;
+                while !reader.is_empty() {
+                    groups.push(labels(&mut reader)?);
+                }
                 Ok(())
             }
-            PANE_FLOOR => {
-                let metric = text(reader.bytes("metric")?);
-                let floor = Floor { pane: reader.i64("pane")?, enters: reader.i64("entry")? };
-                if let Some(panes) = self.panes.get_mut(&metric) {
-                    *panes = panes.split_off(&(floor.pane, EpochMs::MIN, Vec::new()));
-                    if floor.enters > EpochMs::MIN {
-                        panes.retain(|(_, enters, _), _| *enters >= floor.enters);
-                    }
+            SUMS => {
+                let sums = &mut self.metric(&mut reader)?.sums;
+                while !reader.is_empty() {
+                    sums.insert(group(&mut reader)?, FarSum::decode(&mut reader)?);
                 }
+                Ok(())
+            }
+            ENTRIES => self.absorb_entries(&section[1..]),
+            PANE_FLOOR => {
+                let metric = self.metric(&mut reader)?;
+                let floor = Floor { pane: reader.i64("pane")?, enters: reader.i64("entry")? };
+                metric.forget_panes(floor);
                 Ok(())
             }
             METRIC_DROPPED => {
-                let metric = text(reader.bytes("metric")?);
-                self.panes.remove(&metric);
-                self.minutes.remove(&metric);
-                self.points.remove(&metric);
-                self.days.remove(&metric);
+                self.metrics.remove(&text(reader.bytes("metric")?));
                 Ok(())
             }
             MINUTE_FLOOR => {
-                let metric = text(reader.bytes("metric")?);
-                let floor = reader.i64("minute")?;
-                if let Some(minutes) = self.minutes.get_mut(&metric) {
-                    *minutes = minutes.split_off(&(floor, Vec::new()));
-                }
+                let minutes = &mut self.metric(&mut reader)?.minutes;
+                *minutes = minutes.split_off(&(reader.i64("minute")?, 0));
                 Ok(())
             }
             POINT_FLOOR => {
-                let metric = text(reader.bytes("metric")?);
+                let windows = &mut self.metric(&mut reader)?.windows;
                 let floor = reader.i64("end")?;
-                if let Some(points) = self.points.get_mut(&metric) {
-                    let gone = points.partition_point(|(end, ..)| *end < floor);
-                    points.drain(..gone);
-                }
+                let gone = windows.partition_point(|window| window.end < floor);
+                windows.drain(..gone);
                 Ok(())
             }
             FAULTS => self.absorb_faults(&mut reader),
@@ -511,48 +590,27 @@ impl Snapshot {
         Ok(())
     }
 
-    fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let metric = text(reader.bytes("metric")?);
-        let panes = self.panes.entry(metric.clone()).or_default();
-        let minutes = self.minutes.entry(metric).or_default();
-        while !reader.is_empty() {
-            let pane = reader.i64("pane")?;
-            let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
-            let labels = labels(reader)?;
-            let cell = Cell::decode(reader)?;
-            if let Some(minute) = minute {
-                merge_into(minutes, (minute, labels.clone()), &cell);
-            }
-            if let Some(enters) = enters {
-                merge_into(panes, (pane, enters, labels), &cell);
-            }
-        }
-        Ok(())
+    /// What is kept of the metric that the section names first.
+    fn metric(&mut self, reader: &mut Reader<'_>) -> Result<&mut MetricSnapshot, Malformed> {
+        Ok(self.metrics.entry(text(reader.bytes("metric")?)).or_default())
     }
 
-    fn absorb_points(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let points = self.points.entry(text(reader.bytes("metric")?)).or_default();
-        while !reader.is_empty() {
-            points.push_back((reader.i64("end")?, labels(reader)?, number(reader)?));
+    fn absorb_entries(&mut self, json: &[u8]) -> Result<(), Malformed> {
+        let changed: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(json).map_err(|_| Malformed { what: "entries", at: 1 })?;
+        for (name, value) in changed {
+            match value.is_null() {
+                true => self.entries.remove(&name),
+                false => self.entries.insert(name, value),
+            };
         }
-        Ok(())
-    }
-
-    fn absorb_day(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let metric = text(reader.bytes("metric")?);
-        let start = reader.i64("midnight")?;
-        let mut totals = Vec::new();
-        while !reader.is_empty() {
-            totals.push((labels(reader)?, Cell::decode(reader)?));
-        }
-        self.days.insert(metric, (start, totals));
         Ok(())
     }
 
     /// The state as sections of at most about `chunk` bytes each (one oversized
     /// entry may exceed it). Absorbing them gives the same state.
     pub fn encode(&self, chunk: usize) -> Vec<Vec<u8>> {
-        let mut sections = vec![SectionWriter::engine(&self.engine)];
+        let mut sections = vec![SectionWriter::entries(&self.entries)];
         let faults: Vec<(String, Counts)> = self.faults.clone().into_iter().collect();
         sections.extend(faults.chunks(1_000).map(SectionWriter::faults));
         let mut sessions = SectionWriter::sessions();
@@ -581,50 +639,10 @@ impl Snapshot {
             }
         }
         sections.push(SectionWriter::identities_forgotten(self.ids_forgotten_until));
-        for (metric, panes) in &self.panes {
-            let mut writer = SectionWriter::panes(metric);
-            for ((pane, enters, labels), cell) in panes {
-                let place = Place { pane: *pane, enters: Some(*enters), minute: None };
-                writer.pane(&place, labels, cell);
-                if writer.len() >= chunk {
-                    let full = std::mem::replace(&mut writer, SectionWriter::panes(metric));
-                    sections.push(full.finish());
-                }
-            }
-            sections.push(writer.finish());
-        }
-        for (metric, minutes) in &self.minutes {
-            let mut writer = SectionWriter::panes(metric);
-            for ((minute, labels), cell) in minutes {
-                let place = Place { pane: *minute, enters: None, minute: Some(*minute) };
-                writer.pane(&place, labels, cell);
-                if writer.len() >= chunk {
-                    let full = std::mem::replace(&mut writer, SectionWriter::panes(metric));
-                    sections.push(full.finish());
-                }
-            }
-            sections.push(writer.finish());
-        }
-        for (metric, points) in &self.points {
-            let mut writer = SectionWriter::points(metric);
-            points.iter().for_each(|(end, labels, value)| writer.point(*end, labels, *value));
-            sections.push(writer.finish());
-        }
-        for (metric, (start, totals)) in &self.days {
-            let mut writer = SectionWriter::day(metric, *start);
-            totals.iter().for_each(|(labels, cell)| writer.total(labels, cell));
-            sections.push(writer.finish());
+        for (id, metric) in &self.metrics {
+            metric.encode(id, chunk, &mut sections);
         }
         sections
-    }
-}
-
-fn merge_into<K: Ord>(cells: &mut BTreeMap<K, Cell>, key: K, cell: &Cell) {
-    match cells.get_mut(&key) {
-        Some(whole) => whole.merge(cell),
-        None => {
-            cells.insert(key, cell.clone());
-        }
     }
 }
 
@@ -638,8 +656,14 @@ mod tests {
             prop::collection::vec(("[a-d]{1,2}", prop::collection::vec(any::<u8>(), 0..6)), 0..8);
         let id = (any::<u64>(), any::<u64>()).prop_map(|(high, low)| EventIdentity { high, low });
         let ids = prop::collection::vec((0i64..5, prop::collection::vec(id, 0..4)), 0..4);
-        let panes = prop::collection::vec((0i64..6, 0i64..3, "[xy]", 0u64..9), 0..6);
-        let points = prop::collection::vec((0i64..9, any::<i32>()), 0..4);
+        let group = prop_oneof![Just(OVERFLOW), 0u32..3];
+        let panes = prop::collection::vec((0i64..6, 0i64..3, group.clone(), 0u64..9), 0..6);
+        let values = prop::collection::btree_map(
+            group,
+            any::<f64>().prop_filter("a number", |n| !n.is_nan()),
+            0..4,
+        );
+        let points = prop::collection::vec((0i64..9, values), 0..4);
         (sessions, ids, panes, points, 0i64..4).prop_map(|(sessions, ids, panes, points, floor)| {
             let mut writer = SectionWriter::sessions();
             sessions.iter().for_each(|(key, record)| writer.session(key.as_bytes(), record));
@@ -658,26 +682,48 @@ mod tests {
             });
             sections.push(writer.finish());
             let mut writer = SectionWriter::panes("m");
-            panes.iter().for_each(|(pane, late, label, n)| {
+            panes.iter().for_each(|(pane, late, group, n)| {
                 let enters = (*late < 2).then_some(pane + late);
                 let minute = (*late != 1).then_some(pane * 60_000);
                 let place = Place { pane: *pane, enters, minute };
-                writer.pane(&place, std::slice::from_ref(label), &Cell::Count(*n));
+                writer.pane(&place, *group, &Cell::Count(*n));
             });
             sections.push(writer.finish());
-            let mut writer = SectionWriter::points("m");
-            points.iter().for_each(|(end, value)| writer.point(*end, &[], f64::from(*value)));
+            let windows: Vec<Window> = points
+                .into_iter()
+                .map(|(end, values)| Window { end, values: values.into_iter().collect() })
+                .collect();
+            let (mut writer, mut before) = (SectionWriter::windows("m"), None);
+            windows.iter().for_each(|window| writer.window(window, before.replace(window)));
             sections.push(writer.finish());
-            let mut writer = SectionWriter::day("m", 0);
-            writer.total(&[], &Cell::Count(floor as u64));
+            let mut writer = SectionWriter::groups("m");
+            writer.group(&[format!("g{floor}"), String::new()]);
             sections.push(writer.finish());
+            let mut writer = SectionWriter::sums("m");
+            let mut sum = FarSum::default();
+            sum.add(floor as f64 / 10.0);
+            writer.sum(floor as u32, &sum);
+            sections.push(writer.finish());
+            let mut writer = SectionWriter::day("d", 0);
+            writer.total(OVERFLOW, &Cell::Count(floor as u64));
+            sections.push(writer.finish());
+            let mut writer = SectionWriter::panes("d");
+            let place = Place { pane: floor, enters: Some(floor), minute: None };
+            writer.pane(&place, 1, &Cell::Count(1));
+            sections.push(writer.finish());
+            sections.push(SectionWriter::run("d", floor / 2, floor + 1));
             sections.push(SectionWriter::pane_floor("m", Floor { pane: floor, enters: floor + 1 }));
             sections.push(SectionWriter::minute_floor("m", floor * 60_000));
             sections.push(SectionWriter::identity_floor(floor));
             let mut counts = Counts { of: floor as u64, ..Counts::default() };
             counts.add_word("text", floor as u64);
             sections.push(SectionWriter::faults(&[("m.field amount".to_owned(), counts)]));
-            sections.push(SectionWriter::engine(&floor.to_le_bytes()));
+            let entry = |name: &str, value| (name.to_owned(), value);
+            let entries = [
+                entry("always", serde_json::json!({ "floor": floor })),
+                entry("at times", serde_json::Value::from((floor > 1).then_some(floor))),
+            ];
+            sections.push(SectionWriter::entries(&entries.into()));
             sections
         })
     }
@@ -705,8 +751,6 @@ mod tests {
             // Empty entries are not worth keeping.
             for snapshot in [&mut straight, &mut resumed] {
                 snapshot.identities.retain(|_, ids| !ids.is_empty());
-                snapshot.panes.retain(|_, panes| !panes.is_empty());
-                snapshot.minutes.retain(|_, minutes| !minutes.is_empty());
             }
             prop_assert_eq!(straight, resumed);
         }

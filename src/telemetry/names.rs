@@ -100,6 +100,7 @@ table! {
     DEAD_LETTERS_DROPPED = "dead_letters_dropped_total", Counter, Count, ["reason"], "Dead letters that left to keep their bound, by kind of reason (64 at most).";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";
+    OTHER_GROUPS = "other_groups_total", Counter, Count, ["metric"], "Events or closed sessions whose group is not among the first group_limit: they count in the group `other`.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";
     WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Those of them left out of all their windows.";
     MINUTE_LATE = "minute_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of their roll-up minute, which was final when they came.";

@@ -44,6 +44,15 @@ impl Aggregator {
         }
     }
 
+    /// Takes up which groups are kept, once that is decided for good.
+    pub(super) fn learn_groups(&mut self) {
+        for (metric, decided) in self.parts.groups.iter().enumerate() {
+            if let Some(kept) = decided.get().filter(|_| !self.fold.knows_groups(metric)) {
+                self.fold.set_groups(metric, kept);
+            }
+        }
+    }
+
     pub(super) fn finish_barrier(&mut self, barrier: ShardBarrier) {
         // Ids are kept for as long as a session that is open may be reached by their events.
         let reached = self.children.oldest_first().saturating_sub(self.parts.rules.gap);
@@ -55,7 +64,8 @@ impl Aggregator {
         delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
         let forgotten = self.seen.forgotten_until(barrier.watermark);
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
-        delta.panes = self.fold.flush();
+        delta.facts = self.fold.flush();
+        self.learn_groups();
         delta.faults = self.fold.tally.take();
         delta.late_facts = self.fold.take_late();
         let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());

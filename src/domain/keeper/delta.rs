@@ -7,7 +7,7 @@ use crate::domain::commit::{LateEvent, SourcePosition};
 use crate::domain::event::DeadLetter;
 use crate::domain::fault::{Counts, Tally};
 use crate::domain::ledger::Ledger;
-use crate::domain::metric::{LateCounts, PaneDelta};
+use crate::domain::metric::{Flushed, LateCounts};
 use crate::domain::number::Sum;
 use crate::domain::session::{Cut, Ending, Outcome, STEPS_MAX};
 use crate::domain::time::EpochMs;
@@ -36,8 +36,8 @@ pub struct Barrier {
 /// Everything one shard found between two barriers.
 #[derive(Clone, Debug, Default)]
 pub struct ShardDelta {
-    /// What changed in the panes.
-    pub panes: Vec<PaneDelta>,
+    /// What changed in the panes, and new groups.
+    pub facts: Flushed,
     /// Sections of the commit: session records and identities.
     pub sections: Vec<Vec<u8>>,
     /// Change of the gauges.

@@ -1,24 +1,19 @@
 //! The newest number of every metric and group, with whole labels: what `/metrics` and
 //! `/v1/groups` give to other systems. The numbers are those of the board.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Keeper, window_words};
-use crate::domain::board::Topic;
 use crate::domain::board::figure::{Figure, Number};
+use crate::domain::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
 use crate::domain::metric::shown::{Shown, empty};
 use crate::domain::metric::{FactKind, Metric};
 use crate::domain::time::EpochMs;
 
 impl Keeper {
-    /// The numbers of all metrics at a watermark, with the topics of the same moment. A
-    /// metric without any event yet has none.
-    pub fn figures(
-        &self,
-        watermark: EpochMs,
-        topics: &BTreeMap<String, Arc<Topic>>,
-    ) -> Vec<Figure> {
+    /// The numbers of all metrics at a watermark. A metric without any event yet has none.
+    pub fn figures(&self, watermark: EpochMs) -> Vec<Figure> {
         let metrics = self.engine.metrics().iter().enumerate();
         metrics
             .map(|(index, metric)| {
@@ -30,19 +25,13 @@ impl Keeper {
                     unit: spec.unit.clone(),
                     window: if live { "now".into() } else { window_words(&spec.window) },
                     labels: if live { vec!["step".into()] } else { spec.group_by.clone() },
-                    groups: self.newest(index, metric, watermark, topics),
+                    groups: self.newest(index, metric, watermark),
                 }
             })
             .collect()
     }
 
-    fn newest(
-        &self,
-        index: usize,
-        metric: &Metric,
-        watermark: EpochMs,
-        topics: &BTreeMap<String, Arc<Topic>>,
-    ) -> Vec<Number> {
+    fn newest(&self, index: usize, metric: &Metric, watermark: EpochMs) -> Vec<Number> {
         if metric.spec.of == FactKind::LiveSessions {
             let number = |(step, count): (&str, i64)| Number {
                 labels: Arc::new(vec![step.to_owned()]),
@@ -59,14 +48,24 @@ impl Keeper {
             let value = now.first().map(|(_, value)| *value).or(none);
             return vec![Number { value, ..Number::default() }];
         }
-        let overflow = topics.get(&metric.spec.name).and_then(|topic| topic.about.overflow);
-        let known: HashMap<usize, f64> =
-            now.iter().map(|(group, value)| (*group as usize, *value)).collect();
-        let number = |(group, labels): (usize, &Arc<Vec<String>>)| Number {
-            labels: Arc::clone(labels),
-            value: known.get(&group).copied().or(none),
-            overflow: overflow == Some(group),
-        };
-        state.groups().iter().enumerate().map(number).collect()
+        let known: HashMap<u32, f64> = now.iter().copied().collect();
+        let value = |group: u32| known.get(&group).copied().or(none);
+        let kept = state.groups.all().iter().zip(0..);
+        let mut numbers: Vec<Number> = kept
+            .map(|(labels, group)| Number {
+                labels: Arc::clone(labels),
+                value: value(group),
+                overflow: false,
+            })
+            .collect();
+        if self.engine.overflow[index] > 0 {
+            let labels = metric.spec.group_by.iter().map(|_| OVERFLOW_TEXT.to_owned());
+            numbers.push(Number {
+                labels: Arc::new(labels.collect()),
+                value: value(OVERFLOW),
+                overflow: true,
+            });
+        }
+        numbers
     }
 }

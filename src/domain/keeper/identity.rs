@@ -2,7 +2,7 @@
 //! mean, so that a new title, unit or place in the file keeps the history. What is not
 //! recognised begins anew, and what is no more is dropped; both are said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Keeper;
 use super::rules::rule_id;
@@ -29,19 +29,20 @@ impl Keeper {
         self.sigma.iter().map(|rule| rule_id(rule, self.engine.metrics())).collect()
     }
 
-    /// Finds the state of each metric and rule; what belongs to none is noted.
-    pub(super) fn recognise(&mut self) {
-        let kept = &self.state.metrics;
+    /// Finds the state of each metric and rule, given the ids of the metrics there is some of;
+    /// what belongs to none is noted.
+    pub(super) fn recognise(&mut self, kept: BTreeSet<String>) {
+        let kept = &kept;
         let own = self.ids.clone();
-        let mut free: Vec<&String> = kept.keys().filter(|id| !own.contains(id)).collect();
+        let mut free: Vec<&String> = kept.iter().filter(|id| !own.contains(id)).collect();
         // One that is called something else now, if there can be no doubt which.
         for (id, metric) in self.ids.iter_mut().zip(self.engine.metrics()) {
             let own_id = metric_id(metric);
             let meaning = parts(&own_id).1;
             let alike = |other: &&&String| parts(other).1 == meaning;
-            let claims = own.iter().filter(|id| !kept.contains_key(*id) && parts(id).1 == meaning);
+            let claims = own.iter().filter(|id| !kept.contains(*id) && parts(id).1 == meaning);
             let found: Vec<&String> = free.iter().filter(alike).copied().collect();
-            if let ([former], false, 1) = (&found[..], kept.contains_key(id), claims.count()) {
+            if let ([former], false, 1) = (&found[..], kept.contains(id), claims.count()) {
                 let (name, was) = (&metric.spec.name, parts(former).0);
                 self.news.push(format!("metric {name} was called {was} and keeps its history"));
                 *id = (*former).clone();
@@ -68,8 +69,6 @@ impl Keeper {
             });
         }
         self.dropped = free.into_iter().cloned().collect();
-        let dropped = &self.dropped;
-        self.state.metrics.retain(|id, _| !dropped.contains(id));
         self.state.rules.retain(|id, _| rules.contains(id));
     }
 }

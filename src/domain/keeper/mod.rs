@@ -7,7 +7,10 @@
 
 mod delta;
 mod figures;
+#[cfg(test)]
+mod group_tests;
 mod identity;
+mod kept;
 mod report;
 mod rules;
 #[cfg(test)]
@@ -17,6 +20,7 @@ mod topics;
 mod window_tests;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
+use kept::Written;
 pub use report::{MetricReport, ReplayNumbers};
 pub use topics::{ConditionView, PipelineView, SourceView, window_words};
 
@@ -28,12 +32,11 @@ use serde::{Deserialize, Serialize};
 use super::alert::{Alert, alert_id};
 use super::anomaly::SigmaRule;
 use super::board::{LogItem, bound};
-use super::commit::{CommitUnit, SectionWriter, Snapshot};
+use super::commit::{CommitUnit, LateEvent, SectionWriter};
 use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
-use super::metric::engine::{Engine, MetricTotals, Point};
-use super::metric::window::{Day, Window};
-use super::metric::{LateCounts, Metric, PaneDelta, Place};
+use super::metric::engine::{Engine, Point};
+use super::metric::{LateCounts, Metric};
 use super::session::{Outcome, Rules};
 use super::time::{BEGINNING, EpochMs, TimePolicy};
 
@@ -50,6 +53,7 @@ pub struct Keeper {
     state: KeeperState,
     faults: Faults,
     unused_aliases: Vec<String>,
+    written: Written,
     /// When each metric that came later than the first event could count first.
     began: Vec<Option<EpochMs>>,
     /// Under what name the state of each metric is kept.
@@ -69,7 +73,7 @@ pub struct Keeper {
     identity_floor: EpochMs,
 }
 
-/// What is kept whole in every commit: small, self-describing.
+/// Counts and gauges. Each field is an entry of its own in the commits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct KeeperState {
@@ -87,18 +91,8 @@ struct KeeperState {
     closed_forgotten: Option<EpochMs>,
     forgotten_early: u64,
     dedup_short_until: Option<EpochMs>,
-    metrics: BTreeMap<String, MetricKept>,
+    /// By rule; each is an entry.
     rules: BTreeMap<String, rules::RuleKept>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct MetricKept {
-    /// The first time that could count, for a metric that came later than the first event.
-    began: Option<EpochMs>,
-    next: Option<EpochMs>,
-    totals: MetricTotals,
-    late: LateCounts,
 }
 
 impl Keeper {
@@ -114,6 +108,7 @@ impl Keeper {
             ids: metrics.iter().map(identity::metric_id).collect(),
             dropped: Vec::new(),
             news: Vec::new(),
+            written: Keeper::nothing_written(metrics.len()),
             rules,
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
@@ -137,59 +132,6 @@ impl Keeper {
     /// Attributes of applied events that were of no use.
     pub fn faults(&self) -> &Faults {
         &self.faults
-    }
-
-    /// Takes up a snapshot. Metrics and rules whose meaning changed begin anew, see
-    /// [`Keeper::news`].
-    ///
-    /// # Errors
-    /// When the engine's state cannot be read: the file is damaged.
-    pub fn restore(&mut self, snapshot: &mut Snapshot) -> Result<(), String> {
-        if !snapshot.engine.is_empty() {
-            self.state = serde_json::from_slice(&snapshot.engine).map_err(|e| e.to_string())?;
-        }
-        self.faults.restore(std::mem::take(&mut snapshot.faults));
-        self.recognise();
-        for index in 0..self.engine.metrics().len() {
-            let metric = self.engine.metrics()[index].clone();
-            let id = self.ids[index].clone();
-            let Some(kept) = self.state.metrics.remove(&id) else {
-                self.began[index] = self.state.max_at;
-                continue;
-            };
-            self.began[index] = kept.began;
-            self.engine.totals[index] = kept.totals;
-            self.engine.late[index] = kept.late;
-            let state = self.engine.state_mut(index);
-            let mut put = |place, labels, cell| {
-                state.merge(&PaneDelta {
-                    metric: index as u16,
-                    place,
-                    labels: Arc::new(labels),
-                    cell,
-                });
-            };
-            for ((pane, enters, labels), cell) in snapshot.panes.remove(&id).unwrap_or_default() {
-                put(Place { pane, enters: Some(enters), minute: None }, labels, cell);
-            }
-            for ((minute, labels), cell) in snapshot.minutes.remove(&id).unwrap_or_default() {
-                put(Place { pane: minute, enters: None, minute: Some(minute) }, labels, cell);
-            }
-            for (end, labels, value) in snapshot.points.remove(&id).unwrap_or_default() {
-                let group = state.group(&Arc::new(labels));
-                match state.history.back_mut().filter(|window| window.end == end) {
-                    Some(window) => window.values.push((group, value)),
-                    None => state.history.push_back(Window { end, values: vec![(group, value)] }),
-                }
-            }
-            let day = snapshot.days.remove(&id).map(|(start, totals)| {
-                let totals = totals.into_iter();
-                let totals = totals.map(|(l, cell)| (state.group(&Arc::new(l)), cell)).collect();
-                Day { start, totals }
-            });
-            state.restore(&metric, kept.next, day);
-        }
-        Ok(())
     }
 
     /// Puts the newest alerts of the feed back on the board, oldest first.
@@ -254,6 +196,13 @@ impl Keeper {
         names.zip(self.engine.late.iter().copied())
     }
 
+    /// Facts whose group is not kept, by metric with `group_by`.
+    pub fn overflow(&self) -> impl Iterator<Item = (&str, u64)> {
+        let metrics = self.engine.metrics().iter().zip(&self.engine.overflow);
+        let grouped = metrics.filter(|(metric, _)| !metric.spec.group_by.is_empty());
+        grouped.map(|(metric, facts)| (metric.spec.name.as_str(), *facts))
+    }
+
     /// Open sessions by the name of the step they have reached.
     pub fn by_step(&self) -> impl Iterator<Item = (&str, i64)> {
         let steps = self.rules.steps.iter().enumerate();
@@ -290,7 +239,7 @@ impl Keeper {
         self.unused_aliases = barrier.unused_aliases;
         self.points.clear();
         self.ended.clear();
-        let mut panes: BTreeMap<u16, Vec<PaneDelta>> = BTreeMap::new();
+        let mut facts = Vec::new();
         let identity_floor = deltas.iter().map(|delta| delta.identity_floor).min();
         for mut delta in deltas {
             self.state.ledger.add(&delta.ledger);
@@ -302,9 +251,7 @@ impl Keeper {
                 .zip(&delta.late_facts)
                 .for_each(|(all, late)| all.add(late));
             news.add(&delta.faults);
-            for pane in delta.panes {
-                panes.entry(pane.metric).or_default().push(pane);
-            }
+            facts.push(delta.facts);
             self.state.sessions_refused += delta.sessions_refused;
             self.state.closed_forgotten_early += delta.closed_forgotten_early;
             self.state.closed_forgotten = self.state.closed_forgotten.max(delta.closed_forgotten);
@@ -328,80 +275,26 @@ impl Keeper {
             unit.delta.push(SectionWriter::faults(&changed));
         }
         self.state.dead_letters += unit.dead_letters.len() as u64;
-        // One order whatever the shards: by time, then key.
+        // One order whatever the shards: that of the log; by time, then key.
+        unit.late.sort_by(|a, b| {
+            let place = |late: &LateEvent| (late.source, late.position, late.at);
+            (place(a), &a.key, &a.raw).cmp(&(place(b), &b.key, &b.raw))
+        });
+        unit.dead_letters
+            .sort_by(|a, b| (a.source, a.position, &a.raw).cmp(&(b.source, b.position, &b.raw)));
         self.ended.sort_by(|a, b| (a.ending.at, &a.key).cmp(&(b.ending.at, &b.key)));
-        self.write_panes(panes, &mut unit);
+        let absorbed = self.engine.absorb(facts);
+        self.write_absorbed(&absorbed, &mut unit);
         let (sigma, list) = (&self.sigma, self.list_points);
         let all =
             |metric: &Metric| list || sigma.iter().any(|rule| rule.metric == metric.spec.name);
         self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
-        self.write_points(&mut unit);
-        self.write_floors(&mut unit);
+        self.write_settled(&mut unit);
         let dropped = std::mem::take(&mut self.dropped);
         unit.delta.extend(dropped.iter().map(|id| SectionWriter::metric_dropped(id)));
         self.raise(&mut unit);
         self.write_state(&mut unit);
         unit
-    }
-
-    fn write_panes(&mut self, panes: BTreeMap<u16, Vec<PaneDelta>>, unit: &mut CommitUnit) {
-        for (metric, deltas) in panes {
-            let index = usize::from(metric);
-            let mut writer = SectionWriter::panes(&self.ids[index]);
-            for delta in deltas {
-                if self.engine.merge(&delta) {
-                    writer.pane(&delta.place, &delta.labels, &delta.cell);
-                    continue;
-                }
-                // Only a bug could bring this here; said rather than lost.
-                let facts = delta.cell.count();
-                self.engine.late[index].add(&LateCounts { some: facts, all: facts, minute: 0 });
-            }
-            unit.delta.push(writer.finish());
-        }
-    }
-
-    /// New final numbers that the board keeps, and days.
-    fn write_points(&mut self, unit: &mut CommitUnit) {
-        let mut from = 0;
-        while from < self.points.len() {
-            let index = self.points[from].metric;
-            let len = self.points[from..].iter().take_while(|p| p.metric == index).count();
-            let points = &self.points[from..from + len];
-            from += len;
-            let metric = &self.engine.metrics()[usize::from(index)];
-            let state = self.engine.state(usize::from(index));
-            let id = self.ids[usize::from(index)].clone();
-            let oldest = state.history.front().map_or(EpochMs::MAX, |window| window.end);
-            let mut writer = SectionWriter::points(&id);
-            points
-                .iter()
-                .filter(|point| point.end >= oldest)
-                .for_each(|point| writer.point(point.end, &point.labels, point.value));
-            unit.delta.push(writer.finish());
-            unit.delta.push(SectionWriter::point_floor(&id, oldest));
-            if let Some(day) = state.day(metric) {
-                let mut writer = SectionWriter::day(&id, day.start);
-                for (group, cell) in &day.totals {
-                    writer.total(state.labels(*group), cell);
-                }
-                unit.delta.push(writer.finish());
-            }
-        }
-    }
-
-    /// What is read no more, of the metrics that dropped something.
-    fn write_floors(&mut self, unit: &mut CommitUnit) {
-        for index in 0..self.engine.metrics().len() {
-            if !self.engine.state_mut(index).take_dropped() {
-                continue;
-            }
-            let metric = &self.engine.metrics()[index];
-            let state = self.engine.state(index);
-            let id = self.ids[index].clone();
-            unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
-            unit.delta.push(SectionWriter::minute_floor(&id, state.minute_floor()));
-        }
     }
 
     /// Alerts of this barrier, numbered in order.
@@ -440,27 +333,6 @@ impl Keeper {
         while self.recent_alerts.len() > BOARD_ALERTS {
             self.recent_alerts.pop_front();
         }
-    }
-
-    fn write_state(&mut self, unit: &mut CommitUnit) {
-        let metrics = self.engine.metrics().iter().enumerate().map(|(index, _)| {
-            let next = self.engine.state(index).next();
-            let totals = self.engine.totals[index].clone();
-            (
-                self.ids[index].clone(),
-                MetricKept {
-                    began: self.began[index],
-                    next,
-                    totals,
-                    late: self.engine.late[index],
-                },
-            )
-        });
-        self.state.metrics = metrics.collect();
-        let known: Vec<String> = self.rule_ids();
-        self.state.rules.retain(|id, _| known.contains(id));
-        let state = serde_json::to_vec(&self.state).unwrap_or_default();
-        unit.delta.push(SectionWriter::engine(&state));
     }
 }
 

@@ -50,15 +50,24 @@ pub struct MetricReport {
     pub window_late_all: u64,
     /// Events (or closed sessions) left out of their roll-up minute.
     pub minute_late: u64,
-    /// Sum of each group (labels joined by `|`).
+    /// Events (or closed sessions) whose group is not among the first `group_limit`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_groups: u64,
+    /// Sum of each group, by its text (`domain::metric::groups::group_text`); `other` is what
+    /// lies beyond `group_limit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by_group: BTreeMap<String, f64>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Keeper {
     /// The numbers so far.
     pub fn numbers(&self) -> ReplayNumbers {
-        let metrics = self.engine.metrics().iter().zip(&self.engine.totals).zip(&self.engine.late);
+        let engine = &self.engine;
+        let metrics = engine.metrics().iter().enumerate();
         ReplayNumbers {
             ledger: self.state.ledger,
             sessions: self.state.totals,
@@ -73,17 +82,21 @@ impl Keeper {
                 .map(|never| format!("{} ({})", never.attribute, never.key))
                 .collect(),
             metrics: metrics
-                .map(|((metric, totals), late)| {
+                .map(|(index, metric)| {
+                    let (totals, late) = (&engine.totals[index], &engine.late[index]);
+                    let groups = &engine.state(index).groups;
+                    let sums = engine.group_totals[index].sums.iter();
                     let report = MetricReport {
                         windows: totals.windows,
                         max: totals.max.map(|(value, _)| value),
                         max_end: totals.max.map(|(_, end)| end),
-                        sum: totals.sum,
+                        sum: totals.sum.value(),
                         last: totals.last.map(|(_, value)| value),
                         window_late: late.some,
                         window_late_all: late.all,
                         minute_late: late.minute,
-                        by_group: totals.by_group.clone(),
+                        other_groups: engine.overflow[index],
+                        by_group: sums.map(|(g, sum)| (groups.text(*g), sum.value())).collect(),
                     };
                     (metric.spec.name.clone(), report)
                 })

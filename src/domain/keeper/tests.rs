@@ -4,8 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::anomaly::Side;
+use crate::domain::commit::Snapshot;
 use crate::domain::event::Schema;
-use crate::domain::metric::{Aggregate, FactKind, MetricSpec, WindowSpec};
+use crate::domain::metric::{
+    Aggregate, Candidate, FactKind, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec,
+};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::END_OF_TIME;
 
@@ -57,7 +60,9 @@ fn keeper() -> Keeper {
         side: Side::Above,
         severity: "critical".into(),
     };
-    Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time)
+    let mut keeper = Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time);
+    keeper.engine.reports = true;
+    keeper
 }
 
 /// One second with so many events, as one shard hands it over.
@@ -69,7 +74,8 @@ fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
             enters: Some(at.div_euclid(STEP) * STEP),
             minute: Some(at.div_euclid(60_000) * 60_000),
         },
-        labels: Arc::default(),
+        labels: Some(Arc::default()),
+        facts: count,
         cell: crate::domain::metric::cell::Cell::Count(count),
     };
     let ledger = Ledger { received: count, ..Ledger::default() };
@@ -82,7 +88,11 @@ fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     };
     let panes = if count > 0 { vec![pane(0), pane(1), pane(2)] } else { vec![] };
     let ledger = Ledger { applied: count, ..Ledger::default() };
-    (barrier, vec![ShardDelta { panes, ledger, ..ShardDelta::default() }])
+    let first = Order::Event { batch: at as u64, position: 0, part: 0 };
+    let candidate = |metric| Candidate { metric, labels: Arc::default(), first: first.clone() };
+    let candidates = (0..panes.len() as u16).map(candidate).collect();
+    let facts = Flushed { panes, candidates };
+    (barrier, vec![ShardDelta { facts, ledger, ..ShardDelta::default() }])
 }
 
 fn end() -> (Barrier, Vec<ShardDelta>) {
@@ -107,7 +117,7 @@ proptest! {
             alerts_resumed.extend(unit.alerts);
             if index == cut {
                 resumed = keeper();
-                resumed.restore(&mut snapshot.clone()).unwrap();
+                resumed.restore(&mut snapshot.clone(), index as i64 * STEP).unwrap();
             }
         }
         let view = PipelineView::default();
@@ -216,7 +226,7 @@ fn restarted(snapshot: &Snapshot, edit: impl Fn(&mut Vec<MetricSpec>, &mut Sigma
     let metrics = specs.iter().map(|spec| Metric::compile(spec, &schema)).collect();
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let mut keeper = Keeper::new(Arc::new(metrics), vec![rule], former.rules.clone(), &time);
-    keeper.restore(&mut snapshot.clone()).unwrap();
+    keeper.restore(&mut snapshot.clone(), 39 * STEP).unwrap();
     keeper
 }
 
@@ -264,7 +274,7 @@ fn only_what_means_something_else_begins_anew_and_that_is_said() {
     let unit = changed.merge(barrier, deltas);
     let mut later = snapshot.clone();
     unit.delta.iter().for_each(|section| later.absorb(section).unwrap());
-    assert!(!later.days.keys().any(|id| id.starts_with("today#")), "{:?}", later.days.keys());
+    assert!(!later.metrics.keys().any(|id| id.starts_with("today#")), "{:?}", later.metrics.keys());
 
     let renamed = restarted(&snapshot, |specs, rule| {
         specs[0].name = "failed".into();

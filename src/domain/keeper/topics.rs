@@ -12,6 +12,7 @@ use super::{BOARD_ALERTS, Keeper};
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
 use crate::domain::fault::FaultView;
 use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};
+use crate::domain::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
 use crate::domain::metric::shown::{Shown, ShownWindow, empty};
 use crate::domain::metric::window::MetricState;
 use crate::domain::metric::{Aggregate, CalendarSpan, FactKind, Metric, WindowSpec};
@@ -123,7 +124,10 @@ impl Keeper {
             let shown = Shown::new(metric, state, self.began(index), watermark);
             let topic = match metric.spec.of {
                 FactKind::LiveSessions => self.live_sessions(metric),
-                _ => metric_topic(metric, state, shown.as_ref()),
+                _ => {
+                    let overflows = self.engine.overflow[index] > 0;
+                    metric_topic(metric, state, shown.as_ref(), overflows)
+                }
             };
             if let Some(now) = shown.and_then(|shown| latest(metric, &shown)) {
                 kpi.insert(metric.spec.name.clone(), now);
@@ -221,9 +225,16 @@ impl Keeper {
                 "window_late".into(),
                 json!(self.window_late().map(|(_, late)| late.some).sum::<u64>()),
             ),
+            ("other_groups".into(), self.other_groups()),
             ("late_by_metric".into(), self.late_by_metric()),
         ]);
         map
+    }
+
+    /// Facts of each metric whose group is not kept; metrics without any are left out.
+    fn other_groups(&self) -> Value {
+        let overflow = self.overflow().filter(|(_, facts)| *facts > 0);
+        Value::Object(overflow.map(|(name, facts)| (name.to_owned(), json!(facts))).collect())
     }
 
     /// What is missing from each metric because it came too late; metrics that miss nothing
@@ -296,7 +307,13 @@ fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
     Some(json!(value.or(empty(metric.spec.aggregate))))
 }
 
-fn metric_topic(metric: &Metric, state: &MetricState, shown: Option<&Shown<'_>>) -> Topic {
+/// `overflows`: facts went to the overflow, so that it has a column or row of its own.
+fn metric_topic(
+    metric: &Metric,
+    state: &MetricState,
+    shown: Option<&Shown<'_>>,
+    overflows: bool,
+) -> Topic {
     let grid = metric.grid.tumbles()
         && !metric.spec.group_by.is_empty()
         && matches!(metric.spec.aggregate, Aggregate::Count | Aggregate::Distinct { .. });
@@ -310,8 +327,11 @@ fn metric_topic(metric: &Metric, state: &MetricState, shown: Option<&Shown<'_>>)
     });
     let mut about = about(metric);
     let state = match grid {
-        true => TopicState::Grid(grid_of(state, &windows, capacity)),
-        false => TopicState::Series(series_of(metric, state, &windows, capacity, &mut about)),
+        true => TopicState::Grid(grid_of(state, &windows, capacity, overflows, &mut about)),
+        false => {
+            let series = series_of(metric, state, &windows, capacity, overflows, &mut about);
+            TopicState::Series(series)
+        }
     };
     Topic { about, state }
 }
@@ -321,20 +341,32 @@ fn series_of(
     state: &MetricState,
     windows: &[ShownWindow<'_>],
     capacity: usize,
+    overflows: bool,
     about: &mut TopicAbout,
 ) -> Series {
-    let columns = match metric.spec.group_by.is_empty() {
-        true => 1,
-        false => {
-            let names = state.groups().iter().take(SERIES_COLUMNS_MAX).map(|l| l.join(" · "));
-            about.columns = names.collect();
-            about.columns.len()
+    let (mut columns, mut kept) = (1, 1);
+    if !metric.spec.group_by.is_empty() {
+        let groups = state.groups.all();
+        about.columns =
+            groups.iter().take(SERIES_COLUMNS_MAX).map(|labels| group_text(labels)).collect();
+        kept = about.columns.len();
+        if groups.len() > kept {
+            about.note = format!("the first {kept} of {} groups", groups.len());
         }
+        if overflows {
+            about.overflow = Some(kept);
+            about.columns.push(OVERFLOW_TEXT.into());
+        }
+        columns = about.columns.len();
+    }
+    let column = |group: u32| match group {
+        OVERFLOW => Some(kept),
+        group => Some(group as usize).filter(|group| *group < kept),
     };
     let point = |window: &ShownWindow<'_>| {
         let mut values = vec![empty(metric.spec.aggregate); columns];
         for (group, value) in window.values {
-            if let Some(slot) = values.get_mut(*group as usize) {
+            if let Some(slot) = column(*group).and_then(|column| values.get_mut(column)) {
                 *slot = Some(*value);
             }
         }
@@ -343,12 +375,27 @@ fn series_of(
     Series { capacity, points: windows.iter().map(point).collect() }
 }
 
-fn grid_of(state: &MetricState, windows: &[ShownWindow<'_>], capacity: usize) -> Grid {
-    let rows: Vec<Vec<String>> = state.groups().iter().map(|labels| labels.to_vec()).collect();
+fn grid_of(
+    state: &MetricState,
+    windows: &[ShownWindow<'_>],
+    capacity: usize,
+    overflows: bool,
+    about: &mut TopicAbout,
+) -> Grid {
+    let mut rows: Vec<Vec<String>> =
+        state.groups.all().iter().map(|labels| labels.to_vec()).collect();
+    let kept = rows.len();
+    if overflows {
+        about.overflow = Some(kept);
+        rows.push(vec![OVERFLOW_TEXT.into(); about.columns.len()]);
+    }
     let column = |window: &ShownWindow<'_>| {
         let mut cells = vec![0; rows.len()];
         for (group, value) in window.values {
-            cells[*group as usize] = *value as u64;
+            let row = if *group == OVERFLOW { kept } else { *group as usize };
+            if let Some(cell) = cells.get_mut(row) {
+                *cell = *value as u64;
+            }
         }
         (window.pane, cells)
     };

@@ -12,9 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::board::TopicState;
 use crate::domain::commit::RollupRow;
+use crate::domain::commit::Snapshot;
 use crate::domain::event::Schema;
 use crate::domain::metric::cell::Cell;
 use crate::domain::metric::grid::{Memo, Stretch, minute};
+use crate::domain::metric::groups::group_text;
 use crate::domain::metric::shown::empty;
 use crate::domain::metric::{
     Aggregate, Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Order, Weekday, WindowSpec,
@@ -212,7 +214,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
     let mut snapshot = Snapshot::default();
     let mut found =
         Run { numbers: BTreeMap::new(), minutes: BTreeMap::new(), keeper: keeper(metric) };
-    let mut committed = 0;
+    let (mut committed, mut committed_at) = (0, BEGINNING);
     let mut index = 0;
     let mut died = BTreeSet::new();
     let last = samples.len();
@@ -230,7 +232,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
         if crash == 1 && died.insert(index) && !at_end {
             // Everything since the last commit is lost and read again.
             (live, folds_now, index) = (keeper(metric), folds(), committed);
-            live.restore(&mut snapshot.clone()).unwrap();
+            live.restore(&mut snapshot.clone(), committed_at).unwrap();
             continue;
         }
         let watermark = match samples.get(index) {
@@ -239,7 +241,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
             None => samples[last - 1].stamp,
         };
         let deltas = folds_now.iter_mut().map(|fold| ShardDelta {
-            panes: fold.flush(),
+            facts: fold.flush(),
             late_facts: fold.take_late(),
             ..ShardDelta::default()
         });
@@ -248,7 +250,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
         let unit = live.merge(barrier, deltas.collect());
         unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
         for point in &live.points {
-            let key = (point.end, point.labels.join("|"));
+            let key = (point.end, live.engine.state(0).groups.text(point.group));
             let former = found.numbers.insert(key, format!("{:.6}", point.value));
             assert_eq!(former, None, "a window became final twice");
         }
@@ -257,7 +259,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
             let former = found.minutes.insert((*minute, group.clone()), row);
             assert_eq!(former, None, "a minute was written twice");
         }
-        committed = index;
+        (committed, committed_at) = (index, watermark);
         if !at_end {
             board_shows_the_definition(metric, &live, &samples[..index.min(last)], watermark);
         }
@@ -266,7 +268,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
             snapshot = Snapshot::default();
             cut.iter().for_each(|section| snapshot.absorb(section).unwrap());
             (live, folds_now) = (keeper(metric), folds());
-            live.restore(&mut snapshot.clone()).unwrap();
+            live.restore(&mut snapshot.clone(), committed_at).unwrap();
         }
     }
     found.keeper = live;
@@ -288,7 +290,7 @@ fn board_shows_the_definition(
         number.or(empty(metric.spec.aggregate).map(|zero| format!("{zero:.6}")))
     };
     let groups: Vec<String> =
-        keeper.engine.state(0).groups().iter().map(|labels| labels.join("|")).collect();
+        keeper.engine.state(0).groups.all().iter().map(|labels| group_text(labels)).collect();
     let memo = &mut Memo::default();
     let running = metric.grid.pane(watermark, memo);
     match &topics["m"].state {

@@ -1,16 +1,19 @@
-//! All metrics together: deltas of the shards in, final windows out.
+//! All metrics together: what the shards found in, final windows out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cell::Cell;
 use super::compile::Metric;
-use super::fold::PaneDelta;
-use super::groups::Labels;
+use super::fold::{Flushed, Place};
+use super::groups::OVERFLOW;
 use super::late::LateCounts;
 use super::window::{MetricState, Window};
 use crate::domain::commit::RollupRow;
+use crate::domain::number::FarSum;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// One final number.
@@ -21,7 +24,7 @@ pub struct Point {
     /// End of its window.
     pub end: EpochMs,
     /// Its group.
-    pub labels: Labels,
+    pub group: u32,
     /// The number.
     pub value: f64,
 }
@@ -34,11 +37,27 @@ pub struct MetricTotals {
     /// The greatest number and the end of its first window.
     pub max: Option<(f64, EpochMs)>,
     /// Sum of all numbers.
-    pub sum: f64,
+    pub sum: FarSum,
     /// The newest number and the end of its window.
     pub last: Option<(EpochMs, f64)>,
-    /// Sum of the numbers of each group (labels joined by `|`).
-    pub by_group: BTreeMap<String, f64>,
+}
+
+/// Sum of the numbers of each group over all final windows, for a report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupTotals {
+    /// By group.
+    pub sums: BTreeMap<u32, FarSum>,
+    /// The groups whose sums changed since the last commit.
+    pub changed: BTreeSet<u32>,
+}
+
+/// What came into one metric at a barrier.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Absorbed {
+    /// Groups that are kept from now on.
+    pub groups: Range<u32>,
+    /// What was merged into the panes.
+    pub cells: BTreeMap<(Place, u32), Cell>,
 }
 
 /// All metrics of a pipeline.
@@ -47,19 +66,32 @@ pub struct Engine {
     metrics: Arc<Vec<Metric>>,
     states: Vec<MetricState>,
     lateness: SpanMs,
-    /// Totals by metric.
+    /// Totals by metric; kept up only when [`Engine::reports`] says so.
     pub totals: Vec<MetricTotals>,
+    /// Totals by metric and group, likewise.
+    pub group_totals: Vec<GroupTotals>,
+    /// Add up all final numbers: only a report shows that, and commits grow by it.
+    pub reports: bool,
     /// Facts that came too late for something, by metric.
     pub late: Vec<LateCounts>,
+    /// Facts whose group is not kept, by metric.
+    pub overflow: Vec<u64>,
 }
 
 impl Engine {
     /// Metrics that have seen nothing.
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
         let states = metrics.iter().map(|_| MetricState::default()).collect();
-        let totals = metrics.iter().map(|_| MetricTotals::default()).collect();
-        let late = vec![LateCounts::default(); metrics.len()];
-        Engine { metrics, states, lateness, totals, late }
+        Engine {
+            states,
+            lateness,
+            totals: vec![MetricTotals::default(); metrics.len()],
+            group_totals: vec![GroupTotals::default(); metrics.len()],
+            reports: false,
+            late: vec![LateCounts::default(); metrics.len()],
+            overflow: vec![0; metrics.len()],
+            metrics,
+        }
     }
 
     /// The metrics.
@@ -77,14 +109,66 @@ impl Engine {
         &mut self.states[metric]
     }
 
-    /// Adds what a shard found. False when its pane is final already.
-    pub fn merge(&mut self, delta: &PaneDelta) -> bool {
-        self.states[usize::from(delta.metric)].merge(delta)
+    /// What a watermark settles: everything that ends at or before this time.
+    pub fn settled(&self, watermark: EpochMs) -> EpochMs {
+        watermark - self.lateness
     }
 
-    /// Makes final what a watermark has settled; appends the numbers in order of metric
-    /// and time: all of them for metrics that `all` asks for, else those that the board
-    /// still keeps afterwards.
+    /// True when the groups of a metric are decided for good.
+    pub fn knows_groups(&self, metric: usize) -> bool {
+        self.states[metric].groups.is_complete(self.metrics[metric].spec.group_limit)
+    }
+
+    /// Takes in what all shards found up to a barrier: decides on the groups, then adds each
+    /// cell to its group or to the overflow. Returns what came of it, by metric; the same
+    /// for any number of shards.
+    pub fn absorb(&mut self, shards: Vec<Flushed>) -> BTreeMap<usize, Absorbed> {
+        let mut absorbed: BTreeMap<usize, Absorbed> = BTreeMap::new();
+        let mut candidates: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        let mut panes = Vec::new();
+        for Flushed { panes: found, candidates: met } in shards {
+            panes.push(found);
+            for candidate in met {
+                candidates.entry(usize::from(candidate.metric)).or_default().push(candidate);
+            }
+        }
+        for (metric, candidates) in candidates {
+            let limit = self.metrics[metric].spec.group_limit;
+            let groups = self.states[metric].groups.admit(candidates, limit);
+            absorbed.entry(metric).or_default().groups = groups;
+        }
+        for delta in panes.into_iter().flatten() {
+            let metric = usize::from(delta.metric);
+            let groups = &self.states[metric].groups;
+            let group = delta.labels.map_or(OVERFLOW, |labels| groups.number(&labels));
+            if group == OVERFLOW {
+                self.overflow[metric] += delta.facts;
+            }
+            let cells = &mut absorbed.entry(metric).or_default().cells;
+            match cells.get_mut(&(delta.place, group)) {
+                Some(cell) => cell.merge(&delta.cell),
+                None => {
+                    cells.insert((delta.place, group), delta.cell);
+                }
+            }
+        }
+        for (metric, Absorbed { cells, .. }) in &mut absorbed {
+            let (state, late) = (&mut self.states[*metric], &mut self.late[*metric]);
+            cells.retain(|(place, group), cell| {
+                let taken = state.merge(place, *group, cell);
+                if !taken {
+                    // Only a bug could bring this here; said rather than lost.
+                    let facts = cell.count();
+                    late.add(&LateCounts { some: facts, all: facts, minute: 0 });
+                }
+                taken
+            });
+        }
+        absorbed
+    }
+
+    /// Makes final what a watermark has settled; appends the numbers of the metrics that
+    /// `all` asks for, in order of metric and time.
     pub fn settle(
         &mut self,
         watermark: EpochMs,
@@ -92,47 +176,41 @@ impl Engine {
         points: &mut Vec<Point>,
         rollups: &mut Vec<RollupRow>,
     ) {
-        let settled = watermark - self.lateness;
+        let settled = self.settled(watermark);
         for (index, metric) in self.metrics.iter().enumerate() {
             let (totals, all) = (&mut self.totals[index], all(metric));
-            let known = totals.last.map_or(EpochMs::MIN, |(end, _)| end);
-            let mut push = |window: &Window, groups: &[Labels]| {
-                points.extend(window.values.iter().map(|(group, value)| Point {
-                    metric: index as u16,
-                    end: window.end,
-                    labels: Arc::clone(&groups[*group as usize]),
-                    value: *value,
-                }));
-            };
-            let each = |window: &Window, groups: &[Labels]| {
-                for (group, value) in &window.values {
-                    totals.add(window.end, &groups[*group as usize], *value);
+            let (reports, grouped) = (self.reports, !metric.spec.group_by.is_empty());
+            let groups = &mut self.group_totals[index];
+            let each = |window: &Window| {
+                for (group, value) in window.values.iter().filter(|_| reports) {
+                    totals.add(window.end, *value);
+                    if grouped {
+                        groups.sums.entry(*group).or_default().add(*value);
+                        groups.changed.insert(*group);
+                    }
                 }
                 if all {
-                    push(window, groups);
+                    points.extend(window.values.iter().map(|(group, value)| Point {
+                        metric: index as u16,
+                        end: window.end,
+                        group: *group,
+                        value: *value,
+                    }));
                 }
             };
-            let state = &mut self.states[index];
-            state.settle(metric, settled, each, rollups);
-            if !all {
-                let first = state.history.partition_point(|window| window.end <= known);
-                state.history.range(first..).for_each(|window| push(window, state.groups()));
-            }
+            self.states[index].settle(metric, settled, each, rollups);
         }
     }
 }
 
 impl MetricTotals {
-    fn add(&mut self, end: EpochMs, labels: &Labels, value: f64) {
+    fn add(&mut self, end: EpochMs, value: f64) {
         self.windows += 1;
-        self.sum += value;
+        self.sum.add(value);
         if self.max.is_none_or(|(max, _)| value > max) {
             self.max = Some((value, end));
         }
         self.last = Some((end, value));
-        if !labels.is_empty() {
-            *self.by_group.entry(labels.join("|")).or_default() += value;
-        }
     }
 }
 
@@ -230,18 +308,15 @@ mod tests {
             folds[sample.user as usize % 2].add(FactKind::Events, sample, watermark);
             watermark = watermark.max(sample.at);
             if flushes[index % flushes.len()] {
-                folds
-                    .iter_mut()
-                    .flat_map(Fold::flush)
-                    .for_each(|delta| assert!(engine.merge(&delta)));
+                engine.absorb(folds.iter_mut().map(Fold::flush).collect());
                 engine.settle(watermark, |_| true, &mut points, &mut rollups);
             }
         }
-        folds.iter_mut().flat_map(Fold::flush).for_each(|delta| assert!(engine.merge(&delta)));
+        engine.absorb(folds.iter_mut().map(Fold::flush).collect());
         engine.settle(crate::domain::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
         let numbers = points
             .into_iter()
-            .map(|p| ((p.end, p.labels.join("|")), format!("{:.6}", p.value)))
+            .map(|p| ((p.end, engine.state(0).groups.text(p.group)), format!("{:.6}", p.value)))
             .collect();
         (numbers, engine)
     }
@@ -273,7 +348,7 @@ mod tests {
             let mut engine = Engine::new(metrics, 500);
             let last = samples.last().unwrap().at;
             samples.iter().for_each(|s| fold.add(FactKind::Events, s, s.at));
-            fold.flush().into_iter().for_each(|delta| assert!(engine.merge(&delta)));
+            engine.absorb(vec![fold.flush()]);
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
             engine.settle(last, |_| true, &mut points, &mut rollups);
             let early = engine.state(0).early(&metric, last - last.rem_euclid(50));

@@ -6,23 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use std::hash::BuildHasher;
-
 use super::cell::Cell;
-use super::compile::{Attr, Fact, Metric};
+use super::compile::{Fact, Metric};
 use super::grid::{self, Memo, Stretch};
-use super::groups::Labels;
+use super::groups::{Candidate, Labels, OVERFLOW, ShardGroups};
 use super::late::LateCounts;
 use super::spec::FactKind;
 use super::watch::Watch;
 use crate::domain::fault::Tally;
-use crate::domain::number::{Amount, Decimal};
 use crate::domain::time::{EpochMs, SpanMs};
-
-/// Label of facts beyond a metric's `group_limit`.
-pub const OTHER_GROUP: &str = "other";
 
 /// Which windows and which minute a fact counts in: those that were not final at its stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +35,21 @@ pub struct PaneDelta {
     pub metric: u16,
     /// Where it counts.
     pub place: Place,
-    /// The group.
-    pub labels: Labels,
+    /// The group; `None` for what is known not to be kept.
+    pub labels: Option<Labels>,
+    /// How many facts are in it.
+    pub facts: u64,
     /// What to merge there.
     pub cell: Cell,
+}
+
+/// Everything a shard found since its last flush.
+#[derive(Clone, Debug, Default)]
+pub struct Flushed {
+    /// What changed in the panes.
+    pub panes: Vec<PaneDelta>,
+    /// Groups that the shard had not met before.
+    pub candidates: Vec<Candidate>,
 }
 
 /// Folds facts into pane deltas.
@@ -67,31 +70,28 @@ struct OpenMetric {
     tiles: Vec<(Stretch, OpenPlace)>,
     recent: usize,
     /// The others: few, or the stream is in trouble.
-    late: BTreeMap<Place, Vec<Option<Cell>>>,
-    groups: Groups,
+    late: BTreeMap<Place, OpenCells>,
+    groups: ShardGroups,
     memo: Memo,
 }
 
 #[derive(Clone, Debug)]
 struct OpenPlace {
     place: Place,
-    cells: Vec<Option<Cell>>,
+    cells: OpenCells,
 }
 
+/// Cells of one place by the shard's own number of their group.
 #[derive(Clone, Debug, Default)]
-struct Groups {
-    index: HashTable<u32>,
-    parts: Vec<Vec<Part>>,
-    labels: Vec<Labels>,
+struct OpenCells {
+    cells: Vec<Option<OpenCell>>,
+    overflow: Option<OpenCell>,
 }
 
 #[derive(Clone, Debug)]
-enum Part {
-    Missing,
-    Number(Decimal),
-    Amount(Amount),
-    Text(Vec<u8>),
-    Bool(bool),
+struct OpenCell {
+    facts: u64,
+    cell: Cell,
 }
 
 impl Fold {
@@ -125,11 +125,10 @@ impl Fold {
                     open.late.entry(place).or_default()
                 }
             };
-            let group = open.groups.index_of(metric, fact) as usize;
-            if cells.len() <= group {
-                cells.resize(group + 1, None);
-            }
-            metric.add(fact, cells[group].get_or_insert_with(|| Cell::zero(metric.spec.aggregate)));
+            let zero = || OpenCell { facts: 0, cell: Cell::zero(metric.spec.aggregate) };
+            let open = cells.of(open.groups.of(metric, fact)).get_or_insert_with(zero);
+            open.facts += 1;
+            metric.add(fact, &mut open.cell);
         }
     }
 
@@ -141,20 +140,56 @@ impl Fold {
     }
 
     /// Hands over everything since the last flush.
-    pub fn flush(&mut self) -> Vec<PaneDelta> {
-        let mut deltas = Vec::new();
+    pub fn flush(&mut self) -> Flushed {
+        let mut flushed = Flushed::default();
         for (metric, open) in self.open.iter_mut().enumerate() {
             open.recent = 0;
+            let metric = metric as u16;
             let tiles = open.tiles.drain(..).map(|(_, open)| (open.place, open.cells));
             for (place, cells) in tiles.chain(std::mem::take(&mut open.late)) {
-                let cells = cells.into_iter().enumerate();
-                deltas.extend(cells.filter_map(|(group, cell)| {
-                    let labels = Arc::clone(&open.groups.labels[group]);
-                    cell.map(|cell| PaneDelta { metric: metric as u16, place, labels, cell })
-                }));
+                let delta = |labels, OpenCell { facts, cell }| PaneDelta {
+                    metric,
+                    place,
+                    labels,
+                    facts,
+                    cell,
+                };
+                let groups = &open.groups;
+                let labels = |group: usize| groups.labels(group as u32).map(Arc::clone);
+                let kept = cells.cells.into_iter().enumerate();
+                let kept = kept.filter_map(|(group, open)| Some(delta(labels(group), open?)));
+                flushed.panes.extend(kept);
+                flushed.panes.extend(cells.overflow.map(|open| delta(None, open)));
             }
+            flushed.candidates.extend(open.groups.take_fresh(metric));
         }
-        deltas
+        flushed
+    }
+
+    /// True once the groups of a metric are known for good.
+    pub fn knows_groups(&self, metric: usize) -> bool {
+        self.open[metric].groups.is_complete()
+    }
+
+    /// Takes up all groups that a metric will ever keep. Nothing may be open: call it after
+    /// a flush.
+    pub fn set_groups(&mut self, metric: usize, kept: &[Labels]) {
+        let open = &mut self.open[metric];
+        debug_assert!(open.tiles.is_empty() && open.late.is_empty(), "cells use former numbers");
+        open.groups.complete(kept);
+    }
+}
+
+impl OpenCells {
+    fn of(&mut self, group: u32) -> &mut Option<OpenCell> {
+        if group == OVERFLOW {
+            return &mut self.overflow;
+        }
+        let group = group as usize;
+        if self.cells.len() <= group {
+            self.cells.resize(group + 1, None);
+        }
+        &mut self.cells[group]
     }
 }
 
@@ -176,7 +211,7 @@ impl OpenMetric {
         self.recent = known.unwrap_or_else(|| {
             let enters = Some(pane.start);
             let place = Place { pane: pane.start, enters, minute: Some(minute.start) };
-            self.tiles.push((tile, OpenPlace { place, cells: Vec::new() }));
+            self.tiles.push((tile, OpenPlace { place, cells: OpenCells::default() }));
             self.tiles.len() - 1
         });
         Some(self.recent)
@@ -196,86 +231,4 @@ fn place(metric: &Metric, at: EpochMs, settled: EpochMs, memo: &mut Memo) -> Pla
     };
     let minute = (minute.end > settled).then_some(minute.start);
     Place { pane: pane.start, enters, minute }
-}
-
-impl Groups {
-    fn index_of(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
-        let hash = hash_labels(metric.labels(fact));
-        let parts = &self.parts;
-        let same = |group: &u32| {
-            let kept = parts[*group as usize].iter().map(Part::attr);
-            metric.labels(fact).eq(kept)
-        };
-        if let Some(group) = self.index.find(hash, same) {
-            return *group;
-        }
-        if self.parts.len() > metric.spec.group_limit {
-            // The last group is `other`: it was added when the limit was reached.
-            return self.parts.len() as u32 - 1;
-        }
-        self.learn(metric, fact, hash)
-    }
-
-    fn learn(&mut self, metric: &Metric, fact: &impl Fact, hash: u64) -> u32 {
-        let group = self.parts.len() as u32;
-        self.parts.push(metric.labels(fact).map(Part::from).collect());
-        if group as usize == metric.spec.group_limit {
-            let other = metric.spec.group_by.iter().map(|_| OTHER_GROUP.to_owned());
-            self.labels.push(Arc::new(other.collect()));
-            return group;
-        }
-        self.labels.push(Arc::new(metric.labels(fact).map(label).collect()));
-        let parts = &self.parts;
-        let rehash = |group: &u32| hash_labels(parts[*group as usize].iter().map(Part::attr));
-        self.index.insert_unique(hash, group, rehash);
-        group
-    }
-}
-
-fn hash_labels<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
-    labels.fold(0u64, |hash, attr| {
-        let part = match attr {
-            Attr::Missing | Attr::Unusable(_) => 1,
-            Attr::Number(value) => FixedState::default().hash_one(value),
-            Attr::Amount(value) => FixedState::default().hash_one(value.parts()),
-            Attr::Text(text) => FixedState::default().hash_one(text),
-            Attr::Bool(value) => 2 + u64::from(value),
-        };
-        (hash.rotate_left(21) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    })
-}
-
-impl Part {
-    fn attr(&self) -> Attr<'_> {
-        match self {
-            Part::Missing => Attr::Missing,
-            Part::Number(value) => Attr::Number(*value),
-            Part::Amount(value) => Attr::Amount(*value),
-            Part::Text(text) => Attr::Text(text),
-            Part::Bool(value) => Attr::Bool(*value),
-        }
-    }
-}
-
-impl From<Attr<'_>> for Part {
-    fn from(attr: Attr<'_>) -> Part {
-        match attr {
-            Attr::Missing | Attr::Unusable(_) => Part::Missing,
-            Attr::Number(value) => Part::Number(value),
-            Attr::Amount(value) => Part::Amount(value),
-            Attr::Text(text) => Part::Text(text.to_vec()),
-            Attr::Bool(value) => Part::Bool(value),
-        }
-    }
-}
-
-/// A label as text: numbers without trailing zeros, nothing for a missing attribute.
-fn label(attr: Attr<'_>) -> String {
-    match attr {
-        Attr::Missing | Attr::Unusable(_) => String::new(),
-        Attr::Number(value) => value.to_string(),
-        Attr::Amount(value) => value.to_string(),
-        Attr::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        Attr::Bool(value) => value.to_string(),
-    }
 }

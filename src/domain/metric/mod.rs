@@ -24,8 +24,8 @@ pub mod watch;
 pub mod window;
 
 pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};
-pub use fold::{Fold, PaneDelta, Place};
-pub use groups::{Labels, Order};
+pub use fold::{Flushed, Fold, PaneDelta, Place};
+pub use groups::{Candidate, Labels, OVERFLOW, Order};
 pub use late::LateCounts;
 pub use panes::Floor;
 pub use spec::{

@@ -68,14 +68,6 @@ impl Runner {
         self.start
     }
 
-    /// The total of each group, of a running total.
-    pub fn totals(&self) -> impl Iterator<Item = (u32, &Cell)> {
-        self.groups.iter().filter_map(|(group, running)| match &running.kind {
-            Kind::Whole(cell) => Some((*group, cell)),
-            _ => None,
-        })
-    }
-
     /// Goes on to the window that ends with a pane; nothing may enter between the last one
     /// and this.
     pub fn step(&mut self, metric: &Metric, panes: &Panes, pane: EpochMs, start: EpochMs) {

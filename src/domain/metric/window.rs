@@ -4,14 +4,14 @@
 //! Settled is what lies more than the allowed lateness behind the watermark. A window is
 //! final once its end is settled, a roll-up minute likewise, each at its own time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::Ahead;
 use super::cell::Cell;
 use super::compile::Metric;
-use super::fold::{PaneDelta, Place};
+use super::fold::Place;
 use super::grid::{MINUTE, Memo};
-use super::groups::Labels;
+use super::groups::KeptGroups;
 use super::panes::{Cells, Floor, Panes, merge_into};
 use super::running::Runner;
 use crate::domain::commit::RollupRow;
@@ -29,8 +29,8 @@ pub struct Window {
 /// Everything the engine keeps of one metric.
 #[derive(Debug, Default)]
 pub struct MetricState {
-    groups: Vec<Labels>,
-    index: HashMap<Labels, u32>,
+    /// Which groups are kept, and how.
+    pub groups: KeptGroups,
     panes: Panes,
     /// Open roll-up minutes by their start.
     minutes: BTreeMap<EpochMs, Cells>,
@@ -55,31 +55,9 @@ pub struct Day {
 }
 
 impl MetricState {
-    /// Labels of a group.
-    pub fn labels(&self, group: u32) -> &Labels {
-        &self.groups[group as usize]
-    }
-
-    /// All groups by index.
-    pub fn groups(&self) -> &[Labels] {
-        &self.groups
-    }
-
     /// Start of the first pane whose window is not final.
     pub fn next(&self) -> Option<EpochMs> {
         self.next
-    }
-
-    /// Index of a group, learnt if it is new. Shards bound the groups; the engine takes
-    /// at most as many from each of them.
-    pub fn group(&mut self, labels: &Labels) -> u32 {
-        if let Some(&group) = self.index.get(labels) {
-            return group;
-        }
-        let group = self.groups.len() as u32;
-        self.groups.push(labels.clone());
-        self.index.insert(labels.clone(), group);
-        group
     }
 
     /// True when nothing of a place is final, as the fold found it: a bug if not.
@@ -90,25 +68,24 @@ impl MetricState {
         }
     }
 
-    /// Adds what a shard found. False when its window is final already: nothing is added.
-    pub fn merge(&mut self, delta: &PaneDelta) -> bool {
-        if !self.takes(&delta.place) {
+    /// Adds to a group. False when its window is final already: nothing is added.
+    pub fn merge(&mut self, place: &Place, group: u32, cell: &Cell) -> bool {
+        if !self.takes(place) {
             return false;
         }
-        let group = self.group(&delta.labels);
-        if let Some(enters) = delta.place.enters {
-            self.panes.add(delta.place.pane, enters, group, &delta.cell);
+        if let Some(enters) = place.enters {
+            self.panes.add(place.pane, enters, group, cell);
         }
-        if let Some(minute) = delta.place.minute {
-            merge_into(self.minutes.entry(minute).or_default(), group, &delta.cell);
+        if let Some(minute) = place.minute {
+            merge_into(self.minutes.entry(minute).or_default(), group, cell);
         }
         true
     }
 
-    /// Puts back what a snapshot holds; `next` is the first pane whose window was not final.
-    pub fn restore(&mut self, metric: &Metric, next: Option<EpochMs>, day: Option<Day>) {
-        self.next = next;
-        let Some(next) = next else { return };
+    /// Puts back what a snapshot holds that was made when everything before `settled` was.
+    pub fn restore(&mut self, metric: &Metric, settled: EpochMs, day: Option<Day>) {
+        let next = metric.grid.pane(settled, &mut self.memo).start;
+        self.next = Some(next);
         self.runner = match day {
             Some(day) => Runner::resumed(metric, day.start, std::iter::once(&day.totals)),
             None if metric.grid.tumbles() || metric.grid.runs_from_midnight() => Runner::default(),
@@ -149,7 +126,7 @@ impl MetricState {
         &mut self,
         metric: &Metric,
         settled: EpochMs,
-        mut each: impl FnMut(&Window, &[Labels]),
+        mut each: impl FnMut(&Window),
         rollups: &mut Vec<RollupRow>,
     ) {
         self.settle_minutes(metric, settled, rollups);
@@ -157,8 +134,9 @@ impl MetricState {
         let next = self.next.unwrap_or(EpochMs::MIN);
         let runner = std::mem::take(&mut self.runner);
         let mut windows = Ahead::new(metric, &self.panes, runner, next);
-        while let Some(window) = windows.next_before(limit) {
-            each(&window, &self.groups);
+        while let Some(mut window) = windows.next_before(limit) {
+            each(&window);
+            window.values.shrink_to_fit();
             let oldest = window.end - metric.spec.keep;
             self.history.push_back(window);
             while self.history.front().is_some_and(|first| first.end <= oldest) {
@@ -196,11 +174,10 @@ impl MetricState {
         std::iter::from_fn(|| windows.next_before(last.saturating_add(1))).collect()
     }
 
-    /// The running total of the day, for a commit.
-    pub fn day(&self, metric: &Metric) -> Option<Day> {
-        let totals = self.runner.totals().map(|(group, cell)| (group, cell.clone()));
-        let day = Day { start: self.runner.start(), totals: totals.collect() };
-        metric.grid.runs_from_midnight().then_some(day)
+    /// Of a running total: the midnight it runs from, and the first pane it has not taken in.
+    pub fn run(&self, metric: &Metric) -> Option<(EpochMs, EpochMs)> {
+        let entered = self.next.unwrap_or(EpochMs::MIN);
+        metric.grid.runs_from_midnight().then_some((self.runner.start(), entered))
     }
 }
 
@@ -208,13 +185,13 @@ fn rollup_rows(
     metric: &Metric,
     minute: EpochMs,
     cells: &Cells,
-    groups: &[Labels],
+    groups: &KeptGroups,
     rollups: &mut Vec<RollupRow>,
 ) {
     rollups.extend(cells.iter().map(|(group, cell)| RollupRow {
         metric: metric.spec.name.clone(),
         minute,
-        group: groups[*group as usize].join("|"),
+        group: groups.text(*group),
         count: cell.count(),
         sum: cell.sum(),
         value: cell.value(metric.spec.aggregate, MINUTE).unwrap_or(0.0),

@@ -8,12 +8,14 @@
 
 mod amount;
 mod decimal;
+mod far;
 mod moments;
 mod rounding;
 mod wide;
 
 pub use amount::{Amount, Countable};
 pub use decimal::Decimal;
+pub use far::FarSum;
 pub use moments::{Moments, Total};
 pub use wide::Wide;
 

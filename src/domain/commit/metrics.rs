@@ -1,0 +1,168 @@
+//! What is kept of one metric: absorbed from the sections of commits, and
+//! written whole for a snapshot.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{SectionWriter, group, number, time};
+use crate::domain::metric::cell::Cell;
+use crate::domain::metric::window::Window;
+use crate::domain::metric::{Floor, Place};
+use crate::domain::number::FarSum;
+use crate::domain::time::EpochMs;
+use crate::domain::wire::{Malformed, Reader};
+
+/// Everything that is kept of one metric. Groups go by their number: the place among `groups`,
+/// or `OVERFLOW`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricSnapshot {
+    /// Labels of the kept groups, in the order in which they were first met.
+    pub groups: Vec<Vec<String>>,
+    /// Cells by pane, the pane they enter with, and group.
+    pub panes: BTreeMap<(EpochMs, EpochMs, u32), Cell>,
+    /// Cells of open roll-up minutes by minute and group.
+    pub minutes: BTreeMap<(EpochMs, u32), Cell>,
+    /// Final windows the board keeps.
+    pub windows: VecDeque<Window>,
+    /// Of a running total: midnight, and the total of each group since.
+    pub day: Option<(EpochMs, BTreeMap<u32, Cell>)>,
+    /// Sum of all final numbers of each group, where a report asks for it.
+    pub sums: BTreeMap<u32, FarSum>,
+}
+
+impl MetricSnapshot {
+    pub(super) fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let pane = reader.i64("pane")?;
+            let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
+            let (group, cell) = (group(reader)?, Cell::decode(reader)?);
+            if let Some(minute) = minute {
+                merge_into(&mut self.minutes, (minute, group), &cell);
+            }
+            if let Some(enters) = enters {
+                merge_into(&mut self.panes, (pane, enters, group), &cell);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_panes(&mut self, floor: Floor) {
+        self.panes = self.panes.split_off(&(floor.pane, EpochMs::MIN, 0));
+        if floor.enters > EpochMs::MIN {
+            self.panes.retain(|(_, enters, _), _| *enters >= floor.enters);
+        }
+    }
+
+    /// Each window differs from the one before it, or stands for itself.
+    pub(super) fn absorb_windows(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let end = reader.i64("end")?;
+            let differs = reader.u8("kind of window")? != 0;
+            let before = self.windows.back().filter(|_| differs);
+            let mut values: BTreeMap<u32, f64> =
+                before.map(|before| before.values.iter().copied().collect()).unwrap_or_default();
+            for _ in 0..reader.u64("groups gone")? {
+                values.remove(&group(reader)?);
+            }
+            for _ in 0..reader.u64("groups changed")? {
+                values.insert(group(reader)?, number(reader)?);
+            }
+            let mut values: Vec<_> = values.into_iter().collect();
+            values.shrink_to_fit();
+            self.windows.push_back(Window { end, values });
+        }
+        Ok(())
+    }
+
+    pub(super) fn absorb_day(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let mut totals = BTreeMap::new();
+        let start = reader.i64("midnight")?;
+        while !reader.is_empty() {
+            totals.insert(group(reader)?, Cell::decode(reader)?);
+        }
+        self.day = Some((start, totals));
+        Ok(())
+    }
+
+    /// A running total takes in the panes it has gone past, those of its own day.
+    pub(super) fn absorb_run(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let (start, entered) = (reader.i64("midnight")?, reader.i64("pane")?);
+        let (_, totals) = self
+            .day
+            .take_if(|(known, _)| *known == start)
+            .unwrap_or_else(|| (start, BTreeMap::new()));
+        let mut totals = totals;
+        let panes = std::mem::take(&mut self.panes).into_iter();
+        for ((pane, enters, group), cell) in panes {
+            if enters >= entered {
+                self.panes.insert((pane, enters, group), cell);
+            } else if pane >= start {
+                merge_into(&mut totals, group, &cell);
+            }
+        }
+        self.day = Some((start, totals));
+        Ok(())
+    }
+
+    /// Appends sections of at most about `chunk` bytes each.
+    pub(super) fn encode(&self, id: &str, chunk: usize, sections: &mut Vec<Vec<u8>>) {
+        let mut groups = Chunks { sections, chunk, make: || SectionWriter::groups(id) };
+        groups.write(self.groups.iter(), |writer, labels| writer.group(labels));
+        let mut panes = Chunks { sections, chunk, make: || SectionWriter::panes(id) };
+        panes.write(self.panes.iter(), |writer, ((pane, enters, group), cell)| {
+            let place = Place { pane: *pane, enters: Some(*enters), minute: None };
+            writer.pane(&place, *group, cell);
+        });
+        panes.write(self.minutes.iter(), |writer, ((minute, group), cell)| {
+            let place = Place { pane: *minute, enters: None, minute: Some(*minute) };
+            writer.pane(&place, *group, cell);
+        });
+        let mut windows = Chunks { sections, chunk, make: || SectionWriter::windows(id) };
+        let mut before = None;
+        windows.write(self.windows.iter(), |writer, window| {
+            writer.window(window, before.replace(window));
+        });
+        let mut sums = Chunks { sections, chunk, make: || SectionWriter::sums(id) };
+        sums.write(self.sums.iter(), |writer, (group, sum)| writer.sum(*group, sum));
+        if let Some((start, totals)) = &self.day {
+            let mut writer = SectionWriter::day(id, *start);
+            totals.iter().for_each(|(group, cell)| writer.total(*group, cell));
+            sections.push(writer.finish());
+        }
+    }
+}
+
+/// Writes items to sections of bounded length.
+struct Chunks<'a, M> {
+    sections: &'a mut Vec<Vec<u8>>,
+    chunk: usize,
+    make: M,
+}
+
+impl<M: Fn() -> SectionWriter> Chunks<'_, M> {
+    fn write<T>(
+        &mut self,
+        items: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut SectionWriter, T),
+    ) {
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            let mut writer = (self.make)();
+            for item in items.by_ref() {
+                write(&mut writer, item);
+                if writer.len() >= self.chunk {
+                    break;
+                }
+            }
+            self.sections.push(writer.finish());
+        }
+    }
+}
+
+fn merge_into<K: Ord>(cells: &mut BTreeMap<K, Cell>, key: K, cell: &Cell) {
+    match cells.get_mut(&key) {
+        Some(whole) => whole.merge(cell),
+        None => {
+            cells.insert(key, cell.clone());
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a commit holds of the keeper and how a restart takes it up: only what changed since
+//! the last commit, groups and numbers by their number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Keeper;
+use crate::domain::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
+use crate::domain::metric::engine::{Absorbed, MetricTotals};
+use crate::domain::metric::window::Day;
+use crate::domain::metric::{LateCounts, Place};
+use crate::domain::time::EpochMs;
+
+/// The beginning of the names of the metrics' entries.
+const METRIC: &str = "metric/";
+/// The beginning of the names of the rules' entries.
+const RULE: &str = "rule/";
+
+/// The small part of what is kept of a metric. What its windows hold goes by sections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct MetricKept {
+    /// The first time that could count, for a metric that came later than the first event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    began: Option<EpochMs>,
+    #[serde(skip_serializing_if = "is_default")]
+    totals: MetricTotals,
+    #[serde(skip_serializing_if = "is_default")]
+    late: LateCounts,
+    #[serde(skip_serializing_if = "is_default")]
+    overflow: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What the commits so far hold, as far as the next one must know it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    entries: BTreeMap<String, Value>,
+    /// End of the newest window, by metric.
+    windows: Vec<Option<EpochMs>>,
+}
+
+impl Keeper {
+    /// Takes up a snapshot and the watermark it was made at. Metrics and rules whose
+    /// definition changed begin anew.
+    ///
+    /// # Errors
+    /// When the keeper's state cannot be read: the file is damaged.
+    pub fn restore(&mut self, snapshot: &mut Snapshot, watermark: EpochMs) -> Result<(), String> {
+        let entries = std::mem::take(&mut snapshot.entries);
+        self.written.entries = entries.clone();
+        self.faults.restore(std::mem::take(&mut snapshot.faults));
+        let (mut metrics, mut rules) = (BTreeMap::new(), serde_json::Map::new());
+        let mut state = serde_json::Map::new();
+        for (name, value) in entries {
+            match (name.strip_prefix(METRIC), name.strip_prefix(RULE)) {
+                (Some(id), _) => drop(metrics.insert(id.to_owned(), value)),
+                (_, Some(id)) => drop(rules.insert(id.to_owned(), value)),
+                _ => drop(state.insert(name, value)),
+            }
+        }
+        state.insert("rules".into(), Value::Object(rules));
+        self.state = serde_json::from_value(Value::Object(state)).map_err(|e| e.to_string())?;
+        self.recognise(metrics.keys().cloned().collect());
+        for index in 0..self.engine.metrics().len() {
+            let id = self.ids[index].clone();
+            let Some(kept) = metrics.remove(&id) else {
+                self.began[index] = self.state.max_at;
+                continue;
+            };
+            let kept: MetricKept = serde_json::from_value(kept).map_err(|e| e.to_string())?;
+            self.began[index] = kept.began;
+            self.engine.totals[index] = kept.totals;
+            self.engine.late[index] = kept.late;
+            self.engine.overflow[index] = kept.overflow;
+            let snapshot = snapshot.metrics.remove(&id).unwrap_or_default();
+            self.restore_metric(index, snapshot, watermark);
+        }
+        Ok(())
+    }
+
+    fn restore_metric(&mut self, index: usize, snapshot: MetricSnapshot, watermark: EpochMs) {
+        let metric = self.engine.metrics()[index].clone();
+        let settled = self.engine.settled(watermark);
+        self.engine.group_totals[index].sums = snapshot.sums;
+        self.written.windows[index] = snapshot.windows.back().map(|window| window.end);
+        let state = self.engine.state_mut(index);
+        snapshot.groups.into_iter().for_each(|labels| state.groups.keep(Arc::new(labels)));
+        for ((pane, enters, group), cell) in snapshot.panes {
+            state.merge(&Place { pane, enters: Some(enters), minute: None }, group, &cell);
+        }
+        for ((minute, group), cell) in snapshot.minutes {
+            let place = Place { pane: minute, enters: None, minute: Some(minute) };
+            state.merge(&place, group, &cell);
+        }
+        state.history = snapshot.windows;
+        let day = snapshot.day.map(|(start, totals)| Day { start, totals });
+        state.restore(&metric, settled, day);
+    }
+
+    /// What came into the panes at a barrier, new groups first.
+    pub(super) fn write_absorbed(
+        &self,
+        absorbed: &BTreeMap<usize, Absorbed>,
+        unit: &mut CommitUnit,
+    ) {
+        for (index, Absorbed { groups, cells }) in absorbed {
+            let id = &self.ids[*index];
+            if !groups.is_empty() {
+                let kept = &self.engine.state(*index).groups;
+                let mut writer = SectionWriter::groups(id);
+                let labels = groups.clone().filter_map(|group| kept.labels(group));
+                labels.for_each(|labels| writer.group(labels));
+                unit.delta.push(writer.finish());
+            }
+            if !cells.is_empty() {
+                let mut writer = SectionWriter::panes(id);
+                cells.iter().for_each(|((place, group), cell)| writer.pane(place, *group, cell));
+                unit.delta.push(writer.finish());
+            }
+        }
+    }
+
+    /// New final windows that the board keeps, what is read no more, and what of it went
+    /// into running totals and sums.
+    pub(super) fn write_settled(&mut self, unit: &mut CommitUnit) {
+        for index in 0..self.engine.metrics().len() {
+            let dropped = self.engine.state_mut(index).take_dropped();
+            let changed = std::mem::take(&mut self.engine.group_totals[index].changed);
+            let metric = &self.engine.metrics()[index];
+            let state = self.engine.state(index);
+            let written = &mut self.written.windows[index];
+            let newest = state.history.back().map(|window| window.end);
+            if newest == *written && !dropped && changed.is_empty() {
+                continue;
+            }
+            let id = self.ids[index].clone();
+            if newest != *written {
+                let first = state.history.partition_point(|window| Some(window.end) <= *written);
+                let mut before = first.checked_sub(1).map(|before| &state.history[before]);
+                let mut writer = SectionWriter::windows(&id);
+                for window in state.history.range(first..) {
+                    writer.window(window, before.replace(window));
+                }
+                unit.delta.push(writer.finish());
+                let oldest = state.history.front().map_or(EpochMs::MAX, |window| window.end);
+                unit.delta.push(SectionWriter::point_floor(&id, oldest));
+                *written = newest;
+            }
+            if dropped {
+                match state.run(metric) {
+                    Some((start, entered)) => {
+                        unit.delta.push(SectionWriter::run(&id, start, entered));
+                    }
+                    None => {
+                        unit.delta.push(SectionWriter::pane_floor(&id, state.floor(metric)));
+                    }
+                }
+                unit.delta.push(SectionWriter::minute_floor(&id, state.minute_floor()));
+            }
+            if !changed.is_empty() {
+                let sums = &self.engine.group_totals[index].sums;
+                let mut writer = SectionWriter::sums(&id);
+                for group in changed {
+                    writer.sum(group, &sums[&group]);
+                }
+                unit.delta.push(writer.finish());
+            }
+        }
+    }
+
+    /// The small rest.
+    pub(super) fn write_state(&mut self, unit: &mut CommitUnit) {
+        let known = self.rule_ids();
+        self.state.rules.retain(|id, _| known.contains(id));
+        let entries = self.entries();
+        let written = std::mem::take(&mut self.written.entries);
+        let mut changed: BTreeMap<String, Value> = BTreeMap::new();
+        for (name, value) in &entries {
+            if written.get(name) != Some(value) {
+                changed.insert(name.clone(), value.clone());
+            }
+        }
+        for name in written.into_keys().filter(|name| !entries.contains_key(name)) {
+            changed.insert(name, Value::Null);
+        }
+        if !changed.is_empty() {
+            unit.delta.push(SectionWriter::entries(&changed));
+        }
+        self.written.entries = entries;
+    }
+
+    /// All of it by name. What is `null` is as good as absent.
+    fn entries(&self) -> BTreeMap<String, Value> {
+        let mut state = match serde_json::to_value(&self.state) {
+            Ok(Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let rules = match state.remove("rules") {
+            Some(Value::Object(rules)) => rules,
+            _ => serde_json::Map::new(),
+        };
+        let rules = rules.into_iter().map(|(id, rule)| (format!("{RULE}{id}"), rule));
+        let metrics = self.engine.metrics().iter().enumerate().map(|(index, _)| {
+            let kept = MetricKept {
+                began: self.began[index],
+                totals: self.engine.totals[index].clone(),
+                late: self.engine.late[index],
+                overflow: self.engine.overflow[index],
+            };
+            let kept = serde_json::to_value(kept).unwrap_or_default();
+            (format!("{METRIC}{}", self.ids[index]), kept)
+        });
+        state
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .chain(metrics)
+            .chain(rules)
+            .collect()
+    }
+
+    /// Nothing is written yet, of so many metrics.
+    pub(super) fn nothing_written(metrics: usize) -> Written {
+        Written { windows: vec![None; metrics], ..Written::default() }
+    }
+}
