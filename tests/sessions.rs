@@ -180,7 +180,7 @@ fn a_session_that_goes_on_too_long_is_cut_and_says_so() {
     assert_eq!(counts(&report, ["closed", "split", "applied", "late"]), [3, 1, 9, 0], "{report}");
     let (hour, minute) = (3_600_000, MINUTE);
     let want = format!(
-        "bot,{START},{},4,max_length\nperson,{START},{START},1\nbot,{},{},4\n",
+        "bot,{START},{},4,max_length\nperson,{START},{START},1,\nbot,{},{},4,\n",
         START + hour,
         START + hour + 20 * minute,
         START + 140 * minute

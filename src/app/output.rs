@@ -83,11 +83,12 @@ impl Targets {
         collected.sessions.sort_unstable();
         let mut file = create(path)?;
         let mut hash = Sha256::new();
+        // Every row has as many cells: the fifth only where a session was cut at all.
+        let any_cut = collected.sessions.iter().any(|(.., cut)| !cut.name().is_empty());
         for (first, key, last, events, cut) in &collected.sessions {
             let (first, last, events) = (first.to_string(), last.to_string(), events.to_string());
             let cells = [key, first.as_str(), last.as_str(), events.as_str(), cut.name()];
-            let cells = &cells[..if cut.name().is_empty() { 4 } else { 5 }];
-            let line = row(cells);
+            let line = row(&cells[..4 + usize::from(any_cut)]);
             hash.update(&line);
             file.write_all(&line).map_err(|error| cannot(path, &error))?;
         }
@@ -110,7 +111,7 @@ impl Output for Files {
         // Each barrier's windows end after those of the barrier before: sorted within it, they
         // are sorted over all, wherever the barriers fall.
         let mut points: Vec<_> = keeper.points.iter().collect();
-        points.sort_by_key(|point| (point.end, point.metric));
+        points.sort_by_key(|point| (point.end, point.metric, point.group));
         for point in points {
             let index = usize::from(point.metric);
             let metric = &keeper.engine.metrics()[index].spec.name;
