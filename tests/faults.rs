@@ -552,7 +552,10 @@ impl SmallDisk {
             .output()
             .expect("mount runs");
         if !run.status.success() {
-            println!("skipped: no mount here: {}", String::from_utf8_lossy(&run.stderr));
+            support::skipped(format_args!(
+                "no mount here: {}",
+                String::from_utf8_lossy(&run.stderr)
+            ));
             return None;
         }
         Some(SmallDisk(path))

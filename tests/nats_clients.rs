@@ -85,7 +85,7 @@ fn a_python_service_publishes_with_nats_py() {
 #[test]
 fn a_node_service_publishes_with_the_nats_io_packages() {
     if Command::new("node").arg("--version").output().is_err() {
-        println!("skipped: there is no node on this machine");
+        support::skipped("there is no node on this machine");
         return;
     }
     let packages = under_root("target/clients/node_modules/@nats-io/jetstream");

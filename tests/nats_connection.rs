@@ -166,7 +166,7 @@ impl Pair {
             .arg(&pair.cert)
             .output();
         let Ok(made) = made else {
-            println!("skipped: there is no openssl to make certificates with");
+            support::skipped("there is no openssl to make certificates with");
             return None;
         };
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -1,7 +1,7 @@
 //! Shows that no fault of ours, of the broker or of the network changes a number: after each
 //! of them every number, every alert and the ledger are right to the unit (I1, I4-I8).
 //!
-//! How: a published event set goes into a stream, by a client of its own that repeats a
+//! How: the events of a made shop go into a stream, by a client of its own that repeats a
 //! message with the same id until the stream has it, while one kind of fault strikes at
 //! random moments. What must come out is computed from the events, in the plainest way.
 //! `TIDEWATCH_FAULT_CYCLES` multiplies the trials of each fault, `TIDEWATCH_TEST_SEED`
@@ -22,7 +22,7 @@ use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use support::events::{Event, Random, sessions};
-use support::{Broker, Cluster, Folder, Proxy, Server, Session, Set, check, pause, until};
+use support::{Broker, Cluster, Folder, Proxy, Server, Session, Set, check, pause, skipped, until};
 
 /// Longest pause between the message that a strike waits for and the strike, in ms.
 const MOMENT_MS_MAX: u64 = 200;
@@ -138,19 +138,14 @@ struct Run {
 }
 
 impl Run {
-    /// Starts a server that reads the stream at `url`. `None` without the set.
-    fn start(name: &'static str, url: &str, more: &str) -> Option<Run> {
+    /// Starts a server that reads the stream at `url`.
+    fn start(name: &'static str, url: &str, more: &str) -> Run {
         Run::start_in(name, url, more, &[])
     }
 
     /// The same with these environment variables.
-    fn start_in(
-        name: &'static str,
-        url: &str,
-        more: &str,
-        variables: &[(&str, &str)],
-    ) -> Option<Run> {
-        let set = Set::load("simple-shop")?;
+    fn start_in(name: &'static str, url: &str, more: &str, variables: &[(&str, &str)]) -> Run {
+        let set = Set::made("shop");
         let mut events = set.events();
         let expected = sessions(&events);
         let end = events.iter().map(|event| event.at).max().unwrap();
@@ -169,7 +164,7 @@ impl Run {
         let random = Random::seeded(name);
         let truth = set.truth["sessions"]["gt"].clone();
         let worst = Duration::ZERO;
-        Some(Run { name, events, expected, truth, random, folder, config, server, worst })
+        Run { name, events, expected, truth, random, folder, config, server, worst }
     }
 
     /// Publishes everything while `strike` strikes, then compares. `url`: of the publisher.
@@ -247,7 +242,7 @@ fn alerts_left_once(server: &Server, url: &str) {
 fn f_k1_killed_at_random_moments_while_a_stream_is_read() {
     let mut broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_k1", &broker.url(), "") else { return };
+    let run = Run::start("f_k1", &broker.url(), "");
     let (server, _) = run.through(&broker.url(), 1, 20, |run| {
         run.server.kill_9();
         run.restart();
@@ -260,7 +255,7 @@ fn f_k1_killed_at_random_moments_while_a_stream_is_read() {
 fn f_b1_the_broker_is_killed_and_comes_back() {
     let mut broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b1", &broker.url(), "") else { return };
+    let run = Run::start("f_b1", &broker.url(), "");
     let url = broker.url();
     let (server, again) = run.through(&url, 1, 20, |run| {
         broker.kill_9();
@@ -275,7 +270,7 @@ fn f_b1_the_broker_is_killed_and_comes_back() {
 fn f_b3_the_broker_is_paused() {
     let broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b3", &broker.url(), "") else { return };
+    let run = Run::start("f_b3", &broker.url(), "");
     run.through(&broker.url(), 1, 3, |_| {
         broker.signal("STOP");
         pause(Duration::from_secs(3));
@@ -288,7 +283,7 @@ fn f_n0_the_connection_is_cut_stalled_and_slow() {
     let broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
     let proxy = Proxy::before(broker.port());
-    let Some(run) = Run::start("f_n0", &proxy.url(), "") else { return };
+    let run = Run::start("f_n0", &proxy.url(), "");
     let mut kind = 0;
     run.through(&broker.url(), 1, 15, |_| {
         match kind % 5 {
@@ -312,11 +307,11 @@ fn f_n0_the_connection_is_cut_stalled_and_slow() {
 }
 
 /// Our machine's wall clock steps an hour on and back and runs ten times too fast; its
-/// monotonic one goes on, as on a real machine. Needs libfaketime, without it nothing is tried.
+/// monotonic one goes on, as on a real machine. Needs libfaketime.
 #[test]
 fn f_t1_our_clock_jumps() {
     let Some(library) = faketime() else {
-        println!("no libfaketime here, nothing is tried");
+        skipped("there is no libfaketime on this machine");
         return;
     };
     let broker = Broker::start();
@@ -329,7 +324,7 @@ fn f_t1_our_clock_jumps() {
         ("FAKETIME_CACHE_DURATION", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ];
-    let Some(run) = Run::start_in("f_t1", &broker.url(), "", &variables) else { return };
+    let run = Run::start_in("f_t1", &broker.url(), "", &variables);
     let mut kinds = ["+3600", "-3600", "+0 x10", "+0"].iter().cycle();
     let shown = |server: &Server| server.get("v1/board")["at"].as_i64();
     let far = Duration::from_secs(1_800).as_millis() as i64;
@@ -361,7 +356,7 @@ fn faketime() -> Option<String> {
 fn f_b7_the_consumer_is_deleted() {
     let broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b7", &broker.url(), "") else { return };
+    let run = Run::start("f_b7", &broker.url(), "");
     let url = broker.url();
     let mut deleted = 0;
     run.through(&url, 1, 10, |_| {
@@ -379,7 +374,7 @@ fn f_b7_the_consumer_is_deleted() {
 fn f_b8_another_client_takes_our_messages_away() {
     let broker = Broker::start();
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b8", &broker.url(), "") else { return };
+    let run = Run::start("f_b8", &broker.url(), "");
     let url = broker.url();
     let mut stolen = 0;
     run.through(&url, 1, 5, |_| {
@@ -418,7 +413,7 @@ fn f_p2_every_message_is_published_twice() {
     let broker = Broker::start();
     // A window so short that a retry is outside of it.
     make_stream(&broker.url(), 1, Duration::from_millis(100));
-    let Some(run) = Run::start("f_p2", &broker.url(), "") else { return };
+    let run = Run::start("f_p2", &broker.url(), "");
     let (server, _) = run.through(&broker.url(), 2, 2, |run| {
         run.server.kill_9();
         run.restart();
@@ -432,7 +427,7 @@ fn f_b9_the_leader_of_three_is_killed() {
     let mut cluster = Cluster::start();
     let url = cluster.url();
     make_stream(&url, 3, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b9", &url, "replicas = 3") else { return };
+    let run = Run::start("f_b9", &url, "replicas = 3");
     run.through(&url, 1, 3, |run| {
         let leader = block(async {
             let mut stream = connect(&url).await.get_stream(STREAM).await.ok()?;
@@ -451,7 +446,7 @@ fn f_b4_the_broker_has_no_room_and_then_has() {
     // Room for the first part of the events only.
     let mut broker = Broker::with_store("max_file_store: 600KB");
     make_stream(&broker.url(), 1, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b4", &broker.url(), "") else { return };
+    let run = Run::start("f_b4", &broker.url(), "");
     let url = broker.url();
     let (_, again) = run.through(&url, 1, 1, |_| {
         pause(Duration::from_secs(3));
@@ -467,7 +462,7 @@ fn f_b9_another_of_three_becomes_the_leader() {
     let cluster = Cluster::start();
     let url = cluster.url();
     make_stream(&url, 3, Duration::from_secs(120));
-    let Some(run) = Run::start("f_b9_step_down", &url, "replicas = 3") else { return };
+    let run = Run::start("f_b9_step_down", &url, "replicas = 3");
     let mut changes = 0;
     run.through(&url, 1, 5, |_| {
         let answer = block(async {

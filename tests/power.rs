@@ -4,7 +4,7 @@
 //!
 //! How: the files lie on a real ext4 in an image file, whose power is cut under the running
 //! processes; the process is killed, the disk mounted anew, the process started on what is
-//! left. Needs root and a loop device; without them it says so and tries nothing.
+//! left. Needs root and a loop device; without them the tests are counted as skipped.
 //!
 //! `TIDEWATCH_FAULT_CYCLES` multiplies the trials.
 
@@ -16,7 +16,7 @@ use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use serde_json::Value;
 use support::events::{Event, Random};
-use support::{Broker, Disk, Folder, HOLD, Js, Server, pause};
+use support::{Broker, Disk, Folder, HOLD, Js, Server, pause, skipped};
 
 /// How often each is tried.
 const TRIALS: u64 = 3;
@@ -31,9 +31,7 @@ fn trials() -> u64 {
 
 /// `None` where no disk can be made.
 fn disk() -> Option<Disk> {
-    Disk::new()
-        .inspect_err(|cause| println!("no disk can be made here, nothing is tried: {cause}"))
-        .ok()
+    Disk::new().inspect_err(|cause| skipped(format_args!("no disk can be made here: {cause}"))).ok()
 }
 
 #[test]

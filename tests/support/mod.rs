@@ -1,6 +1,6 @@
 //! What the black-box tests share: the real binary as a child process, an HTTP and a
-//! websocket client that trust nothing, the reference sets and a slow, simple model of
-//! sessions to compare with.
+//! websocket client that trust nothing, sets of events with their true numbers, and a slow,
+//! simple model to compare with.
 //!
 //! Nothing here uses the library's own code: a fault in it must not hide itself.
 
@@ -10,11 +10,15 @@
 pub mod checks;
 pub mod disk;
 pub mod events;
+pub mod generate;
 pub mod http;
 pub mod js;
+pub mod model;
 pub mod nats;
+pub mod oracle;
 pub mod server;
 pub mod sets;
+pub mod skip;
 pub mod wait;
 pub mod ws;
 
@@ -26,6 +30,7 @@ pub use js::Js;
 pub use nats::{Broker, Cluster, Proxy};
 pub use server::{Folder, Run, Server, run};
 pub use sets::Set;
+pub use skip::skipped;
 pub use wait::{Stopwatch, pause, until};
 
 /// Only events move time, every bound at its default: sets of long ago come in over HTTP.

@@ -1,0 +1,382 @@
+//! Shows that the numbers are those of the definitions, for any log of events: disorder within
+//! and beyond the lateness, repeats, groups past their limit, labels that look like something
+//! else, windows of every shape, midnights; for every number of shards and batch size, and
+//! with kill -9 in between.
+//!
+//! How: random logs go through the real binary, as a file and over HTTP, and what comes out is
+//! compared with a model that walks the log in the plainest way (`support/model.rs`).
+//! `TIDEWATCH_TEST_SEED` repeats a run, `TIDEWATCH_LAW_LOGS` says how many logs are tried.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::model::{Answer, Ended, Entry, Metric, Times, What, answer};
+use support::{Folder, HOLD, Random, pause};
+
+const TIMES: Times = Times { disorder: 5_000, lateness: 20_000, gap: 60_000 };
+
+/// Logs, unless `TIDEWATCH_LAW_LOGS` says otherwise.
+const LOGS: u64 = 8;
+
+/// A quarter of an hour before midnight in Kathmandu (18:15 UTC), on a day that no zone here
+/// changes its clock.
+const BEGIN: i64 = 1_699_898_400_000;
+
+const KATHMANDU: i64 = (5 * 60 + 45) * 60_000;
+const DAY: i64 = 86_400_000;
+
+/// What the model's metrics are in the configuration.
+const CONFIG: &str = r#"
+[time]
+out_of_orderness = "5s"
+allowed_lateness = "20s"
+[session]
+gap = "60s"
+[pipeline]
+commit_events = 50
+commit_interval = "20ms"
+tick = "100ms"
+[[metric]]
+name = "by_region"
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { tumbling = "10s" }
+[[metric]]
+name = "revenue"
+where = { type = "buy" }
+aggregate = "sum"
+field = "amount"
+window = { hopping = "1m", slide = "10s" }
+[[metric]]
+name = "mean"
+aggregate = "avg"
+field = "amount"
+group_by = ["region"]
+group_limit = 2
+window = { hopping = "50s", slide = "25s" }
+[[metric]]
+name = "least"
+aggregate = "min"
+field = "amount"
+window = { hopping = "40s", slide = "8s" }
+[[metric]]
+name = "most"
+aggregate = "max"
+field = "amount"
+window = { tumbling = "7s" }
+[[metric]]
+name = "spread"
+aggregate = "stddev"
+field = "amount"
+window = { hopping = "2m", slide = "40s" }
+[[metric]]
+name = "users"
+aggregate = "distinct"
+window = { hopping = "1m", slide = "20s" }
+[[metric]]
+name = "share"
+aggregate = "ratio"
+numerator = { type = "buy" }
+window = { tumbling = "25s" }
+[[metric]]
+name = "today"
+where = { type = "buy" }
+aggregate = "sum"
+field = "amount"
+window = { since_midnight = "Asia/Kathmandu", slide = "40s" }
+keep = "1h"
+"#;
+
+fn hopping<const SIZE: i64, const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
+    let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
+    (first..=at + SIZE).step_by(SLIDE as usize).map(|end| (end - SIZE, end)).collect()
+}
+
+/// From midnight to each point of the same day, counted from midnight, and to the next one.
+fn today(at: i64) -> Vec<(i64, i64)> {
+    const SLIDE: i64 = 40_000;
+    let midnight = (at + KATHMANDU).div_euclid(DAY) * DAY - KATHMANDU;
+    let next = midnight + DAY;
+    let first = midnight + (at - midnight).div_euclid(SLIDE) * SLIDE + SLIDE;
+    let ends = (first..next).step_by(SLIDE as usize).chain([next]);
+    ends.map(|end| (midnight, end)).collect()
+}
+
+fn metrics() -> Vec<Metric> {
+    let metric = |name, kind, what, limit: Option<usize>, windows| Metric {
+        name,
+        kind,
+        what,
+        by_region: limit.is_some(),
+        limit: limit.unwrap_or_default(),
+        windows,
+    };
+    vec![
+        metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
+        metric("revenue", "buy", What::Sum, None, hopping::<60_000, 10_000>),
+        metric("mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
+        metric("least", "", What::Min, None, hopping::<40_000, 8_000>),
+        metric("most", "", What::Max, None, hopping::<7_000, 7_000>),
+        metric("spread", "", What::Stddev, None, hopping::<120_000, 40_000>),
+        metric("users", "", What::Users, None, hopping::<60_000, 20_000>),
+        metric("share", "", What::Share("buy"), None, hopping::<25_000, 25_000>),
+        metric("today", "buy", What::Sum, None, today),
+    ]
+}
+
+/// A log: mostly a little out of order, now and then far behind, some events sent again.
+fn log(random: &mut Random) -> Vec<Entry> {
+    let regions = [
+        "eu",
+        "us",
+        "other",
+        "a|b",
+        "a\\",
+        "",
+        "\u{dc}ber \"x\", y",
+        "eu|",
+        "line\nbreak",
+        "OTHER",
+    ];
+    let mut log: Vec<Entry> = Vec::new();
+    let mut now = BEGIN;
+    for number in 0..300 + random.below(500) {
+        now += match random.below(40) {
+            0 => random.below(90_000) as i64,
+            1 => 60_000,
+            _ => random.below(3_000) as i64,
+        };
+        let has_id = random.one_in(2);
+        // Ids are remembered for a while only: an event with one is not far behind.
+        let behind = match random.below(12) {
+            0 if !has_id => random.below(200_000),
+            0..4 => random.below(30_000),
+            _ => random.below(5_000),
+        };
+        if let Some(again) = log.iter().rev().take(10).find(|entry| !entry.id.is_empty())
+            && random.one_in(25)
+        {
+            log.push(again.clone());
+            continue;
+        }
+        let user = match random.below(9) {
+            0 => String::new(),
+            user => format!("u{user}"),
+        };
+        log.push(Entry {
+            id: if has_id { format!("e{number}") } else { String::new() },
+            at: now - behind as i64,
+            kind: ["view", "buy", "add"][random.below(3) as usize],
+            user,
+            region: (!random.one_in(10))
+                .then(|| regions[random.below(regions.len() as u64) as usize].to_owned()),
+            amount: (!random.one_in(4)).then(|| random.below(200_000) as i64 - 50_000),
+        });
+    }
+    log
+}
+
+fn line(entry: &Entry) -> String {
+    let mut value = serde_json::json!({ "ts": entry.at, "type": entry.kind });
+    if !entry.id.is_empty() {
+        value["id"] = entry.id.clone().into();
+    }
+    if !entry.user.is_empty() {
+        value["user"] = entry.user.clone().into();
+    }
+    if let Some(region) = &entry.region {
+        value["region"] = region.clone().into();
+    }
+    let mut text = value.to_string();
+    if let Some(amount) = entry.amount {
+        // As a person writes it, so that no double is in between.
+        let (sign, amount) = (if amount < 0 { "-" } else { "" }, amount.abs());
+        text.pop();
+        text += &format!(",\"amount\":{sign}{}.{:02}}}", amount / 100, amount % 100);
+    }
+    text
+}
+
+#[test]
+fn a_replay_says_what_the_definitions_say() {
+    let mut random = Random::seeded("laws");
+    for number in 0..logs() {
+        let log = log(&mut random);
+        let wanted = answer(&log, TIMES, &metrics());
+        let folder = Folder::default();
+        let lines: String = log.iter().map(|entry| line(entry) + "\n").collect();
+        let file = folder.write("log.ndjson", lines);
+        let config = folder.write("laws.toml", CONFIG);
+        let mut first: Option<String> = None;
+        for (shards, batch) in [("1", "1"), ("2", "7"), ("3", "64"), ("8", "1"), ("5", "4096")] {
+            let what = format!("log {number}, {shards} shards, batches of {batch}");
+            let (sessions, windows) = (folder.path("sessions.csv"), folder.path("windows.csv"));
+            let data = folder.path(&format!("data-{shards}-{batch}"));
+            let run = folder
+                .command(&["replay", &file, "--raw-order", "--json", "--config", &config])
+                .args(&["--shards", shards, "--batch", batch])
+                .args(&["--data-dir", &data.display().to_string()])
+                .args(&["--sessions-out", &sessions.display().to_string()])
+                .args(&["--windows-out", &windows.display().to_string()])
+                .run();
+            let ledger = &run.json()["ledger"];
+            assert_eq!(ledger["applied"], wanted.applied, "{what}: {ledger}");
+            assert_eq!(ledger["duplicate"], wanted.duplicate, "{what}: {ledger}");
+            assert_eq!(ledger["late"], wanted.late, "{what}: {ledger}");
+            let text = std::fs::read_to_string(&windows).unwrap();
+            let windows = carried(windows_of(&text), &wanted.windows);
+            compare(&windows, &wanted.windows, &format!("{what}: windows"));
+            assert_eq!(sessions_of(&sessions), wanted.sessions, "{what}: sessions");
+            compare(&minutes_of(&data), &wanted.minutes, &format!("{what}: minutes"));
+            match &first {
+                None => first = Some(text),
+                Some(first) => assert!(*first == text, "{what}: --windows-out has other bytes"),
+            }
+        }
+    }
+}
+
+/// The same over HTTP, killed and started again on the way, with another number of shards.
+#[test]
+fn a_killed_server_says_what_the_definitions_say() {
+    let mut random = Random::seeded("laws_killed");
+    for number in 0..logs().div_ceil(4) {
+        let mut log = log(&mut random);
+        let end = log.iter().map(|entry| entry.at).max().unwrap();
+        // Closes everything.
+        log.push(Entry {
+            id: "flush".into(),
+            at: end + 2 * DAY,
+            kind: "flush",
+            user: String::new(),
+            region: None,
+            amount: None,
+        });
+        let wanted = answer(&log, TIMES, &metrics());
+        let folder = Folder::default();
+        let shards = |random: &mut Random| {
+            let shards = 1 + random.below(8);
+            let config = CONFIG.replace("[time]\n", HOLD);
+            config.replace("[pipeline]\n", &format!("[pipeline]\nshards = {shards}\n"))
+        };
+        let config = shards(&mut random);
+        let mut server = folder.serve(&config).start();
+        let mut sent = 0;
+        while sent < log.len() {
+            let until = (sent + 1 + random.below(40) as usize).min(log.len());
+            let body: String = log[sent..until].iter().map(|entry| line(entry) + "\n").collect();
+            let url = server.at("v1/events");
+            let answer = server.http.post(&url, &[], body.as_bytes());
+            assert_eq!(answer.status, 202, "{answer:?}");
+            sent = until;
+            if random.one_in(8) {
+                pause(std::time::Duration::from_millis(random.below(40)));
+                server.kill_9();
+                let config = shards(&mut random);
+                server = folder.serve(&config).start();
+            }
+        }
+        let pipeline = server.wait_settled(log.len() as u64);
+        let what = format!("log {number}");
+        assert_eq!(pipeline["applied"], wanted.applied, "{what}: {pipeline}");
+        assert_eq!(pipeline["duplicate"], wanted.duplicate, "{what}: {pipeline}");
+        assert_eq!(pipeline["late"], wanted.late, "{what}: {pipeline}");
+        assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
+        assert_eq!(server.stop().code(), Some(0));
+        let mut minutes = minutes_of(&folder.data());
+        let mut wanted = wanted.minutes;
+        // The minute of the closing event itself is not over.
+        wanted.retain(|(_, minute, _), _| *minute <= end);
+        minutes.retain(|(_, minute, _), _| *minute <= end);
+        compare(&minutes, &wanted, &format!("{what}: minutes"));
+    }
+}
+
+fn logs() -> u64 {
+    std::env::var("TIDEWATCH_LAW_LOGS")
+        .map_or(LOGS, |text| text.parse().expect("TIDEWATCH_LAW_LOGS is a number"))
+}
+
+type Numbers = BTreeMap<(String, i64, String), f64>;
+
+/// Both hold the same numbers; what only one of them has must be zero.
+fn compare(ours: &Numbers, wanted: &Numbers, what: &str) {
+    for key in ours.keys().chain(wanted.keys()) {
+        let number = |numbers: &Numbers| numbers.get(key).copied();
+        let (ours, wanted) = (number(ours), number(wanted));
+        let (a, b) = (ours.unwrap_or_default(), wanted.unwrap_or_default());
+        assert!(
+            (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0),
+            "{what}: {key:?} is {ours:?} instead of {wanted:?}"
+        );
+    }
+}
+
+/// A running total is listed where it changes: in between, and until its day ends, it is what
+/// it was.
+fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
+    let mut all = ours.clone();
+    for key in wanted.keys().filter(|(metric, ..)| metric == "today") {
+        let (metric, end, group) = key;
+        let midnight = today(end - 1)[0].0;
+        let since = (metric.clone(), midnight + 1, group.clone());
+        if let Some((_, value)) = ours.range(since..=key.clone()).next_back() {
+            all.insert(key.clone(), *value);
+        }
+    }
+    all
+}
+
+fn windows_of(text: &str) -> Numbers {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+    let rows = reader.records().map(Result::unwrap);
+    rows.map(|row| {
+        assert_eq!(row.len(), 4, "{row:?}");
+        ((row[0].to_owned(), row[1].parse().unwrap(), row[2].to_owned()), row[3].parse().unwrap())
+    })
+    .collect()
+}
+
+fn sessions_of(path: &std::path::Path) -> Vec<Ended> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(path).unwrap();
+    let rows = reader.records().map(Result::unwrap);
+    let mut sessions: Vec<Ended> = rows
+        .map(|row| Ended {
+            user: row[0].to_owned(),
+            first: row[1].parse().unwrap(),
+            last: row[2].parse().unwrap(),
+            events: row[3].parse().unwrap(),
+        })
+        .collect();
+    sessions.sort();
+    sessions
+}
+
+/// The roll-ups of a data folder.
+fn minutes_of(data: &std::path::Path) -> Numbers {
+    let file = rusqlite::Connection::open(data.join("state.db")).unwrap();
+    let mut rows = file.prepare("SELECT metric, minute, grp, value FROM rollups").unwrap();
+    let rows = rows
+        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<_, f64>(3)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_model_knows_a_late_event_and_a_full_group() {
+    let entry = |at: i64, region: &str| Entry {
+        id: String::new(),
+        at: BEGIN + at,
+        kind: "view",
+        user: "u".into(),
+        region: Some(region.into()),
+        amount: None,
+    };
+    let log = [entry(0, "a"), entry(200_000, "b"), entry(1_000, "c"), entry(200_000, "d")];
+    let Answer { applied, late, windows, .. } = answer(&log, TIMES, &metrics()[..1]);
+    assert_eq!((applied, late), (3, 1));
+    let groups: Vec<_> = windows.into_iter().map(|((_, _, group), n)| (group, n)).collect();
+    let one = |group: &str| (group.to_owned(), 1.0);
+    assert_eq!(groups, [one("a"), one("b"), one("d")], "the late one made no group");
+}

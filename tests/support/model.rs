@@ -1,0 +1,225 @@
+//! A model of what a pipeline must say about a log of events, by the definitions alone: the
+//! log is walked once, in its order, and every window and session is a plain list. It is slow,
+//! keeps everything, and shares no code with the engine.
+//!
+//! The definitions, in ms of event time:
+//! - The *stamp* of an event is the greatest time before it in the log, less the disorder.
+//! - A window is final once the stamp has reached its end plus the lateness; an event is in
+//!   every window that holds its time and was not final at its stamp.
+//! - A session is closed once the stamp has passed its last event by more than the gap and the
+//!   lateness. An event is late when it lies within the gap of a closed session, or when it
+//!   touches no open one and a session of its own would be closed.
+//! - The groups of a metric are the first ones in the log; what comes after the limit is
+//!   added up as `other`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Times that decide, in ms.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub disorder: i64,
+    pub lateness: i64,
+    pub gap: i64,
+}
+
+/// One event of the log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: String,
+    pub at: i64,
+    pub kind: &'static str,
+    /// Empty: it has none.
+    pub user: String,
+    /// `None`: it has none.
+    pub region: Option<String>,
+    /// Hundredths.
+    pub amount: Option<i64>,
+}
+
+/// What is computed over the events of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum What {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Stddev,
+    Users,
+    /// Share of the events of this type.
+    Share(&'static str),
+}
+
+/// One metric.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    /// Only events of this type; all when empty.
+    pub kind: &'static str,
+    pub what: What,
+    pub by_region: bool,
+    pub limit: usize,
+    /// The ends of the windows that hold a time, with their beginnings.
+    pub windows: fn(i64) -> Vec<(i64, i64)>,
+}
+
+/// A session that ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ended {
+    pub first: i64,
+    pub user: String,
+    pub last: i64,
+    pub events: u64,
+}
+
+/// What became of the log.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub applied: u64,
+    pub duplicate: u64,
+    pub late: u64,
+    pub sessions: Vec<Ended>,
+    /// Value by metric, end and group.
+    pub windows: BTreeMap<(String, i64, String), f64>,
+    /// Value by metric, minute and group.
+    pub minutes: BTreeMap<(String, i64, String), f64>,
+}
+
+/// The overflow's name, and a real label that looks like it.
+const OTHER: &str = "other";
+
+/// Walks the log.
+pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
+    let mut answer = Answer::default();
+    let mut seen = BTreeSet::new();
+    let mut open: BTreeMap<&str, Vec<Ended>> = BTreeMap::new();
+    let mut closed: BTreeMap<&str, Vec<Ended>> = BTreeMap::new();
+    let mut groups: Vec<Vec<String>> = vec![Vec::new(); metrics.len()];
+    let mut cells: BTreeMap<(usize, i64, i64, String), Vec<&Entry>> = BTreeMap::new();
+    let mut minutes: BTreeMap<(usize, i64, String), Vec<&Entry>> = BTreeMap::new();
+    let mut greatest: Option<i64> = None;
+    for entry in log {
+        let stamp = greatest.map_or(i64::MIN / 2, |greatest| greatest - times.disorder);
+        greatest = greatest.max(Some(entry.at));
+        if !entry.id.is_empty() && !seen.insert((&entry.user, &entry.id)) {
+            answer.duplicate += 1;
+            continue;
+        }
+        match place(entry, stamp, times, &mut open, &mut closed) {
+            true => answer.applied += 1,
+            false => answer.late += 1,
+        }
+        for (index, metric) in metrics.iter().enumerate() {
+            let fits = metric.kind.is_empty() || metric.kind == entry.kind;
+            let needs = !matches!(metric.what, What::Count | What::Users | What::Share(_));
+            let lacks = (needs && entry.amount.is_none())
+                || (metric.what == What::Users && entry.user.is_empty());
+            if !fits || lacks {
+                continue;
+            }
+            let taken = |end: i64| stamp < end + times.lateness;
+            let windows = (metric.windows)(entry.at);
+            let windows: Vec<_> = windows.into_iter().filter(|(_, end)| taken(*end)).collect();
+            let minute = entry.at.div_euclid(60_000) * 60_000;
+            let in_minute = taken(minute + 60_000);
+            if windows.is_empty() && !in_minute {
+                continue;
+            }
+            let group = group(metric, entry, &mut groups[index]);
+            for (begin, end) in windows {
+                cells.entry((index, end, begin, group.clone())).or_default().push(entry);
+            }
+            if in_minute {
+                minutes.entry((index, minute, group)).or_default().push(entry);
+            }
+        }
+    }
+    answer.sessions = open.into_values().chain(closed.into_values()).flatten().collect();
+    answer.sessions.sort();
+    for ((index, end, _, group), entries) in cells {
+        let metric = &metrics[index];
+        let value = value(metric.what, &entries);
+        answer.windows.insert((metric.name.to_owned(), end, group), value);
+    }
+    for ((index, minute, group), entries) in minutes {
+        let metric = &metrics[index];
+        let value = value(metric.what, &entries);
+        answer.minutes.insert((metric.name.to_owned(), minute, group), value);
+    }
+    answer
+}
+
+/// Puts an event into its key's sessions; false when it is late.
+fn place<'a>(
+    entry: &'a Entry,
+    stamp: i64,
+    times: Times,
+    open: &mut BTreeMap<&'a str, Vec<Ended>>,
+    closed: &mut BTreeMap<&'a str, Vec<Ended>>,
+) -> bool {
+    if entry.user.is_empty() {
+        return true;
+    }
+    let Times { gap, lateness, .. } = times;
+    let (open, closed) =
+        (open.entry(&entry.user).or_default(), closed.entry(&entry.user).or_default());
+    closed.extend(open.extract_if(.., |session| session.last + gap + lateness < stamp));
+    let touches =
+        |session: &Ended| entry.at >= session.first - gap && entry.at <= session.last + gap;
+    let joined: Vec<Ended> = open.extract_if(.., |session| touches(session)).collect();
+    let is_late =
+        closed.iter().any(touches) || (joined.is_empty() && entry.at + gap + lateness < stamp);
+    if is_late {
+        open.extend(joined);
+        return false;
+    }
+    let mut session =
+        Ended { first: entry.at, user: entry.user.clone(), last: entry.at, events: 1 };
+    for other in joined {
+        session.first = session.first.min(other.first);
+        session.last = session.last.max(other.last);
+        session.events += other.events;
+    }
+    open.push(session);
+    true
+}
+
+/// The text of an event's group: the label with the separator and a lone `other` escaped.
+fn group(metric: &Metric, entry: &Entry, known: &mut Vec<String>) -> String {
+    if !metric.by_region {
+        return String::new();
+    }
+    let region = entry.region.clone().unwrap_or_default();
+    if !known.contains(&region) {
+        if known.len() == metric.limit {
+            return OTHER.to_owned();
+        }
+        known.push(region.clone());
+    }
+    match region == OTHER {
+        true => format!("\\{OTHER}"),
+        false => region.replace('\\', "\\\\").replace('|', "\\|"),
+    }
+}
+
+fn value(what: What, entries: &[&Entry]) -> f64 {
+    let amounts = || entries.iter().filter_map(|entry| entry.amount);
+    let count = entries.len() as i64;
+    match what {
+        What::Count => count as f64,
+        What::Sum => amounts().sum::<i64>() as f64 / 100.0,
+        What::Avg => amounts().sum::<i64>() as f64 / count as f64 / 100.0,
+        What::Min => amounts().min().unwrap_or_default() as f64 / 100.0,
+        What::Max => amounts().max().unwrap_or_default() as f64 / 100.0,
+        What::Stddev => {
+            let (sum, squares) = (amounts().sum::<i64>(), amounts().map(|a| a * a).sum::<i64>());
+            ((squares * count - sum * sum) as f64).sqrt() / count as f64 / 100.0
+        }
+        What::Users => {
+            entries.iter().map(|entry| &entry.user).collect::<BTreeSet<_>>().len() as f64
+        }
+        What::Share(kind) => {
+            entries.iter().filter(|entry| entry.kind == kind).count() as f64 / count as f64
+        }
+    }
+}
