@@ -3,9 +3,11 @@
 //!
 //! Damage is made by truncating files and flipping bytes at places drawn from a
 //! printed seed (`SEED` repeats one); a full disk by a small file system mounted for
-//! the test (skipped, with the reason printed, where mounting is not permitted).
+//! the test (counted as skipped where mounting is not permitted).
 
 mod ends;
 mod log;
+#[path = "../support/skip.rs"]
+mod skip;
 mod state;
 mod support;

@@ -18,6 +18,8 @@ use tidewatch::domain::hash::EventIdentity;
 use tidewatch::domain::time::EpochMs;
 use tidewatch::store::state::StateDb;
 
+use super::skip::skipped;
+
 /// Longest wait for a condition.
 const PATIENCE_MS: i64 = 60_000;
 
@@ -166,11 +168,11 @@ impl SmallDisk {
         match mount {
             Ok(output) if output.status.success() => Some(SmallDisk { dir }),
             Ok(output) => {
-                println!("skipped: mount: {}", String::from_utf8_lossy(&output.stderr));
+                skipped(format_args!("mount: {}", String::from_utf8_lossy(&output.stderr)));
                 None
             }
             Err(error) => {
-                println!("skipped: mount: {error}");
+                skipped(format_args!("mount: {error}"));
                 None
             }
         }
