@@ -7,6 +7,7 @@
 //!   letter ([`name_of`]).
 //! - A letter that the log does not take stays as it was, with the reason for whoever asked.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,10 @@ use crate::domain::time::EpochMs;
 
 /// Dead letters read from the store and appended to the log at a time.
 const PAGE: usize = 500;
+
+/// A page of letters that were named ends with the one that reaches this many bytes: beside it
+/// at most one more letter is held (`Records::dead_letters` keeps a like bound).
+const PAGE_BYTES: usize = 16 << 20;
 
 /// Most dead letters looked at by one request for all; the answer says where to go on.
 pub const LETTERS_MAX: usize = 10_000;
@@ -98,9 +103,10 @@ impl Redrive<'_> {
         let mut done = Redriven::default();
         match wanted {
             Wanted::Ids(ids) => {
-                for ids in ids.chunks(PAGE) {
+                let mut ids = once_each(ids, &mut done);
+                while !ids.is_empty() {
                     let _one = self.gate.lock().await;
-                    let letters = self.named(ids.to_vec(), &mut done).await?;
+                    let letters = self.named(&mut ids, &mut done).await?;
                     self.page(letters, &mut done).await?;
                 }
             }
@@ -125,30 +131,38 @@ impl Redrive<'_> {
         Ok(done)
     }
 
+    /// The next page of those that were named, which leave `ids`.
     async fn named(
         &self,
-        ids: Vec<u64>,
+        ids: &mut VecDeque<u64>,
         done: &mut Redriven,
     ) -> Result<Vec<StoredDeadLetter>, RedriveError> {
-        let read = |records: &dyn Records| {
-            ids.into_iter().map(|id| Ok((id, records.dead_letter(id)?))).collect()
+        let mut rest = std::mem::take(ids);
+        let read = move |records: &dyn Records| {
+            let (mut letters, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while bytes < PAGE_BYTES
+                && letters.len() + refused.len() < PAGE
+                && let Some(id) = rest.pop_front()
+            {
+                match records.dead_letter(id)? {
+                    None => refused.push((
+                        id,
+                        "there is no such dead letter; it may have made room for newer ones",
+                    )),
+                    Some(letter) if letter.redriven.is_some() => {
+                        refused.push((id, "was redriven already"));
+                    }
+                    Some(letter) => {
+                        bytes += letter.raw.len();
+                        letters.push(letter);
+                    }
+                }
+            }
+            Ok((letters, refused, rest))
         };
-        let found: Vec<(u64, Option<StoredDeadLetter>)> = self.read(read).await?;
-        let mut letters: Vec<StoredDeadLetter> = Vec::new();
-        for (id, letter) in found {
-            let reason = match letter {
-                None => "there is no such dead letter; it may have made room for newer ones",
-                Some(letter) if letter.redriven.is_some() => "was redriven already",
-                Some(letter) if letters.iter().any(|known| known.id == letter.id) => {
-                    "is named twice"
-                }
-                Some(letter) => {
-                    letters.push(letter);
-                    continue;
-                }
-            };
-            done.refuse(id, reason);
-        }
+        let (letters, refused, rest) = self.read(read).await?;
+        *ids = rest;
+        refused.into_iter().for_each(|(id, reason)| done.refuse(id, reason));
         Ok(letters)
     }
 
@@ -204,6 +218,14 @@ impl Redriven {
     fn refuse(&mut self, id: u64, reason: &str) {
         self.refused.push(Refused { id, reason: reason.into() });
     }
+}
+
+/// The ids in their order; one that comes again is refused.
+fn once_each(ids: Vec<u64>, done: &mut Redriven) -> VecDeque<u64> {
+    let mut known = HashSet::new();
+    let (once, again): (Vec<u64>, Vec<u64>) = ids.into_iter().partition(|id| known.insert(*id));
+    again.into_iter().for_each(|id| done.refuse(id, "is named twice"));
+    once.into()
 }
 
 /// On a thread for blocking work.

@@ -7,6 +7,7 @@ use crate::actors::ports::{AppendError, Appended, BoxFuture};
 use crate::actors::redrive::Refused;
 use crate::domain::alert::Alert;
 use crate::domain::commit::LateEvent;
+use crate::domain::event::Schema;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,6 +17,8 @@ use std::net::TcpListener;
 struct Memory {
     letters: Arc<Mutex<Vec<StoredDeadLetter>>>,
     log: Arc<Mutex<Vec<Bytes>>>,
+    /// Bytes of each append.
+    appends: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Records for Memory {
@@ -59,6 +62,7 @@ impl Records for Memory {
 
 impl EventLog for Memory {
     fn append(&self, events: Vec<Bytes>) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        self.appends.lock().push(events.iter().map(Bytes::len).sum());
         let mut log = self.log.lock();
         let first = log.len() as u64 + 1;
         log.extend(events);
@@ -99,10 +103,14 @@ fn memory() -> Memory {
 }
 
 fn redriven(memory: &Memory, wanted: Wanted, gate: &Gate) -> Redriven {
+    redriven_as(Schema::default(), memory, wanted, gate)
+}
+
+fn redriven_as(schema: Schema, memory: &Memory, wanted: Wanted, gate: &Gate) -> Redriven {
     let redrive = Redrive {
         records: Arc::new(memory.clone()),
         log: memory,
-        schema: Arc::default(),
+        schema: Arc::new(schema),
         gate,
         now: 77,
     };
@@ -180,6 +188,31 @@ fn named_ones_are_redriven_or_refused_with_a_reason() {
         ]
     );
     assert_eq!(sent(&memory), [FINE]);
+}
+
+#[test]
+fn great_letters_that_are_named_go_in_pages_of_bytes() {
+    let memory = Memory::default();
+    let great = |id: u64| {
+        let pad = "x".repeat(5 << 20);
+        letter(id, &format!(r#"{{"ts":1,"type":"x","id":"{id}","pad":"{pad}"}}"#), None)
+    };
+    *memory.letters.lock() = (1..=9).map(great).collect();
+    // The last one comes again on another page than the first.
+    let ids = (0..=9).chain([1]).collect();
+    let mut schema = Schema::default();
+    schema.limits.event_bytes = 16 << 20;
+    let result = redriven_as(schema, &memory, Wanted::Ids(ids), &Gate::default());
+    assert_eq!(result.redriven, 9);
+    let refused: Vec<_> = result.refused.iter().map(|it| (it.id, it.reason.as_str())).collect();
+    let gone = "there is no such dead letter; it may have made room for newer ones";
+    assert_eq!(refused, [(0, gone), (1, "is named twice")]);
+    let (appends, page) = (memory.appends.lock().clone(), 16 << 20);
+    assert_eq!(appends.len(), 3, "{appends:?}");
+    assert!(appends.iter().all(|bytes| *bytes < page + (6 << 20)), "{appends:?}");
+    let ids = |event: &Bytes| event.slice(..40);
+    let order: Vec<Bytes> = memory.log.lock().iter().map(ids).collect();
+    assert!(order.is_sorted() && order.len() == 9, "each once, in the order they were named");
 }
 
 #[test]
