@@ -162,10 +162,11 @@ impl Aggregator {
         sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
         closed: impl Iterator<Item = (u64, EpochMs)>,
-        (ids_forgotten, forgotten): (EpochMs, EpochMs),
+        (ids_forgotten, ids_swept, forgotten): (EpochMs, EpochMs, EpochMs),
     ) -> Result<(), String> {
         let (shard, shards) = (self.parts.shard, self.parts.shards);
         self.seen.restore_forgotten(ids_forgotten);
+        self.seen.restore_swept(ids_swept);
         for (until, ids) in identities {
             let mine = ids.iter().filter(|id| shard_of(id.high, shards) == shard);
             mine.for_each(|id| self.seen.restore(until, *id));

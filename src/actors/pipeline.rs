@@ -491,7 +491,9 @@ impl Pipeline {
                 let mut aggregator = Aggregator::new(parts);
                 let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
-                let forgotten = (snapshot.ids_forgotten_until, forgotten);
+                let until = |time: Option<EpochMs>| time.unwrap_or(BEGINNING);
+                let (swept, left) = (snapshot.ids_swept_until, snapshot.ids_forgotten_until);
+                let forgotten = (until(left), until(swept), forgotten);
                 let closed = snapshot.closed.iter().map(|(hash, floor)| (*hash, *floor));
                 let _ = done.send(aggregator.restore(seed, sessions, ids, closed, forgotten));
                 aggregator

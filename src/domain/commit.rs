@@ -131,8 +131,11 @@ pub struct Snapshot {
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
-    /// All events before this may have been forgotten before their time.
-    pub ids_forgotten_until: EpochMs,
+    /// All events before this may have been forgotten because there were too many ids.
+    pub ids_forgotten_until: Option<EpochMs>,
+    /// Identities of events before this are no longer here, because the watermark has passed
+    /// them.
+    pub ids_swept_until: Option<EpochMs>,
     /// The metrics by identity.
     pub metrics: BTreeMap<String, MetricSnapshot>,
     /// What was of no use of the events that count, by use.
@@ -510,12 +513,13 @@ impl Snapshot {
             IDENTITY_FLOOR => {
                 let floor = reader.i64("identity floor")?;
                 self.identities = self.identities.split_off(&floor.saturating_add(1));
+                self.ids_swept_until = self.ids_swept_until.max(Some(floor));
                 Ok(())
             }
             IDENTITIES_EVICTED => self.absorb_evicted(&mut reader),
             IDENTITIES_FORGOTTEN => {
                 let until = reader.i64("time of forgotten identities")?;
-                self.ids_forgotten_until = self.ids_forgotten_until.max(until);
+                self.ids_forgotten_until = self.ids_forgotten_until.max(Some(until));
                 Ok(())
             }
             _ => Err(Malformed { what: "kind of section", at: 0 }),
@@ -631,6 +635,8 @@ impl Snapshot {
             }
         }
         sections.push(closed.finish());
+        // Before the identities, of which it takes none.
+        sections.extend(self.ids_swept_until.map(SectionWriter::identity_floor));
         for (until, ids) in &self.identities {
             for part in ids.chunks((chunk / EventIdentity::BYTES).max(1)) {
                 let mut writer = SectionWriter::identities();
@@ -638,7 +644,7 @@ impl Snapshot {
                 sections.push(writer.finish());
             }
         }
-        sections.push(SectionWriter::identities_forgotten(self.ids_forgotten_until));
+        sections.extend(self.ids_forgotten_until.map(SectionWriter::identities_forgotten));
         for (id, metric) in &self.metrics {
             metric.encode(id, chunk, &mut sections);
         }

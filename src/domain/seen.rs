@@ -59,7 +59,7 @@ pub struct Seen {
     len: usize,
     /// All events before this may be forgotten; `BEGINNING` while none is.
     forgotten_until: EpochMs,
-    /// Of what is before this nothing is kept, not even for sessions that are open.
+    /// Of what is before this not all is kept, not even for sessions that are open.
     swept_until: EpochMs,
     /// Identities forgotten before their time because there were too many, since this was
     /// taken last.
@@ -136,7 +136,8 @@ impl Seen {
             self.take_out(identity);
         }
         // Time that is still to come is never too old, however many identities it has.
-        if at < self.forgotten_until.min(watermark) || old && at < self.swept_until {
+        // What was swept is passed, unless the horizon was a shorter one before a restart.
+        if at < self.forgotten_until.min(watermark) || at < self.swept_until {
             return Sight::TooOld;
         }
         self.put(identity, at.div_euclid(self.part), at);
@@ -169,7 +170,10 @@ impl Seen {
     pub fn restore(&mut self, until: EpochMs, identity: EventIdentity) {
         // One that had been forgotten and came again is in two parts; the younger one holds.
         self.take_out(identity);
-        self.put(identity, (until - 1).div_euclid(self.part), until - 1);
+        let part = (until - 1).div_euclid(self.part);
+        // As old as its part may be: what leaves is known to a snapshot by its part and count
+        // alone, and with another horizon the snapshot's parts are others.
+        self.put(identity, part, (part + 1) * self.part - 1);
     }
 
     /// Puts back that all events before this time may be forgotten.
@@ -177,9 +181,16 @@ impl Seen {
         self.forgotten_until = self.forgotten_until.max(until);
     }
 
+    /// Puts back that all identities of events before this time were swept, as far as a
+    /// snapshot knows: it no longer holds them.
+    pub fn restore_swept(&mut self, until: EpochMs) {
+        self.swept_until = self.swept_until.max(until);
+    }
+
     /// Forgets what the watermark has passed, some at a time, but for what is not before
     /// `keep_from`, as long as that takes less than half of the room. Returns the time up to
-    /// which everything is forgotten because it is passed.
+    /// which everything is forgotten because it is passed: after a restart no event before it
+    /// is new.
     pub fn sweep(&mut self, watermark: EpochMs, keep_from: EpochMs) -> EpochMs {
         let mut swept = 0;
         while let Some((part, pieces)) = self.parts.first_key_value()
@@ -193,11 +204,12 @@ impl Seen {
                 self.clear(piece);
             }
             self.evicted.remove(&part);
-            self.swept_until = (part + 1).saturating_mul(self.part);
+            self.swept_until = self.swept_until.max((part + 1).saturating_mul(self.part));
         }
-        let first = self.parts.first_key_value();
+        let first = self.parts.first_key_value().map_or(i64::MAX, |(first, _)| *first);
         let passed = watermark.saturating_sub(self.horizon).div_euclid(self.part);
-        first.map_or(passed, |(first, _)| passed.min(*first)).saturating_mul(self.part)
+        let floor = passed.min(first).min(keep_from.div_euclid(self.part));
+        self.swept_until.max(floor.saturating_mul(self.part))
     }
 
     /// Identities that are new since the last call, by the end of their part: all their
@@ -219,6 +231,12 @@ impl Seen {
     pub fn forgotten_until(&self, watermark: EpochMs) -> Option<EpochMs> {
         let counts = self.forgotten_until > watermark.saturating_sub(self.horizon);
         (self.forgotten_until > BEGINNING && counts).then_some(self.forgotten_until)
+    }
+
+    /// All events before this may be forgotten, whether they could count or not; `BEGINNING`
+    /// while none is.
+    pub fn forgotten(&self) -> EpochMs {
+        self.forgotten_until
     }
 
     /// How long identities are kept.
@@ -269,8 +287,9 @@ impl Seen {
         *self.evicted.entry(part).or_default() += u64::from(count);
         if alive {
             self.forgotten_early += u64::from(count);
-            self.forgotten_until = self.forgotten_until.max(max_at + 1);
         }
+        // Also where it was kept on for the sake of open sessions only.
+        self.forgotten_until = self.forgotten_until.max(max_at + 1);
     }
 
     fn put(&mut self, identity: EventIdentity, part: i64, at: EpochMs) {

@@ -91,8 +91,7 @@ impl Aggregator {
             let mut writer = SectionWriter::identities_evicted(shard, shards);
             evicted.iter().for_each(|(until, count)| writer.first(*until, *count));
             delta.sections.push(writer.finish());
-            let until = forgotten.unwrap_or(BEGINNING);
-            delta.sections.push(SectionWriter::identities_forgotten(until));
+            delta.sections.push(SectionWriter::identities_forgotten(self.seen.forgotten()));
         }
         let holds = ShardHolds {
             identities: self.seen.len() as u64,

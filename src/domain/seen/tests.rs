@@ -90,6 +90,33 @@ fn what_open_sessions_need_is_kept_while_there_is_room() {
     assert!(seen.is_empty());
 }
 
+#[test]
+fn a_restart_knows_what_was_swept_and_keeps_what_open_sessions_reach() {
+    let mut seen = Seen::new(1_600, 10);
+    for n in 0..8u64 {
+        seen.insert(id(n), 500 + n as i64 * 200, 1_000);
+    }
+    // More than half of the room: the oldest leave although a session reaches them.
+    let floor = seen.sweep(100_000, 400);
+    assert!(floor > 600, "{floor}");
+    assert_eq!(seen.insert_old(id(0), 500, 100_000), Sight::TooOld);
+    let mut again = Seen::new(1_600, 10);
+    again.restore_swept(floor);
+    for (until, ids) in seen.take_fresh().iter().filter(|(until, _)| *until > floor) {
+        ids.iter().for_each(|id| again.restore(*until, *id));
+    }
+    assert_eq!(again.insert_old(id(0), 500, 100_000), Sight::TooOld, "it counted before");
+    assert_eq!(again.insert_old(id(7), 1_900, 100_000), Sight::Known);
+    // Where nothing was swept, what an open session reaches counts after a restart as before.
+    let mut roomy = Seen::new(1_600, 1_000);
+    roomy.insert(id(1), 900, 1_000);
+    let floor = roomy.sweep(100_000, 400);
+    let mut again = Seen::new(1_600, 1_000);
+    again.restore_swept(floor);
+    assert_eq!(roomy.insert_old(id(2), 450, 100_000), Sight::New);
+    assert_eq!(again.insert_old(id(2), 450, 100_000), Sight::New);
+}
+
 /// The plain answer: everything is remembered for ever, with the part it lies in.
 #[derive(Default)]
 struct Plain {
@@ -141,6 +168,56 @@ proptest! {
                 seen = Seen::new(horizon, 1_000);
                 for (until, ids) in &snapshot {
                     ids.iter().for_each(|id| seen.restore(*until, *id));
+                }
+            }
+        }
+    }
+
+    /// Events of sessions that are open count however old they are, and no event counts twice:
+    /// not when ids make room early, and not over restarts, which the horizon may change.
+    #[test]
+    fn what_is_old_never_counts_twice_over_restarts(
+        steps in prop::collection::vec((0u64..300, 0i64..200, 0u8..8, 0i64..3_000), 1..400),
+        ids_max in 1usize..200,
+    ) {
+        let mut seen = Seen::new(320, ids_max);
+        let mut counted: HashMap<u64, u32> = HashMap::new();
+        let mut snapshot: BTreeMap<EpochMs, Vec<EventIdentity>> = BTreeMap::new();
+        let (mut watermark, mut swept) = (1_000, BEGINNING);
+        for (n, step, what, back) in steps {
+            watermark += step * i64::from(what == 7);
+            let at = (n as i64 * 37) % 3_000;
+            let sight = match seen.insert(id(n), at, watermark) {
+                Sight::TooOld => seen.insert_old(id(n), at, watermark),
+                sight => sight,
+            };
+            if at < watermark && sight == Sight::New {
+                *counted.entry(n).or_default() += 1;
+                prop_assert_eq!(counted[&n], 1, "{} at {} again at {}", n, at, watermark);
+            } else if sight == Sight::New {
+                seen.take_back(id(n), at);
+            }
+            prop_assert!(seen.len() <= 2 * ids_max + 1);
+            if what >= 6 {
+                let floor = seen.sweep(watermark, watermark - back);
+                for (until, ids) in seen.take_fresh() {
+                    snapshot.entry(until).or_default().extend(ids);
+                }
+                for (until, count) in seen.take_evicted() {
+                    // As `Snapshot::absorb` does: with another horizon they may lie elsewhere.
+                    let Some(ids) = snapshot.get_mut(&until) else { continue };
+                    ids.drain(..(count as usize).min(ids.len()));
+                }
+                swept = swept.max(floor);
+                snapshot = snapshot.split_off(&(swept + 1));
+                if back < 1_000 {
+                    let forgotten = seen.forgotten();
+                    seen = Seen::new(if back % 4 == 0 { 640 } else { 320 }, ids_max);
+                    seen.restore_forgotten(forgotten);
+                    seen.restore_swept(swept);
+                    for (until, ids) in &snapshot {
+                        ids.iter().for_each(|id| seen.restore(*until, *id));
+                    }
                 }
             }
         }
