@@ -330,6 +330,36 @@ fn a_fault_that_comes_back_ends_the_process_with_its_own_code() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_ever_for_its_last_commit() {
+    let folder = Folder::default();
+    let config = format!("{HOLD}[pipeline]\nstop_timeout = \"1s\"\ntick = \"100ms\"\n");
+    let view = |n: i64| Event::new(format!("e{n}"), START + n, "page_view", "u").line();
+    let mut server = folder.serve(&config).start();
+    assert_eq!(Poster::new(server.target()).post(&[view(0)]).status, 202);
+    server.wait_settled(1);
+    assert!(server.stop().success(), "{}", server.stderr());
+
+    let mut server = folder.serve(&config).env("FAILPOINTS", "before_commit=pause").start();
+    let lines: Vec<String> = (1..5_000).map(view).collect();
+    assert_eq!(Poster::new(server.target()).post(&lines).status, 202);
+    server.wait_pipeline("all are taken, and their commit stands", |pipeline| {
+        pipeline["received"] == 5_000 && pipeline["credits_free"] != pipeline["credits_total"]
+    });
+    let watch = support::Stopwatch::start();
+    server.signal("TERM");
+    let status = server.wait_exit(20);
+    assert_eq!(status.code(), Some(1), "{}", server.stderr());
+    assert!(watch.elapsed().as_millis() >= 1_000, "it waits as long as it may");
+    let stderr = server.stderr();
+    assert!(stderr.contains("longer than 1000 ms (pipeline.stop_timeout)"), "{stderr}");
+
+    let server = folder.serve(&config).start();
+    let pipeline = server.wait_settled(5_000);
+    assert_eq!((&pipeline["applied"], &pipeline["duplicate"]), (&5_000.into(), &0.into()));
+    assert_eq!(server.get("v1/sessions/u")["sessions"][0]["events"], 5_000);
+}
+
+#[test]
 fn a_part_that_starts_late_is_not_taken_for_dead() {
     let folder = Folder::default();
     let events: String = (0..400)

@@ -118,6 +118,8 @@ pub struct Settings {
     pub restarts_max: usize,
     /// See `restarts_max`.
     pub restart_window: SpanMs,
+    /// Longest wait for the last commit once it is asked to end; it ends without it then.
+    pub stop_timeout: SpanMs,
 }
 
 impl Default for Settings {
@@ -141,6 +143,7 @@ impl Default for Settings {
             idle_actors_max: 131_072,
             restarts_max: 5,
             restart_window: 60_000,
+            stop_timeout: 15_000,
         }
     }
 }

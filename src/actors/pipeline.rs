@@ -83,6 +83,16 @@ pub enum RunError {
         /// The last reason.
         reason: String,
     },
+    /// It was asked to end, and its last commit took too long.
+    #[error(
+        "stopped without a last commit, which took longer than {after_ms} ms \
+         (pipeline.stop_timeout); nothing is lost: the next start goes on from the commit before \
+         and reads again what came after it"
+    )]
+    StopTimeout {
+        /// How long it was waited for.
+        after_ms: SpanMs,
+    },
     /// An output file of a replay cannot be written.
     #[error("{0}")]
     Output(String),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use actix::{Actor, Addr, System};
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ use crate::domain::event::Schema;
 use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
+use crate::domain::time::SpanMs;
 use crate::domain::verdict::Meaning;
 use crate::nats::out::{DRAIN, Outputs};
 use crate::store;
@@ -212,6 +214,7 @@ impl Builder {
         let directory = Directory::default();
         let settings = parts::web_settings(&config);
         let load = web::Load::new(&settings);
+        let stop_timeout = config.pipeline.stop_timeout;
         let meaning =
             Meaning::new(Arc::clone(&schema), &config.metrics, &config.session, config.time);
         let setup = Setup {
@@ -278,6 +281,7 @@ impl Builder {
             flow,
             figures,
             stop,
+            stop_timeout,
             end: Some(end),
             numbers: None,
             release: Some(release),
@@ -302,6 +306,7 @@ pub struct Running {
     flow: Arc<Flow>,
     figures: Arc<Figures>,
     stop: watch::Sender<bool>,
+    stop_timeout: SpanMs,
     end: Option<oneshot::Receiver<Result<ReplayNumbers, RunError>>>,
     numbers: Option<Result<ReplayNumbers, RunError>>,
     release: Option<oneshot::Sender<()>>,
@@ -408,13 +413,19 @@ impl Running {
         self.numbers.clone().unwrap_or_else(gone)
     }
 
-    /// Stops and waits until everything is committed.
+    /// Stops and waits until everything is committed, at most `pipeline.stop_timeout`. Beyond it
+    /// the pipeline's threads are left to themselves: they hold the data folder until they or the
+    /// process end.
     ///
     /// # Errors
     /// Why the last commit could not be made.
     pub async fn shutdown(mut self) -> Result<ReplayNumbers, RunError> {
         self.stop();
-        let result = self.ended().await;
+        let after_ms = self.stop_timeout;
+        let bound = Duration::from_millis(after_ms.max(0) as u64);
+        let Ok(result) = tokio::time::timeout(bound, self.ended()).await else {
+            return Err(RunError::StopTimeout { after_ms });
+        };
         if let Some(outputs) = self.outputs.take() {
             // The last commit's alerts leave too, if that is possible now.
             let _ = outputs.stop(DRAIN).await;

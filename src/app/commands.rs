@@ -291,7 +291,10 @@ pub(super) fn run_exit(error: &RunError) -> Exit {
         | RunError::Diverged { .. }
         | RunError::Source(SourceError::Diverged { .. }) => Exit::Damaged,
         RunError::GaveUp { .. } => Exit::GaveUp,
-        RunError::Source(_) | RunError::Output(_) | RunError::Thread(_) => Exit::Failed,
+        RunError::Source(_)
+        | RunError::Output(_)
+        | RunError::Thread(_)
+        | RunError::StopTimeout { .. } => Exit::Failed,
     }
 }
 

@@ -170,6 +170,7 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("idle_actors_max", settings.idle_actors_max.to_string()),
         ("restarts_max", settings.restarts_max.to_string()),
         ("restart_window", span(settings.restart_window)),
+        ("stop_timeout", span(settings.stop_timeout)),
     ]
 }
 

@@ -326,6 +326,11 @@ fn pipeline(reader: &mut Reader) -> Settings {
             default.restart_window,
             SECOND..=DAY,
         ),
+        stop_timeout: reader.span(
+            "pipeline.stop_timeout",
+            default.stop_timeout,
+            SECOND..=10 * MINUTE,
+        ),
     };
     // One batch is read while the one before it is on its way to the commit.
     if settings.credits < 2 * settings.batch_max {
