@@ -1,0 +1,238 @@
+//! Shows when a rule raises an alert and when it is over, and that numbers of windows without
+//! events are not those of the last window that had some.
+//!
+//! How: the real binary over small series made up here, through a replay or over HTTP; alerts
+//! are counted in the report and read from the feed.
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::events::Event;
+use support::{Folder, HOLD, Poster, Server, until};
+
+/// A midnight of UTC, 2023-11-14.
+const START: i64 = 1_699_920_000_000;
+const WINDOW: i64 = 10_000;
+
+/// Events of a type, so many in each window of ten seconds; a visitor in every window keeps time
+/// going.
+fn series(kind: &str, counts: &[usize]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (index, count) in counts.iter().enumerate() {
+        let at = START + index as i64 * WINDOW;
+        events.push(Event::new(format!("v{index}"), at, "page_view", format!("v{index}")));
+        events.extend((0..*count).map(|n| {
+            let (id, user) = (format!("e{index}-{n}"), format!("u{}", n % 7));
+            Event::new(id, at + 1 + n as i64 % 9_000, kind, user)
+        }));
+    }
+    events
+}
+
+/// Alerts and those that say "over", in the report of a replay.
+fn alerts(config: &str, events: &[Event]) -> (u64, u64) {
+    let folder = Folder::default();
+    let text: String = events.iter().map(|event| event.line() + "\n").collect();
+    let file = folder.write("events.ndjson", text);
+    let config = folder.write("rule.toml", config);
+    let run = folder.command(&["replay", &file, "--json", "--config", &config]).run();
+    let report = run.json();
+    assert_eq!(report["ledger"]["applied"], events.len(), "{report}");
+    // Carts are no part of these series: every alert is of a rule.
+    assert_eq!(report["sessions"]["abandoned"], 0, "{report}");
+    (report["alerts"].as_u64().unwrap(), report["alerts_over"].as_u64().unwrap())
+}
+
+/// `quiet` windows of one count, then those of `then`.
+fn after(quiet: usize, count: usize, then: &[usize]) -> Vec<usize> {
+    let mut counts = vec![count; quiet];
+    counts.extend(then);
+    counts
+}
+
+#[test]
+fn a_history_without_deviation_is_judged_by() {
+    // The shipped rule: no failure before, one in each window, or one only, then a flood.
+    let one_early = [&[0, 1][..], &[0; 148], &[400, 400, 0]].concat();
+    for counts in [
+        after(150, 0, &[400, 400, 0, 0]),
+        after(150, 1, &[400, 400, 1, 1]),
+        after(150, 7, &[450, 450, 7, 7]),
+        one_early,
+    ] {
+        let events = series("payment_failed", &counts);
+        assert_eq!(alerts("", &events).0, 1, "{counts:?}");
+    }
+    // What varies by itself, or is too little to speak of, is no alert.
+    for counts in [
+        after(150, 0, &[4, 4, 0, 0]),
+        after(150, 1, &[2, 1, 2, 0]),
+        after(150, 0, &[]),
+        after(150, 9, &[]),
+        after(29, 0, &[400]),
+    ] {
+        let events = series("payment_failed", &counts);
+        assert_eq!(alerts("", &events), (0, 0), "{counts:?}");
+    }
+}
+
+/// The same of other aggregates and of the other side.
+#[test]
+fn a_constant_of_any_kind_stands_out_when_it_changes() {
+    let rule = |aggregate: &str, side: &str, more: &str| {
+        format!(
+            "[[metric]]\nname = \"m\"\ntitle = \"M\"\naggregate = \"{aggregate}\"\n{more}\
+             where = {{ type = \"sale\" }}\nwindow = {{ tumbling = \"10s\" }}\nkeep = \"15m\"\n\
+             [[rule]]\nname = \"r\"\ntitle = \"R\"\nmetric = \"m\"\nk = 3\nover = \"10m\"\n\
+             samples_min = 30\nside = \"{side}\"\nseverity = \"warning\"\n"
+        )
+    };
+    let sales = |amounts: &[(usize, f64)]| {
+        let counts: Vec<usize> = amounts.iter().map(|(count, _)| *count).collect();
+        let mut events = series("sale", &counts);
+        for event in events.iter_mut().filter(|event| event.kind == "sale") {
+            let amount = amounts[((event.at - START) / WINDOW) as usize].1;
+            event.more.insert("amount".into(), json!(amount));
+        }
+        events
+    };
+    let amount = "field = \"amount\"\n";
+    let flat = |count, amount| vec![(count, amount); 60];
+    let then = |mut flat: Vec<(usize, f64)>, next| {
+        flat.extend([next; 2]);
+        flat
+    };
+    for (config, history, next) in [
+        (rule("sum", "above", amount), flat(1, 10.0), (1, 30.0)),
+        (rule("avg", "above", amount), flat(2, 9.99), (2, 19.99)),
+        (rule("avg", "below", amount), flat(2, 9.99), (2, 0.5)),
+        (rule("max", "above", amount), flat(1, 0.1), (1, 0.4)),
+        (rule("distinct", "above", ""), flat(0, 1.0), (7, 1.0)),
+        (rule("count", "below", ""), flat(3, 1.0), (0, 1.0)),
+    ] {
+        assert_eq!(alerts(&config, &sales(&history)), (0, 0), "{config}");
+        assert_eq!(alerts(&config, &sales(&then(history, next))).0, 1, "{config}");
+    }
+}
+
+#[test]
+fn what_flaps_is_one_alert_and_one_end() {
+    for (high, low) in [(20, 1), (60, 0), (35, 2)] {
+        let mut counts: Vec<usize> = (0..100).map(|index| index % 2).collect();
+        counts.extend([high, low, high, low, high, low, high, low, high, low, high, low]);
+        counts.extend((0..60).map(|index| index % 2));
+        let events = series("payment_failed", &counts);
+        assert_eq!(alerts("", &events), (1, 1), "{high}, {low}");
+
+        let folder = Folder::default();
+        let server = folder.serve(HOLD).start();
+        let lines: Vec<String> = events.iter().map(Event::line).collect();
+        Poster::new(server.target()).post(&lines);
+        server.wait_settled(lines.len() as u64);
+        let feed = until(30, "both are in the feed", || {
+            let feed = server.all("v1/alerts");
+            (feed.len() >= 2).then_some(feed)
+        });
+        let of = |kind: &str| {
+            let mut found = feed.iter().filter(|alert| alert["kind"] == kind);
+            let one = found.next().unwrap_or_else(|| panic!("no {kind}: {feed:#?}")).clone();
+            assert!(found.next().is_none(), "{feed:#?}");
+            one
+        };
+        let (raised, over) = (of("anomaly"), of("over"));
+        assert_eq!(raised["at"], START + 101 * WINDOW, "{raised}");
+        assert_eq!(raised["subject"], "failed_payments_spike");
+        assert_eq!(over["detail"]["alert"], raised["id"], "{over}");
+        assert_eq!(over["detail"]["peak"].as_f64(), Some(high as f64), "{over}");
+        assert!(over["at"].as_i64() > Some(START + 112 * WINDOW), "{over}");
+    }
+}
+
+/// One value of `/metrics`, if it is there.
+fn gauge(server: &Server, name: &str) -> Option<f64> {
+    let text = String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")))?;
+    Some(line.parse().unwrap_or_else(|_| panic!("{line}")))
+}
+
+/// As soon as a window without events is provisional it is 0 of what can be nothing, and has no
+/// value of the rest, everywhere.
+#[test]
+fn nothing_of_a_window_with_events_is_shown_of_one_without() {
+    let metric = |name: &str, aggregate: &str, window: &str| {
+        let field = match aggregate {
+            "count" | "rate" | "distinct" => "",
+            _ => "field = \"amount\"\n",
+        };
+        format!(
+            "[[metric]]\nname = \"{name}\"\ntitle = \"{name}\"\naggregate = \"{aggregate}\"\n\
+             {field}where = {{ type = \"sale\" }}\nwindow = {window}\nkeep = \"1h\"\n"
+        )
+    };
+    let (long, short) = ("{ hopping = \"5m\", slide = \"30s\" }", "{ tumbling = \"1m\" }");
+    let zeros = ["count", "sum", "rate", "distinct"];
+    let nulls = ["avg", "min", "max", "stddev"];
+    let mut config = HOLD.to_owned();
+    for aggregate in zeros.iter().chain(&nulls) {
+        config += &metric(&format!("long_{aggregate}"), aggregate, long);
+        config += &metric(&format!("short_{aggregate}"), aggregate, short);
+    }
+    let folder = Folder::default();
+    let server = folder.serve(&config).start();
+    let mut received = 0;
+    let mut at = |at: i64, kind: &str| {
+        received += 1;
+        let mut event = Event::new(format!("s{received}"), START + at, kind, "u");
+        event.more.insert("amount".into(), json!(10));
+        Poster::new(server.target()).post(&[event.line()]);
+        server.wait_settled(received);
+    };
+    let shows = |what: &str, prefix: &str, value: &dyn Fn(&str) -> Value| {
+        until(30, what, || {
+            let board = server.get("v1/board")["topics"]["kpi"]["d"].clone();
+            zeros
+                .iter()
+                .chain(&nulls)
+                .all(|aggregate| {
+                    let (name, value) = (format!("{prefix}_{aggregate}"), value(aggregate));
+                    let exported = gauge(&server, &format!("tidewatch_metric_{name}"));
+                    // A strip without a number and a gauge that is not exported say "no value".
+                    let shown = board.get(&name).cloned().unwrap_or_default();
+                    shown.as_f64() == value.as_f64()
+                        && exported.filter(|number| !number.is_nan()) == value.as_f64()
+                })
+                .then_some(())
+        });
+    };
+    let empty = |aggregate: &str| match zeros.contains(&aggregate) {
+        true => json!(0),
+        false => Value::Null,
+    };
+    let one = |seconds: f64| {
+        move |aggregate: &str| match aggregate {
+            "count" | "distinct" => json!(1),
+            "rate" => json!(1.0 / seconds),
+            "stddev" => json!(0),
+            _ => json!(10),
+        }
+    };
+    at(5_000, "sale");
+    // A window is provisional when it has ended; time is behind the newest event.
+    at(75_000, "tick");
+    shows("the sale is in the minute", "short", &one(60.0));
+    shows("the sale is in the five minutes", "long", &one(300.0));
+    at(2 * 60_000 + 10_000, "tick");
+    shows("the minute is empty", "short", &empty);
+    shows("the five minutes are not", "long", &one(300.0));
+    at(4 * 60_000 + 10_000, "tick");
+    shows("the five minutes are not yet", "long", &one(300.0));
+    at(6 * 60_000 + 10_000, "tick");
+    shows("the five minutes are empty", "long", &empty);
+    at(90 * 60_000, "tick");
+    shows("and stay so", "long", &empty);
+    at(90 * 60_000 + 1_000, "sale");
+    at(90 * 60_000 + 75_000, "tick");
+    shows("until there is a sale again", "short", &one(60.0));
+    shows("in all windows", "long", &one(300.0));
+}
