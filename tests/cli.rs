@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use support::events::Event;
@@ -334,4 +336,176 @@ fn who_stops_listening_is_no_panic() {
     let pid = std::fs::read_to_string(folder.data().join("lock")).unwrap();
     std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
     shell.wait().unwrap();
+}
+
+/// A configuration of counts by name, each of a type of events, and what comes with it.
+fn counting(session: &str, metrics: &[(&str, &str)], rules: &str) -> String {
+    let metrics: String = metrics
+        .iter()
+        .map(|(name, kind)| {
+            format!(
+                "[[metric]]\nname = \"{name}\"\ntitle = \"T\"\naggregate = \"count\"\n\
+                 where = {{ type = \"{kind}\" }}\nwindow = {{ tumbling = \"10s\" }}\n\
+                 keep = \"15m\"\n"
+            )
+        })
+        .collect();
+    format!("{HOLD}[session]\n{session}\n{metrics}{rules}")
+}
+
+fn rule(k: u32) -> String {
+    format!(
+        "[[rule]]\nname = \"spike\"\ntitle = \"S\"\nmetric = \"orders\"\nk = {k}\n\
+         over = \"10m\"\nsamples_min = 30\nside = \"above\"\nseverity = \"info\"\n"
+    )
+}
+
+/// Names and bytes of the files of a folder.
+fn files(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder.data()).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn check_says_what_a_start_would_do_to_a_data_folder() {
+    let folder = Folder::default();
+    let data = folder.data().display().to_string();
+    let check = |config: &str| {
+        let config = folder.write("edited.toml", config);
+        let run = folder.command(&["check", "--config", &config, "--data-dir", &data]).run();
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(run.stdout.contains("The configuration is sound"), "{run:?}");
+        run.stdout
+    };
+    let all = [("orders", "order"), ("visits", "visit"), ("gone", "leave"), ("old", "refund")];
+    let kept = counting("gap = \"30m\"", &all, &rule(3));
+    assert!(check(&kept).contains("There is no folder"), "{}", check(&kept));
+    assert!(!folder.data().exists(), "nothing is made");
+    std::fs::create_dir(folder.data()).unwrap();
+    assert!(check(&kept).contains("Nothing is kept"), "{}", check(&kept));
+    assert_eq!(files(&folder).len(), 0, "nothing is made");
+
+    let mut server = folder.serve(&kept).start();
+    let start = 1_700_000_000_000;
+    let event = |n: i64, kind: &str| {
+        Event::new(format!("e{n}"), start + n * 20_000, kind, format!("u{}", n % 3)).line()
+    };
+    let events: Vec<String> =
+        (0..9).map(|n| event(n, ["order", "visit", "leave"][n as usize % 3])).collect();
+    Poster::new(server.target()).post(&events);
+    server.wait_settled(9);
+    // The last commit may be on its way.
+    let of = |says: &str| {
+        let lines = says.lines().filter_map(|line| line.strip_prefix("  "));
+        lines.map(String::from).collect::<Vec<_>>()
+    };
+    let same = [
+        "metric orders keeps its history",
+        "metric visits keeps its history",
+        "metric gone keeps its history",
+        "metric old keeps its history",
+        "rule spike keeps its history",
+    ];
+    until(10, "all of it is kept", || (of(&check(&kept)) == same).then_some(()));
+    // What is said about a metric, and where it stands, is not what it is.
+    let said = counting("gap = \"30m\"", &all, &rule(3)).replace("\"T\"", "\"Title\"");
+    assert!(check(&said).contains("No history would be lost."), "{}", check(&said));
+    assert_eq!(of(&check(&said)), same);
+
+    let edited = counting(
+        "gap = \"20m\"\ngoal = [\"paid\"]",
+        &[("orders", "sale"), ("visits", "visit"), ("refunds", "refund"), ("more", "x")],
+        &rule(4),
+    );
+    let ahead = [
+        "metric visits keeps its history",
+        "metric refunds is what is kept as old: it keeps that history under its name",
+        "metric gone is kept and not declared: its history would be dropped",
+        "metric orders means something else than what is kept: that history would be dropped, and \
+         begin anew",
+        "rule spike means something else than what is kept: that history would be dropped, and \
+         begin anew",
+        "metric more is new: it begins with the next events",
+        "session.gap is \"20m\", it was \"30m\": sessions that are open (3) end by it, too, so \
+         long after their last event",
+        "session.goal is [\"paid\"], it was [\"payment_completed\"]: sessions that are open (3) \
+         keep what they have counted; it holds for their next events",
+    ];
+    let would = check(&edited);
+    assert_eq!(of(&would), ahead, "while a server runs");
+    assert!(would.contains("would lose the history of 3."), "{would}");
+    server.kill_9();
+    let before: Vec<String> = files(&folder).into_keys().collect();
+    assert_eq!(of(&check(&edited)), ahead, "after a crash");
+    assert_eq!(files(&folder).into_keys().collect::<Vec<_>>(), before, "nothing is made");
+    let mut server = folder.serve(&kept).start();
+    assert_eq!(server.stop().code(), Some(0));
+    let before = files(&folder);
+    assert_eq!(of(&check(&edited)), ahead, "of a folder at rest");
+    assert_eq!(files(&folder), before, "nothing is made or written");
+
+    // The start does what was said, and says it; the next one has nothing to say.
+    let mut server = folder.serve(&edited).start();
+    let says = until(10, "it is said", || {
+        let conditions = server.pipeline()["conditions"].as_array()?.clone();
+        let found = conditions.into_iter().find(|one| one["name"] == "history_changed")?;
+        found["says"].as_str().map(String::from)
+    });
+    for part in [
+        "metric refunds was called old and keeps its history",
+        "metric gone is declared no more: its history is dropped",
+        "metric orders means something else than at the last start",
+        "session.gap is \"20m\", it was \"30m\": sessions that are open (3) end by it, too",
+        "session.goal is [\"paid\"]",
+    ] {
+        assert!(says.contains(part), "no {part:?} in {says}");
+        assert!(
+            server.stderr().contains(&part.replace('"', "\\\"")) || server.stderr().contains(part)
+        );
+    }
+    Poster::new(server.target()).post(&[event(10, "visit")]);
+    server.wait_settled(10);
+    until(10, "it is part of a commit", || {
+        check(&edited).contains("No history would be lost.").then_some(())
+    });
+    assert!(!check(&edited).contains("session."), "{}", check(&edited));
+    server.stop();
+}
+
+#[test]
+fn check_refuses_a_state_that_no_start_would_take() {
+    let folder = Folder::default();
+    let data = folder.data().display().to_string();
+    let check = || folder.command(&["check", "--data-dir", &data]).run();
+    let mut server = folder.serve(HOLD).start();
+    Poster::new(server.target()).post(&[Event::new("a", 1_700_000_000_000, "x", "u").line()]);
+    server.wait_settled(1);
+    server.stop();
+    let state = folder.data().join("state.db");
+    let whole = std::fs::read(&state).unwrap();
+    // Another format: its number stands in the file as text with a checksum.
+    let change = rusqlite::Connection::open(&state).unwrap();
+    let checksum =
+        xxhash_rust::xxh3::xxh3_64_with_seed(b"2", xxhash_rust::xxh3::xxh3_64(b"format")) as i64;
+    let renumber = "UPDATE meta SET value = '2', checksum = ?1 WHERE key = 'format'";
+    assert_eq!(change.execute(renumber, [checksum]).unwrap(), 1);
+    change.close().unwrap();
+    let run = check();
+    assert_eq!(run.code, Some(4), "{run:?}");
+    assert!(run.stderr.contains("state.db has format 2, this version reads"), "{run:?}");
+    assert!(run.stdout.is_empty(), "{run:?}");
+    for broken in [whole[..whole.len() / 2 + 7].to_vec(), b"no database".repeat(4_000), vec![]] {
+        std::fs::write(&state, &broken).unwrap();
+        let run = check();
+        assert_eq!(run.code, Some(4), "{run:?}");
+        assert!(run.stderr.contains("state.db"), "{run:?}");
+        assert_eq!(std::fs::read(&state).unwrap(), broken, "it stays as it is");
+    }
+    std::fs::write(&state, &whole).unwrap();
+    assert_eq!(check().code, Some(0), "{:?}", check());
 }

@@ -2,7 +2,7 @@
 //! any of them, and when a part died starts the next generation from the last commit, a
 //! bounded number of times.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -125,6 +125,8 @@ pub struct Setup {
     pub time: TimePolicy,
     /// Rules of sessions.
     pub policy: SessionPolicy,
+    /// The settings of sessions by key, as they are noted in a commit.
+    pub session_settings: BTreeMap<String, String>,
     /// What to decode.
     pub schema: Arc<Schema>,
     /// The metrics.
@@ -358,6 +360,7 @@ impl Pipeline {
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
         keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, &self.metrics));
+        keeper.note_settings(setup.session_settings.clone());
         keeper.engine.reports = setup.reports;
         keeper.restore(&mut restored.snapshot, watermark).map_err(damaged)?;
         let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();

@@ -221,6 +221,7 @@ impl Builder {
             settings: config.pipeline.clone(),
             time: config.time,
             policy: config.session.clone(),
+            session_settings: config.sessions_meaning(),
             schema: Arc::clone(&schema),
             metrics: config.metrics.clone(),
             sigma: config.rules.clone(),

@@ -98,6 +98,19 @@ streams and files are removed at the end. How to sign in comes from [nats] of th
 Exit codes: 0 every difference is 0, 1 something differs, 2 usage or configuration, 3 it cannot be \
 run: no server, one that is too old or without JetStream, or no right to make streams.";
 
+const CHECK_EXAMPLES: &str = "
+  tidewatch check --config tidewatch.toml
+  tidewatch check --config tidewatch.toml --print
+  tidewatch check --config tidewatch.toml --data-dir tidewatch-data";
+
+const CHECK_NOTES: &str = "\
+With --data-dir it says of every metric and rule whether a start with this configuration would \
+keep its history, keep it under another name, drop it, or begin anew, and what changed settings \
+of sessions would do to open ones. A server may run on the folder: it is only read.
+
+Exit codes: 0 sound, 1 the folder cannot be read, 2 usage or configuration, 4 state damaged or of \
+another format.";
+
 /// The template with examples in it.
 fn with(examples: &str) -> String {
     format!("{TEMPLATE}\n\nExamples:{examples}{{after-help}}")
@@ -182,7 +195,8 @@ pub enum Command {
     /// Publish a file of events to a NATS subject
     #[command(help_template = with(PUBLISH_EXAMPLES), after_help = PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),
-    /// Check the configuration, and print it
+    /// Check the configuration, print it, or say what it would do to a data folder
+    #[command(help_template = with(CHECK_EXAMPLES), after_help = CHECK_NOTES)]
     Check(CheckArgs),
     /// Look at events that were rejected, and send them again
     #[command(help_template = with(DEAD_LETTERS_EXAMPLES), after_help = DEAD_LETTERS_NOTES)]

@@ -1,18 +1,68 @@
-//! `tidewatch check`: is the configuration sound, and what is in force?
+//! `tidewatch check`: is the configuration sound, what is in force, and what would a start do
+//! to what a data folder keeps?
 
-use crate::cli::args::CheckArgs;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::actors::ports::StoreError;
+use crate::cli::Exit;
+use crate::cli::args::{CheckArgs, Common};
 use crate::config::{Config, ConfigError};
+use crate::domain::keeper::Keeper;
+use crate::domain::metric::Metric;
+use crate::domain::session::Rules;
+use crate::store::look::{Seen, look};
 
-/// The text to print.
+/// Why it is not sound.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// Every mistake in the configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder that was named cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state in it cannot be read.
+    #[error("the state in {folder} is damaged: {cause}")]
+    State {
+        /// The folder.
+        folder: String,
+        /// What does not fit.
+        cause: String,
+    },
+}
+
+impl CheckError {
+    /// The exit code that goes with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CheckError::Config(_) => Exit::Usage,
+            CheckError::Store(StoreError::Damaged { .. } | StoreError::Format { .. })
+            | CheckError::State { .. } => Exit::Damaged,
+            CheckError::Store(_) => Exit::Failed,
+        }
+    }
+}
+
+/// The text to print. A data folder is looked at when one was named.
 ///
 /// # Errors
-/// Every mistake in the configuration.
-pub fn run(args: &CheckArgs, loaded: Result<Config, ConfigError>) -> Result<String, ConfigError> {
+/// Every mistake in the configuration; what is wrong with the data folder.
+pub fn run(
+    args: &CheckArgs,
+    common: &Common,
+    loaded: Result<Config, ConfigError>,
+) -> Result<String, CheckError> {
     let config = loaded?;
-    match args.print {
-        true => Ok(config.print().trim_end().to_string()),
-        false => Ok(summary(&config)),
+    if args.print {
+        return Ok(config.print().trim_end().to_string());
     }
+    let mut text = summary(&config);
+    if common.data_dir.is_some() {
+        text.push_str(&history(&config)?);
+    }
+    Ok(text)
 }
 
 fn summary(config: &Config) -> String {
@@ -29,13 +79,48 @@ fn summary(config: &Config) -> String {
     )
 }
 
+/// What a start would do to what the data folder keeps.
+fn history(config: &Config) -> Result<String, CheckError> {
+    let folder = config.data_dir.display().to_string();
+    let (epoch, entries) = match look(&config.data_dir)? {
+        Seen::NoFolder => {
+            return Ok(format!(
+                "\nThere is no folder {folder}: a start makes it, and begins anew."
+            ));
+        }
+        Seen::Nothing => {
+            return Ok(format!("\nNothing is kept in {folder} yet: a start begins anew."));
+        }
+        Seen::Commit { epoch, entries } => (epoch, entries),
+    };
+    let schema = config.schema(0);
+    let metrics = config.metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    let rules = Rules::compile(&config.session, &config.time, &schema);
+    let mut keeper =
+        Keeper::new(Arc::new(metrics), config.rules.clone(), Arc::new(rules), &config.time);
+    keeper.note_settings(config.sessions_meaning());
+    let outlook = keeper
+        .outlook(entries)
+        .map_err(|cause| CheckError::State { folder: folder.clone(), cause })?;
+    let lines: String = outlook.iter().map(|one| format!("\n  {}", one.ahead())).collect();
+    let lost = match outlook.iter().filter(|one| one.loses()).count() {
+        0 => "No history would be lost.".to_owned(),
+        lost => format!(
+            "A start would lose the history of {lost}. A copy of the folder, made while nothing \
+             runs on it, keeps it."
+        ),
+    };
+    Ok(format!("\nIn {folder}, as of commit {epoch}:{lines}\n{lost}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_sound_configuration_is_summed_up_or_printed() {
-        let check = |print| run(&CheckArgs { print }, Config::parse("t.toml", ""));
+        let check =
+            |print| run(&CheckArgs { print }, &Common::default(), Config::parse("t.toml", ""));
         assert_eq!(
             check(false).unwrap(),
             "The configuration is sound (metrics: 8, rules: 1, attributes used: 4, event types named: 6)."
@@ -47,7 +132,8 @@ mod tests {
     #[test]
     fn a_mistake_is_handed_on() {
         let loaded = Config::parse("t.toml", "[session]\ngap = \"0s\"");
-        let error = run(&CheckArgs::default(), loaded).unwrap_err();
+        let error = run(&CheckArgs::default(), &Common::default(), loaded).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
         assert_eq!(
             error.to_string(),
             "t.toml:2:1: session.gap = \"0s\": must be from \"1s\" to \"7d\""

@@ -78,7 +78,11 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Map(args) => (commands.map)(args),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
-        Command::Check(args) => finish(Exit::Usage, check::run(args, load())),
+        Command::Check(args) => {
+            let checked = check::run(args, common, load());
+            let failed = checked.as_ref().map_or_else(check::CheckError::exit, |_| Exit::Failed);
+            finish(failed, checked)
+        }
         Command::DeadLetters(args) => with_config(&|config| {
             let listen = common.listen.as_deref();
             match dead_letters::run(&config, listen, &args.action, commands.open_idle) {

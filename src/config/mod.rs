@@ -198,6 +198,11 @@ impl Config {
         }
     }
 
+    /// The settings that decide what a session is and how it ends, as TOML by key.
+    pub fn sessions_meaning(&self) -> BTreeMap<String, String> {
+        print::sessions_meaning(self)
+    }
+
     /// The effective configuration as TOML; reading it again gives the same configuration.
     pub fn print(&self) -> String {
         print::whole(self)

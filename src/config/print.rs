@@ -3,12 +3,14 @@
 //!
 //! Every key that can be read is written here once; a test reads the print back.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::units::{show_calendar, show_size, show_span, show_span_in_hours};
 use super::{Config, TimeMissing, WebConfig, nats};
 use crate::actors::{Idle, SessionsFull, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
+use crate::domain::hash::fingerprint;
 use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::session::Deadline;
 use crate::domain::time::SpanMs;
@@ -145,6 +147,37 @@ fn session(config: &Config) -> Vec<Entry> {
         ("segment", text(policy.segment.as_deref().unwrap_or(""))),
         ("currency", text(&policy.currency)),
     ]
+}
+
+/// Most bytes of a setting that is noted in every commit; of a longer one the beginning and a
+/// fingerprint are.
+const SETTING_BYTES_MAX: usize = 200;
+
+/// The settings that decide what a session is and how it ends, by key.
+pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
+    let bounds = ["marks_max", "key_bytes_max"];
+    let mut settings: BTreeMap<String, String> = session(config)
+        .into_iter()
+        .filter(|(key, _)| !bounds.contains(key))
+        .map(|(key, value)| (format!("session.{key}"), value))
+        .collect();
+    // Names whose order says nothing.
+    let policy = &config.session;
+    for (key, names) in
+        [("entry", &policy.entry), ("goal", &policy.goal), ("remove", &policy.remove)]
+    {
+        let mut names = names.clone();
+        names.sort_unstable();
+        settings.insert(format!("session.{key}"), texts(&names));
+    }
+    let key = events(config).into_iter().find(|(key, _)| *key == "key");
+    settings.extend(key.map(|(key, value)| (format!("events.{key}"), value)));
+    for value in settings.values_mut().filter(|value| value.len() > SETTING_BYTES_MAX) {
+        let hash = fingerprint(value.as_bytes());
+        value.truncate(value.floor_char_boundary(SETTING_BYTES_MAX));
+        value.push_str(&format!(" ... ({hash:016x})"));
+    }
+    settings
 }
 
 fn pipeline(settings: &Settings) -> Vec<Entry> {

@@ -149,7 +149,8 @@ const IDENTITIES: u8 = 2;
 const PANES: u8 = 3;
 const POINTS: u8 = 4;
 const RUN: u8 = 5;
-const ENTRIES: u8 = 6;
+/// First byte of the sections with the keeper\'s small state ([`Snapshot::entries`]).
+pub const ENTRIES: u8 = 6;
 const PANE_FLOOR: u8 = 7;
 const POINT_FLOOR: u8 = 8;
 const IDENTITY_FLOOR: u8 = 9;

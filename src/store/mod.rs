@@ -30,6 +30,7 @@
 pub mod folder;
 pub mod letters;
 pub mod log;
+pub mod look;
 pub mod marks;
 mod outbox;
 mod private;

@@ -296,6 +296,37 @@ pub(super) fn absorb(
     Ok(Some(snapshot))
 }
 
+/// The sections at `head` that begin with a byte, in the order they are absorbed in.
+pub(super) fn sections_of(
+    conn: &Connection,
+    place: &Place,
+    head: &Head,
+    tag: u8,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let found = |sql: &str, epoch: u64| {
+        conn.prepare(sql)
+            .and_then(|mut query| {
+                let rows = query.query_map(params![epoch as i64, [tag]], |row| {
+                    Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+                })?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .map_err(|error| place.error(error))
+    };
+    let mut sections = Vec::new();
+    let whole = "SELECT epoch, part FROM snapshot WHERE epoch = ?1 AND substr(blob, 1, 1) = ?2 \
+                 ORDER BY part";
+    for (epoch, part) in found(whole, head.snapshot_epoch)? {
+        sections.push(read_part(conn, place, epoch, part)?);
+    }
+    let later = "SELECT epoch, part FROM deltas WHERE epoch > ?1 AND substr(blob, 1, 1) = ?2 \
+                 ORDER BY epoch, part";
+    for (epoch, part) in found(later, head.snapshot_epoch)? {
+        sections.push(read_section(conn, place, epoch, part)?.1);
+    }
+    Ok(sections)
+}
+
 fn read_part(
     conn: &Connection,
     place: &Place,

@@ -19,7 +19,7 @@ use crate::actors::ports::StoreError;
 
 /// How long a connection waits for another one's transaction. Commits hold the
 /// file for a fraction of a second; a person's `sqlite3` shell may hold it longer.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// Size of the file that tells a full disk from a broken one.
 const PROBE_BYTES: usize = 128 << 10;
@@ -213,7 +213,7 @@ impl Place {
 
     /// SQLite fills a last page that is cut short with zeros. Only a file with a
     /// write-ahead log may end like that: a crash while it was being copied back.
-    fn check_length(&self) -> Result<(), StoreError> {
+    pub(super) fn check_length(&self) -> Result<(), StoreError> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         let whole = length(&self.path).is_multiple_of(u64::from(self.kind.page_bytes));
         match whole || length(&suffixed(&self.path, "-wal")) > 0 {
@@ -243,7 +243,7 @@ impl Place {
     }
 
     /// The format of the file, which is ours or an earlier one.
-    fn check_format(&self, conn: &Connection) -> Result<u32, StoreError> {
+    pub(super) fn check_format(&self, conn: &Connection) -> Result<u32, StoreError> {
         let application: i32 = conn
             .query_row("PRAGMA application_id", [], |row| row.get(0))
             .map_err(|error| self.error(error))?;
@@ -395,7 +395,7 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::Keeper;
+use super::outlook::{Fate, Outlook};
 use super::rules::rule_id;
 use crate::domain::metric::Metric;
 
@@ -29,46 +32,77 @@ impl Keeper {
         self.sigma.iter().map(|rule| rule_id(rule, self.engine.metrics())).collect()
     }
 
+    /// What a start with this configuration would do to a state, of everything that is kept
+    /// or declared. The keeper is of no other use afterwards.
+    ///
+    /// # Errors
+    /// When the state cannot be read: the file is damaged.
+    pub fn outlook(mut self, entries: BTreeMap<String, Value>) -> Result<Vec<Outlook>, String> {
+        let metrics = self.take_entries(entries)?;
+        Ok(self.recognise(metrics.into_keys().collect()))
+    }
+
     /// Finds the state of each metric and rule, given the ids of the metrics there is some of;
     /// what belongs to none is noted.
-    pub(super) fn recognise(&mut self, kept: BTreeSet<String>) {
+    pub(super) fn recognise(&mut self, kept: BTreeSet<String>) -> Vec<Outlook> {
+        let mut found_out = Vec::new();
+        let mut say = |what: &str, name: &str, fate: Fate| {
+            found_out.push(Outlook { subject: format!("{what} {name}"), fate });
+        };
         let kept = &kept;
         let own = self.ids.clone();
         let mut free: Vec<&String> = kept.iter().filter(|id| !own.contains(id)).collect();
+        let mut fresh = Vec::new();
         // One that is called something else now, if there can be no doubt which.
         for (id, metric) in self.ids.iter_mut().zip(self.engine.metrics()) {
+            let name = metric.spec.name.as_str();
+            if kept.contains(id) {
+                say("metric", name, Fate::Kept);
+                continue;
+            }
             let own_id = metric_id(metric);
             let meaning = parts(&own_id).1;
             let alike = |other: &&&String| parts(other).1 == meaning;
             let claims = own.iter().filter(|id| !kept.contains(*id) && parts(id).1 == meaning);
             let found: Vec<&String> = free.iter().filter(alike).copied().collect();
-            if let ([former], false, 1) = (&found[..], kept.contains(id), claims.count()) {
-                let (name, was) = (&metric.spec.name, parts(former).0);
-                self.news.push(format!("metric {name} was called {was} and keeps its history"));
-                *id = (*former).clone();
-                free.retain(|other| other != former);
+            match (&found[..], claims.count()) {
+                ([former], 1) => {
+                    say("metric", name, Fate::Renamed(parts(former).0.to_owned()));
+                    *id = (*former).clone();
+                    free.retain(|other| other != former);
+                }
+                _ => fresh.push(("metric", name)),
             }
         }
-        let metrics = self.engine.metrics();
         let rules = self.rule_ids();
-        let now: BTreeMap<&str, &str> = metrics
-            .iter()
-            .map(|metric| (metric.spec.name.as_str(), "metric"))
-            .chain(self.sigma.iter().map(|rule| (rule.name.as_str(), "rule")))
-            .collect();
+        for (rule, id) in self.sigma.iter().zip(&rules) {
+            match self.state.rules.contains_key(id) {
+                true => say("rule", &rule.name, Fate::Kept),
+                false => fresh.push(("rule", &rule.name)),
+            }
+        }
         let lost = free.iter().map(|id| ("metric", *id));
         let lost_rules = self.state.rules.keys().filter(|id| !rules.contains(id));
         for (what, id) in lost.chain(lost_rules.map(|id| ("rule", id))) {
             let name = parts(id).0;
-            self.news.push(match now.get(name) == Some(&what) {
-                true => format!(
-                    "{what} {name} means something else than at the last start: its history is \
-                     dropped and begins anew"
-                ),
-                false => format!("{what} {name} is declared no more: its history is dropped"),
-            });
+            match fresh.iter().position(|declared| *declared == (what, name)) {
+                Some(index) => {
+                    fresh.remove(index);
+                    say(what, name, Fate::Changed);
+                }
+                None => say(what, name, Fate::Gone),
+            }
         }
+        fresh.iter().for_each(|(what, name)| say(what, name, Fate::New));
         self.dropped = free.into_iter().cloned().collect();
+        let open = self.state.gauges.open();
+        for (key, was) in &self.state.session {
+            if let Some(is) = self.session.get(key).filter(|is| *is != was) {
+                let fate = Fate::Setting { was: was.clone(), is: is.clone(), open };
+                found_out.push(Outlook { subject: key.clone(), fate });
+            }
+        }
         self.state.rules.retain(|id, _| rules.contains(id));
+        found_out
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Keeper;
+use super::outlook::Outlook;
 use crate::domain::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
 use crate::domain::metric::engine::{Absorbed, MetricTotals};
 use crate::domain::metric::window::Day;
@@ -56,18 +57,9 @@ impl Keeper {
         let entries = std::mem::take(&mut snapshot.entries);
         self.written.entries = entries.clone();
         self.faults.restore(std::mem::take(&mut snapshot.faults));
-        let (mut metrics, mut rules) = (BTreeMap::new(), serde_json::Map::new());
-        let mut state = serde_json::Map::new();
-        for (name, value) in entries {
-            match (name.strip_prefix(METRIC), name.strip_prefix(RULE)) {
-                (Some(id), _) => drop(metrics.insert(id.to_owned(), value)),
-                (_, Some(id)) => drop(rules.insert(id.to_owned(), value)),
-                _ => drop(state.insert(name, value)),
-            }
-        }
-        state.insert("rules".into(), Value::Object(rules));
-        self.state = serde_json::from_value(Value::Object(state)).map_err(|e| e.to_string())?;
-        self.recognise(metrics.keys().cloned().collect());
+        let mut metrics = self.take_entries(entries)?;
+        let outlook = self.recognise(metrics.keys().cloned().collect());
+        self.news = outlook.iter().filter_map(Outlook::done).collect();
         for index in 0..self.engine.metrics().len() {
             let id = self.ids[index].clone();
             let Some(kept) = metrics.remove(&id) else {
@@ -83,6 +75,25 @@ impl Keeper {
             self.restore_metric(index, snapshot, watermark);
         }
         Ok(())
+    }
+
+    /// Takes up the small state, and hands on that of the metrics by id.
+    pub(super) fn take_entries(
+        &mut self,
+        entries: BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, String> {
+        let (mut metrics, mut rules) = (BTreeMap::new(), serde_json::Map::new());
+        let mut state = serde_json::Map::new();
+        for (name, value) in entries {
+            match (name.strip_prefix(METRIC), name.strip_prefix(RULE)) {
+                (Some(id), _) => drop(metrics.insert(id.to_owned(), value)),
+                (_, Some(id)) => drop(rules.insert(id.to_owned(), value)),
+                _ => drop(state.insert(name, value)),
+            }
+        }
+        state.insert("rules".into(), Value::Object(rules));
+        self.state = serde_json::from_value(Value::Object(state)).map_err(|e| e.to_string())?;
+        Ok(metrics)
     }
 
     fn restore_metric(&mut self, index: usize, snapshot: MetricSnapshot, watermark: EpochMs) {
@@ -179,6 +190,7 @@ impl Keeper {
     pub(super) fn write_state(&mut self, unit: &mut CommitUnit) {
         let known = self.rule_ids();
         self.state.rules.retain(|id, _| known.contains(id));
+        self.state.session.clone_from(&self.session);
         let entries = self.entries();
         let written = std::mem::take(&mut self.written.entries);
         let mut changed: BTreeMap<String, Value> = BTreeMap::new();

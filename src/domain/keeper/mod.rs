@@ -11,6 +11,7 @@ mod figures;
 mod group_tests;
 mod identity;
 mod kept;
+mod outlook;
 mod report;
 mod rules;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod window_tests;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 use kept::Written;
+pub use outlook::{Fate, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use topics::{ConditionView, PipelineView, SourceView, window_words};
 
@@ -62,6 +64,8 @@ pub struct Keeper {
     dropped: Vec<String>,
     /// What the configuration changed since the last start, for people.
     news: Vec<String>,
+    /// Settings of sessions by key, as TOML.
+    session: BTreeMap<String, String>,
     recent_alerts: VecDeque<Arc<LogItem>>,
     /// Final numbers of the last merge, for a report's file.
     pub points: Vec<Point>,
@@ -93,6 +97,8 @@ struct KeeperState {
     dedup_short_until: Option<EpochMs>,
     /// By rule; each is an entry.
     rules: BTreeMap<String, rules::RuleKept>,
+    /// Settings of sessions by key, as TOML: those of the last start until they are compared.
+    session: BTreeMap<String, String>,
 }
 
 impl Keeper {
@@ -109,6 +115,7 @@ impl Keeper {
             dropped: Vec::new(),
             news: Vec::new(),
             written: Keeper::nothing_written(metrics.len()),
+            session: BTreeMap::new(),
             rules,
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
@@ -127,6 +134,12 @@ impl Keeper {
     /// [`Keeper::restore`].
     pub fn watch_uses(&mut self, uses: Vec<Use>) {
         self.faults = Faults::new(uses);
+    }
+
+    /// Notes the settings of sessions, as TOML by key, so that the next start can say what is
+    /// another. Before [`Keeper::restore`].
+    pub fn note_settings(&mut self, session: BTreeMap<String, String>) {
+        self.session = session;
     }
 
     /// Attributes of applied events that were of no use.
