@@ -2,7 +2,7 @@
 
 mod metrics;
 
-pub use metrics::MetricSnapshot;
+pub use self::metrics::MetricSnapshot;
 
 use std::collections::{BTreeMap, HashMap};
 
