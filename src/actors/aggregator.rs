@@ -11,6 +11,7 @@
 
 mod barrier;
 mod batch;
+mod identify;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ use crate::domain::hash::{EventIdentity, shard_of};
 use crate::domain::keeper::{EndedSession, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
-use crate::domain::session::{Closed, Ending, Machine, Outcome, Rules};
+use crate::domain::session::{AliasBounds, Aliases, Closed, Ending, Machine, Outcome, Rules};
 use crate::domain::time::{BEGINNING, EpochMs};
 
 use barrier::BarrierWork;
@@ -77,6 +78,11 @@ pub struct ShardParts {
     pub bounds: Bounds,
     /// How many closed sessions it remembers.
     pub closed_max: usize,
+    /// What it may remember of anonymous keys; `None` when they are told from known ones by
+    /// nothing. There is one shard then.
+    pub identify: Option<AliasBounds>,
+    /// Seed of the hashes of keys.
+    pub seed: u64,
     /// What happens when there is no room for another session.
     pub sessions_full: SessionsFull,
     /// Report every ended session, not only the abandoned ones.
@@ -98,6 +104,7 @@ pub struct Aggregator {
     children: Children,
     seen: Seen,
     closed: Closed,
+    aliases: Option<Aliases>,
     fold: Fold,
     delta: ShardDelta,
     sessions: SectionWriter,
@@ -135,6 +142,7 @@ impl Aggregator {
         let mut aggregator = Aggregator {
             children: Children::new(Rc::clone(&context), parts.directory.clone(), parts.bounds),
             closed: Closed::new(&parts.rules, parts.closed_max),
+            aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
             fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
             context,
@@ -152,13 +160,12 @@ impl Aggregator {
     }
 
     /// Takes up this shard's part of a snapshot: identities, sessions, and those that were
-    /// closed.
+    /// closed. See also [`Aggregator::restore_aliases`].
     ///
     /// # Errors
     /// When a record is malformed: names the key.
     pub fn restore<'a>(
         &mut self,
-        seed: u64,
         sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
         closed: impl Iterator<Item = (u64, EpochMs)>,
@@ -175,7 +182,7 @@ impl Aggregator {
         let mine = closed.filter(|(hash, _)| shard_of(*hash, shards) == shard);
         mine.for_each(|(hash, floor)| self.closed.restore(hash, floor));
         for (key, record) in sessions {
-            let hash = crate::domain::hash::key_hash(seed, key);
+            let hash = crate::domain::hash::key_hash(self.parts.seed, key);
             if shard_of(hash, shards) != shard {
                 continue;
             }
@@ -234,6 +241,7 @@ impl Aggregator {
         });
         self.delta.totals.stray_goals += fx.stray_goals;
         self.delta.totals.emptied += fx.emptied;
+        self.delta.totals.identified += fx.identified;
         self.delta.totals.settled_early += fx.settled_early;
         self.spare.answers = answers;
     }
@@ -279,7 +287,7 @@ impl Handler<TicketDone> for Aggregator {
     type Result = ();
 
     fn handle(&mut self, message: TicketDone, ctx: &mut Context<Self>) {
-        let TicketDone { answers } = message;
+        let TicketDone { mut answers } = message;
         if answers.touched.len() < self.dispatched {
             let dead = self.dispatched - answers.touched.len();
             return self.parts.watch.fail(&format!("{dead} session actors died"));
@@ -288,12 +296,16 @@ impl Handler<TicketDone> for Aggregator {
             Some(Busy::Batch(mut work)) => {
                 work.failed.extend_from_slice(&answers.failed);
                 work.late.extend_from_slice(&answers.late);
+                let given = answers.given.take();
                 self.take_answers(answers, None);
                 if work.sent < work.victims.len() + work.touched.len() {
                     self.busy = Some(Busy::Batch(work));
                     return self.send_wave(ctx);
                 }
-                self.finish_batch(*work);
+                match work.moving.take() {
+                    Some(moving) => self.go_on_moving(work, moving, given, ctx),
+                    None => self.finish_batch(*work),
+                }
             }
             Some(Busy::Barrier(work)) => {
                 self.take_answers(answers, work.barrier.drained_at);

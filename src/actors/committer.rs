@@ -378,6 +378,8 @@ impl Committer {
             sessions_max: parts.settings.sessions_max,
             session_bytes_max: parts.settings.session_bytes_max,
             closed_max: parts.settings.closed_sessions_max,
+            aliases_max: self.holds.iter().map(|holds| holds.aliases_max).sum(),
+            alias_bytes_max: self.holds.iter().map(|holds| holds.alias_bytes_max).sum(),
             ids_max: parts.settings.dedup_ids_max,
         };
         let ahead = &parts.flow.ahead;

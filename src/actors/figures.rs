@@ -55,6 +55,13 @@ pub(super) fn tell(
     }
     let idle_max = settings.per_shard(settings.idle_actors_max);
     for (shard, (waiting, holds)) in shards.enumerate() {
+        // There is one shard where there are aliases.
+        if shard == 0 {
+            gauge!(names::ALIASES).set(holds.aliases as f64);
+            gauge!(names::ALIASES_CAPACITY).set(holds.aliases_max as f64);
+            gauge!(names::ALIAS_BYTES).set(holds.alias_bytes as f64);
+            gauge!(names::ALIAS_BYTES_CAPACITY).set(holds.alias_bytes_max as f64);
+        }
         let depths = [
             (names::SHARD_QUEUE_DEPTH, waiting),
             (names::SHARD_QUEUE_CAPACITY, settings.shard_queue),
@@ -87,6 +94,8 @@ fn totals(keeper: &Keeper) {
         (names::SESSIONS_DISPLACED, keeper.totals().displaced),
         (names::SESSIONS_SPLIT, keeper.totals().split),
         (names::SESSIONS_EMPTIED, keeper.totals().emptied),
+        (names::SESSIONS_IDENTIFIED, keeper.totals().identified),
+        (names::ALIASES_FORGOTTEN_EARLY, keeper.aliases_forgotten_early()),
         (names::CLOSED_FORGOTTEN_EARLY, keeper.closed_forgotten_early()),
         (names::MARKS_SETTLED_EARLY, keeper.totals().settled_early),
         (names::DEDUP_FORGOTTEN_EARLY, keeper.forgotten_early()),

@@ -581,7 +581,8 @@ fn push(
     position: u64,
     watermark: EpochMs,
 ) {
-    let hash = match parsed.key {
+    let known = if parsed.key.is_empty() { parsed.anonymous } else { parsed.key };
+    let hash = match known {
         "" => 0,
         key => key_hash(schema.seed, key.as_bytes()),
     };
@@ -597,7 +598,11 @@ fn push(
     };
     let shard = shard_of(route, builders.len() as u16);
     let batch = &mut builders[usize::from(shard)];
-    let key = span(&batch.data, &mut batch.extra, parsed.key.as_bytes());
+    let key = span(&batch.data, &mut batch.extra, known.as_bytes());
+    if schema.anonymous.is_some() {
+        let anonymous = span(&batch.data, &mut batch.extra, parsed.anonymous.as_bytes());
+        batch.anonymous.push(anonymous);
+    }
     let raw = span(&batch.data, &mut batch.extra, parsed.raw);
     for value in parsed.values {
         batch.slots.push(match value {

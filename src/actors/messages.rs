@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ticket::{Answers, Ticket};
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, ShardDelta};
-use crate::domain::session::SessionView;
+use crate::domain::session::{Machine, SessionView};
 use crate::domain::time::EpochMs;
 
 /// Ingestor → aggregator: the shard's events of one batch.
@@ -92,6 +92,32 @@ pub struct Displace {
     pub watermark: EpochMs,
 }
 
+/// Aggregator → session: leave everything that is open in the ticket, for another key's session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct GiveUp {
+    /// The ticket.
+    pub ticket: Arc<Ticket>,
+    /// The child's slot.
+    pub slot: u32,
+    /// Event time.
+    pub watermark: EpochMs,
+}
+
+/// Aggregator → session: this is yours from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakeOver {
+    /// The ticket.
+    pub ticket: Arc<Ticket>,
+    /// The child's slot.
+    pub slot: u32,
+    /// Event time.
+    pub watermark: EpochMs,
+    /// What another session gave up.
+    pub given: Box<Machine>,
+}
+
 /// Web → session: describe yourself.
 #[derive(Message)]
 #[rtype(result = "Option<SessionView>")]
@@ -133,6 +159,14 @@ pub struct ShardHolds {
     pub closed: u64,
     /// About how many bytes its open sessions take.
     pub session_bytes: u64,
+    /// Anonymous keys whose visitor it knows.
+    pub aliases: u64,
+    /// Most of them; 0 where `session.identify` is not set.
+    pub aliases_max: u64,
+    /// About how many bytes they take.
+    pub alias_bytes: u64,
+    /// Most bytes of them.
+    pub alias_bytes_max: u64,
 }
 
 /// Store thread → committer: a commit is durable, or the store failed for good.

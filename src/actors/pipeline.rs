@@ -31,7 +31,7 @@ use crate::domain::event::Schema;
 use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
 use crate::domain::metric::watch::all_uses;
 use crate::domain::metric::{Metric, MetricSpec};
-use crate::domain::session::{Rules, SessionPolicy};
+use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
 
@@ -180,7 +180,15 @@ struct Generation {
 
 impl Pipeline {
     /// Prepares a pipeline that reads `sources`: at least one, each with a name of its own.
-    pub fn new(setup: Setup, sources: Vec<Box<dyn Source>>) -> Self {
+    pub fn new(mut setup: Setup, sources: Vec<Box<dyn Source>>) -> Self {
+        if setup.policy.identify.is_some() && setup.settings.shards > 1 {
+            tracing::info!(
+                shards = setup.settings.shards,
+                "session.identify is set: all events go through one shard, so that the sessions \
+                 of two keys can become one at an exact place (pipeline.shards is not used)"
+            );
+            setup.settings.shards = 1;
+        }
         let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
         let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
         let metrics = Arc::new(metrics.collect());
@@ -470,7 +478,6 @@ impl Pipeline {
         let setup = &self.setup;
         let shards = setup.settings.shards;
         let snapshot = Arc::new(snapshot);
-        let seed = setup.schema.seed;
         let mut addrs = Vec::new();
         let mut restored = Vec::new();
         for shard in 0..shards {
@@ -488,6 +495,8 @@ impl Pipeline {
                     idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
                 },
                 closed_max: setup.settings.per_shard(setup.settings.closed_sessions_max),
+                identify: identify(&setup.policy, &self.rules),
+                seed: setup.schema.seed,
                 sessions_full: setup.settings.sessions_full,
                 list_sessions: setup.list_sessions,
                 directory: setup.directory.clone(),
@@ -508,7 +517,11 @@ impl Pipeline {
                 let (swept, left) = (snapshot.ids_swept_until, snapshot.ids_forgotten_until);
                 let forgotten = (until(left), until(swept), forgotten);
                 let closed = snapshot.closed.iter().map(|(hash, floor)| (*hash, *floor));
-                let _ = done.send(aggregator.restore(seed, sessions, ids, closed, forgotten));
+                let _ = done.send({
+                    let aliases = &snapshot.aliases;
+                    aggregator.restore_aliases(aliases);
+                    aggregator.restore(sessions, ids, closed, forgotten)
+                });
                 aggregator
             });
             arbiters.push(arbiter);
@@ -522,6 +535,14 @@ impl Pipeline {
         }
         Ok(addrs)
     }
+}
+
+/// What may be remembered of anonymous keys, if they are told from known ones. An alias outlives
+/// every session that could still be open with its events.
+fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
+    policy.identify.as_ref()?;
+    let keep = policy.identify_keep.max(rules.gap + rules.memory());
+    Some(AliasBounds { keep, max: policy.aliases_max, bytes_max: policy.aliases_bytes_max })
 }
 
 /// How long identities are kept: as long as an event may be behind and still open a session,

@@ -37,6 +37,7 @@ impl BatchPool {
         batch.extra.clear();
         batch.events.clear();
         batch.slots.clear();
+        batch.anonymous.clear();
         let mut batches = self.batches.lock();
         if batches.len() < self.kept {
             batches.push(batch);

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use actix::{Actor, Addr, Handler};
 
 use super::lean_context::LeanContext;
-use super::messages::{Apply, Begin, Describe, Displace, Expire};
+use super::messages::{Apply, Begin, Describe, Displace, Expire, GiveUp, TakeOver};
 use super::ticket::{Answers, Touched};
 use crate::domain::session::{
     Late, Machine, Rules, Segments, SessionEffects, SessionEvent, SessionView,
@@ -199,6 +199,35 @@ impl Handler<Displace> for Session {
         let fx = &mut *shard.scratch.borrow_mut();
         fx.clear();
         self.machine.displace(&shard.rules, watermark, fx);
+        ticket.answer(|answers| self.leave(answers, slot, fx));
+    }
+}
+
+impl Handler<GiveUp> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: GiveUp, _: &mut LeanContext<Self>) {
+        let GiveUp { ticket, slot, watermark } = message;
+        let shard = Rc::clone(&self.shard);
+        let fx = &mut *shard.scratch.borrow_mut();
+        fx.clear();
+        let given = self.machine.give_up(&shard.rules, watermark, fx);
+        ticket.answer(|answers| {
+            answers.given = Some(Box::new(given));
+            self.leave(answers, slot, fx);
+        });
+    }
+}
+
+impl Handler<TakeOver> for Session {
+    type Result = ();
+
+    fn handle(&mut self, message: TakeOver, _: &mut LeanContext<Self>) {
+        let TakeOver { ticket, slot, watermark, given } = message;
+        let shard = Rc::clone(&self.shard);
+        let fx = &mut *shard.scratch.borrow_mut();
+        fx.clear();
+        self.machine.take_over(&shard.rules, *given, watermark, fx);
         ticket.answer(|answers| self.leave(answers, slot, fx));
     }
 }

@@ -55,6 +55,7 @@ impl Ahead {
 pub(super) struct Watch {
     refused: Recent,
     forgotten: Recent,
+    aliases: Recent,
     /// When it looked first.
     since: Option<i64>,
 }
@@ -81,6 +82,8 @@ pub(super) struct Bounds {
     pub sessions_max: usize,
     pub session_bytes_max: usize,
     pub closed_max: usize,
+    pub aliases_max: u64,
+    pub alias_bytes_max: u64,
     pub ids_max: usize,
 }
 
@@ -127,6 +130,17 @@ impl Watch {
             )
         });
         status.stands(Condition::SessionsForgotten, says, now);
+        let forgotten = keeper.aliases_forgotten_early();
+        let says = self.aliases.see(forgotten, now).then(|| {
+            format!(
+                "more anonymous keys were identified than are remembered: {forgotten} were \
+                 forgotten early, and their next events open sessions of their own \
+                 (session.aliases_max = {}, aliases_bytes_max = {} MiB)",
+                bounds.aliases_max,
+                bounds.alias_bytes_max >> 20
+            )
+        });
+        status.stands(Condition::AliasesForgotten, says, now);
         let since = *self.since.get_or_insert(now);
         let says = (!keeper.news().is_empty() && now - since < NEWS)
             .then(|| format!("the configuration changed: {}", keeper.news().join("; ")));

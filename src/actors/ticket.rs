@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::aggregator::Aggregator;
 use super::messages::TicketDone;
-use crate::domain::session::{Ending, Late, SessionEffects, SessionEvent};
+use crate::domain::session::{Ending, Late, Machine, SessionEffects, SessionEvent};
 use crate::domain::time::EpochMs;
 
 /// What a wave of a batch asks of its sessions, and their answers so far.
@@ -47,6 +47,8 @@ pub struct Answers {
     pub ended: Vec<(u32, Ending)>,
     /// Events whose handling panicked: index in the batch.
     pub failed: Vec<u32>,
+    /// What the one session gave up that was asked to.
+    pub given: Option<Box<Machine>>,
     /// Events that came too late for their session: index in the batch, and why.
     pub late: Vec<(u32, Late)>,
 }
@@ -76,6 +78,7 @@ impl Answers {
         self.ended.clear();
         self.failed.clear();
         self.late.clear();
+        self.given = None;
     }
 }
 

@@ -314,6 +314,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             abandoned_open_at_end: sessions.abandoned_open_at_end,
             stray_goals: sessions.stray_goals,
             emptied: sessions.emptied,
+            identified: sessions.identified,
             split: sessions.split,
             displaced: sessions.displaced,
             sha256: digests.sessions.clone(),

@@ -112,6 +112,9 @@ pub struct SessionsReport {
     pub stray_goals: u64,
     /// Sessions (with `since_entry`: carts) from which everything was taken back.
     pub emptied: u64,
+    /// Open sessions of anonymous keys that went on under a known one (`session.identify`).
+    #[serde(default)]
+    pub identified: u64,
     /// Sessions cut at `session.max_length`.
     pub split: u64,
     /// Sessions that ended early to make room for others.
@@ -205,6 +208,7 @@ impl Report {
         }
         let notes = [
             (sessions.emptied, "emptied again: everything was taken back"),
+            (sessions.identified, "of an anonymous key went on under a known one"),
             (sessions.split, "cut at session.max_length; what came next is a session of its own"),
             (sessions.displaced, "ended early to make room for others (pipeline.sessions_full)"),
             (sessions.stray_goals, "goals met no open cart"),
@@ -448,6 +452,7 @@ mod tests {
                 abandoned_open_at_end: 1,
                 stray_goals: 0,
                 emptied: 0,
+                identified: 0,
                 split: 2,
                 displaced: 0,
                 sha256: Some("cd".into()),
@@ -510,6 +515,7 @@ mod tests {
                 "converted",
                 "displaced",
                 "emptied",
+                "identified",
                 "open_at_end",
                 "rate",
                 "sha256",

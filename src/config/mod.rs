@@ -186,6 +186,7 @@ impl Config {
         }
         Schema {
             keys: self.events.keys.clone(),
+            anonymous: self.session.identify.clone(),
             aliases: self.events.aliases.clone(),
             slots: slots.0,
             kinds: kinds.0,

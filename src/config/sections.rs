@@ -196,6 +196,18 @@ fn session(reader: &mut Reader, events: &EventsConfig) -> SessionPolicy {
         max_length: Some(reader.span("session.max_length", 0, 0..=3_660 * DAY))
             .filter(|span| *span > 0),
         marks_max: reader.count("session.marks_max", default.marks_max, 16..=1_000_000),
+        identify: attribute(reader, "session.identify", default.identify, events),
+        identify_keep: reader.span(
+            "session.identify_keep",
+            default.identify_keep,
+            MINUTE..=3_660 * DAY,
+        ),
+        aliases_max: reader.count("session.aliases_max", default.aliases_max, 100..=100_000_000),
+        aliases_bytes_max: reader.size(
+            "session.aliases_bytes_max",
+            default.aliases_bytes_max,
+            MIB..=1_024 * GIB,
+        ),
         key_bytes_max: reader.size("session.key_bytes_max", default.key_bytes_max, 16..=64 * KIB),
         steps: names(reader, "session.steps", &default.steps, 0..=STEPS_MAX),
         value: attribute(reader, "session.value", default.value, events),
@@ -218,6 +230,9 @@ fn session(reader: &mut Reader, events: &EventsConfig) -> SessionPolicy {
         Some(both) => policy.remove.retain(|kind| *kind != both),
         None => {}
     }
+    if let Some(rule) = policy.identify.as_ref().and_then(|name| wrong_identify(name, events)) {
+        reader.conflict(&["session.identify", "events.key"], rule);
+    }
     let events_hold = events.limits.text_bytes;
     if policy.key_bytes_max > events_hold {
         policy.key_bytes_max = events_hold;
@@ -235,6 +250,28 @@ fn session(reader: &mut Reader, events: &EventsConfig) -> SessionPolicy {
         );
     }
     policy
+}
+
+/// Why an attribute cannot hold the key of a visitor who is not known yet.
+fn wrong_identify(name: &str, events: &EventsConfig) -> Option<String> {
+    let base = |name: &str| {
+        let alias = events.aliases.iter().find(|(from, _)| from == name);
+        alias.map_or_else(|| name.to_owned(), |(_, to)| to.clone())
+    };
+    if let [several, _, ..] = &*events.keys {
+        return Some(format!(
+            "session.identify needs a session key of one attribute, and events.key names \
+             {several:?} and others"
+        ));
+    }
+    if events.keys.first().is_some_and(|key| base(key) == base(name)) {
+        return Some(format!(
+            "session.identify must name another attribute than events.key: the one that holds a \
+             visitor's key before {name:?} is known"
+        ));
+    }
+    let reserved = ["ts", "type", "id"].contains(&name);
+    reserved.then(|| format!("session.identify must not be {name:?}, which each event has"))
 }
 
 /// A list of different names.

@@ -103,6 +103,9 @@ pub struct RollupRow {
     pub value: f64,
 }
 
+/// The key that an anonymous one stands for, and when it was used last.
+pub type AliasKept = (Box<[u8]>, EpochMs);
+
 /// What a restart begins from.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
@@ -129,6 +132,8 @@ pub struct Snapshot {
     pub sessions: HashMap<Box<[u8]>, Box<[u8]>, foldhash::fast::FixedState>,
     /// Up to where the sessions of a key without open ones were closed, by the key's hash.
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
+    /// Anonymous keys.
+    pub aliases: HashMap<Box<[u8]>, AliasKept, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
     /// All events before this may have been forgotten because there were too many ids.
@@ -157,6 +162,7 @@ const IDENTITY_FLOOR: u8 = 9;
 const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
+const ALIASES: u8 = 21;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 32;
@@ -179,6 +185,11 @@ impl SectionWriter {
     /// Closed sessions; see [`SectionWriter::floor`].
     pub fn closed() -> Self {
         SectionWriter { bytes: vec![CLOSED] }
+    }
+
+    /// Anonymous keys; see [`SectionWriter::alias`].
+    pub fn aliases() -> Self {
+        SectionWriter { bytes: vec![ALIASES] }
     }
 
     /// New event identities; see [`SectionWriter::until`].
@@ -311,6 +322,13 @@ impl SectionWriter {
     pub fn floor(&mut self, key_hash: u64, floor: EpochMs) {
         self.bytes.extend_from_slice(&key_hash.to_le_bytes());
         put_i64(&mut self.bytes, floor);
+    }
+
+    /// The key that an anonymous one stands for, and when it was used last; empty to forget it.
+    pub fn alias(&mut self, anonymous: &[u8], known: &[u8], used: EpochMs) {
+        put_bytes(&mut self.bytes, anonymous);
+        put_bytes(&mut self.bytes, known);
+        put_i64(&mut self.bytes, used);
     }
 
     /// Identities of events that were all before `until`.
@@ -468,6 +486,7 @@ impl Snapshot {
         match reader.u8("kind of section")? {
             SESSIONS => self.absorb_sessions(&mut reader),
             CLOSED => self.absorb_closed(&mut reader),
+            ALIASES => self.absorb_aliases(&mut reader),
             IDENTITIES => self.absorb_identities(&mut reader),
             PANES => self.metric(&mut reader)?.absorb_panes(&mut reader),
             POINTS => self.metric(&mut reader)?.absorb_windows(&mut reader),
@@ -547,6 +566,20 @@ impl Snapshot {
                 BEGINNING => self.closed.remove(&hash),
                 floor => self.closed.insert(hash, floor),
             };
+        }
+        Ok(())
+    }
+
+    fn absorb_aliases(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let anonymous = reader.bytes("anonymous key")?;
+            let known = reader.bytes("known key")?;
+            let used = reader.i64("last use of an anonymous key")?;
+            if known.is_empty() {
+                self.aliases.remove(anonymous);
+            } else {
+                self.aliases.insert(anonymous.into(), (known.into(), used));
+            }
         }
         Ok(())
     }
@@ -636,6 +669,15 @@ impl Snapshot {
             }
         }
         sections.push(closed.finish());
+        let mut aliases = SectionWriter::aliases();
+        for (anonymous, (known, used)) in &self.aliases {
+            aliases.alias(anonymous, known, *used);
+            if aliases.len() >= chunk {
+                let full = std::mem::replace(&mut aliases, SectionWriter::aliases());
+                sections.push(full.finish());
+            }
+        }
+        sections.push(aliases.finish());
         // Before the identities, of which it takes none.
         sections.extend(self.ids_swept_until.map(SectionWriter::identity_floor));
         for (until, ids) in &self.identities {
@@ -686,6 +728,12 @@ mod tests {
             ids.iter().for_each(|(floor, ids)| {
                 let floor = if ids.len() == 1 { BEGINNING } else { *floor };
                 ids.iter().for_each(|id| writer.floor(id.high % 4, floor));
+            });
+            sections.push(writer.finish());
+            let mut writer = SectionWriter::aliases();
+            panes.iter().for_each(|(used, late, label, n)| {
+                let known: &[u8] = if *late == 0 { b"" } else { b"u" };
+                writer.alias(&[*label as u8, *n as u8], known, *used);
             });
             sections.push(writer.finish());
             let mut writer = SectionWriter::panes("m");

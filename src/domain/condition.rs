@@ -16,6 +16,8 @@ pub enum Condition {
     SessionsFull,
     /// More closed sessions than may be remembered: events that old are late.
     SessionsForgotten,
+    /// More anonymous keys than may be remembered: their visitors' sessions fall apart.
+    AliasesForgotten,
     /// Dead letters left to keep their bound.
     DeadLettersDropped,
     /// There is no room for `state.db`.
@@ -39,6 +41,7 @@ impl Condition {
         Condition::IdsForgotten,
         Condition::SessionsFull,
         Condition::SessionsForgotten,
+        Condition::AliasesForgotten,
         Condition::DeadLettersDropped,
         Condition::StateFull,
         Condition::LogFull,
@@ -55,6 +58,7 @@ impl Condition {
             Condition::IdsForgotten => "ids_forgotten",
             Condition::SessionsFull => "sessions_full",
             Condition::SessionsForgotten => "sessions_forgotten",
+            Condition::AliasesForgotten => "aliases_forgotten",
             Condition::DeadLettersDropped => "dead_letters_dropped",
             Condition::StateFull => "state_full",
             Condition::LogFull => "log_full",

@@ -123,6 +123,12 @@ table! {
     SESSIONS_DISPLACED = "sessions_displaced_total", Counter, Count, [], "Sessions that ended early to make room for others (pipeline.sessions_full).";
     SESSIONS_SPLIT = "sessions_split_total", Counter, Count, [], "Sessions cut at session.max_length.";
     SESSIONS_EMPTIED = "sessions_emptied_total", Counter, Count, [], "Sessions (with since_entry: carts) from which everything was taken back.";
+    SESSIONS_IDENTIFIED = "sessions_identified_total", Counter, Count, [], "Open sessions of anonymous keys that went on under a known one (session.identify).";
+    ALIASES = "aliases", Gauge, Count, [], "Anonymous keys whose visitor is known (session.identify).";
+    ALIASES_CAPACITY = "aliases_capacity", Gauge, Count, [], "Most of them (session.aliases_max).";
+    ALIAS_BYTES = "alias_bytes", Gauge, Bytes, [], "About what they take.";
+    ALIAS_BYTES_CAPACITY = "alias_bytes_capacity", Gauge, Bytes, [], "Most of it (session.aliases_bytes_max).";
+    ALIASES_FORGOTTEN_EARLY = "aliases_forgotten_early_total", Counter, Count, [], "Anonymous keys forgotten before their time, because there were too many: their next events open sessions of their own.";
     CLOSED_SESSIONS = "closed_sessions", Gauge, Count, [], "Keys whose closed sessions are remembered, so that a late event opens no second one.";
     CLOSED_SESSIONS_CAPACITY = "closed_sessions_capacity", Gauge, Count, [], "Most of them (pipeline.closed_sessions_max).";
     CLOSED_FORGOTTEN_EARLY = "closed_sessions_forgotten_early_total", Counter, Count, [], "Closed sessions forgotten before their time, because there were too many: events that old are late.";

@@ -78,6 +78,7 @@ impl Aggregator {
         if !closed.is_empty() {
             delta.sections.push(closed.finish());
         }
+        self.write_aliases(&mut delta, barrier.watermark);
         delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);
         delta.closed_forgotten = Some(self.closed.forgotten).filter(|at| *at > BEGINNING);
         let mut ids = SectionWriter::identities();
@@ -98,6 +99,10 @@ impl Aggregator {
             idle_actors: self.children.idle() as u64,
             closed: self.closed.len() as u64,
             session_bytes: self.children.bytes() as u64,
+            aliases: self.aliases.as_ref().map_or(0, |table| table.len() as u64),
+            aliases_max: self.parts.identify.map_or(0, |bounds| bounds.max as u64),
+            alias_bytes_max: self.parts.identify.map_or(0, |bounds| bounds.bytes_max as u64),
+            alias_bytes: self.aliases.as_ref().map_or(0, |table| table.bytes() as u64),
         };
         let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
         if self.parts.committer.try_send(done).is_err() {

@@ -11,6 +11,7 @@ use super::super::children::AHEAD;
 use super::super::facts::EventFact;
 use super::super::messages::{Apply, Displace};
 use super::super::ticket::{Groups, Ticket};
+use super::identify::Moving;
 use super::{Aggregator, Busy, WAVE};
 use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch};
@@ -36,7 +37,7 @@ const NO_TURN: u32 = u32::MAX;
 
 /// A batch on its way through its sessions.
 pub(super) struct BatchWork {
-    batch: EventBatch,
+    pub(super) batch: EventBatch,
     place: OwnedSemaphorePermit,
     fates: Vec<Fate>,
     pub(super) touched: Vec<Share>,
@@ -51,6 +52,13 @@ pub(super) struct BatchWork {
     /// Events whose handling panicked: index in the batch.
     pub(super) failed: Vec<u32>,
     groups: Arc<Groups>,
+    /// The batch is gone through in legs where an event makes sessions of two keys one; place of
+    /// the first event of the next leg.
+    pub(super) next: usize,
+    /// What became of that event, if it was judged already.
+    pub(super) judged: Option<Fate>,
+    /// What moves before the next leg.
+    pub(super) moving: Option<Moving>,
 }
 
 /// What became of an event of the batch.
@@ -81,51 +89,91 @@ impl Aggregator {
     ) {
         fail::fail_point!("aggregator_batch");
         let mut fates = std::mem::take(&mut self.spare.fates);
-        let mut turns = std::mem::take(&mut self.spare.turns);
-        let mut touched = std::mem::take(&mut self.spare.touched);
-        let (mut late, mut victims) = (Vec::new(), Vec::new());
         fates.clear();
-        turns.clear();
-        touched.clear();
-        self.batches = self.batches.wrapping_add(1);
-        for events in batch.events.chunks(AHEAD) {
-            let known = self.look_ahead(&batch, events);
-            for (event, known) in events.iter().zip(known) {
-                let mut fate = self.judge(event, fates.len(), &mut late);
-                let mut turn = NO_TURN;
-                if matches!(fate, Fate::Applied | Fate::Repeat) && event.key.len > 0 {
-                    match self.slot(&batch, event, known, &mut victims) {
-                        Ok(slot) => turn = self.turn(slot, &mut touched),
-                        Err(NoSession::Late(why)) => {
-                            late.push((fates.len() as u32, why));
-                            fate = Fate::Late;
-                        }
-                        Err(NoSession::Full) => fate = Fate::Refused,
-                    }
-                }
-                fates.push(fate);
-                turns.push(turn);
-            }
-        }
-        // One that the batch came to need after all stays.
-        victims.retain(|slot| std::mem::take(&mut self.children.get(*slot).leaves));
-        let groups = Arc::new(self.group(&batch, &turns, &fates, &mut touched));
-        self.spare.turns = turns;
         let watermark = batch.events.last().map_or(0, |event| event.watermark);
         let work = BatchWork {
             batch,
             place,
             fates,
-            touched,
-            victims,
+            touched: std::mem::take(&mut self.spare.touched),
+            victims: Vec::new(),
             sent: 0,
             watermark,
             failed: Vec::new(),
-            late,
-            groups,
+            late: Vec::new(),
+            groups: Arc::default(),
+            next: 0,
+            judged: None,
+            moving: None,
         };
-        self.busy = Some(Busy::Batch(Box::new(work)));
+        self.start_leg(Box::new(work), ctx);
+    }
+
+    /// Judges the next events of the batch, as a rule all of them, and sends them to their
+    /// sessions.
+    pub(super) fn start_leg(&mut self, mut work: Box<BatchWork>, ctx: &mut Context<Self>) {
+        let mut turns = std::mem::take(&mut self.spare.turns);
+        turns.clear();
+        work.touched.clear();
+        work.victims.clear();
+        work.sent = 0;
+        if let Some(groups) = Arc::into_inner(std::mem::take(&mut work.groups)) {
+            self.spare.groups = groups;
+        }
+        self.batches = self.batches.wrapping_add(1);
+        let from = work.next;
+        match self.aliases {
+            Some(_) => self.judge_identified(&mut work, &mut turns),
+            None => self.judge_all(&mut work, &mut turns),
+        }
+        // One that the batch came to need after all stays.
+        work.victims.retain(|slot| std::mem::take(&mut self.children.get(*slot).leaves));
+        let BatchWork { batch, fates, touched, .. } = &mut *work;
+        work.groups = Arc::new(self.group(batch, from, &turns, fates, touched));
+        self.spare.turns = turns;
+        self.busy = Some(Busy::Batch(work));
         self.send_wave(ctx);
+    }
+
+    fn judge_all(&mut self, work: &mut BatchWork, turns: &mut Vec<u32>) {
+        let num = work.batch.events.len();
+        while work.next < num {
+            let chunk = work.next..(work.next + AHEAD).min(num);
+            let known = self.look_ahead(&work.batch, &work.batch.events[chunk.clone()]);
+            for (position, known) in chunk.clone().zip(known) {
+                let event = &work.batch.events[position];
+                let fate = self.judge(event, position, &mut work.late);
+                self.seat(work, position, known, fate, turns);
+            }
+            work.next = chunk.end;
+        }
+    }
+
+    /// Finds the session of a judged event.
+    #[inline]
+    pub(super) fn seat(
+        &mut self,
+        work: &mut BatchWork,
+        position: usize,
+        known: Option<u32>,
+        mut fate: Fate,
+        turns: &mut Vec<u32>,
+    ) {
+        let BatchWork { batch, victims, touched, late, fates, .. } = work;
+        let event = &batch.events[position];
+        let mut turn = NO_TURN;
+        if matches!(fate, Fate::Applied | Fate::Repeat) && event.key.len > 0 {
+            match self.slot(batch, event, known, victims) {
+                Ok(slot) => turn = self.turn(slot, touched),
+                Err(NoSession::Late(why)) => {
+                    late.push((position as u32, why));
+                    fate = Fate::Late;
+                }
+                Err(NoSession::Full) => fate = Fate::Refused,
+            }
+        }
+        fates.push(fate);
+        turns.push(turn);
     }
 
     /// The slots of the next events' keys, where they have one, with what handling them will
@@ -218,7 +266,12 @@ impl Aggregator {
 
     /// Duplicates end here; the rest counts, unless its session says that it is late. An id
     /// past the horizon is a repeat or not only as far as ids of open sessions are kept on.
-    fn judge(&mut self, event: &Event, position: usize, late: &mut Vec<(u32, Late)>) -> Fate {
+    pub(super) fn judge(
+        &mut self,
+        event: &Event,
+        position: usize,
+        late: &mut Vec<(u32, Late)>,
+    ) -> Fate {
         if event.identity.is_none() {
             return Fate::Applied;
         }
@@ -238,10 +291,11 @@ impl Aggregator {
         Fate::Late
     }
 
-    /// The batch's events by session, in log order within each.
+    /// The leg's events by session, in log order within each; it starts at `from`.
     fn group(
         &mut self,
         batch: &EventBatch,
+        from: usize,
         turns: &[u32],
         fates: &[Fate],
         touched: &mut [Share],
@@ -255,7 +309,8 @@ impl Aggregator {
         // What is left of an earlier batch is overwritten: every place is filled below.
         events.resize(total as usize, SessionEvent::default());
         index.resize(total as usize, 0);
-        for (position, turn) in turns.iter().enumerate().filter(|(_, turn)| **turn != NO_TURN) {
+        let turns = turns.iter().enumerate().filter(|(_, turn)| **turn != NO_TURN);
+        for (position, turn) in turns.map(|(place, turn)| (from + place, turn)) {
             let share = &mut touched[*turn as usize];
             let place = share.next as usize;
             share.next += 1;

@@ -98,7 +98,7 @@ pub(super) fn read<'de>(
         format!("{} {}", draft.envelope.source.get(scratch), draft.id.get(scratch))
     };
     draft.id = Text::copy(draft.scratch, &identity);
-    if draft.key == Text::None {
+    if draft.key == Text::None && draft.anonymous == Text::None {
         draft.key = draft.envelope.subject;
     }
     Ok(())

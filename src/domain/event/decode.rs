@@ -31,6 +31,9 @@ pub struct Parsed<'a> {
     pub id: Option<&'a str>,
     /// The session key, empty when it has none.
     pub key: &'a str,
+    /// The key of the visitor before it was known, where `Schema::anonymous` names it: empty
+    /// when the event has none. With an empty `key` it is the key.
+    pub anonymous: &'a str,
     /// Index in `Schema::kinds`, or `Schema::OTHER_KIND`.
     pub kind: u16,
     /// A value for each slot of the schema.
@@ -447,7 +450,8 @@ fn complete(draft: &mut Draft<'_, '_>) -> Result<(), String> {
 
 /// A session keeps its key in memory and in every commit.
 fn key_fits(draft: &Draft<'_, '_>) -> Result<(), String> {
-    let (len, most) = (draft.key.len(), draft.limits.session_key_bytes);
+    let len = draft.key.len().max(draft.anonymous.len());
+    let most = draft.limits.session_key_bytes;
     match len > most {
         true => Err(format!(
             "the session key has {len} bytes, at most {most} are allowed (session.key_bytes_max)"
@@ -465,7 +469,7 @@ fn hand_over<'de>(
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
     let read = read.and_then(|()| key_fits(&draft));
-    let Draft { values, scratch, patches, at, guess, kind, id, key, .. } = draft;
+    let Draft { values, scratch, patches, at, guess, kind, id, key, anonymous, .. } = draft;
     let mut values: Vec<ParsedValue<'_>> = values;
     let raw = text.as_bytes();
     match (read, at) {
@@ -480,6 +484,7 @@ fn hand_over<'de>(
                 guess,
                 id: (!id.is_empty()).then_some(id),
                 key: key.get(scratch),
+                anonymous: anonymous.get(scratch),
                 kind: kinds.get(kind.get(scratch)).unwrap_or(Schema::OTHER_KIND),
                 values: &values,
                 raw,

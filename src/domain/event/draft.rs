@@ -106,6 +106,8 @@ pub(super) struct Draft<'de, 'w> {
     pub kind: Text<'de>,
     pub id: Text<'de>,
     pub key: Text<'de>,
+    /// The key of a visitor who is not known yet.
+    pub anonymous: Text<'de>,
     pub envelope: Envelope<'de>,
     /// The native walk met `specversion` and stopped.
     pub is_cloudevent: bool,
@@ -152,6 +154,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             kind: Text::None,
             id: Text::None,
             key: Text::None,
+            anonymous: Text::None,
             envelope: Envelope::default(),
             is_cloudevent: false,
             failure: None,
@@ -266,6 +269,9 @@ impl<'de, 'w> Draft<'de, 'w> {
                 1 => self.key = text,
                 _ => self.keep_part(name.part, text),
             }
+        }
+        if name.roles & role::ANONYMOUS != 0 {
+            self.anonymous = self.label(&name.text, raw)?;
         }
         if place == Place::Native {
             if name.roles & role::TS != 0 && !self.timed {

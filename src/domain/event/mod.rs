@@ -196,6 +196,9 @@ pub struct EventBatch {
     pub extra: Vec<u8>,
     /// The events.
     pub events: Vec<Event>,
+    /// Where `Schema::anonymous` is named: the visitor's key before it was known, of each event;
+    /// else empty.
+    pub anonymous: Vec<Span>,
     /// `width` values for each event.
     pub slots: Vec<Value>,
     /// Number of slots of an event.
@@ -240,6 +243,8 @@ pub struct Schema {
     /// Attributes that make the session key (default `user` alone). At most 8. A key of
     /// several is their texts in this order, see `draft`.
     pub keys: Vec<String>,
+    /// Attribute with the key of a visitor who is not known yet (`session.identify`).
+    pub anonymous: Option<String>,
     /// Attributes with a slot, by slot index. `type` may be among them.
     pub slots: Vec<String>,
     /// Other names an attribute may come under, as (name in the event, name used here):
@@ -275,6 +280,7 @@ impl Default for Schema {
     fn default() -> Self {
         Schema {
             keys: vec!["user".to_owned()],
+            anonymous: None,
             slots: Vec::new(),
             aliases: Vec::new(),
             kinds: Vec::new(),

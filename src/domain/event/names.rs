@@ -60,6 +60,8 @@ pub(super) mod role {
     pub const SLOT: u8 = 16;
     /// Says that the event is a CloudEvent.
     pub const SPECVERSION: u8 = 32;
+    /// The key of a visitor who is not known yet.
+    pub const ANONYMOUS: u8 = 64;
 }
 
 /// One attribute name that matters.
@@ -131,6 +133,9 @@ impl Names {
         play("id", role::ID, 0, 0);
         for (part, key) in schema.keys.iter().enumerate() {
             play(key, role::KEY, 0, part as u8);
+        }
+        if let Some(anonymous) = &schema.anonymous {
+            play(anonymous, role::ANONYMOUS, 0, 0);
         }
         play("specversion", role::SPECVERSION, 0, 0);
         for (slot, text) in schema.slots.iter().enumerate() {

@@ -58,6 +58,8 @@ pub struct ShardDelta {
     pub faults: Tally,
     /// Events rejected because no further session may be opened.
     pub sessions_refused: u64,
+    /// Anonymous keys forgotten before their time.
+    pub aliases_forgotten_early: u64,
     /// Closed sessions forgotten before their time.
     pub closed_forgotten_early: u64,
     /// Up to where such were forgotten, see `Closed::forgotten`.
@@ -126,6 +128,8 @@ pub struct SessionTotals {
     pub abandoned_open_at_end: u64,
     /// Sessions (under `since_entry`: carts) from which everything was taken back.
     pub emptied: u64,
+    /// Open sessions of anonymous keys that went on under a known one (`session.identify`).
+    pub identified: u64,
     /// Sessions cut at `session.max_length`; what came next is a session of its own.
     pub split: u64,
     /// Sessions that ended early to make room for others (`pipeline.sessions_full`).
@@ -165,6 +169,7 @@ impl SessionTotals {
         self.open_at_end += other.open_at_end;
         self.abandoned_open_at_end += other.abandoned_open_at_end;
         self.emptied += other.emptied;
+        self.identified += other.identified;
         self.split += other.split;
         self.displaced += other.displaced;
         self.settled_early += other.settled_early;

@@ -91,6 +91,7 @@ struct KeeperState {
     alerts_over: u64,
     dead_letters: u64,
     sessions_refused: u64,
+    aliases_forgotten_early: u64,
     closed_forgotten_early: u64,
     closed_forgotten: Option<EpochMs>,
     forgotten_early: u64,
@@ -182,6 +183,11 @@ impl Keeper {
         self.state.sessions_refused
     }
 
+    /// Anonymous keys that were forgotten before their time.
+    pub fn aliases_forgotten_early(&self) -> u64 {
+        self.state.aliases_forgotten_early
+    }
+
     /// Closed sessions that were forgotten before their time.
     pub fn closed_forgotten_early(&self) -> u64 {
         self.state.closed_forgotten_early
@@ -266,6 +272,7 @@ impl Keeper {
             news.add(&delta.faults);
             facts.push(delta.facts);
             self.state.sessions_refused += delta.sessions_refused;
+            self.state.aliases_forgotten_early += delta.aliases_forgotten_early;
             self.state.closed_forgotten_early += delta.closed_forgotten_early;
             self.state.closed_forgotten = self.state.closed_forgotten.max(delta.closed_forgotten);
             self.state.forgotten_early += delta.forgotten_early;

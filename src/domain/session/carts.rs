@@ -129,6 +129,34 @@ impl Carts {
         }
     }
 
+    /// Takes in the carts of another key that turned out to be the same visitor's. What was
+    /// decided of either stays; where both have a mark at one time, the own one comes first.
+    pub(super) fn merge(
+        &mut self,
+        other: Carts,
+        rules: &Rules,
+        watermark: EpochMs,
+        fx: &mut SessionEffects,
+    ) {
+        self.base = match (self.base, other.base) {
+            (Some(mut cart), Some(more)) => {
+                (cart.first, cart.last) = (cart.first.min(more.first), cart.last.max(more.last));
+                cart.contents.merge(&more.contents);
+                Some(cart)
+            }
+            (mine, theirs) => mine.or(theirs),
+        };
+        self.settled = self.settled.max(other.settled);
+        self.marks.extend(other.marks);
+        self.marks.make_contiguous().sort_by_key(|mark| mark.at);
+        (self.walked, self.now) = (0, self.base);
+        self.walk(rules.gap, watermark - rules.lateness, Some(watermark), fx);
+        self.see_tip(rules.gap);
+        while self.marks.len() > rules.marks_max {
+            self.settle_first(rules.gap, fx);
+        }
+    }
+
     /// Takes every mark before `upto` in order, then lets the timer run out.
     pub(super) fn settle(&mut self, gap: SpanMs, upto: EpochMs, fx: &mut SessionEffects) {
         self.walk(gap, upto, None, fx);

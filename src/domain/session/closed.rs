@@ -50,6 +50,13 @@ impl Closed {
         self.floors.get(&key_hash).copied().unwrap_or(self.forgotten)
     }
 
+    /// As [`Closed::floor`], of this very key, and only where an event of it could still be taken
+    /// for a new session at this watermark; `BEGINNING` when nothing is known.
+    pub fn known_floor(&self, key_hash: u64, watermark: EpochMs) -> EpochMs {
+        let floor = self.floors.get(&key_hash).copied().unwrap_or(BEGINNING);
+        if floor < watermark.saturating_sub(self.memory) { BEGINNING } else { floor }
+    }
+
     /// Remembers that all sessions of a key are closed.
     pub fn insert(&mut self, key_hash: u64, floor: EpochMs) {
         if floor > self.forgotten && self.put(key_hash, floor) {

@@ -103,6 +103,8 @@ pub struct SessionEffects {
     pub stray_goals: u64,
     /// Sessions (under `since_entry`: carts) that ended because everything was taken back.
     pub emptied: u64,
+    /// Open sessions of anonymous keys that went on under a known one.
+    pub identified: u64,
     /// Entries, removals and goals settled before their time, because there were too many.
     pub settled_early: u64,
 }
@@ -151,6 +153,7 @@ impl SessionEffects {
         self.value.add(&other.value);
         self.stray_goals += other.stray_goals;
         self.emptied += other.emptied;
+        self.identified += other.identified;
         self.settled_early += other.settled_early;
     }
 
@@ -161,6 +164,6 @@ impl SessionEffects {
         self.at_risk = 0;
         self.value = Sum::ZERO;
         self.stray_goals = 0;
-        (self.emptied, self.settled_early) = (0, 0);
+        (self.emptied, self.identified, self.settled_early) = (0, 0, 0);
     }
 }

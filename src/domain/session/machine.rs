@@ -192,7 +192,8 @@ impl Machine {
                 let until = session.first - 1;
                 return self.open(index, event, until, fx);
             }
-            session.until = session.first + rules.length_max;
+            // What was merged into one may be longer already.
+            session.until = (session.first + rules.length_max).max(session.last);
             return self.place(rules, event, fx);
         }
         let step_before = session.step;
@@ -238,7 +239,7 @@ impl Machine {
     }
 
     /// Open sessions that hold an entry and no goal, and their value.
-    fn stake(&self, rules: &Rules) -> Stake {
+    pub(super) fn stake(&self, rules: &Rules) -> Stake {
         let mut stake = Stake::default();
         if rules.since_entry {
             let open = self.carts.as_ref().and_then(|carts| carts.stake());

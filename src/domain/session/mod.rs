@@ -1,9 +1,11 @@
 //! Sessions: one key's activity, closed by silence.
 
+mod aliases;
 mod carts;
 mod closed;
 mod contents;
 mod effects;
+mod identify;
 mod late;
 mod machine;
 mod policy;
@@ -14,6 +16,7 @@ mod state;
 mod tests;
 mod view;
 
+pub use aliases::{AliasBounds, Aliases};
 pub use closed::Closed;
 pub use effects::{Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
 pub use late::{Late, late_alone};

@@ -23,6 +23,15 @@ pub struct SessionPolicy {
     pub max_length: Option<SpanMs>,
     /// Most entries, removals and goals of a key kept in order under `since_entry`.
     pub marks_max: usize,
+    /// Attribute with the key of a visitor who is not known yet. An event that carries the key
+    /// as well says whose visitor it was.
+    pub identify: Option<String>,
+    /// How long that is remembered after its last use, at least.
+    pub identify_keep: SpanMs,
+    /// Most anonymous keys that are remembered.
+    pub aliases_max: usize,
+    /// Most bytes of them.
+    pub aliases_bytes_max: usize,
     /// Most bytes of a session key.
     pub key_bytes_max: usize,
     /// Attribute summed over entry events: the value at stake.
@@ -56,6 +65,10 @@ impl Default for SessionPolicy {
                 .into(),
             max_length: None,
             marks_max: 1_024,
+            identify: None,
+            identify_keep: 24 * 60 * 60 * 1_000,
+            aliases_max: 1_000_000,
+            aliases_bytes_max: 256 << 20,
             key_bytes_max: 1_024,
             value: Some("amount".into()),
             segment: Some("region".into()),

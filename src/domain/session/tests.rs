@@ -2,6 +2,7 @@
 
 mod carts;
 mod cuts;
+mod identify;
 mod lateness;
 
 use proptest::prelude::*;
