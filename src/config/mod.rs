@@ -341,6 +341,23 @@ fn known_section(name: &str) -> bool {
 /// Variables that the command line reads itself, behind the prefix.
 const FLAG_VARIABLES: [&str; 5] = ["CONFIG", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT"];
 
+/// Variables of the project's own tests, behind the prefix: a shell that runs them may run the
+/// program as well.
+const TEST_VARIABLES: [&str; 12] = [
+    "CRASH_CYCLES",
+    "FAULT_CYCLES",
+    "FUZZ_INPUTS",
+    "FUZZ_TARGET",
+    "LAW_LOGS",
+    "NATS_SERVER",
+    "OUT_CYCLES",
+    "OVERLOAD_CSV",
+    "OVERLOAD_S",
+    "SET_SEED",
+    "SHARED_DATA",
+    "SKIPPED",
+];
+
 /// Whether a variable looks like ours and sets nothing. Container platforms add names such as
 /// `TIDEWATCH_PORT`, `TIDEWATCH_SERVICE_HOST` and `TIDEWATCH_PORT_7077_TCP_ADDR` to every
 /// container beside a service called so.
@@ -353,7 +370,8 @@ fn is_strange(variable: &str) -> bool {
             || ["PORT_", "SERVICE_", "ENV_"].iter().any(|start| name.starts_with(start))
             || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"].iter().any(|e| name.contains(e))
     };
-    !FLAG_VARIABLES.contains(&name) && !added(name)
+    let of_tests = name.starts_with("TEST_") || TEST_VARIABLES.contains(&name);
+    !FLAG_VARIABLES.contains(&name) && !of_tests && !added(name)
 }
 
 /// What to say of such a variable.
