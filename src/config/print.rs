@@ -159,7 +159,7 @@ const SETTING_BYTES_MAX: usize = 200;
 
 /// The settings that decide what a session is and how it ends, by key.
 pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
-    let bounds = ["marks_max", "key_bytes_max"];
+    let bounds = ["marks_max", "key_bytes_max", "aliases_max", "aliases_bytes_max"];
     let mut settings: BTreeMap<String, String> = session(config)
         .into_iter()
         .filter(|(key, _)| !bounds.contains(key))
