@@ -222,9 +222,7 @@ fn a_replay_says_what_the_definitions_say() {
                 .args(&["--windows-out", &windows.display().to_string()])
                 .run();
             let ledger = &run.json()["ledger"];
-            assert_eq!(ledger["applied"], wanted.applied, "{what}: {ledger}");
-            assert_eq!(ledger["duplicate"], wanted.duplicate, "{what}: {ledger}");
-            assert_eq!(ledger["late"], wanted.late, "{what}: {ledger}");
+            counts(ledger, &wanted, &what);
             let text = std::fs::read_to_string(&windows).unwrap();
             let windows = carried(windows_of(&text), &wanted.windows);
             compare(&windows, &wanted.windows, &format!("{what}: windows"));
@@ -280,9 +278,7 @@ fn a_killed_server_says_what_the_definitions_say() {
         }
         let pipeline = server.wait_settled(log.len() as u64);
         let what = format!("log {number}");
-        assert_eq!(pipeline["applied"], wanted.applied, "{what}: {pipeline}");
-        assert_eq!(pipeline["duplicate"], wanted.duplicate, "{what}: {pipeline}");
-        assert_eq!(pipeline["late"], wanted.late, "{what}: {pipeline}");
+        counts(&pipeline, &wanted, &what);
         assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
         assert_eq!(server.stop().code(), Some(0));
         let mut minutes = minutes_of(&folder.data());
@@ -292,6 +288,16 @@ fn a_killed_server_says_what_the_definitions_say() {
         minutes.retain(|(_, minute, _), _| *minute <= end);
         compare(&minutes, &wanted, &format!("{what}: minutes"));
     }
+}
+
+/// What became of the events. A repeat that comes after its id was forgotten is late, where the
+/// model, which forgets nothing, calls it a duplicate; it counts in neither case.
+fn counts(ledger: &serde_json::Value, wanted: &Answer, what: &str) {
+    let count = |name: &str| ledger[name].as_u64().unwrap();
+    assert_eq!(count("applied"), wanted.applied, "{what}: {ledger}");
+    let (late, duplicate) = (count("late"), count("duplicate"));
+    assert_eq!(late + duplicate, wanted.late + wanted.duplicate, "{what}: {ledger}");
+    assert!(late >= wanted.late, "{what}: {ledger}");
 }
 
 fn logs() -> u64 {
