@@ -4,7 +4,7 @@
 //! - Two requests for the same letter: one waits for the other (`Gate`), and finds it marked.
 //! - A crash after the append and before the mark: the letter is sent a second time, as the
 //!   same event, because it has an id by then. An event without one gets one that is made of its
-//!   letter ([`name_of`]).
+//!   letter (`name_of`).
 //! - A letter that the log does not take stays as it was, with the reason for whoever asked.
 
 use std::collections::{HashSet, VecDeque};

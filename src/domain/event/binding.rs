@@ -72,7 +72,7 @@ pub enum Protocol {
 /// becomes a JSON string, anything else `data_base64`.
 ///
 /// A header that is no attribute keeps its whole name, `ce-` included, which the decoder
-/// refuses ([`not_an_attribute`]); data that is not the JSON it should be is kept as
+/// refuses (`not_an_attribute`); data that is not the JSON it should be is kept as
 /// `data_base64`, which it refuses too.
 pub fn compose<'a>(
     protocol: Protocol,
