@@ -14,6 +14,9 @@ use serde_json::Value;
 use super::*;
 use crate::clock::{Clock, SystemClock};
 
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
+
 fn settings(files: Vec<PathBuf>) -> Settings {
     Settings {
         files,
@@ -69,7 +72,7 @@ fn event_sets() -> Option<PathBuf> {
         std::env::var_os("TIDEWATCH_SHARED_DATA").map_or_else(|| beside.into(), PathBuf::from);
     let found = dir.join("truth.py").is_file();
     if !found {
-        eprintln!("skipped: no event sets in {}", dir.display());
+        skip::skipped(format_args!("no event sets in {}", dir.display()));
     }
     found.then_some(dir)
 }
