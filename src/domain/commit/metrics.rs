@@ -36,10 +36,10 @@ impl MetricSnapshot {
             let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
             let (group, cell) = (group(reader)?, Cell::decode(reader)?);
             if let Some(minute) = minute {
-                merge_into(&mut self.minutes, (minute, group), &cell);
+                merge_into(&mut self.minutes, (minute, group), &cell, reader)?;
             }
             if let Some(enters) = enters {
-                merge_into(&mut self.panes, (pane, enters, group), &cell);
+                merge_into(&mut self.panes, (pane, enters, group), &cell, reader)?;
             }
         }
         Ok(())
@@ -96,7 +96,7 @@ impl MetricSnapshot {
             if enters >= entered {
                 self.panes.insert((pane, enters, group), cell);
             } else if pane >= start {
-                merge_into(&mut totals, group, &cell);
+                merge_into(&mut totals, group, &cell, reader)?;
             }
         }
         self.day = Some((start, totals));
@@ -158,11 +158,20 @@ impl<M: Fn() -> SectionWriter> Chunks<'_, M> {
     }
 }
 
-fn merge_into<K: Ord>(cells: &mut BTreeMap<K, Cell>, key: K, cell: &Cell) {
+/// # Errors
+/// When the cell there is of another kind: the file is damaged.
+fn merge_into<K: Ord>(
+    cells: &mut BTreeMap<K, Cell>,
+    key: K,
+    cell: &Cell,
+    reader: &Reader<'_>,
+) -> Result<(), Malformed> {
     match cells.get_mut(&key) {
-        Some(whole) => whole.merge(cell),
+        Some(whole) if whole.takes(cell) => whole.merge(cell),
+        Some(_) => return Err(Malformed { what: "cell of one kind", at: reader.position() }),
         None => {
             cells.insert(key, cell.clone());
         }
     }
+    Ok(())
 }

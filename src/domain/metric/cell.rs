@@ -78,6 +78,15 @@ impl Cell {
         }
     }
 
+    /// True when [`Cell::merge`] can take `other`: both are of one kind and no count overflows.
+    /// False only for cells that were read from a damaged file.
+    pub fn takes(&self, other: &Cell) -> bool {
+        let above = |cell: &Cell| if let Cell::Ratio(above, _) = cell { *above } else { 0 };
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.count().checked_add(other.count()).is_some()
+            && above(self).checked_add(above(other)).is_some()
+    }
+
     /// Merges another cell of the same aggregate into this one.
     pub fn merge(&mut self, other: &Cell) {
         match (self, other) {
