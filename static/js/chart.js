@@ -109,7 +109,8 @@ export class Chart {
     return {
       ...this.#size(),
       ms: 1,
-      padding: [10, 20, 0, 0],
+      // On the right room for half of a label such as 21:04:00.
+      padding: [10, 28, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,

@@ -31,6 +31,15 @@ export function number(value) {
   return (Math.abs(value) >= 10 ? oneDecimal : twoDecimals).format(value);
 }
 
+const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+/** A number of bytes in the largest unit that leaves at least one of it. */
+export function bytes(value) {
+  if (absent(value)) return NONE;
+  const power = Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log2(Math.max(1, value)) / 10));
+  return `${number(value / 1024 ** power)} ${BYTE_UNITS[power]}`;
+}
+
 const moneyFormats = new Map();
 
 function moneyFormat(currency, digits) {

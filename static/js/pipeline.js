@@ -2,7 +2,7 @@
 // is bounded and how full it is, and how old the last commit is.
 
 import { html, render } from './dom.js';
-import { NONE, integer, number, percent, span, when } from './format.js';
+import { NONE, bytes, integer, number, percent, span, when } from './format.js';
 
 export const PIPELINE = 'pipeline';
 
@@ -75,7 +75,7 @@ export class Pipeline {
       meter('Credits used', used, v.credits_total),
       meter('Ids for dedup', v.dedup_ids, v.dedup_ids_max),
       gauge('Open sessions', integer(v.open_sessions), v.gap_ms ? `close after ${span(v.gap_ms)} of silence` : ''),
-      meter('Session bytes', v.session_bytes, v.session_bytes_max),
+      meter('Memory of sessions', v.session_bytes, v.session_bytes_max, bytes),
       meter('Closed ones remembered', v.closed_sessions, v.closed_sessions_max),
       ended(v),
       gauge('Alerts delivered', integer(v.alerts_delivered), `of ${integer(v.alerts_committed)} committed`, v.alerts_committed > v.alerts_delivered ? 'waiting' : ''),
@@ -163,13 +163,13 @@ function gauge(label, value, foot, mark = '') {
   return html`<div class=${`gauge ${mark}`} key=${label}><dt>${label}</dt><dd class="gauge-value">${value}</dd><dd class="gauge-foot">${foot}</dd></div>`;
 }
 
-function meter(label, used, total) {
+function meter(label, used, total, text = integer) {
   const share = total > 0 && used != null ? Math.min(1, Math.max(0, used / total)) : null;
   const full = share !== null && share >= NEARLY_FULL;
   return html`<div class=${`gauge ${full ? 'warn' : ''}`} key=${label}>
     <dt>${label}</dt>
-    <dd class="gauge-value">${integer(used)}</dd>
+    <dd class="gauge-value">${text(used)}</dd>
     <dd class="gauge-foot"><span class="meter" aria-hidden="true"><i style=${{ width: `${((share ?? 0) * 100).toFixed(2)}%` }} /></span>
-      ${share === null ? NONE : percent(share)} of ${integer(total)}${full ? ', nearly full' : ''}</dd>
+      ${share === null ? NONE : percent(share)} of ${text(total)}${full ? ', nearly full' : ''}</dd>
   </div>`;
 }
