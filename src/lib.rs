@@ -31,7 +31,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
-pub mod domain;
 pub mod nats;
 pub mod source;
 pub mod store;
@@ -39,6 +38,7 @@ pub mod telemetry;
 pub mod web;
 
 pub use nats::publisher;
+pub use tidewatch_core as domain;
 
 /// The way to embed tidewatch; see the crate's documentation.
 #[derive(Clone, Copy, Debug)]

@@ -38,14 +38,18 @@ fn ring_is_the_only_tls_provider() {
 
 #[test]
 fn every_dependency_is_named_in_the_sources() {
-    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
-    let shipped = text_under(&["src"]);
-    let all = format!("{shipped}{}", text_under(&["tests", "benches", "examples"]));
     let mut unused = Vec::new();
-    for (table, text) in [("dependencies", &shipped), ("dev-dependencies", &all)] {
-        for name in manifest[table].as_table().unwrap().keys() {
-            if !names_crate(text, &name.replace('-', "_")) {
-                unused.push(format!("[{table}] {name}"));
+    for (folder, tests) in
+        [(".", &["./tests", "./benches", "./examples"][..]), ("crates/core", &[])]
+    {
+        let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
+        let shipped = text_under(&[&format!("{folder}/src")]);
+        let all = format!("{shipped}{}", text_under(tests));
+        for (table, text) in [("dependencies", &shipped), ("dev-dependencies", &all)] {
+            for name in manifest[table].as_table().unwrap().keys() {
+                if !names_crate(text, &name.replace('-', "_")) {
+                    unused.push(format!("{folder} [{table}] {name}"));
+                }
             }
         }
     }
@@ -62,14 +66,15 @@ fn an_unused_dependency_would_be_noticed() {
     assert!(!names_crate(text, "old"), "a comment is no use");
 }
 
-/// True when a line of code names the crate: `name::` or `use name;`.
+/// True when a line of code names the crate: `name::`, `use name;` or `use name as other;`.
 fn names_crate(text: &str, name: &str) -> bool {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
         line.match_indices(name).any(|(start, _)| {
             let before = line[..start].chars().next_back();
             let after = &line[start + name.len()..];
             let begins = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-            begins && (after.starts_with("::") || line.trim() == format!("use {name};"))
+            let whole = after.starts_with(';') || after.starts_with(" as ");
+            begins && (after.starts_with("::") || whole && line.contains("use "))
         })
     })
 }

@@ -15,6 +15,12 @@
 //!   on a barrier, never a clock.
 //! - I4 (outputs have names): an alert id is a function of what it says.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+// Paths of the time when this was a folder of the library.
+use crate as domain;
+
 pub mod alert;
 pub mod anomaly;
 pub mod board;

@@ -67,13 +67,13 @@ fn refuses(item: impl AsRef<[u8]>, reason: &str) {
 #[test]
 fn golden_events_decode_as_written_down() {
     let cases = [
-        ("native.ndjson", include_str!("../../../../tests/fixtures/events/native.ndjson")),
+        ("native.ndjson", include_str!("../../../../../tests/fixtures/events/native.ndjson")),
         (
             "cloudevents.ndjson",
-            include_str!("../../../../tests/fixtures/events/cloudevents.ndjson"),
+            include_str!("../../../../../tests/fixtures/events/cloudevents.ndjson"),
         ),
-        ("array.json", include_str!("../../../../tests/fixtures/events/array.json")),
-        ("pretty.json", include_str!("../../../../tests/fixtures/events/pretty.json")),
+        ("array.json", include_str!("../../../../../tests/fixtures/events/array.json")),
+        ("pretty.json", include_str!("../../../../../tests/fixtures/events/pretty.json")),
     ];
     let mut found = String::new();
     for (name, item) in cases {
@@ -85,7 +85,7 @@ fn golden_events_decode_as_written_down() {
             }
         }
     }
-    assert_eq!(found, include_str!("../../../../tests/fixtures/events/golden.txt"));
+    assert_eq!(found, include_str!("../../../../../tests/fixtures/events/golden.txt"));
 }
 
 #[test]
