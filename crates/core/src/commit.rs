@@ -1,8 +1,10 @@
 //! What one commit holds: the atomic unit of state, outputs and position (I1).
 
 mod metrics;
+mod rules;
 
 pub use self::metrics::MetricSnapshot;
+pub use self::rules::{RulePoint, RuleSample, RuleSnapshot};
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -143,6 +145,8 @@ pub struct Snapshot {
     pub ids_swept_until: Option<EpochMs>,
     /// The metrics by identity.
     pub metrics: BTreeMap<String, MetricSnapshot>,
+    /// The lists of the rules by identity.
+    pub rules: BTreeMap<String, RuleSnapshot>,
     /// What was of no use of the events that count, by use.
     pub faults: BTreeMap<String, Counts>,
     /// The keeper's small state: name and JSON of each entry.
@@ -154,7 +158,7 @@ const IDENTITIES: u8 = 2;
 const PANES: u8 = 3;
 const POINTS: u8 = 4;
 const RUN: u8 = 5;
-/// First byte of the sections with the keeper\'s small state ([`Snapshot::entries`]).
+/// First byte of the sections with the keeper's small state ([`Snapshot::entries`]).
 pub const ENTRIES: u8 = 6;
 const PANE_FLOOR: u8 = 7;
 const POINT_FLOOR: u8 = 8;
@@ -168,6 +172,8 @@ const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 32;
 const DAY: u8 = 33;
 const SUMS: u8 = 34;
+const RULE: u8 = 35;
+const RULE_DROPPED: u8 = 36;
 const FAULTS: u8 = 64;
 
 /// Writes the sections of a delta.
@@ -231,6 +237,16 @@ impl SectionWriter {
     /// Sums of groups of one metric, replacing the former; see [`SectionWriter::sum`].
     pub fn sums(metric: &str) -> Self {
         SectionWriter::named(SUMS, metric)
+    }
+
+    /// How the lists of one rule changed; see [`SectionWriter::rule_samples`].
+    pub fn rule(rule: &str) -> Self {
+        SectionWriter::named(RULE, rule)
+    }
+
+    /// Forget the lists of a rule: it is declared no more, or is another one now.
+    pub fn rule_dropped(rule: &str) -> Vec<u8> {
+        SectionWriter::named(RULE_DROPPED, rule).bytes
     }
 
     /// Entries of the keeper's small state that changed, as JSON; `null` removes one.
@@ -506,6 +522,14 @@ impl Snapshot {
                 }
                 Ok(())
             }
+            RULE => {
+                let rule = text(reader.bytes("rule")?);
+                self.rules.entry(rule).or_default().absorb(&mut reader)
+            }
+            RULE_DROPPED => {
+                self.rules.remove(&text(reader.bytes("rule")?));
+                Ok(())
+            }
             ENTRIES => self.absorb_entries(&section[1..]),
             PANE_FLOOR => {
                 let metric = self.metric(&mut reader)?;
@@ -691,6 +715,9 @@ impl Snapshot {
         for (id, metric) in &self.metrics {
             metric.encode(id, chunk, &mut sections);
         }
+        for (id, rule) in &self.rules {
+            rule.encode(id, chunk, &mut sections);
+        }
         sections
     }
 }
@@ -698,6 +725,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::anomaly::RingChange;
     use proptest::prelude::*;
 
     fn delta() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -767,6 +795,20 @@ mod tests {
             writer.pane(&place, 1, &Cell::Count(1));
             sections.push(writer.finish());
             sections.push(SectionWriter::run("d", floor / 2, floor + 1));
+            sections.extend((floor == 3).then(|| SectionWriter::rule_dropped("r")));
+            let samples: Vec<RuleSample> =
+                windows.iter().map(|window| (window.end, window.end as f64 / 3.0)).collect();
+            let mean = (floor > 0).then_some(0.5);
+            let points: Vec<RulePoint> =
+                samples.iter().map(|(end, value)| (*end, *value, mean, None)).collect();
+            let mut writer = SectionWriter::rule("r");
+            writer.rule_samples(&RingChange { gone: 0, new: samples.iter().collect() });
+            writer.rule_samples(&RingChange { gone: samples.len() / 2, new: vec![] });
+            writer.rule_held(&RingChange { gone: 0, new: samples.iter().rev().collect() });
+            writer.rule_points(&RingChange { gone: 0, new: points.iter().collect() });
+            writer.rule_points(&RingChange { gone: points.len(), new: vec![] });
+            writer.rule_points(&RingChange { gone: 0, new: points.iter().collect() });
+            sections.push(writer.finish());
             sections.push(SectionWriter::pane_floor("m", Floor { pane: floor, enters: floor + 1 }));
             sections.push(SectionWriter::minute_floor("m", floor * 60_000));
             sections.push(SectionWriter::identity_floor(floor));
@@ -806,8 +848,19 @@ mod tests {
             // Empty entries are not worth keeping.
             for snapshot in [&mut straight, &mut resumed] {
                 snapshot.identities.retain(|_, ids| !ids.is_empty());
+                snapshot.rules.retain(|_, rule| *rule != RuleSnapshot::default());
             }
             prop_assert_eq!(straight, resumed);
+        }
+
+        #[test]
+        fn more_that_left_a_rule_than_there_was_is_malformed(had in 0usize..4, gone in 0usize..9) {
+            let sample = (1, 2.0);
+            let mut writer = SectionWriter::rule("r");
+            writer.rule_held(&RingChange { gone: 0, new: vec![&sample; had] });
+            writer.rule_held(&RingChange { gone, new: vec![] });
+            let absorbed = Snapshot::default().absorb(&writer.finish());
+            prop_assert_eq!(absorbed.is_ok(), gone <= had);
         }
 
         #[test]

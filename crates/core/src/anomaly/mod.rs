@@ -1,9 +1,11 @@
 //! Rules that notice what stands out.
 
+mod ring;
 mod samples;
 mod sigma;
 mod spread;
 
+pub use ring::{Ring, RingChange};
 pub use sigma::{Change, Past, Sample, SigmaState, Verdict};
 pub use spread::Spread;
 

@@ -5,37 +5,33 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
+use super::ring::Ring;
 use crate::domain::number::{Amount, Countable, Decimal, Moments};
 use crate::domain::time::EpochMs;
 
 /// Samples in order of time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "VecDeque<(EpochMs, f64)>", into = "VecDeque<(EpochMs, f64)>")]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    samples: VecDeque<(EpochMs, f64)>,
+    samples: Ring<(EpochMs, f64)>,
     /// Sums of the samples that are exact amounts.
     moments: Moments,
     /// How many are none: past 10^20, or with more digits than an amount has.
     inexact: usize,
 }
 
-impl From<VecDeque<(EpochMs, f64)>> for Samples {
-    fn from(samples: VecDeque<(EpochMs, f64)>) -> Self {
-        let mut kept = Samples::default();
-        samples.into_iter().for_each(|(end, value)| kept.keep(end, value));
-        kept
-    }
-}
-
-impl From<Samples> for VecDeque<(EpochMs, f64)> {
-    fn from(samples: Samples) -> Self {
-        samples.samples
-    }
-}
-
 impl Samples {
+    /// Samples that were written.
+    pub fn restored(samples: VecDeque<(EpochMs, f64)>) -> Self {
+        let mut kept = Samples::default();
+        samples.iter().for_each(|(_, value)| kept.count(*value));
+        Samples { samples: Ring::restored(samples), ..kept }
+    }
+
+    /// Their ends and numbers.
+    pub fn ring(&mut self) -> &mut Ring<(EpochMs, f64)> {
+        &mut self.samples
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.samples.len()
@@ -48,19 +44,25 @@ impl Samples {
 
     /// Adds the next one.
     pub fn keep(&mut self, end: EpochMs, value: f64) {
+        self.count(value);
+        self.samples.push_back((end, value));
+    }
+
+    fn count(&mut self, value: f64) {
         match exact(value) {
             Some(amount) => self.moments.add(amount),
             None => self.inexact += 1,
         }
-        self.samples.push_back((end, value));
     }
 
-    /// Adds others that lie among those kept.
-    pub fn keep_among(&mut self, others: &mut VecDeque<(EpochMs, f64)>) {
-        let mut all: VecDeque<_> = std::mem::take(self).into();
-        all.append(others);
+    /// Adds others that lie among those kept. All of them are written anew: it is worth that
+    /// once in `over`, when what stood out has become usual.
+    pub fn keep_among(&mut self, others: VecDeque<(EpochMs, f64)>) {
+        let mut all = self.samples.take();
+        all.extend(others);
         all.make_contiguous().sort_by_key(|(end, _)| *end);
-        *self = all.into();
+        (self.moments, self.inexact) = (Moments::default(), 0);
+        all.into_iter().for_each(|(end, value)| self.keep(end, value));
     }
 
     /// Drops those before a time, as long as more than `least` are left.
@@ -136,8 +138,7 @@ mod tests {
             let mut samples = Samples::default();
             for (index, value) in values.iter().enumerate() {
                 if index == restart {
-                    let json = serde_json::to_string(&samples).unwrap();
-                    samples = serde_json::from_str(&json).unwrap();
+                    samples = Samples::restored(samples.ring().iter().copied().collect());
                 }
                 samples.forget(index as i64 - 10, 0);
                 let mut expected = Moments::default();

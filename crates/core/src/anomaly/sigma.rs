@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::ring::Ring;
 use super::samples::Samples;
 use super::{Side, SigmaRule, Spread};
 use crate::domain::time::EpochMs;
@@ -60,16 +61,18 @@ pub struct Past {
     pub usual: bool,
 }
 
-/// Earlier samples, and what is going on.
+/// Earlier samples, and what is going on. The samples are kept apart ([`SigmaState::rings`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct SigmaState {
     /// End of the newest sample.
     last: Option<EpochMs>,
     /// What the mean is made of: ends and numbers, within `over` while all is quiet.
+    #[serde(skip)]
     samples: Samples,
     /// What stood out and teaches nothing yet; as long as `over` at most.
-    held: VecDeque<(EpochMs, f64)>,
+    #[serde(skip)]
+    held: Ring<(EpochMs, f64)>,
     phase: Phase,
 }
 
@@ -92,6 +95,16 @@ struct Lines {
 }
 
 impl SigmaState {
+    /// Puts back the samples that a mean is made of, and those that stood out.
+    pub fn restore(&mut self, samples: VecDeque<(EpochMs, f64)>, held: VecDeque<(EpochMs, f64)>) {
+        (self.samples, self.held) = (Samples::restored(samples), Ring::restored(held));
+    }
+
+    /// Ends and numbers of the samples that a mean is made of, and of those that stood out.
+    pub fn rings(&mut self) -> [&mut Ring<(EpochMs, f64)>; 2] {
+        [self.samples.ring(), &mut self.held]
+    }
+
     /// End of the newest sample.
     pub fn last(&self) -> Option<EpochMs> {
         self.last
@@ -121,7 +134,8 @@ impl SigmaState {
             Phase::Quiet | Phase::Pending { .. } if out => self.stand_out(rule, start, sample),
             Phase::Quiet | Phase::Pending { .. } => {
                 // What did not last long enough was nothing unusual.
-                self.held.drain(..).for_each(|(end, value)| self.samples.keep(end, value));
+                let held = self.held.take();
+                held.into_iter().for_each(|(end, value)| self.samples.keep(end, value));
                 value.into_iter().for_each(|value| self.samples.keep(end, value));
                 self.phase = Phase::Quiet;
                 None
@@ -169,9 +183,9 @@ impl SigmaState {
             self.phase = Phase::Up { since, raised, last, peak };
             return None;
         }
-        match usual {
-            true => self.samples.keep_among(&mut self.held),
-            false => self.held.clear(),
+        let held = self.held.take();
+        if usual {
+            self.samples.keep_among(held);
         }
         self.phase = Phase::Quiet;
         Some(Change::Over(Past { raised, since, last, peak, usual }))

@@ -58,6 +58,9 @@ impl Keeper {
         self.written.entries = entries.clone();
         self.faults.restore(std::mem::take(&mut snapshot.faults));
         let mut metrics = self.take_entries(entries)?;
+        for (id, rule) in &mut self.state.rules {
+            rule.restore(snapshot.rules.remove(id).unwrap_or_default());
+        }
         let outlook = self.recognise(metrics.keys().cloned().collect());
         self.news = outlook.iter().filter_map(Outlook::done).collect();
         for index in 0..self.engine.metrics().len() {
@@ -200,8 +203,11 @@ impl Keeper {
             }
         }
         for name in written.into_keys().filter(|name| !entries.contains_key(name)) {
+            unit.delta.extend(name.strip_prefix(RULE).map(SectionWriter::rule_dropped));
             changed.insert(name, Value::Null);
         }
+        let rules = self.state.rules.iter_mut();
+        unit.delta.extend(rules.filter_map(|(id, rule)| rule.write(id)));
         if !changed.is_empty() {
             unit.delta.push(SectionWriter::entries(&changed));
         }

@@ -13,6 +13,8 @@ mod identity;
 mod kept;
 mod outlook;
 mod report;
+#[cfg(test)]
+mod rule_tests;
 mod rules;
 #[cfg(test)]
 mod tests;

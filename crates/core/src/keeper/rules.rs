@@ -1,13 +1,14 @@
 //! Rules run over the final windows of their metrics, the empty ones too: what goes up, and
 //! what is over, become alerts.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::Keeper;
 use crate::domain::alert::{Alert, alert_id};
-use crate::domain::anomaly::{Change, Past, Sample, Side, SigmaRule, SigmaState, Spread, Verdict};
+use crate::domain::anomaly::{
+    Change, Past, Ring, Sample, Side, SigmaRule, SigmaState, Spread, Verdict,
+};
+use crate::domain::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::domain::metric::Metric;
 use crate::domain::metric::grid::{Memo, Stretch};
 use crate::domain::metric::shown::empty;
@@ -19,15 +20,17 @@ pub(super) const RULE_POINTS: usize = 360;
 /// The kind of an alert that says that another one is over.
 pub(super) const OVER: &str = "over";
 
-/// What outlives a batch of one rule.
+/// What outlives a batch of one rule. Its lists go by sections of their own, so that a commit
+/// does not grow with them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RuleKept {
     state: SigmaState,
     /// A running total: its midnight and the newest number.
     total: Option<(EpochMs, f64)>,
-    /// What the topic shows: end, number, mean, limit.
-    pub(super) points: VecDeque<(EpochMs, f64, Option<f64>, Option<f64>)>,
+    /// What the topic shows.
+    #[serde(skip)]
+    pub(super) points: Ring<RulePoint>,
 }
 
 /// Name and meaning of a rule: state of another meaning is not taken up. Title and severity
@@ -95,6 +98,29 @@ impl Keeper {
 }
 
 impl RuleKept {
+    /// Takes up its lists.
+    pub(super) fn restore(&mut self, lists: RuleSnapshot) {
+        self.state.restore(lists.samples, lists.held);
+        self.points = Ring::restored(lists.points);
+    }
+
+    /// How its lists changed since this was asked last, if they did.
+    pub(super) fn write(&mut self, id: &str) -> Option<Vec<u8>> {
+        let [samples, held] = self.state.rings();
+        let changes = (samples.change(), held.change(), self.points.change());
+        if let (None, None, None) = changes {
+            return None;
+        }
+        let mut writer = SectionWriter::rule(id);
+        changes.0.iter().for_each(|change| writer.rule_samples(change));
+        changes.1.iter().for_each(|change| writer.rule_held(change));
+        changes.2.iter().for_each(|change| writer.rule_points(change));
+        samples.written();
+        held.written();
+        self.points.written();
+        Some(writer.finish())
+    }
+
     /// Judges every window that ends in a stretch; `numbers` are those that are not empty.
     fn run(
         &mut self,

@@ -12,7 +12,7 @@ use crate::domain::metric::{
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::END_OF_TIME;
 
-const STEP: i64 = 1_000;
+pub(super) const STEP: i64 = 1_000;
 
 fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
     MetricSpec {
@@ -31,21 +31,8 @@ fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
     }
 }
 
-fn keeper() -> Keeper {
-    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
-    let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
-    let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
-    let metrics = [
-        spec("failures", Aggregate::Count, WindowSpec::Tumbling { size: STEP }),
-        spec("minute", Aggregate::Count, WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
-        spec(
-            "today",
-            Aggregate::Count,
-            WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP },
-        ),
-    ];
-    let metrics = metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
-    let rule = SigmaRule {
+pub(super) fn rule() -> SigmaRule {
+    SigmaRule {
         name: "spike".into(),
         title: "Failures stand out".into(),
         metric: "failures".into(),
@@ -59,14 +46,34 @@ fn keeper() -> Keeper {
         cooldown: 5 * STEP,
         side: Side::Above,
         severity: "critical".into(),
-    };
-    let mut keeper = Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time);
+    }
+}
+
+fn keeper() -> Keeper {
+    let mut keeper = keeper_with(rule());
     keeper.engine.reports = true;
     keeper
 }
 
+pub(super) fn keeper_with(rule: SigmaRule) -> Keeper {
+    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
+    let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
+    let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
+    let metrics = [
+        spec("failures", Aggregate::Count, WindowSpec::Tumbling { size: STEP }),
+        spec("minute", Aggregate::Count, WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
+        spec(
+            "today",
+            Aggregate::Count,
+            WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP },
+        ),
+    ];
+    let metrics = metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time)
+}
+
 /// One second with so many events, as one shard hands it over.
-fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
+pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     let pane = |metric| PaneDelta {
         metric,
         place: Place {

@@ -178,7 +178,7 @@ impl Keeper {
         let kept = self.state.rules.get(&rule_id(rule, self.engine.metrics()));
         let points = kept
             .iter()
-            .flat_map(|kept| &kept.points)
+            .flat_map(|kept| kept.points.iter())
             .map(|(end, value, mean, limit)| (*end, vec![Some(*value), *mean, *limit]));
         Topic {
             about: TopicAbout {

@@ -1,0 +1,95 @@
+//! What commits hold of a rule: only what changed, and together all of it.
+
+use proptest::prelude::*;
+
+use super::tests::{STEP, keeper_with, rule, second};
+use super::*;
+use crate::domain::commit::{RuleSnapshot, Snapshot};
+
+/// Absorbs what a second brings; returns the bytes of its commit.
+fn pass(keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize, count: u64) -> usize {
+    let (barrier, deltas) = second(index as i64 * STEP, count);
+    let unit = keeper.merge(barrier, deltas);
+    unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+    unit.delta.iter().map(Vec::len).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    /// What came after the last snapshot, added to it, is what the keeper holds; also while an
+    /// alert is pending or up, when it is over, and when what lasts has become usual.
+    #[test]
+    fn commits_add_up_to_the_rules_of_the_keeper(
+        stretches in prop::collection::vec((1usize..15, prop::sample::select(vec![0u64, 3, 90])), 1..9),
+        over in 6i64..20,
+        hold in 0i64..4,
+        cooldown in 0i64..6,
+        ends in prop::collection::vec(0u8..6, 1..20),
+    ) {
+        let rule = SigmaRule {
+            over: over * STEP,
+            hold: hold * STEP,
+            cooldown: cooldown * STEP,
+            samples_min: 4,
+            ..rule()
+        };
+        let fresh = || keeper_with(rule.clone());
+        let (mut keeper, mut snapshot) = (fresh(), Snapshot::default());
+        let counts = stretches.iter().flat_map(|(len, count)| vec![*count; *len]);
+        for (index, count) in counts.enumerate() {
+            pass(&mut keeper, &mut snapshot, index, count + index as u64 % 2);
+            let mut resumed = fresh();
+            resumed.restore(&mut snapshot.clone(), index as i64 * STEP).unwrap();
+            prop_assert_eq!(&resumed.state.rules, &keeper.state.rules);
+            match ends[index % ends.len()] {
+                // The process ends, or its commits are folded.
+                0 => keeper = resumed,
+                1 => {
+                    let encoded = snapshot.encode(64);
+                    snapshot = Snapshot::default();
+                    encoded.iter().for_each(|section| snapshot.absorb(section).unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_commit_does_not_grow_with_how_far_a_rule_looks_back() {
+    let bytes = [10, 1_000].map(|over| {
+        let rule = SigmaRule { over: over * STEP, ..rule() };
+        let (mut keeper, mut snapshot) = (keeper_with(rule), Snapshot::default());
+        let mut last = 0;
+        for index in 0..2_000 {
+            last = pass(&mut keeper, &mut snapshot, index, 3 + index as u64 % 3);
+        }
+        let lists: &RuleSnapshot = snapshot.rules.values().next().unwrap();
+        assert_eq!(lists.samples.len() as i64, over + 1);
+        last
+    });
+    assert!(bytes[0].abs_diff(bytes[1]) <= 16 && bytes[1] < 900, "{bytes:?}");
+}
+
+#[test]
+fn the_lists_of_a_rule_that_means_something_else_are_forgotten() {
+    let (mut keeper, mut snapshot) = (keeper_with(rule()), Snapshot::default());
+    (0..40).for_each(|index| drop(pass(&mut keeper, &mut snapshot, index, 3)));
+    let former = snapshot.rules.keys().next().unwrap().clone();
+    let mut changed = keeper_with(SigmaRule { k: 4.0, ..rule() });
+    changed.restore(&mut snapshot.clone(), 39 * STEP).unwrap();
+    (40..43).for_each(|index| drop(pass(&mut changed, &mut snapshot, index, 3)));
+    assert_eq!(snapshot.rules.len(), 1);
+    assert!(!snapshot.rules.contains_key(&former));
+    assert!(!snapshot.entries.keys().any(|name| name.ends_with(&former)));
+}
+
+/// Files of before had the lists in the entry.
+#[test]
+fn an_entry_with_lists_of_its_own_is_refused() {
+    let (mut keeper, mut snapshot) = (keeper_with(rule()), Snapshot::default());
+    (0..40).for_each(|index| drop(pass(&mut keeper, &mut snapshot, index, 3)));
+    let name = snapshot.entries.keys().find(|name| name.starts_with("rule/")).unwrap().clone();
+    snapshot.entries.get_mut(&name).unwrap()["points"] = serde_json::json!([]);
+    assert!(keeper_with(rule()).restore(&mut snapshot, 39 * STEP).is_err());
+}
