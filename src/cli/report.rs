@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
+use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT, accuracy_words};
 use crate::domain::time::EpochMs;
 use crate::source::tally::FileReport;
 
@@ -142,12 +143,37 @@ pub struct MetricReport {
     /// Value of the last window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<f64>,
+    /// How exact the numbers are; absent where they are exact always.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accuracy: Option<Accuracy>,
     /// SHA-256 of the lines `window_end_ms,group,value`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// Totals that only this metric has.
     #[serde(flatten)]
     pub totals: BTreeMap<String, Value>,
+}
+
+/// How exact distinct counts are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Up to so many different values in a pane the count is exact.
+    pub exact_up_to: usize,
+    /// Beyond, its relative standard error.
+    pub standard_error_percent: f64,
+    /// Beyond, 95 % of the numbers are as near as this.
+    pub bound_95_percent: f64,
+}
+
+impl Accuracy {
+    /// Of counts that are exact up to so many values in a pane.
+    pub fn of(exact_up_to: usize) -> Self {
+        Accuracy {
+            exact_up_to,
+            standard_error_percent: SKETCH_ERROR_PERCENT,
+            bound_95_percent: SKETCH_BOUND_PERCENT,
+        }
+    }
 }
 
 impl Report {
@@ -303,6 +329,11 @@ impl Report {
             }
             writeln!(out)?;
         }
+        for (name, metric) in &self.metrics {
+            if let Some(accuracy) = metric.accuracy {
+                writeln!(out, "  {name}: {}", accuracy_words(accuracy.exact_up_to))?;
+            }
+        }
         Ok(())
     }
 }
@@ -430,6 +461,7 @@ mod tests {
             max: Some(7.5),
             sum: Some(12.0),
             last: Some(0.25),
+            accuracy: None,
             sha256: Some("ab".into()),
             totals: BTreeMap::new(),
         };
@@ -599,6 +631,22 @@ mod tests {
         for (ms, text) in spans {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn a_distinct_count_says_how_exact_it_is() {
+        let mut report = report();
+        let metric = report.metrics.get_mut("order_value").unwrap();
+        metric.accuracy = Some(Accuracy::of(10_000));
+        let words = "order_value: exact up to 10000 in a pane, then a standard error of 0.8 % \
+                     (95 % within ± 1.6 %)";
+        assert!(report.text().contains(words), "{}", report.text());
+        let json: Value = serde_json::from_str(&report.json()).unwrap();
+        let expected = serde_json::json!({
+            "exact_up_to": 10_000, "standard_error_percent": 0.8, "bound_95_percent": 1.6,
+        });
+        assert_eq!(json["metrics"]["order_value"]["accuracy"], expected);
+        assert!(json["metrics"]["errors"].get("accuracy").is_none());
     }
 
     #[test]

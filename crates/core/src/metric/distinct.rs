@@ -20,6 +20,14 @@ pub const SKETCH_ERROR_PERCENT: f64 = 0.8;
 /// How near 95 % of all estimates are, in percent: 1.96 standard errors.
 pub const SKETCH_BOUND_PERCENT: f64 = 1.6;
 
+/// How exact a distinct count is, for people.
+pub fn accuracy_words(exact_up_to: usize) -> String {
+    format!(
+        "exact up to {exact_up_to} in a pane, then a standard error of {SKETCH_ERROR_PERCENT} % \
+         (95 % within ± {SKETCH_BOUND_PERCENT} %)"
+    )
+}
+
 /// A set of values that are hashes already.
 pub type HashedSet = HashSet<u64, BuildHasherDefault<Identity>>;
 
