@@ -31,7 +31,7 @@ use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
-use crate::domain::board::{Board, bound};
+use crate::domain::board::{Board, Topic, bound, share};
 use crate::domain::condition::Condition;
 use crate::domain::keeper::{
     Barrier, ConditionView, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView,
@@ -238,6 +238,8 @@ pub struct Committer {
     holds: Vec<ShardHolds>,
     epoch: u64,
     version: u64,
+    /// The topics of the last board.
+    shown: BTreeMap<String, Arc<Topic>>,
     watermark: EpochMs,
     commit_ms: i64,
     written_at: i64,
@@ -266,6 +268,7 @@ impl Committer {
             holds: vec![ShardHolds::default(); usize::from(parts.settings.shards)],
             epoch: parts.epoch,
             version: 0,
+            shown: BTreeMap::new(),
             watermark: parts.watermark,
             commit_ms: 0,
             written_at: parts.clock.elapsed(),
@@ -410,9 +413,10 @@ impl Committer {
             at: view.wall,
             watermark: self.watermark,
             stale,
-            topics: bound::fit(topics),
+            topics: share::with(&self.shown, bound::fit(topics)),
             figures,
         };
+        self.shown.clone_from(&board.topics);
         // Refused only when the broadcaster is gone: the process is ending.
         let _ = broadcaster.try_send(Publish::Board(Arc::new(board)));
     }

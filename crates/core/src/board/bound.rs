@@ -147,7 +147,8 @@ fn fit_topic(topic: &mut Arc<Topic>) {
 fn fit_grid(grid: &Grid) -> Option<(Grid, String)> {
     let rows = grid.rows.len().min(ROWS_MAX);
     let long = |row: &Vec<String>| row.iter().any(|label| json_len(label) > LABEL_BYTES_MAX);
-    let greatest = grid.columns.iter().flat_map(|(_, cells)| cells).max().copied().unwrap_or(0);
+    let greatest =
+        grid.columns.iter().flat_map(|(_, cells)| cells.iter()).max().copied().unwrap_or(0);
     // By its greatest number a grid changes its size seldom: each change sends all of it.
     let column = TIME_BYTES + rows * (digits(greatest) + 1);
     let labels = |row: &Vec<String>| {
@@ -160,11 +161,14 @@ fn fit_grid(grid: &Grid) -> Option<(Grid, String)> {
         return None;
     }
     let short = |row: &Vec<String>| row.iter().map(|text| label(text).into_owned()).collect();
-    let kept = |(at, cells): &(i64, Vec<u64>)| (*at, cells[..cells.len().min(rows)].to_vec());
+    let kept = |(at, cells): &(i64, Arc<Vec<u64>>)| match cells.len() > rows {
+        true => (*at, Arc::new(cells[..rows].to_vec())),
+        false => (*at, Arc::clone(cells)),
+    };
     let skipped = grid.columns.len().saturating_sub(capacity);
     let fitted = Grid {
         capacity,
-        rows: grid.rows.iter().take(rows).map(short).collect(),
+        rows: Arc::new(grid.rows.iter().take(rows).map(short).collect()),
         columns: grid.columns.iter().skip(skipped).map(kept).collect(),
     };
     let mut said = Vec::new();

@@ -46,8 +46,8 @@ fn a_grid_of_many_groups_or_long_labels_fits() {
     let grid = |rows: usize, columns: usize, label: &dyn Fn(usize) -> String, cell: u64| {
         TopicState::Grid(Grid {
             capacity: columns,
-            rows: (0..rows).map(|n| vec![label(n), "503".into()]).collect(),
-            columns: (0..columns).map(|at| (at as i64, vec![cell; rows])).collect(),
+            rows: Arc::new((0..rows).map(|n| vec![label(n), "503".into()]).collect()),
+            columns: (0..columns).map(|at| (at as i64, Arc::new(vec![cell; rows]))).collect(),
         })
     };
     let long = |n: usize| format!("{n:05}{}", "x".repeat(8_000));

@@ -146,8 +146,11 @@ pub fn state(kind: &str, d: &Value) -> Result<TopicState, ReadError> {
         }
         "grid" => TopicState::Grid(Grid {
             capacity: capacity()?,
-            rows: decode(&d["rows"], "rows")?,
-            columns: decode(&d["cols"], "cols")?,
+            rows: Arc::new(decode(&d["rows"], "rows")?),
+            columns: decode::<Vec<(EpochMs, Vec<u64>)>>(&d["cols"], "cols")?
+                .into_iter()
+                .map(|(at, counts)| (at, Arc::new(counts)))
+                .collect(),
         }),
         "log" => TopicState::Log(Log { capacity: capacity()?, items: items(&d["items"])?.into() }),
         _ => return Err(ReadError::Malformed("kind")),

@@ -92,8 +92,10 @@ pub fn apply(state: &mut TopicState, change: &Change) {
             keep_newest(&mut series.points, series.capacity);
         }
         (TopicState::Grid(grid), Change::Grid { rows, columns, cells }) => {
-            grid.rows.extend(rows.iter().cloned());
-            grid.columns.extend(columns.iter().map(|at| (*at, Vec::new())));
+            if !rows.is_empty() {
+                Arc::make_mut(&mut grid.rows).extend(rows.iter().cloned());
+            }
+            grid.columns.extend(columns.iter().map(|at| (*at, Arc::default())));
             keep_newest(&mut grid.columns, grid.capacity);
             for (at, row, count) in cells {
                 set_cell(grid, *at, *row, *count);
@@ -152,6 +154,7 @@ fn grid_change(old: &Grid, new: &Grid) -> Option<Change> {
     let mut cells = Vec::new();
     for (index, (at, counts)) in new.columns.iter().enumerate() {
         let before: &[u64] = match index < kept.len {
+            true if Arc::ptr_eq(&old.columns[kept.dropped + index].1, counts) => continue,
             true => &old.columns[kept.dropped + index].1,
             false => &[],
         };
@@ -232,6 +235,7 @@ fn set_cell(grid: &mut Grid, at: EpochMs, row: usize, count: u64) {
         return;
     }
     if let Some((_, counts)) = grid.columns.iter_mut().rev().find(|(known, _)| *known == at) {
+        let counts = Arc::make_mut(counts);
         if counts.len() <= row {
             counts.resize(row + 1, 0);
         }

@@ -87,7 +87,7 @@ fn evolve(state: &mut TopicState, step: &Step) {
         (TopicState::Grid(grid), Step::Grow(n)) => {
             for _ in 0..*n {
                 let at = grid.columns.back().map_or(1_000, |(at, _)| at + 1_000);
-                grid.columns.push_back((at, vec![1; grid.rows.len()]));
+                grid.columns.push_back((at, Arc::new(vec![1; grid.rows.len()])));
             }
             keep_newest(&mut grid.columns, grid.capacity);
         }
@@ -98,7 +98,8 @@ fn evolve(state: &mut TopicState, step: &Step) {
             }
         }
         (TopicState::Grid(grid), Step::Widen) => {
-            grid.rows.push(vec![format!("r{}", grid.rows.len()), "503".into()]);
+            let row = vec![format!("r{}", grid.rows.len()), "503".into()];
+            Arc::make_mut(&mut grid.rows).push(row);
         }
         (TopicState::Log(log), Step::Grow(n)) => {
             for _ in 0..*n {
@@ -116,7 +117,7 @@ fn evolve(state: &mut TopicState, step: &Step) {
 fn normal(mut state: TopicState) -> TopicState {
     if let TopicState::Grid(grid) = &mut state {
         for (_, counts) in &mut grid.columns {
-            counts.resize(grid.rows.len(), 0);
+            Arc::make_mut(counts).resize(grid.rows.len(), 0);
         }
     }
     state
@@ -248,8 +249,9 @@ fn a_series_that_did_not_grow_from_the_old_one_is_sent_whole() {
 fn a_grid_diff_has_new_rows_new_columns_and_changed_cells() {
     let row = |name: &str| vec![name.to_owned()];
     let grid = |rows: &[&str], columns: &[(EpochMs, &[u64])]| {
-        let columns = columns.iter().map(|(at, counts)| (*at, counts.to_vec())).collect();
-        TopicState::Grid(Grid { capacity: 2, rows: rows.iter().map(|r| row(r)).collect(), columns })
+        let columns = columns.iter().map(|(at, counts)| (*at, Arc::new(counts.to_vec()))).collect();
+        let rows = Arc::new(rows.iter().map(|r| row(r)).collect());
+        TopicState::Grid(Grid { capacity: 2, rows, columns })
     };
     let old = grid(&["a"], &[(1, &[1]), (2, &[2])]);
     let new = grid(&["a", "b"], &[(2, &[2, 5]), (3, &[0, 1])]);

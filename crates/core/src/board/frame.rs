@@ -382,8 +382,9 @@ fn series_body<S: Serializer>(series: &Series, serializer: S) -> Result<S::Ok, S
 fn grid_body<S: Serializer>(grid: &Grid, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(3))?;
     map.serialize_entry("cap", &grid.capacity)?;
-    map.serialize_entry("rows", &grid.rows)?;
-    map.serialize_entry("cols", &grid.columns)?;
+    map.serialize_entry("rows", &*grid.rows)?;
+    let columns = grid.columns.iter().map(|(at, counts)| (*at, &**counts));
+    map.serialize_entry("cols", &columns.collect::<Vec<_>>())?;
     map.end()
 }
 

@@ -2,8 +2,8 @@
 //!
 //! `diff` compares two versions, `frame` writes what goes over the wire, `feed` does
 //! both once for everybody, `subscriber` decides what one connection gets and when.
-//! `client` is the other end, `bound` what a topic may weigh. All of it is pure; the broadcaster actor and the web
-//! shell only carry the bytes.
+//! `client` is the other end, `bound` what a topic may weigh, `share` what versions have in
+//! common. All of it is pure; the broadcaster actor and the web shell only carry the bytes.
 
 pub mod bound;
 pub mod client;
@@ -12,6 +12,7 @@ pub mod diff;
 pub mod feed;
 pub mod figure;
 pub mod frame;
+pub mod share;
 pub mod subscriber;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -93,16 +94,17 @@ pub struct Series {
     pub points: VecDeque<(EpochMs, Vec<Option<f64>>)>,
 }
 
-/// A grid, bounded by `capacity` columns (the oldest leave).
+/// A grid, bounded by `capacity` columns (the oldest leave). Versions share rows and columns
+/// that are the same (`share`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grid {
     /// Most columns kept.
     pub capacity: usize,
     /// Labels of each row, e.g. `["eu-west-1", "503"]`. Rows are only ever added.
-    pub rows: Vec<Vec<String>>,
+    pub rows: Arc<Vec<Vec<String>>>,
     /// Start of the column's pane, and a count for each row (shorter than `rows`
     /// when rows came later: missing means 0).
-    pub columns: VecDeque<(EpochMs, Vec<u64>)>,
+    pub columns: VecDeque<(EpochMs, Arc<Vec<u64>>)>,
 }
 
 /// A log, bounded by `capacity` items (the oldest leave).

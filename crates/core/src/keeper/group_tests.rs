@@ -402,3 +402,47 @@ fn a_point_of_history_has_sixteen_bytes() {
         assert!(bytes <= 16 * points + 32 * history.len(), "{bytes} bytes for {points} points");
     }
 }
+
+/// The board has the rows it can show and no more, the overflow among them.
+#[test]
+fn a_grid_of_many_groups_holds_what_is_shown() {
+    let labels: Vec<&'static str> =
+        (0..10_001).map(|n| &*Box::leak(format!("group {n}").into_boxed_str())).collect();
+    let specs =
+        [MetricSpec { keep: 60_000, ..metric("tumbling", FactKind::Events, &["a"], 10_000) }];
+    let mut run = Run::new(&specs, 2, 0);
+    let mut position = 0;
+    let mut add = |run: &mut Run<'_>, at: EpochMs, label: usize| {
+        position += 1;
+        let sample = Sample { at, position, user: 0, labels: [labels[label], ""] };
+        run.add(FactKind::Events, &sample, at - 1);
+    };
+    let shown = |run: &Run<'_>| {
+        let topics = run.live.topics(59_900, &PipelineView::default());
+        let crate::domain::board::TopicState::Grid(grid) = &topics["tumbling"].state else {
+            panic!("a grid")
+        };
+        (grid.clone(), topics["tumbling"].about.clone())
+    };
+    for second in 0..60 {
+        (0..10_000).step_by(if second == 0 { 1 } else { 100 }).for_each(|label| {
+            add(&mut run, second * 1_000 + 1, label);
+        });
+        run.barrier(second * 1_000 + 1);
+    }
+    let (grid, about) = shown(&run);
+    assert_eq!((grid.rows.len(), grid.columns.len(), about.overflow), (400, 60, None));
+    assert_eq!(about.note, "the first 400 of 10000 groups");
+    let bytes: usize = grid.columns.iter().map(|(_, cells)| 8 * cells.capacity()).sum();
+    assert_eq!(bytes, 400 * 60 * 8);
+    let sum = |row: usize| grid.columns.iter().map(|(_, cells)| cells[row]).sum::<u64>();
+    assert_eq!((sum(0), sum(1), sum(300)), (60, 1, 60));
+
+    add(&mut run, 59_600, 10_000);
+    run.barrier(59_700);
+    let (grid, about) = shown(&run);
+    assert_eq!((grid.rows.len(), about.overflow), (400, Some(399)));
+    assert_eq!(grid.rows[399], ["other"]);
+    assert_eq!(grid.columns.back().unwrap().1[399], 1);
+    assert_eq!(about.note, "the first 399 of 10000 groups");
+}

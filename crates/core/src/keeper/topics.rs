@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::rules::{RULE_POINTS, rule_id};
 use super::{BOARD_ALERTS, Keeper};
+use crate::domain::board::bound::ROWS_MAX;
 use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
 use crate::domain::fault::FaultView;
-use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT};
+use crate::domain::metric::distinct::accuracy_words;
 use crate::domain::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
 use crate::domain::metric::shown::{Shown, ShownWindow, empty};
 use crate::domain::metric::window::MetricState;
@@ -276,12 +277,7 @@ impl Keeper {
 
 fn about(metric: &Metric) -> TopicAbout {
     let note = match metric.spec.aggregate {
-        Aggregate::Distinct { exact_up_to } => {
-            format!(
-                "exact up to {exact_up_to} in a pane, then a standard error of \
-                 {SKETCH_ERROR_PERCENT} % (95 % within ± {SKETCH_BOUND_PERCENT} %)"
-            )
-        }
+        Aggregate::Distinct { exact_up_to } => accuracy_words(exact_up_to),
         _ => String::new(),
     };
     TopicAbout {
@@ -351,7 +347,8 @@ fn series_of(
             groups.iter().take(SERIES_COLUMNS_MAX).map(|labels| group_text(labels)).collect();
         kept = about.columns.len();
         if groups.len() > kept {
-            about.note = format!("the first {kept} of {} groups", groups.len());
+            about.note =
+                with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
         }
         if overflows {
             about.overflow = Some(kept);
@@ -382,9 +379,16 @@ fn grid_of(
     overflows: bool,
     about: &mut TopicAbout,
 ) -> Grid {
+    // The overflow has the last row, however many groups there are.
+    let groups = state.groups.all();
+    let room = ROWS_MAX - usize::from(overflows);
     let mut rows: Vec<Vec<String>> =
-        state.groups.all().iter().map(|labels| labels.to_vec()).collect();
+        groups.iter().take(room).map(|labels| labels.to_vec()).collect();
     let kept = rows.len();
+    if groups.len() > kept {
+        about.note =
+            with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
+    }
     if overflows {
         about.overflow = Some(kept);
         rows.push(vec![OVERFLOW_TEXT.into(); about.columns.len()]);
@@ -392,15 +396,24 @@ fn grid_of(
     let column = |window: &ShownWindow<'_>| {
         let mut cells = vec![0; rows.len()];
         for (group, value) in window.values {
-            let row = if *group == OVERFLOW { kept } else { *group as usize };
+            let row = match *group {
+                OVERFLOW => kept,
+                group if (group as usize) < kept => group as usize,
+                _ => continue,
+            };
             if let Some(cell) = cells.get_mut(row) {
                 *cell = *value as u64;
             }
         }
-        (window.pane, cells)
+        (window.pane, Arc::new(cells))
     };
     let columns = windows.iter().map(column).collect();
-    Grid { capacity, rows, columns }
+    Grid { capacity, rows: Arc::new(rows), columns }
+}
+
+fn with_note(note: &str, more: &str) -> String {
+    let sign = if note.is_empty() { "" } else { "; " };
+    format!("{note}{sign}{more}")
 }
 
 /// Sessions without any step are worth a row only when there are some.

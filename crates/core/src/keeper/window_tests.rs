@@ -312,7 +312,7 @@ fn board_shows_the_definition(
         TopicState::Grid(grid) => {
             for (start, cells) in &grid.columns {
                 let end = metric.grid.pane(*start, memo).end;
-                for (group, cell) in groups.iter().zip(cells) {
+                for (group, cell) in groups.iter().zip(cells.iter()) {
                     assert_eq!(Some(format!("{:.6}", *cell as f64)), known(end, group), "{end}");
                 }
             }
