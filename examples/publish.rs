@@ -5,7 +5,7 @@
 //! A stream must take the subject, `events.shop` unless `SUBJECT` says otherwise.
 
 use tidewatch::clock::SystemClock;
-use tidewatch::publisher::{Options, Publisher};
+use tidewatch_publisher::{Options, Publisher};
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -28,7 +28,6 @@
 pub mod actors;
 pub mod app;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod nats;
@@ -37,8 +36,9 @@ pub mod store;
 pub mod telemetry;
 pub mod web;
 
-pub use nats::publisher;
+pub use tidewatch_clock as clock;
 pub use tidewatch_core as domain;
+pub use tidewatch_publisher as publisher;
 
 /// The way to embed tidewatch; see the crate's documentation.
 #[derive(Clone, Copy, Debug)]

@@ -188,15 +188,6 @@ table! {
     HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route (none: no such path) and status code.";
 }
 
-table! {
-    /// What a [publisher](crate::publisher) tells the recorder of the service that it is in.
-    PUBLISHER:
-    PUBLISHER_EVENTS = "publisher_events_total", Counter, Count, ["subject", "outcome"], "Events by what became of them: accepted = acked + failed + in flight; duplicate is a part of acked, retried counts tries.";
-    PUBLISHER_FALLBACKS = "publisher_fallbacks_total", Counter, Count, ["subject"], "Batches that were published one by one instead.";
-    PUBLISHER_IN_FLIGHT = "publisher_in_flight", Gauge, Count, ["subject"], "Events accepted and neither acknowledged nor given up.";
-    PUBLISHER_IN_FLIGHT_CAPACITY = "publisher_in_flight_capacity", Gauge, Count, ["subject"], "Most of them (events_max); beyond it publish waits.";
-}
-
 /// The value of `EVENTS`' label for one outcome.
 pub mod outcome {
     /// Read from the source.
@@ -228,7 +219,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Metric> {
-        TABLE.iter().chain(PUBLISHER)
+        TABLE.iter()
     }
 
     #[test]

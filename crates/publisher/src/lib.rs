@@ -2,7 +2,7 @@
 //! a buffer with a bound, and a list of what failed.
 //!
 //! ```no_run
-//! use tidewatch::publisher::{Options, Publisher};
+//! use tidewatch_publisher::{Options, Publisher};
 //!
 //! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = Options::new("nats://127.0.0.1:4222", "events.shop");
@@ -28,9 +28,14 @@
 //!   [`Publisher::flush`] says so. It may be in the stream all the same.
 
 mod answer;
+pub mod connection;
 mod counts;
+mod denied;
 mod engine;
+mod error;
 mod id;
+pub mod link;
+pub mod names;
 mod unit;
 
 use std::sync::Arc;
@@ -40,15 +45,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
 use thiserror::Error;
+use tidewatch_clock::{SharedClock, SystemClock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::NatsError;
-use super::link::Link;
-use super::settings::LinkSettings;
-use crate::clock::{SharedClock, SystemClock};
+pub use denied::Denied;
+pub use error::{NatsError, SERVER_MIN};
+
+use connection::LinkSettings;
 use counts::Counts;
 use engine::{Command, Engine};
 use id::{Ids, identify};
+use link::Link;
 use unit::{Entry, Held};
 
 /// Messages of an atomic batch: the server takes no more.
@@ -179,7 +186,7 @@ impl Options {
 ///
 /// # Errors
 /// Names `key` and the rule.
-pub(super) fn check_subject(key: &str, subject: &str) -> Result<(), NatsError> {
+pub fn check_subject(key: &str, subject: &str) -> Result<(), NatsError> {
     let token = |token: &str| {
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
         !token.is_empty() && token.chars().all(plain)
@@ -246,7 +253,7 @@ pub struct FlushReport {
 }
 
 /// Counts since the publisher was made, in events. The service's own metrics recorder gets the
-/// same, if it was installed before: [`PUBLISHER`](crate::telemetry::names::PUBLISHER).
+/// same, if it was installed before: [`names`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Accepted by `publish`.

@@ -1,14 +1,13 @@
-//! The only file that asks the machine for the time.
+//! The only file that asks the machine for the time. Whoever needs it is given a [`Clock`], so that
+//! a test can give another one.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::domain::time::EpochMs;
-
 /// A clock that can be passed in: `wall` for labels and arrivals, `elapsed` for intervals.
 pub trait Clock: Send + Sync {
-    /// Wall clock, for labels and arrival times.
-    fn wall(&self) -> EpochMs;
+    /// Wall clock, for labels and arrival times: ms since 1970, UTC.
+    fn wall(&self) -> i64;
 
     /// Milliseconds since the clock was made; never goes back.
     fn elapsed(&self) -> i64;
@@ -33,7 +32,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    fn wall(&self) -> EpochMs {
+    fn wall(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 

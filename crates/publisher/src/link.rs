@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::denied::{Denied, note_denied};
-use super::settings::{API, Auth, LinkSettings};
-use super::{NatsError, SERVER_MIN};
-use crate::clock::{SharedClock, SystemClock};
+use crate::connection::{API, Auth, LinkSettings};
+use crate::denied::{Denied, note_denied};
+use crate::{NatsError, SERVER_MIN};
+use tidewatch_clock::{SharedClock, SystemClock};
 
 /// How the connection is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl Link {
 }
 
 /// Major and minor of `2.15.1`, `2.12.0-beta.1`.
-pub(super) fn version(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn version(text: &str) -> Option<(u64, u64)> {
     let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
     Some((parts.next()??, parts.next()??))
 }

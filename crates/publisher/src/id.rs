@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::PublishError;
-use crate::domain::time::EpochMs;
 
 /// Longest id that is sent as `Nats-Msg-Id` as it is; of a longer one its hash is sent.
 const MESSAGE_ID_BYTES_MAX: usize = 128;
@@ -35,7 +34,7 @@ impl Ids {
     }
 
     /// The next id: 48 bits of time in ms, 74 random ones.
-    pub fn next(&mut self, now: EpochMs) -> String {
+    pub fn next(&mut self, now: i64) -> String {
         let random: u128 = self.0.random();
         let time = (now.max(0) as u128 & 0xffff_ffff_ffff) << 80;
         let id = time | (random & 0x0fff_3fff_ffff_ffff_ffff) | (7 << 76) | (2 << 62);

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use super::{Options, Stats};
-use crate::telemetry::names;
+use crate::{Options, Stats, names};
 
 /// The counts behind [`Stats`].
 #[derive(Debug)]
@@ -45,25 +44,22 @@ impl Count {
 impl Counts {
     /// Nothing yet. Later counts go to the recorder that is installed now.
     pub fn new(options: &Options) -> Counts {
-        names::describe(names::PUBLISHER);
+        names::describe();
         let subject = || options.subject.clone();
         let outcome = |outcome: &'static str| {
-            let shown = counter!(names::PUBLISHER_EVENTS,
+            let shown = counter!(names::EVENTS,
                 "subject" => subject(), "outcome" => outcome);
             Count::shown_by(shown)
         };
-        gauge!(names::PUBLISHER_IN_FLIGHT_CAPACITY, "subject" => subject())
-            .set(options.events_max as f64);
+        gauge!(names::IN_FLIGHT_CAPACITY, "subject" => subject()).set(options.events_max as f64);
         Counts {
             accepted: outcome("accepted"),
             acked: outcome("acked"),
             duplicates: outcome("duplicate"),
             retried: outcome("retried"),
             failed: outcome("failed"),
-            fallbacks: Count::shown_by(
-                counter!(names::PUBLISHER_FALLBACKS, "subject" => subject()),
-            ),
-            in_flight: gauge!(names::PUBLISHER_IN_FLIGHT, "subject" => subject()),
+            fallbacks: Count::shown_by(counter!(names::FALLBACKS, "subject" => subject())),
+            in_flight: gauge!(names::IN_FLIGHT, "subject" => subject()),
         }
     }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use async_nats::{Client, Message, Subject};
 use futures_util::StreamExt as _;
+use tidewatch_clock::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{ATOMIC_DISABLED, Answer, MESSAGE_TOO_LARGE};
 use super::counts::Counts;
 use super::unit::{Entry, Unit};
 use super::{FlushReport, Mode, Options};
-use crate::clock::SharedClock;
-use crate::nats::link::{Link, version};
+use crate::link::{Link, version};
 
 /// First server that knows atomic batches.
 const ATOMIC_SINCE: (u64, u64) = (2, 12);

@@ -1,0 +1,95 @@
+//! Where a NATS server is and how to sign in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the server is and how to sign in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkSettings {
+    /// Servers, `nats://host:4222` or `tls://host:4222`, separated by commas.
+    pub url: String,
+    /// Name of the connection, shown by the server.
+    pub name: String,
+    /// How to sign in.
+    pub auth: Auth,
+    /// Encryption.
+    pub tls: Tls,
+    /// How long one request to the server may take.
+    pub request_timeout: Duration,
+    /// Longest wait between two tries to connect.
+    pub reconnect_max: Duration,
+    /// Where JetStream's API is: [`API`], `$JS.<domain>.API`, or what an account imports it as.
+    pub api: String,
+    /// First tokens of the subjects that answers come to: [`INBOX`], or what this user may
+    /// subscribe to.
+    pub inbox: String,
+}
+
+/// Where JetStream's API is unless something else is said.
+pub const API: &str = "$JS.API";
+
+/// First token of the subjects that answers come to unless something else is said.
+pub const INBOX: &str = "_INBOX";
+
+impl LinkSettings {
+    /// A server, and the defaults.
+    pub fn to(url: impl Into<String>) -> LinkSettings {
+        LinkSettings {
+            url: url.into(),
+            name: "tidewatch".into(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            request_timeout: Duration::from_secs(5),
+            reconnect_max: Duration::from_secs(4),
+            api: API.into(),
+            inbox: INBOX.into(),
+        }
+    }
+}
+
+/// Where the API of a JetStream domain is.
+pub fn domain_api(domain: &str) -> String {
+    format!("$JS.{domain}.API")
+}
+
+/// How to sign in. Secrets are read when the connection is made.
+#[derive(Clone, Default, PartialEq)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// A `.creds` file (JWT and seed).
+    Creds(PathBuf),
+    /// An nkey seed.
+    Nkey(String),
+    /// A token.
+    Token(String),
+    /// User and password.
+    Password(String, String),
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never a secret.
+        out.write_str(match self {
+            Auth::None => "None",
+            Auth::Creds(_) => "Creds",
+            Auth::Nkey(_) => "Nkey",
+            Auth::Token(_) => "Token",
+            Auth::Password(..) => "Password",
+        })
+    }
+}
+
+/// Encryption.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Refuse a server without it.
+    pub required: bool,
+    /// TLS before the server's greeting.
+    pub first: bool,
+    /// Certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
