@@ -10,19 +10,22 @@
 //! The answers are a function of the order of events alone: everything is decided by an
 //! event's own time and stamp, and when old parts are swept makes no difference.
 
-use std::collections::{BTreeMap, VecDeque};
+mod index;
 
-use hashbrown::HashTable;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::hash::EventIdentity;
 use super::time::{BEGINNING, EpochMs, SpanMs};
+use index::Index;
 
 /// Parts of a horizon.
 const PARTS: SpanMs = 16;
 /// Identities of one piece, at most: 16 KiB.
 const PIECE_MAX: usize = 1_024;
-/// Identities taken out of the table in one sweep: some 10 ms.
+/// Identities taken out of the index in one sweep: some 10 ms.
 const SWEEP_MAX: usize = 131_072;
+/// Identities whose lines of the index are read together before they are taken out.
+const TOGETHER: usize = 16;
 
 /// What is known of an event by its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,8 @@ pub enum Sight {
     TooOld,
 }
 
-/// Identities of one shard. 16 bytes for each and 6 to 11 for finding it.
+/// Identities of one shard: 24 to 28 bytes for each, 16 of it and 8 to 12 for finding it. One
+/// random line of memory is read for an event whose identity is new.
 #[derive(Debug)]
 pub struct Seen {
     horizon: SpanMs,
@@ -46,14 +50,15 @@ pub struct Seen {
     /// Identities of one piece, as a power of two.
     shift: u32,
     /// Where each identity lies: the number of its piece and its place in it.
-    table: HashTable<u32>,
+    index: Index,
     pieces: Vec<Piece>,
     /// Numbers of pieces that are empty.
     free: Vec<u32>,
     /// The pieces of each part, oldest first.
     parts: BTreeMap<i64, VecDeque<u32>>,
-    /// The part and piece that took the last identity.
-    last: Option<(i64, u32)>,
+    /// The part of the last identity.
+    recent: Recent,
+    /// New identities of the other parts.
     fresh: BTreeMap<i64, Vec<EventIdentity>>,
     evicted: BTreeMap<i64, u64>,
     len: usize,
@@ -64,6 +69,20 @@ pub struct Seen {
     /// Identities forgotten before their time because there were too many, since this was
     /// taken last.
     pub forgotten_early: u64,
+}
+
+/// The part at hand: events come nearly in order.
+#[derive(Debug, Default)]
+struct Recent {
+    part: i64,
+    /// Event times in it: from here ...
+    start: EpochMs,
+    /// ... to before this. The same before the first event.
+    end: EpochMs,
+    /// The piece that takes its next identity, if there is one.
+    piece: Option<u32>,
+    /// Its identities that are new.
+    fresh: Vec<EventIdentity>,
 }
 
 /// Identities that came one after another and belong to one part.
@@ -87,11 +106,11 @@ impl Seen {
             part: (horizon + PARTS - 1) / PARTS,
             ids_max: ids_max.max(1),
             shift: (ids_max / 64).clamp(1, PIECE_MAX).next_power_of_two().trailing_zeros(),
-            table: HashTable::new(),
+            index: Index::new(ids_max),
             pieces: Vec::new(),
             free: Vec::new(),
             parts: BTreeMap::new(),
-            last: None,
+            recent: Recent::default(),
             fresh: BTreeMap::new(),
             evicted: BTreeMap::new(),
             len: 0,
@@ -121,6 +140,13 @@ impl Seen {
         self.see(identity, at, watermark, true)
     }
 
+    /// Reads the line of memory that [`Seen::insert`] will ask for first.
+    #[inline]
+    pub fn touch(&self, identity: EventIdentity) -> u8 {
+        self.index.touch(identity.low)
+    }
+
+    #[inline]
     fn see(
         &mut self,
         identity: EventIdentity,
@@ -140,14 +166,20 @@ impl Seen {
         if at < self.forgotten_until.min(watermark) || at < self.swept_until {
             return Sight::TooOld;
         }
-        self.put(identity, at.div_euclid(self.part), at);
-        self.fresh.entry(at.div_euclid(self.part)).or_default().push(identity);
-        self.make_room(watermark);
+        if at < self.recent.start || at >= self.recent.end {
+            self.turn_to(at.div_euclid(self.part));
+        }
+        self.put(identity, at);
+        self.recent.fresh.push(identity);
+        if self.len > self.ids_max {
+            self.make_room(watermark);
+        }
         Sight::New
     }
 
     /// True when the identity is remembered. Only [`Seen::insert`] says whether an event is new.
-    pub fn contains(&self, identity: EventIdentity) -> bool {
+    #[cfg(test)]
+    fn contains(&self, identity: EventIdentity) -> bool {
         self.find(identity).is_some()
     }
 
@@ -156,6 +188,7 @@ impl Seen {
     pub fn take_back(&mut self, identity: EventIdentity, at: EpochMs) {
         let part = at.div_euclid(self.part);
         let kept = self.take_out(identity);
+        self.stow();
         let Some(fresh) = self.fresh.get_mut(&part) else { return };
         // Usually the last one.
         let Some(index) = fresh.iter().rposition(|other| *other == identity) else { return };
@@ -173,7 +206,10 @@ impl Seen {
         let part = (until - 1).div_euclid(self.part);
         // As old as its part may be: what leaves is known to a snapshot by its part and count
         // alone, and with another horizon the snapshot's parts are others.
-        self.put(identity, part, (part + 1) * self.part - 1);
+        if part != self.recent.part || self.recent.start == self.recent.end {
+            self.turn_to(part);
+        }
+        self.put(identity, self.recent.end - 1);
     }
 
     /// Puts back that all events before this time may be forgotten.
@@ -215,6 +251,7 @@ impl Seen {
     /// Identities that are new since the last call, by the end of their part: all their
     /// events were before that time. In order within each.
     pub fn take_fresh(&mut self) -> Vec<(EpochMs, Vec<EventIdentity>)> {
+        self.stow();
         let fresh = std::mem::take(&mut self.fresh).into_iter();
         fresh.map(|(part, ids)| ((part + 1) * self.part, ids)).collect()
     }
@@ -242,6 +279,13 @@ impl Seen {
     /// How long identities are kept.
     pub fn horizon(&self) -> SpanMs {
         self.horizon
+    }
+
+    /// What it all takes in memory.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        let pieces: usize = self.pieces.iter().map(|piece| piece.ids.capacity()).sum();
+        self.index.bytes() + pieces * EventIdentity::BYTES
     }
 
     /// How many are remembered.
@@ -292,19 +336,50 @@ impl Seen {
         self.forgotten_until = self.forgotten_until.max(max_at + 1);
     }
 
-    fn put(&mut self, identity: EventIdentity, part: i64, at: EpochMs) {
-        let number = match self.last {
-            Some((last, piece)) if last == part && self.has_room(piece) => piece,
-            _ => self.piece_of(part),
+    /// Makes a part the one at hand.
+    #[cold]
+    fn turn_to(&mut self, part: i64) {
+        self.stow();
+        let piece = self.parts.get(&part).and_then(|pieces| pieces.back().copied());
+        self.recent = Recent {
+            part,
+            start: part.saturating_mul(self.part),
+            end: (part + 1).saturating_mul(self.part),
+            piece: piece.filter(|piece| self.has_room(*piece)),
+            fresh: self.fresh.remove(&part).unwrap_or_default(),
         };
-        self.last = Some((part, number));
+    }
+
+    /// Puts what is new of the part at hand to the others.
+    fn stow(&mut self) {
+        let mut fresh = std::mem::take(&mut self.recent.fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        let kept = self.fresh.entry(self.recent.part).or_default();
+        match kept.is_empty() {
+            true => *kept = fresh,
+            false => kept.append(&mut fresh),
+        }
+    }
+
+    /// Adds an identity to the part at hand.
+    #[inline]
+    fn put(&mut self, identity: EventIdentity, at: EpochMs) {
+        let number = match self.recent.piece {
+            Some(piece) => piece,
+            None => self.new_piece(),
+        };
+        let shift = self.shift;
         let piece = &mut self.pieces[number as usize];
-        let slot = (number << self.shift) | piece.ids.len() as u32;
+        let slot = (number << shift) | piece.ids.len() as u32;
         piece.ids.push(identity);
         piece.live += 1;
         piece.max_at = piece.max_at.max(at);
-        let (pieces, shift) = (&self.pieces, self.shift);
-        self.table.insert_unique(identity.low, slot, |slot| id_at(pieces, shift, *slot).low);
+        if piece.ids.len() == 1 << shift {
+            self.recent.piece = None;
+        }
+        self.index.insert(identity.low, slot);
         self.len += 1;
     }
 
@@ -312,36 +387,40 @@ impl Seen {
         self.pieces[piece as usize].ids.len() < 1 << self.shift
     }
 
-    /// The piece of a part that has room.
-    fn piece_of(&mut self, part: i64) -> u32 {
-        let last = self.parts.get(&part).and_then(|pieces| pieces.back().copied());
-        if let Some(last) = last.filter(|last| self.has_room(*last)) {
-            return last;
-        }
+    /// A further piece of the part at hand.
+    fn new_piece(&mut self) -> u32 {
+        let part = self.recent.part;
         let number = self.free.pop().unwrap_or_else(|| {
             self.pieces.push(Piece::default());
             self.pieces.len() as u32 - 1
         });
-        let ids = Vec::with_capacity(1 << self.shift);
-        self.pieces[number as usize] = Piece { ids, part, live: 0, max_at: BEGINNING };
-        self.parts.entry(part).or_default().push_back(number);
+        let pieces = self.parts.entry(part).or_default();
+        // The first grows: there may be many parts of a few identities.
+        let room = if pieces.is_empty() { 0 } else { 1 << self.shift };
+        self.pieces[number as usize] =
+            Piece { ids: Vec::with_capacity(room), part, live: 0, max_at: BEGINNING };
+        pieces.push_back(number);
+        self.recent.piece = Some(number);
         number
     }
 
-    /// Takes a piece out of the table and gives its memory back; how many were in it, and the
+    /// Takes a piece out of the index and gives its memory back; how many were in it, and the
     /// greatest time of their events. It must be in no part any more.
     fn clear(&mut self, number: u32) -> (u32, EpochMs) {
         let piece = std::mem::take(&mut self.pieces[number as usize]);
         let first = number << self.shift;
-        for (slot, id) in (first..).zip(&piece.ids).filter(|(_, id)| !id.is_none()) {
-            if let Ok(entry) = self.table.find_entry(id.low, |other| *other == slot) {
-                entry.remove();
+        for (slots, ids) in (first..).step_by(TOGETHER).zip(piece.ids.chunks(TOGETHER)) {
+            for id in ids {
+                std::hint::black_box(self.index.touch(id.low));
+            }
+            for (slot, id) in (slots..).zip(ids).filter(|(_, id)| !id.is_none()) {
+                self.index.remove(id.low, |other| other == slot);
             }
         }
         self.len -= piece.live as usize;
         self.free.push(number);
-        if self.last.is_some_and(|(_, last)| last == number) {
-            self.last = None;
+        if self.recent.piece == Some(number) {
+            self.recent.piece = None;
         }
         (piece.live, piece.max_at)
     }
@@ -349,9 +428,8 @@ impl Seen {
     /// Forgets one identity; false when it is not there.
     fn take_out(&mut self, identity: EventIdentity) -> bool {
         let (pieces, shift) = (&self.pieces, self.shift);
-        let same = |slot: &u32| id_at(pieces, shift, *slot) == identity;
-        let Ok(entry) = self.table.find_entry(identity.low, same) else { return false };
-        let (slot, _) = entry.remove();
+        let same = |slot| id_at(pieces, shift, slot) == identity;
+        let Some(slot) = self.index.remove(identity.low, same) else { return false };
         let (piece, place) = self.place(slot);
         let piece = &mut self.pieces[piece];
         piece.ids[place] = EventIdentity::NONE;
@@ -360,9 +438,10 @@ impl Seen {
         true
     }
 
+    #[inline]
     fn find(&self, identity: EventIdentity) -> Option<u32> {
-        let same = |slot: &u32| id_at(&self.pieces, self.shift, *slot) == identity;
-        self.table.find(identity.low, same).copied()
+        let same = |slot| id_at(&self.pieces, self.shift, slot) == identity;
+        self.index.find(identity.low, same)
     }
 
     fn place(&self, slot: u32) -> (usize, usize) {

@@ -77,6 +77,28 @@ fn a_flood_within_seconds_leaves_what_is_seconds_old() {
     assert!(seen.forgotten_early >= 200_000 - PIECE_MAX as u64);
 }
 
+/// As many as come and go: memory follows them.
+#[test]
+fn an_id_takes_no_more_than_28_bytes() {
+    let mut seen = Seen::new(1_600_000, 1_000_000);
+    let mut least = usize::MAX;
+    for n in 0..400_000u64 {
+        assert_eq!(seen.insert(EventIdentity::of(3, n, b"1"), n as i64, 0), Sight::New);
+        if n >= 100_000 && n % 1_000 == 0 {
+            let each = seen.bytes() / seen.len();
+            assert!(each <= 28, "{each} bytes each for {}", seen.len());
+            least = least.min(each);
+        }
+    }
+    assert!(least <= 25, "{least}");
+    // All but the last part: the index has shrunk with what it holds.
+    for _ in 0..4 {
+        seen.sweep(1_900_000, NEVER);
+    }
+    assert_eq!(seen.len(), 100_000);
+    assert!(seen.bytes() / seen.len() <= 48, "{} for {}", seen.bytes(), seen.len());
+}
+
 #[test]
 fn what_open_sessions_need_is_kept_while_there_is_room() {
     let mut seen = Seen::new(1_600, 1_000);
