@@ -66,7 +66,7 @@ impl Aggregator {
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.facts = self.fold.flush();
         self.learn_groups();
-        delta.faults = self.fold.tally.take();
+        delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
         let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
         if !sessions.is_empty() {

@@ -81,7 +81,7 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
             enters: Some(at.div_euclid(STEP) * STEP),
             minute: Some(at.div_euclid(60_000) * 60_000),
         },
-        labels: Some(Arc::default()),
+        group: u32::from(metric),
         facts: count,
         cell: crate::domain::metric::cell::Cell::Count(count),
     };
@@ -98,7 +98,8 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     let first = Order::Event { batch: at as u64, position: 0, part: 0 };
     let candidate = |metric| Candidate { metric, labels: Arc::default(), first: first.clone() };
     let candidates = (0..panes.len() as u16).map(candidate).collect();
-    let facts = Flushed { panes, candidates };
+    let groups = panes.iter().map(|delta| (delta.metric, Arc::default())).collect();
+    let facts = Flushed { panes, groups, candidates };
     (barrier, vec![ShardDelta { facts, ledger, ..ShardDelta::default() }])
 }
 

@@ -2,6 +2,7 @@
 //! become kind sets.
 
 use std::cmp::Ordering;
+use std::ops::{Range, RangeInclusive};
 
 use super::cell::Cell;
 use super::grid::Grid;
@@ -153,6 +154,14 @@ enum Check {
     Slot(usize, Test, NumberFormat),
 }
 
+/// Certain values of one attribute that a metric asks for, with the slot.
+pub enum Equality<'a> {
+    /// One of these texts.
+    Texts(usize, &'a [String]),
+    /// One of these numbers, which may be written as text in this way.
+    Numbers(usize, &'a [Decimal], &'a NumberFormat),
+}
+
 impl Metric {
     /// Compiles a spec. Attributes must be in the schema (or among
     /// [`SESSION_ATTRIBUTES`]); the configuration checks that before.
@@ -174,10 +183,15 @@ impl Metric {
                 Check::Slot(slot(&condition.attribute), test.clone(), format)
             }
         };
-        // The type first: an event of another type is none of this metric's business.
+        // The type first, then certain values: an event of another type or value is none of this
+        // metric's business.
         let mut filter: Vec<(&Condition, Check)> =
             spec.filter.iter().map(|condition| (condition, check(condition))).collect();
-        filter.sort_by_key(|(_, check)| matches!(check, Check::Slot(..)));
+        filter.sort_by_key(|(_, check)| match check {
+            Check::Kinds(_) => 0,
+            Check::Slot(_, Test::TextIn(_) | Test::NumberIn(_), _) => 1,
+            Check::Slot(..) => 2,
+        });
         let named = |key: &str, attribute: &str| Use {
             key: format!("metric.{}.{key}", spec.name),
             attribute: attribute.to_owned(),
@@ -201,6 +215,41 @@ impl Metric {
             uses,
             spec: spec.clone(),
         }
+    }
+
+    /// The types of events that its conditions name.
+    pub fn kinds(&self) -> impl Iterator<Item = u16> {
+        let named = self.filter.iter().filter_map(|check| match check {
+            Check::Kinds(kinds) => Some(kinds),
+            Check::Slot(..) => None,
+        });
+        named.flatten().copied()
+    }
+
+    /// True when it takes events of a type, as far as that goes.
+    pub fn admits(&self, kind: u16) -> bool {
+        let admits = |check: &Check| match check {
+            Check::Kinds(kinds) => kinds.contains(&kind),
+            Check::Slot(..) => true,
+        };
+        self.filter.iter().all(admits)
+    }
+
+    /// The first condition after those on the type, if it asks for certain values.
+    pub fn equality(&self) -> Option<Equality<'_>> {
+        let first = self.filter.iter().find(|check| !matches!(check, Check::Kinds(_)))?;
+        match first {
+            Check::Slot(slot, Test::TextIn(texts), _) => Some(Equality::Texts(*slot, texts)),
+            Check::Slot(slot, Test::NumberIn(numbers), format) => {
+                Some(Equality::Numbers(*slot, numbers, format))
+            }
+            _ => None,
+        }
+    }
+
+    /// True when it has a number for each of several groups.
+    pub fn is_grouped(&self) -> bool {
+        !self.group_slots.is_empty()
     }
 
     /// The group's labels of a fact.
@@ -263,7 +312,11 @@ impl Metric {
             (Aggregate::Min | Aggregate::Max, Field::Slot(slot)) => {
                 fact.attr(slot).as_number(&self.format).number().is_some()
             }
-            (_, Field::Slot(slot)) => fact.attr(slot).as_number(&self.format).amount().is_some(),
+            (_, Field::Slot(slot)) => match fact.attr(slot) {
+                // 64 bits of digits, not too small and no zeros behind them: exact.
+                Attr::Number(number) if EXACT_EXPONENTS.contains(&number.exponent()) => true,
+                attr => attr.as_number(&self.format).amount().is_some(),
+            },
         }
     }
 
@@ -276,7 +329,9 @@ impl Metric {
         };
         match attr {
             // What an amount cannot hold to the last digit is seen at the exponent.
-            Attr::Number(number) if has_field && number.exponent() >= LEAST_EXPONENT => None,
+            Attr::Number(number) if has_field && number.exponent() >= *EXACT_EXPONENTS.start() => {
+                None
+            }
             _ if has_field && !self.sums() => None,
             attr => attr.amount_fault(&self.format),
         }
@@ -287,16 +342,18 @@ impl Metric {
         matches!(self.spec.aggregate, Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev)
     }
 
-    /// Each label's use, and what is wrong with it.
-    pub fn label_faults(&self, fact: &impl Fact) -> impl Iterator<Item = (usize, Option<Fault>)> {
-        let first = self.uses.len() - self.group_slots.len();
-        self.group_slots.iter().enumerate().map(move |(at, slot)| {
-            let fault = match fact.attr(*slot) {
-                Attr::Missing => Some(Fault::Absent),
-                Attr::Unusable(why) => Some(why.into()),
-                _ => None,
-            };
-            (first + at, fault)
+    /// The labels' uses.
+    pub fn label_uses(&self) -> Range<usize> {
+        self.uses.len() - self.group_slots.len()..self.uses.len()
+    }
+
+    /// What is wrong with labels, and the number of their use.
+    #[inline]
+    pub fn label_faults(&self, fact: &impl Fact) -> impl Iterator<Item = (usize, Fault)> {
+        self.label_uses().zip(&self.group_slots).filter_map(|(at, slot)| match fact.attr(*slot) {
+            Attr::Missing => Some((at, Fault::Absent)),
+            Attr::Unusable(why) => Some((at, why.into())),
+            _ => None,
         })
     }
 
@@ -401,5 +458,5 @@ impl Check {
     }
 }
 
-/// Least power of ten that an amount holds to the last digit.
-const LEAST_EXPONENT: i32 = -(Amount::DECIMALS as i32);
+/// Powers of ten with which an amount holds any digits to the last one.
+const EXACT_EXPONENTS: RangeInclusive<i32> = -(Amount::DECIMALS as i32)..=0;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::Cell;
 use super::compile::Metric;
 use super::fold::{Flushed, Place};
-use super::groups::OVERFLOW;
+use super::groups::{Labels, OVERFLOW};
 use super::late::LateCounts;
 use super::window::{MetricState, Window};
 use crate::domain::commit::RollupRow;
@@ -125,9 +125,9 @@ impl Engine {
     pub fn absorb(&mut self, shards: Vec<Flushed>) -> BTreeMap<usize, Absorbed> {
         let mut absorbed: BTreeMap<usize, Absorbed> = BTreeMap::new();
         let mut candidates: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-        let mut panes = Vec::new();
-        for Flushed { panes: found, candidates: met } in shards {
-            panes.push(found);
+        let mut found = Vec::new();
+        for Flushed { panes, groups, candidates: met } in shards {
+            found.push((panes, groups));
             for candidate in met {
                 candidates.entry(usize::from(candidate.metric)).or_default().push(candidate);
             }
@@ -137,18 +137,23 @@ impl Engine {
             let groups = self.states[metric].groups.admit(candidates, limit);
             absorbed.entry(metric).or_default().groups = groups;
         }
-        for delta in panes.into_iter().flatten() {
-            let metric = usize::from(delta.metric);
-            let groups = &self.states[metric].groups;
-            let group = delta.labels.map_or(OVERFLOW, |labels| groups.number(&labels));
-            if group == OVERFLOW {
-                self.overflow[metric] += delta.facts;
-            }
-            let cells = &mut absorbed.entry(metric).or_default().cells;
-            match cells.get_mut(&(delta.place, group)) {
-                Some(cell) => cell.merge(&delta.cell),
-                None => {
-                    cells.insert((delta.place, group), delta.cell);
+        for (panes, groups) in found {
+            let number = |(metric, labels): &(u16, Labels)| {
+                self.states[usize::from(*metric)].groups.number(labels)
+            };
+            let numbers: Vec<u32> = groups.iter().map(number).collect();
+            for delta in panes {
+                let metric = usize::from(delta.metric);
+                let group = numbers.get(delta.group as usize).copied().unwrap_or(OVERFLOW);
+                if group == OVERFLOW {
+                    self.overflow[metric] += delta.facts;
+                }
+                let cells = &mut absorbed.entry(metric).or_default().cells;
+                match cells.get_mut(&(delta.place, group)) {
+                    Some(cell) => cell.merge(&delta.cell),
+                    None => {
+                        cells.insert((delta.place, group), delta.cell);
+                    }
                 }
             }
         }

@@ -31,6 +31,11 @@ pub const OVERFLOW: u32 = u32::MAX;
 /// Text of the overflow. A real group that would read the same is written `\other`.
 pub const OVERFLOW_TEXT: &str = "other";
 
+/// Spellings that are looked at before any hash is made, by a few of their bytes.
+const NEAR: usize = 256;
+/// No spelling.
+const NONE: u32 = u32::MAX;
+
 /// Most spellings of one combination that are remembered (a status as number and as text).
 const SPELLINGS_MAX: usize = 4;
 
@@ -165,6 +170,8 @@ pub struct ShardGroups {
     /// Numbers of `spellings`, by their hashes.
     index: HashTable<u32>,
     spellings: Vec<Spelling>,
+    /// Numbers of `spellings` that were met lately, [`NEAR`] of them once there is one.
+    near: Vec<u32>,
     /// By text: two spellings that read the same are one group.
     by_text: HashMap<CompactString, u32, FixedState>,
     labels: Vec<Labels>,
@@ -194,21 +201,50 @@ enum Part {
 
 impl ShardGroups {
     /// The shard's own number of a fact's group; `OVERFLOW` for what is known not to be kept.
+    #[inline]
     pub fn of(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
+        let group = match metric.is_grouped() {
+            true => self.find(metric, fact),
+            // There is one, and no label to look at.
+            false if !self.labels.is_empty() => 0,
+            false => self.meet(metric, fact, 0),
+        };
+        if !self.fresh.is_empty() {
+            self.came_earlier(group, fact);
+        }
+        group
+    }
+
+    #[inline]
+    fn find(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
+        let place = near_place(metric.labels(fact));
+        if let Some(spelling) = self.near.get(place).filter(|spelling| **spelling != NONE) {
+            let Spelling { parts, group } = &self.spellings[*spelling as usize];
+            if metric.labels(fact).eq(parts.iter().map(Part::attr)) {
+                return *group;
+            }
+        }
+        self.look_up(metric, fact, place)
+    }
+
+    fn look_up(&mut self, metric: &Metric, fact: &impl Fact, near: usize) -> u32 {
         let hash = hash_labels(metric.labels(fact));
         let spellings = &self.spellings;
         let same = |spelling: &u32| {
             let parts = spellings[*spelling as usize].parts.iter().map(Part::attr);
             metric.labels(fact).eq(parts)
         };
-        let group = match self.index.find(hash, same) {
-            Some(spelling) => self.spellings[*spelling as usize].group,
-            None => self.meet(metric, fact, hash),
+        let Some(spelling) = self.index.find(hash, same).copied() else {
+            return self.meet(metric, fact, hash);
         };
-        if !self.fresh.is_empty() {
-            self.came_earlier(group, fact);
-        }
-        group
+        self.near.resize(NEAR, NONE);
+        self.near[near] = spelling;
+        self.spellings[spelling as usize].group
+    }
+
+    /// How many groups it tells apart.
+    pub fn num_groups(&self) -> usize {
+        self.labels.len()
     }
 
     /// Labels of a group by the shard's own number.
@@ -288,6 +324,32 @@ impl ShardGroups {
                 *first = order;
             }
         }
+    }
+}
+
+/// Where a combination lies among those that were met lately: by the ends of its texts.
+#[inline]
+fn near_place<'a>(labels: impl Iterator<Item = Attr<'a>>) -> usize {
+    let mixed = labels.fold(0u64, |mixed, attr| {
+        let part = match attr {
+            Attr::Missing | Attr::Unusable(_) => 1,
+            Attr::Number(number) => number.mantissa() ^ (number.exponent() as u64) << 48,
+            Attr::Amount(amount) => amount.parts() as u64,
+            Attr::Text(text) => ends(text),
+            Attr::Bool(value) => 2 + u64::from(value),
+        };
+        (mixed.rotate_left(23) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
+    (mixed >> 56) as usize
+}
+
+#[inline]
+fn ends(text: &[u8]) -> u64 {
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
+        }
+        _ => text.iter().fold(text.len() as u64, |mixed, byte| mixed << 8 | u64::from(*byte)),
     }
 }
 

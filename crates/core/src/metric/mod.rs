@@ -16,10 +16,13 @@ pub mod grid;
 pub mod groups;
 pub mod late;
 mod meaning;
+mod open;
 mod panes;
+mod routes;
 mod running;
 pub mod shown;
 mod spec;
+mod tiles;
 pub mod watch;
 pub mod window;
 

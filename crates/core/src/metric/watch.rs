@@ -10,21 +10,10 @@ use crate::domain::fault::{Fault, Tally, Use, uses};
 
 /// Where faults go.
 pub trait Notes {
-    /// An event was to carry the attribute of use `number`.
-    fn concern(&mut self, number: usize);
-    /// It was of no use.
+    /// An event meets the conditions of a metric: it was to carry the field and the labels.
+    fn concern(&mut self, metric: usize);
+    /// The attribute of use `number` was of no use.
     fn note(&mut self, number: usize, fault: Fault);
-}
-
-impl Notes for Tally {
-    #[inline]
-    fn concern(&mut self, number: usize) {
-        Tally::concern(self, number, 1);
-    }
-
-    fn note(&mut self, number: usize, fault: Fault) {
-        Tally::note(self, number, fault);
-    }
 }
 
 impl Notes for Vec<(usize, Fault)> {
@@ -61,6 +50,16 @@ impl Watch {
         self.len
     }
 
+    /// Counts the uses that events concerned, from how many met the conditions of each metric.
+    pub fn concern(&self, metrics: &[Metric], concerned: &[u64], tally: &mut Tally) {
+        for ((metric, first), events) in metrics.iter().zip(&self.first).zip(concerned) {
+            if metric.spec.field.is_some() {
+                tally.concern(*first, *events);
+            }
+            metric.label_uses().for_each(|label| tally.concern(first + label, *events));
+        }
+    }
+
     /// True when a fact of the metric's kind counts in metric `index`: it meets the
     /// conditions and has the field.
     #[inline]
@@ -80,6 +79,7 @@ impl Watch {
         let has_field = metric.has_field(fact);
         // Sessions carry everything that they have.
         if metric.spec.of == FactKind::Events {
+            notes.concern(index);
             self.look_at(index, metric, fact, has_field, notes);
         }
         has_field
@@ -95,17 +95,13 @@ impl Watch {
         notes: &mut impl Notes,
     ) {
         let first = self.first[index];
-        if metric.spec.field.is_some() {
-            notes.concern(first);
-            if let Some(fault) = metric.field_fault(fact, has_field) {
-                notes.note(first, fault);
-            }
+        if metric.spec.field.is_some()
+            && let Some(fault) = metric.field_fault(fact, has_field)
+        {
+            notes.note(first, fault);
         }
         for (at, fault) in metric.label_faults(fact) {
-            notes.concern(first + at);
-            if let Some(fault) = fault {
-                notes.note(first + at, fault);
-            }
+            notes.note(first + at, fault);
         }
         for (at, fault) in metric.numerator_faults(fact) {
             notes.note(first + at, fault);

@@ -1,0 +1,336 @@
+//! What a shard folds, against every fact put to every metric and every window looked at.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::{Schema, Unusable};
+use crate::domain::metric::grid::{self, Memo};
+use crate::domain::metric::{Aggregate, Attr, Condition, MetricSpec, Order, Test, WindowSpec};
+use crate::domain::number::Decimal;
+
+const SLOTS: usize = 3;
+
+#[derive(Clone, Debug)]
+struct Sample {
+    at: EpochMs,
+    kind: u16,
+    attrs: [Attr<'static>; SLOTS],
+}
+
+impl Fact for Sample {
+    fn at(&self) -> EpochMs {
+        self.at
+    }
+    fn kind(&self) -> u16 {
+        self.kind
+    }
+    fn key(&self) -> &[u8] {
+        b"key"
+    }
+    fn order(&self) -> Order {
+        Order::Event { batch: 0, position: self.at as u64, part: 0 }
+    }
+    fn in_order(&self) -> bool {
+        true
+    }
+    fn attr(&self, slot: usize) -> Attr<'_> {
+        // Those of sessions have other names.
+        self.attrs.get(slot).copied().unwrap_or_default()
+    }
+}
+
+fn number(text: &str) -> Decimal {
+    Decimal::from_text(text).unwrap()
+}
+
+fn attrs() -> impl Strategy<Value = Attr<'static>> {
+    let texts = ["eu", "us", "eu-central-1", "eu-central-2", "7", "7.0", "", "NULL", "x"];
+    prop_oneof![
+        1 => Just(Attr::Missing),
+        4 => prop::sample::select(texts.to_vec()).prop_map(|text| Attr::Text(text.as_bytes())),
+        4 => prop::sample::select(vec!["7", "7.0", "0", "-0", "8", "1e-20", "9.5", "1e30"])
+            .prop_map(|text| Attr::Number(number(text))),
+        1 => any::<bool>().prop_map(Attr::Bool),
+        1 => Just(Attr::Unusable(Unusable::Nested)),
+    ]
+}
+
+fn samples() -> impl Strategy<Value = Vec<(Sample, SpanMs, bool)>> {
+    // Types 0 to 2 are named, 3 is not, and no type at all is the greatest number.
+    let kinds = prop::sample::select(vec![0, 1, 2, 3, u16::MAX]);
+    let one = (0i64..200_000, kinds, prop::array::uniform3(attrs()), 0i64..90_000, 0u8..10);
+    prop::collection::vec(one, 1..200).prop_map(|all| {
+        let sample =
+            |(at, kind, attrs, behind, flush)| (Sample { at, kind, attrs }, behind, flush == 0);
+        all.into_iter().map(sample).collect()
+    })
+}
+
+fn conditions() -> impl Strategy<Value = Vec<Condition>> {
+    let attribute = prop::sample::select(vec!["type", "type", "a", "b", "c"]);
+    let one = (attribute, 0u8..7).prop_map(|(attribute, test)| Condition {
+        attribute: attribute.to_owned(),
+        test: match (attribute, test) {
+            ("type", 0..3) => Test::TextIn(vec!["k0".into()]),
+            ("type", 3..5) => Test::TextIn(vec!["k1".into(), "k2".into(), "k1".into()]),
+            ("type", _) => Test::TextIn(vec!["not one of them".into()]),
+            (_, 0) => Test::TextIn(vec!["eu".into(), "eu".into(), "eu-central-1".into()]),
+            (_, 1) => Test::TextIn(vec!["us".into()]),
+            (_, 2) => Test::NumberIn(vec![number("7"), number("8"), number("7.0")]),
+            (_, 3) => Test::NumberIn(vec![number("0")]),
+            (_, 4) => Test::Ge(number("7")),
+            (_, 5) => Test::Is(true),
+            _ => Test::Exists(true),
+        },
+    });
+    prop::collection::vec(one, 0..4)
+}
+
+fn specs() -> impl Strategy<Value = MetricSpec> {
+    let aggregate = prop::sample::select(vec![
+        Aggregate::Count,
+        Aggregate::Rate,
+        Aggregate::Sum,
+        Aggregate::Stddev,
+        Aggregate::Max,
+        Aggregate::Ratio,
+        Aggregate::Distinct { exact_up_to: 1_000 },
+    ]);
+    let window = prop::sample::select(vec![
+        WindowSpec::Tumbling { size: 700 },
+        WindowSpec::Tumbling { size: 90_000 },
+        WindowSpec::Hopping { size: 30_000, slide: 10_000 },
+        WindowSpec::Hopping { size: 175_000, slide: 25_000 },
+        WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 40_000 },
+    ]);
+    let group_by = prop::sample::select(vec![vec![], vec!["a"], vec!["c", "b"]]);
+    (aggregate, window, group_by, conditions(), any::<bool>()).prop_map(
+        |(aggregate, window, group_by, filter, sessions)| MetricSpec {
+            name: "m".into(),
+            title: String::new(),
+            unit: String::new(),
+            of: if sessions && filter.is_empty() { FactKind::Sessions } else { FactKind::Events },
+            filter,
+            numerator: vec![Condition { attribute: "b".into(), test: Test::Gt(number("7")) }],
+            group_by: group_by.into_iter().map(str::to_owned).collect(),
+            group_limit: 100,
+            aggregate,
+            field: match aggregate {
+                Aggregate::Count | Aggregate::Rate | Aggregate::Ratio => None,
+                _ => Some("b".into()),
+            },
+            window,
+            keep: 1_000_000,
+        },
+    )
+}
+
+fn schema() -> Schema {
+    Schema {
+        slots: vec!["a".into(), "b".into(), "c".into()],
+        kinds: vec!["k0".into(), "k1".into(), "k2".into()],
+        ..Schema::default()
+    }
+}
+
+/// Where a fact counts, by the definition: the first window that holds it and is not final.
+fn plain_place(metric: &Metric, at: EpochMs, settled: EpochMs) -> Place {
+    let memo = &mut Memo::default();
+    let (pane, minute) = (metric.grid.pane(at, memo), grid::minute(at));
+    let mut last = pane;
+    let enters = loop {
+        if metric.grid.window_start(last.start, memo) > pane.start {
+            break None;
+        }
+        if last.end > settled {
+            break Some(last.start);
+        }
+        last = metric.grid.pane(last.end, memo);
+    };
+    let minute = (minute.end > settled).then_some(minute.start);
+    Place { pane: pane.start, enters, minute }
+}
+
+#[derive(Default)]
+struct Everything(Vec<(usize, Fault)>, Vec<usize>);
+
+impl Notes for Everything {
+    fn concern(&mut self, metric: usize) {
+        self.1.push(metric);
+    }
+    fn note(&mut self, number: usize, fault: Fault) {
+        self.0.push((number, fault));
+    }
+}
+
+type Found = BTreeMap<(u16, Place, Vec<String>), (u64, Cell)>;
+
+fn add_up(found: &mut Found, flushed: Flushed) {
+    let mut once = std::collections::BTreeSet::new();
+    for PaneDelta { metric, place, group, facts, cell } in flushed.panes {
+        let labels = match flushed.groups.get(group as usize) {
+            Some((of, labels)) => {
+                assert_eq!(*of, metric);
+                labels.to_vec()
+            }
+            None => vec!["overflow".into()],
+        };
+        assert!(once.insert((metric, place, labels.clone())), "twice in one flush");
+        match found.get_mut(&(metric, place, labels.clone())) {
+            Some(sum) => {
+                sum.0 += facts;
+                sum.1.merge(&cell);
+            }
+            None => drop(found.insert((metric, place, labels), (facts, cell))),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_shard_finds_what_every_metric_finds_for_itself(
+        specs in prop::collection::vec(specs(), 1..8),
+        samples in samples(),
+        lateness in 0i64..50_000,
+        complete in prop::collection::vec(prop::sample::select(vec!["eu", "7", "", "x"]), 0..3),
+    ) {
+        let compile = |spec: &MetricSpec| Metric::compile(spec, &schema());
+        let metrics: Arc<Vec<Metric>> = Arc::new(specs.iter().map(compile).collect());
+        let mut fold = Fold::new(Arc::clone(&metrics), lateness);
+        // Some groups are decided from the start, as after a restart.
+        let kept: Vec<Labels> =
+            complete.iter().map(|label| Arc::new(vec![(*label).to_owned()])).collect();
+        let decided = |metric: &Metric| metric.spec.group_by == ["a"] && !kept.is_empty();
+        for (index, metric) in metrics.iter().enumerate().filter(|(_, one)| decided(one)) {
+            let _ = metric;
+            fold.set_groups(index, &kept);
+        }
+        let watch = Watch::new(&metrics);
+        let (mut tally, mut late) =
+            (Tally::new(watch.num_uses()), vec![LateCounts::default(); metrics.len()]);
+        let (mut found, mut wanted, mut told) = (Found::new(), Found::new(), tally.clone());
+        for (sample, behind, flush) in &samples {
+            for of in [FactKind::Events, FactKind::Sessions] {
+                let watermark = sample.at + lateness - 20_000 + behind;
+                fold.add(of, sample, watermark);
+                for (index, metric) in metrics.iter().enumerate().filter(|(_, m)| m.spec.of == of) {
+                    let mut notes = Everything::default();
+                    let passes = watch.passes(index, metric, sample, &mut notes);
+                    let Everything(faults, concerned) = notes;
+                    faults.iter().for_each(|(number, fault)| tally.note(*number, *fault));
+                    for of in concerned {
+                        let mut one = vec![0; metrics.len()];
+                        one[of] = 1;
+                        watch.concern(&metrics, &one, &mut tally);
+                    }
+                    if !passes {
+                        continue;
+                    }
+                    let place = plain_place(metric, sample.at, watermark - lateness);
+                    late[index].count(&place);
+                    if place.enters.is_none() && place.minute.is_none() {
+                        continue;
+                    }
+                    let text = |attr: Attr<'_>| match attr {
+                        Attr::Number(number) => number.to_string(),
+                        Attr::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+                        Attr::Bool(value) => value.to_string(),
+                        _ => String::new(),
+                    };
+                    let labels: Vec<String> = metric.labels(sample).map(text).collect();
+                    let is_kept = !decided(metric) || kept.iter().any(|one| **one == labels);
+                    let labels = if is_kept { labels } else { vec!["overflow".into()] };
+                    let zero = || (0, Cell::zero(metric.spec.aggregate));
+                    let one = wanted.entry((index as u16, place, labels)).or_insert_with(zero);
+                    one.0 += 1;
+                    metric.add(sample, &mut one.1);
+                }
+            }
+            if *flush {
+                add_up(&mut found, fold.flush());
+                told.add(&fold.take_tally());
+            }
+        }
+        add_up(&mut found, fold.flush());
+        told.add(&fold.take_tally());
+        prop_assert_eq!(found, wanted);
+        prop_assert_eq!(told, tally);
+        prop_assert_eq!(fold.take_late(), late);
+        prop_assert!(fold.flush().panes.is_empty());
+    }
+}
+
+/// However many metrics there are, an event is put to those alone that it may concern.
+#[test]
+fn an_event_is_put_to_the_metrics_that_it_may_concern() {
+    let spec = |n: usize, condition: Condition| MetricSpec {
+        name: format!("m{n}"),
+        title: String::new(),
+        unit: String::new(),
+        of: FactKind::Events,
+        filter: vec![condition],
+        numerator: vec![],
+        group_by: vec![],
+        group_limit: 1,
+        aggregate: Aggregate::Count,
+        field: None,
+        window: WindowSpec::Tumbling { size: 1_000 },
+        keep: 1_000,
+    };
+    let of = |attribute: &str, test| Condition { attribute: attribute.into(), test };
+    let text = |n: usize| Test::TextIn(vec![format!("k{n}")]);
+    let metrics = (0..90).map(|n| match n % 3 {
+        0 => spec(n, of("type", text(n % 2))),
+        1 => spec(n, of("a", text(n))),
+        _ => spec(n, of("b", Test::NumberIn(vec![Decimal::from_u64(n as u64)]))),
+    });
+    let metrics: Vec<Metric> = metrics.map(|spec| Metric::compile(&spec, &schema())).collect();
+    let routes = Routes::new(&metrics);
+    let asked = |kind, a, b| {
+        let sample = Sample { at: 0, kind, attrs: [a, b, Attr::Missing] };
+        let mut asked = Vec::new();
+        routes.each(FactKind::Events, &sample, |metric| asked.push(metric));
+        asked.sort_unstable();
+        asked
+    };
+    let b = |n| Attr::Number(Decimal::from_u64(n));
+    assert_eq!(asked(2, Attr::Text(b"k31"), b(50)), [31, 50]);
+    assert_eq!(asked(2, Attr::Text(b"k30"), Attr::Text(b"50")), [50]);
+    assert_eq!(asked(1, Attr::Missing, Attr::Missing).len(), 15);
+    // A value of another type is noted by every metric that asks for one.
+    assert_eq!(asked(2, Attr::Bool(true), Attr::Missing).len(), 30);
+    assert_eq!(asked(2, Attr::Missing, Attr::Text(b"five")).len(), 30);
+}
+
+/// Events that jump back and forth over weeks between two flushes.
+#[test]
+fn places_that_lie_far_apart_are_found_again() {
+    let spec = MetricSpec {
+        name: "m".into(),
+        title: String::new(),
+        unit: String::new(),
+        of: FactKind::Events,
+        filter: vec![],
+        numerator: vec![],
+        group_by: vec![],
+        group_limit: 1,
+        aggregate: Aggregate::Count,
+        field: None,
+        window: WindowSpec::Tumbling { size: 60_000 },
+        keep: 1_000,
+    };
+    let metrics = Arc::new(vec![Metric::compile(&spec, &schema())]);
+    let mut fold = Fold::new(metrics, 0);
+    let minutes = 30 * 24 * 60;
+    for n in 0..2 * minutes {
+        // Back and forth over the month.
+        let at = (n * 7_919 % minutes) * 60_000;
+        let sample = Sample { at, kind: 0, attrs: [Attr::Missing; SLOTS] };
+        fold.add(FactKind::Events, &sample, 0);
+    }
+    let flushed = fold.flush();
+    assert_eq!(flushed.panes.len(), minutes as usize);
+    assert!(flushed.panes.iter().all(|delta| delta.facts == 2));
+}

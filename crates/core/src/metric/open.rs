@@ -1,0 +1,112 @@
+//! The cells of one metric that a shard has not handed over yet: by place and group, each in
+//! one dense list, so that a few facts in many groups take no more room than the facts.
+
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use super::cell::Cell;
+use super::compile::{Fact, Metric};
+use super::spec::Aggregate;
+
+/// Room that is kept from one flush to the next, in cells, for each cell of the last one.
+const KEPT: usize = 2;
+/// Room that is kept in any case.
+const KEPT_LEAST: usize = 256;
+
+/// Cells by place and group.
+#[derive(Clone, Debug)]
+pub struct OpenCells {
+    /// Place and group of each cell.
+    keys: Vec<(u32, u32)>,
+    /// Facts of each.
+    facts: Vec<u64>,
+    /// What they amount to; empty where the number of facts is all.
+    cells: Vec<Cell>,
+    /// Where the cell of a place and group lies. Not used where there is one group: there the
+    /// number of the place is that of its cell.
+    index: HashTable<u32>,
+    grouped: bool,
+    aggregate: Aggregate,
+}
+
+impl OpenCells {
+    /// No cells of this metric.
+    pub fn new(metric: &Metric) -> Self {
+        OpenCells {
+            keys: Vec::new(),
+            facts: Vec::new(),
+            cells: Vec::new(),
+            index: HashTable::new(),
+            grouped: metric.is_grouped(),
+            aggregate: metric.spec.aggregate,
+        }
+    }
+
+    /// Adds a fact that was taken. Places are numbered from 0 on, as they come first.
+    #[inline]
+    pub fn add(&mut self, place: u32, group: u32, metric: &Metric, fact: &impl Fact) {
+        let at = match self.grouped {
+            true => self.find(place, group),
+            false => self.only(place, group),
+        };
+        self.facts[at] += 1;
+        if !self.counts() {
+            metric.add(fact, &mut self.cells[at]);
+        }
+    }
+
+    /// Hands over all of them: place, group, facts, and what they amount to.
+    pub fn drain(&mut self, mut each: impl FnMut(u32, u32, u64, Cell)) {
+        let mut cells = self.cells.drain(..);
+        for ((place, group), facts) in self.keys.drain(..).zip(self.facts.drain(..)) {
+            each(place, group, facts, cells.next().unwrap_or(Cell::Count(facts)));
+        }
+        drop(cells);
+        let room = (self.index.len() * KEPT).max(KEPT_LEAST);
+        self.index.clear();
+        if self.index.capacity() > 2 * room {
+            self.index = HashTable::with_capacity(room);
+        }
+        self.keys.shrink_to(room);
+        self.facts.shrink_to(room);
+        self.cells.shrink_to(room);
+    }
+
+    fn counts(&self) -> bool {
+        matches!(self.aggregate, Aggregate::Count | Aggregate::Rate)
+    }
+
+    #[inline]
+    fn only(&mut self, place: u32, group: u32) -> usize {
+        if place as usize == self.keys.len() {
+            self.push(place, group);
+        }
+        place as usize
+    }
+
+    #[inline]
+    fn find(&mut self, place: u32, group: u32) -> usize {
+        let key = (place, group);
+        let hash = FixedState::default().hash_one(key);
+        let keys = &self.keys;
+        if let Some(at) = self.index.find(hash, |at| keys[*at as usize] == key) {
+            return *at as usize;
+        }
+        let at = self.keys.len();
+        self.push(place, group);
+        let keys = &self.keys;
+        let rehash = |at: &u32| FixedState::default().hash_one(keys[*at as usize]);
+        self.index.insert_unique(hash, at as u32, rehash);
+        at
+    }
+
+    fn push(&mut self, place: u32, group: u32) {
+        self.keys.push((place, group));
+        self.facts.push(0);
+        if !self.counts() {
+            self.cells.push(Cell::zero(self.aggregate));
+        }
+    }
+}

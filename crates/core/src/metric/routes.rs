@@ -1,0 +1,148 @@
+//! Which metrics a fact may concern: found by its type and by what conditions ask for, so that
+//! an event costs what it concerns, however many metrics there are.
+//!
+//! Only a first look: whoever asks still puts the fact to each metric that is named. A metric
+//! that is left out would refuse the fact and have nothing to note of it.
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+
+use super::compile::{Attr, Equality, Fact, Metric};
+use super::spec::FactKind;
+use crate::domain::event::number_text::NumberFormat;
+use crate::domain::number::Decimal;
+
+/// The metrics of a pipeline, by what may concern them. Metrics are named by their index.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// By type of event; the last is that of every type that no metric names.
+    kinds: Vec<Route>,
+    sessions: Vec<u16>,
+}
+
+/// Metrics that events of one type may concern.
+#[derive(Clone, Debug, Default)]
+struct Route {
+    /// Those that ask for no particular value.
+    always: Vec<u16>,
+    /// The others, by the attribute whose value they ask for.
+    by_slot: Vec<BySlot>,
+}
+
+/// Metrics that ask for certain values of one attribute.
+#[derive(Clone, Debug)]
+struct BySlot {
+    slot: usize,
+    format: NumberFormat,
+    texts: HashMap<Box<[u8]>, Vec<u16>, FixedState>,
+    /// By the bits of the nearest double: near enough for a first look.
+    numbers: HashMap<u64, Vec<u16>, FixedState>,
+    /// Those that ask for texts, and those that ask for numbers: a value of another type is
+    /// noted by each of them.
+    want_text: Vec<u16>,
+    want_number: Vec<u16>,
+}
+
+impl Routes {
+    /// For these metrics.
+    pub fn new(metrics: &[Metric]) -> Self {
+        let of = |kind| {
+            let metrics = (0u16..).zip(metrics);
+            metrics.filter(move |(_, metric)| metric.spec.of == kind)
+        };
+        let named = of(FactKind::Events).flat_map(|(_, metric)| metric.kinds());
+        let kinds = named.max().map_or(0, |most| usize::from(most) + 1);
+        // No type has the greatest number.
+        let kinds = (0..kinds as u16).chain([u16::MAX]);
+        let kinds = kinds.map(|kind| {
+            let mut route = Route::default();
+            of(FactKind::Events)
+                .filter(|(_, metric)| metric.admits(kind))
+                .for_each(|(index, metric)| route.add(index, metric));
+            route
+        });
+        let sessions = of(FactKind::Sessions).map(|(index, _)| index).collect();
+        Routes { kinds: kinds.collect(), sessions }
+    }
+
+    /// Names each metric that a fact may concern, once.
+    #[inline]
+    pub fn each(&self, of: FactKind, fact: &impl Fact, mut found: impl FnMut(usize)) {
+        let mut all = |metrics: &[u16]| metrics.iter().for_each(|one| found(usize::from(*one)));
+        match of {
+            FactKind::Events => {
+                let kind = usize::from(fact.kind()).min(self.kinds.len() - 1);
+                let route = &self.kinds[kind];
+                all(&route.always);
+                for by in &route.by_slot {
+                    by.each(fact.attr(by.slot), &mut all);
+                }
+            }
+            FactKind::Sessions => all(&self.sessions),
+            FactKind::LiveSessions => {}
+        }
+    }
+}
+
+impl Route {
+    fn add(&mut self, index: u16, metric: &Metric) {
+        let Some(equality) = metric.equality() else { return self.always.push(index) };
+        let (slot, format) = match &equality {
+            Equality::Texts(slot, _) => (*slot, NumberFormat::default()),
+            Equality::Numbers(slot, _, format) => (*slot, (*format).clone()),
+        };
+        let known = self.by_slot.iter().position(|by| by.slot == slot && by.format == format);
+        let at = known.unwrap_or_else(|| {
+            self.by_slot.push(BySlot::new(slot, format));
+            self.by_slot.len() - 1
+        });
+        let by = &mut self.by_slot[at];
+        match equality {
+            Equality::Texts(_, texts) => {
+                by.want_text.push(index);
+                for text in texts.iter().collect::<HashSet<_, FixedState>>() {
+                    by.texts.entry(text.as_bytes().into()).or_default().push(index);
+                }
+            }
+            Equality::Numbers(_, numbers, _) => {
+                by.want_number.push(index);
+                for bits in numbers.iter().map(bits).collect::<HashSet<_, FixedState>>() {
+                    by.numbers.entry(bits).or_default().push(index);
+                }
+            }
+        }
+    }
+}
+
+impl BySlot {
+    fn new(slot: usize, format: NumberFormat) -> Self {
+        let (texts, numbers) = (HashMap::default(), HashMap::default());
+        BySlot { slot, format, texts, numbers, want_text: Vec::new(), want_number: Vec::new() }
+    }
+
+    #[inline]
+    fn each(&self, attr: Attr<'_>, all: &mut impl FnMut(&[u16])) {
+        if !self.want_text.is_empty() {
+            match attr {
+                Attr::Missing => {}
+                Attr::Text(text) => self.texts.get(text).into_iter().for_each(|found| all(found)),
+                _ => all(&self.want_text),
+            }
+        }
+        if !self.want_number.is_empty() {
+            match attr.as_number(&self.format) {
+                Attr::Missing => {}
+                Attr::Number(number) => {
+                    let found = self.numbers.get(&bits(&number));
+                    found.into_iter().for_each(|found| all(found));
+                }
+                _ => all(&self.want_number),
+            }
+        }
+    }
+}
+
+fn bits(number: &Decimal) -> u64 {
+    // Minus zero is zero.
+    (number.to_f64() + 0.0).to_bits()
+}
