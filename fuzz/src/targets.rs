@@ -6,7 +6,7 @@
 //! (`./test --fuzz SECONDS`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -15,10 +15,12 @@ use tidewatch::clock::SystemClock;
 use tidewatch::config::Config;
 use tidewatch::domain::board::command;
 use tidewatch::domain::commit::Snapshot;
-use tidewatch::domain::event::Schema;
 use tidewatch::domain::event::binding::{self, Protocol};
 use tidewatch::domain::event::decode::Decoder;
+use tidewatch::domain::event::number_text::NumberFormat;
 use tidewatch::domain::event::split::{BodyKind, split};
+use tidewatch::domain::event::time_rule::TimeRule;
+use tidewatch::domain::event::{Limits, Note, NoteTime, Schema};
 use tidewatch::domain::metric::cell::Cell;
 use tidewatch::domain::session::{Deadline, Machine, Rules, Segments, SessionPolicy};
 use tidewatch::domain::time::TimePolicy;
@@ -33,8 +35,9 @@ use tidewatch::source::mapping::Mapping;
 pub type Target = (&'static str, fn(&[u8]), u64);
 
 /// All of them; the name is also that of its folder in `fuzz/corpus`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("decode", decode, 1),
+    ("scan_equals_decode", scan_equals_decode, 2),
     ("split", split_body, 1),
     ("cloudevent", cloudevent, 1),
     ("map", map, 8),
@@ -62,6 +65,73 @@ fn decode(data: &[u8]) {
         }
     });
     assert_eq!(decoder.verdict(data).is_ok(), bad == 0 && good > 0, "{good} good, {bad} bad");
+}
+
+/// The decoder and the general reader alone make the same of an item, whatever the
+/// configuration. The first byte says which, and what the source knew besides.
+fn scan_equals_decode(data: &[u8]) {
+    static SCHEMAS: LazyLock<[Arc<Schema>; 6]> = LazyLock::new(schemas);
+    let Some((first, item)) = data.split_first() else { return };
+    let schema = &SCHEMAS[usize::from(*first) % SCHEMAS.len()];
+    let note = match *first / 64 {
+        0 | 1 => Note::default(),
+        2 => Note { id: "n".into(), time: NoteTime::Fills(5_000), ..Note::default() },
+        _ => Note {
+            attributes: [(0, "eu".into()), (1, "noted".into())].into_iter().collect(),
+            time: NoteTime::Rules(6_000),
+            ..Note::default()
+        },
+    };
+    let names = ["region".to_owned(), "user".to_owned()];
+    let told = |mut decoder: Decoder| {
+        let mut all = Vec::new();
+        decoder.arrive(7_000);
+        decoder.decode_noted(item, &note, &names, |event| all.push(format!("{event:?}")));
+        (all, decoder.unused_aliases())
+    };
+    let (fast, general) = (Decoder::new(Arc::clone(schema)), Decoder::general(Arc::clone(schema)));
+    assert_eq!(told(fast), told(general), "{}", item.escape_ascii());
+}
+
+/// Configurations of every kind that matters to the decoder.
+fn schemas() -> [Arc<Schema>; 6] {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let aliases = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+    };
+    let time = |form, zone| TimeRule::declared(form, zone).expect("a good form");
+    let plain = Schema {
+        slots: words(&["type", "amount", "region", "user", "id", "ts"]),
+        kinds: words(&["cart_add", "x"]),
+        ..Schema::default()
+    };
+    let paths = Schema {
+        slots: words(&["amount", "a.b", "a", "a.b.0"]),
+        aliases: aliases(&[("uid", "user"), ("a.b", "amount"), ("price", "amount")]),
+        time: time("s", ""),
+        ..plain.clone()
+    };
+    let several = Schema {
+        keys: words(&["user", "region"]),
+        anonymous: Some("visitor".to_owned()),
+        aliases: aliases(&[("uid", "user"), ("time", "ts")]),
+        time: time("auto", "Europe/Berlin"),
+        arrival_is_time: true,
+        numbers: vec![("amount".to_owned(), NumberFormat::by_example("1.234,56").expect("good"))],
+        ..plain.clone()
+    };
+    let limits = Limits {
+        event_bytes: 150,
+        depth: 1,
+        key_bytes: 6,
+        text_bytes: 9,
+        session_key_bytes: 4,
+        attributes: 5,
+        item_events: 3,
+    };
+    let short = Schema { limits, ..plain.clone() };
+    let iso = Schema { time: time("iso", ""), ..plain.clone() };
+    [Schema::default(), plain, paths, several, short, iso].map(Arc::new)
 }
 
 /// The parts of a body are slices of it, none of them empty.

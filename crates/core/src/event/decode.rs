@@ -1,8 +1,9 @@
 //! Bytes to events: native JSON (one object, an array, NDJSON) and CloudEvents.
 //!
 //! Called by the ingestor for every item and by the web side for its verdicts. This is
-//! the hot path: a line with one event is checked as UTF-8 once and walked once, and
-//! nothing is allocated. What an item is made of beyond that is found out in `split`.
+//! the hot path: a line with one event is checked as UTF-8 once and walked once, by `scan` or
+//! by the general reader (`walk`), and nothing is allocated. What an item is made of beyond
+//! that is found out in `split`.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::cloudevent;
 use super::draft::{Draft, Patch, Place, Seen, patched};
 use super::hints;
 use super::names::{Lookup, Names};
+use super::scan::Scanner;
 use super::split::Parts;
 use super::time_rule::Guess;
 use super::value::Text;
@@ -82,14 +84,28 @@ pub struct Decoder {
     values: Vec<ParsedValue<'static>>,
     patches: Vec<Patch>,
     seen: Seen,
+    scanner: Scanner,
     arrival: Option<EpochMs>,
 }
 
 impl Decoder {
     /// A decoder for `schema`.
     pub fn new(schema: Arc<Schema>) -> Self {
+        // What the scanner reads is one deep.
+        let scans = schema.limits.depth > 0;
+        Decoder::with(schema, scans)
+    }
+
+    /// A decoder that gives every event to the general reader. Its answers are those of
+    /// [`Decoder::new`], to be compared with them; it is slower.
+    pub fn general(schema: Arc<Schema>) -> Self {
+        Decoder::with(schema, false)
+    }
+
+    fn with(schema: Arc<Schema>, scans: bool) -> Self {
         let names = Names::new(&schema);
         Decoder {
+            scanner: Scanner::new(&names, scans),
             kinds: Lookup::new(schema.kinds.iter().map(String::as_str)),
             seen: Seen::new(names.len()),
             names,
@@ -294,17 +310,22 @@ impl Decoder {
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
+        let time = offer.map_or(NoteTime::None, |offer| offer.note.time);
         let mut draft = Draft::new(
             &self.schema,
             &self.names,
-            &mut self.scratch,
-            &mut self.patches,
-            &mut self.seen,
+            (&mut self.scratch, &mut self.patches, &mut self.seen),
             recycle(std::mem::take(&mut self.values)),
+            (self.arrival, time),
         );
-        draft.arrival = self.arrival;
-        draft.given_time(offer.map_or(NoteTime::None, |offer| offer.note.time));
-        let mut read = draft.read(text, Place::Native);
+        let mut read = match self.scanner.scan(text, &mut draft) {
+            true => Ok(()),
+            false => {
+                draft.restart(time);
+                shallow(text.as_bytes(), &self.schema.limits)
+                    .and_then(|()| draft.read(text, Place::Native))
+            }
+        };
         if draft.is_cloudevent {
             self.values = recycle(draft.values);
             return self.cloudevent(text, offer, each);
@@ -333,13 +354,10 @@ impl Decoder {
         let mut draft = Draft::new(
             &self.schema,
             &self.names,
-            &mut self.scratch,
-            &mut self.patches,
-            &mut self.seen,
+            (&mut self.scratch, &mut self.patches, &mut self.seen),
             recycle(std::mem::take(&mut self.values)),
+            (self.arrival, offer.map_or(NoteTime::None, |offer| offer.note.time)),
         );
-        draft.arrival = self.arrival;
-        draft.given_time(offer.map_or(NoteTime::None, |offer| offer.note.time));
         let mut read = cloudevent::read(&mut draft, text, unpacked.as_deref());
         if let (Ok(()), Some(offer)) = (&read, offer) {
             read = fill_in(&mut draft, offer, Place::Envelope);
@@ -396,6 +414,11 @@ fn admit<'a>(raw: &'a [u8], limits: &Limits) -> Result<&'a str, String> {
             Err(error) => format!("not JSON: {error}"),
         });
     }
+    Ok(text)
+}
+
+/// Whether an object is nested no deeper than allowed.
+fn shallow(raw: &[u8], limits: &Limits) -> Result<(), String> {
     // Brackets inside texts are counted too, so this only says when to look closer.
     let brackets = openings(raw);
     if brackets > limits.depth {
@@ -404,7 +427,7 @@ fn admit<'a>(raw: &'a [u8], limits: &Limits) -> Result<&'a str, String> {
             return Err(format!("nested {depth} deep, at most {} is allowed", limits.depth));
         }
     }
-    Ok(text)
+    Ok(())
 }
 
 /// How many `{` and `[` there are. Counted in bytes, a short piece at a time, which the

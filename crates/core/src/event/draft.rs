@@ -121,25 +121,21 @@ pub(super) struct Draft<'de, 'w> {
 
 impl<'de, 'w> Draft<'de, 'w> {
     /// An empty draft with `values`, which is cleared and given a value for each slot.
+    /// `arrival` is the time of an event that has none of its own, `time` the one that the
+    /// source gives.
     pub fn new(
         schema: &'w Schema,
         names: &'w Names,
-        scratch: &'w mut String,
-        patches: &'w mut Vec<Patch>,
-        seen: &'w mut Seen,
-        mut values: Vec<ParsedValue<'de>>,
+        (scratch, patches, seen): (&'w mut String, &'w mut Vec<Patch>, &'w mut Seen),
+        values: Vec<ParsedValue<'de>>,
+        (arrival, time): (Option<EpochMs>, NoteTime),
     ) -> Self {
-        values.clear();
-        values.resize(schema.slots.len(), ParsedValue::Missing);
-        scratch.clear();
-        patches.clear();
-        // Two stamps an event: a CloudEvent has two objects.
-        seen.stamp += 2;
-        if names.keys() > 1 {
-            seen.key_parts.clear();
-            seen.key_parts.resize(usize::from(names.keys()), None);
-        }
-        Draft {
+        let (at, timed) = match time {
+            NoteTime::None => (None, false),
+            NoteTime::Fills(at) => (Some(at), false),
+            NoteTime::Rules(at) => (Some(at), true),
+        };
+        let mut draft = Draft {
             names,
             limits: &schema.limits,
             time: &schema.time,
@@ -147,10 +143,10 @@ impl<'de, 'w> Draft<'de, 'w> {
             patches,
             seen,
             values,
-            at: None,
+            at,
             guess: None,
-            arrival: None,
-            timed: false,
+            arrival,
+            timed,
             kind: Text::None,
             id: Text::None,
             key: Text::None,
@@ -160,16 +156,36 @@ impl<'de, 'w> Draft<'de, 'w> {
             failure: None,
             attributes: 0,
             reading: None,
+        };
+        draft.clear_scratch(schema.slots.len());
+        draft
+    }
+
+    fn clear_scratch(&mut self, slots: usize) {
+        self.values.clear();
+        self.values.resize(slots, ParsedValue::Missing);
+        self.scratch.clear();
+        self.patches.clear();
+        // Two stamps an event: a CloudEvent has two objects.
+        self.seen.stamp += 2;
+        if self.names.keys() > 1 {
+            self.seen.key_parts.clear();
+            self.seen.key_parts.resize(usize::from(self.names.keys()), None);
         }
     }
 
-    /// Takes the time that the source gives. Before anything is read.
-    pub fn given_time(&mut self, time: NoteTime) {
-        (self.at, self.timed) = match time {
-            NoteTime::None => (None, false),
-            NoteTime::Fills(at) => (Some(at), false),
-            NoteTime::Rules(at) => (Some(at), true),
+    /// Forgets what was read, so that the event can be read again from its beginning; `time` as
+    /// for [`Draft::new`]. For a native event.
+    pub fn restart(&mut self, time: NoteTime) {
+        self.clear_scratch(self.values.len());
+        self.at = match time {
+            NoteTime::None => None,
+            NoteTime::Fills(at) | NoteTime::Rules(at) => Some(at),
         };
+        self.guess = None;
+        (self.kind, self.id) = (Text::None, Text::None);
+        (self.key, self.anonymous) = (Text::None, Text::None);
+        (self.failure, self.reading, self.attributes) = (None, None, 0);
     }
 
     /// Reads `text` as one object standing at `place`.
@@ -192,16 +208,17 @@ impl<'de, 'w> Draft<'de, 'w> {
         }
     }
 
-    /// Counts an attribute and checks the rules that hold for all of them.
-    pub fn admit(&mut self, name: &str) -> Result<(), String> {
+    /// Counts an attribute, with a name of `len` bytes, and checks the rules that hold for all
+    /// of them.
+    #[inline]
+    pub fn admit(&mut self, len: usize) -> Result<(), String> {
         self.attributes += 1;
         if self.attributes > self.limits.attributes {
             return Err(format!("more than {} attributes", self.limits.attributes));
         }
-        if name.len() > self.limits.key_bytes {
+        if len > self.limits.key_bytes {
             return Err(format!(
-                "an attribute's name of {} bytes is longer than {}",
-                name.len(),
+                "an attribute's name of {len} bytes is longer than {}",
                 self.limits.key_bytes
             ));
         }

@@ -220,6 +220,11 @@ impl Names {
         self.lookup.get(text)
     }
 
+    /// Every name that is found at the top, with its index.
+    pub fn top(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.lookup.names.iter().map(|(name, index)| (&**name, *index))
+    }
+
     /// Index of a name that matters inside the value of another ([`Name::inner`]).
     #[inline]
     pub fn inside(&self, inner: u16, segment: &str) -> Option<u16> {

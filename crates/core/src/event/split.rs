@@ -161,10 +161,10 @@ impl<'a> Iterator for Parts<'a> {
             if line.is_empty() {
                 continue;
             }
-            match Parts::array(line) {
-                Ok(parts) => self.array = parts.array,
-                // An object; or what no array is, for the decoder to say so.
-                Err(_) => return Some(line),
+            // An object, as a rule; or what no array is, for the decoder to say so.
+            match line.first() {
+                Some(b'[') if let Ok(parts) = Parts::array(line) => self.array = parts.array,
+                _ => return Some(line),
             }
         }
     }

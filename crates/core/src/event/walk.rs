@@ -286,7 +286,7 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
 
     #[inline]
     fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        if let Err(rule) = self.draft.admit(name) {
+        if let Err(rule) = self.draft.admit(name.len()) {
             self.draft.failure = Some(rule);
             return Ok(Key::Refused);
         }
