@@ -23,7 +23,7 @@ use support::{Folder, HOLD, Poster, Server, until};
 const SESSION_APPLY: &str = "session_apply";
 const POISON: i64 = 666;
 
-/// Ends the session's actor when the first event of a message has the amount [`DEADLY`].
+/// Hit where an aggregator gives a session its turn, by an entry event whose amount is [`DEADLY`].
 const SESSION_DIE: &str = "session_die";
 const DEADLY: i64 = 667;
 
@@ -244,10 +244,10 @@ fn an_event_that_panics_costs_only_itself() {
     assert_sessions(&server, &all);
 }
 
-/// The actor itself dies, with what it was handed: the engine goes on from the last commit
-/// and nothing is lost, not even the event.
+/// The sessions die with their parent, in the middle of a batch: the engine goes on from the last
+/// commit and nothing is lost, not even the event.
 #[test]
-fn a_session_actor_that_dies_loses_nothing() {
+fn a_session_that_dies_with_its_parent_loses_nothing() {
     let folder = Folder::default();
     let server = folder.serve(HOLD).env("FAILPOINTS", &format!("{SESSION_DIE}=1*panic")).start();
     let mut poster = Poster::new(server.target());
@@ -258,7 +258,6 @@ fn a_session_actor_that_dies_loses_nothing() {
         Event::new("d", START + 3, "page_view", "neighbour"),
     ];
     for (n, event) in events.iter().enumerate() {
-        // One message each, so that it is known which event comes first in it.
         poster.post(&[event.line()]);
         server.wait_settled(n as u64 + 1);
     }

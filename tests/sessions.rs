@@ -366,21 +366,21 @@ fn sessions_are_bounded_in_bytes_and_keys_in_length() {
     let server = folder.serve(&format!("{HOLD}{config}")).start();
     let long = |n: usize| format!("{}{n:04}", "k".repeat(1_020));
     let mut events: Vec<Event> =
-        (0..600).map(|n| event(n, "page_view", &long(n as usize))).collect();
-    events.push(event(600, "page_view", &"k".repeat(1_025)));
+        (0..1_200).map(|n| event(n, "page_view", &long(n as usize))).collect();
+    events.push(event(1_200, "page_view", &"k".repeat(1_025)));
     post(&server, &events);
-    let pipeline = server.wait_settled(601);
+    let pipeline = server.wait_settled(1_201);
     let (open, bytes) =
         (pipeline["open_sessions"].as_u64().unwrap(), pipeline["session_bytes"].as_u64().unwrap());
-    assert!((400..550).contains(&open), "{pipeline}");
-    assert!(bytes > 900_000 && bytes < 1 << 21, "{pipeline}");
-    assert_eq!(pipeline["sessions_refused"].as_u64(), Some(600 - open), "{pipeline}");
+    assert!((700..900).contains(&open), "{pipeline}");
+    assert!(bytes > 900_000 && bytes <= 1 << 20, "{pipeline}");
+    assert_eq!(pipeline["sessions_refused"].as_u64(), Some(1_200 - open), "{pipeline}");
     let letters = server.all("v1/dead-letters");
     let reason = |part: &str| {
         letters.iter().filter(|letter| letter["reason"].as_str().unwrap().contains(part)).count()
     };
     assert_eq!(reason("session.key_bytes_max"), 1);
-    assert_eq!(reason("session_bytes_max"), 600 - open as usize);
+    assert_eq!(reason("session_bytes_max"), 1_200 - open as usize);
     warned(&server, "sessions_full", "session_bytes_max = 1 MiB");
 }
 

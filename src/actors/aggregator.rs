@@ -1,56 +1,49 @@
 //! The aggregator: one for each shard, on a thread of its own; parent and supervisor of
-//! the shard's sessions.
+//! the shard's sessions, and the dispatcher that runs their turns.
 //!
-//! It takes one thing at a time: a batch (late and duplicate events go to the ledger, the
-//! rest is grouped by key, one message to each session), or a barrier (due sessions
-//! expire, then everything found since the last barrier goes to the committer). Each
-//! waits for its ticket, so facts and records arrive in log order.
+//! It takes one thing at a time and finishes it: a batch (each event in the order of the log:
+//! duplicate and late ones go to the ledger, the others to their session and into the metrics),
+//! a barrier (due sessions expire, then everything found since the last barrier goes to the
+//! committer), or a question. The longest is a batch, of `pipeline.batch_max` events at most;
+//! the sessions that somebody has the address of are served after each.
 //!
 //! Invariant: at a barrier every session whose deadline the watermark has passed has
 //! ended, so a pane that is final holds every fact it will ever hold.
 
+mod asked;
 mod barrier;
 mod batch;
 mod identify;
 
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Addr, Context, Handler};
 use smol_str::SmolStr;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::SessionsFull;
 use super::children::{Bounds, Children};
 use super::committer::Committer;
-use super::directory::Directory;
 use super::facts::SessionFact;
-use super::messages::{ShardBarrier, ShardBatch, TicketDone};
+use super::messages::{Apply, ShardBarrier, ShardBatch};
 use super::pool::BatchPool;
-use super::session::ShardContext;
 use super::supervision::DeathWatch;
-use super::ticket::{Answers, Groups};
+use super::turn::Turn;
 use crate::domain::commit::SectionWriter;
-use crate::domain::event::EventBatch;
 use crate::domain::hash::{EventIdentity, shard_of};
-use crate::domain::keeper::{EndedSession, ShardDelta};
+use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
-use crate::domain::session::{AliasBounds, Aliases, Closed, Ending, Machine, Outcome, Rules};
+use crate::domain::session::{
+    AliasBounds, Aliases, Changes, Closed, Ending, Late, Machine, Outcome, Rules, SessionEvent,
+};
 use crate::domain::time::{BEGINNING, EpochMs};
 
-use barrier::BarrierWork;
-use batch::{BatchWork, Fate, Share};
+use asked::Mailboxes;
 
-/// Mailbox of an aggregator: the ingestor's queue places, a barrier for each of them, and
-/// one ticket.
+/// Mailbox of an aggregator: the ingestor's queue places and a barrier for each of them; and one
+/// more place for each question that may be under way (`pipeline.session_mailboxes_max`).
 pub const MAILBOX: usize = 32;
 
-/// Sessions that are sent a message at once: what a message touches stays in the processor's
-/// cache until it is read (512 x some 1 KiB), while the batch may be much larger, so that a
-/// session gets many events in one message.
-const WAVE: usize = 512;
 /// Bytes of one section of session records: small enough that the allocator uses it again.
 const SECTION_BYTES: usize = 1 << 20;
 
@@ -87,8 +80,6 @@ pub struct ShardParts {
     pub sessions_full: SessionsFull,
     /// Report every ended session, not only the abandoned ones.
     pub list_sessions: bool,
-    /// The directory of open sessions.
-    pub directory: Directory,
     /// Whom to hand over to.
     pub committer: Addr<Committer>,
     /// Where finished batches go, to be used again.
@@ -100,59 +91,31 @@ pub struct ShardParts {
 /// The actor.
 pub struct Aggregator {
     parts: ShardParts,
-    context: Rc<ShardContext>,
+    turn: Turn,
     children: Children,
+    mailboxes: Mailboxes,
     seen: Seen,
     closed: Closed,
     aliases: Option<Aliases>,
     fold: Fold,
     delta: ShardDelta,
     sessions: SectionWriter,
-    waiting: VecDeque<Work>,
-    busy: Option<Busy>,
-    dispatched: usize,
-    batches: u32,
-    spare: Spare,
-}
-
-/// Space of the last batch, used again for the next.
-#[derive(Default)]
-struct Spare {
-    groups: Groups,
-    answers: Answers,
-    fates: Vec<Fate>,
-    turns: Vec<u32>,
-    touched: Vec<Share>,
-}
-
-enum Work {
-    Batch(EventBatch, OwnedSemaphorePermit),
-    Barrier(ShardBarrier),
-}
-
-enum Busy {
-    Batch(Box<BatchWork>),
-    Barrier(BarrierWork),
 }
 
 impl Aggregator {
     /// An aggregator with no sessions.
     pub fn new(parts: ShardParts) -> Self {
-        let context = ShardContext::new(Arc::clone(&parts.rules));
+        let rules = &parts.rules;
         let mut aggregator = Aggregator {
-            children: Children::new(Rc::clone(&context), parts.directory.clone(), parts.bounds),
-            closed: Closed::new(&parts.rules, parts.closed_max),
+            children: Children::new(Arc::clone(rules), parts.seed, parts.bounds),
+            mailboxes: Mailboxes::default(),
+            closed: Closed::new(rules, parts.closed_max),
             aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
-            fold: Fold::new(Arc::clone(&parts.metrics), parts.rules.lateness),
-            context,
+            fold: Fold::new(Arc::clone(&parts.metrics), rules.lateness),
+            turn: Turn::new(Arc::clone(rules)),
             delta: ShardDelta::default(),
             sessions: SectionWriter::sessions(),
-            waiting: VecDeque::new(),
-            busy: None,
-            dispatched: 0,
-            batches: 0,
-            spare: Spare::default(),
             parts,
         };
         aggregator.learn_groups();
@@ -187,69 +150,105 @@ impl Aggregator {
                 continue;
             }
             let key = String::from_utf8_lossy(key);
-            let segments = &mut self.context.segments.borrow_mut();
+            let segments = &mut self.turn.segments;
             let machine = Machine::decode(record, segments, &self.parts.rules)
                 .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
-            self.children.restore(&key, hash, machine, record.len() as u32);
+            self.children.restore(&key, hash, machine);
         }
         Ok(())
     }
 
-    /// Starts the next thing unless one is under way.
-    fn go_on(&mut self, ctx: &mut Context<Self>) {
-        while self.busy.is_none() {
-            match self.waiting.pop_front() {
-                Some(Work::Batch(batch, place)) => self.start_batch(batch, place, ctx),
-                Some(Work::Barrier(barrier)) => self.start_barrier(barrier, ctx),
-                None => return,
-            }
+    /// A session's turn: one event. `None` when it panicked; nothing has happened then.
+    #[inline]
+    fn apply(&mut self, slot: u32, event: &SessionEvent) -> Option<Result<(), Late>> {
+        fail::fail_point!("session_die", super::session::is_worth(event, 667), |_| panic!("died"));
+        let session = &mut self.children.get(slot).session;
+        let message = Apply { event };
+        let answer = self.turn.guarded(session, |session, turn| session.handle(message, turn));
+        if answer.is_some() {
+            self.after_turn(slot, None);
+        }
+        answer
+    }
+
+    /// Takes in what a turn brought about: endings, the timer, what the next commit must hold.
+    #[inline]
+    fn after_turn(&mut self, slot: u32, drained_at: Option<EpochMs>) {
+        if !self.turn.fx.endings.is_empty() {
+            self.take_endings(slot, drained_at);
+        }
+        if !self.children.after_turn(slot) {
+            self.let_go(slot);
         }
     }
 
-    /// Takes in what the sessions left: records, timers, endings.
-    fn take_answers(&mut self, answers: Answers, drained_at: Option<EpochMs>) {
-        for (slot, ending) in &answers.ended {
-            self.end_session(*slot, *ending, drained_at);
+    #[cold]
+    fn take_endings(&mut self, slot: u32, drained_at: Option<EpochMs>) {
+        let mut endings = std::mem::take(&mut self.turn.fx.endings);
+        endings.drain(..).for_each(|ending| self.end_session(slot, ending, drained_at));
+        self.turn.fx.endings = endings;
+    }
+
+    /// Nothing of a key is open any more.
+    #[cold]
+    fn let_go(&mut self, slot: u32) {
+        let Some((child, key_hash)) = self.children.remove(slot) else { return };
+        if child.asked {
+            self.mailboxes.close(slot);
         }
-        for touched in &answers.touched {
-            let (start, len) = (touched.record.0 as usize, touched.record.1 as usize);
-            let record = &answers.records[start..start + len];
-            self.sessions.session(self.children.get(touched.slot).key.as_bytes(), record);
-            if self.sessions.len() >= SECTION_BYTES {
-                let full = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
-                self.delta.sections.push(full.finish());
-            }
-            if !record.is_empty() {
-                self.children.weigh(
-                    touched.slot,
-                    touched.record.1,
-                    touched.has_entry,
-                    touched.first,
-                );
-                self.children.rearm(touched.slot, touched.deadline);
-            } else if let Some(child) = self.children.remove(touched.slot)
-                && touched.floor > BEGINNING
-            {
-                self.closed.insert(child.key_hash, touched.floor);
-            }
+        let floor = child.session.machine().floor();
+        if floor > BEGINNING {
+            self.closed.insert(key_hash, floor);
         }
-        let fx = &answers.effects;
-        self.delta.gauges.add(&crate::domain::keeper::Gauges {
-            by_step: fx.by_step,
-            at_risk: fx.at_risk,
-            value: fx.value,
+        // Before the records of this barrier, so that one of the same key holds. What no commit
+        // knows of need not be forgotten.
+        if child.kept {
+            self.sessions.session(child.key.as_bytes(), &[]);
+            self.close_full_section();
+        }
+    }
+
+    /// Writes the record of each session that changed since the last barrier.
+    fn write_sessions(&mut self) {
+        let Aggregator { children, turn, sessions, delta, .. } = self;
+        let mut record = Vec::new();
+        children.take_changed(|child| {
+            record.clear();
+            child.session.machine().encode(&turn.segments, &mut record);
+            sessions.session(child.key.as_bytes(), &record);
+            if sessions.len() >= SECTION_BYTES {
+                let full = std::mem::replace(sessions, SectionWriter::sessions());
+                delta.sections.push(full.finish());
+            }
         });
-        self.delta.totals.stray_goals += fx.stray_goals;
-        self.delta.totals.emptied += fx.emptied;
-        self.delta.totals.identified += fx.identified;
-        self.delta.totals.settled_early += fx.settled_early;
-        self.spare.answers = answers;
+        let rest = std::mem::replace(sessions, SectionWriter::sessions());
+        if !rest.is_empty() {
+            delta.sections.push(rest.finish());
+        }
+    }
+
+    fn close_full_section(&mut self) {
+        if self.sessions.len() >= SECTION_BYTES {
+            let full = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
+            self.delta.sections.push(full.finish());
+        }
+    }
+
+    /// What the turns since the last barrier changed besides.
+    fn take_changes(&mut self) {
+        let changes = std::mem::take(&mut self.turn.fx.changes);
+        let Changes { by_step, at_risk, value, .. } = changes;
+        self.delta.gauges.add(&Gauges { by_step, at_risk, value });
+        let totals = &mut self.delta.totals;
+        totals.stray_goals += changes.stray_goals;
+        totals.emptied += changes.emptied;
+        totals.identified += changes.identified;
+        totals.settled_early += changes.settled_early;
     }
 
     fn end_session(&mut self, slot: u32, ending: Ending, drained_at: Option<EpochMs>) {
         self.delta.totals.count(&ending, drained_at);
-        let segments = self.context.segments.borrow();
-        let segment = segments.text(ending.segment);
+        let segment = self.turn.segments.text(ending.segment);
         let child = self.children.get(slot);
         let fact =
             SessionFact { ending: &ending, key: &child.key, rules: &self.parts.rules, segment };
@@ -268,55 +267,19 @@ impl Actor for Aggregator {
 impl Handler<ShardBatch> for Aggregator {
     type Result = ();
 
-    fn handle(&mut self, message: ShardBatch, ctx: &mut Context<Self>) {
-        self.waiting.push_back(Work::Batch(message.batch, message.place));
-        self.go_on(ctx);
+    fn handle(&mut self, ShardBatch { batch, place }: ShardBatch, _: &mut Context<Self>) {
+        self.take_batch(batch);
+        // Its place in the queue is free only now.
+        drop(place);
+        self.serve_between();
     }
 }
 
 impl Handler<ShardBarrier> for Aggregator {
     type Result = ();
 
-    fn handle(&mut self, message: ShardBarrier, ctx: &mut Context<Self>) {
-        self.waiting.push_back(Work::Barrier(message));
-        self.go_on(ctx);
-    }
-}
-
-impl Handler<TicketDone> for Aggregator {
-    type Result = ();
-
-    fn handle(&mut self, message: TicketDone, ctx: &mut Context<Self>) {
-        let TicketDone { mut answers } = message;
-        if answers.touched.len() < self.dispatched {
-            let dead = self.dispatched - answers.touched.len();
-            return self.parts.watch.fail(&format!("{dead} session actors died"));
-        }
-        match self.busy.take() {
-            Some(Busy::Batch(mut work)) => {
-                work.failed.extend_from_slice(&answers.failed);
-                work.late.extend_from_slice(&answers.late);
-                let given = answers.given.take();
-                self.take_answers(answers, None);
-                if work.sent < work.victims.len() + work.touched.len() {
-                    self.busy = Some(Busy::Batch(work));
-                    return self.send_wave(ctx);
-                }
-                match work.moving.take() {
-                    Some(moving) => self.go_on_moving(work, moving, given, ctx),
-                    None => self.finish_batch(*work),
-                }
-            }
-            Some(Busy::Barrier(work)) => {
-                self.take_answers(answers, work.barrier.drained_at);
-                if work.sent < work.due.len() {
-                    self.busy = Some(Busy::Barrier(work));
-                    return self.expire_wave(ctx);
-                }
-                self.finish_barrier(work.barrier);
-            }
-            None => self.parts.watch.fail("a ticket came back that nobody waited for"),
-        }
-        self.go_on(ctx);
+    fn handle(&mut self, barrier: ShardBarrier, _: &mut Context<Self>) {
+        self.take_barrier(barrier);
+        self.serve_between();
     }
 }

@@ -1,65 +1,99 @@
-//! Session key to session actor, for the web side: the one concurrent map, written when
-//! a session opens or ends, read by drill-downs, never in the event path.
+//! The way to open sessions for everybody outside of the event path: the aggregator of the
+//! key's shard knows whether one is open, and gives its address.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::WeakAddr;
-use dashmap::DashMap;
-use smol_str::SmolStr;
+use actix::Addr;
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::messages::Describe;
-use super::session::Session;
+use super::aggregator::Aggregator;
+use super::messages::{AreOpen, Describe, Find};
+use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::session::SessionView;
 
-/// How long a drill-down waits for a busy session.
+/// How long a drill-down waits, behind others and for a busy shard.
 const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
 
-/// The directory of open sessions. Cheap to clone.
-#[derive(Clone, Default)]
+/// How long a warning about a late event waits for whether its session is open.
+const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// The shards to ask. Cheap to clone.
+#[derive(Clone)]
 pub struct Directory {
-    sessions: Arc<DashMap<SmolStr, WeakAddr<Session>, foldhash::fast::RandomState>>,
+    shards: Arc<ArcSwap<Shards>>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Shards {
+    seed: u64,
+    /// actix counts the capacity of a mailbox for each address, so there is one for all.
+    aggregators: Vec<Addr<Aggregator>>,
 }
 
 impl Directory {
-    /// Notes the actor of a key.
-    pub fn insert(&self, key: SmolStr, actor: WeakAddr<Session>) {
-        self.sessions.insert(key, actor);
+    /// Nothing is running yet. At most `asked_max` questions are under way at once, which bounds
+    /// the mailboxes of sessions; who comes later waits.
+    pub fn new(asked_max: usize) -> Self {
+        Directory { shards: Arc::default(), places: Arc::new(Semaphore::new(asked_max)) }
     }
 
-    /// Forgets a key.
-    pub fn remove(&self, key: &str) {
-        self.sessions.remove(key);
+    /// These are the shards now, of keys hashed with `seed`.
+    pub fn connect(&self, seed: u64, aggregators: Vec<Addr<Aggregator>>) {
+        self.shards.store(Arc::new(Shards { seed, aggregators }));
     }
 
-    /// Forgets everything, before a restart.
-    pub fn clear(&self) {
-        self.sessions.clear();
+    /// Nothing is running any more.
+    pub fn disconnect(&self) {
+        self.shards.store(Arc::default());
     }
 
-    /// The open sessions of `key`, asked from their actor; `None` when there are none.
+    /// The open sessions of `key`, asked from their actor; `None` when there are none, or no
+    /// answer came for some seconds.
     pub async fn describe(&self, key: &str) -> Option<SessionView> {
-        // The guard ends with this statement: it must not live over the wait.
-        let actor = self.sessions.get(key)?.upgrade()?;
-        let view =
-            actor.send(Describe { key: key.to_owned() }).timeout(DESCRIBE_WAIT).await.ok()??;
-        // Actors are used again: the answer counts only if it is still this key's actor.
-        let now = self.sessions.get(key)?.upgrade()?;
-        (now == actor).then_some(view)
+        let answer = async {
+            let _place = self.places.acquire().await.ok()?;
+            let shards = self.shards.load_full();
+            let aggregator = shards.aggregators.get(shards.of(key)?)?;
+            let session = aggregator.send(Find { key: key.to_owned() }).await.ok()??;
+            // Ended since, it has no mailbox any more.
+            session.send(Describe { key: key.to_owned() }).await.ok()?
+        };
+        timeout(DESCRIBE_WAIT, answer).await.ok()?
     }
 
-    /// True when `key` has an open session.
-    pub fn is_open(&self, key: &str) -> bool {
-        self.sessions.contains_key(key)
+    /// Those of the keys that have an open session, as far as that is known within a second.
+    pub async fn open_among(&self, keys: HashSet<String>) -> HashSet<String> {
+        let shards = self.shards.load_full();
+        let mut asked: Vec<Vec<String>> = vec![Vec::new(); shards.aggregators.len()];
+        for key in keys {
+            if let Some(shard) = shards.of(&key) {
+                asked[shard].push(key);
+            }
+        }
+        let mut open = HashSet::new();
+        let answers = async {
+            let Ok(_place) = self.places.acquire().await else { return };
+            for (aggregator, keys) in shards.aggregators.iter().zip(asked) {
+                if !keys.is_empty() {
+                    open.extend(aggregator.send(AreOpen { keys }).await.unwrap_or_default());
+                }
+            }
+        };
+        // Those that were heard of in time are in.
+        let _ = timeout(OPEN_WAIT, answers).await;
+        open
     }
+}
 
-    /// How many keys have an open session.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// True when no session is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+impl Shards {
+    /// The shard of a key; `None` when nothing is running.
+    fn of(&self, key: &str) -> Option<usize> {
+        let num = self.aggregators.len() as u16;
+        (num > 0).then(|| shard_of(key_hash(self.seed, key.as_bytes()), num).into())
     }
 }

@@ -53,7 +53,6 @@ pub(super) fn tell(
     if watermark > BEGINNING && watermark < END_OF_TIME {
         gauge!(names::WATERMARK_LAG).set((view.wall - watermark) as f64 / 1_000.0);
     }
-    let idle_max = settings.per_shard(settings.idle_actors_max);
     for (shard, (waiting, holds)) in shards.enumerate() {
         // There is one shard where there are aliases.
         if shard == 0 {
@@ -65,8 +64,8 @@ pub(super) fn tell(
         let depths = [
             (names::SHARD_QUEUE_DEPTH, waiting),
             (names::SHARD_QUEUE_CAPACITY, settings.shard_queue),
-            (names::IDLE_ACTORS, holds.idle_actors as usize),
-            (names::IDLE_ACTORS_CAPACITY, idle_max),
+            (names::SESSION_MAILBOXES, holds.mailboxes as usize),
+            (names::SESSION_MAILBOXES_CAPACITY, settings.session_mailboxes_max),
         ];
         for (name, value) in depths {
             gauge!(name, "shard" => shard.to_string()).set(value as f64);

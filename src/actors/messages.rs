@@ -1,14 +1,12 @@
 //! Every message between the actors, in the order of the pipeline.
 
-use std::sync::Arc;
-
-use actix::Message;
+use actix::{Addr, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::ticket::{Answers, Ticket};
+use super::session::Session;
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, ShardDelta};
-use crate::domain::session::{Machine, SessionView};
+use crate::domain::session::{Late, Machine, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
 
 /// Ingestor → aggregator: the shard's events of one batch.
@@ -47,59 +45,37 @@ pub struct BarrierNote {
     pub refused: Vec<oneshot::Sender<()>>,
 }
 
-/// Aggregator → session: apply events of the ticket.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Apply {
-    /// The ticket.
-    pub ticket: Arc<Ticket>,
-    /// Where the range starts in `ticket.groups`.
-    pub start: u32,
-    /// Length of the range.
-    pub len: u32,
-    /// The child's slot.
-    pub slot: u32,
+/// Aggregator → session: apply one event. The answer says why it came too late, if it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Apply<'a> {
+    /// The event.
+    pub event: &'a SessionEvent,
+}
+
+impl Message for Apply<'_> {
+    type Result = Result<(), Late>;
 }
 
 /// Aggregator → session: your deadline may have passed.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Expire {
-    /// The ticket; its watermark is the time.
-    pub ticket: Arc<Ticket>,
-    /// The child's slot.
-    pub slot: u32,
-}
-
-/// Aggregator → session: you are another key's now, whose sessions were closed up to `floor`.
-/// Sent before its first events.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Begin {
-    /// See `Machine::after`.
-    pub floor: EpochMs,
-}
-
-/// Aggregator → session: end what is open, there is no room for it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Displace {
-    /// The ticket.
-    pub ticket: Arc<Ticket>,
-    /// The child's slot.
-    pub slot: u32,
+pub struct Expire {
     /// Event time.
     pub watermark: EpochMs,
 }
 
-/// Aggregator → session: leave everything that is open in the ticket, for another key's session.
-#[derive(Message)]
+/// Aggregator → session: end what is open, there is no room for it.
+#[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
+pub struct Displace {
+    /// Event time.
+    pub watermark: EpochMs,
+}
+
+/// Aggregator → session: give everything that is open, for another key's session.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Machine")]
 pub struct GiveUp {
-    /// The ticket.
-    pub ticket: Arc<Ticket>,
-    /// The child's slot.
-    pub slot: u32,
     /// Event time.
     pub watermark: EpochMs,
 }
@@ -108,14 +84,26 @@ pub struct GiveUp {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TakeOver {
-    /// The ticket.
-    pub ticket: Arc<Ticket>,
-    /// The child's slot.
-    pub slot: u32,
+    /// What another session gave up.
+    pub given: Machine,
     /// Event time.
     pub watermark: EpochMs,
-    /// What another session gave up.
-    pub given: Box<Machine>,
+}
+
+/// Web → aggregator: who is this key's session? `None` when nothing of it is open.
+#[derive(Message)]
+#[rtype(result = "Option<Addr<Session>>")]
+pub struct Find {
+    /// The key.
+    pub key: String,
+}
+
+/// Web → aggregator: which of these keys have an open session?
+#[derive(Message)]
+#[rtype(result = "Vec<String>")]
+pub struct AreOpen {
+    /// The keys.
+    pub keys: Vec<String>,
 }
 
 /// Web → session: describe yourself.
@@ -124,14 +112,6 @@ pub struct TakeOver {
 pub struct Describe {
     /// The key that is asked for.
     pub key: String,
-}
-
-/// Ticket → aggregator: the last session let go.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct TicketDone {
-    /// What the sessions left.
-    pub answers: Answers,
 }
 
 /// Aggregator → committer: everything of this shard up to a barrier.
@@ -153,8 +133,8 @@ pub struct ShardDone {
 pub struct ShardHolds {
     /// Event identities it remembers.
     pub identities: u64,
-    /// Actors of ended sessions that wait to be used again.
-    pub idle_actors: u64,
+    /// Sessions that somebody has the address of.
+    pub mailboxes: u64,
     /// Keys whose closed sessions it remembers.
     pub closed: u64,
     /// About how many bytes its open sessions take.

@@ -6,9 +6,9 @@
 //! # Data flow
 //! ```text
 //!  Source ──► ingestor ──ShardBatch─────► aggregator (one a shard)
-//!             decode     ShardBarrier       │ Apply, Expire    ▲ TicketDone
-//!             stamp          │              ▼                  │ (answers)
-//!             route          │            session actors ──────┘
+//!             decode     ShardBarrier       │ runs the turns of its
+//!             stamp          │              └ session actors, in place
+//!             route          │
 //!               │            │
 //!    BarrierNote│            │ ShardDone
 //!               ▼            ▼
@@ -43,8 +43,8 @@
 //!
 //! | queue | capacity | reason |
 //! |---|---|---|
-//! | aggregator ([`aggregator::MAILBOX`]) | 32 | at most `shard_queue` batches and 4 barriers from the ingestor, and one ticket; the rest is room |
-//! | session ([`lean_context`]) | 16 | its aggregator sends one message and waits for the ticket; drill-downs come through addresses of their own |
+//! | aggregator ([`aggregator::MAILBOX`]) | 32 and `session_mailboxes_max` | at most `shard_queue` batches and 4 barriers from the ingestor; a place for each question that may be under way |
+//! | session ([`turn`]) | 16 | there is one while somebody has its address, and each of those asks one question at a time |
 //! | committer ([`committer::MAILBOX`]) | 1,024 | from the ingestor and each shard one message for every barrier under way, from the store one for every commit |
 //! | store thread | 2 | one commit is written while the next is ready; further ones wait in the committer, at most one for each barrier |
 //! | broadcaster | 64 | one board a tick from the committer, one message under way from each client |
@@ -60,7 +60,6 @@ pub mod directory;
 mod facts;
 mod figures;
 pub mod ingestor;
-pub mod lean_context;
 pub mod messages;
 pub mod pipeline;
 pub mod pool;
@@ -72,7 +71,7 @@ mod standing;
 pub mod status;
 pub mod store_thread;
 pub mod supervision;
-pub mod ticket;
+pub mod turn;
 
 use crate::domain::time::SpanMs;
 
@@ -104,7 +103,7 @@ pub struct Settings {
     /// Most keys with an open session, over all shards; beyond it an event that would open
     /// another one is rejected.
     pub sessions_max: usize,
-    /// Most bytes of them (keys, records and about 1 KB each), over all shards.
+    /// Most bytes of them (256 each, long keys and carts), over all shards.
     pub session_bytes_max: usize,
     /// What happens to an event that would open a session when there is no room.
     pub sessions_full: SessionsFull,
@@ -112,8 +111,8 @@ pub struct Settings {
     pub closed_sessions_max: usize,
     /// Batches that may wait for one shard. 1 to 16.
     pub shard_queue: usize,
-    /// Most actors of ended sessions that wait to be used again, over all shards.
-    pub idle_actors_max: usize,
+    /// Most questions to sessions that are under way at once. 1 to 10,000.
+    pub session_mailboxes_max: usize,
     /// Restarts from the last commit within `restart_window` before giving up.
     pub restarts_max: usize,
     /// See `restarts_max`.
@@ -140,7 +139,7 @@ impl Default for Settings {
             sessions_full: SessionsFull::Refuse,
             closed_sessions_max: 8_000_000,
             shard_queue: 2,
-            idle_actors_max: 131_072,
+            session_mailboxes_max: 256,
             restarts_max: 5,
             restart_window: 60_000,
             stop_timeout: 15_000,

@@ -139,7 +139,7 @@ pub struct Setup {
     pub records: Option<Arc<dyn Records>>,
     /// Readiness.
     pub status: Arc<Status>,
-    /// The directory of open sessions.
+    /// The way to open sessions, for those who ask.
     pub directory: Directory,
     /// Flow, for whoever wants to look.
     pub flow: Arc<Flow>,
@@ -283,7 +283,7 @@ impl Pipeline {
         for arbiter in generation.arbiters {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
-        setup.directory.clear();
+        setup.directory.disconnect();
         setup.flow.reset();
         Ok(ended)
     }
@@ -477,6 +477,7 @@ impl Pipeline {
     ) -> Result<Vec<Addr<Aggregator>>, RunError> {
         let setup = &self.setup;
         let shards = setup.settings.shards;
+        let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
         let snapshot = Arc::new(snapshot);
         let mut addrs = Vec::new();
         let mut restored = Vec::new();
@@ -492,14 +493,12 @@ impl Pipeline {
                 bounds: Bounds {
                     keys_max: setup.settings.per_shard(setup.settings.sessions_max),
                     bytes_max: setup.settings.per_shard(setup.settings.session_bytes_max),
-                    idle_max: setup.settings.per_shard(setup.settings.idle_actors_max),
                 },
                 closed_max: setup.settings.per_shard(setup.settings.closed_sessions_max),
                 identify: identify(&setup.policy, &self.rules),
                 seed: setup.schema.seed,
                 sessions_full: setup.settings.sessions_full,
                 list_sessions: setup.list_sessions,
-                directory: setup.directory.clone(),
                 committer: committer.clone(),
                 pool: pool.clone(),
                 watch: DeathWatch::new(format!("aggregator {shard}"), failed.clone()),
@@ -509,7 +508,7 @@ impl Pipeline {
             let (done, wait) = oneshot::channel();
             let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |ctx| {
                 fail::fail_point!("aggregator_start");
-                ctx.set_mailbox_capacity(aggregator::MAILBOX);
+                ctx.set_mailbox_capacity(mailbox);
                 let mut aggregator = Aggregator::new(parts);
                 let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
@@ -533,6 +532,7 @@ impl Pipeline {
                 .unwrap_or_else(|_| Err("a shard died while it restored its sessions".into()))
                 .map_err(damaged)?;
         }
+        setup.directory.connect(setup.schema.seed, addrs.clone());
         Ok(addrs)
     }
 }

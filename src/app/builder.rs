@@ -211,7 +211,7 @@ impl Builder {
         let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
         let (board, clients) = (broadcaster.board(), broadcaster.stats());
         let (stop, stopped) = watch::channel(false);
-        let directory = Directory::default();
+        let directory = Directory::new(config.pipeline.session_mailboxes_max);
         let settings = parts::web_settings(&config);
         let load = web::Load::new(&settings);
         let stop_timeout = config.pipeline.stop_timeout;

@@ -204,7 +204,7 @@ fn pipeline(settings: &Settings) -> Vec<Entry> {
         ("sessions_full", text(full)),
         ("closed_sessions_max", settings.closed_sessions_max.to_string()),
         ("shard_queue", settings.shard_queue.to_string()),
-        ("idle_actors_max", settings.idle_actors_max.to_string()),
+        ("session_mailboxes_max", settings.session_mailboxes_max.to_string()),
         ("restarts_max", settings.restarts_max.to_string()),
         ("restart_window", span(settings.restart_window)),
         ("stop_timeout", span(settings.stop_timeout)),

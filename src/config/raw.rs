@@ -207,6 +207,15 @@ impl Reader {
         self.problems.push(Problem { place, key, value, rule: rule.into() });
     }
 
+    /// A key that there was once: whoever still sets it hears why it is gone.
+    pub fn gone(&mut self, key: &str, why: &str) {
+        if let Some(node) = self.entries.remove(key) {
+            let key = format!("{}{key}", self.prefix);
+            let rule = format!("is not a key any more: {why}");
+            self.problems.push(Problem { place: node.place, key, value: node.shown, rule });
+        }
+    }
+
     /// Ends the reading: whatever nobody asked for is unknown.
     pub fn finish(mut self) -> Vec<Problem> {
         let unknown = self.entries.keys().filter(|key| !self.known.contains(&key.as_str()));

@@ -312,6 +312,7 @@ fn pipeline(reader: &mut Reader) -> Settings {
     let idle = [("follow", Idle::Follow), ("hold", Idle::Hold)];
     let full = [("refuse", SessionsFull::Refuse), ("displace", SessionsFull::Displace)];
     let shards = reader.count("pipeline.shards", usize::from(default.shards), 1..=64);
+    reader.gone("pipeline.idle_actors_max", "no actors are kept for later; leave it out");
     let settings = Settings {
         shards: shards as u16,
         batch_max: reader.count("pipeline.batch_max", default.batch_max, 1..=1_000_000),
@@ -352,10 +353,10 @@ fn pipeline(reader: &mut Reader) -> Settings {
             100..=1_000_000_000,
         ),
         shard_queue: reader.count("pipeline.shard_queue", default.shard_queue, 1..=16),
-        idle_actors_max: reader.count(
-            "pipeline.idle_actors_max",
-            default.idle_actors_max,
-            0..=100_000_000,
+        session_mailboxes_max: reader.count(
+            "pipeline.session_mailboxes_max",
+            default.session_mailboxes_max,
+            1..=10_000,
         ),
         restarts_max: reader.count("pipeline.restarts_max", default.restarts_max, 0..=100),
         restart_window: reader.span(

@@ -162,6 +162,11 @@ fn an_unknown_key_is_named_with_its_neighbours() {
              out_of_orderness, allowed_lateness, max_future, idle",
         ),
         (
+            "[pipeline]\nidle_actors_max = 5",
+            "t.toml:2:1: pipeline.idle_actors_max = 5: is not a key any more: no actors are kept \
+             for later; leave it out",
+        ),
+        (
             "[tiem]\nidle = \"hold\"",
             "t.toml:2:1: tiem.idle: is not a known key; known here: data_dir, zone, first_weekday, \
              events, time, session, pipeline, store, log, web, demo, nats, metric, rule; did you \

@@ -150,20 +150,34 @@ impl RoomAgain<'_> {
 /// What each panic said is logged when it happens ([`Panicked`]).
 #[derive(Clone, Debug)]
 pub struct SessionPanicked {
-    /// Shard of the sessions.
+    /// Shard of the session.
     pub shard: u16,
-    /// Position of the first of the events.
+    /// Position of the event.
     pub position: u64,
-    /// How many there were. At least 1.
-    pub events: usize,
 }
 
 impl SessionPanicked {
-    /// Logs and counts them.
+    /// Logs and counts it.
     pub fn tell(&self) {
-        counter!(names::SESSION_PANICS).increment(self.events as u64);
-        let SessionPanicked { shard, position, events } = *self;
-        error!(shard, position, events, "events made sessions panic");
+        counter!(names::SESSION_PANICS).increment(1);
+        let SessionPanicked { shard, position } = *self;
+        error!(shard, position, "an event made a session panic");
+    }
+}
+
+/// A session panicked while it answered a question: whoever asked gets no answer, and the session
+/// is what it was before.
+#[derive(Clone, Debug)]
+pub struct QuestionPanicked {
+    /// Shard of the session.
+    pub shard: u16,
+}
+
+impl QuestionPanicked {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::SESSION_PANICS).increment(1);
+        error!(shard = self.shard, "a question made a session panic");
     }
 }
 
@@ -350,7 +364,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             DiskFull { path: "state.db" }.tell();
             CommitFailed { epoch: 4, cause: "no room", retried: true }.tell();
-            SessionPanicked { shard: 0, position: 9, events: 2 }.tell();
+            SessionPanicked { shard: 0, position: 9 }.tell();
             PipelineRestarted { cause: "shard 0 died", times: 1, times_max: 5 }.tell();
             Gap { source: "log", from: 3, to: 7 }.tell();
         });

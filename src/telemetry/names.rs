@@ -118,7 +118,7 @@ table! {
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
     OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";
     SESSIONS_REFUSED = "sessions_refused_total", Counter, Count, [], "Events rejected because no further session may be opened.";
-    SESSION_BYTES = "session_bytes", Gauge, Bytes, [], "About what open sessions take: keys, records and 1 KB for each.";
+    SESSION_BYTES = "session_bytes", Gauge, Bytes, [], "About what open sessions take: 256 bytes for each, long keys and carts.";
     SESSION_BYTES_CAPACITY = "session_bytes_capacity", Gauge, Bytes, [], "Most of them (pipeline.session_bytes_max).";
     SESSIONS_DISPLACED = "sessions_displaced_total", Counter, Count, [], "Sessions that ended early to make room for others (pipeline.sessions_full).";
     SESSIONS_SPLIT = "sessions_split_total", Counter, Count, [], "Sessions cut at session.max_length.";
@@ -134,8 +134,8 @@ table! {
     CLOSED_FORGOTTEN_EARLY = "closed_sessions_forgotten_early_total", Counter, Count, [], "Closed sessions forgotten before their time, because there were too many: events that old are late.";
     MARKS_SETTLED_EARLY = "marks_settled_early_total", Counter, Count, [], "Entries, removals and goals settled early, because a key had too many (session.marks_max).";
     SESSIONS_BY_STEP = "sessions_by_step", Gauge, Count, ["step"], "Open sessions by the step they have reached.";
-    IDLE_ACTORS = "idle_actors", Gauge, Count, ["shard"], "Session actors that wait to be used again.";
-    IDLE_ACTORS_CAPACITY = "idle_actors_capacity", Gauge, Count, ["shard"], "Most of them (pipeline.idle_actors_max).";
+    SESSION_MAILBOXES = "session_mailboxes", Gauge, Count, ["shard"], "Open sessions that are being asked something.";
+    SESSION_MAILBOXES_CAPACITY = "session_mailboxes_capacity", Gauge, Count, ["shard"], "Most of them, over all shards (pipeline.session_mailboxes_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
     DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Event ids beyond which the oldest leave (pipeline.dedup_ids_max); ids that are minutes old may be twice as many.";
     DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Event ids forgotten before their time, because there were too many.";

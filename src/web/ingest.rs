@@ -8,6 +8,7 @@
 //! Events that will not be understood are told at once and appended all the same, so
 //! that they reach the dead letters by the one path that leads there.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -76,6 +77,10 @@ impl Told {
 /// A body taken apart.
 struct Parts {
     items: Vec<Bytes>,
+    /// What it was judged by.
+    now: Now,
+    /// Keys whose events are late unless a session of theirs is open.
+    doubtful: HashSet<String>,
     rejected: usize,
     warned: usize,
     /// Those that will be rejected.
@@ -118,6 +123,7 @@ pub async fn events(
             web::block(move || work.take_apart(body)).await??
         }
     };
+    let parts = look_again(parts, &state).await?;
     let total = parts.items.len();
     let items = parts.items.clone();
     let offers = items.iter().map(|event| Offer { event: event.clone(), origin: None });
@@ -338,7 +344,7 @@ impl Work {
             // The whole body is one dead letter.
             Err(SplitError::Malformed(reason)) => {
                 let body = self.none_too_long(vec![body], held)?.remove(0);
-                return Ok(all_bad(body, reason));
+                return Ok(all_bad(body, reason, judged_at(&self.state)));
             }
         };
         if items.is_empty() {
@@ -348,7 +354,7 @@ impl Work {
         let bytes = held + inflated + items.len() * EVENT_PLACE_BYTES;
         let now = self.state.clock.elapsed();
         self.place.hold(bytes, now).map_err(|NoRoom| no_room(settings))?;
-        Ok(judge(items, &self.state))
+        Ok(judge(items, judged_at(&self.state), &HashSet::new(), &self.state))
     }
 }
 
@@ -362,18 +368,46 @@ impl Work {
     }
 }
 
-fn all_bad(body: Bytes, reason: String) -> Parts {
-    let verdicts = vec![Told::bad(0, reason)];
-    Parts { items: vec![body], rejected: 1, warned: 0, bad: HashSet::from([0]), verdicts }
+fn all_bad(body: Bytes, reason: String, now: Now) -> Parts {
+    let (verdicts, doubtful) = (vec![Told::bad(0, reason)], HashSet::new());
+    let bad = HashSet::from([0]);
+    Parts { items: vec![body], now, doubtful, rejected: 1, warned: 0, bad, verdicts }
 }
 
-/// What will become of each event, by the clock and the watermark of now.
-fn judge(items: Vec<Bytes>, state: &State) -> Parts {
-    let now = Now { arrived: state.clock.wall(), watermark: state.board.load().watermark };
+/// An event that is late by itself is none where a session of its key is open, which the shards
+/// alone know.
+async fn look_again(mut parts: Parts, state: &Data<State>) -> Result<Parts, Problem> {
+    if parts.doubtful.is_empty() {
+        return Ok(parts);
+    }
+    let open = state.directory.open_among(std::mem::take(&mut parts.doubtful)).await;
+    if open.is_empty() {
+        return Ok(parts);
+    }
+    let _turn = state.load.decode_turn().await?;
+    let state = state.clone();
+    Ok(web::block(move || judge(parts.items, parts.now, &open, &state)).await?)
+}
+
+/// The clock and the watermark of now.
+fn judged_at(state: &State) -> Now {
+    Now { arrived: state.clock.wall(), watermark: state.board.load().watermark }
+}
+
+/// What will become of each event, if these keys have an open session and no other has.
+fn judge(items: Vec<Bytes>, now: Now, open: &HashSet<String>, state: &State) -> Parts {
+    let doubtful = RefCell::new(HashSet::new());
+    let is_open = |key: &str| {
+        let known = open.contains(key);
+        if !known {
+            doubtful.borrow_mut().insert(key.to_owned());
+        }
+        known
+    };
     let mut judge = state.meaning.judge(now);
     let (mut bad, mut warned, mut verdicts) = (HashSet::new(), 0, Vec::new());
     for (index, item) in items.iter().enumerate() {
-        match judge.verdict(item, |key| state.directory.is_open(key)) {
+        match judge.verdict(item, is_open) {
             Verdict::Good => {}
             Verdict::Doubtful(warnings) => {
                 warned += 1;
@@ -389,5 +423,6 @@ fn judge(items: Vec<Bytes>, state: &State) -> Parts {
             }
         }
     }
-    Parts { items, rejected: bad.len(), warned, bad, verdicts }
+    let doubtful = doubtful.into_inner();
+    Parts { items, now, doubtful, rejected: bad.len(), warned, bad, verdicts }
 }

@@ -185,7 +185,7 @@ impl Rig {
                 let state = State {
                     log: Some(log),
                     records,
-                    directory: Directory::default(),
+                    directory: Directory::new(16),
                     broadcaster: broadcaster.clone(),
                     board,
                     clients: clients.clone(),
@@ -260,7 +260,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
     State {
         log: Some(rig.log.clone()),
         records: rig.records.clone(),
-        directory: Directory::default(),
+        directory: Directory::new(16),
         broadcaster: rig.broadcaster.clone(),
         board: Arc::default(),
         clients: rig.stats.clone(),

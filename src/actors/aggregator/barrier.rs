@@ -1,47 +1,27 @@
 //! A barrier: due sessions end, and what was found since the last one is handed over.
 
-use std::sync::Arc;
+use actix::Handler as _;
 
-use actix::{AsyncContext as _, Context};
-
-use super::super::children::AHEAD;
-use super::super::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
-use super::super::ticket::Ticket;
-use super::{Aggregator, Busy, WAVE};
+use super::Aggregator;
+use crate::actors::children::AHEAD;
+use crate::actors::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
 use crate::domain::commit::SectionWriter;
 use crate::domain::time::BEGINNING;
 
-/// A barrier whose due sessions are being ended.
-pub(super) struct BarrierWork {
-    pub(super) barrier: ShardBarrier,
-    pub(super) due: Vec<u32>,
-    /// How many of `due` were told.
-    pub(super) sent: usize,
-}
-
 impl Aggregator {
-    pub(super) fn start_barrier(&mut self, barrier: ShardBarrier, ctx: &mut Context<Self>) {
-        self.context.watermark.set(barrier.watermark);
-        let due = self.children.due(barrier.watermark);
-        self.busy = Some(Busy::Barrier(BarrierWork { barrier, due, sent: 0 }));
-        self.expire_wave(ctx);
-    }
-
-    /// Tells the next due sessions the time.
-    pub(super) fn expire_wave(&mut self, ctx: &mut Context<Self>) {
-        let Some(Busy::Barrier(work)) = &mut self.busy else { return };
-        let spare = std::mem::take(&mut self.spare.answers);
-        let ticket = Ticket::new(Arc::default(), work.barrier.watermark, spare, ctx.address());
-        let wave = &work.due[work.sent..(work.sent + WAVE).min(work.due.len())];
-        work.sent += wave.len();
-        self.dispatched = wave.len();
-        for slots in wave.chunks(AHEAD) {
-            self.children.look_at(slots.iter().copied());
+    pub(super) fn take_barrier(&mut self, barrier: ShardBarrier) {
+        let watermark = barrier.watermark;
+        self.turn.watermark = watermark;
+        let due = self.children.due(watermark);
+        for slots in due.chunks(AHEAD) {
+            slots.iter().for_each(|slot| self.children.look_at(*slot));
             for slot in slots {
-                let message = Expire { ticket: Arc::clone(&ticket), slot: *slot };
-                self.children.get(*slot).tell(message);
+                let session = &mut self.children.get(*slot).session;
+                session.handle(Expire { watermark }, &mut self.turn);
+                self.after_turn(*slot, barrier.drained_at);
             }
         }
+        self.hand_over(barrier);
     }
 
     /// Takes up which groups are kept, once that is decided for good.
@@ -53,7 +33,9 @@ impl Aggregator {
         }
     }
 
-    pub(super) fn finish_barrier(&mut self, barrier: ShardBarrier) {
+    fn hand_over(&mut self, barrier: ShardBarrier) {
+        self.write_sessions();
+        self.take_changes();
         // Ids are kept for as long as a session that is open may be reached by their events.
         let reached = self.children.oldest_first().saturating_sub(self.parts.rules.gap);
         let floor = self.seen.sweep(barrier.watermark, reached);
@@ -68,10 +50,6 @@ impl Aggregator {
         self.learn_groups();
         delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
-        let sessions = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
-        if !sessions.is_empty() {
-            delta.sections.push(sessions.finish());
-        }
         let mut closed = SectionWriter::closed();
         let changes = self.closed.take_changes();
         changes.iter().for_each(|(key_hash, floor)| closed.floor(*key_hash, *floor));
@@ -96,7 +74,7 @@ impl Aggregator {
         }
         let holds = ShardHolds {
             identities: self.seen.len() as u64,
-            idle_actors: self.children.idle() as u64,
+            mailboxes: self.mailboxes.len() as u64,
             closed: self.closed.len() as u64,
             session_bytes: self.children.bytes() as u64,
             aliases: self.aliases.as_ref().map_or(0, |table| table.len() as u64),

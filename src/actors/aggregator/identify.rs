@@ -1,17 +1,15 @@
 //! Anonymous visitors who turn out to be known (`session.identify`): keys are resolved in log
 //! order, and where something is open of a key that stands for another from now on it moves
-//! there between two legs of the batch, exactly at its place in the log.
+//! there, exactly at that place in the log.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use actix::{AsyncContext as _, Context};
+use actix::{Handler as _, MessageResult};
 use smol_str::SmolStr;
 
-use super::super::messages::{GiveUp, TakeOver};
-use super::super::ticket::Ticket;
-use super::batch::{BatchWork, Fate};
-use super::{Aggregator, Busy};
+use super::Aggregator;
+use super::batch::Judged;
+use crate::actors::messages::{GiveUp, TakeOver};
 use crate::domain::commit::{AliasKept, SectionWriter};
 use crate::domain::event::{EventBatch, Span};
 use crate::domain::hash::key_hash;
@@ -20,25 +18,11 @@ use crate::domain::session::Machine;
 use crate::domain::time::{BEGINNING, EpochMs};
 
 /// What is open of one key is to go on under another.
-pub(super) struct Moving {
+struct Moving {
     anonymous: SmolStr,
     known: SmolStr,
     /// The stamp of the event that says so.
     stamp: EpochMs,
-    /// Up to where sessions of the anonymous key were closed.
-    floor: EpochMs,
-    stage: Stage,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// What came before it in the log is under way.
-    Waits,
-    /// The anonymous key's session was asked for what it has.
-    Asked,
-    /// The known key's session was told.
-    Told,
 }
 
 impl Aggregator {
@@ -78,31 +62,25 @@ impl Aggregator {
         }
     }
 
-    /// Judges events and finds their sessions until one makes something move: its own session
-    /// is found in the next leg.
-    pub(super) fn judge_identified(&mut self, work: &mut BatchWork, turns: &mut Vec<u32>) {
-        while work.next < work.batch.events.len() {
-            let position = work.next;
-            let fate = match work.judged.take() {
-                Some(fate) => fate,
-                None => {
-                    let event = &work.batch.events[position];
-                    let fate = self.judge(event, position, &mut work.late);
-                    if let Some(moving) = self.identify(&mut work.batch, position, fate) {
-                        (work.judged, work.moving) = (Some(fate), Some(moving));
-                        return;
-                    }
-                    fate
-                }
-            };
-            self.seat(work, position, None, fate, turns);
-            work.next += 1;
+    /// A batch in which keys are resolved: what moves does so before the event that says it.
+    pub(super) fn take_identified(&mut self, batch: &mut EventBatch) {
+        for position in 0..batch.events.len() {
+            let judged = self.judge(&batch.events[position]);
+            if let Some(moving) = self.identify(batch, position, judged) {
+                self.go_on_as(moving);
+            }
+            self.take_event(batch, position, judged, None);
         }
     }
 
     /// Learns what an event says of its visitor, and gives it the key that its own stands for.
     /// What moves now, if anything does.
-    fn identify(&mut self, batch: &mut EventBatch, position: usize, fate: Fate) -> Option<Moving> {
+    fn identify(
+        &mut self,
+        batch: &mut EventBatch,
+        position: usize,
+        judged: Judged,
+    ) -> Option<Moving> {
         let table = self.aliases.as_mut()?;
         let event = batch.events[position];
         if event.key.len == 0 {
@@ -114,7 +92,7 @@ impl Aggregator {
         let anonymous = String::from_utf8_lossy(batch.text(batch.anonymous[position]));
         let mut moves = None;
         // A repeat would undo what was said since.
-        if fate == Fate::Applied && !anonymous.is_empty() && *anonymous != *key {
+        if judged == Judged::New && !anonymous.is_empty() && *anonymous != *key {
             // What stood for another before has nothing of its own.
             let own = table.resolve(&anonymous, at, stamp).is_none();
             let known = table.make(&anonymous, &key, at, stamp);
@@ -127,78 +105,37 @@ impl Aggregator {
             event.key = Span { start, len: known.len() as u32 };
             event.key_hash = key_hash(self.parts.seed, known.as_bytes());
         }
-        let (anonymous, known) = moves?;
+        moves.map(|(anonymous, known)| Moving { anonymous, known, stamp })
+    }
+
+    /// What is open of the anonymous key goes on under the known one, and where its sessions were
+    /// closed an event is late for the known one as well.
+    fn go_on_as(&mut self, Moving { anonymous, known, stamp }: Moving) {
         let hash = key_hash(self.parts.seed, anonymous.as_bytes());
-        let floor = self.closed.known_floor(hash, stamp);
-        let open = self.children.find(anonymous.as_bytes(), hash).is_some();
-        let stage = Stage::Waits;
-        (open || floor > BEGINNING).then_some(Moving { anonymous, known, stamp, floor, stage })
-    }
-
-    /// The next step of a move, or the next leg of the batch when it is done.
-    pub(super) fn go_on_moving(
-        &mut self,
-        mut work: Box<BatchWork>,
-        mut moving: Moving,
-        given: Option<Box<Machine>>,
-        ctx: &mut Context<Self>,
-    ) {
-        let stamp = moving.stamp;
-        match moving.stage {
-            Stage::Waits => {
-                let hash = key_hash(self.parts.seed, moving.anonymous.as_bytes());
-                if let Some(slot) = self.children.find(moving.anonymous.as_bytes(), hash) {
-                    moving.stage = Stage::Asked;
-                    let ticket = self.ticket_for_one(ctx);
-                    let message = GiveUp { ticket, slot, watermark: stamp };
-                    self.children.get(slot).tell(message);
-                    work.moving = Some(moving);
-                    self.busy = Some(Busy::Batch(work));
-                    return;
-                }
-                // It may have ended since, in this very batch.
-                let floor = moving.floor.max(self.closed.known_floor(hash, stamp));
-                self.take_over(work, moving, Box::new(Machine::after(floor)), ctx);
+        let given = match self.children.find(anonymous.as_bytes(), hash, None) {
+            Some(slot) => {
+                let session = &mut self.children.get(slot).session;
+                let MessageResult(given) =
+                    session.handle(GiveUp { watermark: stamp }, &mut self.turn);
+                self.after_turn(slot, None);
+                given
             }
-            Stage::Asked => {
-                let given = given.unwrap_or_default();
-                self.take_over(work, moving, given, ctx);
-            }
-            Stage::Told => self.start_leg(work, ctx),
+            None => Machine::after(self.closed.known_floor(hash, stamp)),
+        };
+        if given.is_empty() && given.floor() <= BEGINNING {
+            return;
         }
-    }
-
-    fn take_over(
-        &mut self,
-        mut work: Box<BatchWork>,
-        mut moving: Moving,
-        given: Box<Machine>,
-        ctx: &mut Context<Self>,
-    ) {
-        let (key, stamp) = (moving.known.as_bytes(), moving.stamp);
-        let hash = key_hash(self.parts.seed, key);
-        let slot = match self.children.find(key, hash) {
+        let hash = key_hash(self.parts.seed, known.as_bytes());
+        let slot = match self.children.find(known.as_bytes(), hash, None) {
             Some(slot) => slot,
-            None if given.is_empty() => {
-                self.closed.insert(hash, given.floor());
-                return self.start_leg(work, ctx);
-            }
+            None if given.is_empty() => return self.closed.insert(hash, given.floor()),
             None => {
                 let floor = self.closed.known_floor(hash, stamp).max(self.closed.forgotten);
-                self.children.open(key, hash, floor)
+                self.children.open(known.as_bytes(), hash, floor)
             }
         };
-        moving.stage = Stage::Told;
-        let ticket = self.ticket_for_one(ctx);
-        let message = TakeOver { ticket, slot, watermark: stamp, given };
-        self.children.get(slot).tell(message);
-        work.moving = Some(moving);
-        self.busy = Some(Busy::Batch(work));
-    }
-
-    fn ticket_for_one(&mut self, ctx: &mut Context<Self>) -> Arc<Ticket> {
-        let spare = std::mem::take(&mut self.spare.answers);
-        self.dispatched = 1;
-        Ticket::new(Arc::default(), self.context.watermark.get(), spare, ctx.address())
+        let message = TakeOver { given, watermark: stamp };
+        self.children.get(slot).session.handle(message, &mut self.turn);
+        self.after_turn(slot, None);
     }
 }

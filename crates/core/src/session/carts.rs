@@ -47,13 +47,19 @@ pub(super) struct Cart {
 /// The carts of one key: at most one is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carts {
-    /// The open cart before the first of the marks.
-    pub(super) base: Option<Cart>,
-    /// Up to here everything is decided: a mark at or before it is late.
-    pub(super) settled: EpochMs,
     pub(super) marks: VecDeque<Mark>,
+    pub(super) stand: Stand,
+}
+
+/// How far carts have come in their marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// The open cart before the first of the marks.
+    pub base: Option<Cart>,
+    /// Up to here everything is decided: a mark at or before it is late.
+    pub settled: EpochMs,
     /// So many of the marks the watermark has passed.
-    pub(super) walked: usize,
+    pub walked: usize,
     /// The cart after those.
     now: Option<Cart>,
     /// The cart after all marks.
@@ -76,20 +82,26 @@ impl Carts {
         gap: SpanMs,
     ) -> Carts {
         let now = marks.iter().take(walked).fold(base, |open, mark| step(open, gap, mark));
-        let mut carts = Carts { base, settled, marks, walked, now, tip: now };
+        let stand = Stand { base, settled, walked, now, tip: now };
+        let mut carts = Carts { marks, stand };
         carts.see_tip(gap);
         carts
     }
 
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Carts>() + self.marks.capacity() * size_of::<Mark>()
+    }
+
     /// Value of the cart that is open once all marks are taken.
     pub(super) fn stake(&self) -> Option<Amount> {
-        self.tip.map(|cart| cart.contents.value())
+        self.stand.tip.map(|cart| cart.contents.value())
     }
 
     /// When something happens next if nothing more comes.
     pub(super) fn next_due(&self, gap: SpanMs) -> Option<EpochMs> {
-        let mark = self.marks.get(self.walked).map(|mark| mark.at);
-        let timer = self.now.map(|cart| cart.last + gap);
+        let mark = self.marks.get(self.stand.walked).map(|mark| mark.at);
+        let timer = self.stand.now.map(|cart| cart.last + gap);
         match (mark, timer) {
             (Some(mark), Some(timer)) => Some(mark.min(timer)),
             (mark, timer) => mark.or(timer),
@@ -98,8 +110,8 @@ impl Carts {
 
     /// True when [`Carts::settle`] has something to do.
     pub(super) fn is_due(&self, gap: SpanMs, upto: EpochMs) -> bool {
-        self.marks.get(self.walked).is_some_and(|mark| mark.at < upto)
-            || self.now.is_some_and(|cart| upto > cart.last + gap)
+        self.marks.get(self.stand.walked).is_some_and(|mark| mark.at < upto)
+            || self.stand.now.is_some_and(|cart| upto > cart.last + gap)
     }
 
     /// Takes in an entry, a removal or a goal that is not late; equal times keep their order
@@ -113,14 +125,15 @@ impl Carts {
         let mark = Mark { at: event.at, value: event.value, what };
         let place = self.marks.partition_point(|other| other.at <= mark.at);
         self.marks.insert(place, mark);
+        fx.journal.placed(place);
         let passed = event.watermark - rules.lateness;
-        if place < self.walked || mark.at < passed {
+        if place < self.stand.walked || mark.at < passed {
             // It comes after its time: its windows are judged by its own stamp.
-            (self.walked, self.now) = (0, self.base);
+            (self.stand.walked, self.stand.now) = (0, self.stand.base);
             self.walk(rules.gap, passed, Some(event.watermark), fx);
             self.see_tip(rules.gap);
         } else if place + 1 == self.marks.len() {
-            self.tip = step(self.tip, rules.gap, &mark);
+            self.stand.tip = step(self.stand.tip, rules.gap, &mark);
         } else {
             self.see_tip(rules.gap);
         }
@@ -138,7 +151,7 @@ impl Carts {
         watermark: EpochMs,
         fx: &mut SessionEffects,
     ) {
-        self.base = match (self.base, other.base) {
+        self.stand.base = match (self.stand.base, other.stand.base) {
             (Some(mut cart), Some(more)) => {
                 (cart.first, cart.last) = (cart.first.min(more.first), cart.last.max(more.last));
                 cart.contents.merge(&more.contents);
@@ -146,10 +159,10 @@ impl Carts {
             }
             (mine, theirs) => mine.or(theirs),
         };
-        self.settled = self.settled.max(other.settled);
+        self.stand.settled = self.stand.settled.max(other.stand.settled);
         self.marks.extend(other.marks);
         self.marks.make_contiguous().sort_by_key(|mark| mark.at);
-        (self.walked, self.now) = (0, self.base);
+        (self.stand.walked, self.stand.now) = (0, self.stand.base);
         self.walk(rules.gap, watermark - rules.lateness, Some(watermark), fx);
         self.see_tip(rules.gap);
         while self.marks.len() > rules.marks_max {
@@ -169,34 +182,34 @@ impl Carts {
         stamp: Option<EpochMs>,
         fx: &mut SessionEffects,
     ) {
-        while let Some(mark) = self.marks.get(self.walked).filter(|mark| mark.at < upto) {
+        while let Some(mark) = self.marks.get(self.stand.walked).filter(|mark| mark.at < upto) {
             let mark = *mark;
             self.take(gap, mark, stamp, fx);
         }
         self.run_out(gap, upto, stamp, fx);
-        if self.walked == self.marks.len() {
-            self.tip = self.now;
+        if self.stand.walked == self.marks.len() {
+            self.stand.tip = self.stand.now;
         }
     }
 
     /// The next mark happens.
     fn take(&mut self, gap: SpanMs, mark: Mark, stamp: Option<EpochMs>, fx: &mut SessionEffects) {
         self.run_out(gap, mark.at, stamp, fx);
-        self.walked += 1;
-        let before = self.now;
-        self.now = step(before, gap, &mark);
+        self.stand.walked += 1;
+        let before = self.stand.now;
+        self.stand.now = step(before, gap, &mark);
         match (before, mark.what) {
             (Some(cart), What::Goal) => {
                 fx.endings.push(end(&cart, Outcome::Converted, mark.at, stamp));
-                self.decided(mark.at);
+                self.decided(mark.at, fx);
             }
             (None, What::Goal) => {
-                fx.stray_goals += 1;
-                self.decided(mark.at);
+                fx.changes.stray_goals += 1;
+                self.decided(mark.at, fx);
             }
-            (Some(_), What::Remove) if self.now.is_none() => {
-                fx.emptied += 1;
-                self.decided(mark.at);
+            (Some(_), What::Remove) if self.stand.now.is_none() => {
+                fx.changes.emptied += 1;
+                self.decided(mark.at, fx);
             }
             _ => {}
         }
@@ -210,40 +223,41 @@ impl Carts {
         stamp: Option<EpochMs>,
         fx: &mut SessionEffects,
     ) {
-        if let Some(cart) = self.now.filter(|cart| at > cart.last + gap) {
+        if let Some(cart) = self.stand.now.filter(|cart| at > cart.last + gap) {
             let deadline = cart.last + gap;
             fx.endings.push(end(&cart, Outcome::Abandoned, deadline, stamp));
-            self.now = None;
-            self.decided(deadline);
+            self.stand.now = None;
+            self.decided(deadline, fx);
         }
     }
 
     /// What was walked over led to an end: nothing of it is needed any more.
-    fn decided(&mut self, at: EpochMs) {
-        self.marks.drain(..self.walked);
-        (self.walked, self.base) = (0, None);
-        self.settled = self.settled.max(at);
+    fn decided(&mut self, at: EpochMs, fx: &mut SessionEffects) {
+        self.marks.drain(..self.stand.walked).for_each(|mark| fx.journal.left(mark));
+        (self.stand.walked, self.stand.base) = (0, None);
+        self.stand.settled = self.stand.settled.max(at);
     }
 
     /// Settles the oldest mark, though the watermark may not have passed it.
     fn settle_first(&mut self, gap: SpanMs, fx: &mut SessionEffects) {
-        fx.settled_early += 1;
-        if self.walked == 0 {
+        fx.changes.settled_early += 1;
+        if self.stand.walked == 0 {
             let Some(first) = self.marks.front().copied() else { return };
             self.take(gap, first, None, fx);
         }
-        if self.walked > 0
+        if self.stand.walked > 0
             && let Some(first) = self.marks.pop_front()
         {
-            self.walked -= 1;
-            self.base = step(self.base, gap, &first);
-            self.settled = self.settled.max(first.at);
+            fx.journal.left(first);
+            self.stand.walked -= 1;
+            self.stand.base = step(self.stand.base, gap, &first);
+            self.stand.settled = self.stand.settled.max(first.at);
         }
     }
 
     fn see_tip(&mut self, gap: SpanMs) {
-        let ahead = self.marks.iter().skip(self.walked);
-        self.tip = ahead.fold(self.now, |open, mark| step(open, gap, mark));
+        let ahead = self.marks.iter().skip(self.stand.walked);
+        self.stand.tip = ahead.fold(self.stand.now, |open, mark| step(open, gap, mark));
     }
 }
 

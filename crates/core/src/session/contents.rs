@@ -5,7 +5,7 @@
 use crate::domain::number::Amount;
 use crate::domain::wire::{Malformed, Reader, put_u64};
 
-/// Entries and removals of one session or cart.
+/// Entries and removals of one session or cart. 40 bytes: there is one in every open session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Value of all entries.
@@ -13,9 +13,32 @@ pub(super) struct Contents {
     /// Value of all removals, 0 or more.
     removed: Amount,
     entries: u32,
-    removals: u32,
-    /// Some entry or removal came without a value: then things are counted, not added up.
-    unpriced: bool,
+    removals: Removals,
+}
+
+/// How many removals, and in the lowest bit whether some entry or removal came without a value:
+/// then things are counted, not added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Removals(u32);
+
+impl Removals {
+    const MAX: u32 = u32::MAX >> 1;
+
+    fn new(num: u32, unpriced: bool) -> Self {
+        Removals(num.min(Removals::MAX) << 1 | u32::from(unpriced))
+    }
+
+    fn num(self) -> u32 {
+        self.0 >> 1
+    }
+
+    fn unpriced(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    fn plus(self, num: u32, unpriced: bool) -> Self {
+        Removals::new(self.num().saturating_add(num), self.unpriced() | unpriced)
+    }
 }
 
 impl Contents {
@@ -23,15 +46,14 @@ impl Contents {
     pub fn add(&mut self, value: Option<Amount>) {
         self.entries = self.entries.saturating_add(1);
         self.value = self.value.plus(value.unwrap_or_default());
-        self.unpriced |= value.is_none();
+        self.removals = self.removals.plus(0, value.is_none());
     }
 
     /// Something taken back: a value, whatever its sign, or without a value one entry.
     pub fn remove(&mut self, value: Option<Amount>) {
-        self.removals = self.removals.saturating_add(1);
         let parts = value.unwrap_or_default().parts().saturating_abs();
         self.removed = self.removed.plus(Amount::from_parts(parts));
-        self.unpriced |= value.is_none();
+        self.removals = self.removals.plus(1, value.is_none());
     }
 
     /// Adds what another one holds.
@@ -39,21 +61,20 @@ impl Contents {
         self.value = self.value.plus(other.value);
         self.removed = self.removed.plus(other.removed);
         self.entries = self.entries.saturating_add(other.entries);
-        self.removals = self.removals.saturating_add(other.removals);
-        self.unpriced |= other.unpriced;
+        self.removals = self.removals.plus(other.removals.num(), other.removals.unpriced());
     }
 
     /// Entries that were not taken back; at least 1 while something is left.
     pub fn entries(&self) -> u32 {
         match self.has_entry() {
-            true => self.entries.saturating_sub(self.removals).max(1),
+            true => self.entries.saturating_sub(self.removals.num()).max(1),
             false => 0,
         }
     }
 
     /// Value that was not taken back. Never below 0 by removals.
     pub fn value(&self) -> Amount {
-        match (self.removals, self.is_emptied()) {
+        match (self.removals.num(), self.is_emptied()) {
             (0, _) => self.value,
             (_, true) => Amount::ZERO,
             _ => {
@@ -76,10 +97,11 @@ impl Contents {
     /// True when everything that was put in was taken back: by value where every entry and
     /// removal has one, else by count.
     pub fn is_emptied(&self) -> bool {
-        let by_value = !self.unpriced && self.value.parts() > 0;
-        match self.entries > 0 && self.removals > 0 {
+        let by_value = !self.removals.unpriced() && self.value.parts() > 0;
+        let removals = self.removals.num();
+        match self.entries > 0 && removals > 0 {
             true if by_value => self.removed.parts() >= self.value.parts(),
-            some => some && self.removals >= self.entries,
+            some => some && removals >= self.entries,
         }
     }
 
@@ -87,8 +109,8 @@ impl Contents {
         self.value.encode(out);
         put_u64(out, self.entries.into());
         // Most hold no removal: one byte says so.
-        put_u64(out, u64::from(self.removals) << 1 | u64::from(self.unpriced));
-        if self.removals > 0 {
+        put_u64(out, self.removals.0.into());
+        if self.removals.num() > 0 {
             self.removed.encode(out);
         }
     }
@@ -97,12 +119,12 @@ impl Contents {
         let value = Amount::decode(reader)?;
         let entries = reader.u64("entries")? as u32;
         let removals = reader.u64("removals")?;
-        let (removals, unpriced) = ((removals >> 1) as u32, removals & 1 == 1);
-        let removed = match removals {
+        let removals = Removals(removals as u32);
+        let removed = match removals.num() {
             0 => Amount::ZERO,
             _ => Amount::decode(reader)?,
         };
-        Ok(Contents { value, removed, entries, removals, unpriced })
+        Ok(Contents { value, removed, entries, removals })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What applying and expiring bring about, as data.
 
+use super::undo::Journal;
 use crate::domain::number::{Amount, Sum};
 use crate::domain::time::EpochMs;
 
@@ -88,11 +89,20 @@ pub struct Ending {
     pub segment: u16,
 }
 
-/// Everything a call brings about. Reused between calls; gauges are differences.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything that calls bring about. Reused between them.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionEffects {
     /// Sessions and carts that ended.
     pub endings: Vec<Ending>,
+    /// What changed besides.
+    pub changes: Changes,
+    /// What it takes to put carts back, see [`super::Undo`].
+    pub(super) journal: Journal,
+}
+
+/// Changes of gauges, and what was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
     /// Change of the number of open sessions by step.
     pub by_step: [i64; STEPS_MAX],
     /// Change of the number of sessions at risk.
@@ -110,7 +120,7 @@ pub struct SessionEffects {
 }
 
 /// What is at stake in the open sessions of a key.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stake {
     pub at_risk: i64,
     pub value: Sum,
@@ -126,11 +136,11 @@ impl Stake {
 
 impl SessionEffects {
     pub(super) fn entered(&mut self, step: u8) {
-        self.by_step[usize::from(step)] += 1;
+        self.changes.by_step[usize::from(step)] += 1;
     }
 
     pub(super) fn left(&mut self, step: u8) {
-        self.by_step[usize::from(step)] -= 1;
+        self.changes.by_step[usize::from(step)] -= 1;
     }
 
     pub(super) fn moved(&mut self, from: u8, to: u8) {
@@ -141,29 +151,10 @@ impl SessionEffects {
     }
 
     pub(super) fn stake(&mut self, before: &Stake, after: &Stake) {
-        self.at_risk += after.at_risk - before.at_risk;
-        self.value.add(&after.value);
-        self.value.subtract(&before.value);
-    }
-
-    /// Adds another call's changes of gauges (not its endings).
-    pub fn add_gauges(&mut self, other: &SessionEffects) {
-        self.by_step.iter_mut().zip(other.by_step).for_each(|(mine, theirs)| *mine += theirs);
-        self.at_risk += other.at_risk;
-        self.value.add(&other.value);
-        self.stray_goals += other.stray_goals;
-        self.emptied += other.emptied;
-        self.identified += other.identified;
-        self.settled_early += other.settled_early;
-    }
-
-    /// Forgets everything, keeping the space.
-    pub fn clear(&mut self) {
-        self.endings.clear();
-        self.by_step = [0; STEPS_MAX];
-        self.at_risk = 0;
-        self.value = Sum::ZERO;
-        self.stray_goals = 0;
-        (self.emptied, self.identified, self.settled_early) = (0, 0, 0);
+        if before != after {
+            self.changes.at_risk += after.at_risk - before.at_risk;
+            self.changes.value.add(&after.value);
+            self.changes.value.subtract(&before.value);
+        }
     }
 }

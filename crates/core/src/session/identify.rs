@@ -37,7 +37,7 @@ impl Machine {
         self.expire(rules, watermark, fx);
         let stake_before = self.stake(rules);
         let Machine { sessions, carts, floor } = given;
-        fx.identified += sessions.len() as u64;
+        fx.changes.identified += sessions.len() as u64;
         for session in sessions {
             fx.entered(session.step);
             let place = self.sessions.partition_point(|mine| mine.first <= session.first);

@@ -45,7 +45,7 @@ impl Machine {
         Machine { sessions: SmallVec::new(), carts: None, floor }
     }
 
-    /// True when nothing is open: the actor may be used for another key.
+    /// True when nothing is open.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
@@ -64,6 +64,16 @@ impl Machine {
     pub fn has_entry(&self) -> bool {
         let cart = self.carts.as_ref().is_some_and(|carts| carts.stake().is_some());
         cart || self.sessions.iter().any(|session| session.contents.has_entry())
+    }
+
+    /// About how many bytes it takes outside of itself.
+    pub fn heap_bytes(&self) -> usize {
+        let sessions = match self.sessions.spilled() {
+            true => self.sessions.capacity() * size_of::<State>(),
+            false => 0,
+        };
+        let carts = self.carts.as_ref().map_or(0, |carts| carts.bytes());
+        sessions + carts
     }
 
     /// The watermark after which [`Machine::expire`] has something to do; `None` when empty.
@@ -95,9 +105,10 @@ impl Machine {
             return Err(late);
         }
         let marks = rules.since_entry && (event.entry || event.goal || event.remove);
-        if let Some(carts) = self.carts.as_ref().filter(|carts| marks && event.at <= carts.settled)
+        if let Some(carts) =
+            self.carts.as_ref().filter(|carts| marks && event.at <= carts.stand.settled)
         {
-            return Err(Late::Cart(carts.settled));
+            return Err(Late::Cart(carts.stand.settled));
         }
         if event.repeat {
             return Err(Late::Repeat);
@@ -136,7 +147,7 @@ impl Machine {
             let cut = if state.until == NO_CUT { Cut::No } else { Cut::TooLong };
             self.close(rules, &state, (deadline, deadline, cut), fx);
         }
-        self.forget_carts();
+        self.forget_carts(fx);
         fx.stake(&stake_before, &self.stake(rules));
     }
 
@@ -153,7 +164,7 @@ impl Machine {
             let end = state.last.max(watermark);
             self.close(rules, &state, (end, state.last, Cut::NoRoom), fx);
         }
-        self.forget_carts();
+        self.forget_carts(fx);
         fx.stake(&stake_before, &self.stake(rules));
     }
 
@@ -167,14 +178,16 @@ impl Machine {
         fx.left(state.step);
         fx.endings.push(ending(rules, state, at, cut));
         let emptied = !rules.since_entry && state.goals == 0 && state.contents.is_emptied();
-        fx.emptied += u64::from(emptied);
+        fx.changes.emptied += u64::from(emptied);
         self.floor = self.floor.max(floor);
     }
 
     /// Carts are over before the last session is; what was settled lies before the floor.
-    fn forget_carts(&mut self) {
-        if self.sessions.is_empty() {
-            self.carts = None;
+    fn forget_carts(&mut self, fx: &mut SessionEffects) {
+        if self.sessions.is_empty()
+            && let Some(carts) = self.carts.take()
+        {
+            fx.journal.forgotten(carts);
         }
     }
 

@@ -14,16 +14,18 @@ mod rules;
 mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod view;
 
 pub use aliases::{AliasBounds, Aliases};
 pub use closed::Closed;
-pub use effects::{Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
+pub use effects::{Changes, Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
 pub use late::{Late, late_alone};
 pub use machine::Machine;
 pub use policy::{Deadline, SessionPolicy};
 pub use record::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segments};
 pub use rules::{KindMeaning, Rules, SessionEvent};
+pub use undo::Undo;
 
 use serde::Serialize;
 

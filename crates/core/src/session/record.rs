@@ -1,7 +1,7 @@
 //! The record of one key's machine in a commit: compact (some 30 to 60 bytes for a
 //! session) and self-contained, so that it can be read by any shard.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use smallvec::SmallVec;
 
@@ -17,7 +17,7 @@ use crate::domain::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 #[derive(Clone, Debug)]
 pub struct Segments {
     names: Vec<compact_str::CompactString>,
-    index: std::collections::HashMap<compact_str::CompactString, u16>,
+    index: HashMap<Box<[u8]>, u16, foldhash::fast::RandomState>,
 }
 
 /// Most segments told apart; further ones count as `other`.
@@ -33,24 +33,26 @@ impl Default for Segments {
 
 impl Segments {
     /// The index of a text, learnt if it is new.
-    pub fn intern(&mut self, text: &str) -> u16 {
+    pub fn intern(&mut self, text: &[u8]) -> u16 {
         if text.is_empty() {
             return 0;
         }
         if let Some(&index) = self.index.get(text) {
             return index;
         }
-        let text = if self.names.len() >= SEGMENTS_MAX || text.len() > SEGMENT_BYTES_MAX {
-            "other"
-        } else {
-            text
-        };
-        if let Some(&index) = self.index.get(text) {
+        self.learn(text)
+    }
+
+    #[cold]
+    fn learn(&mut self, text: &[u8]) -> u16 {
+        let many = self.names.len() >= SEGMENTS_MAX || text.len() > SEGMENT_BYTES_MAX;
+        let text = String::from_utf8_lossy(if many { b"other" } else { text });
+        if let Some(&index) = self.index.get(text.as_bytes()) {
             return index;
         }
         let index = self.names.len() as u16;
-        self.names.push(text.into());
-        self.index.insert(text.into(), index);
+        self.names.push((*text).into());
+        self.index.insert(text.as_bytes().into(), index);
         index
     }
 
@@ -130,10 +132,10 @@ fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<Stat
     }
     state.contents = Contents::decode(reader)?;
     state.events = reader.u64("events")? as u32;
-    state.goals = reader.u64("goals")? as u32;
+    state.goals = reader.u64("goals")?.min(u16::MAX.into()) as u16;
     state.step = reader.u8("step")?.min(15);
     let segment = reader.bytes("segment")?;
-    state.segment = segments.intern(&String::from_utf8_lossy(segment));
+    state.segment = segments.intern(segment);
     let counted = usize::from(reader.u8("counts")?).min(COUNTED_KINDS);
     for count in &mut state.counts[..counted] {
         *count = reader.u64("count")? as u16;
@@ -149,15 +151,15 @@ fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<Stat
 }
 
 fn encode_carts(carts: &Carts, out: &mut Vec<u8>) {
-    out.push(if carts.base.is_some() { 2 } else { 1 });
-    if let Some(cart) = &carts.base {
+    out.push(if carts.stand.base.is_some() { 2 } else { 1 });
+    if let Some(cart) = &carts.stand.base {
         put_i64(out, cart.first);
         put_i64(out, cart.last);
         cart.contents.encode(out);
     }
-    put_i64(out, carts.settled);
+    put_i64(out, carts.stand.settled);
     put_u64(out, carts.marks.len() as u64);
-    put_u64(out, carts.walked as u64);
+    put_u64(out, carts.stand.walked as u64);
     let mut before = 0;
     for mark in &carts.marks {
         put_i64(out, mark.at.wrapping_sub(before));

@@ -158,12 +158,13 @@ impl Rules {
     }
 
     /// The segment that an event's attribute names: its text, numbers included.
-    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Option<Cow<'a, str>> {
+    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Option<Cow<'a, [u8]>> {
+        let owned = |text: String| Some(Cow::Owned(text.into_bytes()));
         match attr {
-            Attr::Text(text) => Some(String::from_utf8_lossy(text)),
-            Attr::Number(number) => Some(Cow::Owned(number.to_string())),
-            Attr::Amount(amount) => Some(Cow::Owned(amount.to_string())),
-            Attr::Bool(value) => Some(Cow::Owned(value.to_string())),
+            Attr::Text(text) => Some(Cow::Borrowed(text)),
+            Attr::Number(number) => owned(number.to_string()),
+            Attr::Amount(amount) => owned(amount.to_string()),
+            Attr::Bool(value) => owned(value.to_string()),
             Attr::Missing | Attr::Unusable(_) => None,
         }
     }

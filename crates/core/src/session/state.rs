@@ -11,8 +11,8 @@ pub const COUNTED_KINDS: usize = 8;
 /// The limit of a session that was not cut.
 pub(super) const NO_CUT: EpochMs = EpochMs::MAX;
 
-/// One open session.
-#[derive(Clone, Debug, PartialEq)]
+/// One open session. 120 bytes, without anything outside of them: there may be millions.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct State {
     pub first: EpochMs,
     pub last: EpochMs,
@@ -20,10 +20,10 @@ pub(super) struct State {
     pub until: EpochMs,
     pub contents: Contents,
     pub events: u32,
-    pub goals: u32,
     pub trail_at: [u32; TRAIL_LEN],
     pub counts: [u16; COUNTED_KINDS],
     pub segment: u16,
+    pub goals: u16,
     pub trail_kind: [u8; TRAIL_LEN],
     pub trail_len: u8,
     /// 0 for none, else index in the policy's steps plus one.
@@ -75,7 +75,7 @@ impl State {
         if event.remove {
             self.contents.remove(event.value);
         }
-        self.goals = self.goals.saturating_add(u32::from(event.goal));
+        self.goals = self.goals.saturating_add(u16::from(event.goal));
         self.step = self.step.max(event.step);
         let count = &mut self.counts[usize::from(event.counted)];
         *count = count.saturating_add(1);

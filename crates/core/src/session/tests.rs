@@ -4,9 +4,11 @@ mod carts;
 mod cuts;
 mod identify;
 mod lateness;
+mod undo;
 
 use proptest::prelude::*;
 
+use super::state::State;
 use super::*;
 use crate::domain::event::Schema;
 use crate::domain::number::{Amount, Sum};
@@ -107,8 +109,8 @@ proptest! {
         got.sort_by_key(|ending| ending.0);
         prop_assert_eq!(got, batch(&events));
         prop_assert!(machine.is_empty());
-        prop_assert_eq!(fx.by_step.iter().sum::<i64>(), 0);
-        prop_assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
+        prop_assert_eq!(fx.changes.by_step.iter().sum::<i64>(), 0);
+        prop_assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
     }
 
     #[test]
@@ -125,12 +127,12 @@ proptest! {
         let carts = |fx: &SessionEffects| {
             let mut carts: Vec<_> = fx.endings.iter().filter(|e| !e.closes_session).copied().collect();
             carts.sort_by_key(|e| e.first);
-            (carts, fx.stray_goals)
+            (carts, fx.changes.stray_goals)
         };
         let (_, got) = run(&rules, &events, &ticks);
         let (_, want) = run(&rules, &sorted, &[]);
         prop_assert_eq!(carts(&got), carts(&want));
-        prop_assert_eq!((got.at_risk, got.value), (0, Sum::ZERO));
+        prop_assert_eq!((got.changes.at_risk, got.changes.value), (0, Sum::ZERO));
     }
 
     #[test]
@@ -153,7 +155,7 @@ proptest! {
                 machine = read;
             }
             let mut event = event(&rules, *at, watermark, *kind);
-            event.segment = segments.intern(["eu", "us", ""][index % 3]);
+            event.segment = segments.intern(["eu", "us", ""][index % 3].as_bytes());
             machine.apply(&rules, &event, &mut fx).unwrap();
             watermark = watermark.max(*at);
         }
@@ -175,7 +177,7 @@ proptest! {
             watermark = watermark.max(at);
             let due = machine.next_deadline(&rules).unwrap();
             let (mut early, mut fired) = (machine.clone(), machine.clone());
-            fx.clear();
+            fx = SessionEffects::default();
             early.expire(&rules, due, &mut fx);
             prop_assert!(fx.endings.is_empty());
             fired.expire(&rules, due + 1, &mut fx);

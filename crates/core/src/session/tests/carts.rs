@@ -24,7 +24,7 @@ fn a_goal_before_an_open_cart_meets_none() {
     // The cart is settled; the goal lies before it.
     apply(&mut machine, &rules, (300, 900, 3), &mut fx).unwrap();
     machine.expire(&rules, END_OF_TIME, &mut fx);
-    assert_eq!((fx.stray_goals, ends(&fx)), (1, vec![(Outcome::Abandoned, 600 + GAP, 1)]));
+    assert_eq!((fx.changes.stray_goals, ends(&fx)), (1, vec![(Outcome::Abandoned, 600 + GAP, 1)]));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn what_comes_after_its_cart_ended_is_late() {
     }
     apply(&mut machine, &rules, (50, 900, 0), &mut fx).expect("a page view has no cart");
     machine.expire(&rules, END_OF_TIME, &mut fx);
-    assert_eq!((fx.stray_goals, ends(&fx)), (0, vec![(Outcome::Converted, 100, 1)]));
+    assert_eq!((fx.changes.stray_goals, ends(&fx)), (0, vec![(Outcome::Converted, 100, 1)]));
 }
 
 #[test]
@@ -54,7 +54,10 @@ fn a_late_mark_finds_its_place_in_an_open_cart() {
     apply(&mut machine, &rules, (200, 900, 3), &mut fx).unwrap();
     assert_eq!(ends(&fx), [(Outcome::Converted, 200, 1)]);
     assert_eq!(fx.endings[0].stamp, 900, "its windows are judged by the event's stamp");
-    assert_eq!((fx.at_risk, fx.value), (1, Sum::from_i128(Amount::from_i64(5).parts())));
+    assert_eq!(
+        (fx.changes.at_risk, fx.changes.value),
+        (1, Sum::from_i128(Amount::from_i64(5).parts()))
+    );
     machine.expire(&rules, END_OF_TIME, &mut fx);
     assert_eq!(ends(&fx)[1..], [(Outcome::Abandoned, 400 + GAP, 1)]);
 }
@@ -67,8 +70,8 @@ fn a_cart_that_was_emptied_is_gone() {
         apply(&mut machine, &rules, mark, &mut fx).unwrap();
     }
     machine.expire(&rules, END_OF_TIME, &mut fx);
-    assert_eq!((fx.emptied, ends(&fx)), (1, vec![(Outcome::Abandoned, 400 + GAP, 1)]));
-    assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
+    assert_eq!((fx.changes.emptied, ends(&fx)), (1, vec![(Outcome::Abandoned, 400 + GAP, 1)]));
+    assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
 }
 
 #[test]
@@ -81,12 +84,12 @@ fn the_marks_of_a_key_are_bounded_and_none_is_lost() {
         apply(&mut machine, &rules, (n, 0, 1), &mut fx).unwrap();
     }
     assert!(machine.carts.as_ref().unwrap().marks.len() <= 16);
-    assert_eq!(fx.settled_early, 1_000 - 16);
+    assert_eq!(fx.changes.settled_early, 1_000 - 16);
     assert_eq!(apply(&mut machine, &rules, (983, 0, 3), &mut fx), Err(Late::Cart(983)));
     apply(&mut machine, &rules, (1_000, 0, 3), &mut fx).unwrap();
     machine.expire(&rules, END_OF_TIME, &mut fx);
     assert_eq!(ends(&fx), [(Outcome::Converted, 1_000, 1_000)]);
-    assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
+    assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
 }
 
 /// The definition: all marks that were accepted, in time order.
@@ -160,7 +163,7 @@ proptest! {
         got.sort_by_key(|end| end.1);
         let (want, stray, emptied) = in_order(&accepted);
         prop_assert_eq!(got, want);
-        prop_assert_eq!((fx.stray_goals, fx.emptied), (stray, emptied));
-        prop_assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
+        prop_assert_eq!((fx.changes.stray_goals, fx.changes.emptied), (stray, emptied));
+        prop_assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
     }
 }

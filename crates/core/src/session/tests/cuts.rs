@@ -76,7 +76,7 @@ proptest! {
             let apart = pair[1].first - pair[0].last > GAP;
             prop_assert!(apart || pair[0].cut == Cut::TooLong, "{:?}", pair);
         }
-        prop_assert_eq!((fx.at_risk, fx.by_step.iter().sum::<i64>()), (0, 0));
+        prop_assert_eq!((fx.changes.at_risk, fx.changes.by_step.iter().sum::<i64>()), (0, 0));
     }
 
     /// Sums do not depend on the order in which things were put in and taken out.
@@ -89,8 +89,8 @@ proptest! {
         let end = |kinds: &[u16]| {
             let events: Vec<_> = kinds.iter().map(|kind| (0, *kind)).collect();
             let (_, fx) = run(&rules, &events, &[]);
-            assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
-            (fx.endings[0], fx.emptied)
+            assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
+            (fx.endings[0], fx.changes.emptied)
         };
         let (ending, emptied) = end(&kinds);
         let count = |kind: u16| kinds.iter().filter(|k| **k == kind).count() as u32;
@@ -122,5 +122,5 @@ fn a_session_that_makes_room_ends_once_and_its_user_may_come_back() {
     again.apply(&rules, &event(&rules, 101, 150, 0), &mut fx).unwrap();
     again.expire(&rules, END_OF_TIME, &mut fx);
     assert_eq!(fx.endings.iter().map(|ending| ending.events).sum::<u32>(), 2);
-    assert_eq!(fx.by_step.iter().sum::<i64>(), 0);
+    assert_eq!(fx.changes.by_step.iter().sum::<i64>(), 0);
 }

@@ -58,8 +58,8 @@ proptest! {
             let (_, mut want) = run(&rules, &one, &[]);
             let mut got = identified(&rules, &events, cut.min(events.len().saturating_sub(1)));
             for fx in [&mut want, &mut got] {
-                prop_assert_eq!((fx.at_risk, fx.value), (0, Sum::ZERO));
-                prop_assert_eq!(fx.by_step.iter().map(|open| open.abs()).sum::<i64>(), 0);
+                prop_assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
+                prop_assert_eq!(fx.changes.by_step.iter().map(|open| open.abs()).sum::<i64>(), 0);
                 fx.endings.sort_by_key(|ending| (ending.closes_session, ending.at));
                 fx.endings.iter_mut().for_each(|ending| ending.stamp = 0);
             }
@@ -76,7 +76,7 @@ fn a_cart_of_either_key_is_bought_by_either() {
         let carts: Vec<_> =
             fx.endings.iter().filter(|ending| !ending.closes_session).map(|e| e.outcome).collect();
         assert_eq!(carts, [Outcome::Converted], "{first} {second}");
-        assert_eq!((fx.stray_goals, fx.identified), (0, u64::from(first)));
+        assert_eq!((fx.changes.stray_goals, fx.changes.identified), (0, u64::from(first)));
     }
 }
 
@@ -111,7 +111,7 @@ fn sessions_of_two_keys_become_one_across_their_cuts() {
     known.apply(&rules, &event(&rules, 3_300, 0, 0), &mut fx).unwrap();
     known.expire(&rules, END_OF_TIME, &mut fx);
     let events: u32 = fx.endings.iter().map(|ending| ending.events).sum();
-    assert_eq!((events, fx.by_step.iter().sum::<i64>()), (9, 0));
+    assert_eq!((events, fx.changes.by_step.iter().sum::<i64>()), (9, 0));
     let mut last = i64::MIN;
     for ending in &fx.endings {
         assert!(ending.first > last && ending.last <= ending.at, "{:?}", fx.endings);

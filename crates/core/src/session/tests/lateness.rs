@@ -112,7 +112,7 @@ fn shard(rules: &Rules, events: &[Stamped], breaks: &[u8]) -> Fate {
     }
     fate.left.extend(fx.endings.iter().map(|ending| (ending.first, ending.last, ending.events)));
     fate.left.sort_unstable();
-    assert_eq!(fx.by_step.iter().sum::<i64>(), 0);
+    assert_eq!(fx.changes.by_step.iter().sum::<i64>(), 0);
     fate
 }
 

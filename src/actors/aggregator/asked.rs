@@ -1,0 +1,136 @@
+//! Sessions that are asked by others than their parent: each has a mailbox for as long as
+//! somebody holds its address.
+
+use std::pin::Pin;
+use std::task::{self, Poll, Waker};
+
+use actix::dev::EnvelopeProxy as _;
+use actix::dev::channel::AddressReceiver;
+use actix::{ActorFuture, Addr, AsyncContext as _, Context, Handler};
+use futures_util::Stream as _;
+
+use super::Aggregator;
+use crate::actors::messages::{AreOpen, Find};
+use crate::actors::session::Session;
+use crate::actors::turn::mailbox;
+use crate::domain::hash::key_hash;
+use crate::telemetry::happenings::QuestionPanicked;
+
+/// Questions that are answered before the log goes on.
+const AT_ONCE: usize = 64;
+
+/// The mailboxes, each with the slot of its session. Whoever asks is bounded in number, and so
+/// are these.
+#[derive(Default)]
+pub(super) struct Mailboxes {
+    open: Vec<(u32, AddressReceiver<Session>)>,
+    served: bool,
+}
+
+impl Mailboxes {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The session in a slot ended: whoever asks it hears that nobody is there.
+    pub(super) fn close(&mut self, slot: u32) {
+        self.open.retain(|(other, _)| *other != slot);
+    }
+
+    fn address(&mut self, slot: u32) -> Addr<Session> {
+        if let Some((_, mailbox)) = self.open.iter().find(|(other, _)| *other == slot) {
+            return Addr::new(mailbox.sender());
+        }
+        let (address, mailbox) = mailbox();
+        self.open.push((slot, mailbox));
+        address
+    }
+}
+
+impl Aggregator {
+    /// Answers what has been asked, between two pieces of the log. While those come one after
+    /// another the actor's own task gets to nothing else.
+    pub(super) fn serve_between(&mut self) {
+        if self.mailboxes.len() > 0 {
+            // Whoever is not served now is registered with the task's own waker after it.
+            self.serve(&mut task::Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Lets each session that is asked answer, in bounded time, and closes the mailboxes that
+    /// nobody has the address of any more.
+    fn serve(&mut self, cx: &mut task::Context<'_>) {
+        let Aggregator { children, turn, mailboxes, parts, .. } = self;
+        let mut answered = 0;
+        mailboxes.open.retain_mut(|(slot, mailbox)| {
+            let child = children.get(*slot);
+            while answered < AT_ONCE {
+                match Pin::new(&mut *mailbox).poll_next(cx) {
+                    Poll::Ready(Some(mut envelope)) => {
+                        answered += 1;
+                        let session = &mut child.session;
+                        let done =
+                            turn.guarded(session, |session, turn| envelope.handle(session, turn));
+                        if done.is_none() {
+                            QuestionPanicked { shard: parts.shard }.tell();
+                        }
+                    }
+                    Poll::Pending if mailbox.connected() => return true,
+                    Poll::Pending | Poll::Ready(None) => {
+                        child.asked = false;
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        if answered == AT_ONCE {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Serves the mailboxes whenever the aggregator's task runs, until there are none.
+struct Serve;
+
+impl ActorFuture<Aggregator> for Serve {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        aggregator: &mut Aggregator,
+        _: &mut Context<Aggregator>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        aggregator.serve(cx);
+        aggregator.mailboxes.served = aggregator.mailboxes.len() > 0;
+        if aggregator.mailboxes.served { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl Handler<Find> for Aggregator {
+    type Result = Option<Addr<Session>>;
+
+    fn handle(&mut self, Find { key }: Find, ctx: &mut Context<Self>) -> Self::Result {
+        let hash = key_hash(self.parts.seed, key.as_bytes());
+        let slot = self.children.find(key.as_bytes(), hash, None)?;
+        self.children.get(slot).asked = true;
+        if !std::mem::replace(&mut self.mailboxes.served, true) {
+            ctx.spawn(Serve);
+        }
+        Some(self.mailboxes.address(slot))
+    }
+}
+
+impl Handler<AreOpen> for Aggregator {
+    type Result = Vec<String>;
+
+    fn handle(&mut self, AreOpen { mut keys }: AreOpen, _: &mut Context<Self>) -> Self::Result {
+        keys.retain(|key| {
+            let hash = key_hash(self.parts.seed, key.as_bytes());
+            self.children.find(key.as_bytes(), hash, None).is_some()
+        });
+        keys
+    }
+}

@@ -1,0 +1,72 @@
+//! Where the children lie: a slab of cells that never move, so that millions of them grow
+//! without being copied.
+
+use super::Child;
+
+/// Cells of one piece, as a power of two: 192 KiB.
+const PIECE: u32 = 10;
+
+/// Children by slot. A slot that was given back is used again.
+#[derive(Default)]
+pub struct Slab {
+    pieces: Vec<Vec<Option<Child>>>,
+    free: Vec<u32>,
+    slots: u32,
+}
+
+impl Slab {
+    /// The child in a slot, if one is there.
+    #[inline]
+    pub fn get(&self, slot: u32) -> Option<&Child> {
+        let (piece, place) = split(slot);
+        self.pieces.get(piece)?.get(place)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Child> {
+        let (piece, place) = split(slot);
+        self.pieces.get_mut(piece)?.get_mut(place)?.as_mut()
+    }
+
+    /// Puts a child into a free slot.
+    pub fn insert(&mut self, child: Child) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            let (piece, place) = split(slot);
+            self.pieces[piece][place] = Some(child);
+            return slot;
+        }
+        let slot = self.slots;
+        self.slots += 1;
+        let (piece, _) = split(slot);
+        if piece == self.pieces.len() {
+            self.pieces.push(Vec::with_capacity(1 << PIECE));
+        }
+        self.pieces[piece].push(Some(child));
+        slot
+    }
+
+    /// Takes a child out.
+    pub fn remove(&mut self, slot: u32) -> Option<Child> {
+        let (piece, place) = split(slot);
+        let child = self.pieces.get_mut(piece)?.get_mut(place)?.take()?;
+        self.free.push(slot);
+        Some(child)
+    }
+
+    /// Every child with its slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Child)> {
+        let cells = self.pieces.iter().flatten();
+        (0..).zip(cells).filter_map(|(slot, child)| Some((slot, child.as_ref()?)))
+    }
+
+    /// Slots there are, in use or not.
+    pub fn slots(&self) -> usize {
+        self.slots as usize
+    }
+}
+
+#[inline]
+fn split(slot: u32) -> (usize, usize) {
+    ((slot >> PIECE) as usize, (slot & ((1 << PIECE) - 1)) as usize)
+}

@@ -1,0 +1,100 @@
+//! Timers, what a commit is told, what makes room, and that a cell is used again.
+
+use super::*;
+use crate::domain::event::Schema;
+use crate::domain::session::{SessionEffects, SessionEvent, SessionPolicy};
+use crate::domain::time::{BEGINNING, TimePolicy};
+
+const GAP: i64 = 60_000;
+
+fn children(keys_max: usize) -> Children {
+    let policy = SessionPolicy { gap: GAP, ..SessionPolicy::default() };
+    let time = TimePolicy { allowed_lateness: 0, ..TimePolicy::default() };
+    let rules = Arc::new(Rules::compile(&policy, &time, &Schema::default()));
+    Children::new(rules, 7, Bounds { keys_max, bytes_max: 1 << 20 })
+}
+
+impl Children {
+    /// One event of a key at a time; its slot.
+    fn event(&mut self, key: &str, at: EpochMs, entry: bool) -> u32 {
+        let hash = key_hash(self.seed, key.as_bytes());
+        let slot = self
+            .find(key.as_bytes(), hash, None)
+            .unwrap_or_else(|| self.open(key.as_bytes(), hash, BEGINNING));
+        let rules = Arc::clone(&self.rules);
+        let event = SessionEvent { at, watermark: at, entry, ..SessionEvent::default() };
+        let machine = self.get(slot).session.machine_mut();
+        machine.apply(&rules, &event, &mut SessionEffects::default()).expect("it is not late");
+        assert!(self.after_turn(slot), "something is open");
+        slot
+    }
+
+    fn changed(&mut self) -> Vec<String> {
+        let mut keys = Vec::new();
+        self.take_changed(|child| keys.push(child.key.to_string()));
+        keys
+    }
+}
+
+#[test]
+fn a_timer_that_fires_early_is_put_where_the_deadline_is_now() {
+    let mut children = children(100);
+    let slot = children.event("a", 0, false);
+    children.event("a", 50_000, false);
+    assert_eq!(children.due(GAP + 1_000), [0u32; 0], "the event at 50 s moved the deadline");
+    assert_eq!(children.due(50_000 + GAP), [0u32; 0], "an event just now would still belong");
+    assert_eq!(children.due(50_000 + GAP + 1_000), [slot]);
+    assert_eq!(children.due(50_000 + GAP + 9_000), [0u32; 0], "it is told once");
+}
+
+#[test]
+fn a_commit_is_told_of_each_session_once_and_of_those_that_are_open() {
+    let mut children = children(100);
+    children.event("a", 0, false);
+    let slot = children.event("b", 1, false);
+    children.event("a", 2, false);
+    children.event("short", 3, false);
+    let short = children.event("short", 4, false);
+    let (gone, _) = children.remove(short).expect("it is open");
+    assert!(!gone.kept, "no commit knows of it, so none need forget it");
+    let again = children.event("c", 5, false);
+    assert_eq!(again, short, "a cell is used again");
+    assert_eq!(children.changed(), ["a", "b", "c"]);
+    assert_eq!(children.changed(), [""; 0]);
+    children.event("b", 6, false);
+    assert_eq!(children.changed(), ["b"]);
+    let (gone, hash) = children.remove(slot).expect("it is open");
+    assert!(gone.kept, "a commit holds its record");
+    assert_eq!((hash, children.open_keys()), (key_hash(7, b"b"), 2));
+}
+
+#[test]
+fn what_makes_room_holds_no_entry_and_was_silent_longest() {
+    let mut children = children(4);
+    children.event("buyer", 0, true);
+    let late = children.event("late", 5, false);
+    let early = children.event("early", 3, false);
+    assert!(children.has_room(b"x"));
+    children.event("x", 9, false);
+    assert!(!children.has_room(b"y"));
+    assert_eq!(children.worth_least(), Some(early));
+    children.remove(early);
+    // Since it was looked for, it has gone on; a walk is due only after some have left.
+    children.event("late", 10, false);
+    assert_eq!(children.worth_least(), children.find(b"x", key_hash(7, b"x"), None));
+    children.may_walk();
+    assert!(children.worth_least().is_some_and(|slot| slot == late || slot != early));
+}
+
+#[test]
+fn bytes_are_those_of_what_is_open() {
+    let mut children = children(1_000_000);
+    assert_eq!(children.bytes(), 0);
+    let long = "k".repeat(1_000);
+    let slot = children.event(&long, 0, false);
+    children.event("short", 0, false);
+    assert_eq!(children.bytes(), 2 * SESSION_BYTES + 1_000);
+    children.remove(slot);
+    assert_eq!(children.bytes(), SESSION_BYTES);
+    assert!(children.has_room(b"x") && !children.has_room(&vec![b'k'; 1 << 20]));
+}
