@@ -426,10 +426,9 @@ fn check_says_what_a_start_would_do_to_a_data_folder() {
         "metric visits keeps its history",
         "metric refunds is what is kept as old: it keeps that history under its name",
         "metric gone is kept and not declared: its history would be dropped",
-        "metric orders means something else than what is kept: that history would be dropped, and \
-         begin anew",
-        "rule spike means something else than what is kept: that history would be dropped, and \
-         begin anew",
+        "metric orders: where was { \"type\" = \"order\" }, is { \"type\" = \"sale\" }: the history that is kept would be dropped, and begin anew",
+        "rule spike: k was 3, is 4; k_clear was 3, is 4; where of metric orders was { \"type\" = \
+         \"order\" }, is { \"type\" = \"sale\" }: the history that is kept would be dropped, and begin anew",
         "metric more is new: it begins with the next events",
         "session.gap is \"20m\", it was \"30m\": sessions that are open (3) end by it, too, so \
          long after their last event",
@@ -459,7 +458,7 @@ fn check_says_what_a_start_would_do_to_a_data_folder() {
     for part in [
         "metric refunds was called old and keeps its history",
         "metric gone is declared no more: its history is dropped",
-        "metric orders means something else than at the last start",
+        "metric orders: where was { \"type\" = \"order\" }, is { \"type\" = \"sale\" }: its history is dropped and begins anew",
         "session.gap is \"20m\", it was \"30m\": sessions that are open (3) end by it, too",
         "session.goal is [\"paid\"]",
     ] {

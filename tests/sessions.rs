@@ -409,6 +409,69 @@ fn one_user_with_many_entries_delays_nobody() {
     assert_eq!(server.topic("kpi")["value_at_stake"], (sent + 1) as f64);
 }
 
+#[test]
+fn what_is_at_risk_is_right_after_a_start_with_other_settings() {
+    let folder = Folder::default();
+    let configs = [
+        "[session]\ndeadline = \"since_entry\"\n",
+        "[session]\ndeadline = \"inactivity\"\n",
+        "[session]\ndeadline = \"inactivity\"\ngap = \"2h\"\nsteps = [\"payment_completed\"]\n",
+    ];
+    let mut random = Random::seeded("at_risk");
+    let mut received = 0;
+    let mut at = 0;
+    for round in 0..6 {
+        let config = format!("{HOLD}{}", configs[(round + 1) % configs.len()]);
+        let mut server = folder.serve(&config).start();
+        // What the page says is what the open sessions are, one by one.
+        let check = |server: &Server| {
+            let of = |n| server.http.get(&server.at(&format!("v1/sessions/u{n}")));
+            let users: Vec<Value> = (0..8)
+                .map(of)
+                .filter(|found| found.status == 200)
+                .map(|found| found.json())
+                .collect();
+            let open: Vec<&Value> =
+                users.iter().flat_map(|user| user["sessions"].as_array().unwrap()).collect();
+            let at_risk = open.iter().filter(|session| session["state"] == "at_risk");
+            let value: f64 = at_risk.clone().map(|one| one["value"].as_f64().unwrap()).sum();
+            // The first board is that of the last commit.
+            until(10, "the page says what is open", || {
+                let kpi = server.topic("kpi");
+                let sessions = kpi["live_sessions"] == open.len();
+                // With carts it is they that are at risk; the end shows that they are counted.
+                let carts = config.contains("since_entry");
+                let stakes =
+                    kpi["at_risk"] == at_risk.clone().count() && kpi["value_at_stake"] == value;
+                (sessions && (carts || stakes)).then_some(())
+            });
+        };
+        if round > 0 {
+            server.wait_settled(received);
+            check(&server);
+        }
+        let mut events = Vec::new();
+        for _ in 0..20 {
+            at += random.below(60_000) as i64;
+            let kind = ["cart_add", "page_view", "payment_completed"][random.below(3) as usize];
+            events.push(priced(at, kind, &format!("u{}", random.below(8)), 10));
+        }
+        post(&server, &events);
+        received += events.len() as u64;
+        server.wait_settled(received);
+        server.stop();
+    }
+    // Everything ends, and nothing is left over.
+    let server = folder.serve(&format!("{HOLD}{}", configs[0])).start();
+    post(&server, &[event(at + 10 * 60 * MINUTE, "page_view", "last")]);
+    server.wait_settled(received + 1);
+    let kpi = until(10, "all others ended", || {
+        let kpi = server.topic("kpi");
+        (kpi["live_sessions"] == 1).then_some(kpi)
+    });
+    assert_eq!((&kpi["at_risk"], &kpi["value_at_stake"]), (&json!(0), &json!(0.0)), "{kpi}");
+}
+
 fn post(server: &Server, events: &[Event]) {
     let answer = server.http.post(&server.at("v1/events"), &[], lines(events).as_bytes());
     assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));

@@ -34,7 +34,8 @@ use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{
-    AliasBounds, Aliases, Changes, Closed, Ending, Late, Machine, Outcome, Rules, SessionEvent,
+    AliasBounds, Aliases, Changes, Closed, Ending, Late, Machine, Outcome, Rules, SessionEffects,
+    SessionEvent,
 };
 use crate::domain::time::{BEGINNING, EpochMs};
 
@@ -123,7 +124,7 @@ impl Aggregator {
     }
 
     /// Takes up this shard's part of a snapshot: identities, sessions, and those that were
-    /// closed. See also [`Aggregator::restore_aliases`].
+    /// closed. Returns what is open then. See also [`Aggregator::restore_aliases`].
     ///
     /// # Errors
     /// When a record is malformed: names the key.
@@ -133,7 +134,8 @@ impl Aggregator {
         identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
         closed: impl Iterator<Item = (u64, EpochMs)>,
         (ids_forgotten, ids_swept, forgotten): (EpochMs, EpochMs, EpochMs),
-    ) -> Result<(), String> {
+    ) -> Result<Gauges, String> {
+        let mut open = SessionEffects::default();
         let (shard, shards) = (self.parts.shard, self.parts.shards);
         self.seen.restore_forgotten(ids_forgotten);
         self.seen.restore_swept(ids_swept);
@@ -153,9 +155,11 @@ impl Aggregator {
             let segments = &mut self.turn.segments;
             let machine = Machine::decode(record, segments, &self.parts.rules)
                 .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
+            machine.count_open(&self.parts.rules, &mut open);
             self.children.restore(&key, hash, machine);
         }
-        Ok(())
+        let Changes { by_step, at_risk, value, .. } = open.changes;
+        Ok(Gauges { by_step, at_risk, value })
     }
 
     /// A session's turn: one event. `None` when it panicked; nothing has happened then.

@@ -23,7 +23,7 @@ use super::aggregator::DecidedGroups;
 use super::aside::Aside;
 use super::broadcaster::Publish;
 use super::figures;
-use super::messages::{BarrierNote, ShardDone, ShardHolds, Stored};
+use super::messages::{BarrierNote, OpenRestored, ShardDone, ShardHolds, Stored};
 use super::pipeline::{Output, RunError, Witness};
 use super::redrive::Gate;
 use super::standing::{Ahead, Bounds, Watch};
@@ -506,6 +506,15 @@ impl Actor for Committer {
         });
         let tick = Duration::from_millis(self.parts.settings.tick.max(1) as u64);
         ctx.run_interval(tick, |committer, _| committer.show());
+        self.show();
+    }
+}
+
+impl Handler<OpenRestored> for Committer {
+    type Result = ();
+
+    fn handle(&mut self, restored: OpenRestored, _: &mut Context<Self>) {
+        self.parts.keeper.recount(restored.0);
         self.show();
     }
 }

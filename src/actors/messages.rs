@@ -5,7 +5,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::session::Session;
 use crate::domain::event::EventBatch;
-use crate::domain::keeper::{Barrier, ShardDelta};
+use crate::domain::keeper::{Barrier, Gauges, ShardDelta};
 use crate::domain::session::{Late, Machine, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
 
@@ -148,6 +148,12 @@ pub struct ShardHolds {
     /// Most bytes of them.
     pub alias_bytes_max: u64,
 }
+
+/// Pipeline → committer, before the first barrier: what is open in the sessions that the
+/// shards have taken up.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct OpenRestored(pub Gauges);
 
 /// Store thread → committer: a commit is durable, or the store failed for good.
 #[derive(Debug, Message)]

@@ -19,6 +19,7 @@ use super::children::Bounds;
 use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
 use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources, beginning};
+use super::messages::OpenRestored;
 use super::pool::BatchPool;
 use super::ports::{Records, Source, SourceError, StoreError};
 use super::status::Status;
@@ -28,7 +29,7 @@ use crate::clock::SharedClock;
 use crate::domain::anomaly::SigmaRule;
 use crate::domain::commit::{CommitUnit, Restored, Snapshot, SourceIdentity, SourcePosition};
 use crate::domain::event::Schema;
-use crate::domain::keeper::{BOARD_ALERTS, Keeper, ReplayNumbers};
+use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::watch::all_uses;
 use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
@@ -127,6 +128,8 @@ pub struct Setup {
     pub policy: SessionPolicy,
     /// The settings of sessions by key, as they are noted in a commit.
     pub session_settings: BTreeMap<String, String>,
+    /// What metrics and rules are, see `Keeper::note_meanings`.
+    pub meanings: Meanings,
     /// What to decode.
     pub schema: Arc<Schema>,
     /// The metrics.
@@ -369,6 +372,7 @@ impl Pipeline {
         let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
         keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, &self.metrics));
         keeper.note_settings(setup.session_settings.clone());
+        keeper.note_meanings(setup.meanings.clone());
         keeper.engine.reports = setup.reports;
         keeper.restore(&mut restored.snapshot, watermark).map_err(damaged)?;
         let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();
@@ -430,6 +434,10 @@ impl Pipeline {
                 &failed,
             )
             .await?;
+        let (shards, open) = shards;
+        // Before the ingestor begins, and so before any barrier.
+        let told = committer.send(OpenRestored(open)).await;
+        told.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
         let shards = shards.into_iter().zip(places);
         let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
         let parts = IngestorParts {
@@ -466,7 +474,7 @@ impl Pipeline {
         }
     }
 
-    /// Starts the shards, each restoring its sessions on its own thread.
+    /// Starts the shards, each restoring its sessions on its own thread, and what is open then.
     async fn start_shards(
         &self,
         arbiters: &mut Vec<Arbiter>,
@@ -474,7 +482,7 @@ impl Pipeline {
         (snapshot, forgotten, groups): (Snapshot, EpochMs, DecidedGroups),
         pool: &BatchPool,
         failed: &mpsc::Sender<Failure>,
-    ) -> Result<Vec<Addr<Aggregator>>, RunError> {
+    ) -> Result<(Vec<Addr<Aggregator>>, Gauges), RunError> {
         let setup = &self.setup;
         let shards = setup.settings.shards;
         let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
@@ -527,13 +535,14 @@ impl Pipeline {
             restored.push(wait);
             addrs.push(addr);
         }
+        let mut open = Gauges::default();
         for wait in restored {
-            wait.await
-                .unwrap_or_else(|_| Err("a shard died while it restored its sessions".into()))
-                .map_err(damaged)?;
+            let restored = wait.await;
+            let died = |_| Err("a shard died while it restored its sessions".into());
+            open.add(&restored.unwrap_or_else(died).map_err(damaged)?);
         }
         setup.directory.connect(setup.schema.seed, addrs.clone());
-        Ok(addrs)
+        Ok((addrs, open))
     }
 }
 

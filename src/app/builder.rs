@@ -222,6 +222,7 @@ impl Builder {
             time: config.time,
             policy: config.session.clone(),
             session_settings: config.sessions_meaning(),
+            meanings: config.meanings(),
             schema: Arc::clone(&schema),
             metrics: config.metrics.clone(),
             sigma: config.rules.clone(),

@@ -99,6 +99,7 @@ fn history(config: &Config) -> Result<String, CheckError> {
     let mut keeper =
         Keeper::new(Arc::new(metrics), config.rules.clone(), Arc::new(rules), &config.time);
     keeper.note_settings(config.sessions_meaning());
+    keeper.note_meanings(config.meanings());
     let outlook = keeper
         .outlook(entries)
         .map_err(|cause| CheckError::State { folder: folder.clone(), cause })?;

@@ -36,6 +36,7 @@ use crate::domain::anomaly::SigmaRule;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::hash;
+use crate::domain::keeper::Meanings;
 use crate::domain::metric::{Condition, FactKind, MetricSpec, Test, Weekday};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
@@ -202,6 +203,11 @@ impl Config {
     /// The settings that decide what a session is and how it ends, as TOML by key.
     pub fn sessions_meaning(&self) -> BTreeMap<String, String> {
         print::sessions_meaning(self)
+    }
+
+    /// The keys that decide the numbers of each metric and rule, as TOML.
+    pub fn meanings(&self) -> Meanings {
+        print::meanings(self)
     }
 
     /// The effective configuration as TOML; reading it again gives the same configuration.

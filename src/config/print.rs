@@ -11,7 +11,10 @@ use super::{Config, TimeMissing, WebConfig, nats};
 use crate::actors::{Idle, SessionsFull, Settings};
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::hash::fingerprint;
-use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::keeper::Meanings;
+use crate::domain::metric::{
+    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec,
+};
 use crate::domain::session::Deadline;
 use crate::domain::time::SpanMs;
 
@@ -176,12 +179,55 @@ pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
     }
     let key = events(config).into_iter().find(|(key, _)| *key == "key");
     settings.extend(key.map(|(key, value)| (format!("events.{key}"), value)));
+    bound(&mut settings);
+    settings
+}
+
+fn bound(settings: &mut BTreeMap<String, String>) {
     for value in settings.values_mut().filter(|value| value.len() > SETTING_BYTES_MAX) {
         let hash = fingerprint(value.as_bytes());
         value.truncate(value.floor_char_boundary(SETTING_BYTES_MAX));
         value.push_str(&format!(" ... ({hash:016x})"));
     }
-    settings
+}
+
+/// Keys of metrics and rules that do not decide their numbers.
+const NO_MEANING: [&str; 4] = ["name", "group_limit", "keep", "severity"];
+
+/// The keys of each metric and rule that decide its numbers.
+pub(super) fn meanings(config: &Config) -> Meanings {
+    let metrics = config.metrics.iter().map(|metric| {
+        let mut plain = metric.clone();
+        // Orders that say nothing.
+        in_order(&mut plain.filter);
+        in_order(&mut plain.numerator);
+        let mut keys = metric_meaning(&plain);
+        if let WindowSpec::Calendar { span: CalendarSpan::Days(2..), first_weekday, .. } =
+            &metric.window
+        {
+            keys.push(("first_weekday", text(first_weekday.name())));
+        }
+        (format!("metric {}", metric.name), keys)
+    });
+    let rules = config.rules.iter().map(|rule| (format!("rule {}", rule.name), rule_meaning(rule)));
+    let all = metrics.chain(rules).map(|(subject, keys)| {
+        let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(key));
+        let mut keys = decide.map(|(key, value)| (key.to_owned(), value)).collect();
+        bound(&mut keys);
+        (subject, keys)
+    });
+    all.collect()
+}
+
+fn in_order(conditions: &mut [Condition]) {
+    for condition in conditions.iter_mut() {
+        match &mut condition.test {
+            Test::TextIn(texts) => texts.sort_unstable(),
+            Test::NumberIn(numbers) => numbers.sort_by_cached_key(ToString::to_string),
+            _ => {}
+        }
+    }
+    conditions.sort_by_cached_key(|condition| (condition.attribute.clone(), test(&condition.test)));
 }
 
 fn pipeline(settings: &Settings) -> Vec<Entry> {

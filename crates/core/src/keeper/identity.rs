@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Keeper;
-use super::outlook::{Fate, Outlook};
+use super::outlook::{Fate, Outlook, edits};
 use super::rules::rule_id;
 use crate::domain::metric::Metric;
 
@@ -88,7 +88,9 @@ impl Keeper {
             match fresh.iter().position(|declared| *declared == (what, name)) {
                 Some(index) => {
                     fresh.remove(index);
-                    say(what, name, Fate::Changed);
+                    let subject = format!("{what} {name}");
+                    let edits = edits(&subject, &self.state.meanings, &self.meanings);
+                    say(what, name, Fate::Changed(edits));
                 }
                 None => say(what, name, Fate::Gone),
             }

@@ -194,6 +194,7 @@ impl Keeper {
         let known = self.rule_ids();
         self.state.rules.retain(|id, _| known.contains(id));
         self.state.session.clone_from(&self.session);
+        self.state.meanings.clone_from(&self.meanings);
         let entries = self.entries();
         let written = std::mem::take(&mut self.written.entries);
         let mut changed: BTreeMap<String, Value> = BTreeMap::new();

@@ -24,7 +24,7 @@ mod window_tests;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 use kept::Written;
-pub use outlook::{Fate, Outlook};
+pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use topics::{ConditionView, PipelineView, SourceView, window_words};
 
@@ -68,6 +68,8 @@ pub struct Keeper {
     news: Vec<String>,
     /// Settings of sessions by key, as TOML.
     session: BTreeMap<String, String>,
+    /// What metrics and rules are, for people.
+    meanings: Meanings,
     recent_alerts: VecDeque<Arc<LogItem>>,
     /// Final numbers of the last merge, for a report's file.
     pub points: Vec<Point>,
@@ -102,6 +104,8 @@ struct KeeperState {
     rules: BTreeMap<String, rules::RuleKept>,
     /// Settings of sessions by key, as TOML: those of the last start until they are compared.
     session: BTreeMap<String, String>,
+    /// What metrics and rules are: those of the last start until they are compared.
+    meanings: Meanings,
 }
 
 impl Keeper {
@@ -119,6 +123,7 @@ impl Keeper {
             news: Vec::new(),
             written: Keeper::nothing_written(metrics.len()),
             session: BTreeMap::new(),
+            meanings: Meanings::new(),
             rules,
             sigma,
             engine: Engine::new(metrics, time.allowed_lateness),
@@ -143,6 +148,19 @@ impl Keeper {
     /// another. Before [`Keeper::restore`].
     pub fn note_settings(&mut self, session: BTreeMap<String, String>) {
         self.session = session;
+    }
+
+    /// Notes what metrics and rules are, so that the next start can say which key of one is
+    /// another. Before [`Keeper::restore`].
+    pub fn note_meanings(&mut self, meanings: Meanings) {
+        self.meanings = meanings;
+    }
+
+    /// Sets what is open to what the shards have taken up: whatever settings it was counted by
+    /// before, it is counted by those of now. After [`Keeper::restore`], before the first
+    /// barrier.
+    pub fn recount(&mut self, open: Gauges) {
+        self.state.gauges = open;
     }
 
     /// Attributes of applied events that were of no use.

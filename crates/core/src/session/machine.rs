@@ -251,6 +251,12 @@ impl Machine {
         }
     }
 
+    /// Adds everything that is open to the gauges.
+    pub fn count_open(&self, rules: &Rules, fx: &mut SessionEffects) {
+        self.sessions.iter().for_each(|session| fx.entered(session.step));
+        fx.stake(&Stake::default(), &self.stake(rules));
+    }
+
     /// Open sessions that hold an entry and no goal, and their value.
     pub(super) fn stake(&self, rules: &Rules) -> Stake {
         let mut stake = Stake::default();
