@@ -477,6 +477,23 @@ fn check_says_what_a_start_would_do_to_a_data_folder() {
 }
 
 #[test]
+fn a_page_that_is_held_ends_with_the_code_of_the_replay() {
+    let folder = Folder::default();
+    let file = folder.write("events.ndjson", "{\"id\":\"a\"}\n");
+    let good = Event::new("a", 1_700_000_000_000, "x", "u").line();
+    let mixed = folder.write("mixed.ndjson", format!("{good}\n{{\"id\":\"a\"}}\n"));
+    for (file, strict, code) in [(&file, false, 6), (&mixed, true, 6), (&mixed, false, 0)] {
+        let args = ["replay", file, "--hold", "--listen", "127.0.0.1:0"];
+        let strict = if strict { &["--strict"][..] } else { &[] };
+        let mut server = folder.command(&args).args(strict).listening();
+        // The report is told once it is over; the page stays.
+        until(20, "the report", || server.stdout().contains("rejected").then_some(()));
+        assert!(server.running());
+        assert_eq!(server.stop().code(), Some(code), "{file} {strict:?}: {}", server.stderr());
+    }
+}
+
+#[test]
 fn check_refuses_a_state_that_no_start_would_take() {
     let folder = Folder::default();
     let data = folder.data().display().to_string();

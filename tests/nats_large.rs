@@ -66,12 +66,20 @@ fn an_event_that_is_too_large_costs_only_itself() {
     let id = letter["id"].as_u64().unwrap();
     let raw = server.http.get(&server.at(&format!("v1/dead-letters/{id}/raw"))).body;
     assert_eq!(raw, large.as_bytes(), "all its bytes are kept");
+    // One that `events.event_bytes` does not let in either has one reason, wherever it is read.
+    let larger = event("larger", 1_500_000);
+    let receipt = post(&server, &[event("3", 0), larger]).json();
+    let reason = &receipt["verdicts"][0]["reason"];
+    assert!(reason.as_str().unwrap().contains("max_payload is 65536 bytes"), "{receipt}");
+    assert_eq!((&receipt["accepted"], &receipt["rejected"]), (&json!(1), &json!(1)), "{receipt}");
+    server.wait_settled(5);
+    assert_eq!(&letters(&server)[1]["reason"], reason);
     // Nothing of a body that is too large is sent; the same body again counts nothing twice.
     assert_eq!(post(&server, std::slice::from_ref(&large)).status, 413);
     assert_eq!(post(&server, &body).status, 202);
     let js = Js::connect(&broker.url());
-    assert_eq!(js.info("EVENTS").state.messages, 2);
-    assert_eq!(counts(&server.wait_settled(5)), [5, 2, 0, 3]);
+    assert_eq!(js.info("EVENTS").state.messages, 3);
+    assert_eq!(counts(&server.wait_settled(7)), [7, 3, 0, 4]);
 
     // Redriven it is refused for the same reason, until the bound is another one.
     let data = folder.data().display().to_string();
@@ -85,8 +93,8 @@ fn an_event_that_is_too_large_costs_only_itself() {
     broker.set("max_payload: 1MB");
     broker.restart();
     until(30, "it is redriven", || (redrive().code == Some(0)).then_some(()));
-    let pipeline = server.wait_settled(6);
-    assert_eq!(counts(&pipeline), [6, 3, 0, 3], "{pipeline}");
+    let pipeline = server.wait_settled(8);
+    assert_eq!(counts(&pipeline), [8, 4, 0, 4], "{pipeline}");
 }
 
 #[test]

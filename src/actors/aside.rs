@@ -12,8 +12,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Bytes that may wait. They are on top of the request they came with, which is held as long.
-const BYTES_MAX: usize = 64 << 20;
+/// Bytes that may wait, unless something else is set (`nats.gateway.refused_bytes_max`). They
+/// are on top of the request they came with, which is held as long.
+pub const BYTES_MAX: usize = 64 << 20;
 
 /// One event that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,20 +34,37 @@ pub(super) struct Batch {
 }
 
 /// Refusals that wait for the ingestor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Aside {
     waiting: Mutex<Vec<Batch>>,
     bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Default for Aside {
+    fn default() -> Self {
+        Aside::bounded(BYTES_MAX)
+    }
 }
 
 impl Aside {
+    /// With room for so many bytes, or for one request whatever it has.
+    pub fn bounded(bytes_max: usize) -> Aside {
+        Aside { waiting: Mutex::default(), bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Hands refusals over; the answer comes once they are durable, or not at all when the
     /// pipeline died first. `None` when too much waits already.
     pub fn put(&self, events: Vec<Refusal>) -> Option<oneshot::Receiver<()>> {
         let mut waiting = self.waiting.lock();
         let bytes: usize = events.iter().map(|refusal| refusal.raw.len()).sum();
         let before = self.bytes.load(Ordering::Relaxed);
-        if before > 0 && before + bytes > BYTES_MAX {
+        if before > 0 && before + bytes > self.bytes_max {
             return None;
         }
         self.bytes.store(before + bytes, Ordering::Relaxed);
@@ -76,10 +94,11 @@ mod tests {
 
     #[test]
     fn what_waits_has_a_bound_and_is_taken_once() {
-        let aside = Aside::default();
+        let aside = Aside::bounded(1_000);
         assert!(aside.take().is_empty());
-        let first = aside.put(vec![refusal(BYTES_MAX + 1)]);
+        let first = aside.put(vec![refusal(1_001)]);
         assert!(first.is_some(), "a single one always has room");
+        assert_eq!(aside.bytes(), 1_001);
         assert!(aside.put(vec![refusal(1)]).is_none());
         let taken = aside.take();
         assert_eq!((taken.len(), taken[0].events.len()), (1, 1));

@@ -137,6 +137,11 @@ impl Flow {
         Arc::default()
     }
 
+    /// The same, with so many bytes for events that were refused before a source had them.
+    pub fn with_aside(bytes_max: usize) -> Arc<Flow> {
+        Arc::new(Flow { aside: Aside::bounded(bytes_max), ..Flow::default() })
+    }
+
     /// Names the sources, in the order of the pipeline.
     pub fn name_sources(&self, names: impl Iterator<Item = String>) {
         let sources = names.map(|name| SourceFlow { name, ..SourceFlow::default() });

@@ -203,7 +203,7 @@ impl Builder {
         if let Some(link) = &link {
             nats::show_state(link, &config.nats.gateway.subject, &status, &clock);
         }
-        let flow = Flow::shared();
+        let flow = Flow::with_aside(config.nats.gateway.refused_bytes_max);
         flow.delivered.store(figures.alerts_delivered.load(Ordering::Relaxed), Ordering::SeqCst);
         let (state, mode) = (Box::new(state), face.mode);
         let store =
@@ -234,7 +234,7 @@ impl Builder {
             face,
             broadcaster: None,
             clients: counts(&clients),
-            probe: probe(&config, intake.clone(), &figures, &load),
+            probe: probe(&config, intake.clone(), &figures, &load, &flow),
             output,
             witness,
             list_sessions,

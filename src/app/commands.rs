@@ -138,8 +138,8 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
 pub(super) enum AtEnd {
     /// Stop serving.
     Leave(Exit),
-    /// Keep the page up until a signal.
-    Stay,
+    /// Keep the page up until a signal, and end with this code.
+    Stay(Exit),
 }
 
 /// Where the page's address is said.
@@ -206,7 +206,10 @@ pub(super) async fn serve_until(
     if let Some(Ok(numbers)) = &early {
         match at_end(numbers) {
             AtEnd::Leave(code) => exit = code,
-            AtEnd::Stay => stop.await,
+            AtEnd::Stay(code) => {
+                stop.await;
+                exit = code;
+            }
         }
     }
     happenings::ShuttingDown { reason }.tell();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{counter, gauge};
 
-use crate::actors::committer::Probe;
+use crate::actors::committer::{Flow, Probe};
 use crate::actors::ports::EventLog;
 use crate::config::Config;
 use crate::store::state::Figures;
@@ -19,9 +19,12 @@ pub(super) fn probe(
     log: Option<Arc<dyn EventLog>>,
     figures: &Arc<Figures>,
     load: &Load,
+    flow: &Arc<Flow>,
 ) -> Probe {
     let (figures, load) = (Arc::clone(figures), load.clone());
+    let (aside, aside_max) = (Arc::clone(flow), config.nats.gateway.refused_bytes_max);
     let capacities = [
+        (names::GATEWAY_REFUSED_BYTES_CAPACITY, aside_max),
         (names::DEAD_LETTERS_KEPT_CAPACITY, config.store.dead_letters_max),
         (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_bytes_min),
         (names::WEB_CLIENTS_CAPACITY, config.web.connections_max),
@@ -41,6 +44,7 @@ pub(super) fn probe(
             gauge!(names::LOG_BACKLOG).set(backlog as f64);
             gauge!(names::LOG_BACKLOG_CAPACITY).set(capacity as f64);
         }
+        gauge!(names::GATEWAY_REFUSED_BYTES).set(aside.aside.bytes() as f64);
         store(&figures);
     })
 }

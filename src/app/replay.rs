@@ -229,7 +229,7 @@ async fn serve(
 ) -> Exit {
     let at_end = move |numbers: &ReplayNumbers| {
         let exit = tell(numbers);
-        if hold { AtEnd::Stay } else { AtEnd::Leave(exit) }
+        if hold { AtEnd::Stay(exit) } else { AtEnd::Leave(exit) }
     };
     // With --json standard output is one JSON object and nothing else.
     let said = if json { Said::OnStderr } else { Said::OnStdout };

@@ -36,6 +36,7 @@ use super::NatsError;
 use super::link::Link;
 use super::publisher::check_subject;
 use super::wire::HEADER_TIME;
+use crate::actors::aside::BYTES_MAX;
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Unfit};
 use crate::domain::event::Schema;
 use crate::domain::event::decode::Decoder;
@@ -50,6 +51,9 @@ pub struct GatewaySettings {
     pub in_flight_max: usize,
     /// Longest wait for the next acknowledgement of a request.
     pub timeout: Duration,
+    /// Bytes of events that the stream cannot take, on their way to the dead letters, of all
+    /// requests together. 1 MiB to 4 GiB.
+    pub refused_bytes_max: usize,
     /// The streams that are read: a dead letter of one of them goes back to it.
     pub streams: Vec<String>,
 }
@@ -61,6 +65,7 @@ impl Default for GatewaySettings {
             // Some 8 MiB with events of 2 KiB.
             in_flight_max: 4_096,
             timeout: Duration::from_secs(5),
+            refused_bytes_max: BYTES_MAX,
             streams: Vec::new(),
         }
     }

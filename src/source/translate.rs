@@ -374,7 +374,8 @@ impl<'m> Writer<'m> {
     ) -> Result<(), OpenError> {
         let head = &head[..head.len().min(HEAD)];
         let reason = format!(
-            "a row of {bytes} bytes is longer than {max}; its first {} bytes are kept",
+            "a row of {bytes} bytes is longer than {max}, the most that a replay takes; its first \
+             {} bytes are kept",
             head.len()
         );
         self.fault(line, head, &reason)

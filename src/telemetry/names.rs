@@ -164,6 +164,10 @@ table! {
     OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Most items of an output that are held in memory.";
     OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
     OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Items that retention removed before NATS took them.";
+    OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Items larger than the stream or the server takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
+    OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Items that are too large even so, and were passed over; they stay in the data folder.";
+    GATEWAY_REFUSED_BYTES = "gateway_refused_bytes", Gauge, Bytes, [], "Bytes of posted events that the stream cannot take, on their way to the dead letters.";
+    GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Most of them (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
 
     SESSION_PANICS = "session_panics_total", Counter, Count, [], "Events that made a session panic; each is a dead letter.";
     PANICS = "panics_total", Counter, Count, [], "Panics anywhere in the process.";

@@ -133,14 +133,15 @@ pub async fn events(
     let (mut rejected, mut warned, mut verdicts) = (parts.rejected, parts.warned, parts.verdicts);
     for Unfit { index, reason } in &refused {
         rejected += usize::from(!parts.bad.contains(index));
+        // Whatever else is wrong with it: this is why it is in the dead letters.
         let told = Told::bad(*index, reason.clone());
         match verdicts.iter().position(|verdict| verdict.index == *index) {
-            Some(at) if verdicts[at].ok => {
-                warned -= 1;
+            Some(at) => {
+                warned -= usize::from(verdicts[at].ok);
                 verdicts[at] = told;
             }
             None if verdicts.len() < 2 * VERDICTS_MAX => verdicts.push(told),
-            _ => {}
+            None => {}
         }
     }
     verdicts.sort_by_key(|verdict| verdict.index);
@@ -175,7 +176,13 @@ async fn set_aside(state: &State, items: &[Bytes], refused: &[Unfit]) -> Result<
         let raw = items.get(unfit.index).cloned().unwrap_or_default();
         Refusal { reason: unfit.reason.clone(), raw }
     };
-    let full = || Problem::Busy("too many events that the log cannot take are under way".into());
+    let full = || {
+        Problem::Busy(
+            "too many events that the stream cannot take are on their way to the dead letters \
+             (nats.gateway.refused_bytes_max)"
+                .into(),
+        )
+    };
     let durable = state.flow.aside.put(refused.iter().map(refusal).collect()).ok_or_else(full)?;
     match rt::time::timeout(ASIDE_TIMEOUT, durable).await {
         Ok(Ok(())) => Ok(()),

@@ -17,6 +17,11 @@ pub(super) fn gateway(reader: &mut Reader, streams: Vec<String>) -> GatewaySetti
         subject: checked(reader, "nats.gateway.subject", &default.subject, plain_subject),
         in_flight_max: reader.count(in_flight_max, default.in_flight_max, 1..=65_536),
         timeout: span(reader, "nats.gateway.timeout", default.timeout, 100, MINUTE),
+        refused_bytes_max: reader.size(
+            "nats.gateway.refused_bytes_max",
+            default.refused_bytes_max,
+            1 << 20..=4 * GIB,
+        ),
         streams,
     }
 }
@@ -89,6 +94,7 @@ pub(super) fn gateway_keys(gateway: &GatewaySettings) -> Vec<Entry> {
         ("subject", print::text(&gateway.subject)),
         ("in_flight_max", gateway.in_flight_max.to_string()),
         ("timeout", print::span(millis(gateway.timeout))),
+        ("refused_bytes_max", print::size(gateway.refused_bytes_max)),
     ]
 }
 

@@ -10,7 +10,8 @@ use super::input::OpenError;
 use super::text::{Line, Text};
 use super::translate::Writer;
 
-/// Longest row.
+/// Longest row, whatever `events.event_bytes` allows beyond it: rows are handed on in chunks of
+/// 4 MiB, with room for what a mapping adds to one.
 pub(super) const ROW_MAX: usize = 3 << 20;
 
 /// Goes through the lines that are neither blank nor comments nor skipped by the mapping.
