@@ -292,6 +292,12 @@ pub trait StateStore: Send {
         String::new()
     }
 
+    /// That more dead letters are kept than their bound, because they are to be published
+    /// first, in words.
+    fn letters_held_words(&self) -> Option<String> {
+        None
+    }
+
     /// Alerts delivered since the data folder was made.
     fn alerts_delivered(&self) -> u64;
 

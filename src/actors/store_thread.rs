@@ -163,10 +163,12 @@ impl Writer {
         self.tidy();
     }
 
-    /// Says that dead letters left, for a while after they did.
+    /// Says that dead letters are held, and that some left, for a while after they did.
     fn tell_dropped(&mut self) {
+        let now = self.clock.elapsed();
+        self.status.stands(Condition::DeadLettersHeld, self.store.letters_held_words(), now);
         let (before, at) = &mut self.dropped;
-        let (total, now) = (self.store.letters_dropped(), self.clock.elapsed());
+        let total = self.store.letters_dropped();
         if total > *before {
             *at = Some(now);
         }

@@ -183,6 +183,10 @@ impl Builder {
             false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,
         };
         let link = streams.as_ref().map(|(link, _)| link.clone());
+        if link.is_some() && !config.nats.out.dead_letters_stream.is_empty() {
+            // Before the store's thread begins: none may leave until the output says so.
+            figures.publish_letters();
+        }
         let intake: Option<Arc<dyn EventLog>> = match (&source, &link) {
             (Some(_), _) => None,
             (None, Some(link)) => {

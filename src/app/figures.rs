@@ -22,10 +22,11 @@ pub(super) fn probe(
     flow: &Arc<Flow>,
 ) -> Probe {
     let (figures, load) = (Arc::clone(figures), load.clone());
+    let (letters, letters_bytes) =
+        (config.store.dead_letters_max, config.store.dead_letters_bytes_max);
     let (aside, aside_max) = (Arc::clone(flow), config.nats.gateway.refused_bytes_max);
     let capacities = [
         (names::GATEWAY_REFUSED_BYTES_CAPACITY, aside_max),
-        (names::DEAD_LETTERS_KEPT_CAPACITY, config.store.dead_letters_max),
         (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_bytes_min),
         (names::WEB_CLIENTS_CAPACITY, config.web.connections_max),
         (names::WEB_INTAKE_BYTES_CAPACITY, config.web.intake_bytes_max),
@@ -45,6 +46,9 @@ pub(super) fn probe(
             gauge!(names::LOG_BACKLOG_CAPACITY).set(capacity as f64);
         }
         gauge!(names::GATEWAY_REFUSED_BYTES).set(aside.aside.bytes() as f64);
+        let times = figures.letters_times();
+        gauge!(names::DEAD_LETTERS_KEPT_CAPACITY).set(letters as f64 * times);
+        gauge!(names::DEAD_LETTERS_KEPT_BYTES_CAPACITY).set(letters_bytes as f64 * times);
         store(&figures);
     })
 }
@@ -58,6 +62,8 @@ fn store(figures: &Figures) {
     counter!(names::ALERTS_DELIVERED).absolute(delivered);
     gauge!(names::OUTBOX_PENDING).set(committed.saturating_sub(delivered) as f64);
     gauge!(names::DEAD_LETTERS_KEPT).set(read(&figures.dead_letters) as f64);
+    gauge!(names::DEAD_LETTERS_KEPT_BYTES).set(read(&figures.dead_letters_bytes) as f64);
+    gauge!(names::DEAD_LETTERS_WAITING).set(read(&figures.dead_letters_waiting) as f64);
     gauge!(names::STATE_DELTA_BYTES).set(read(&figures.delta_bytes) as f64);
     gauge!(names::STATE_SNAPSHOT_BYTES).set(read(&figures.snapshot_bytes) as f64);
     let dropped = [
@@ -72,5 +78,9 @@ fn store(figures: &Figures) {
     counter!(names::DROPPED, "list" => "dead_letters").absolute(letters.total());
     for (kind, count) in letters.each() {
         counter!(names::DEAD_LETTERS_DROPPED, "reason" => kind.to_owned()).absolute(count);
+    }
+    let unpublished = figures.dead_letters_unpublished.lock();
+    for (kind, count) in unpublished.each() {
+        counter!(names::DEAD_LETTERS_UNPUBLISHED, "reason" => kind.to_owned()).absolute(count);
     }
 }

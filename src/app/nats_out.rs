@@ -1,8 +1,10 @@
 //! Starts the outputs to NATS beside a running pipeline.
 
+use std::sync::Arc;
+
 use super::builder::Running;
 use crate::nats::link::Link;
-use crate::nats::out::{OutSettings, Outputs, Parts};
+use crate::nats::out::{OutSettings, Outputs, Parts, feed_of};
 
 impl Running {
     /// Sends alerts, dead letters and boards of this pipeline to NATS and answers there,
@@ -12,8 +14,14 @@ impl Running {
     /// alerts leave too.
     pub fn send_to_nats(&self, link: &Link, settings: OutSettings) -> Outputs {
         let web = self.web();
+        let figures = self.figures();
+        let letters_published = match settings.dead_letters_stream.is_empty() {
+            true => Arc::default(),
+            false => figures.publish_letters(),
+        };
         let parts = Parts {
-            seed: web.schema.seed,
+            feed: feed_of(web.schema.seed),
+            letters_published,
             records: web.records,
             board: web.board,
             directory: web.directory,

@@ -1,6 +1,10 @@
 //! Keeping the dead letters within their bounds: at every moment, within one commit too, and
 //! fairly. When there are too many, the oldest of the most frequent kind of reason leave, so
 //! that a flood of one kind pushes out itself and not the others. What left is counted by kind.
+//!
+//! Where an output publishes them, those that it has published leave first, and the others are
+//! held up to [`HELD`] times the bounds. Beyond that they leave too: the disk has an end. Those
+//! are counted apart.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,8 +24,15 @@ const OTHER: &str = "other reasons";
 pub(super) const DROPPED: &str = "dead_letters_dropped_by";
 /// Entry of `meta`: number of the newest letter when some left last.
 pub(super) const LAST: &str = "dead_letters_last";
+/// Entry of `meta`: what left before it was published, by kind.
+pub(super) const UNPUBLISHED: &str = "dead_letters_unpublished_by";
+/// Entry of `meta`: number of the last letter that was published, as far as it was noted.
+pub(super) const PUBLISHED: &str = "dead_letters_published";
 /// Rows that leave in one go when it is for their bytes.
 const STEP: u64 = 64;
+
+/// How many times the bounds may be reached by letters that wait to be published.
+pub(super) const HELD: u64 = 2;
 
 /// How many letters there are, and how many left.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +41,33 @@ pub(super) struct Letters {
     total: Kept,
     /// Those that left to keep the bounds since the folder was made.
     pub dropped: Dropped,
+    /// Those of them that left before they were published, although an output publishes them.
+    pub unpublished: Dropped,
     /// Number of the newest, whether it is kept or not.
     last: u64,
+    /// Those up to here were published.
+    published: u64,
+    /// Which of those that are kept were.
+    free: BTreeMap<String, Kept>,
+}
+
+/// What may be kept, and what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub bound: Kept,
+    /// Number of the last letter that was published; `None` where nothing publishes them.
+    pub published: Option<u64>,
+}
+
+impl Terms {
+    /// What is never exceeded.
+    pub(super) fn most(&self) -> Kept {
+        let times = if self.published.is_some() { HELD } else { 1 };
+        Kept {
+            items: self.bound.items.saturating_mul(times),
+            bytes: self.bound.bytes.saturating_mul(times),
+        }
+    }
 }
 
 /// Letters that left, by kind of reason.
@@ -50,6 +86,12 @@ impl Dropped {
         self.0.iter().map(|(kind, count)| (kind.as_str(), *count))
     }
 
+    fn count(&mut self, kind: &str, letters: u64) {
+        if letters > 0 {
+            *self.0.entry(kind.to_owned()).or_default() += letters;
+        }
+    }
+
     /// The most frequent kinds in words.
     pub fn words(&self) -> String {
         let mut kinds: Vec<_> = self.each().collect();
@@ -65,14 +107,16 @@ impl Dropped {
 }
 
 impl Letters {
-    /// Counts what the table holds. Reads every row's head, so only at start. `last` is the
-    /// number that was noted last.
-    pub(super) fn measure(
-        conn: &Connection,
-        dropped: Dropped,
-        last: u64,
-    ) -> rusqlite::Result<Letters> {
-        let mut letters = Letters { dropped, last, ..Letters::default() };
+    /// Counts what the table holds. Reads every row's head, so only at start. `noted` is what
+    /// was noted last: what left, and numbers.
+    pub(super) fn measure(conn: &Connection, noted: Letters) -> rusqlite::Result<Letters> {
+        let mut letters = Letters {
+            kept: BTreeMap::new(),
+            total: Kept::default(),
+            free: BTreeMap::new(),
+            published: 0,
+            ..noted
+        };
         let mut query = conn.prepare(
             "SELECT kind, count(*), sum(length(raw)), max(id) FROM dead_letters GROUP BY kind",
         )?;
@@ -84,12 +128,64 @@ impl Letters {
             letters.last = letters.last.max(row.get::<_, i64>(3)? as u64);
             letters.kept.insert(row.get(0)?, kept);
         }
+        letters.follow(conn, noted.published)?;
         Ok(letters)
+    }
+
+    /// What was noted of the letters besides their rows.
+    pub(super) fn noted(
+        dropped: Dropped,
+        unpublished: Dropped,
+        last: u64,
+        published: u64,
+    ) -> Letters {
+        Letters { dropped, unpublished, last, published, ..Letters::default() }
     }
 
     /// Letters and bytes kept now.
     pub(super) fn total(&self) -> Kept {
         self.total
+    }
+
+    /// Number of the last letter that was published, as far as this knows.
+    pub(super) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Letters and bytes kept that were not published yet.
+    pub(super) fn waiting(&self) -> Kept {
+        let mut waiting = self.total;
+        self.free.values().for_each(|free| waiting.remove(free.items, free.bytes));
+        waiting
+    }
+
+    /// Whether some must leave, and may.
+    pub(super) fn must_leave(&self, terms: Terms) -> bool {
+        let some = self.total.items > 1;
+        let may = terms.published.is_some() && self.free.values().any(|free| free.items > 0);
+        some && (self.total.exceeds(terms.most()) || may && self.total.exceeds(terms.bound))
+    }
+
+    /// Takes up how far they are published. Reads the heads of those that are new; all of
+    /// them when the output was set back (its stream lost some).
+    pub(super) fn follow(&mut self, conn: &Connection, published: u64) -> rusqlite::Result<()> {
+        if published < self.published {
+            (self.published, self.free) = (0, BTreeMap::new());
+        }
+        if published == self.published {
+            return Ok(());
+        }
+        let mut query = conn.prepare_cached(
+            "SELECT kind, length(raw) FROM dead_letters WHERE id > ?1 AND id <= ?2",
+        )?;
+        let key = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
+        let mut rows = query.query(params![key(self.published), key(published)])?;
+        while let Some(row) = rows.next()? {
+            let free = self.free.entry(row.get(0)?).or_default();
+            free.add(1, row.get::<_, i64>(1)? as u64);
+        }
+        self.published = published;
+        Ok(())
     }
 
     /// Writes the letters of a unit and keeps the bounds, all in the open transaction. Returns
@@ -99,9 +195,10 @@ impl Letters {
         &self,
         tx: &Transaction<'_>,
         unit: &CommitUnit,
-        bound: Kept,
+        terms: Terms,
     ) -> rusqlite::Result<Letters> {
         let mut next = self.clone();
+        next.follow(tx, terms.published.unwrap_or(self.published))?;
         let mut coming = Coming::default();
         for (index, letter) in unit.dead_letters.iter().enumerate() {
             let kind = next.kind_of(letter);
@@ -113,14 +210,24 @@ impl Letters {
         let mut stored: BTreeMap<String, u64> =
             self.kept.iter().map(|(kind, kept)| (kind.clone(), kept.items)).collect();
         coming.skipped.resize(unit.dead_letters.len(), false);
+        if terms.published.is_some() {
+            next.drop_published(tx, &mut stored, terms.bound)?;
+        }
+        let bound = terms.most();
         while next.total.exceeds(bound) && next.total.items > 1 {
-            let (kind, most) = next.leaves_next(bound);
+            let Some((kind, most)) = next.leaves_next(bound, |_| true) else { break };
             let before = stored.get(&kind).copied().unwrap_or(0);
             if before > 0 {
-                let count = next.drop_stored(tx, &kind, bound, most)?;
+                let count = next.drop_stored(tx, &kind, bound, most, terms.published)?;
                 stored.insert(kind, before.saturating_sub(count.max(1)));
-            } else if next.drop_coming(&mut coming, &kind, bound, most) == 0 {
-                break;
+            } else {
+                let count = next.drop_coming(&mut coming, &kind, bound, most);
+                if terms.published.is_some() {
+                    next.unpublished.count(&kind, count);
+                }
+                if count == 0 {
+                    break;
+                }
             }
         }
         let names: Vec<&str> = unit.positions.iter().map(|at| at.source.name.as_str()).collect();
@@ -142,21 +249,29 @@ impl Letters {
             insert
                 .execute(params![id, source, position, reason, unit.wall, sum, raw, hints, kind])?;
         }
-        next.note(tx, &self.dropped)?;
+        next.note(tx, self)?;
         Ok(next)
     }
 
-    /// Keeps the bounds where they were made narrower, in the open transaction.
-    pub(super) fn trim(&self, tx: &Transaction<'_>, bound: Kept) -> rusqlite::Result<Letters> {
-        self.write(tx, &CommitUnit::default(), bound)
+    /// Keeps the bounds where they were made narrower, or more is published now, in the open
+    /// transaction.
+    pub(super) fn trim(&self, tx: &Transaction<'_>, terms: Terms) -> rusqlite::Result<Letters> {
+        self.write(tx, &CommitUnit::default(), terms)
     }
 
-    fn note(&self, tx: &Transaction<'_>, before: &Dropped) -> rusqlite::Result<()> {
-        if self.dropped == *before {
+    fn note(&self, tx: &Transaction<'_>, before: &Letters) -> rusqlite::Result<()> {
+        let text = |dropped| serde_json::to_string(dropped).expect("a map of text to numbers");
+        if self.published > 0 {
+            // Each time: what was taken up between two commits was not noted.
+            put_meta(tx, PUBLISHED, &self.published.to_string())?;
+        }
+        if self.unpublished != before.unpublished {
+            put_meta(tx, UNPUBLISHED, &text(&self.unpublished))?;
+        }
+        if self.dropped == before.dropped {
             return Ok(());
         }
-        let text = serde_json::to_string(&self.dropped).expect("a map of text to numbers");
-        put_meta(tx, DROPPED, &text)?;
+        put_meta(tx, DROPPED, &text(&self.dropped))?;
         // The newest may be among those that were never written.
         put_meta(tx, LAST, &self.last.to_string())
     }
@@ -184,19 +299,49 @@ impl Letters {
         }
     }
 
-    /// The kind that has the most, and how many of it may leave before another has more.
-    fn leaves_next(&self, bound: Kept) -> (String, u64) {
+    /// The kind that has the most of those that `may` leave, and how many of it may leave
+    /// before another of them has more.
+    fn leaves_next(&self, bound: Kept, may: impl Fn(&str) -> bool) -> Option<(String, u64)> {
         let too_many = self.total.items.saturating_sub(bound.items);
         let size = |kept: &Kept| if too_many > 0 { kept.items } else { kept.bytes };
-        let mut most: Vec<(u64, &String)> =
-            self.kept.iter().map(|(kind, kept)| (size(kept), kind)).collect();
+        let mut most: Vec<(u64, &String)> = self
+            .kept
+            .iter()
+            .filter(|(kind, _)| may(kind))
+            .map(|(kind, kept)| (size(kept), kind))
+            .collect();
         most.sort_unstable_by(|a, b| b.cmp(a));
         let second = most.get(1).map_or(0, |(size, _)| *size);
-        let (first, kind) = most[0];
-        match too_many {
-            0 => (kind.clone(), STEP),
-            too_many => (kind.clone(), (first - second).clamp(1, too_many)),
+        let (first, kind) = most.first()?;
+        Some(match too_many {
+            0 => ((*kind).clone(), STEP),
+            too_many => ((*kind).clone(), (first - second).clamp(1, too_many)),
+        })
+    }
+
+    /// Letters that were published leave until the bound is kept or none is left.
+    fn drop_published(
+        &mut self,
+        tx: &Transaction<'_>,
+        stored: &mut BTreeMap<String, u64>,
+        bound: Kept,
+    ) -> rusqlite::Result<()> {
+        while self.total.exceeds(bound) && self.total.items > 1 {
+            let free = |kind: &str| self.free.get(kind).map_or(0, |free| free.items);
+            let Some((kind, most)) = self.leaves_next(bound, |kind| free(kind) > 0) else {
+                break;
+            };
+            // The oldest of a kind are the published ones of it.
+            let most = most.min(free(&kind));
+            let published = Some(self.published);
+            let count = self.drop_stored(tx, &kind, bound, most, published)?;
+            let before = stored.entry(kind).or_default();
+            *before = before.saturating_sub(count.max(1));
+            if count == 0 {
+                break;
+            }
         }
+        Ok(())
     }
 
     /// The oldest rows of a kind leave, at most `most`; how many did.
@@ -206,21 +351,28 @@ impl Letters {
         kind: &str,
         bound: Kept,
         most: u64,
+        published: Option<u64>,
     ) -> rusqlite::Result<u64> {
         let mut query = tx.prepare_cached(
             "SELECT id, length(raw) FROM dead_letters WHERE kind = ?1 ORDER BY id LIMIT ?2",
         )?;
         let mut rows = query.query(params![kind, most as i64])?;
-        let (mut count, mut last) = (0, 0);
+        let (mut count, mut last, mut unpublished) = (0, 0, 0);
         while self.total.exceeds(bound)
             && self.total.items > 1
             && let Some(row) = rows.next()?
         {
             last = row.get::<_, i64>(0)?;
-            self.drop(kind, row.get::<_, i64>(1)? as u64);
+            let bytes = row.get::<_, i64>(1)? as u64;
+            self.drop(kind, bytes);
+            if last as u64 <= self.published {
+                self.free.entry(kind.to_owned()).or_default().remove(1, bytes);
+            }
+            unpublished += u64::from(published.is_some_and(|published| last as u64 > published));
             count += 1;
         }
         drop(rows);
+        self.unpublished.count(kind, unpublished);
         tx.prepare_cached("DELETE FROM dead_letters WHERE kind = ?1 AND id <= ?2")?
             .execute(params![kind, last])?;
         Ok(count)
@@ -242,7 +394,7 @@ impl Letters {
 
     fn drop(&mut self, kind: &str, bytes: u64) {
         self.total.remove(1, bytes);
-        *self.dropped.0.entry(kind.to_owned()).or_default() += 1;
+        self.dropped.count(kind, 1);
         if let Some(kept) = self.kept.get_mut(kind) {
             kept.remove(1, bytes);
         }
@@ -285,12 +437,22 @@ mod tests {
     }
 
     fn write(conn: &Connection, letters: &Letters, unit: &CommitUnit, bound: Kept) -> Letters {
+        write_held(conn, letters, unit, Terms { bound, published: None })
+    }
+
+    fn write_held(
+        conn: &Connection,
+        letters: &Letters,
+        unit: &CommitUnit,
+        terms: Terms,
+    ) -> Letters {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).unwrap();
-        let next = letters.write(&tx, unit, bound).unwrap();
+        let next = letters.write(&tx, unit, terms).unwrap();
         tx.commit().unwrap();
-        let measured = Letters::measure(conn, next.dropped.clone(), next.last).unwrap();
+        let measured = Letters::measure(conn, next.clone()).unwrap();
         assert_eq!(measured.total, next.total, "what is counted is what is there");
-        assert!(!next.total.exceeds(bound), "{:?}", next.total);
+        assert_eq!(measured.waiting(), next.waiting(), "and what waits");
+        assert!(!next.total.exceeds(terms.most()), "{:?}", next.total);
         next
     }
 
@@ -336,7 +498,8 @@ mod tests {
         assert_eq!(positions(&conn, "an event of 9 bytes is longer").len(), 10);
         // A narrower bound is kept without anything new.
         let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).unwrap();
-        let less = letters.trim(&tx, Kept { items: 20, bytes: 2_000 }).unwrap();
+        let bound = Kept { items: 20, bytes: 2_000 };
+        let less = letters.trim(&tx, Terms { bound, published: None }).unwrap();
         tx.commit().unwrap();
         assert!(!less.total.exceeds(Kept { items: 20, bytes: 2_000 }) && less.total.items > 10);
     }
@@ -355,5 +518,126 @@ mod tests {
         assert!(letters.kept.len() <= KINDS_MAX + 1 && letters.dropped.0.len() <= KINDS_MAX + 1);
         assert!(letters.kept.contains_key(OTHER));
         assert_eq!(letters.dropped.total(), 300);
+    }
+
+    fn ids(conn: &Connection) -> Vec<u64> {
+        let mut query = conn.prepare("SELECT id FROM dead_letters ORDER BY id").unwrap();
+        let rows = query.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        rows.map(|id| id.unwrap() as u64).collect()
+    }
+
+    #[test]
+    fn what_is_not_published_is_held_and_what_is_leaves_first() {
+        let conn = table();
+        let bound = Kept { items: 100, bytes: 1 << 20 };
+        let at = |published| Terms { bound, published: Some(published) };
+        let few = (0..30).map(|n| letter("attribute \"type\" is missing", n, 10)).collect();
+        let letters = write_held(&conn, &Letters::default(), &unit(few), at(0));
+        let many = (0..150).map(|n| letter("not JSON: EOF", n, 10)).collect();
+        let letters = write_held(&conn, &letters, &unit(many), at(0));
+        // 180 wait, and none leaves.
+        assert_eq!((letters.total.items, letters.dropped.total()), (180, 0));
+        assert_eq!(letters.waiting().items, 180);
+        assert!(!letters.must_leave(at(0)), "none may");
+        // Once some are published, those leave, of either kind: all that there are.
+        let mut followed = letters.clone();
+        followed.follow(&conn, 50).unwrap();
+        assert!(followed.must_leave(at(50)));
+        let letters = write_held(&conn, &letters, &CommitUnit::default(), at(50));
+        assert_eq!(ids(&conn), (51..=180).collect::<Vec<_>>());
+        assert!(!letters.must_leave(at(50)));
+        // Then no more than must.
+        let letters = write_held(&conn, &letters, &CommitUnit::default(), at(180));
+        assert_eq!(ids(&conn), (81..=180).collect::<Vec<_>>());
+        assert_eq!((letters.waiting().items, letters.unpublished.total()), (0, 0));
+        assert_eq!(letters.dropped.total(), 80);
+    }
+
+    #[test]
+    fn beyond_twice_the_bound_the_oldest_leave_and_are_counted_apart() {
+        let conn = table();
+        let bound = Kept { items: 100, bytes: 1 << 20 };
+        let at = |published| Terms { bound, published: Some(published) };
+        let honest = (0..20).map(|n| letter("late", n, 10)).collect();
+        let mut letters = write_held(&conn, &Letters::default(), &unit(honest), at(0));
+        for round in 0..4 {
+            let flood = (0..300).map(|n| letter("not JSON: EOF", round * 300 + n, 10)).collect();
+            letters = write_held(&conn, &letters, &unit(flood), at(10));
+            assert_eq!(letters.total.items, 200);
+        }
+        // The ten that were published left first, then only the flood, all of it unpublished.
+        assert_eq!(positions(&conn, "late"), (10..20).collect::<Vec<_>>());
+        assert_eq!(letters.unpublished.total(), 4 * 300 - 190);
+        assert_eq!(letters.dropped.total(), letters.unpublished.total() + 10);
+        assert_eq!(letters.unpublished.words(), format!("{} × not JSON: EOF", 4 * 300 - 190));
+        // Without an output the bound is the bound, and nobody counts.
+        let letters = write(&conn, &letters, &CommitUnit::default(), bound);
+        assert_eq!(letters.total.items, 100);
+        assert_eq!(letters.unpublished.total(), 4 * 300 - 190);
+    }
+
+    #[test]
+    fn an_output_that_is_set_back_holds_again_what_it_lost() {
+        let conn = table();
+        let bound = Kept { items: 50, bytes: 1 << 20 };
+        let at = |published| Terms { bound, published: Some(published) };
+        let all = (0..50).map(|n| letter("late", n, 10)).collect();
+        let letters = write_held(&conn, &Letters::default(), &unit(all), at(0));
+        let letters = write_held(&conn, &letters, &CommitUnit::default(), at(40));
+        assert_eq!(letters.waiting(), Kept { items: 10, bytes: 100 });
+        let letters = write_held(&conn, &letters, &CommitUnit::default(), at(15));
+        assert_eq!(letters.waiting(), Kept { items: 35, bytes: 350 });
+        let more = (0..30).map(|n| letter("late", 50 + n, 10)).collect();
+        write_held(&conn, &letters, &unit(more), at(15));
+        assert_eq!(ids(&conn), (16..=80).collect::<Vec<_>>(), "only the published ones left");
+    }
+
+    #[test]
+    fn whatever_comes_none_leaves_unpublished_within_twice_the_bound() {
+        use rand::rngs::StdRng;
+        use rand::{Rng, SeedableRng};
+        let seed: u64 = std::env::var("TIDEWATCH_TEST_SEED").map_or_else(
+            |_| crate::store::sqlite::random(),
+            |text| text.parse().expect("a number"),
+        );
+        println!("TIDEWATCH_TEST_SEED={seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..25 {
+            let conn = table();
+            let bound = Kept { items: random.random_range(1..60), bytes: 2_000 };
+            let (mut letters, mut published) = (Letters::default(), 0);
+            for _ in 0..40 {
+                let kinds = ["late", "not JSON: EOF", "odd"];
+                let coming: Vec<_> = (0..random.random_range(0..40))
+                    .map(|n| {
+                        letter(kinds[random.random_range(0..3)], n, random.random_range(0..90))
+                    })
+                    .collect();
+                let (lost, before) = (letters.unpublished.total(), ids(&conn));
+                if random.random_bool(0.5) {
+                    published = random.random_range(published..=letters.last);
+                }
+                let terms = Terms { bound, published: Some(published) };
+                let count = coming.len() as u64;
+                let first = letters.last + 1;
+                letters = write_held(&conn, &letters, &unit(coming), terms);
+                let after = ids(&conn);
+                let all = before.into_iter().chain(first..first + count);
+                let gone: Vec<u64> = all.filter(|id| !after.contains(id)).collect();
+                let too_early = gone.iter().filter(|id| **id > published).count() as u64;
+                assert_eq!(letters.unpublished.total() - lost, too_early);
+                if too_early > 0 {
+                    // Only when the disk's end was reached, and no published one could go.
+                    assert!(after.iter().all(|id| *id > published));
+                    let most = terms.most();
+                    let near =
+                        letters.total.items == most.items || letters.total.bytes + 90 > most.bytes;
+                    assert!(near, "{:?} of {most:?}", letters.total);
+                }
+                if letters.total.exceeds(bound) && letters.total.items > 1 {
+                    assert!(after.iter().all(|id| *id > published), "{published} {after:?}");
+                }
+            }
+        }
     }
 }

@@ -5,14 +5,14 @@
 //! themselves are written by `tables`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Settings;
 use super::folder::{Folder, STATE};
-use super::letters::{DROPPED, Dropped, LAST, Letters};
+use super::letters::{DROPPED, Dropped, HELD, LAST, Letters, PUBLISHED, Terms, UNPUBLISHED};
 use super::log::EmbeddedLog;
 use super::marks::{Mark, Slot};
 use super::outbox::{Block, OUTBOX, pack};
@@ -53,13 +53,38 @@ pub struct Figures {
     pub late_dropped: AtomicU64,
     /// Dead letters kept now.
     pub dead_letters: AtomicU64,
+    /// Bytes of them.
+    pub dead_letters_bytes: AtomicU64,
+    /// Those of them that are to be published and were not yet.
+    pub dead_letters_waiting: AtomicU64,
     /// Dead letters that left to keep their bound, by kind of reason.
     pub dead_letters_dropped: Mutex<Dropped>,
+    /// Those of them that left before they were published.
+    pub dead_letters_unpublished: Mutex<Dropped>,
+    /// Set by an output that publishes dead letters, before any can leave: each is held then
+    /// until it was published.
+    letters_are_published: AtomicBool,
+    /// Number of the last dead letter that was published; written by that output.
+    letters_published: Arc<AtomicU64>,
     /// Roll-up rows that left because they were too old.
     pub rollups_dropped: AtomicU64,
 }
 
 impl Figures {
+    /// An output publishes dead letters from now on: each is held until it has.
+    pub fn publish_letters(&self) -> Arc<AtomicU64> {
+        self.letters_are_published.store(true, Ordering::Release);
+        Arc::clone(&self.letters_published)
+    }
+
+    /// How many times `store.dead_letters_max` may be reached.
+    pub fn letters_times(&self) -> f64 {
+        match self.letters_are_published.load(Ordering::Relaxed) {
+            true => HELD as f64,
+            false => 1.0,
+        }
+    }
+
     /// The counts that are kept in the file, by their name there.
     fn kept(&self) -> [(&'static str, &AtomicU64); 5] {
         [
@@ -154,18 +179,24 @@ impl StateDb {
         })();
         owned.map_err(error)?;
         let snapshots = Snapshots::open(&conn, &place, &head)?;
-        let dropped: Dropped = match place.meta_opt(&conn, DROPPED)? {
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| place.damaged(format!("`{DROPPED}`: {error}")))?,
-            None => Dropped::default(),
+        let dropped = |name| -> Result<Dropped, StoreError> {
+            let Some(text) = place.meta_opt(&conn, name)? else { return Ok(Dropped::default()) };
+            serde_json::from_str(&text).map_err(|error| place.damaged(format!("`{name}`: {error}")))
         };
+        let published = number(&place, &conn, PUBLISHED)?;
+        figures.letters_published.store(published, Ordering::Relaxed);
+        let noted = Letters::noted(
+            dropped(DROPPED)?,
+            dropped(UNPUBLISHED)?,
+            number(&place, &conn, LAST)?,
+            published,
+        );
         let db = StateDb {
             alerts: OUTBOX.shelf.measure(&conn).map_err(error)?,
             alerts_last: OUTBOX.newest(&conn).map_err(error)?,
             late: LATE.measure(&conn).map_err(error)?,
             late_least: Kept::default(),
-            letters: Letters::measure(&conn, dropped, number(&place, &conn, LAST)?)
-                .map_err(error)?,
+            letters: Letters::measure(&conn, noted).map_err(error)?,
             conn,
             place,
             settings,
@@ -202,10 +233,17 @@ impl StateDb {
         set(&self.figures.delta_bytes, self.snapshots.delta_bytes);
         set(&self.figures.snapshot_bytes, self.snapshots.snapshot_bytes);
         set(&self.figures.dead_letters, self.letters.total().items);
-        let mut dropped = self.figures.dead_letters_dropped.lock();
-        if *dropped != self.letters.dropped {
-            dropped.clone_from(&self.letters.dropped);
-        }
+        set(&self.figures.dead_letters_bytes, self.letters.total().bytes);
+        let waiting = self.letters_terms().published.map_or(0, |_| self.letters.waiting().items);
+        set(&self.figures.dead_letters_waiting, waiting);
+        let show = |figure: &Mutex<Dropped>, letters: &Dropped| {
+            let mut shown = figure.lock();
+            if *shown != *letters {
+                shown.clone_from(letters);
+            }
+        };
+        show(&self.figures.dead_letters_dropped, &self.letters.dropped);
+        show(&self.figures.dead_letters_unpublished, &self.letters.unpublished);
     }
 
     /// Writes the unit in one transaction; memory is changed by the caller, once it is durable.
@@ -253,7 +291,7 @@ impl StateDb {
     ) -> rusqlite::Result<Lists> {
         let letters = match unit.dead_letters.is_empty() {
             true => self.letters.clone(),
-            false => self.letters.write(tx, unit, self.letters_bound())?,
+            false => self.letters.write(tx, unit, self.letters_terms())?,
         };
         let mut late = self.late;
         for block in &outputs.late {
@@ -274,9 +312,13 @@ impl StateDb {
         Ok(Lists { letters, late, late_dropped })
     }
 
-    fn letters_bound(&self) -> Kept {
+    fn letters_terms(&self) -> Terms {
         let Settings { dead_letters_max, dead_letters_bytes_max, .. } = self.settings;
-        Kept { items: dead_letters_max, bytes: dead_letters_bytes_max }
+        let bound = Kept { items: dead_letters_max, bytes: dead_letters_bytes_max };
+        let figures = &self.figures;
+        let held = figures.letters_are_published.load(Ordering::Acquire);
+        let published = held.then(|| figures.letters_published.load(Ordering::Acquire));
+        Terms { bound, published }
     }
 
     fn late_bound(&self) -> Kept {
@@ -334,7 +376,12 @@ impl StateDb {
             self.figures.alerts_dropped.fetch_add(dropped.items, Ordering::Relaxed);
             self.alerts = alerts;
         }
-        if self.letters.total().exceeds(self.letters_bound()) && self.letters.total().items > 1
+        let terms = self.letters_terms();
+        if let Some(published) = terms.published.filter(|at| *at != self.letters.published()) {
+            let followed = self.letters.follow(&self.conn, published);
+            followed.map_err(|error| self.place.error(error))?;
+        }
+        if self.letters.must_leave(terms)
             || self.late.exceeds(self.late_bound()) && self.late != self.late_least
         {
             self.narrow().map_err(|error| self.place.error(error))?;
@@ -345,7 +392,7 @@ impl StateDb {
     /// Brings the lists within bounds that were wider before.
     fn narrow(&mut self) -> rusqlite::Result<()> {
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-        let letters = self.letters.trim(&tx, self.letters_bound())?;
+        let letters = self.letters.trim(&tx, self.letters_terms())?;
         let none = Outputs { alerts: Vec::new(), late: Vec::new(), late_skipped: 0 };
         let lists = self.bound_lists(&tx, &CommitUnit::default(), &none)?;
         tx.commit()?;
@@ -464,9 +511,37 @@ impl StateStore for StateDb {
         format!(
             "dead letters left to keep their bound (store.dead_letters_max = {dead_letters_max}, \
              store.dead_letters_bytes_max = {dead_letters_bytes_max} bytes), the oldest of the \
-             most frequent kind first: {}",
-            self.letters.dropped.words()
+             most frequent kind first: {}{}",
+            self.letters.dropped.words(),
+            match self.letters.unpublished.total() {
+                0 => String::new(),
+                left => format!(
+                    "; {left} of them before NATS had taken them ({})",
+                    self.letters.unpublished.words()
+                ),
+            }
         )
+    }
+
+    fn letters_held_words(&self) -> Option<String> {
+        let terms = self.letters_terms();
+        let (kept, bound, most) = (self.letters.total(), terms.bound, terms.most());
+        terms.published?;
+        let mib = |bytes: u64| bytes >> 20;
+        kept.exceeds(bound).then(|| {
+            format!(
+                "{} dead letters ({} MiB) are kept, more than store.dead_letters_max = {} or \
+                 store.dead_letters_bytes_max = {} MiB, because NATS has not taken {} of them yet; \
+                 beyond {} ({} MiB) the oldest leave without it",
+                kept.items,
+                mib(kept.bytes),
+                bound.items,
+                mib(bound.bytes),
+                self.letters.waiting().items,
+                most.items,
+                mib(most.bytes)
+            )
+        })
     }
 
     fn alerts_delivered(&self) -> u64 {

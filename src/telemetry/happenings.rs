@@ -30,6 +30,7 @@ pub fn begin_at_zero() {
     }
     gauge!(names::DISK_FULL).set(0.0);
     counter!(names::DEAD_LETTERS_DROPPED, "reason" => "other reasons").increment(0);
+    counter!(names::DEAD_LETTERS_UNPUBLISHED, "reason" => "other reasons").increment(0);
     for condition in Condition::ALL {
         gauge!(names::CONDITION, "condition" => condition.name()).set(0.0);
     }

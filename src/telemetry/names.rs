@@ -96,7 +96,11 @@ table! {
     EVENTS_WITHOUT_ID = "events_without_id_total", Counter, Count, [], "Applied events without an id: they cannot be de-duplicated.";
     DEAD_LETTERS = "dead_letters_total", Counter, Count, [], "Events that ended in the dead letters.";
     DEAD_LETTERS_KEPT = "dead_letters_kept", Gauge, Count, [], "Dead letters kept now.";
-    DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max); the oldest leave.";
+    DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max, twice that while they wait for NATS); the oldest leave.";
+    DEAD_LETTERS_KEPT_BYTES = "dead_letters_kept_bytes", Gauge, Bytes, [], "Bytes of the dead letters kept now.";
+    DEAD_LETTERS_KEPT_BYTES_CAPACITY = "dead_letters_kept_bytes_capacity", Gauge, Bytes, [], "Most of them (store.dead_letters_bytes_max, twice that while they wait for NATS).";
+    DEAD_LETTERS_WAITING = "dead_letters_waiting", Gauge, Count, [], "Dead letters kept that NATS is to take and has not taken yet.";
+    DEAD_LETTERS_UNPUBLISHED = "dead_letters_unpublished_total", Counter, Count, ["reason"], "Dead letters that left before NATS had taken them, by kind of reason (64 at most); part of tidewatch_dead_letters_dropped_total.";
     DEAD_LETTERS_DROPPED = "dead_letters_dropped_total", Counter, Count, ["reason"], "Dead letters that left to keep their bound, by kind of reason (64 at most).";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";

@@ -13,7 +13,7 @@ use tidewatch::app::Running;
 use tidewatch::config::Config;
 use tidewatch::domain::alert::Alert;
 use tidewatch::nats::link::Link;
-use tidewatch::nats::out::{OutSettings, OutState, Outputs};
+use tidewatch::nats::out::{OutSettings, OutState, Outputs, feed_of};
 use tidewatch::nats::settings::LinkSettings;
 
 use crate::support::events::{Event, GAP};
@@ -102,8 +102,9 @@ impl Rig {
         })
     }
 
-    pub fn seed(&self) -> String {
-        format!("{:016x}", self.running.schema().seed)
+    /// The name of its feeds.
+    pub fn feed_name(&self) -> String {
+        feed_of(self.running.schema().seed)
     }
 
     pub fn outputs(&self, link: &Link, settings: OutSettings) -> Outputs {
@@ -142,7 +143,7 @@ impl Rig {
 
     /// Waits until the stream's last message of this feed carries position `n`.
     pub fn wait_last(&self, link: &Link, stream: &str, n: u64) {
-        let filter = format!("tidewatch.*.*.{}", self.seed());
+        let filter = format!("tidewatch.*.*.{}", self.feed_name());
         until(60, "the last item is in the stream", || {
             let stream = self.runtime.block_on(link.jetstream().get_stream(stream)).ok()?;
             let last = stream.get_last_raw_message_by_subject(&filter);

@@ -433,6 +433,61 @@ fn i9_one_commit_brings_no_list_over_its_bound() {
 }
 
 #[test]
+fn dead_letters_that_are_to_be_published_are_held_over_a_restart_and_leave_while_idle() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let settings = Settings { dead_letters_max: 50, ..Settings::default() };
+    let letters = |epoch: u64| {
+        let mut unit = unit(epoch);
+        unit.dead_letters = (0..40).map(|n| dead_letter(epoch * 100 + n)).collect();
+        unit
+    };
+    let ids = || -> Vec<u64> {
+        let records = StoredRecords::open(dir.path()).unwrap();
+        records.dead_letters(0, 1_000).unwrap().iter().map(|letter| letter.id).collect()
+    };
+    let mut db = open(&folder, settings.clone());
+    let figures = db.figures();
+    let published = figures.publish_letters();
+    db.commit(&letters(1)).unwrap();
+    published.store(10, Relaxed);
+    db.commit(&letters(2)).unwrap();
+    db.tidy().unwrap();
+    assert_eq!(ids(), (11..=80).collect::<Vec<_>>(), "the published ones left, and no others");
+    assert_eq!(figures.dead_letters_waiting.load(Relaxed), 70);
+    assert!(db.letters_held_words().unwrap().contains("beyond 100"));
+    drop(db);
+    // How far they were published is known again, before the output says it.
+    let mut db = open(&folder, settings.clone());
+    let figures = db.figures();
+    let published = figures.publish_letters();
+    assert_eq!(published.load(Relaxed), 10);
+    db.tidy().unwrap();
+    assert_eq!(ids(), (11..=80).collect::<Vec<_>>());
+    // Nothing comes, and what was published meanwhile leaves, as far as it must.
+    published.store(20, Relaxed);
+    db.tidy().unwrap();
+    assert_eq!(ids(), (21..=80).collect::<Vec<_>>());
+    published.store(80, Relaxed);
+    db.tidy().unwrap();
+    assert_eq!(ids(), (31..=80).collect::<Vec<_>>());
+    assert_eq!(db.letters_held_words(), None);
+    assert_eq!(figures.dead_letters_unpublished.lock().total(), 0);
+    for epoch in 3..=6 {
+        db.commit(&letters(epoch)).unwrap();
+    }
+    assert_eq!(ids(), (141..=240).collect::<Vec<_>>(), "at most twice as many");
+    assert_eq!(figures.dead_letters_unpublished.lock().total(), 60);
+    drop(db);
+    // Without an output the bound is the bound again; what was counted is kept.
+    let mut db = open(&folder, settings);
+    db.tidy().unwrap();
+    assert_eq!(ids(), (191..=240).collect::<Vec<_>>());
+    assert_eq!(db.figures().dead_letters_unpublished.lock().total(), 60);
+}
+
+#[test]
 fn i9_every_list_keeps_its_bound_and_counts_what_it_drops() {
     use std::sync::atomic::Ordering::Relaxed;
     let dir = tempfile::tempdir().unwrap();

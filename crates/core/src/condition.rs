@@ -20,6 +20,8 @@ pub enum Condition {
     AliasesForgotten,
     /// Dead letters left to keep their bound.
     DeadLettersDropped,
+    /// More dead letters are kept than their bound, until the output has published them.
+    DeadLettersHeld,
     /// There is no room for `state.db`.
     StateFull,
     /// There is no room for `log.db`.
@@ -43,6 +45,7 @@ impl Condition {
         Condition::SessionsForgotten,
         Condition::AliasesForgotten,
         Condition::DeadLettersDropped,
+        Condition::DeadLettersHeld,
         Condition::StateFull,
         Condition::LogFull,
         Condition::FilesGone,
@@ -60,6 +63,7 @@ impl Condition {
             Condition::SessionsForgotten => "sessions_forgotten",
             Condition::AliasesForgotten => "aliases_forgotten",
             Condition::DeadLettersDropped => "dead_letters_dropped",
+            Condition::DeadLettersHeld => "dead_letters_held",
             Condition::StateFull => "state_full",
             Condition::LogFull => "log_full",
             Condition::FilesGone => "files_gone",

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use async_nats::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
@@ -15,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::request::Message;
 use crate::nats::link::{Link, LinkState};
 use crate::nats::manage::{self, Refusal};
+use crate::nats::wire::header_bytes;
 
 /// How often the stream is asked whether its bound is another one by now.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -119,32 +119,4 @@ async fn ask(
         }
     }
     Ok(least)
-}
-
-/// Bytes of the headers on the wire; the server counts them with the payload.
-fn header_bytes(headers: &HeaderMap) -> usize {
-    const FIRST: usize = "NATS/1.0\r\n".len();
-    const LAST: usize = "\r\n".len();
-    if headers.is_empty() {
-        return 0;
-    }
-    let line = |(name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)| {
-        let name: &str = name.as_ref();
-        values.iter().map(|value| name.len() + value.as_str().len() + ": \r\n".len()).sum::<usize>()
-    };
-    FIRST + headers.iter().map(line).sum::<usize>() + LAST
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_counted_as_they_are_sent() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(header_bytes(&headers), 0);
-        headers.insert("Nats-Msg-Id", "0123456789abcdef0123456789abcdef");
-        let wire = "NATS/1.0\r\nNats-Msg-Id: 0123456789abcdef0123456789abcdef\r\n\r\n";
-        assert_eq!(header_bytes(&headers), wire.len());
-    }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::feed::{Item, Kind};
+use super::publish::{TRUNCATED, own_bytes};
 use super::{OutSettings, Parts, token};
 use crate::domain::alert::Alert;
 
@@ -14,14 +16,15 @@ pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// The feed of the alerts, as the outbox delivered them to the alert log (I5).
 pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
-    let feed = format!("{:016x}", parts.seed);
+    let feed = parts.feed.clone();
     let (records, source) = (Arc::clone(&parts.records), format!("/tidewatch/{feed}"));
     Kind {
         stream: settings.alerts_stream.clone(),
         subject: settings.alerts_subject.clone(),
         note: "nats-alerts.json",
         feed,
-        cut: false,
+        published: None,
+        shorten,
         read: Arc::new(move |after, limit| {
             let alerts = records.alert_log(after, limit)?;
             Ok(alerts.into_iter().map(|alert| item(alert, &source)).collect())
@@ -37,6 +40,35 @@ fn item(alert: Alert, source: &str) -> Item {
         headers: vec![("Content-Type", CONTENT_TYPE.into())],
         payload: event(&alert, source).to_string().into(),
     }
+}
+
+/// Longest title and subject of an alert in its shorter form, in characters.
+const SHORT_CHARS: usize = 100;
+
+/// Without its details, and if need be with the beginnings of its texts. It says so itself
+/// (`truncated`, an extension attribute), and in a header.
+fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
+    let mut headers = item.headers.clone();
+    headers.push((TRUNCATED, item.payload.len().to_string()));
+    let room = room.checked_sub(own_bytes(&headers))?;
+    let mut event: Value = serde_json::from_slice(&item.payload).ok()?;
+    event["truncated"] = true.into();
+    event["data"].as_object_mut()?.remove("detail");
+    let whole = event.to_string();
+    if whole.len() <= room {
+        return Some((headers, whole.into()));
+    }
+    let cut = |text: &mut Value| {
+        if let Some((end, _)) = text.as_str().and_then(|text| text.char_indices().nth(SHORT_CHARS))
+        {
+            *text = text.as_str().map(|text| &text[..end]).into();
+        }
+    };
+    event.get_mut("subject").into_iter().for_each(cut);
+    cut(&mut event["data"]["subject"]);
+    cut(&mut event["data"]["title"]);
+    let short = event.to_string();
+    (short.len() <= room).then(|| (headers, short.into()))
 }
 
 /// What raised it: a rule by its name, or the session rule.
@@ -105,5 +137,32 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn an_alert_that_is_too_large_goes_without_its_details() {
+        let alert = Alert {
+            n: 7,
+            id: "ab".repeat(16),
+            kind: "abandoned".into(),
+            severity: "info".into(),
+            at: 1_700_000_000_123,
+            subject: "é".repeat(3_000),
+            title: "Abandoned".into(),
+            detail: json!({"segment": "s".repeat(500)}),
+        };
+        let item = item(alert, "/tidewatch/00");
+        let most = own_bytes(&item.headers) + item.payload.len();
+        let (headers, payload) = shorten(&item, most).unwrap();
+        assert_eq!(headers[1], (TRUNCATED, item.payload.len().to_string()));
+        let event: Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!((&event["truncated"], &event["data"]["detail"]), (&json!(true), &Value::Null));
+        assert_eq!(event["subject"], "é".repeat(3_000), "no more is cut than must be");
+        let (headers, payload) = shorten(&item, 1_000).unwrap();
+        assert!(own_bytes(&headers) + payload.len() <= 1_000);
+        let event: Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(event["subject"], "é".repeat(SHORT_CHARS));
+        assert_eq!((&event["id"], &event["data"]["n"]), (&json!("ab".repeat(16)), &json!(7)));
+        assert_eq!(shorten(&item, 300), None);
     }
 }

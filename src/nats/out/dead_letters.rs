@@ -2,24 +2,30 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::feed::{Item, Kind};
+use super::publish::{TRUNCATED, own_bytes};
 use super::{OutSettings, Parts, token};
 use crate::actors::ports::StoredDeadLetter;
 
 /// Longest text of a header, in characters: the server bounds all headers of a message.
 const HEADER_CHARS_MAX: usize = 1_024;
 
+const REASON: &str = "Tidewatch-Reason";
+const HINTS: &str = "Tidewatch-Hints";
+
 /// The feed of the dead letters.
 pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
-    let feed = format!("{:016x}", parts.seed);
+    let feed = parts.feed.clone();
     let (records, own) = (Arc::clone(&parts.records), feed.clone());
     Kind {
         stream: settings.dead_letters_stream.clone(),
         subject: settings.dead_letters_subject.clone(),
         note: "nats-dead-letters.json",
         feed,
-        // The whole letter stays in the data folder.
-        cut: true,
+        published: Some(Arc::clone(&parts.letters_published)),
+        shorten,
         read: Arc::new(move |after, limit| {
             let letters = records.dead_letters(after, limit)?;
             Ok(letters.into_iter().map(|letter| item(letter, &own)).collect())
@@ -30,7 +36,7 @@ pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
 fn item(letter: StoredDeadLetter, feed: &str) -> Item {
     let mut headers = vec![
         ("Tidewatch-Id", letter.id.to_string()),
-        ("Tidewatch-Reason", one_line(&letter.reason)),
+        (REASON, one_line(&letter.reason)),
         ("Tidewatch-Source", one_line(&letter.source)),
         ("Tidewatch-Position", letter.position.to_string()),
         ("Tidewatch-At", letter.at.to_string()),
@@ -38,7 +44,7 @@ fn item(letter: StoredDeadLetter, feed: &str) -> Item {
     // Whole or not at all: half of it would be no JSON. The store has it in any case.
     let hints = serde_json::to_string(&letter.hints).expect("a map of text to text");
     if !letter.hints.is_empty() && hints.chars().count() <= HEADER_CHARS_MAX {
-        headers.push(("Tidewatch-Hints", hints));
+        headers.push((HINTS, hints));
     }
     Item {
         n: letter.id,
@@ -47,6 +53,25 @@ fn item(letter: StoredDeadLetter, feed: &str) -> Item {
         headers,
         payload: letter.raw.into(),
     }
+}
+
+/// The beginning of its bytes, and if need be of its reason: the whole letter stays in the data
+/// folder. A header says how many bytes it has.
+fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
+    let mut headers = item.headers.clone();
+    headers.push((TRUNCATED, item.payload.len().to_string()));
+    if own_bytes(&headers) > room {
+        headers.retain(|(name, _)| *name != HINTS);
+    }
+    let over = own_bytes(&headers).saturating_sub(room);
+    if over > 0 {
+        let (_, reason) = headers.iter_mut().find(|(name, _)| *name == REASON)?;
+        let end = reason.floor_char_boundary(reason.len().checked_sub(over)?);
+        reason.truncate(end);
+        return Some((headers, Bytes::new()));
+    }
+    let len = item.payload.len().min(room - own_bytes(&headers));
+    Some((headers, item.payload.slice(..len)))
 }
 
 /// Text that a header can hold. A reason may quote what came from outside.
@@ -77,5 +102,35 @@ mod tests {
         assert_eq!(reason.1, "bad  Nats-Rollup: all");
         assert_eq!(item.headers[5], ("Tidewatch-Hints", r#"{"type":"a\nb"}"#.to_owned()));
         assert_eq!(one_line(&"x".repeat(9_999)).len(), HEADER_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_letter_that_is_too_large_keeps_what_fits_of_it_and_says_so() {
+        let letter = StoredDeadLetter {
+            id: 3,
+            source: "EVENTS".into(),
+            position: 9,
+            reason: "é".repeat(200),
+            raw: vec![b'x'; 5_000],
+            at: 5,
+            redriven: None,
+            hints: serde_json::from_str(r#"{"type":"order"}"#).unwrap(),
+        };
+        let item = item(letter, "f");
+        let whole = own_bytes(&item.headers) + item.payload.len();
+        for room in (0..whole).rev() {
+            let Some((headers, payload)) = shorten(&item, room) else {
+                // Its place must be told in any case.
+                assert!(room < 200, "{room}");
+                break;
+            };
+            let reason = &headers.iter().find(|(name, _)| *name == REASON).unwrap().1;
+            let used = own_bytes(&headers) + payload.len();
+            assert!(used == room || (used + 1 == room && payload.is_empty()), "{used} {room}");
+            assert!(item.payload.starts_with(&payload));
+            assert!("é".repeat(200).starts_with(reason.as_str()));
+            assert!(reason.chars().count() == 200 || payload.is_empty(), "bytes go first");
+            assert_eq!(headers.last(), Some(&(TRUNCATED, "5000".to_owned())));
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::OutSettings;
 use super::cursor::{self, Cursor, Note, NoteFile};
-use super::publish::{Answer, Publisher, delays};
+use super::publish::{Answer, Limit, Publisher, delays};
 use super::state::Track;
 use super::streams;
 use crate::actors::ports::StoreError;
@@ -54,6 +55,10 @@ pub(super) struct Item {
 /// Reads items after a position, oldest first, at most so many. Blocks.
 pub(super) type Read = Arc<dyn Fn(u64, usize) -> Result<Vec<Item>, StoreError> + Send + Sync>;
 
+/// The shorter form of an item whose message is too large, in so many bytes: its own headers
+/// (see `own_bytes`) and the payload. `None` when there is none as short as that.
+pub(super) type Shorten = fn(&Item, usize) -> Option<(Vec<(&'static str, String)>, Bytes)>;
+
 /// What makes one feed different from another.
 #[derive(Clone)]
 pub(super) struct Kind {
@@ -64,8 +69,10 @@ pub(super) struct Kind {
     pub note: &'static str,
     /// Identity of the data folder, a token.
     pub feed: String,
-    /// Whether a payload beyond the server's limit is cut; else it waits until it fits.
-    pub cut: bool,
+    /// What goes out of an item that is too large.
+    pub shorten: Shorten,
+    /// Told how far the stream has it.
+    pub published: Option<Arc<AtomicU64>>,
     pub read: Read,
 }
 
@@ -104,6 +111,11 @@ pub(super) struct Feed {
     told: u64,
     /// True once the cursor is more than a guess.
     placed: bool,
+    /// The last item that was left out as too large, and the sequence of the last message
+    /// before it: as long as that is the feed's last one, it stays left out.
+    left_out: Option<Cursor>,
+    /// The item for whose size the stream's bound was asked for last.
+    measured: u64,
 }
 
 /// Why a turn of the loop ended early.
@@ -121,6 +133,7 @@ struct Target {
     stream: Stream,
     created: String,
     atomic: bool,
+    max_message_size: i32,
     connects: u64,
 }
 
@@ -151,6 +164,8 @@ impl Feed {
             sent: 0,
             told: 0,
             placed: false,
+            left_out: None,
+            measured: 0,
         }
     }
 
@@ -260,13 +275,17 @@ impl Feed {
         let stream = found.map_err(|error| error.to_string())?;
         let info = stream.cached_info();
         let atomic = info.config.allow_atomic_publish;
-        let target = Target { created: info.created.to_string(), atomic, connects, stream };
+        let max_message_size = info.config.max_message_size;
+        let created = info.created.to_string();
+        let target = Target { created, atomic, max_message_size, connects, stream };
         let read = cursor::read(&target.stream, &self.publisher.filter, &self.kind.feed).await?;
         let n = match read.sequence {
             // The stream holds none: it is new, or has dropped them all.
             0 => self.noted_position(&target).await,
             _ => read.n,
         };
+        let left_out = self.left_out.filter(|left| left.sequence == read.sequence);
+        let n = left_out.map_or(n, |left| n.max(left.n));
         self.go_to(Cursor { n, ..read });
         Ok(target)
     }
@@ -281,9 +300,17 @@ impl Feed {
             // The stream lost its tail: those come again, before what was read.
             self.page.clear();
         }
-        self.cursor = cursor;
+        self.place(cursor);
         self.placed = true;
         self.track.pending(self.page.len());
+    }
+
+    /// Sets the cursor, and says how far the items need not be kept for it.
+    fn place(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        if let Some(published) = &self.kind.published {
+            published.store(cursor.n, Ordering::Release);
+        }
     }
 
     /// Reads more, as long as there is room for a page.
@@ -317,16 +344,42 @@ impl Feed {
     /// Publishes the first items of the page.
     async fn round(&mut self, target: &Target) -> Result<(), Stop> {
         self.tell_gap();
-        let count = self.round_len(target);
+        let limit =
+            Limit::of(self.link.client().max_payload(), &self.kind.stream, target.max_message_size);
+        let count = self.round_len(target, &limit);
         let items = &self.page.make_contiguous()[..count];
         let fence = self.cursor.sequence;
-        self.sent = self.sent.max(items.last().map_or(0, |item| item.n));
+        let sent = self.sent.max(items.last().map_or(0, |item| item.n));
+        let mut short = false;
         let answer = match items {
-            [item] => self.publisher.one(&self.kind, item, fence).await,
-            items => self.publisher.batch(&self.kind, items, fence).await,
+            [item] => {
+                let message = self.publisher.message(&self.kind, item, fence, &limit);
+                let whole = message.as_ref().is_some_and(|message| !message.short);
+                if !whole && self.measured != item.n {
+                    // The bound may be a wider one by now.
+                    self.measured = item.n;
+                    return Err(Stop::Doubt);
+                }
+                let Some(message) = message else {
+                    self.leave_out(&limit);
+                    return Ok(());
+                };
+                self.sent = sent;
+                short = message.short;
+                self.publisher.one(&self.kind, item, message).await
+            }
+            items => {
+                self.sent = sent;
+                self.publisher.batch(&self.kind, items, fence).await
+            }
         };
         match answer {
-            Answer::Stored(sequence) => self.stored(target, count, sequence).await,
+            Answer::Stored(sequence) => {
+                if short {
+                    self.track.shortened();
+                }
+                self.stored(target, count, sequence).await
+            }
             Answer::Known(sequence) => self.known(target, sequence).await,
             Answer::Fenced => Err(Stop::Doubt),
             Answer::NotAsBatch(cause) => {
@@ -338,15 +391,25 @@ impl Feed {
         }
     }
 
+    /// The first item goes nowhere: no form of it is small enough.
+    fn leave_out(&mut self, limit: &Limit) {
+        let Some(item) = self.page.pop_front() else { return };
+        self.track.left_out(item.n, item.payload.len(), &limit.whose);
+        let cursor = Cursor { n: item.n, ..self.cursor };
+        self.left_out = Some(cursor);
+        self.place(cursor);
+        self.track.pending(self.page.len());
+    }
+
     /// How many items go at once.
-    fn round_len(&self, target: &Target) -> usize {
+    fn round_len(&self, target: &Target, limit: &Limit) -> usize {
         if !target.atomic || self.singles > 0 {
             return 1;
         }
         let mut bytes = 0;
         let fits = |item: &&Item| {
             bytes += item.payload.len();
-            bytes <= BATCH_BYTES_MAX
+            bytes <= BATCH_BYTES_MAX && self.publisher.fits_a_batch(&self.kind, item, limit)
         };
         let most = self.settings.in_flight_max.max(1);
         self.page.iter().take(most).take_while(fits).count().max(1)
@@ -355,7 +418,7 @@ impl Feed {
     async fn stored(&mut self, target: &Target, count: usize, sequence: u64) -> Result<(), Stop> {
         let last = self.page.drain(..count).next_back();
         let n = last.map_or(self.cursor.n, |item| item.n);
-        self.cursor = Cursor { n, sequence };
+        self.place(Cursor { n, sequence });
         self.singles = self.singles.saturating_sub(count);
         self.track.delivered(count as u64);
         self.track.pending(self.page.len());
@@ -397,7 +460,7 @@ impl Feed {
                 self.track.skipped(from, first - 1);
                 self.told = first - 1;
             }
-            self.cursor.n = first - 1;
+            self.place(Cursor { n: first - 1, ..self.cursor });
         }
     }
 

@@ -23,9 +23,11 @@ mod streams;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -123,11 +125,21 @@ pub const HEADER_N: &str = "Tidewatch-N";
 /// Header of a feed's message: the data folder it comes from.
 pub const HEADER_FEED: &str = "Tidewatch-Feed";
 
+/// Name of a data folder in subjects, ids and sources of what leaves: the first 8 bytes of
+/// SHA-256 over `tidewatch feed` and the folder's seed (little endian), in hex. The seed places
+/// keys on shards, and must not be known to those who choose keys; its name may be.
+pub fn feed_of(seed: u64) -> String {
+    let hash = Sha256::new_with_prefix("tidewatch feed").chain_update(seed.to_le_bytes());
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the outputs read.
 #[derive(Clone)]
 pub struct Parts {
-    /// Identity of the data folder (`Schema::seed`).
-    pub seed: u64,
+    /// Name of the data folder, see [`feed_of`].
+    pub feed: String,
+    /// Told the number of the last dead letter that its stream has.
+    pub letters_published: Arc<AtomicU64>,
     /// Alerts and dead letters.
     pub records: Arc<dyn Records>,
     /// The latest board.
@@ -235,6 +247,13 @@ fn token(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_is_named_the_same_for_ever_and_does_not_tell_the_seed() {
+        // printf 'tidewatch feed\x01\x00\x00\x00\x00\x00\x00\x00' | sha256sum
+        assert_eq!(feed_of(1), "a528843b950b575a");
+        assert_ne!(feed_of(2), feed_of(1));
+    }
 
     #[test]
     fn a_name_becomes_one_safe_token() {

@@ -7,6 +7,9 @@
 //! none, the first one fenced. A fence on each of several messages in flight would have
 //! to guess sequences, and another feed in the same stream makes such guesses wrong.
 //! Without batches it is one message at a time.
+//!
+//! What is larger than the stream takes goes alone, in the shorter form that its feed has for
+//! it, or not at all: it never stops what comes after it.
 
 use std::time::Duration;
 
@@ -24,15 +27,50 @@ use bytes::Bytes;
 use super::feed::{Item, Kind};
 use super::{HEADER_FEED, HEADER_N};
 use crate::nats::link::Link;
+use crate::nats::wire::header_bytes;
 
 /// Header that widens a fence from one subject to all subjects of a filter (server 2.11).
 const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
-/// Header of a payload that was cut: how many bytes it had.
-const TRUNCATED: &str = "Tidewatch-Truncated";
+/// Header of a payload that was shortened: how many bytes it had.
+pub(super) const TRUNCATED: &str = "Tidewatch-Truncated";
 
-/// Bytes kept free for headers in a message that is cut to the server's limit.
-const HEADERS_ROOM: usize = 8 * 1_024;
+/// Bytes of the headers of a batch besides the texts in them, and of the longest numbers and
+/// the id in those: names, colons and line ends are some 350.
+const BATCH_HEADERS: usize = 640;
+
+/// The largest message that is taken, headers included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub bytes: usize,
+    /// Whose it is.
+    pub whose: String,
+}
+
+impl Limit {
+    /// Of a server and a stream; 0 and less are no limits.
+    pub fn of(max_payload: usize, stream: &str, max_message_size: i32) -> Limit {
+        let server = if max_payload > 0 { max_payload } else { usize::MAX };
+        let of_stream = usize::try_from(max_message_size).ok().filter(|bytes| *bytes > 0);
+        match of_stream.filter(|bytes| *bytes <= server) {
+            Some(bytes) => {
+                Limit { bytes, whose: format!("max_msg_size of stream {stream} is {bytes} bytes") }
+            }
+            None => Limit {
+                bytes: server,
+                whose: format!("max_payload of the NATS server is {server} bytes"),
+            },
+        }
+    }
+}
+
+/// A message as it goes out.
+pub(super) struct Message {
+    headers: HeaderMap,
+    payload: Bytes,
+    /// Whether it is shorter than its item.
+    pub short: bool,
+}
 
 /// What the broker answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,12 +95,36 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes one item after the message with sequence `fence`.
-    pub async fn one(&self, kind: &Kind, item: &Item, fence: u64) -> Answer {
-        let mut headers = self.headers(kind, item);
-        self.fence(&mut headers, fence);
-        let payload = self.payload(kind, item, &mut headers);
-        self.commit(kind, item, headers, payload).await
+    /// An item as a message after the one with sequence `fence`; in its shorter form where
+    /// that is needed, `None` when that is too large as well.
+    pub fn message(&self, kind: &Kind, item: &Item, fence: u64, limit: &Limit) -> Option<Message> {
+        let mut common = self.headers(kind, item);
+        self.fence(&mut common, fence);
+        let own = |headers: &[(&'static str, String)]| {
+            let mut all = common.clone();
+            headers.iter().for_each(|(name, value)| all.insert(*name, value.as_str()));
+            all
+        };
+        let headers = own(&item.headers);
+        if header_bytes(&headers) + item.payload.len() <= limit.bytes {
+            return Some(Message { headers, payload: item.payload.clone(), short: false });
+        }
+        let room = limit.bytes.checked_sub(header_bytes(&common))?;
+        let (headers, payload) = (kind.shorten)(item, room)?;
+        let headers = own(&headers);
+        let fits = header_bytes(&headers) + payload.len() <= limit.bytes;
+        fits.then_some(Message { headers, payload, short: true })
+    }
+
+    /// Whether an item can be in a batch. One that only just cannot goes alone.
+    pub fn fits_a_batch(&self, kind: &Kind, item: &Item, limit: &Limit) -> bool {
+        let names = item.id.len() + kind.stream.len() + kind.feed.len() + self.filter.len();
+        BATCH_HEADERS + names + own_bytes(&item.headers) + item.payload.len() <= limit.bytes
+    }
+
+    /// Publishes the message of an item.
+    pub async fn one(&self, kind: &Kind, item: &Item, message: Message) -> Answer {
+        self.commit(kind, item, message.headers, message.payload).await
     }
 
     /// Publishes items as one atomic batch after the message with sequence `fence`.
@@ -72,12 +134,15 @@ impl Publisher {
         let id = inbox.rsplit('.').next().unwrap_or(&inbox);
         for (index, item) in items.iter().enumerate() {
             let mut headers = self.headers(kind, item);
+            for (name, value) in &item.headers {
+                headers.insert(*name, value.as_str());
+            }
             if index == 0 {
                 self.fence(&mut headers, fence);
             }
             headers.insert(NATS_BATCH_ID, id);
             headers.insert(NATS_BATCH_SEQUENCE, (index as u64 + 1).to_string());
-            let payload = self.payload(kind, item, &mut headers);
+            let payload = item.payload.clone();
             if index + 1 == items.len() {
                 headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
                 return self.commit(kind, item, headers, payload).await;
@@ -118,9 +183,6 @@ impl Publisher {
         headers.insert(NATS_EXPECTED_STREAM, kind.stream.as_str());
         headers.insert(HEADER_FEED, kind.feed.as_str());
         headers.insert(HEADER_N, item.n.to_string());
-        for (name, value) in &item.headers {
-            headers.insert(*name, value.as_str());
-        }
         headers
     }
 
@@ -128,16 +190,11 @@ impl Publisher {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
         headers.insert(FENCE_FILTER, self.filter.as_str());
     }
+}
 
-    /// The payload, cut to what the server takes where that is allowed.
-    fn payload(&self, kind: &Kind, item: &Item, headers: &mut HeaderMap) -> Bytes {
-        let room = self.link.client().max_payload().saturating_sub(HEADERS_ROOM);
-        if !kind.cut || item.payload.len() <= room || room == 0 {
-            return item.payload.clone();
-        }
-        headers.insert(TRUNCATED, item.payload.len().to_string());
-        item.payload.slice(..room)
-    }
+/// Bytes of headers of an item's own on the wire.
+pub(super) fn own_bytes(headers: &[(&'static str, String)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum()
 }
 
 fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
@@ -191,5 +248,20 @@ mod tests {
         // The chance adds at most once the wait again.
         assert!(waits.iter().all(|wait| *wait <= 2 * longest), "{waits:?}");
         assert!(waits[0] < Duration::from_millis(200), "{waits:?}");
+    }
+
+    #[test]
+    fn the_narrower_limit_counts_and_is_named() {
+        let check = |payload, stream, bytes, words: &str| {
+            let limit = Limit::of(payload, "S", stream);
+            assert_eq!(limit.bytes, bytes);
+            assert!(limit.whose.contains(words), "{limit:?}");
+        };
+        check(1_000, -1, 1_000, "max_payload of the NATS server is 1000 bytes");
+        check(1_000, 0, 1_000, "max_payload");
+        check(1_000, 900, 900, "max_msg_size of stream S is 900 bytes");
+        check(1_000, 2_000, 1_000, "max_payload");
+        check(0, 900, 900, "max_msg_size");
+        check(0, -1, usize::MAX, "max_payload");
     }
 }

@@ -33,6 +33,12 @@ pub struct OutState {
     pub delivered: u64,
     /// Left the data folder before they could be delivered.
     pub skipped: u64,
+    /// Delivered in a shorter form, because they were too large. A part of `delivered`.
+    pub shortened: u64,
+    /// Too large in every form: passed over.
+    pub left_out: u64,
+    /// What the last one of those was, and whose limit it is; empty for none.
+    pub left_out_says: String,
     /// Why it does not go on, empty while it does.
     pub error: String,
 }
@@ -44,11 +50,17 @@ impl OutState {
     }
 
     fn figures(&self) -> String {
-        let OutState { pending, delivered, skipped, error, .. } = self;
+        let OutState { pending, delivered, skipped, shortened, left_out, error, .. } = self;
         let more = if *pending >= PAGE as u64 { " or more" } else { "" };
         let mut text = format!("{delivered} delivered, {pending}{more} pending");
         if *skipped > 0 {
             text += &format!(", {skipped} lost to retention");
+        }
+        if *shortened > 0 {
+            text += &format!(", {shortened} shortened because they were too large");
+        }
+        if *left_out > 0 {
+            text += &format!(", {left_out} too large and left out ({})", self.left_out_says);
         }
         if !error.is_empty() {
             text += &format!("; {error}");
@@ -70,6 +82,8 @@ pub fn begin_at_zero() {
         counter!(names::OUT_DELIVERED, "output" => output).increment(0);
         counter!(names::OUT_ERRORS, "output" => output).increment(0);
         counter!(names::OUT_SKIPPED, "output" => output).increment(0);
+        counter!(names::OUT_SHORTENED, "output" => output).increment(0);
+        counter!(names::OUT_LEFT_OUT, "output" => output).increment(0);
         gauge!(names::OUT_PENDING, "output" => output).set(0.0);
         gauge!(names::OUT_PENDING_CAPACITY, "output" => output).set(PAGE as f64);
     }
@@ -86,9 +100,10 @@ impl Track {
         Track { state: Mutex::new(OutState { output, ..OutState::default() }), status }
     }
 
-    /// Says in `/readyz?verbose` why it does not go on, or no longer.
+    /// Says in `/readyz?verbose` why it does not go on, or no longer, and what it left out.
     fn tell(&self, state: &OutState) {
-        let why = if state.error.is_empty() { Vec::new() } else { vec![state.figures()] };
+        let fine = state.error.is_empty() && state.left_out == 0;
+        let why = if fine { Vec::new() } else { vec![state.figures()] };
         self.status.warn(&state.part(), why);
     }
 
@@ -118,6 +133,31 @@ impl Track {
         counter!(names::OUT_SKIPPED, "output" => state.output).increment(to - from + 1);
         let output = state.output;
         warn!(output, from, to, "retention removed these before NATS took them");
+    }
+
+    /// One was delivered in a shorter form.
+    pub(super) fn shortened(&self) {
+        let mut state = self.state.lock();
+        state.shortened += 1;
+        counter!(names::OUT_SHORTENED, "output" => state.output).increment(1);
+        let (output, shortened) = (state.output, state.shortened);
+        if shortened.is_power_of_two() {
+            warn!(output, shortened, "too large for a message, and delivered in a shorter form");
+        }
+    }
+
+    /// Item `n` with so many bytes is too large in every form, by this limit. Logged at the
+    /// first, and each time there are twice as many.
+    pub(super) fn left_out(&self, n: u64, bytes: usize, limit: &str) {
+        let mut state = self.state.lock();
+        state.left_out += 1;
+        state.left_out_says = format!("number {n} has {bytes} bytes; {limit}");
+        counter!(names::OUT_LEFT_OUT, "output" => state.output).increment(1);
+        let (output, left_out) = (state.output, state.left_out);
+        if left_out.is_power_of_two() {
+            warn!(output, n, bytes, left_out, limit, "too large for a message, and left out");
+        }
+        self.tell(&state);
     }
 
     /// It does not go on, for this reason. Logged when the reason is new.
@@ -177,5 +217,16 @@ mod tests {
         track.fine();
         assert_eq!(track.state().error, "");
         assert_eq!(status.warnings(), []);
+        track.shortened();
+        assert_eq!(status.warnings(), []);
+        track.left_out(9, 700, "max_msg_size of stream S is 300 bytes");
+        let said = &status.warnings()[0].1;
+        assert!(
+            said.contains(
+                "1 shortened because they were too large, 1 too large and left out (number 9 has \
+                 700 bytes; max_msg_size of stream S is 300 bytes)"
+            ),
+            "{said}"
+        );
     }
 }
