@@ -90,7 +90,7 @@ fn scan(
     pane: EpochMs,
 ) -> Cell {
     let merged = |mut whole: Cell, from: std::ops::Range<EpochMs>, enters| {
-        let cells = panes.among(from, enters).filter_map(|cells| cells.get(&group));
+        let cells = panes.among(from, enters).filter_map(|(_, cells)| cells.get(&group));
         cells.for_each(|cell| whole.merge(cell));
         whole
     };

@@ -61,7 +61,11 @@ impl OpenCells {
     pub fn drain(&mut self, mut each: impl FnMut(u32, u32, u64, Cell)) {
         let mut cells = self.cells.drain(..);
         for ((place, group), facts) in self.keys.drain(..).zip(self.facts.drain(..)) {
-            each(place, group, facts, cells.next().unwrap_or(Cell::Count(facts)));
+            let mut cell = cells.next().unwrap_or(Cell::Count(facts));
+            if let Cell::Distinct(distinct) = &mut cell {
+                distinct.settle();
+            }
+            each(place, group, facts, cell);
         }
         drop(cells);
         let room = (self.index.len() * KEPT).max(KEPT_LEAST);

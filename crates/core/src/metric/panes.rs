@@ -58,19 +58,20 @@ impl Panes {
         self.on_time.get(&pane)
     }
 
-    /// What enters with a pane.
-    pub fn entering(&self, pane: EpochMs) -> impl Iterator<Item = &Cells> {
+    /// What enters with a pane, and the pane that it lies in.
+    pub fn entering(&self, pane: EpochMs) -> impl Iterator<Item = (EpochMs, &Cells)> {
         let late = self.entering.range((pane, EpochMs::MIN)..=(pane, EpochMs::MAX));
-        let late = late.filter_map(|(enters, pane)| self.late.get(&(*pane, *enters)));
-        self.on_time.get(&pane).into_iter().chain(late)
+        let late =
+            late.filter_map(|(enters, pane)| Some((*pane, self.late.get(&(*pane, *enters))?)));
+        self.on_time.get(&pane).map(|cells| (pane, cells)).into_iter().chain(late)
     }
 
-    /// The cells of some panes that enter with some others.
+    /// The cells of some panes that enter with some others, and the pane that each lies in.
     pub fn among(
         &self,
         panes: Range<EpochMs>,
         enters: Range<EpochMs>,
-    ) -> impl Iterator<Item = &Cells> {
+    ) -> impl Iterator<Item = (EpochMs, &Cells)> {
         let empty = panes.start >= panes.end;
         let panes = if empty { 0..0 } else { panes };
         // Those in time enter with their own pane.
@@ -78,7 +79,8 @@ impl Panes {
         let own = if own.start >= own.end { 0..0 } else { own };
         let late = self.late.range((panes.start, EpochMs::MIN)..(panes.end, EpochMs::MIN));
         let late = late.filter(move |((_, enter), _)| enters.contains(enter));
-        self.on_time.range(own).map(|(_, cells)| cells).chain(late.map(|(_, cells)| cells))
+        let own = self.on_time.range(own).map(|(pane, cells)| (*pane, cells));
+        own.chain(late.map(|((pane, _), cells)| (*pane, cells)))
     }
 
     /// Forgets what no window reads any more.

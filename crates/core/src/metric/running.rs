@@ -2,18 +2,22 @@
 //! leaves.
 //!
 //! Cost does not grow with size / slide where a cell can be taken back; distinct counts
-//! keep how many panes hold each value; only least, greatest and sketches are merged anew.
+//! keep the newest pane of each value; only least, greatest and sketches are merged anew.
 //! A running total since midnight only grows, and begins again at midnight.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::cell::Cell;
 use super::compile::Metric;
-use super::distinct::Identity;
 use super::grid::Stretch;
 use super::panes::{Cells, Panes};
 use crate::domain::time::EpochMs;
+
+/// Values that left and may still be kept, besides half as many as are in the window.
+const LEFT_MAX: u64 = 64;
 
 /// The window that ended last, as far as the next one needs it.
 #[derive(Clone, Debug)]
@@ -34,8 +38,8 @@ struct Running {
 enum Kind {
     /// What is read, for cells that can be taken back; or never are.
     Whole(Cell),
-    /// How many panes hold each value.
-    Holders { held: HashMap<u64, u32, BuildHasherDefault<Identity>>, sketches: u32 },
+    /// Different values, and how many sketches are among what is read.
+    Newest { values: Newest, sketches: u32 },
     /// Merged anew for each window.
     Scan,
 }
@@ -51,10 +55,10 @@ impl Runner {
     pub fn resumed<'a>(
         metric: &Metric,
         start: EpochMs,
-        cells: impl Iterator<Item = &'a Cells>,
+        cells: impl Iterator<Item = (EpochMs, &'a Cells)>,
     ) -> Runner {
         let mut runner = Runner { groups: BTreeMap::new(), start };
-        cells.for_each(|cells| runner.enter(metric, cells));
+        cells.for_each(|(pane, cells)| runner.enter(metric, pane, cells));
         runner
     }
 
@@ -72,7 +76,7 @@ impl Runner {
     /// and this.
     pub fn step(&mut self, metric: &Metric, panes: &Panes, pane: EpochMs, start: EpochMs) {
         self.leave(metric, panes, start);
-        panes.entering(pane).for_each(|cells| self.enter(metric, cells));
+        panes.entering(pane).for_each(|(pane, cells)| self.enter(metric, pane, cells));
     }
 
     /// Takes out what lies before `start`.
@@ -83,25 +87,25 @@ impl Runner {
             false if self.groups.is_empty() => {}
             false => panes
                 .among(self.start..start, EpochMs::MIN..EpochMs::MAX)
-                .for_each(|cells| self.take_out(cells)),
+                .for_each(|(pane, cells)| self.take_out(pane, cells)),
         }
         self.start = start;
     }
 
-    fn enter(&mut self, metric: &Metric, cells: &Cells) {
+    fn enter(&mut self, metric: &Metric, pane: EpochMs, cells: &Cells) {
         for (group, cell) in cells {
             let new = || Running::new(metric, cell);
             let running = self.groups.entry(*group).or_insert_with(new);
             running.cells += 1;
-            running.enter(cell);
+            running.enter(pane, cell);
         }
     }
 
-    fn take_out(&mut self, cells: &Cells) {
+    fn take_out(&mut self, pane: EpochMs, cells: &Cells) {
         for (group, cell) in cells {
             let Some(running) = self.groups.get_mut(group) else { continue };
             running.cells -= 1;
-            running.leave(cell);
+            running.leave(pane, cell);
             if running.cells == 0 {
                 self.groups.remove(group);
             }
@@ -120,7 +124,7 @@ impl Runner {
         let value = |(group, running): (&u32, &Running)| {
             let value = match &running.kind {
                 Kind::Whole(cell) => cell.value(metric.spec.aggregate, size),
-                Kind::Holders { held, sketches: 0 } => Some(held.len() as f64),
+                Kind::Newest { values, sketches: 0 } => Some(values.count as f64),
                 _ => scanned(*group).value(metric.spec.aggregate, size),
             };
             Some((*group, value?))
@@ -133,19 +137,19 @@ impl Running {
     fn new(metric: &Metric, cell: &Cell) -> Running {
         let kind = match cell {
             _ if metric.grid.runs_from_midnight() => Kind::Whole(Cell::zero(metric.spec.aggregate)),
-            Cell::Distinct(_) => Kind::Holders { held: HashMap::default(), sketches: 0 },
+            Cell::Distinct(_) => Kind::Newest { values: Newest::default(), sketches: 0 },
             cell if cell.subtracts() => Kind::Whole(Cell::zero(metric.spec.aggregate)),
             _ => Kind::Scan,
         };
         Running { cells: 0, kind }
     }
 
-    fn enter(&mut self, cell: &Cell) {
+    fn enter(&mut self, pane: EpochMs, cell: &Cell) {
         match (&mut self.kind, cell) {
             (Kind::Whole(whole), cell) => whole.merge(cell),
-            (Kind::Holders { held, sketches }, Cell::Distinct(distinct)) => {
+            (Kind::Newest { values, sketches }, Cell::Distinct(distinct)) => {
                 match distinct.exact() {
-                    Some(set) => set.iter().for_each(|hash| *held.entry(*hash).or_default() += 1),
+                    Some(hashes) => values.enter(pane, hashes),
                     None => *sketches += 1,
                 }
             }
@@ -153,24 +157,56 @@ impl Running {
         }
     }
 
-    fn leave(&mut self, cell: &Cell) {
+    fn leave(&mut self, pane: EpochMs, cell: &Cell) {
         match (&mut self.kind, cell) {
             (Kind::Whole(whole), cell) => whole.subtract(cell),
-            (Kind::Holders { held, sketches }, Cell::Distinct(distinct)) => {
-                let Some(set) = distinct.exact() else {
-                    *sketches -= 1;
-                    return;
-                };
-                for hash in set {
-                    if let Some(count) = held.get_mut(hash) {
-                        *count -= 1;
-                        if *count == 0 {
-                            held.remove(hash);
-                        }
-                    }
+            (Kind::Newest { values, sketches }, Cell::Distinct(distinct)) => {
+                match distinct.exact() {
+                    Some(_) => values.leave(pane),
+                    None => *sketches -= 1,
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// Different values over panes that leave oldest first: a value is in the window as long as its
+/// newest pane is. So a value costs one look-up where its pane enters, and none where it leaves.
+#[derive(Clone, Debug, Default)]
+struct Newest {
+    /// The newest pane of each value; of those that left some are still here.
+    panes: HashMap<u64, EpochMs, FixedState>,
+    /// How many values have each pane as their newest.
+    by_pane: BTreeMap<EpochMs, u64>,
+    /// Values in the window.
+    count: u64,
+}
+
+impl Newest {
+    fn enter(&mut self, pane: EpochMs, hashes: &[u64]) {
+        let mut came = 0;
+        for hash in hashes {
+            let newest = self.panes.entry(*hash).or_insert(EpochMs::MIN);
+            if *newest >= pane {
+                continue;
+            }
+            // It is counted where it was, unless that has left.
+            if let Some(counted) = self.by_pane.get_mut(newest) {
+                (*counted, self.count) = (*counted - 1, self.count - 1);
+            }
+            (*newest, came) = (pane, came + 1);
+        }
+        *self.by_pane.entry(pane).or_default() += came;
+        self.count += came;
+    }
+
+    /// Takes out a pane, and with it what has none that is newer. Panes leave in order.
+    fn leave(&mut self, pane: EpochMs) {
+        self.count -= self.by_pane.remove(&pane).unwrap_or(0);
+        if self.panes.len() as u64 > self.count + self.count / 2 + LEFT_MAX {
+            let by_pane = &self.by_pane;
+            self.panes.retain(|_, newest| by_pane.contains_key(newest));
         }
     }
 }

@@ -87,7 +87,10 @@ impl MetricState {
         let next = metric.grid.pane(settled, &mut self.memo).start;
         self.next = Some(next);
         self.runner = match day {
-            Some(day) => Runner::resumed(metric, day.start, std::iter::once(&day.totals)),
+            Some(day) => {
+                let total = std::iter::once((day.start, &day.totals));
+                Runner::resumed(metric, day.start, total)
+            }
             None if metric.grid.tumbles() || metric.grid.runs_from_midnight() => Runner::default(),
             None => {
                 let start = metric.grid.window_start(next, &mut self.memo);
