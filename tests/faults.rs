@@ -378,6 +378,19 @@ fn a_part_that_starts_late_is_not_taken_for_dead() {
     }
 }
 
+/// A shard that has just looked into its mailbox when the ingestor sets the last barrier and
+/// ends still gets that barrier: nobody waits for it for ever.
+#[test]
+fn the_last_barrier_reaches_a_shard_that_is_about_to_look_whether_it_is_needed() {
+    let folder = Folder::default();
+    let event = Event::new("e1", START, "view", "u");
+    let events = folder.write("events.ndjson", event.line() + "\n");
+    let args = ["replay", &events, "--shards", "4", "--json"];
+    let mut command = folder.command(&args);
+    let run = command.env("FAILPOINTS", "aggregator_looked=sleep(600)").run();
+    assert_eq!(run.json()["ledger"]["applied"], 1);
+}
+
 #[test]
 fn a_second_process_on_the_same_folder_is_refused() {
     let folder = Folder::default();

@@ -266,6 +266,14 @@ impl Aggregator {
 
 impl Actor for Aggregator {
     type Context = Context<Self>;
+
+    /// The fail point lies between the actor's first look into its mailbox and its decision
+    /// whether anybody is left who could send.
+    #[cfg(feature = "failpoints")]
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let looked = async { fail::fail_point!("aggregator_looked") };
+        actix::AsyncContext::spawn(ctx, actix::fut::wrap_future(looked));
+    }
 }
 
 impl Handler<ShardBatch> for Aggregator {

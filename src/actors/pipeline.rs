@@ -177,6 +177,10 @@ pub struct Pipeline {
 /// The threads and channels of one generation.
 struct Generation {
     arbiters: Vec<Arbiter>,
+    /// An actor ends when nobody is left who could send to it, which it asks after it has looked
+    /// into its mailbox: what comes in between with the last address is lost. The ingestor ends
+    /// with its last barrier, so these stay until the barrier is through.
+    shards: Vec<Addr<Aggregator>>,
     failures: mpsc::Receiver<Failure>,
     finished: watch::Receiver<Option<ReplayNumbers>>,
 }
@@ -286,6 +290,7 @@ impl Pipeline {
         for arbiter in generation.arbiters {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
+        drop(generation.shards);
         setup.directory.disconnect();
         setup.flow.reset();
         Ok(ended)
@@ -438,15 +443,15 @@ impl Pipeline {
         // Before the ingestor begins, and so before any barrier.
         let told = committer.send(OpenRestored(open)).await;
         told.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
-        let shards = shards.into_iter().zip(places);
-        let shards = shards.map(|(addr, places)| ShardInlet { addr, places }).collect();
+        let inlets = shards.iter().cloned().zip(places);
+        let inlets = inlets.map(|(addr, places)| ShardInlet { addr, places }).collect();
         let parts = IngestorParts {
             settings: setup.settings.clone(),
             time: setup.time,
             schema: Arc::clone(&setup.schema),
             clock: Arc::clone(&setup.clock),
             sources: Arc::clone(&self.sources),
-            shards,
+            shards: inlets,
             committer,
             flow: Arc::clone(&setup.flow),
             pool,
@@ -462,7 +467,7 @@ impl Pipeline {
             actix::spawn(Ingestor::new(parts, progress).run());
         });
         arbiters.push(arbiter);
-        Ok(Generation { arbiters, failures, finished })
+        Ok(Generation { arbiters, shards, failures, finished })
     }
 
     fn restore_alerts(&self, keeper: &mut Keeper) {
