@@ -3,13 +3,14 @@
 //! its bounds.
 //!
 //! How: the real binary, raw sockets, and a watcher that asks `/livez` on new connections
-//! again and again. The bound on its slowest answer leaves room for a busy machine and a
-//! build without optimisation; the figures of a release build are in docs/reliability.md.
+//! again and again, and in turns with it a server of this test's own that does nothing else.
+//! How slow that one gets is the machine's doing; what `/livez` takes beyond that is ours. The
+//! figures of a release build on a quiet machine are in docs/reliability.md.
 
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -22,31 +23,52 @@ use socket2::{Domain, Socket, Type};
 
 use support::{Folder, HOLD, Server, Stopwatch, until};
 
-/// Slowest answer of `/livez` that is fine here.
-const LIVEZ_MAX: Duration = Duration::from_millis(1_500);
+/// What `/livez` may take beyond what the machine does.
+const LIVEZ_MAX: Duration = Duration::from_millis(100);
+
+/// An answer of ours goes over three threads (the one that accepts, the one that answers, the
+/// watcher) of which one is at work, the plain server's over two that sleep; each may have to wait
+/// for a processor.
+const HOPS: u32 = 3;
 
 const MIB: u64 = 1 << 20;
+
+/// A server that answers at once and does nothing else. Its thread ends with the process.
+fn plain_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 1024];
+            // A watcher that went away meanwhile needs no answer.
+            let _ = stream.read(&mut head);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+        }
+    });
+    address
+}
 
 /// Asks `/livez` until it is stopped.
 struct Watcher {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Duration, usize)>,
+    thread: JoinHandle<[Vec<Duration>; 2]>,
 }
 
 impl Watcher {
     fn start(server: &Server) -> Watcher {
         let (stop, address) = (Arc::new(AtomicBool::new(false)), server.address());
-        let stopped = Arc::clone(&stop);
+        let (stopped, plain) = (Arc::clone(&stop), plain_server());
         let thread = std::thread::spawn(move || {
-            let (mut slowest, mut answers) = (Duration::ZERO, 0);
+            let mut took = [Vec::new(), Vec::new()];
             while !stopped.load(Ordering::Relaxed) {
-                let watch = Stopwatch::start();
-                let answer = ask(&address, "GET /livez HTTP/1.1", &[]);
-                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-                slowest = slowest.max(watch.elapsed());
-                answers += 1;
+                for (took, address) in took.iter_mut().zip([&address, &plain]) {
+                    let watch = Stopwatch::start();
+                    let answer = ask(address, "GET /livez HTTP/1.1", &[]);
+                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                    took.push(watch.elapsed());
+                }
             }
-            (slowest, answers)
+            took
         });
         Watcher { stop, thread }
     }
@@ -54,15 +76,27 @@ impl Watcher {
     #[track_caller]
     fn was_served(self) {
         self.stop.store(true, Ordering::Relaxed);
-        let (slowest, answers) = self.thread.join().unwrap();
-        println!("/livez: {answers} answers, the slowest after {slowest:?}");
-        assert!(answers > 0 && slowest < LIVEZ_MAX, "{answers} answers, {slowest:?}");
+        let mut took = self.thread.join().unwrap();
+        took.iter_mut().for_each(|took| took.sort());
+        let at = |took: &[Duration], share: f64| took[(share * (took.len() - 1) as f64) as usize];
+        let [ours, plain] = [0, 1].map(|n| [0.5, 0.99, 1.0].map(|share| at(&took[n], share)));
+        println!("/livez: {} answers, median, p99, slowest {ours:?}", took[0].len());
+        println!("a plain server beside it: {plain:?}");
+        for (ours, plain) in ours.into_iter().zip(plain) {
+            assert!(
+                ours < LIVEZ_MAX + HOPS * plain,
+                "{ours:?} where a plain server took {plain:?}"
+            );
+        }
     }
 }
 
 /// One request on a connection of its own; the answer as text.
 fn ask(address: &str, line: &str, body: &[u8]) -> String {
-    let mut stream = open(address, line, "", body.len());
+    answer_of(open(address, line, "", body.len()), body)
+}
+
+fn answer_of(mut stream: TcpStream, body: &[u8]) -> String {
     // A server that refuses the head may close before it has read the body.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
@@ -70,8 +104,20 @@ fn ask(address: &str, line: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// The same from another address of this machine.
+fn ask_from(from: [u8; 4], address: &str, line: &str, body: &[u8]) -> String {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    let to: SocketAddr = address.parse().unwrap();
+    socket.connect(&to.into()).unwrap();
+    answer_of(begin(socket.into(), address, line, "", body.len()), body)
+}
+
 fn open(address: &str, line: &str, more: &str, len: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
+    begin(TcpStream::connect(address).unwrap(), address, line, more, len)
+}
+
+fn begin(mut stream: TcpStream, address: &str, line: &str, more: &str, len: usize) -> TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = format!(
         "{line}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {len}\r\n{more}\r\n"
@@ -203,6 +249,95 @@ fn heads_that_never_end_and_many_connections_shut_nobody_out() {
     assert!(count > 100.0, "{count}");
 }
 
+/// Large bodies that grow at the same time, and never end.
+#[test]
+fn large_bodies_that_come_at_once_delay_nobody() {
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}[web]\nintake_bytes_max = \"1GiB\"\n")).start();
+    let address = server.address();
+    let before = peak(&server);
+    let part = vec![b' '; 7 << 20];
+    for _ in 0..3 {
+        let watcher = Watcher::start(&server);
+        let threads: Vec<_> = (0..48)
+            .map(|_| {
+                let (address, part) = (address.clone(), part.clone());
+                std::thread::spawn(move || {
+                    let mut stream = open(&address, "POST /v1/events HTTP/1.1", "", 8 << 20);
+                    stream.write_all(&part).unwrap();
+                    stream
+                })
+            })
+            .collect();
+        let half_sent: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        until(30, "all that was sent is held", || {
+            let metrics = ask(&address, "GET /metrics HTTP/1.1", &[]);
+            let line = metrics.lines().find(|line| line.starts_with("tidewatch_web_intake_bytes "));
+            let held: f64 = line?.rsplit_once(' ')?.1.parse().ok()?;
+            (held >= (48 * part.len()) as f64).then_some(())
+        });
+        watcher.was_served();
+        drop(half_sent);
+    }
+    let more = peak(&server) - before;
+    println!("peak +{} MiB", more / MIB);
+    // What was announced, and a third of it: nothing is held twice.
+    assert!(more < 48 * 8 * MIB / 3 * 4, "{more}");
+}
+
+/// Whoever sends many bodies that take work waits for their own; a single one from another
+/// address is worked on next.
+#[test]
+fn a_peer_with_many_connections_does_not_take_all_turns() {
+    let folder = Folder::default();
+    let server = folder.serve(HOLD).start();
+    let address = server.address();
+    // What takes long: 32 MiB to inflate, and only then too much.
+    let slow = bomb("{\"a\":\"", "x", "\"}");
+    let stop = Arc::new(AtomicBool::new(false));
+    let many: Vec<_> = (0..40)
+        .map(|_| {
+            let (address, slow, stop) = (address.clone(), slow.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut waits = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let watch = Stopwatch::start();
+                    ask(&address, "POST /v1/events HTTP/1.1", &slow);
+                    waits.push(watch.elapsed());
+                }
+                waits
+            })
+        })
+        .collect();
+    let waiting = || {
+        let metrics = ask(&address, "GET /metrics HTTP/1.1", &[]);
+        let line = metrics.lines().find(|line| line.starts_with("tidewatch_web_turns_waiting "));
+        line.and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok())
+    };
+    until(30, "many wait for their turn", || waiting().filter(|count: &f64| *count > 20.0));
+    // Larger than what is looked at without a turn, and from another address.
+    let filler = "x".repeat(8_000);
+    let body = format!(
+        "{{\"id\":\"e\",\"ts\":1700000000000,\"type\":\"view\",\"user\":\"u\",\"a\":\"{filler}\"}}"
+    );
+    let mut others = Vec::new();
+    for n in 0..5 {
+        let body = body.replace("\"e\"", &format!("\"e{n}\""));
+        let watch = Stopwatch::start();
+        let answer =
+            ask_from([127, 0, 0, 2], &address, "POST /v1/events HTTP/1.1", body.as_bytes());
+        assert_eq!(status(&answer), 202, "{answer}");
+        others.push(watch.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut waits: Vec<_> = many.into_iter().flat_map(|one| one.join().unwrap()).collect();
+    waits.sort();
+    others.sort();
+    let (many, other) = (waits[waits.len() / 2], others[others.len() / 2]);
+    println!("median of the many {many:?}, of the one {other:?}");
+    assert!(other * 4 < many, "{other:?} against {many:?}");
+}
+
 #[test]
 fn bodies_that_trickle_and_readers_that_do_not_read_cost_others_nothing() {
     let folder = Folder::default();
@@ -248,7 +383,7 @@ fn bodies_that_trickle_and_readers_that_do_not_read_cost_others_nothing() {
         .map(|_| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             socket.set_recv_buffer_size(4_096).unwrap();
-            let to: std::net::SocketAddr = address.parse().unwrap();
+            let to: SocketAddr = address.parse().unwrap();
             socket.connect(&to.into()).unwrap();
             let mut stream: TcpStream = socket.into();
             let line = "GET /v1/dead-letters?limit=1000 HTTP/1.1";

@@ -32,6 +32,7 @@ pub(super) fn probe(
         (names::WEB_INTAKE_BYTES_CAPACITY, config.web.intake_bytes_max),
         (names::WEB_ANSWERS_BYTES_CAPACITY, config.web.answers_bytes_max),
         (names::WEB_CONNECTIONS_CAPACITY, load.connections_max()),
+        (names::WEB_TURNS_WAITING_CAPACITY, 2 * config.web.connections_max),
     ];
     Arc::new(move || {
         for (name, capacity) in capacities {
@@ -40,6 +41,7 @@ pub(super) fn probe(
         gauge!(names::WEB_INTAKE_BYTES).set(load.intake_bytes() as f64);
         gauge!(names::WEB_ANSWERS_BYTES).set(load.answers_bytes() as f64);
         gauge!(names::WEB_CONNECTIONS).set(load.connections_open() as f64);
+        gauge!(names::WEB_TURNS_WAITING).set(load.turns_waiting() as f64);
         counter!(names::WEB_CONNECTIONS_REFUSED).absolute(load.connections_refused());
         if let Some((backlog, capacity)) = log.as_ref().map(|log| log.backlog()) {
             gauge!(names::LOG_BACKLOG).set(backlog as f64);

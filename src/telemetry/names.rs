@@ -190,6 +190,8 @@ table! {
     WEB_CONNECTIONS = "web_connections", Gauge, Count, [], "Open connections, websockets included.";
     WEB_CONNECTIONS_CAPACITY = "web_connections_capacity", Gauge, Count, [], "Most of them (web.connections_max, or fewer where the process may open fewer files).";
     WEB_CONNECTIONS_REFUSED = "web_connections_refused_total", Counter, Count, [], "Connections that came when all places were taken; they may only ask how we are.";
+    WEB_TURNS_WAITING = "web_turns_waiting", Gauge, Count, [], "Requests that wait for their turn to be worked on; peers take turns.";
+    WEB_TURNS_WAITING_CAPACITY = "web_turns_waiting_capacity", Gauge, Count, [], "Most of them: one for each connection (web.connections_max), in the intake and in what is asked.";
     METRIC_SERIES = "metric_series", Gauge, Count, [], "Series of the numbers on the board (`tidewatch_metric_NAME`).";
     METRIC_SERIES_CAPACITY = "metric_series_capacity", Gauge, Count, [], "Most of them (web.metrics_series_max).";
     METRIC_SERIES_LEFT_OUT = "metric_series_left_out", Gauge, Count, [], "Groups with a number that have no series because there are too many.";

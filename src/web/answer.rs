@@ -192,7 +192,7 @@ pub async fn once(
     let worth = body.len() >= COMPRESSED_BYTES_MIN;
     let (body, zipped) = match worth && takes_gzip(request.headers()) {
         true => {
-            let _turn = state.load.turn().await?;
+            let _turn = state.load.turn(request).await?;
             (web::block(move || gzip(&body, Compression::fast())).await?, true)
         }
         false => (body, false),

@@ -19,10 +19,11 @@ use actix_web::{HttpRequest, HttpResponse, rt, web};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
+use super::body::{Body, STEP_BYTES, Steps};
 use super::intake::{NoRoom, Place};
 use super::problem::Problem;
 use super::unpack::{Coding, inflate};
-use super::{Settings, State};
+use super::{Settings, State, peer};
 use crate::actors::aside::Refusal;
 use crate::actors::ports::{Appended, Offer, Offered, Unfit};
 use crate::domain::event::binding::{self, Mode, Protocol};
@@ -94,6 +95,7 @@ struct Parts {
 /// See [`Problem`].
 pub async fn events(
     state: Data<State>,
+    steps: Data<Steps>,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -107,23 +109,22 @@ pub async fn events(
     if form.len.is_some_and(|len| len > state.settings.body_bytes_max) {
         return Err(Problem::too_large("body", state.settings.body_bytes_max));
     }
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    let place = state.load.intake.enter(peer, state.clock.elapsed());
-    let body = read(payload, &form, &state, &place).await?;
+    let place = state.load.intake.enter(peer(&request), state.clock.elapsed());
+    let body = read(payload, &form, &state, &place, &steps).await?;
     place.arrived();
     let coding = match form.coding {
-        Coding::Identity => Coding::of_bytes(&body),
+        Coding::Identity => Coding::of_bytes(body.start()),
         named => named,
     };
     let work = Work { form, coding, place, state: state.clone() };
     let (parts, _place) = match coding {
-        Coding::Identity if body.len() <= IN_PLACE_BYTES_MAX => work.take_apart(body)?,
+        Coding::Identity if body.len() <= IN_PLACE_BYTES_MAX => work.take_apart(body.whole())?,
         _ => {
-            let _turn = state.load.decode_turn().await?;
-            web::block(move || work.take_apart(body)).await??
+            let _turn = state.load.decode_turn(&request).await?;
+            web::block(move || work.take_apart(body.whole())).await??
         }
     };
-    let parts = look_again(parts, &state).await?;
+    let parts = look_again(parts, &state, &request).await?;
     let total = parts.items.len();
     let items = parts.items.clone();
     let offers = items.iter().map(|event| Offer { event: event.clone(), origin: None });
@@ -257,18 +258,20 @@ async fn read(
     form: &Form,
     state: &State,
     place: &Place,
-) -> Result<Bytes, Problem> {
+    steps: &Steps,
+) -> Result<Body, Problem> {
     let settings = &state.settings;
     let now = || state.clock.elapsed();
     let all = async {
-        let mut body: Vec<u8> = Vec::new();
+        let mut body = Body::default();
+        let mut in_step = 0;
         loop {
             let chunk = tokio::select! {
                 biased;
                 () = place.cut() => return Err(gave_way()),
                 chunk = payload.next() => chunk,
             };
-            let Some(chunk) = chunk else { return Ok(Bytes::from(body)) };
+            let Some(chunk) = chunk else { return Ok(body) };
             let chunk = chunk
                 .map_err(|error| Problem::BadRequest(format!("the body broke off: {error}")))?;
             let len = body.len() + chunk.len();
@@ -276,17 +279,22 @@ async fn read(
                 return Err(Problem::too_large("body", settings.body_bytes_max));
             }
             place.came(chunk.len(), now());
-            if body.capacity() < len {
-                let announced = form.len.unwrap_or(usize::MAX);
-                let mut capacity = (body.capacity() * 2).min(announced).max(len);
-                if place.hold(capacity, now()).is_err() {
-                    // Where room is scarce, no more than what has come.
-                    capacity = len;
-                    place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
-                }
-                body.reserve_exact(capacity - body.len());
+            let announced = form.len.unwrap_or(usize::MAX);
+            let mut capacity = body.bytes_with(chunk.len(), announced);
+            if place.hold(capacity, now()).is_err() {
+                capacity = body.bytes_at_least(chunk.len(), announced);
+                place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
             }
-            body.extend_from_slice(&chunk);
+            body.add(&chunk, capacity);
+            in_step += chunk.len();
+            if in_step >= STEP_BYTES {
+                in_step = 0;
+                tokio::select! {
+                    biased;
+                    () = place.cut() => return Err(gave_way()),
+                    () = steps.step() => {}
+                }
+            }
         }
     };
     let bound = Duration::from_millis(settings.body_timeout.max(1) as u64);
@@ -383,7 +391,11 @@ fn all_bad(body: Bytes, reason: String, now: Now) -> Parts {
 
 /// An event that is late by itself is none where a session of its key is open, which the shards
 /// alone know.
-async fn look_again(mut parts: Parts, state: &Data<State>) -> Result<Parts, Problem> {
+async fn look_again(
+    mut parts: Parts,
+    state: &Data<State>,
+    request: &HttpRequest,
+) -> Result<Parts, Problem> {
     if parts.doubtful.is_empty() {
         return Ok(parts);
     }
@@ -391,7 +403,7 @@ async fn look_again(mut parts: Parts, state: &Data<State>) -> Result<Parts, Prob
     if open.is_empty() {
         return Ok(parts);
     }
-    let _turn = state.load.decode_turn().await?;
+    let _turn = state.load.decode_turn(request).await?;
     let state = state.clone();
     Ok(web::block(move || judge(parts.items, parts.now, &open, &state)).await?)
 }

@@ -9,6 +9,7 @@
 mod answer;
 mod assets;
 mod board;
+mod body;
 mod connections;
 mod frames;
 mod gauges;
@@ -25,20 +26,19 @@ pub mod routes;
 pub mod server;
 mod sessions;
 mod socket;
+mod turns;
 mod unpack;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use actix::Addr;
 use actix_web::dev::ServiceRequest;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, body::BoxBody};
+use actix_web::{HttpRequest, HttpResponse, body::BoxBody};
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::Flow;
@@ -58,14 +58,11 @@ use guard::Guard;
 use intake::Intake;
 pub use origins::origin_problem;
 use problem::Problem;
+use turns::{Turn, Turns};
 
 /// Bodies that are taken apart at a time, and answers that are made: two each, so that
 /// the threads that answer requests and those of the pipeline get their time.
 const TURNS: usize = 2;
-
-/// Longest wait for a turn. The longest turn, 32 MiB to inflate and split, takes a
-/// quarter of a second.
-const TURN_WAIT: Duration = Duration::from_secs(20);
 
 /// Bounds and permissions of the web side.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,14 +174,15 @@ pub struct Load {
     intake: Intake,
     answers: Answers,
     boards: board::Texts,
-    decoding: Arc<Semaphore>,
-    reading: Arc<Semaphore>,
+    decoding: Turns,
+    reading: Turns,
 }
 
 impl Load {
     /// Nothing in use.
     pub fn new(settings: &Settings) -> Self {
-        let turns = || Arc::new(Semaphore::new(TURNS));
+        // A connection has one request at a time.
+        let turns = || Turns::new(TURNS, settings.connections_max);
         Load {
             sockets: Arc::default(),
             connections: Connections::new(settings.connections_max),
@@ -226,14 +224,19 @@ impl Load {
         self.connections.refused()
     }
 
+    /// Requests that wait for their turn.
+    pub fn turns_waiting(&self) -> usize {
+        self.decoding.waiting() + self.reading.waiting()
+    }
+
     /// A turn for a body that is to be taken apart.
-    async fn decode_turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        turn(&self.decoding).await
+    async fn decode_turn(&self, request: &HttpRequest) -> Result<Turn, Problem> {
+        self.decoding.take(peer(request)).await
     }
 
     /// A turn for an answer that takes work: rows to read, a text to compress.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        turn(&self.reading).await
+    async fn turn(&self, request: &HttpRequest) -> Result<Turn, Problem> {
+        self.reading.take(peer(request)).await
     }
 
     /// Takes a seat for a websocket, `None` when `max` are taken.
@@ -249,11 +252,9 @@ impl Load {
     }
 }
 
-async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    match tokio::time::timeout(TURN_WAIT, Arc::clone(turns).acquire_owned()).await {
-        Ok(Ok(turn)) => Ok(turn),
-        Ok(Err(_)) | Err(_) => Err(Problem::Busy("too many requests wait for their turn".into())),
-    }
+/// Whose request it is. Behind a proxy all are one peer's.
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip())
 }
 
 /// One taken seat; free again when dropped.
@@ -274,6 +275,8 @@ pub fn configure(state: State) -> impl FnOnce(&mut ServiceConfig) {
             guard::guard(allowed.clone(), request, next)
         };
         let scope = web::scope("").wrap(from_fn(guard)).app_data(Data::new(state));
+        // One for each thread: whoever makes an `App` makes one there.
+        let scope = scope.app_data(Data::new(body::Steps::default()));
         let entries = routes::all().into_iter().map(|entry| entry.resource);
         let scope = entries.fold(scope, |scope, resource| scope.service(resource));
         config.service(scope.default_service(web::to(not_found)));

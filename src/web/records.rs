@@ -34,7 +34,7 @@ const JSON: &str = "application/json";
 /// `BadRequest`, or when the store cannot be read.
 pub async fn alerts(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
     let wanted = query?.into_inner().checked()?;
-    let text = read(&state, move |records| {
+    let text = read(&state, &request, move |records| {
         let feed = Feed {
             after: |after, limit| records.alerts(after, limit),
             newest: || records.alerts_newest(),
@@ -50,7 +50,7 @@ pub async fn alerts(state: Data<State>, request: HttpRequest, query: AlertQuery)
 /// `BadRequest`, or when the store cannot be read.
 pub async fn alert_log(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
     let wanted = query?.into_inner().checked()?;
-    let text = read(&state, move |records| {
+    let text = read(&state, &request, move |records| {
         let feed = Feed {
             after: |after, limit| records.alert_log(after, limit),
             newest: || records.alerts_newest(),
@@ -67,7 +67,7 @@ pub async fn alert_log(state: Data<State>, request: HttpRequest, query: AlertQue
 pub async fn late(state: Data<State>, request: HttpRequest, query: LateQuery) -> Answer {
     let query = query?.into_inner();
     let limit = limit(query.limit);
-    let text = read(&state, move |records| {
+    let text = read(&state, &request, move |records| {
         let found = records.late(query.before, limit, PAGE_BYTES_MAX)?;
         let (mut items, mut last) = (Items::default(), None);
         for (id, mut event) in found {
@@ -92,7 +92,7 @@ pub async fn late(state: Data<State>, request: HttpRequest, query: LateQuery) ->
 pub async fn dead_letters(state: Data<State>, request: HttpRequest, query: LetterQuery) -> Answer {
     let query = query?.into_inner();
     let (after, limit) = (query.after.unwrap_or(0), limit(query.limit));
-    let text = read(&state, move |records| {
+    let text = read(&state, &request, move |records| {
         let letters = records.dead_letter_heads(after, limit, RAW_IN_LIST)?;
         let mut items = Items::default();
         let mut last = after;
@@ -113,7 +113,7 @@ pub async fn dead_letters(state: Data<State>, request: HttpRequest, query: Lette
 /// # Errors
 /// `NotFound`, or when the store cannot be read.
 pub async fn dead_letter(state: Data<State>, request: HttpRequest, id: Path<String>) -> Answer {
-    let (letter, bytes) = letter(&state, &id).await?.head(RAW_ALONE);
+    let (letter, bytes) = letter(&state, &request, &id).await?.head(RAW_ALONE);
     answer::once(&state, &request, JSON, text_of(&Shown::of(&letter, bytes))).await
 }
 
@@ -122,7 +122,7 @@ pub async fn dead_letter(state: Data<State>, request: HttpRequest, id: Path<Stri
 /// # Errors
 /// `NotFound`, or when the store cannot be read.
 pub async fn dead_letter_raw(state: Data<State>, request: HttpRequest, id: Path<String>) -> Answer {
-    let letter = letter(&state, &id).await?;
+    let letter = letter(&state, &request, &id).await?;
     let mut response =
         answer::once(&state, &request, "application/octet-stream", letter.raw).await?;
     let attachment = HeaderValue::from_static("attachment");
@@ -189,19 +189,24 @@ impl From<actix_web::Error> for Problem {
     }
 }
 
-async fn letter(state: &State, id: &str) -> Result<StoredDeadLetter, Problem> {
+async fn letter(
+    state: &State,
+    request: &HttpRequest,
+    id: &str,
+) -> Result<StoredDeadLetter, Problem> {
     let missing = || Problem::NotFound("there is no such dead letter".into());
     let id = id.parse().map_err(|_| missing())?;
-    read(state, move |records| records.dead_letter(id)).await?.ok_or_else(missing)
+    read(state, request, move |records| records.dead_letter(id)).await?.ok_or_else(missing)
 }
 
 /// Asks the store on a thread for blocking work, when its turn has come: each may hold a
 /// page of the store in memory.
 async fn read<T: Send + 'static>(
     state: &State,
+    request: &HttpRequest,
     ask: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let _turn = state.load.turn().await?;
+    let _turn = state.load.turn(request).await?;
     let records = state.records.clone();
     Ok(web::block(move || ask(&*records)).await??)
 }
