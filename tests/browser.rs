@@ -209,6 +209,68 @@ fn what_events_carry_is_text_and_never_markup() {
     page.assert_no_errors(&["/v1/sessions/"]);
 }
 
+/// What is accounted for and still missing from a number, and what stands, is on the page in
+/// the server's own words.
+#[test]
+fn the_page_says_what_numbers_lack_and_what_stands() {
+    const MINUTE: i64 = 60_000;
+    let folder = Folder::default();
+    let server =
+        folder.serve(&format!("{HOLD}[pipeline]\nshards = 1\nsessions_max = 100\n")).start();
+    let mut cart = Event::new("cart", NOW, "cart_add", "u");
+    cart.more.insert("amount".into(), json!("a lot"));
+    let mut lines = vec![cart.line(), Event::new("on", NOW + 20 * MINUTE, "page_view", "v").line()];
+    // Its session is open, and the minutes of its time are final.
+    lines.push(Event::new("back", NOW + 1, "page_view", "u").line());
+    lines.extend(
+        (0..130)
+            .map(|n| Event::new(format!("e{n}"), NOW + 20 * MINUTE, "page_view", format!("w{n}")))
+            .map(|event| event.line()),
+    );
+    Poster::new(server.target()).post(&lines);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    let pipeline = server.wait_pipeline("all of it is told", |pipeline| {
+        pipeline["received"] == lines.len()
+            && pipeline["late_by_metric"].as_object().is_some_and(|by| !by.is_empty())
+            && pipeline["conditions"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    let unusable = pipeline["unusable"].as_array().unwrap();
+    let amount = unusable.iter().find(|fault| fault["attribute"] == "amount").unwrap();
+    let words = [amount["key"].as_str().unwrap(), amount["words"].as_str().unwrap()];
+    page.wait("what numbers lack is on the page", || {
+        let text = page.script("return document.querySelector('.missing')?.textContent");
+        let text = text.as_str()?;
+        let metrics = pipeline["late_by_metric"].as_object().unwrap();
+        let late = metrics.keys().all(|metric| text.contains(metric.as_str()));
+        (late
+            && text.contains("came after a window was final")
+            && text.contains("amount")
+            && text.contains("unusable")
+            && words.iter().all(|word| text.contains(word)))
+        .then_some(())
+    });
+    let full = pipeline["conditions"].as_array().unwrap();
+    let full = full.iter().find(|one| one["name"] == "sessions_full").unwrap();
+    page.wait("what stands is on the page", || {
+        let script = "return document.querySelector('[data-condition=sessions_full]')?.textContent";
+        (page.script(script).as_str()? == full["says"].as_str()?).then_some(())
+    });
+    assert_eq!(page.count("[data-ledger-balanced=true]"), 1);
+    for (name, scheme, width, height) in
+        [("lacking", "light", 1400, 1000), ("lacking-phone-dark", "dark", 390, 844)]
+    {
+        page.look(scheme, width, height);
+        page.screenshot(name);
+        let overflow = page.script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        );
+        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
+    }
+    page.assert_no_errors(&[]);
+}
+
 /// True when the text of a `data-value` is this value.
 fn same(text: &str, value: &Value) -> bool {
     match value {

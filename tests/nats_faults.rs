@@ -54,11 +54,15 @@ fn block<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn make_stream(url: &str, replicas: usize, window: Duration) {
+    make_stream_of(url, STREAM, "events.>", replicas, window);
+}
+
+fn make_stream_of(url: &str, name: &str, subject: &str, replicas: usize, window: Duration) {
     block(async {
         let context = connect(url).await;
         let config = stream::Config {
-            name: STREAM.into(),
-            subjects: vec!["events.>".into()],
+            name: name.into(),
+            subjects: vec![subject.into()],
             storage: StorageType::File,
             num_replicas: replicas,
             duplicate_window: window,
@@ -87,9 +91,18 @@ impl Progress {
     }
 }
 
+/// The subject of an event.
+type Subject = fn(&Event) -> &'static str;
+
 /// Publishes every message in order, a window at a time, each until it is acknowledged;
 /// returns how many had to be sent again.
-async fn publish(url: &str, events: &[Event], copies: usize, progress: &Progress) -> u64 {
+async fn publish(
+    url: &str,
+    events: &[Event],
+    subject: Subject,
+    copies: usize,
+    progress: &Progress,
+) -> u64 {
     let context = connect(url).await;
     let mut again = 0;
     for window in events.chunks(WINDOW) {
@@ -101,7 +114,7 @@ async fn publish(url: &str, events: &[Event], copies: usize, progress: &Progress
                 // A second copy has an id of its own: the broker cannot know it.
                 let id = format!("{}#{copy}", event.id);
                 let message = PublishMessage::build().payload(event.line().into()).message_id(id);
-                sent.push(context.send_publish("events.test", message).await.ok());
+                sent.push(context.send_publish(subject(event), message).await.ok());
             }
             // All are waited for at once: after a fault many are lost together.
             let acknowledged = join_all(sent.into_iter().map(async |sent| match sent {
@@ -128,6 +141,7 @@ async fn publish(url: &str, events: &[Event], copies: usize, progress: &Progress
 struct Run {
     name: &'static str,
     events: Vec<Event>,
+    subject: Subject,
     expected: Vec<Session>,
     truth: serde_json::Value,
     random: Random,
@@ -164,7 +178,8 @@ impl Run {
         let random = Random::seeded(name);
         let truth = set.truth["sessions"]["gt"].clone();
         let worst = Duration::ZERO;
-        Run { name, events, expected, truth, random, folder, config, server, worst }
+        let subject: Subject = |_| "events.test";
+        Run { name, events, subject, expected, truth, random, folder, config, server, worst }
     }
 
     /// Publishes everything while `strike` strikes, then compares. `url`: of the publisher.
@@ -178,8 +193,9 @@ impl Run {
         let trials = trials * factor();
         let progress = Progress::default();
         let (events, count) = (self.events.clone(), self.events.len());
-        let (work, url) = (progress.clone(), url.to_owned());
-        let publisher = thread::spawn(move || block(publish(&url, &events, copies, &work)));
+        let (work, url, subject) = (progress.clone(), url.to_owned(), self.subject);
+        let publish = async move { publish(&url, &events, subject, copies, &work).await };
+        let publisher = thread::spawn(move || block(publish));
         for trial in 0..trials {
             progress.wait_for(trial * count / (trials + 1));
             pause(Duration::from_millis(self.random.below(MOMENT_MS_MAX)));
@@ -249,6 +265,38 @@ fn f_k1_killed_at_random_moments_while_a_stream_is_read() {
     });
     alerts_left_once(&server, &broker.url());
     broker.kill_9();
+}
+
+/// Of two streams one is read to its end early, far ahead of the other in time, and time is
+/// held: a process that is killed then and starts again still knows that the first one has
+/// nothing more to say, or the other one's last sessions would never close.
+#[test]
+fn f_k3_killed_while_two_streams_are_read_and_time_is_held() {
+    let broker = Broker::start();
+    make_stream(&broker.url(), 1, Duration::from_secs(120));
+    make_stream_of(&broker.url(), "SHOP", "shop.>", 1, Duration::from_secs(120));
+    let sources = "[[nats.source]]\nstream = \"EVENTS\"\n\
+                   [[nats.source]]\nstream = \"SHOP\"\nsubjects = [\"shop.>\"]\n";
+    let mut run = Run::start("f_k3", &broker.url(), sources);
+    run.subject = |event| {
+        let first = event.user.bytes().fold(0, |sum: u8, byte| sum.wrapping_add(byte)) % 2 == 0;
+        if event.id == "flush" || (first && event.id != "flush-shop") {
+            return "events.test";
+        }
+        "shop.test"
+    };
+    let flush = run.events.pop().unwrap();
+    let (begin, rest) = run.events.split_at(run.events.len() / 3);
+    let (late, early): (Vec<_>, Vec<_>) =
+        rest.iter().cloned().partition(|event| (run.subject)(event) == "events.test");
+    assert!(late.len() > 500 && early.len() > 500, "{} and {}", late.len(), early.len());
+    let end = [Event { id: "flush-shop".into(), ..flush.clone() }];
+    run.events = [begin, &early, &end, &late, &[flush]].concat();
+    let (server, _) = run.through(&broker.url(), 1, 20, |run| {
+        run.server.kill_9();
+        run.restart();
+    });
+    alerts_left_once(&server, &broker.url());
 }
 
 #[test]
