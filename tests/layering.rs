@@ -294,7 +294,8 @@ fn tokens(source: &str) -> Vec<Token> {
                 out.push(Token { kind: Kind::Word(word), line });
             }
             c => {
-                if !c.is_whitespace() {
+                // `$crate` is `crate`.
+                if !c.is_whitespace() && c != '$' {
                     out.push(Token { kind: Kind::Mark(c), line });
                 }
                 i += 1;

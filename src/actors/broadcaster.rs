@@ -46,7 +46,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { node: "tidewatch".into(), tick: 1_000 }
+        Settings { node: "tidewatch".into(), tick: super::Settings::default().tick }
     }
 }
 

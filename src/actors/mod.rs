@@ -73,77 +73,82 @@ pub mod store_thread;
 pub mod supervision;
 pub mod turn;
 
+use crate::domain::settings::{Word, settings};
 use crate::domain::time::SpanMs;
 
-/// Bounds and beats of the running pipeline.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Aggregators, each with its sessions on a thread of its own. 1 to 64.
-    pub shards: u16,
-    /// Most events decoded in one batch; batches grow to it with the lag.
-    pub batch_max: usize,
-    /// Events between the source and a durable commit, at most.
-    pub credits: usize,
-    /// Longest time between two commits while there is something to commit.
-    pub commit_interval: SpanMs,
-    /// Commit at the latest after this many events.
-    pub commit_events: usize,
-    /// Commit at the latest after this many bytes of events: bounds what late and rejected
-    /// events, which are kept as they came, make of one commit.
-    pub commit_bytes: usize,
-    /// Distance between two boards. 100 ms to 60 s.
-    pub tick: SpanMs,
-    /// What the watermark does while the source is caught up.
-    pub idle: Idle,
-    /// How long event ids are remembered; `None`: as long as an event may be behind and still
-    /// count, in its session or a window, for windows at most a day.
-    pub dedup_horizon: Option<SpanMs>,
-    /// Most event ids remembered, over all shards; ids that are minutes old may be twice as many.
-    pub dedup_ids_max: usize,
-    /// Most keys with an open session, over all shards; beyond it an event that would open
-    /// another one is rejected.
-    pub sessions_max: usize,
-    /// Most bytes of them (256 each, long keys and carts), over all shards.
-    pub session_bytes_max: usize,
-    /// What happens to an event that would open a session when there is no room.
-    pub sessions_full: SessionsFull,
-    /// Most keys whose closed sessions are remembered, over all shards.
-    pub closed_sessions_max: usize,
-    /// Batches that may wait for one shard. 1 to 16.
-    pub shard_queue: usize,
-    /// Most questions to sessions that are under way at once. 1 to 10,000.
-    pub session_mailboxes_max: usize,
-    /// Restarts from the last commit within `restart_window` before giving up.
-    pub restarts_max: usize,
-    /// See `restarts_max`.
-    pub restart_window: SpanMs,
-    /// Longest wait for the last commit once it is asked to end; it ends without it then.
-    pub stop_timeout: SpanMs,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            shards: 2,
-            batch_max: 65_536,
-            credits: 1_048_576,
-            commit_interval: 500,
-            commit_events: 262_144,
-            commit_bytes: 64 << 20,
-            tick: 1_000,
-            idle: Idle::Follow,
-            dedup_horizon: None,
-            dedup_ids_max: 8_000_000,
-            sessions_max: 4_000_000,
-            session_bytes_max: 4 << 30,
-            sessions_full: SessionsFull::Refuse,
-            closed_sessions_max: 8_000_000,
-            shard_queue: 2,
-            session_mailboxes_max: 256,
-            restarts_max: 5,
-            restart_window: 60_000,
-            stop_timeout: 15_000,
-        }
+settings! {
+    /// Bounds and beats of the running pipeline.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Settings in "pipeline." {
+        /// What time does while the source is caught up and silent: "follow" the clock, so that the
+        /// last session of the night closes on time, or "hold", for back-fills over HTTP.
+        pub idle as "time.idle": Idle = Idle::Follow, word::<Idle>();
+        /// Aggregators, each with its sessions on a thread of its own: one for each processor that
+        /// may be busy with events. It may change between two starts.
+        pub shards: u16 = 2, count(1, 64);
+        /// Most events decoded at once. Batches grow to it with the lag and stay small while there
+        /// is none; much larger ones no longer fit the processors' caches.
+        pub batch_max: usize = 65_536, count(1, 1_000_000);
+        /// Events between the source and a durable commit; the bound on memory in flight (1048576 x
+        /// 200 bytes = 200 MB). At least twice batch_max, so that one batch is read while the one
+        /// before it is on its way.
+        pub credits: usize = 1_048_576, count(2, 100_000_000);
+        /// Longest time between two commits while there is something to commit (the tick, where
+        /// that is shorter): part of the delay of an alert, and the work repeated after a crash.
+        pub commit_interval: SpanMs = 500, span(10, MINUTE);
+        /// Commit at the latest after this many events, so that credits come back in time when much
+        /// comes at once. Not more than credits.
+        pub commit_events: usize = 262_144, count(1, 10_000_000);
+        /// The same in bytes of events as they came: late and rejected events are kept whole, so
+        /// this bounds one commit, and about five of them are the bytes in flight.
+        pub commit_bytes: usize = 64 << 20, size(64 * KIB, GIB);
+        /// Distance between two boards sent to browsers: a person reads about one a second.
+        pub tick: SpanMs = SECOND, span(100, MINUTE);
+        /// How long event ids are remembered, in event time. "auto" is as long as an event may be
+        /// behind and still count: gap + allowed_lateness, or the longest window (up to a day) +
+        /// allowed_lateness. An event with an id that is older than that is late, never counted
+        /// twice. Never less than gap + allowed_lateness.
+        pub dedup_horizon: Option<SpanMs> = None, span_or_auto(SECOND, 366 * DAY);
+        /// Event ids remembered, over all shards, 24 to 28 bytes each: 16 of an id (of 10^12
+        /// different ids of one key two are taken for the same with a chance of 1 to 10^10), and
+        /// what finds it. The default is enough for 2100 events/s over "auto" without long windows.
+        /// Beyond it the oldest leave, which is said, and an event as old as they were is late. Ids
+        /// younger than a sixteenth of the horizon stay until there are twice as many: a flood does
+        /// not push out what is seconds old.
+        pub dedup_ids_max: usize = 8_000_000, count(1_000, 1_000_000_000);
+        /// Keys with an open session, over all shards, about 256 bytes each. Each shard has its part
+        /// of it; beyond that an event that would open another session ends in the dead letters, and
+        /// the sessions that are open go on.
+        pub sessions_max: usize = 4_000_000, count(100, 100_000_000);
+        /// Bytes of open sessions, over all shards: 256 for each, long keys and carts. The same holds
+        /// as for sessions_max, whichever is reached first.
+        pub session_bytes_max: usize = 4 << 30, size(MIB, 1_024 * GIB);
+        /// What happens to an event that would open another session then: "refuse" (dead letters)
+        /// or "displace": it takes the place of the session without an entry that was silent
+        /// longest. That one ends at once, counted as closed and as displaced; its next event opens
+        /// another.
+        pub sessions_full: SessionsFull = SessionsFull::Refuse, word::<SessionsFull>();
+        /// Keys whose closed sessions are remembered, over all shards, some 50 bytes each, for
+        /// twice gap and allowed_lateness: so that a late event is not taken for a new session.
+        /// Beyond it the oldest leave early, and every event that old is late then.
+        pub closed_sessions_max: usize = 8_000_000, count(100, 1_000_000_000);
+        /// Batches that may wait for one shard: enough that it never waits for the reader, few
+        /// enough that they stay in the processor's cache.
+        pub shard_queue: usize = 2, count(1, 16);
+        /// Questions to sessions (GET /v1/sessions/{key}) under way at once, over all shards: the
+        /// session has a mailbox meanwhile, of about 1 KB, and is asked between two batches.
+        /// Whoever comes later waits, for some seconds at most.
+        pub session_mailboxes_max: usize = 256, count(1, 10_000);
+        /// Restarts from the last commit within restart_window before giving up: a fault that
+        /// comes back at once needs a person.
+        pub restarts_max: usize = 5, count(0, 100);
+        /// How long a restart counts towards restarts_max.
+        pub restart_window: SpanMs = MINUTE, span(SECOND, DAY);
+        /// Longest wait for the last commit when the process stops, after web.drain_timeout. Then
+        /// it ends without that commit, with code 1 and a sentence: nothing is lost, because the
+        /// next start goes on from the commit before. Less than what the service manager waits
+        /// until it kills.
+        pub stop_timeout: SpanMs = 15 * SECOND, span(SECOND, 10 * MINUTE);
     }
 }
 
@@ -163,6 +168,11 @@ pub enum SessionsFull {
     Displace,
 }
 
+impl Word for SessionsFull {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", SessionsFull::Refuse), ("displace", SessionsFull::Displace)];
+}
+
 /// What the watermark does while the source is caught up and nothing comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
@@ -170,4 +180,9 @@ pub enum Idle {
     Follow,
     /// It stays: only events move time (back-fills of old events over HTTP).
     Hold,
+}
+
+impl Word for Idle {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("follow", Idle::Follow), ("hold", Idle::Hold)];
 }

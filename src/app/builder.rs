@@ -98,7 +98,7 @@ impl Builder {
 
     /// The data folder; made when it is not there.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.data_dir = path.into();
+        self.config.general.data_dir = path.into();
         self
     }
 
@@ -143,7 +143,7 @@ impl Builder {
 
     /// What the web side will be set to.
     pub(super) fn web_settings(&self) -> web::Settings {
-        parts::web_settings(&self.config)
+        self.config.web.clone()
     }
 
     /// Shows every commit to `witness` before it is written.
@@ -169,15 +169,15 @@ impl Builder {
             render_metrics,
             seed,
         } = self;
-        let folder = Folder::open(&config.data_dir)?;
+        let folder = Folder::open(&config.general.data_dir)?;
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
         // A source of its own ends, and then somebody asks what it amounted to.
         let reports = source.is_some();
-        let settings = store::Settings { seed, ..parts::state_settings(&config) };
+        let settings = store::Settings { seed, ..config.store.clone() };
         let state = StateDb::open(&folder, log.clone(), settings)?;
         let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
-        let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.data_dir)?);
+        let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.general.data_dir)?);
         let streams = match source.is_some() {
             true => None,
             false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,
@@ -216,7 +216,7 @@ impl Builder {
         let (board, clients) = (broadcaster.board(), broadcaster.stats());
         let (stop, stopped) = watch::channel(false);
         let directory = Directory::new(config.pipeline.session_mailboxes_max);
-        let settings = parts::web_settings(&config);
+        let settings = config.web.clone();
         let load = web::Load::new(&settings);
         let stop_timeout = config.pipeline.stop_timeout;
         let meaning =

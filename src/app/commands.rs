@@ -313,12 +313,12 @@ fn store_exit(error: &StoreError) -> Exit {
 
 /// The records of a data folder, for `tidewatch dead-letters`.
 fn idle_records(config: &Config) -> Result<Arc<dyn Records>, StoreError> {
-    Ok(Arc::new(StoredRecords::open(&config.data_dir)?))
+    Ok(Arc::new(StoredRecords::open(&config.general.data_dir)?))
 }
 
 /// Where redriven events of an idle folder go. The folder is ours as long as it lives.
 fn idle_log(config: &Config) -> Result<Box<dyn EventLog>, StoreError> {
-    let folder = Folder::open(&config.data_dir)?;
+    let folder = Folder::open(&config.general.data_dir)?;
     // The seed places keys on shards; nothing of that is decided here.
     let schema = super::parts::schema(config, 0);
     let stream = super::nats::PatientLog::open(config, &schema, folder.clone())

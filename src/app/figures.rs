@@ -27,7 +27,7 @@ pub(super) fn probe(
     let (aside, aside_max) = (Arc::clone(flow), config.nats.gateway.refused_bytes_max);
     let capacities = [
         (names::GATEWAY_REFUSED_BYTES_CAPACITY, aside_max),
-        (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_bytes_min),
+        (names::STATE_DELTA_BYTES_CAPACITY, config.store.snapshot_delta_bytes as usize),
         (names::WEB_CLIENTS_CAPACITY, config.web.connections_max),
         (names::WEB_INTAKE_BYTES_CAPACITY, config.web.intake_bytes_max),
         (names::WEB_ANSWERS_BYTES_CAPACITY, config.web.answers_bytes_max),

@@ -31,7 +31,7 @@ use crate::source::progress::{Bar, Progress};
 use crate::web::server;
 
 /// Deltas of a temporary folder before a snapshot is made.
-const SCRATCH_SNAPSHOT_BYTES: usize = 4 << 30;
+const SCRATCH_SNAPSHOT_BYTES: u64 = 4 << 30;
 /// Seed of a replay's hashes: two runs over the same input do the same.
 const SEED: u64 = 0;
 /// How often the progress bar is redrawn.
@@ -45,9 +45,9 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
         Some(_) => None,
         None => match private_folder("tidewatch-replay-") {
             Ok(folder) => {
-                config.data_dir = folder.path().to_path_buf();
+                config.general.data_dir = folder.path().to_path_buf();
                 // Nothing will start from this folder again but the replay itself.
-                config.store.snapshot_bytes_min = SCRATCH_SNAPSHOT_BYTES;
+                config.store.snapshot_delta_bytes = SCRATCH_SNAPSHOT_BYTES;
                 Some(folder)
             }
             Err(error) => {

@@ -81,8 +81,8 @@ fn summary(config: &Config) -> String {
 
 /// What a start would do to what the data folder keeps.
 fn history(config: &Config) -> Result<String, CheckError> {
-    let folder = config.data_dir.display().to_string();
-    let (epoch, entries) = match look(&config.data_dir)? {
+    let folder = config.general.data_dir.display().to_string();
+    let (epoch, entries) = match look(&config.general.data_dir)? {
         Seen::NoFolder => {
             return Ok(format!(
                 "\nThere is no folder {folder}: a start makes it, and begins anew."
@@ -120,8 +120,13 @@ mod tests {
 
     #[test]
     fn a_sound_configuration_is_summed_up_or_printed() {
-        let check =
-            |print| run(&CheckArgs { print }, &Common::default(), Config::parse("t.toml", ""));
+        let check = |print| {
+            run(
+                &CheckArgs { print, ..CheckArgs::default() },
+                &Common::default(),
+                Config::parse("t.toml", ""),
+            )
+        };
         assert_eq!(
             check(false).unwrap(),
             "The configuration is sound (metrics: 8, rules: 1, attributes used: 4, event types named: 6)."

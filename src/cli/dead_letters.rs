@@ -209,7 +209,7 @@ impl Place {
                 }
             };
         }
-        let folder = &config.data_dir;
+        let folder = &config.general.data_dir;
         match server::endpoint(folder) {
             Some(url) => match Server::at(&url) {
                 Ok(server) => return Ok(Place::Server(server)),

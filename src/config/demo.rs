@@ -7,15 +7,14 @@ use super::Config;
 use super::units::show_span;
 use crate::demo::pause_max;
 use crate::domain::metric::WindowSpec;
+use crate::domain::session::SessionPolicy;
+use crate::domain::settings::{Rule, Section as _};
 use crate::domain::time::SpanMs;
 
 /// Least silence that ends a session. With the usual 400 visitors and 200 events a second
 /// nobody in the shop pauses longer than 44.4 s: after 45 s they are gone. A slower shop
 /// gets a longer gap, else its visits would fall apart.
 const GAP_MIN: SpanMs = 45_000;
-
-/// Longest gap that is set: the configuration's bound.
-const GAP_MAX: SpanMs = 7 * 86_400_000;
 
 /// The simulated events come at most 0.8 s out of order.
 const OUT_OF_ORDERNESS: SpanMs = 1_000;
@@ -31,6 +30,16 @@ const ABANDONMENT_WINDOW: SpanMs = 300_000;
 const SPIKE_OVER: SpanMs = 180_000;
 const SPIKE_SAMPLES_MIN: usize = 12;
 
+/// Longest gap that the configuration allows.
+fn gap_max() -> SpanMs {
+    let policy = SessionPolicy::default();
+    let gap = policy.keys().iter().find(|key| key.path == "session.gap");
+    match gap.map(|key| key.rule) {
+        Some(Rule::Span(_, most)) => most,
+        _ => policy.gap,
+    }
+}
+
 /// Shortens what is still at its default, and keeps simulated numbers out of the usual
 /// data folder. Returns the sentence that the page shows about it.
 pub fn demo_overrides(config: &mut Config) -> String {
@@ -41,13 +50,13 @@ pub fn demo_overrides(config: &mut Config) -> String {
         }
     };
     let pause = pause_max(config.demo.users, config.demo.rate);
-    let gap = ((pause / 1_000 + 1) * 1_000).clamp(GAP_MIN, GAP_MAX);
+    let gap = ((pause / 1_000 + 1) * 1_000).clamp(GAP_MIN, gap_max());
     replace(&mut config.session.gap, usual.session.gap, gap);
     let time = &mut config.time;
     replace(&mut time.out_of_orderness, usual.time.out_of_orderness, OUT_OF_ORDERNESS);
     replace(&mut time.allowed_lateness, usual.time.allowed_lateness, ALLOWED_LATENESS);
-    if config.data_dir == usual.data_dir {
-        config.data_dir = PathBuf::from("tidewatch-demo");
+    if config.general.data_dir == usual.general.data_dir {
+        config.general.data_dir = PathBuf::from("tidewatch-demo");
     }
     for metric in &mut config.metrics {
         if metric.name == "abandonment_rate" && usual.metrics.contains(metric) {
@@ -80,7 +89,7 @@ mod tests {
             "Simulated shop. A session ends after 45s without an event (normally 30m)."
         );
         assert_eq!((config.time.allowed_lateness, config.time.out_of_orderness), (2_000, 1_000));
-        assert_ne!(config.data_dir, Config::default().data_dir);
+        assert_ne!(config.general.data_dir, Config::default().general.data_dir);
         let again = Config::parse("printed", &config.print()).unwrap();
         assert_eq!(again, config, "what it sets is allowed");
     }
@@ -101,7 +110,7 @@ mod tests {
         let chosen = config.clone();
         demo_overrides(&mut config);
         assert_eq!(config.session.gap, chosen.session.gap);
-        assert_eq!(config.data_dir, chosen.data_dir);
+        assert_eq!(config.general.data_dir, chosen.general.data_dir);
         assert_eq!(config.metrics, chosen.metrics);
     }
 }

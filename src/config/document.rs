@@ -1,11 +1,11 @@
 //! A file as nodes: values with the places they were written at. Knows TOML and nothing
-//! of what is set. `raw.rs` reads keys from it.
+//! of what is set. `reader.rs` reads keys from it.
 
 use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::raw::Problem;
+use super::reader::Problem;
 
 /// Longest piece of a value repeated in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;

@@ -6,21 +6,17 @@
 use std::collections::BTreeMap;
 
 use super::conditions::conditions;
-use super::defaults::SHIPPED;
 use super::document::{self, Node, Value};
 use super::near;
 use super::possible::impossible;
-use super::raw::{Reader, choose, span_within};
-use super::{rules, sections, units};
+use super::reader::Reader;
+use super::windows::{Days, parse_window};
+use super::{SHIPPED, rules, units};
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::metric::{
-    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Weekday, WindowSpec,
-};
+use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, WindowSpec};
+use crate::domain::settings::terms::{DAY, HOUR, SECOND};
+use crate::domain::settings::{Derived, settings};
 use crate::domain::time::SpanMs;
-
-const SECOND: SpanMs = 1_000;
-const HOUR: SpanMs = 3_600 * SECOND;
-const DAY: SpanMs = 24 * HOUR;
 
 /// Most metrics, and most rules: each is a topic that every board carries.
 const DECLARED_MAX: usize = 200;
@@ -31,41 +27,24 @@ const NAME_BYTES_MAX: usize = 64;
 /// Most labels of a metric; `region`, `status` and two more.
 const GROUP_BY_MAX: usize = 4;
 
-/// Combinations of labels kept when a metric does not say.
-const GROUP_LIMIT: usize = 200;
-
 /// Most conditions of a metric, and most values of one condition.
 pub(super) const CONDITIONS_MAX: usize = 32;
-
-/// Most panes of a window (size / slide): a day of seconds.
-pub(super) const PANES_MAX: SpanMs = 86_400;
 
 /// Most points a metric keeps, over all its combinations of labels (16 bytes each, and 32
 /// for each window: 64 MB with many groups, 192 MB with none).
 const POINTS_MAX: SpanMs = 4_000_000;
 
-/// Longest window of exact hours.
-const SPAN_MAX: SpanMs = 31 * DAY;
-
-/// Longest window in days: a leap year. (Months end at a year.)
-const DAYS_MAX: i64 = 366;
-
 /// Longest history: ten years of months; `POINTS_MAX` bounds what it holds.
 const KEEP_MAX: SpanMs = 3_660 * DAY;
 
 /// History kept when a metric does not say.
-const KEEP: SpanMs = HOUR;
-
 fn default_keep(window: &WindowSpec) -> SpanMs {
     match window {
         // Enough windows to see a course.
         WindowSpec::Calendar { span, .. } => 30 * span.about(),
-        _ => KEEP,
+        _ => HOUR,
     }
 }
-
-/// Values counted exactly when a metric does not say; beyond them a sketch takes over.
-const EXACT_UP_TO: usize = 10_000;
 
 /// Attributes of a closed session.
 const SESSION_ATTRIBUTES: [&str; 6] =
@@ -74,14 +53,60 @@ const SESSION_ATTRIBUTES: [&str; 6] =
 /// Topics that are always there, so no metric or rule can have their names.
 const TAKEN_NAMES: [&str; 3] = ["alerts", "kpi", "pipeline"];
 
-const AGGREGATES: [&str; 9] =
-    ["count", "sum", "avg", "stddev", "min", "max", "rate", "distinct", "ratio"];
+/// The aggregates by name.
+fn aggregates() -> Vec<&'static str> {
+    vec!["count", "sum", "avg", "stddev", "min", "max", "rate", "distinct", "ratio"]
+}
 
-const FACTS: [(&str, FactKind); 3] = [
-    ("events", FactKind::Events),
-    ("sessions", FactKind::Sessions),
-    ("live_sessions", FactKind::LiveSessions),
-];
+settings! {
+    /// One `[[metric]]` as it is written.
+    #[derive(Clone, Debug)]
+    pub(super) struct MetricKeys in "" {
+        /// Needed; letters in lower case, digits and _. History is kept under it.
+        pub name: () = (), shape();
+        /// For people. Made from the name.
+        pub title: Derived<String> = Derived(None), text();
+        /// "events"; "sessions", closed ones, at their end; or "live_sessions", those open now:
+        /// only count, only by step, no window.
+        pub of: FactKind = FactKind::Events, word::<FactKind>();
+        /// Conditions that must all hold:
+        /// { status = { ge = 400 }, region = ["eu", "us"], amount = { exists = true } }.
+        /// There are ge, gt, le, lt and exists.
+        pub filter as "where": () = (), shape();
+        /// Needed: "count", "sum", "avg", "stddev", "min", "max", "rate" (a second), "distinct" or
+        /// "ratio".
+        pub aggregate: String = String::new(), Rule::Word(aggregates);
+        /// Of distinct: different values counted exactly in a pane (the slide of the window); then
+        /// a sketch takes over, with a standard error of 0.8 % (95 % of the numbers within 1.6 %).
+        pub exact_up_to: usize = 10_000, count(0, 1_000_000);
+        /// Of ratio: conditions counted above the line.
+        pub numerator: () = (), shape();
+        /// Attribute of sum, avg, stddev, min and max; of distinct, where "" is the session key.
+        pub field: Option<String> = None, text();
+        /// Labels. As text they are joined by |, with a \ before | and \ within a label.
+        pub group_by: Vec<String> = Vec::new(), names_in_order(0, GROUP_BY_MAX);
+        /// The first so many combinations of labels in the order of the log are kept for good,
+        /// whatever the number of shards. How many events went to the other groups is counted
+        /// (tidewatch_other_groups_total); their label is "other", and a real lone label of that
+        /// name is "\other".
+        pub group_limit: usize = 200, count(1, 10_000);
+        /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } or
+        /// { since_midnight = true, slide = "1s" } (or a zone instead of true). Lengths in days,
+        /// weeks or months ("1d", "1w", "3mo") are the calendar's, in the zone above or in the
+        /// window's own (zone = "..."): a day has 23 or 25 hours where clocks change, weeks begin
+        /// with first_weekday, months divide the year. { hopping = "7d", slide = "1d" } is seven
+        /// such days. Lengths in hours or shorter ("24h", "1h") are exact and counted from 1970 in
+        /// UTC: where a zone is half an hour off, its hours begin at half past. A running total
+        /// since midnight has a point every slide from midnight on, and the last one of a day at
+        /// the next midnight.
+        pub window: () = (), shape();
+        /// History on the page. 1h, and 30 windows of days, weeks or months; at most 3600 points
+        /// are shown.
+        pub keep: Derived<SpanMs> = Derived(None), span(SECOND, KEEP_MAX);
+        /// For people.
+        pub unit: String = String::new(), text();
+    }
+}
 
 /// Reads all metrics and rules, or takes the shipped ones.
 pub(super) fn read(
@@ -199,12 +224,14 @@ fn checked_name(name: &str) -> Result<String, String> {
 
 impl Item<'_> {
     /// Its title; by default made from its name.
-    pub fn title(&mut self) -> String {
-        let mut title = self.name.replace('_', " ");
-        if let Some(first) = title.get_mut(..1) {
-            first.make_ascii_uppercase();
-        }
-        self.reader.text("title", &title)
+    pub fn title(&self, written: Derived<String>) -> String {
+        written.0.unwrap_or_else(|| {
+            let mut title = self.name.replace('_', " ");
+            if let Some(first) = title.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            title
+        })
     }
 
     /// The conditions under `key`.
@@ -221,48 +248,44 @@ impl Item<'_> {
 
 /// One `[[metric]]`.
 fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
-    let title = item.title();
-    let of = item.reader.choice("of", FactKind::Events, &FACTS);
+    let keys = item.reader.section(MetricKeys::default());
     let filter = item.conditions("where");
-    let aggregate = aggregate(item, of);
+    let aggregate = aggregate(item, &keys);
     let numerator = numerator(item, aggregate);
-    let field = field(item, aggregate);
-    let group_by = group_by(item);
-    let group_limit = item.reader.count("group_limit", GROUP_LIMIT, 1..=10_000);
-    let window = window(item, of);
-    let keep = item.reader.span("keep", default_keep(&window), SECOND..=KEEP_MAX);
-    let unit = item.reader.text("unit", "");
+    field_fits(item, aggregate, keys.field.is_some());
+    let window = window(item, keys.of);
+    if item.reader.is_set("group_limit") && keys.group_by.is_empty() {
+        item.reader.problem("group_limit", "only belongs to a metric with group_by");
+    }
     let spec = MetricSpec {
         name: item.name.clone(),
-        title,
-        unit,
-        of,
+        title: item.title(keys.title),
+        unit: keys.unit,
+        of: keys.of,
         filter,
         numerator,
-        group_by,
-        group_limit,
+        group_by: keys.group_by,
+        group_limit: keys.group_limit,
         aggregate,
-        field,
+        field: keys.field,
+        keep: keys.keep.0.unwrap_or_else(|| default_keep(&window)),
         window,
-        keep,
     };
     attributes_fit(item, &spec);
     history_fits(item, &spec);
     spec
 }
 
-fn aggregate(item: &mut Item<'_>, of: FactKind) -> Aggregate {
-    let words: Vec<(&str, &str)> = AGGREGATES.iter().map(|word| (*word, *word)).collect();
-    let example = "aggregate = \"count\"";
-    let word = item.reader.required("aggregate", example, |node| choose(node, &words));
-    let exact_up_to = item.reader.count("exact_up_to", EXACT_UP_TO, 0..=1_000_000);
+fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {
+    item.reader.need("aggregate", "aggregate = \"count\"");
+    let word = keys.aggregate.as_str();
     if item.reader.is_set("exact_up_to") && word != "distinct" {
         item.reader.problem("exact_up_to", "only belongs to aggregate = \"distinct\"");
     }
-    if of == FactKind::LiveSessions && !matches!(word, "count" | "") {
+    if keys.of == FactKind::LiveSessions && !matches!(word, "count" | "") {
         item.reader.problem("aggregate", "live sessions can only be counted: write \"count\"");
     }
-    if of == FactKind::Sessions && word == "distinct" {
+    if keys.of == FactKind::Sessions && word == "distinct" {
         item.reader.problem("aggregate", "is only possible for of = \"events\"");
     }
     match word {
@@ -272,7 +295,7 @@ fn aggregate(item: &mut Item<'_>, of: FactKind) -> Aggregate {
         "min" => Aggregate::Min,
         "max" => Aggregate::Max,
         "rate" => Aggregate::Rate,
-        "distinct" => Aggregate::Distinct { exact_up_to },
+        "distinct" => Aggregate::Distinct { exact_up_to: keys.exact_up_to },
         "ratio" => Aggregate::Ratio,
         _ => Aggregate::Count,
     }
@@ -297,34 +320,18 @@ fn numerator(item: &mut Item<'_>, aggregate: Aggregate) -> Vec<Condition> {
     numerator
 }
 
-fn field(item: &mut Item<'_>, aggregate: Aggregate) -> Option<String> {
-    let field = item.reader.text("field", "");
+fn field_fits(item: &mut Item<'_>, aggregate: Aggregate, is_set: bool) {
     let needs = matches!(
         aggregate,
         Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max
     );
     let may = needs || matches!(aggregate, Aggregate::Distinct { .. });
-    if needs && field.is_empty() {
+    if needs && !is_set {
         item.reader.problem("field", "is missing: name the attribute to compute from");
     }
-    if !may && !field.is_empty() {
+    if !may && is_set {
         item.reader.problem("field", "has no meaning for this aggregate");
     }
-    (!field.is_empty()).then_some(field)
-}
-
-fn group_by(item: &mut Item<'_>) -> Vec<String> {
-    let labels = item.reader.texts("group_by", &[]);
-    if labels.len() > GROUP_BY_MAX {
-        item.reader.problem("group_by", format!("must name at most {GROUP_BY_MAX} attributes"));
-    }
-    if labels.iter().enumerate().any(|(index, label)| labels[..index].contains(label)) {
-        item.reader.problem("group_by", "must not name an attribute twice");
-    }
-    if item.reader.is_set("group_limit") && labels.is_empty() {
-        item.reader.problem("group_limit", "only belongs to a metric with group_by");
-    }
-    labels
 }
 
 /// Live sessions are a gauge of this moment: their window is never looked at.
@@ -338,152 +345,8 @@ fn window(item: &mut Item<'_>, of: FactKind) -> WindowSpec {
         return item.reader.read("window", NO_WINDOW, |_| Ok(NO_WINDOW));
     }
     let days = item.days;
-    let example = "window = { tumbling = \"1s\" }";
-    if !item.reader.is_set("window") {
-        item.reader.problem("window", format!("is missing: write {example}"));
-    }
+    item.reader.need("window", "window = { tumbling = \"1s\" }");
     item.reader.read("window", NO_WINDOW, |node| parse_window(node, days))
-}
-
-/// Days as the configuration counts them where a window says nothing else.
-#[derive(Clone, Copy)]
-pub(super) struct Days<'a> {
-    /// IANA zone.
-    pub zone: &'a str,
-    /// The day that weeks begin with.
-    pub first_weekday: Weekday,
-}
-
-fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, String> {
-    let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" } \
-                  or { since_midnight = true, slide = \"1s\" }";
-    let wrong = || format!("must be {shapes}");
-    let Value::Table(table) = &node.value else {
-        return Err(wrong());
-    };
-    let keys: Vec<&str> = table.keys().map(String::as_str).collect();
-    match keys.as_slice() {
-        ["tumbling"] | ["tumbling", "zone"] => {
-            let size = length(table, "tumbling", SPAN_MAX)?;
-            match size {
-                Length::Calendar(span) => calendar(span, 1, table.get("zone"), days),
-                Length::Fixed(_) if table.contains_key("zone") => Err(NO_ZONE.into()),
-                Length::Fixed(size) => Ok(WindowSpec::Tumbling { size }),
-            }
-        }
-        ["hopping", "slide"] | ["hopping", "slide", "zone"] => {
-            let size = length(table, "hopping", SPAN_MAX)?;
-            let slide = length(table, "slide", DAY)?;
-            match calendar_hops(size, slide)? {
-                Some((span, panes)) => calendar(span, panes, table.get("zone"), days),
-                None if table.contains_key("zone") => Err(NO_ZONE.into()),
-                None => hopping(size.about(), slide.about()),
-            }
-        }
-        ["since_midnight", "slide"] => {
-            let slide = span_within(&table["slide"], 100..=DAY);
-            let slide = slide.map_err(|rule| format!("slide {rule}"))?;
-            let zone = match &table["since_midnight"].value {
-                Value::Bool(true) => days.zone.to_string(),
-                Value::Text(name) => {
-                    sections::zone(name).map_err(|rule| format!("since_midnight {rule}"))?
-                }
-                _ => return Err(wrong()),
-            };
-            Ok(WindowSpec::SinceMidnight { zone, slide })
-        }
-        _ => Err(wrong()),
-    }
-}
-
-const NO_ZONE: &str = "zone only belongs to windows of whole days, weeks or months";
-
-/// A length as it was written.
-#[derive(Clone, Copy)]
-enum Length {
-    /// In hours or shorter, or mixed: always as long.
-    Fixed(SpanMs),
-    /// In days, weeks or months: as long as the calendar makes it.
-    Calendar(CalendarSpan),
-}
-
-impl Length {
-    fn about(self) -> SpanMs {
-        match self {
-            Length::Fixed(span) => span,
-            Length::Calendar(span) => span.about(),
-        }
-    }
-}
-
-fn length(table: &BTreeMap<String, Node>, key: &str, max: SpanMs) -> Result<Length, String> {
-    let node = &table[key];
-    let calendar = match &node.value {
-        Value::Text(text) => units::parse_calendar(text),
-        _ => None,
-    };
-    match calendar {
-        Some(CalendarSpan::Months(months)) if 12 % months != 0 => Err(format!(
-            "{key} must be a number of months that divides a year: 1, 2, 3, 4, 6 or 12"
-        )),
-        Some(CalendarSpan::Days(days)) if days > DAYS_MAX => {
-            Err(format!("{key} must be at most {DAYS_MAX} days"))
-        }
-        Some(span) => Ok(Length::Calendar(span)),
-        None => {
-            span_within(node, 100..=max).map(Length::Fixed).map_err(|rule| format!("{key} {rule}"))
-        }
-    }
-}
-
-/// The slide and the panes of a hopping window of the calendar: both lengths are its.
-/// `None` when they are of exact hours; a day among hours is one of 24.
-fn calendar_hops(size: Length, slide: Length) -> Result<Option<(CalendarSpan, i64)>, String> {
-    use CalendarSpan::{Days, Months};
-    let (Length::Calendar(size), Length::Calendar(slide)) = (size, slide) else {
-        let month = |length| matches!(length, Length::Calendar(Months(_)));
-        return match month(size) || month(slide) {
-            true => Err("months only slide by months: write slide = \"1mo\"".into()),
-            false => Ok(None),
-        };
-    };
-    let (whole, part) = match (size, slide) {
-        (Days(size), Days(slide)) => (size, slide),
-        (Months(size), Months(slide)) => (size, slide),
-        _ => return Err("size and slide must both be in months, or both in days or weeks".into()),
-    };
-    match whole % part {
-        0 => Ok(Some((slide, whole / part))),
-        _ => {
-            let (size, slide) = (units::show_calendar(size, 1), units::show_calendar(slide, 1));
-            Err(format!("slide must divide the size, {slide} does not divide {size}"))
-        }
-    }
-}
-
-fn calendar(
-    span: CalendarSpan,
-    panes: i64,
-    zone: Option<&Node>,
-    days: Days<'_>,
-) -> Result<WindowSpec, String> {
-    let zone = match zone.map(|node| &node.value) {
-        None => days.zone.to_string(),
-        Some(Value::Text(name)) => sections::zone(name).map_err(|rule| format!("zone {rule}"))?,
-        Some(_) => return Err("zone must be a text in quotes".into()),
-    };
-    Ok(WindowSpec::Calendar { span, panes, zone, first_weekday: days.first_weekday })
-}
-
-fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
-    if size % slide != 0 {
-        let (size, slide) = (units::show_span(size), units::show_span(slide));
-        return Err(format!("slide must divide the size, {slide} does not divide {size}"));
-    }
-    if size / slide > PANES_MAX {
-        return Err(format!("size / slide is {}, at most {PANES_MAX}", size / slide));
-    }
-    Ok(WindowSpec::Hopping { size, slide })
 }
 
 /// Every attribute must exist for the facts the metric is of.

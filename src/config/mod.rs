@@ -6,43 +6,55 @@
 //! Nothing here acts on a setting.
 
 mod conditions;
-mod defaults;
 mod demo;
 mod document;
+mod events;
+mod general;
 mod metrics;
 mod nats;
 mod near;
 mod possible;
 mod print;
-mod raw;
+mod reader;
+mod reference;
 mod rules;
 mod sections;
+mod toml_text;
 pub mod units;
+mod values;
+mod windows;
 
-pub use defaults::{
-    DemoConfig, EventsConfig, LogConfig, SHIPPED, StoreConfig, TimeMissing, WebConfig,
-};
 pub use demo::demo_overrides;
+pub use events::{EventsConfig, TimeMissing};
+pub use general::General;
 pub use nats::NatsConfig;
-pub use raw::Problem;
+pub use reader::Problem;
+pub use reference::{reference, written_default};
 pub use units::{parse_size, parse_span, show_size, show_span};
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::actors::Settings;
+use crate::demo as shop;
 use crate::domain::anomaly::SigmaRule;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::hash;
 use crate::domain::keeper::Meanings;
-use crate::domain::metric::{Condition, FactKind, MetricSpec, Test, Weekday};
+use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
 use crate::domain::session::SessionPolicy;
+use crate::domain::settings::Section as _;
 use crate::domain::time::TimePolicy;
+use crate::{store, web};
 
 use document::{Node, Value};
-use raw::Reader;
+use reader::Reader;
+
+/// The shipped configuration file: every key commented out at its default, and the shipped
+/// metrics and rules, which stand nowhere else.
+pub const SHIPPED: &str = include_str!("../../config/tidewatch.toml");
 
 /// Variables of the environment that set a key: `TIDEWATCH_SECTION__KEY`.
 pub const ENV_PREFIX: &str = "TIDEWATCH_";
@@ -53,22 +65,11 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 /// Most mistakes shown at once; more rarely help.
 const PROBLEMS_SHOWN_MAX: usize = 20;
 
-/// Sections of the file, so that an empty unknown one is noticed too.
-const SECTIONS: [&str; 9] =
-    ["events", "time", "session", "pipeline", "store", "log", "web", "demo", "nats"];
-
-/// Sections within a section.
-const INNER_SECTIONS: [&str; 2] = ["nats.gateway", "nats.out"];
-
 /// Everything that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Folder of the log and the state.
-    pub data_dir: PathBuf,
-    /// IANA zone of the people who read the numbers: where midnight is.
-    pub zone: String,
-    /// The day that weeks begin with.
-    pub first_weekday: Weekday,
+    /// What stands outside the sections.
+    pub general: General,
     /// What an event's attributes are called, and its bounds.
     pub events: EventsConfig,
     /// What is on time.
@@ -82,13 +83,13 @@ pub struct Config {
     /// Bounds and beats of the pipeline.
     pub pipeline: Settings,
     /// What the state store keeps.
-    pub store: StoreConfig,
+    pub store: store::Settings,
     /// The embedded log.
-    pub log: LogConfig,
+    pub log: store::log::Settings,
     /// HTTP, websocket and the page.
-    pub web: WebConfig,
+    pub web: web::Settings,
     /// The simulated shop.
-    pub demo: DemoConfig,
+    pub demo: shop::Settings,
     /// NATS: streams in, alerts and boards out.
     pub nats: NatsConfig,
 }
@@ -318,12 +319,13 @@ fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
     for (name, node) in table {
         let is_list = name == "metric" || name == "rule";
         match node.value {
-            Value::Table(keys) if !is_list && (!keys.is_empty() || known_section(&name)) => {
+            // An empty section that nobody knows is a mistake, too.
+            Value::Table(keys) if !is_list && (!keys.is_empty() || is_section(&name)) => {
                 let named = |(key, node): (String, Node)| (format!("{name}.{key}"), node);
                 let (inner, plain): (BTreeMap<_, _>, BTreeMap<_, _>) =
                     keys.into_iter().map(named).partition(|(key, node)| {
                         let is_table = matches!(node.value, Value::Table(_));
-                        is_table && INNER_SECTIONS.contains(&key.as_str())
+                        is_table && is_section(key)
                     });
                 flat.extend(plain);
                 for (name, node) in inner {
@@ -340,8 +342,8 @@ fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
     flat
 }
 
-fn known_section(name: &str) -> bool {
-    SECTIONS.contains(&name)
+fn is_section(name: &str) -> bool {
+    sections::names().contains(name)
 }
 
 /// Variables that the command line reads itself, behind the prefix.
@@ -399,7 +401,7 @@ fn key_of_variable(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
     match name.split_once("__") {
         Some((section, key)) => Some(format!("{section}.{}", key.replace("__", "."))),
-        None => sections::TOP_KEYS.contains(&name.as_str()).then_some(name),
+        None => General::default().keys().iter().any(|key| key.path == name).then_some(name),
     }
 }
 

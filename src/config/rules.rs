@@ -1,54 +1,82 @@
 //! One `[[rule]]`, checked against the metric it watches. Called by `metrics.rs`.
 
-use super::document::Node;
-use super::metrics::{Item, PANES_MAX};
-use super::raw::Reader;
+use super::metrics::Item;
+use super::reader::Reader;
+use super::units::show_span;
+use super::windows::PANES_MAX;
 use crate::domain::anomaly::{Side, SigmaRule};
 use crate::domain::metric::{FactKind, MetricSpec};
+use crate::domain::settings::{Derived, settings};
 use crate::domain::time::SpanMs;
 
-const SECOND: SpanMs = 1_000;
-const DAY: SpanMs = 86_400 * SECOND;
+/// How much an alert matters.
+fn severities() -> Vec<&'static str> {
+    vec!["info", "warning", "critical"]
+}
 
-const SIDES: [(&str, Side); 2] = [("above", Side::Above), ("below", Side::Below)];
-
-const SEVERITIES: [(&str, &str); 3] =
-    [("info", "info"), ("warning", "warning"), ("critical", "critical")];
+settings! {
+    /// One `[[rule]]` as it is written.
+    #[derive(Clone, Debug)]
+    pub(super) struct RuleKeys in "" {
+        /// Needed; letters in lower case, digits and _.
+        pub name: () = (), shape();
+        /// For people. Made from the name.
+        pub title: Derived<String> = Derived(None), text();
+        /// Needed: the metric that it watches, one without group_by.
+        pub metric: String = String::new(), text();
+        /// How many deviations above (or below) the mean stand out.
+        pub k: f64 = 3.0, number(0.1, 100.0);
+        /// How many keep an alert up. At most k, which is the default.
+        pub k_clear: Derived<f64> = Derived(None), number(0.0, 100.0);
+        /// How far the mean reaches back; it holds at least samples_min windows.
+        pub over: SpanMs = 10 * MINUTE, span(SECOND, 7 * DAY);
+        /// Fewest windows to judge by.
+        pub samples_min: usize = 30, count(2, 86_400);
+        /// Least value worth an alert, for side = "above".
+        pub value_min: f64 = 0.0, number(f64::NEG_INFINITY, f64::INFINITY);
+        /// The deviation is never taken to be less. By default the root of the mean for counts,
+        /// distinct counts and rates, at least one event, and a hundredth of the mean for the rest.
+        pub sigma_min: Derived<f64> = Derived(None), number(0.0, f64::INFINITY);
+        /// How long windows must stand out, one after the other, before there is an alert. At most
+        /// over; "0s": the first window is one.
+        pub hold as "for": SpanMs = 0, span(0, 7 * DAY);
+        /// How long none must for the alert to be over. By default a fifth of over.
+        pub cooldown: Derived<SpanMs> = Derived(None), span(0, 7 * DAY);
+        /// "above" or "below".
+        pub side: Side = Side::Above, word::<Side>();
+        /// "info", "warning" or "critical".
+        pub severity: String = "warning".into(), Rule::Word(severities);
+    }
+}
 
 /// One `[[rule]]`.
 pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> SigmaRule {
-    let title = item.title();
-    let reader = &mut item.reader;
-    let metric = reader.required("metric", "metric = \"...\"", |node| {
-        Ok(node.text("text in quotes")?.to_string())
-    });
-    let k = reader.read("k", 3.0, |node| match node.number()? {
-        k if (0.1..=100.0).contains(&k) => Ok(k),
-        _ => Err("must be from 0.1 to 100".into()),
-    });
-    let over = reader.span("over", 600 * SECOND, SECOND..=7 * DAY);
+    item.reader.need("metric", "metric = \"...\"");
+    let keys = item.reader.section(RuleKeys::default());
     let rule = SigmaRule {
         name: item.name.clone(),
-        title,
-        metric,
-        k,
-        k_clear: reader.read("k_clear", k, |node| match node.number()? {
-            clear if (0.0..=k).contains(&clear) => Ok(clear),
-            _ => Err(format!("must be from 0 to k, which is {k}")),
-        }),
-        over,
-        samples_min: reader.count("samples_min", 30, 2..=86_400),
-        value_min: reader.read("value_min", 0.0, Node::number),
-        sigma_min: reader.read("sigma_min", None, |node| match node.number()? {
-            least if least >= 0.0 => Ok(Some(least)),
-            _ => Err("must be 0 or more".into()),
-        }),
-        hold: reader.span("for", 0, 0..=over),
+        title: item.title(keys.title),
+        metric: keys.metric,
+        k: keys.k,
+        k_clear: keys.k_clear.0.unwrap_or(keys.k),
+        over: keys.over,
+        samples_min: keys.samples_min,
+        value_min: keys.value_min,
+        sigma_min: keys.sigma_min.0,
+        hold: keys.hold,
         // As a part of `over` it fits windows of seconds as well as windows of days.
-        cooldown: reader.span("cooldown", over / 5, 0..=7 * DAY),
-        side: reader.choice("side", Side::Above, &SIDES),
-        severity: reader.choice("severity", "warning", &SEVERITIES).to_string(),
+        cooldown: keys.cooldown.0.unwrap_or(keys.over / 5),
+        side: keys.side,
+        severity: keys.severity,
     };
+    let reader = &mut item.reader;
+    if rule.k_clear > rule.k {
+        reader.problem("k_clear", format!("must be from 0 to k, which is {}", rule.k));
+    }
+    if rule.hold > rule.over {
+        let over = show_span(rule.over);
+        reader.problem("for", format!("must be from \"0s\" to over, which is \"{over}\""));
+    }
     if !rule.metric.is_empty() {
         match metrics.iter().find(|metric| metric.name == rule.metric) {
             Some(metric) => rule_fits(reader, &rule, metric),

@@ -1,10 +1,14 @@
-//! The shipped file shows every key at its default; each mistake is named with its
-//! place, key, value and rule; what is printed reads back as the same configuration.
+//! Each mistake is named with its place, key, value and rule; what is printed reads back as the
+//! same configuration.
+
+use std::path::PathBuf;
 
 use super::*;
 use crate::domain::metric::{Aggregate, CalendarSpan, Weekday, WindowSpec};
 use crate::domain::number::Decimal;
 use proptest::prelude::*;
+
+mod tables;
 
 /// The message for a file with this text, or "" when it is accepted.
 fn complaint(text: &str) -> String {
@@ -16,30 +20,6 @@ fn check(cases: &[(&str, &str)]) {
     for (text, message) in cases {
         assert_eq!(complaint(text), *message, "\nfor:\n{text}");
     }
-}
-
-/// The shipped file with every commented-out key taken in.
-fn uncommented() -> String {
-    let is_key = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
-    let lines = SHIPPED.lines().map(|line| if is_key(line) { &line[1..] } else { line });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn the_shipped_file_shows_every_key_at_its_default() {
-    let default = Config::default();
-    assert_eq!(Config::parse("shipped", SHIPPED).unwrap(), default);
-    let text = uncommented();
-    assert_eq!(Config::parse("uncommented", &text).unwrap(), default);
-
-    let written = flatten(document::parse("uncommented", &text).unwrap());
-    let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
-    sections::read(&mut reader);
-    for key in &reader.known {
-        assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
-    }
-    let known = reader.known.len();
-    assert_eq!(written.len(), known, "every key once");
 }
 
 #[test]
@@ -478,7 +458,7 @@ fn the_environment_stands_over_the_file_and_flags_over_both() {
     assert_eq!(config.events.aliases.len(), 2);
     assert_eq!(config.pipeline.shards, 3);
     assert_eq!(config.web.listen.port(), 3);
-    assert_eq!(config.data_dir, PathBuf::from("elsewhere"));
+    assert_eq!(config.general.data_dir, PathBuf::from("elsewhere"));
 
     for (pair, message) in [
         (

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::domain::settings::settings;
 use crate::domain::time::{EpochMs, SpanMs};
 
 pub use phases::Phases;
@@ -49,6 +50,20 @@ const RETURN_CHANCE: f64 = 0.3;
 
 /// Longest pause between two steps, in mean pauses: keeps an exponential draw bounded.
 const PAUSE_MAX: f64 = 8.0;
+
+settings! {
+    /// The simulated shop of `tidewatch demo`.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Settings in "demo." {
+        /// Visitors in the simulated shop at a time: more visitors at the same rate are slower
+        /// ones, and their sessions get a longer gap.
+        pub users: usize = 400, count(1, 1_000_000);
+        /// Events a second, on average over its day.
+        pub rate: f64 = 200.0, number(0.1, 1_000_000.0);
+        /// The same seed gives the same shop.
+        pub seed: u64 = 1, count(0, i64::MAX);
+    }
+}
 
 /// A simulated shop.
 pub struct Shop {

@@ -35,39 +35,37 @@ use self::request::{Message, Request};
 use super::NatsError;
 use super::link::Link;
 use super::publisher::check_subject;
+use super::settings::plain_subject;
 use super::wire::HEADER_TIME;
 use crate::actors::aside::BYTES_MAX;
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Unfit};
 use crate::domain::event::Schema;
 use crate::domain::event::decode::Decoder;
+use crate::domain::settings::settings;
 
-/// What can be set of the gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GatewaySettings {
-    /// Subject that events are published to; a stream must take it.
-    pub subject: String,
-    /// Events published and not acknowledged, of all requests together, 1 to 65,536. A
-    /// request with more than that waits for its own acknowledgements on the way.
-    pub in_flight_max: usize,
-    /// Longest wait for the next acknowledgement of a request.
-    pub timeout: Duration,
-    /// Bytes of events that the stream cannot take, on their way to the dead letters, of all
-    /// requests together. 1 MiB to 4 GiB.
-    pub refused_bytes_max: usize,
-    /// The streams that are read: a dead letter of one of them goes back to it.
-    pub streams: Vec<String>,
-}
+/// Most messages that may be on their way at a time.
+const IN_FLIGHT_MAX: i64 = 65_536;
 
-impl Default for GatewaySettings {
-    fn default() -> Self {
-        GatewaySettings {
-            subject: "events.http".into(),
-            // Some 8 MiB with events of 2 KiB.
-            in_flight_max: 4_096,
-            timeout: Duration::from_secs(5),
-            refused_bytes_max: BYTES_MAX,
-            streams: Vec::new(),
-        }
+settings! {
+    /// What can be set of the gateway.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct GatewaySettings in "nats.gateway." {
+        /// POST /v1/events publishes to this subject and answers after the stream has it. A source
+        /// must read it. "": nothing can be posted.
+        pub subject: String = "events.http".into(), checked(plain_subject);
+        /// Messages published and not confirmed yet, of all requests together: some 8 MiB with
+        /// events of 2 KiB. Beyond it POST answers 429.
+        pub in_flight_max: usize = 4_096, count(1, IN_FLIGHT_MAX);
+        /// Longest wait for the stream's confirmation; then 503, and the client tries again with
+        /// the same ids.
+        pub timeout: Duration = Duration::from_secs(5), span(100, MINUTE);
+        /// Bytes of posted events that the stream cannot take (larger than its max_msg_size, or the
+        /// server's max_payload), on their way to the dead letters: a commit's worth of them.
+        /// Beyond it POST answers 429.
+        pub refused_bytes_max: usize = BYTES_MAX, size(MIB, 4 * GIB);
+    } besides {
+        /// The streams that are read: a dead letter of one of them goes back to it.
+        pub streams: Vec<String> = Vec::new();
     }
 }
 
@@ -106,7 +104,7 @@ impl Gateway {
         schema: Arc<Schema>,
     ) -> Result<Self, NatsError> {
         check_subject("nats.gateway.subject", &settings.subject)?;
-        if !(1..=65_536).contains(&settings.in_flight_max) {
+        if !(1..=IN_FLIGHT_MAX as usize).contains(&settings.in_flight_max) {
             return Err(NatsError::Setting {
                 key: "nats.gateway.in_flight_max".into(),
                 cause: "must be 1 to 65536".into(),

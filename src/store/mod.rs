@@ -41,51 +41,40 @@ mod sqlite;
 pub mod state;
 mod tables;
 
+use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
 
-/// Bounds of the state store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// A new snapshot is made when the deltas since the last one hold more bytes
-    /// than this and than four times the snapshot. Bounds the work of a restart.
-    pub snapshot_delta_bytes: u64,
-    /// Bytes of one part of a snapshot. 1 MiB to 64 MiB.
-    pub snapshot_part_bytes: usize,
-    /// Most alerts kept in the feed after delivery; older ones are dropped.
-    pub alerts_max: u64,
-    /// Most bytes of them.
-    pub alerts_bytes_max: u64,
-    /// Most late events kept; older ones are dropped.
-    pub late_max: u64,
-    /// Most bytes of them.
-    pub late_bytes_max: u64,
-    /// Most dead letters kept; older ones are dropped.
-    pub dead_letters_max: u64,
-    /// Most bytes of them.
-    pub dead_letters_bytes_max: u64,
-    /// How far minute roll-ups reach back from the newest minute.
-    pub rollups_keep: SpanMs,
-    /// Seed of a new file's hashes; drawn when there is none.
-    pub seed: Option<u64>,
-    /// Unused bytes the file may hold before it is shrunk. Deltas come and go, so
-    /// some slack saves growing again.
-    pub slack_bytes: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            snapshot_delta_bytes: 64 << 20,
-            snapshot_part_bytes: 8 << 20,
-            alerts_max: 1_000_000,
-            alerts_bytes_max: 512 << 20,
-            late_max: 100_000,
-            late_bytes_max: 64 << 20,
-            dead_letters_max: 100_000,
-            dead_letters_bytes_max: 256 << 20,
-            rollups_keep: 400 * 24 * 60 * 60 * 1000,
-            seed: None,
-            slack_bytes: 512 << 20,
-        }
+settings! {
+    /// Bounds of the state.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Settings in "store." {
+        /// A new snapshot is made once the commits since the last one hold more than this and more
+        /// than four times the snapshot: smaller means quicker starts and more writing.
+        pub snapshot_delta_bytes as "store.snapshot_bytes_min": u64 = 64 << 20, size(64 * KIB, 4 * GIB);
+        /// Alerts kept for people to look at; the oldest leave, but only after they were delivered.
+        pub alerts_max: u64 = 1_000_000, count(100, 1_000_000_000);
+        /// Bytes of alerts kept: rows differ in size, the disk does not.
+        pub alerts_bytes_max: u64 = 512 << 20, size(MIB, 1_024 * GIB);
+        /// Late events kept for people to look at; the oldest leave.
+        pub late_max: u64 = 100_000, count(100, 1_000_000_000);
+        /// Bytes of late events kept.
+        pub late_bytes_max: u64 = 64 << 20, size(MIB, 1_024 * GIB);
+        /// Dead letters kept, to look at and to send again. The oldest of the most frequent reason
+        /// leave first: a flood of one kind leaves the others. What left is counted. Where they go to NATS
+        /// (nats.out.dead_letters_stream), those that it has taken leave first, and the others are
+        /// kept up to twice this many rows and bytes, however long it is away.
+        pub dead_letters_max: u64 = 100_000, count(100, 1_000_000_000);
+        /// Bytes of dead letters kept.
+        pub dead_letters_bytes_max: u64 = 256 << 20, size(MIB, 1_024 * GIB);
+        /// How long minute roll-ups are kept: a year and a month to compare with.
+        pub rollups_keep: SpanMs = 400 * DAY, span(HOUR, 3_660 * DAY);
+    } besides {
+        /// Bytes of one part of a snapshot. 1 MiB to 64 MiB.
+        pub snapshot_part_bytes: usize = 8 << 20;
+        /// Seed of a new file's hashes; drawn when there is none.
+        pub seed: Option<u64> = None;
+        /// Unused bytes the file may hold before it is shrunk. Deltas come and go, so
+        /// some slack saves growing again.
+        pub slack_bytes: u64 = 512 << 20;
     }
 }

@@ -48,6 +48,7 @@ use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
 use crate::domain::event::Schema;
+use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
 use crate::domain::verdict::Meaning;
 
@@ -56,7 +57,7 @@ use connections::Connections;
 pub use gauges::{Gauges, gauges};
 use guard::Guard;
 use intake::Intake;
-pub use origins::origin_problem;
+use origins::origin_problem;
 use problem::Problem;
 use turns::{Turn, Turns};
 
@@ -64,62 +65,76 @@ use turns::{Turn, Turns};
 /// the threads that answer requests and those of the pipeline get their time.
 const TURNS: usize = 2;
 
-/// Bounds and permissions of the web side.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Allows an address that others can reach, although nobody has to log in.
-    pub insecure_no_auth: bool,
-    /// Host names we answer for besides `localhost` and addresses; `*` is any.
-    pub hosts: Vec<String>,
-    /// Origins that may use us besides our own: `https://ops.example`,
-    /// `https://*.ops.example`, or `*` for any.
-    pub origins: Vec<String>,
-    /// Threads. 1 to 64.
-    pub workers: usize,
-    /// Most connections, over all threads. A few more are let in to ask how we are.
-    pub connections_max: usize,
-    /// Most websockets, over all threads.
-    pub sockets_max: usize,
-    /// Most bytes of a body as it comes.
-    pub body_bytes_max: usize,
-    /// Most bytes of a body after inflating.
-    pub inflated_bytes_max: usize,
-    /// Most bytes of bodies under way, over all requests; beyond it 429.
-    pub intake_bytes_max: usize,
-    /// Most events of one request.
-    pub events_max: usize,
-    /// Most bytes of answers that clients have not read yet, over all of them.
-    pub answers_bytes_max: usize,
-    /// Most series of the metrics of the business in `/metrics`.
-    pub metrics_series_max: usize,
-    /// Longest time for a body to arrive.
-    pub body_timeout: SpanMs,
-    /// Longest wait for clients to leave when the process stops.
-    pub drain_timeout: SpanMs,
+settings! {
+    /// Bounds and permissions of the web side.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Settings in "web." {
+        /// Address and port of the page, the API and the metrics. Port 0 takes a free one.
+        pub listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 7077)),
+            text_that_is(ADDRESS, address);
+        /// There is no sign-in. To listen where other machines reach it, say that a proxy or a
+        /// firewall guards it.
+        pub insecure_no_auth: bool = false, truth();
+        /// Names that a request may use for this server (its Host header, whatever its port, case
+        /// or dot at the end), against DNS rebinding. localhost and addresses such as 10.0.0.7
+        /// always may; "*" is any name.
+        pub hosts: Vec<String> = Vec::new(), names(0, NAMES_MAX);
+        /// Origins of other pages that may post events, read answers and open a websocket:
+        /// "https://shop.example", "https://*.shop.example", or "*" for any (every page that
+        /// somebody here has open can then read the board). Our own page always may.
+        pub origins: Vec<String> = Vec::new(), each(NAMES_MAX, origin);
+        /// Bytes of a body as it comes; beyond it 413. At least events.event_bytes.
+        pub body_bytes_max: usize = 8 << 20, size(KIB, GIB);
+        /// Bytes of a body once unpacked from gzip, zstd or deflate: a small one can unpack to a
+        /// huge one. Beyond it 413. At least body_bytes_max.
+        pub inflated_bytes_max: usize = 32 << 20, size(KIB, 4 * GIB);
+        /// Connections at a time, websockets included, about 30 KB each (up to 0.4 MB for a browser
+        /// that stopped reading). When all are taken, some 1000 more are let in to ask /livez,
+        /// /readyz and /metrics; everything else gets 503. Never more than the process may open
+        /// files.
+        pub connections_max: usize = 10_000, count(8, 1_000_000);
+        /// Threads that answer requests; the events themselves are handled by the shards.
+        pub workers: usize = 2, count(1, 64);
+        /// Bytes of bodies that have come and are not in the log yet, what they unpack to included:
+        /// the bound on memory of POST. One address has at most 7/8 of it, large bodies 3/4, and a
+        /// body that hardly moves gives way to others; beyond all that 429. At least
+        /// inflated_bytes_max.
+        pub intake_bytes_max: usize = 256 << 20, size(KIB, 64 * GIB);
+        /// Events of one request; beyond it 413.
+        pub events_max: usize = 100_000, count(1, 10_000_000);
+        /// Bytes of answers (boards, lists) that were asked for and not read yet, over all clients;
+        /// beyond it 429. An answer holds at most 1 MiB of a list.
+        pub answers_bytes_max: usize = 64 << 20, size(MIB, 64 * GIB);
+        /// Series of the numbers on the board in /metrics (tidewatch_metric_<name>, a label for
+        /// each attribute of group_by), over all metrics; when there are more, each metric has an
+        /// equal part, its first groups. 0 for none.
+        pub metrics_series_max: usize = 2_000, count(0, 1_000_000);
+        /// Longest time for a body to arrive: a slow sender holds its part of intake_bytes_max.
+        pub body_timeout: SpanMs = 30 * SECOND, span(SECOND, HOUR);
+        /// Longest wait for browsers to leave when the process stops.
+        pub drain_timeout: SpanMs = 3 * SECOND, span(0, MINUTE);
+    } besides {
+        /// Most websockets, over all threads, where that is less than `connections_max`.
+        pub sockets_max: usize = usize::MAX;
+    }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            insecure_no_auth: false,
-            hosts: Vec::new(),
-            origins: Vec::new(),
-            workers: 2,
-            connections_max: 5_000,
-            sockets_max: 5_000,
-            body_bytes_max: 8 * 1024 * 1024,
-            inflated_bytes_max: 32 * 1024 * 1024,
-            intake_bytes_max: 256 * 1024 * 1024,
-            events_max: 100_000,
-            answers_bytes_max: 64 * 1024 * 1024,
-            metrics_series_max: 2_000,
-            body_timeout: 30_000,
-            drain_timeout: 3_000,
-        }
+impl Settings {
+    /// Most websockets at a time.
+    fn sockets_max(&self) -> usize {
+        self.sockets_max.min(self.connections_max)
     }
+}
+
+/// What `listen` must be.
+const ADDRESS: &str = "an address with a port such as \"127.0.0.1:7077\"";
+
+fn address(text: &str) -> Result<(), String> {
+    text.parse::<SocketAddr>().map(drop).map_err(|_| format!("must be {ADDRESS}"))
+}
+
+fn origin(origin: &str) -> Result<(), String> {
+    origin_problem(origin).map_or(Ok(()), |rule| Err(format!("{origin:?} {rule}")))
 }
 
 /// Renders all metrics in Prometheus' text format.

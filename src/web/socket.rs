@@ -49,7 +49,7 @@ pub async fn open(
     if state.is_draining() {
         return Err(Problem::Unavailable("the server is stopping".into()));
     }
-    let Some(seat) = state.load.sit(state.settings.sockets_max) else {
+    let Some(seat) = state.load.sit(state.settings.sockets_max()) else {
         return Err(Problem::Unavailable("all websockets are taken".into()));
     };
     let too_long = Arc::new(AtomicBool::new(false));

@@ -56,7 +56,6 @@ impl Rig {
     pub fn with(change: impl FnOnce(&mut Config)) -> Rig {
         let data = TempDir::new().unwrap();
         let mut config = Config {
-            data_dir: data.path().into(),
             pipeline: Settings {
                 shards: 1,
                 commit_interval: 20,
@@ -66,6 +65,7 @@ impl Rig {
             },
             ..Config::default()
         };
+        config.general.data_dir = data.path().into();
         change(&mut config);
         let running = tidewatch::Pipeline::builder().config(config).start().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

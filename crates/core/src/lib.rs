@@ -36,6 +36,7 @@ pub mod metric;
 pub mod number;
 pub mod seen;
 pub mod session;
+pub mod settings;
 pub mod time;
 pub mod verdict;
 pub mod wire;

@@ -272,6 +272,13 @@ const NOTHING: OpenIdle = OpenIdle { records: no_records, log: no_log };
 
 const LIST: DeadLettersAction = DeadLettersAction::List { after: 3, limit: 10, json: true };
 
+/// The default configuration on a data folder.
+fn on(folder: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.general.data_dir = folder.into();
+    config
+}
+
 /// The answer to the first question: who are you?
 fn tidewatch() -> (u16, String) {
     (200, r#"{"name":"tidewatch","version":"0.1.0"}"#.to_owned())
@@ -280,7 +287,7 @@ fn tidewatch() -> (u16, String) {
 #[test]
 fn a_running_server_is_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config { data_dir: folder.path().into(), ..Config::default() };
+    let config = on(folder.path());
     let ask = |answers: Vec<(u16, String)>, action: DeadLettersAction| {
         let (url, asked) = server(answers);
         std::fs::write(folder.path().join(ENDPOINT_FILE), format!("{url}/\n")).unwrap();
@@ -341,7 +348,7 @@ fn a_letter_that_is_shown_in_part_is_fetched_whole() {
 #[test]
 fn an_endpoint_that_leads_nowhere_means_an_idle_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config { data_dir: folder.path().into(), ..Config::default() };
+    let config = on(folder.path());
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     std::fs::write(folder.path().join(ENDPOINT_FILE), format!("http://{unused}")).unwrap();
     let open = OpenIdle { records: |_| Ok(Arc::new(memory())), log: no_log };
@@ -362,7 +369,7 @@ fn where_it_looked_is_said_and_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("not-there");
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut config = Config { data_dir: data_dir.clone(), ..Config::default() };
+    let mut config = on(&data_dir);
     config.web.listen = unused;
     for listen in [None, Some("its value is in the configuration")] {
         let error = run(&config, listen, &LIST, NOTHING).unwrap_err();

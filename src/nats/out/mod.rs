@@ -32,83 +32,65 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::link::Link;
-use super::settings::Manage;
+use super::settings::{Manage, NatsSettings, optional_name, plain_subject};
 use crate::actors::directory::Directory;
 use crate::actors::ports::Records;
 use crate::actors::status::Status;
 use crate::domain::board::Board;
+use crate::domain::settings::settings;
 
 use feed::Feed;
 use state::Track;
 
 pub use state::{OutState, begin_at_zero};
 
-/// What leaves, and where to. An empty name switches its output off.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OutSettings {
-    /// Make streams and bucket, or only look whether they are as they should be.
-    pub manage: Manage,
-    /// Stream of the alerts.
-    pub alerts_stream: String,
-    /// First tokens of their subjects: `<this>.<rule>.<feed>`.
-    pub alerts_subject: String,
-    /// Stream of the dead letters.
-    pub dead_letters_stream: String,
-    /// First tokens of their subjects: `<this>.<source>.<feed>`.
-    pub dead_letters_subject: String,
-    /// Subject of the board.
-    pub board_subject: String,
-    /// Key-value bucket of the board; its key is [`BOARD_KEY`].
-    pub board_bucket: String,
-    /// Distance between two boards. 100 ms to 1 min.
-    pub board_interval: Duration,
-    /// Name of the micro service; letters, digits, `-` and `_`. Its endpoints are
-    /// `<this>.snapshot`, `<this>.session` and `<this>.ready`.
-    pub service: String,
-    /// Most requests of one endpoint answered at a time. 1 to 1,024.
-    pub requests_max: usize,
-    /// How long streams keep messages when they are made; zero: no limit.
-    pub max_age: Duration,
-    /// Bytes they keep when they are made, 0: no limit. The server reserves them.
-    pub max_bytes: u64,
-    /// How long the server remembers message ids when they are made. Exactly once does not
-    /// depend on it.
-    pub duplicate_window: Duration,
-    /// Copies in a cluster when they are made. 1 to 5.
-    pub replicas: usize,
-    /// Most messages published and not acknowledged. 1 to 1,000, the server's bound on a batch.
-    pub in_flight_max: usize,
-    /// Distance between two looks for new alerts and dead letters. 10 ms to 1 min.
-    pub poll_interval: Duration,
-    /// Longest wait before a failed try is repeated. 100 ms to 1 min.
-    pub retry_max: Duration,
-    /// Folder for a note of how far each feed got, for the day when the stream has dropped
-    /// all of a feed's messages (`max_age`); the data folder. `None`: no note is kept.
-    pub notes: Option<PathBuf>,
-}
-
-impl Default for OutSettings {
-    fn default() -> Self {
-        OutSettings {
-            manage: Manage::default(),
-            alerts_stream: "TIDEWATCH_ALERTS".into(),
-            alerts_subject: "tidewatch.alerts".into(),
-            dead_letters_stream: "TIDEWATCH_DEAD_LETTERS".into(),
-            dead_letters_subject: "tidewatch.dead_letters".into(),
-            board_subject: "tidewatch.board".into(),
-            board_bucket: "tidewatch_board".into(),
-            board_interval: Duration::from_secs(1),
-            service: "tidewatch".into(),
-            requests_max: 64,
-            max_age: Duration::from_secs(30 * 24 * 3_600),
-            max_bytes: 0,
-            duplicate_window: Duration::from_secs(3_600),
-            replicas: 1,
-            in_flight_max: 256,
-            poll_interval: Duration::from_millis(250),
-            retry_max: Duration::from_secs(5),
-            notes: None,
-        }
+settings! {
+    /// What leaves, and where to. An empty name switches its output off.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct OutSettings in "nats.out." {
+        /// Stream of the alerts: CloudEvents, each once, with its id as Nats-Msg-Id. "" for none.
+        pub alerts_stream: String = "TIDEWATCH_ALERTS".into(), checked(optional_name);
+        /// First words of their subjects, <this>.<rule>.<feed>.
+        pub alerts_subject: String = "tidewatch.alerts".into(), checked(plain_subject);
+        /// Stream of the dead letters: the bytes as they came, with the reason in a header. "" for
+        /// none. Each is kept until the stream has it, see store.dead_letters_max. One that is
+        /// larger than the stream or the server takes is cut, and a header says so.
+        pub dead_letters_stream: String = "TIDEWATCH_DEAD_LETTERS".into(), checked(optional_name);
+        /// First words of their subjects, <this>.<source>.<feed>.
+        pub dead_letters_subject: String = "tidewatch.dead_letters".into(), checked(plain_subject);
+        /// The board for other services, on this subject. "" for none.
+        pub board_subject: String = "tidewatch.board".into(), checked(plain_subject);
+        /// The board in this key-value bucket. "" for none.
+        pub board_bucket: String = "tidewatch_board".into(), checked(optional_name);
+        /// Distance between two of these boards.
+        pub board_interval: Duration = Duration::from_secs(1), span(100, MINUTE);
+        /// Name of the micro service ($SRV.PING, $SRV.INFO, $SRV.STATS; boards and sessions on
+        /// request). "" for none.
+        pub service: String = "tidewatch".into(), checked(optional_name);
+        /// Requests of one endpoint of the service answered at a time; more wait in the server's
+        /// queue.
+        pub requests_max: usize = 64, count(1, 1_024);
+        /// How long streams made for alerts and dead letters keep messages. "0s": for ever.
+        pub max_age: Duration = Duration::from_secs(30 * 86_400), span(0, 3_660 * DAY);
+        /// How many bytes they keep; the server reserves them. "0B": as many as the server allows.
+        pub max_bytes: u64 = 0, size(0, 1_048_576 * GIB);
+        /// How long the server remembers the ids of their messages; not longer than max_age. That
+        /// each is there once does not depend on it.
+        pub duplicate_window: Duration = Duration::from_secs(3_600), span(100, DAY);
+        /// Messages published and not confirmed, in one atomic batch.
+        pub in_flight_max: usize = 256, count(1, 1_000);
+        /// Distance between two looks for what is to leave.
+        pub poll_interval: Duration = Duration::from_millis(250), span(10, MINUTE);
+        /// Longest wait before a failed try is repeated.
+        pub retry_max: Duration = Duration::from_secs(5), span(100, MINUTE);
+    } besides {
+        /// Make streams and bucket, or only look whether they are as they should be.
+        pub manage: Manage = NatsSettings::default().manage;
+        /// Copies in a cluster when they are made. 1 to 5.
+        pub replicas: usize = NatsSettings::default().replicas;
+        /// Folder for a note of how far each feed got, for the day when the stream has dropped
+        /// all of a feed's messages (`max_age`); the data folder. `None`: no note is kept.
+        pub notes: Option<PathBuf> = None;
     }
 }
 

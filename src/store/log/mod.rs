@@ -28,6 +28,7 @@ use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Origin, S
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
+use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
 use batch::Recent;
 pub use source::LogSource;
@@ -67,53 +68,41 @@ const REQUEST_BYTES_MIN: usize = 1_024;
 /// An event over this size is refused: the largest request body is far below.
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
-/// Bounds of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Most events that wait for their commit; past it, appends are refused.
-    pub backlog_max: u64,
-    /// Committed events kept for redrive and for looking things up, as long as the
-    /// whole log holds no more than this. Never less than one batch.
-    pub keep_events: u64,
-    /// The same bound in bytes.
-    pub keep_bytes: u64,
-    /// Bytes waiting for the writer; past it, appends wait their turn.
-    pub queue_bytes: usize,
-    /// Bytes of one transaction. One larger request makes a larger transaction.
-    pub group_bytes: usize,
-    /// Bytes of one stored batch. One larger event makes a larger batch.
-    pub batch_bytes: usize,
-    /// Events of one stored batch.
-    pub batch_events: usize,
-    /// Arrival times are rounded down to this step, so that a reader that is behind
-    /// can merge batches of one step. 1 ms to 1 s.
-    pub arrived_step: SpanMs,
-    /// Bytes of the newest batches kept in memory for the reader.
-    pub recent_bytes: usize,
-    /// Most delivered alerts kept.
-    pub alerts_max: u64,
-    /// Most bytes of them.
-    pub alerts_bytes_max: u64,
-    /// Unused bytes the file may hold before it is shrunk.
-    pub slack_bytes: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            backlog_max: 20_000_000,
-            keep_events: 2_000_000,
-            keep_bytes: 512 << 20,
-            queue_bytes: 64 << 20,
-            group_bytes: 8 << 20,
-            batch_bytes: 4 << 20,
-            batch_events: 65_536,
-            arrived_step: 50,
-            recent_bytes: 32 << 20,
-            alerts_max: 1_000_000,
-            alerts_bytes_max: 512 << 20,
-            slack_bytes: 512 << 20,
-        }
+settings! {
+    /// Bounds of the log.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Settings in "log." {
+        /// Events that may wait for their commit; beyond it POST answers 429 and publishers keep
+        /// them (20000000 x 200 bytes = 4 GB of disk).
+        pub backlog_max: u64 = 20_000_000, count(1_000, 10_000_000_000);
+        /// Events kept in the log after their commit, to look at; those that wait for their commit
+        /// stay whatever this says.
+        pub keep_events: u64 = 2_000_000, count(0, 10_000_000_000);
+        /// Bytes of those events, whichever bound is reached first.
+        pub keep_bytes: u64 = 512 << 20, size(MIB, 1_024 * GIB);
+        /// Bytes of appended events that wait for the writer; beyond it a POST waits its turn: some
+        /// eight writes of group_bytes_max.
+        pub queue_bytes as "log.queue_bytes_max": usize = 64 << 20, size(MIB, GIB);
+        /// Bytes of the newest events kept in memory, so that a reader that keeps up never reads
+        /// the file.
+        pub recent_bytes as "log.recent_bytes_max": usize = 32 << 20, size(MIB, 4 * GIB);
+        /// Most bytes written and synced at once: all that wait are answered together, and 8 MiB
+        /// take some 60 ms on a common disk. At least events.event_bytes.
+        pub group_bytes as "log.group_bytes_max": usize = 8 << 20, size(64 * KIB, 64 * MIB);
+    } besides {
+        /// Bytes of one stored batch. One larger event makes a larger batch.
+        pub batch_bytes: usize = 4 << 20;
+        /// Events of one stored batch.
+        pub batch_events: usize = 65_536;
+        /// Arrival times are rounded down to this step, so that a reader that is behind
+        /// can merge batches of one step. 1 ms to 1 s.
+        pub arrived_step: SpanMs = 50;
+        /// Most delivered alerts kept: as many as the feed keeps.
+        pub alerts_max: u64 = crate::store::Settings::default().alerts_max;
+        /// Most bytes of them.
+        pub alerts_bytes_max: u64 = crate::store::Settings::default().alerts_bytes_max;
+        /// Unused bytes the file may hold before it is shrunk.
+        pub slack_bytes: u64 = crate::store::Settings::default().slack_bytes;
     }
 }
 

@@ -9,6 +9,7 @@ pub use ring::{Ring, RingChange};
 pub use sigma::{Change, Past, Sample, SigmaState, Verdict};
 pub use spread::Spread;
 
+use super::settings::Word;
 use super::time::SpanMs;
 
 /// `k` standard deviations above (or below) the trailing mean of a metric.
@@ -49,4 +50,9 @@ pub enum Side {
     Above,
     /// Values below.
     Below,
+}
+
+impl Word for Side {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("above", Side::Above), ("below", Side::Below)];
 }

@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 use super::hash::EventIdentity;
 use super::number::Decimal;
+use super::session::SessionPolicy;
+use super::settings::settings;
 use super::time::EpochMs;
 pub use hints::Hints;
 use number_text::NumberFormat;
@@ -296,37 +298,29 @@ impl Default for Schema {
     }
 }
 
-/// Bounds on one event; beyond them it is rejected with the rule's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one event as it comes.
-    pub event_bytes: usize,
-    /// Nesting of objects and arrays.
-    pub depth: usize,
-    /// Bytes of an attribute's name.
-    pub key_bytes: usize,
-    /// Bytes of a text that is used (key, id, type, slot).
-    pub text_bytes: usize,
-    /// Bytes of the session key.
-    pub session_key_bytes: usize,
-    /// Attributes of one event.
-    pub attributes: usize,
-    /// Events of one item (a message of a stream, a line of a file); an item with more of
-    /// them is rejected as a whole.
-    pub item_events: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            event_bytes: 65_536,
-            depth: 32,
-            key_bytes: 256,
-            text_bytes: 8_192,
-            session_key_bytes: 1_024,
-            attributes: 256,
-            item_events: 100_000,
-        }
+settings! {
+    /// Bounds on one event; beyond them it is rejected with the rule's name.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Limits in "events." {
+        /// Bytes of one event: bounds what one publisher can make us hold. A greater event ends in
+        /// the dead letters. A replay takes rows of at most 3 MiB, whatever stands here.
+        pub event_bytes: usize = 64 << 10, size(256, 16 * MIB);
+        /// Nesting of objects and arrays: deep nesting is an attack or a mistake.
+        pub depth: usize = 32, count(1, 128);
+        /// Bytes of an attribute's name: a longer one is a mistake of the publisher.
+        pub key_bytes: usize = 256, size(16, 4 * KIB);
+        /// Bytes of a text that is used (key, id, type, conditions, labels): it is kept in memory.
+        /// Not more than event_bytes.
+        pub text_bytes: usize = 8 << 10, size(16, MIB);
+        /// Attributes of one event, used or not: each has to be read past.
+        pub attributes: usize = 256, count(8, 10_000);
+        /// Events of one item: a message of a stream, a line of a file. Each event counts on its
+        /// own everywhere; an item with more of them than this ends in the dead letters as a whole.
+        /// What comes over HTTP becomes an item for each event, bounded by web.events_max.
+        pub item_events as "events.item_events_max": usize = 100_000, count(1, 10_000_000);
+    } besides {
+        /// Bytes of the session key, `session.key_bytes_max`.
+        pub session_key_bytes: usize = SessionPolicy::default().key_bytes_max;
     }
 }
 

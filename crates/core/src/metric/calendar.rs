@@ -107,6 +107,7 @@ fn utc_day(at: EpochMs) -> (EpochMs, EpochMs) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::settings::Word as _;
     use proptest::prelude::*;
 
     const ZONES: [&str; 18] = [
@@ -137,7 +138,7 @@ mod tests {
     }
 
     fn weekday() -> impl Strategy<Value = Weekday> {
-        prop::sample::select(Weekday::ALL.to_vec())
+        prop::sample::select(Weekday::WORDS).prop_map(|(_, day)| day)
     }
 
     proptest! {

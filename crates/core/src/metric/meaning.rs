@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::spec::{Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::hash::fingerprint;
+use crate::domain::settings::Word as _;
 
 /// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
 /// key: a distinct count without a field is one of keys. Part of the state on disk: texts here
@@ -80,7 +81,7 @@ fn window(window: &WindowSpec) -> String {
             // A day is a day, whatever weeks begin with.
             CalendarSpan::Days(1) => format!("days 1 times {panes} {zone}"),
             CalendarSpan::Days(days) => {
-                format!("days {days} times {panes} from {} {zone}", first_weekday.name())
+                format!("days {days} times {panes} from {} {zone}", first_weekday.word())
             }
             CalendarSpan::Months(months) => format!("months {months} times {panes} {zone}"),
         },

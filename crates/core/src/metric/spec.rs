@@ -1,6 +1,7 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
 use crate::domain::number::Decimal;
+use crate::domain::settings::Word;
 use crate::domain::time::SpanMs;
 
 /// A named number over facts.
@@ -42,6 +43,14 @@ pub enum FactKind {
     Sessions,
     /// The sessions open now; a gauge. Only `group_by = ["step"]`.
     LiveSessions,
+}
+
+impl Word for FactKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("events", FactKind::Events),
+        ("sessions", FactKind::Sessions),
+        ("live_sessions", FactKind::LiveSessions),
+    ];
 }
 
 /// What is computed.
@@ -148,34 +157,22 @@ pub enum Weekday {
 }
 
 impl Weekday {
-    /// All of them, Monday first.
-    pub const ALL: [Weekday; 7] = [
-        Weekday::Monday,
-        Weekday::Tuesday,
-        Weekday::Wednesday,
-        Weekday::Thursday,
-        Weekday::Friday,
-        Weekday::Saturday,
-        Weekday::Sunday,
-    ];
-
     /// Days after Monday, 0 to 6.
     pub fn from_monday(self) -> i64 {
         self as i64
     }
+}
 
-    /// Its name, in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Weekday::Monday => "monday",
-            Weekday::Tuesday => "tuesday",
-            Weekday::Wednesday => "wednesday",
-            Weekday::Thursday => "thursday",
-            Weekday::Friday => "friday",
-            Weekday::Saturday => "saturday",
-            Weekday::Sunday => "sunday",
-        }
-    }
+impl Word for Weekday {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("monday", Weekday::Monday),
+        ("tuesday", Weekday::Tuesday),
+        ("wednesday", Weekday::Wednesday),
+        ("thursday", Weekday::Thursday),
+        ("friday", Weekday::Friday),
+        ("saturday", Weekday::Saturday),
+        ("sunday", Weekday::Sunday),
+    ];
 }
 
 impl WindowSpec {

@@ -1,45 +1,69 @@
 //! What opens, completes and abandons a session; all of it configuration.
 
+use crate::domain::settings::{Word, settings};
 use crate::domain::time::SpanMs;
 
-/// The rules of sessions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SessionPolicy {
-    /// Silence that ends a session. An event exactly this long after the last one
-    /// still belongs.
-    pub gap: SpanMs,
-    /// When an entry without a goal counts as abandoned.
-    pub deadline: Deadline,
-    /// Event types that put something at stake (`cart_add`).
-    pub entry: Vec<String>,
-    /// Event types that complete it (`payment_completed`).
-    pub goal: Vec<String>,
-    /// Event types that take an entry, or its value, back (`cart_remove`).
-    pub remove: Vec<String>,
-    /// Event types that show progress, in funnel order; the furthest one reached is
-    /// the session's step. At most 15.
-    pub steps: Vec<String>,
-    /// Longest session: one that goes on longer is cut; `None` for no bound.
-    pub max_length: Option<SpanMs>,
-    /// Most entries, removals and goals of a key kept in order under `since_entry`.
-    pub marks_max: usize,
-    /// Attribute with the key of a visitor who is not known yet. An event that carries the key
-    /// as well says whose visitor it was.
-    pub identify: Option<String>,
-    /// How long that is remembered after its last use, at least.
-    pub identify_keep: SpanMs,
-    /// Most anonymous keys that are remembered.
-    pub aliases_max: usize,
-    /// Most bytes of them.
-    pub aliases_bytes_max: usize,
-    /// Most bytes of a session key.
-    pub key_bytes_max: usize,
-    /// Attribute summed over entry events: the value at stake.
-    pub value: Option<String>,
-    /// Attribute kept as the session's segment (`region`); the latest one wins.
-    pub segment: Option<String>,
-    /// Unit of the value (`EUR`), for people.
-    pub currency: String,
+/// Most steps of a funnel: a session keeps its step in four bits.
+const STEPS_MAX: usize = 15;
+
+settings! {
+    /// What a session is and how it ends.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct SessionPolicy in "session." {
+        /// Silence that ends a session; an event exactly this much later still belongs to it.
+        pub gap: SpanMs = 30 * MINUTE, span(SECOND, 7 * DAY);
+        /// When an entry without a goal is abandoned: "inactivity" (the session ended by silence)
+        /// or "since_entry" (gap has passed since the last entry, whatever else the user does).
+        pub deadline: Deadline = Deadline::Inactivity, word::<Deadline>();
+        /// Event types that put something at stake. None of them is a goal.
+        pub entry: Vec<String> = vec!["cart_add".into()], names(1, NAMES_MAX);
+        /// Event types that complete what an entry began.
+        pub goal: Vec<String> = vec!["payment_completed".into()], names(1, NAMES_MAX);
+        /// Event types that take an entry back: its value, or, where an entry or a removal carries
+        /// none, one entry. What is emptied again is not at stake: its session is "browsed", under
+        /// since_entry its cart is gone. None of them is an entry or a goal.
+        pub remove: Vec<String> = vec!["cart_remove".into()], names(0, NAMES_MAX);
+        /// Longest session; one that goes on longer is cut after this long, and what comes next is
+        /// a session of its own. How many were cut is in the report and on the page, each says so
+        /// ("cut" in its alert). "0s" for no bound; at least gap.
+        pub max_length: Option<SpanMs> = None, span(0, 3_660 * DAY);
+        /// Attribute with the key of a visitor who is not known yet, such as "anonymous_id"; "" for
+        /// none. An event without the session key (events.key) belongs to this one. An event with
+        /// both says whose visitor it was: what is open of the anonymous key goes on under the
+        /// known one, as one session, and its later events go there as well. What had ended stays
+        /// as it ended. When a second person signs in with the same anonymous key, it is theirs
+        /// from then on. All events then go through one shard, whatever pipeline.shards says, so
+        /// that this happens at an exact place. Needs a session key of one attribute.
+        pub identify: Option<String> = None, text();
+        /// How long an anonymous key stands for the known one after its last event, in event time;
+        /// at least three gaps and allowed_lateness.
+        pub identify_keep: SpanMs = DAY, span(MINUTE, 3_660 * DAY);
+        /// Anonymous keys that are remembered. Beyond this bound those without an event for longest are
+        /// forgotten, which is counted: their next events open sessions of their own.
+        pub aliases_max: usize = 1_000_000, count(100, 100_000_000);
+        /// Bytes of anonymous keys that are remembered, both keys and some 200 bytes each. The same
+        /// holds beyond it.
+        pub aliases_bytes_max: usize = 256 << 20, size(MIB, 1_024 * GIB);
+        /// Bytes of a session key: it is kept in memory and in every commit of its session. An
+        /// event with a longer one ends in the dead letters. Not more than events.text_bytes.
+        pub key_bytes_max: usize = 1 << 10, size(16, 64 * KIB);
+        /// Entries, removals and goals of one key kept in order under "since_entry", some 32 bytes
+        /// each: beyond it the oldest are settled early, and what lies before them is late. People
+        /// do not reach it, programs do.
+        pub marks_max: usize = 1_024, count(16, 1_000_000);
+        /// Event types that show progress, in funnel order. A session keeps its step in four bits.
+        pub steps: Vec<String> =
+            ["page_view", "cart_add", "payment_initiated", "payment_completed"]
+                .map(String::from)
+                .into(),
+            names_in_order(0, STEPS_MAX);
+        /// Attribute summed over entry events, the value at stake; "" for none.
+        pub value: Option<String> = Some("amount".into()), text();
+        /// Attribute kept as the session's segment, the latest wins; "" for none.
+        pub segment: Option<String> = Some("region".into()), text();
+        /// Unit of the value, for people.
+        pub currency: String = "EUR".into(), text();
+    }
 }
 
 /// When an entry without a goal counts as abandoned.
@@ -52,27 +76,7 @@ pub enum Deadline {
     SinceEntry,
 }
 
-impl Default for SessionPolicy {
-    fn default() -> Self {
-        SessionPolicy {
-            gap: 30 * 60 * 1000,
-            deadline: Deadline::Inactivity,
-            entry: vec!["cart_add".into()],
-            goal: vec!["payment_completed".into()],
-            remove: vec!["cart_remove".into()],
-            steps: ["page_view", "cart_add", "payment_initiated", "payment_completed"]
-                .map(String::from)
-                .into(),
-            max_length: None,
-            marks_max: 1_024,
-            identify: None,
-            identify_keep: 24 * 60 * 60 * 1_000,
-            aliases_max: 1_000_000,
-            aliases_bytes_max: 256 << 20,
-            key_bytes_max: 1_024,
-            value: Some("amount".into()),
-            segment: Some("region".into()),
-            currency: "EUR".into(),
-        }
-    }
+impl Word for Deadline {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("inactivity", Deadline::Inactivity), ("since_entry", Deadline::SinceEntry)];
 }

@@ -2,16 +2,15 @@
 //!
 //! A [`Reader`] hands out values by key and keeps going after a mistake, so that a
 //! person sees all of them at once. Whatever was not asked for by the end is an
-//! unknown key. It knows no setting by name: `mod.rs` and `metrics.rs` do.
+//! unknown key. It knows no key by name: tables of keys (`domain::settings`) say what there
+//! is, and `values.rs` what a value must look like.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use super::document::{Node, Value};
-use super::near;
-use super::units;
-use crate::domain::time::SpanMs;
+use super::{near, values};
+use crate::domain::settings::{self, Rule, Section};
 
 /// One mistake in the configuration: where, what, and the rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,22 +91,33 @@ impl Reader {
         example: &str,
         parse: impl FnOnce(&Node) -> Result<T, String>,
     ) -> T {
-        if !self.is_set(key) {
-            self.problem(key, format!("is missing: write {example}"));
-        }
+        self.need(key, example);
         self.read(key, T::default(), parse)
     }
 
-    pub fn text(&mut self, key: &'static str, default: &str) -> String {
-        self.read(key, default.to_string(), |node| Ok(node.text("text in quotes")?.to_string()))
+    /// Reads all keys of a section over what they are set to already.
+    pub fn section<S: Section>(&mut self, mut section: S) -> S {
+        for (key, default) in settings::entries(&section).collect::<Vec<_>>() {
+            if matches!(key.rule, Rule::Shape) {
+                self.known.push(key.path);
+                continue;
+            }
+            if let (Rule::Secret, Some(node)) = (key.rule, self.entries.get_mut(key.path)) {
+                node.shown = HIDDEN.into();
+            }
+            let value = self.read(key.path, default, |node| values::read(&key.rule, node));
+            if !section.set(key.path, value) {
+                self.problem(key.path, "cannot be used");
+            }
+        }
+        section
     }
 
-    /// A text that no message repeats.
-    pub fn secret(&mut self, key: &'static str) -> String {
-        if let Some(node) = self.entries.get_mut(key) {
-            node.shown = HIDDEN.into();
+    /// Notes that a key which must be written was not.
+    pub fn need(&mut self, key: &str, example: &str) {
+        if !self.is_set(key) {
+            self.problem(key, format!("is missing: write {example}"));
         }
-        self.text(key, "")
     }
 
     /// Lets no message repeat the value of `key` when it has `sign` in it.
@@ -115,71 +125,6 @@ impl Reader {
         if let Some(node) = self.entries.get_mut(key).filter(|node| node.shown.contains(sign)) {
             node.shown = HIDDEN.into();
         }
-    }
-
-    pub fn span(
-        &mut self,
-        key: &'static str,
-        default: SpanMs,
-        bounds: RangeInclusive<SpanMs>,
-    ) -> SpanMs {
-        self.read(key, default, |node| span_within(node, bounds))
-    }
-
-    /// A duration, or `"auto"`, which is `None`.
-    pub fn span_or_auto(
-        &mut self,
-        key: &'static str,
-        bounds: RangeInclusive<SpanMs>,
-    ) -> Option<SpanMs> {
-        self.read(key, None, |node| match node.text("\"auto\" or a duration in quotes")? {
-            "auto" => Ok(None),
-            _ => span_within(node, bounds).map(Some),
-        })
-    }
-
-    pub fn size(
-        &mut self,
-        key: &'static str,
-        default: usize,
-        bounds: RangeInclusive<u64>,
-    ) -> usize {
-        self.read(key, default, |node| {
-            let bytes = units::parse_size(node.text("a size in quotes such as \"64KiB\"")?)?;
-            within(bytes, &bounds, |bytes| units::show_size(*bytes)).map(|bytes| bytes as usize)
-        })
-    }
-
-    pub fn count(
-        &mut self,
-        key: &'static str,
-        default: usize,
-        bounds: RangeInclusive<i64>,
-    ) -> usize {
-        self.read(key, default, |node| {
-            within(node.integer()?, &bounds, i64::to_string).map(|count| count as usize)
-        })
-    }
-
-    pub fn truth(&mut self, key: &'static str, default: bool) -> bool {
-        self.read(key, default, Node::truth)
-    }
-
-    pub fn texts(&mut self, key: &'static str, default: &[String]) -> Vec<String> {
-        self.read(key, default.to_vec(), Node::texts)
-    }
-
-    pub fn pairs(
-        &mut self,
-        key: &'static str,
-        default: &[(String, String)],
-    ) -> Vec<(String, String)> {
-        self.read(key, default.to_vec(), Node::pairs)
-    }
-
-    /// One of a few words.
-    pub fn choice<T: Copy>(&mut self, key: &'static str, default: T, words: &[(&str, T)]) -> T {
-        self.read(key, default, |node| choose(node, words))
     }
 
     /// The tables under `[[key]]`, or `None` when there is no such key.
@@ -252,30 +197,4 @@ impl Reader {
         });
         names.join(", ")
     }
-}
-
-/// A duration within bounds.
-pub(super) fn span_within(node: &Node, bounds: RangeInclusive<SpanMs>) -> Result<SpanMs, String> {
-    let span = units::parse_span(node.text("a duration in quotes such as \"30m\"")?)?;
-    within(span, &bounds, |span| format!("\"{}\"", units::show_span(*span)))
-}
-
-/// One of a few words.
-pub(super) fn choose<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, String> {
-    let names: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-    let text = node.text(&format!("one of {}", names.join(", ")))?;
-    let hint = near::hint(text, words.iter().map(|(word, _)| *word));
-    let rule = format!("must be one of {}{hint}", names.join(", "));
-    words.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice).ok_or(rule)
-}
-
-fn within<T: PartialOrd>(
-    value: T,
-    bounds: &RangeInclusive<T>,
-    show: impl Fn(&T) -> String,
-) -> Result<T, String> {
-    if bounds.contains(&value) {
-        return Ok(value);
-    }
-    Err(format!("must be from {} to {}", show(bounds.start()), show(bounds.end())))
 }

@@ -1,0 +1,224 @@
+//! The reference of all keys, `config/tidewatch.toml`: written from their tables, so that it
+//! cannot say anything else than the program does.
+//!
+//! The metrics and rules at its end are the other way round: the file is where they stand, and
+//! they are taken over as they are.
+
+use super::metrics::MetricKeys;
+use super::print::{Setting, by_section};
+use super::rules::RuleKeys;
+use super::{Config, SHIPPED, values};
+use crate::domain::settings::{Section, Value, entries};
+use crate::nats::settings::SourceKeys;
+
+/// Columns of a line.
+const WIDTH: usize = 96;
+
+/// Where the metrics and rules begin.
+const LIVE: &str = "# What is counted where a file declares no metric and no rule.\n";
+
+const HEAD: &str = "\
+# tidewatch.toml: every key at its default, with the reason and the bounds.
+#
+# Start from this file: take the \"#\" away in front of a key to set it. The metrics and
+# rules at the end are live: they are what tidewatch uses when a file declares none,
+# and a file that declares metrics of its own replaces them all.
+#
+# Order: defaults < this file < environment < flags. In the environment a key is
+# TIDEWATCH_SECTION__KEY (TIDEWATCH_SESSION__GAP=20m); lists are separated by commas.
+# `tidewatch check --config FILE` names every mistake with line and column,
+# `tidewatch check --print` shows what is in force, `tidewatch check --defaults` writes this
+# file. `tidewatch check --config FILE --data-dir DIR` says what a start with FILE would do to
+# what a data folder keeps: which metrics and rules keep their history, which begin anew, and
+# what changed settings do to open sessions.
+#
+# Durations carry units: \"500ms\", \"30s\", \"2h30m\", \"7d\". Sizes too: \"64KiB\", \"8MiB\".
+";
+
+/// What holds for a whole section.
+const SECTIONS: [(&str, &str); 1] = [(
+    "events",
+    "Wherever an attribute is named (here, in session and in metrics) it may be a path into nested \
+     objects and arrays: \"properties.price\", \"items.0.price\". An attribute that is literally \
+     called like the path goes before it.",
+)];
+
+const SOURCES: &str = "Streams to read, 1 to 16, each with a position of its own; this one when \
+     none is given.";
+
+const METRICS: &str = "Metrics, [[metric]]. name, aggregate and window are needed, the rest has \
+     defaults.";
+
+const SESSIONS: &str = "Sessions have the attributes outcome (\"abandoned\", \"converted\", \
+     \"browsed\"), step, segment, value, events and duration_s.";
+
+const RULES: [&str; 2] = [
+    "Rules, [[rule]]. name and metric are needed. A window of the metric stands out when it lies \
+     more than k standard deviations above (or below) the mean of the windows before it within \
+     over, once there were samples_min of them and if it reaches value_min (side = \"above\"). The \
+     deviation is never taken to be less than sigma_min: a history that is always the same has \
+     none, and would make an alert of every change. Below a mean it is at most half of what lies \
+     between the mean and zero, so that silence stands out. Windows without events are zeros of \
+     counts, sums, rates and distinct counts, from the first event on.",
+    "An alert goes up when windows have stood out for as long as \"for\" says, one after the other; \
+     it stays up while windows lie beyond k_clear, and is over, which is said in the same feed \
+     (kind \"over\"), when none did for cooldown. What stands out is kept out of the mean until \
+     then; after over it is called usual, and the alert is over too.",
+];
+
+/// The whole file.
+pub fn reference() -> String {
+    let mut file = HEAD.to_owned();
+    let config = Config::default();
+    for (name, settings) in by_section(&config) {
+        // The order of TOML: the list stands within [nats], the sections after it do not.
+        if name == "nats.gateway" {
+            file.push_str(&sources());
+        }
+        file.push('\n');
+        if !name.is_empty() {
+            file.push_str(&format!("[{name}]\n"));
+        }
+        if let Some((_, text)) = SECTIONS.iter().find(|(section, _)| *section == name) {
+            paragraph(&mut file, text, "");
+            file.push('\n');
+        }
+        let keys: Vec<String> = settings.iter().map(key).collect();
+        file.push_str(&keys.join("\n"));
+    }
+    rule_off(&mut file);
+    paragraph(&mut file, METRICS, "");
+    list(&mut file, &MetricKeys::default());
+    paragraph(&mut file, SESSIONS, "");
+    rule_off(&mut file);
+    for text in RULES {
+        paragraph(&mut file, text, "");
+        file.push_str("#\n");
+    }
+    file.truncate(file.len() - 2);
+    list(&mut file, &RuleKeys::default());
+    file.truncate(file.len() - 2);
+    rule_off(&mut file);
+    file.push_str(LIVE);
+    file.push_str(SHIPPED.split_once(LIVE).map_or("", |(_, live)| live));
+    file
+}
+
+/// The default of a key, as people write it on a command line; `None` when it is empty or there
+/// is no such key.
+pub fn written_default(section: &dyn Section, path: &str) -> Option<String> {
+    let (key, value) = entries(section).find(|(key, _)| key.path == path)?;
+    let written = match value {
+        Value::Text(text) => text,
+        value => values::show(&key.rule, &value),
+    };
+    (!written.is_empty()).then_some(written)
+}
+
+fn rule_off(file: &mut String) {
+    file.push_str(&format!("\n# {}\n", "-".repeat(75)));
+}
+
+/// A key at its default, under its comment.
+fn key((key, value): &Setting) -> String {
+    let mut text = String::new();
+    comment(&mut text, &reason((key, value)), "");
+    text.push_str(&format!("#{} = {}\n", key.name(), values::show(&key.rule, value)));
+    text
+}
+
+fn sources() -> String {
+    let keys = SourceKeys::default();
+    let mut text = "\n".to_owned();
+    paragraph(&mut text, SOURCES, "");
+    list(&mut text, &keys);
+    text.truncate(text.len() - 2);
+    text.push_str("#[[nats.source]]\n");
+    for (key, value) in entries(&keys) {
+        text.push_str(&format!("#{} = {}\n", key.name(), values::show(&key.rule, &value)));
+    }
+    text
+}
+
+/// Keys of a list as a table in a comment: their names, and what there is to say.
+fn list(file: &mut String, section: &dyn Section) {
+    let names = section.keys().iter().map(|key| key.name().len());
+    let column = names.max().unwrap_or(0) + 2;
+    file.push_str("#\n");
+    for (key, value) in entries(section) {
+        let mut text = reason((key, &value));
+        let said = values::show(&key.rule, &value);
+        if !matches!(said.as_str(), "" | "\"\"" | "[]") && !key.reason.contains("efault") {
+            text.push_str(&format!(" Default {said}."));
+        }
+        let mut lines = String::new();
+        comment(&mut lines, &text, &" ".repeat(column + 2));
+        let name = format!("#   {:column$}", key.name());
+        let indent = format!("#{}", " ".repeat(column + 3));
+        file.push_str(&lines.replacen(&indent, &name, 1));
+    }
+    file.push_str("#\n");
+}
+
+/// The reason of a key, and its bounds.
+fn reason((key, _): (&crate::domain::settings::Key, &Value)) -> String {
+    let lines = key.reason.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    match values::bounds(&key.rule) {
+        Some(bounds) => format!("{} {bounds}.", text.trim_end()),
+        None => text.trim_end().to_owned(),
+    }
+}
+
+/// Paragraphs as a comment, with empty lines between them.
+fn comment(file: &mut String, text: &str, indent: &str) {
+    for (index, text) in text.split("\n\n").enumerate() {
+        if index > 0 {
+            file.push_str("#\n");
+        }
+        paragraph(file, text, indent);
+    }
+}
+
+/// Words as a comment, in lines of at most [`WIDTH`] columns.
+fn paragraph(file: &mut String, text: &str, indent: &str) {
+    let start = format!("# {indent}");
+    let mut line = start.clone();
+    for word in words(text) {
+        let is_first = line.len() == start.len();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            file.push_str(&line);
+            file.push('\n');
+            line = format!("{start}{word}");
+            continue;
+        }
+        if !is_first {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    file.push_str(&line);
+    file.push('\n');
+}
+
+/// Longest piece of TOML that is kept in one line.
+const UNBROKEN: usize = 78;
+
+/// The words of a text. A table or a list that is short is one word.
+fn words(text: &str) -> Vec<String> {
+    let depth = |text: &str| {
+        let count = |signs: [char; 2]| text.matches(signs).count();
+        count(['{', '[']).saturating_sub(count(['}', ']']))
+    };
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(open) if depth(open) > 0 && open.len() + word.len() < UNBROKEN => {
+                open.push(' ');
+                open.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
