@@ -12,7 +12,8 @@ use serde_json::Value;
 use support::events::Event;
 use support::{Folder, HOLD, Poster, Server, run, until};
 
-const COMMANDS: &[&str] = &["serve", "demo", "replay", "check", "dead-letters", "version"];
+const COMMANDS: &[&str] =
+    &["serve", "demo", "replay", "check", "dead-letters", "completions", "version"];
 
 #[test]
 fn every_command_explains_itself() {
@@ -88,6 +89,33 @@ fn check_accepts_the_documented_config_and_prints_what_is_in_force() {
     let folder = Folder::default();
     let again = folder.write("printed.toml", &printed);
     assert_eq!(run_check_print(&again), printed);
+}
+
+#[test]
+fn check_writes_the_documented_config() {
+    let documented = include_str!("../config/tidewatch.toml");
+    let written = run(&["check", "--defaults"]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    assert!(written.stdout == documented, "the committed file is another one");
+    assert_eq!(run(&["check", "--defaults", "--print"]).code, Some(2));
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    for (shell, sign) in [
+        ("bash", "complete -F _tidewatch"),
+        ("zsh", "#compdef tidewatch"),
+        ("fish", "complete -c tidewatch"),
+        ("elvish", "edit:completion:arg-completer[tidewatch]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let run = run(&["completions", shell]);
+        assert_eq!(run.code, Some(0), "{shell}: {}", run.stderr);
+        for part in [sign, "dead-letters", "sessions-out"] {
+            assert!(run.stdout.contains(part), "{shell}: {part}");
+        }
+    }
+    assert_eq!(run(&["completions", "dos"]).code, Some(2));
 }
 
 fn run_check_print(config: &str) -> String {

@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::config::Flag;
 use crate::config::units::parse_size;
+use crate::config::{General, written_default};
+use crate::domain::settings::Section;
 use crate::telemetry;
+use crate::{demo, web};
 
 /// Help as clap writes it. Examples stand in the template itself, which is not wrapped: a command
 /// that was broken in the middle cannot be pasted. Prose is in `after_help`, which is.
@@ -16,12 +20,12 @@ const TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usag
 const EXAMPLES: &str = r#"
   tidewatch demo
   tidewatch serve --config tidewatch.toml
-  curl http://127.0.0.1:7077/v1/events -d '{"id":"1","ts":'$(date +%s000)',"type":"cart_add","user":"ada","amount":12.5}'
+  curl http://LISTEN/v1/events -d '{"id":"1","ts":'$(date +%s000)',"type":"cart_add","user":"ada","amount":12.5}'
   tidewatch replay events.ndjson --json
   tidewatch check --config tidewatch.toml --print"#;
 
 const ENVIRONMENT: &str = "\
-The demo is a simulated shop; its page is at http://127.0.0.1:7077. A replay counts yesterday's \
+The demo is a simulated shop; its page is at http://LISTEN. A replay counts yesterday's \
 events to the same numbers.
 
 Every key of the configuration can be set in the environment as TIDEWATCH_SECTION__KEY.
@@ -35,7 +39,7 @@ const REPLAY_EXAMPLES: &str = "
   tidewatch map clicks.csv > clicks.toml
   tidewatch replay clicks.csv --map clicks.toml --sessions-out sessions.csv
   tidewatch replay /var/log/nginx 'old/access.log.*.gz'
-  tidewatch replay events.ndjson --speed 60 --listen 127.0.0.1:7077 --hold";
+  tidewatch replay events.ndjson --speed 60 --listen LISTEN --hold";
 
 const REPLAY_NOTES: &str = "\
 A file may be packed (gzip, zstd, bzip2, xz) and in any encoding. Without --map it holds events as \
@@ -101,19 +105,39 @@ run: no server, one that is too old or without JetStream, or no right to make st
 const CHECK_EXAMPLES: &str = "
   tidewatch check --config tidewatch.toml
   tidewatch check --config tidewatch.toml --print
-  tidewatch check --config tidewatch.toml --data-dir tidewatch-data";
+  tidewatch check --config tidewatch.toml --data-dir tidewatch-data
+  tidewatch check --defaults > tidewatch.toml";
 
 const CHECK_NOTES: &str = "\
-With --data-dir it says of every metric and rule whether a start with this configuration would \
+With --defaults it writes a file with every key at its default, with the reason and the bounds, to \
+start from. With --data-dir it says of every metric and rule whether a start with this configuration would \
 keep its history, keep it under another name, drop it, or begin anew, and what changed settings \
 of sessions would do to open ones. A server may run on the folder: it is only read.
 
 Exit codes: 0 sound, 1 the folder cannot be read, 2 usage or configuration, 4 state damaged or of \
 another format.";
 
+const COMPLETIONS_EXAMPLES: &str = "
+  source <(tidewatch completions bash)
+  tidewatch completions zsh > ~/.zfunc/_tidewatch
+  tidewatch completions fish > ~/.config/fish/completions/tidewatch.fish";
+
 /// The template with examples in it.
 fn with(examples: &str) -> String {
-    format!("{TEMPLATE}\n\nExamples:{examples}{{after-help}}")
+    format!("{TEMPLATE}\n\nExamples:{}{{after-help}}", listening(examples))
+}
+
+/// A text with the address where a server listens when nobody says another one.
+fn listening(text: &str) -> String {
+    text.replace("LISTEN", &web::Settings::default().listen.to_string())
+}
+
+/// What a flag does that sets a key, with the default of the key.
+fn sets(what: &str, section: &dyn Section, key: &str) -> String {
+    match written_default(section, key) {
+        Some(default) => format!("{what} [default: {default}]"),
+        None => what.to_owned(),
+    }
 }
 
 /// Live operational numbers from an event stream.
@@ -123,7 +147,7 @@ fn with(examples: &str) -> String {
     version,
     about,
     help_template = with(EXAMPLES),
-    after_help = ENVIRONMENT,
+    after_help = listening(ENVIRONMENT),
     max_term_width = 100
 )]
 pub struct Args {
@@ -141,11 +165,13 @@ pub struct Common {
     /// Configuration file (TOML)
     #[arg(long, short, global = true, value_name = "FILE", env = "TIDEWATCH_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Folder of the log and the state [default: tidewatch-data]
-    #[arg(long, short, global = true, value_name = "DIR", env = "TIDEWATCH_DATA_DIR")]
+    /// Folder of the log and the state.
+    #[arg(long, short, global = true, value_name = "DIR", env = "TIDEWATCH_DATA_DIR",
+          help = sets("Folder of the log and the state", &General::default(), "data_dir"))]
     pub data_dir: Option<String>,
-    /// Address of the page and the API [default: 127.0.0.1:7077]
-    #[arg(long, short, global = true, value_name = "ADDR", env = "TIDEWATCH_LISTEN")]
+    /// Address of the page and the API.
+    #[arg(long, short, global = true, value_name = "ADDR", env = "TIDEWATCH_LISTEN",
+          help = sets("Address of the page and the API", &web::Settings::default(), "web.listen"))]
     pub listen: Option<String>,
     /// What to log: off, error, warn, info, debug or trace, or levels by part
     /// (info,tidewatch::store=debug)
@@ -204,6 +230,9 @@ pub enum Command {
     /// Kill a worker again and again while events come in, and compare every number
     #[command(help_template = with(PROVE_EXAMPLES), after_help = PROVE_NOTES)]
     Prove(ProveArgs),
+    /// Write the completions of a shell, for its startup file
+    #[command(help_template = with(COMPLETIONS_EXAMPLES))]
+    Completions(CompletionsArgs),
     /// Say which version this is
     Version(VersionArgs),
 }
@@ -211,14 +240,17 @@ pub enum Command {
 /// `tidewatch demo`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct DemoArgs {
-    /// Visitors in the shop at a time [default: 400]
-    #[arg(long, value_name = "N")]
+    /// Visitors in the shop at a time.
+    #[arg(long, value_name = "N",
+          help = sets("Visitors in the shop at a time", &demo::Settings::default(), "demo.users"))]
     pub users: Option<String>,
-    /// Events a second, on average [default: 200]
-    #[arg(long, value_name = "EV_PER_S")]
+    /// Events a second, on average.
+    #[arg(long, value_name = "EV_PER_S",
+          help = sets("Events a second, on average", &demo::Settings::default(), "demo.rate"))]
     pub rate: Option<String>,
-    /// The same seed gives the same shop [default: 1]
-    #[arg(long, value_name = "S")]
+    /// The same seed gives the same shop.
+    #[arg(long, value_name = "S",
+          help = sets("The same seed gives the same shop", &demo::Settings::default(), "demo.seed"))]
     pub seed: Option<String>,
 }
 
@@ -387,6 +419,17 @@ pub struct CheckArgs {
     /// Print the configuration that is in force, as TOML
     #[arg(long)]
     pub print: bool,
+    /// Write a configuration file with every key at its default, its reason and its bounds
+    #[arg(long, conflicts_with = "print")]
+    pub defaults: bool,
+}
+
+/// `tidewatch completions`.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
 }
 
 /// `tidewatch dead-letters`.
@@ -533,6 +576,29 @@ mod tests {
                     ("demo.seed", "7")
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn help_shows_the_defaults_of_the_table() {
+        let help = |line: &str| parse(line).unwrap_err().to_string();
+        let listen = web::Settings::default().listen;
+        let common = help("tidewatch --help");
+        let demo = help("tidewatch demo --help");
+        for (help, default) in [
+            (&common, format!("curl http://{listen}/v1/events")),
+            (&common, format!("its page is at http://{listen}.")),
+            (&common, format!("[default: {listen}]")),
+            (&common, "[default: tidewatch-data]".into()),
+            (&demo, format!("[default: {}]", demo::Settings::default().users)),
+            (&demo, format!("[default: {}]", demo::Settings::default().rate)),
+            (&demo, format!("[default: {}]", demo::Settings::default().seed)),
+        ] {
+            let line = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(line.contains(&default), "{default}\n{help}");
+        }
+        for help in [&common, &demo, &help("tidewatch replay --help")] {
+            assert!(!help.contains("LISTEN]") && !help.contains("/LISTEN"), "{help}");
         }
     }
 

@@ -9,10 +9,14 @@ pub mod version;
 
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::string::FromUtf8Error;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
 
 use args::{Args, Command, Common, DemoArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs};
 
-use crate::config::{Config, environment};
+use crate::config::{Config, environment, reference};
 
 /// How a command ended; the number is the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,9 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Map(args) => (commands.map)(args),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
+        Command::Check(args) if args.defaults => {
+            finish(Exit::Failed, Ok::<_, String>(reference().trim_end().to_owned()))
+        }
         Command::Check(args) => {
             let checked = check::run(args, common, load());
             let failed = checked.as_ref().map_or_else(check::CheckError::exit, |_| Exit::Failed);
@@ -93,8 +100,16 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
                 Err(error) => finish(error.exit(), Err(error)),
             }
         }),
+        Command::Completions(args) => finish(Exit::Failed, completions(args.shell)),
         Command::Version(args) => finish(Exit::Failed, Ok::<_, String>(version::run(args))),
     }
+}
+
+/// What makes a shell complete our commands and flags.
+fn completions(shell: Shell) -> Result<String, FromUtf8Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "tidewatch", &mut script);
+    String::from_utf8(script).map(|script| script.trim_end().to_owned())
 }
 
 /// Prints a result, or a complaint with the exit code that goes with it.
