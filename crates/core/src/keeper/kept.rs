@@ -107,11 +107,11 @@ impl Keeper {
         let state = self.engine.state_mut(index);
         snapshot.groups.into_iter().for_each(|labels| state.groups.keep(Arc::new(labels)));
         for ((pane, enters, group), cell) in snapshot.panes {
-            state.merge(&Place { pane, enters: Some(enters), minute: None }, group, &cell);
+            state.merge(&Place { pane, enters: Some(enters), minute: None }, &[(group, cell)]);
         }
         for ((minute, group), cell) in snapshot.minutes {
             let place = Place { pane: minute, enters: None, minute: Some(minute) };
-            state.merge(&place, group, &cell);
+            state.merge(&place, &[(group, cell)]);
         }
         state.history = snapshot.windows;
         let day = snapshot.day.map(|(start, totals)| Day { start, totals });
@@ -135,7 +135,9 @@ impl Keeper {
             }
             if !cells.is_empty() {
                 let mut writer = SectionWriter::panes(id);
-                cells.iter().for_each(|((place, group), cell)| writer.pane(place, *group, cell));
+                for (place, cells) in cells {
+                    cells.iter().for_each(|(group, cell)| writer.pane(place, *group, cell));
+                }
                 unit.delta.push(writer.finish());
             }
         }

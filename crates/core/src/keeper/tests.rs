@@ -74,14 +74,14 @@ pub(super) fn keeper_with(rule: SigmaRule) -> Keeper {
 
 /// One second with so many events, as one shard hands it over.
 pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
+    let place = Place {
+        pane: at.div_euclid(STEP) * STEP,
+        enters: Some(at.div_euclid(STEP) * STEP),
+        minute: Some(at.div_euclid(60_000) * 60_000),
+    };
     let pane = |metric| PaneDelta {
-        metric,
-        place: Place {
-            pane: at.div_euclid(STEP) * STEP,
-            enters: Some(at.div_euclid(STEP) * STEP),
-            minute: Some(at.div_euclid(60_000) * 60_000),
-        },
-        group: u32::from(metric),
+        place: metric,
+        group: metric,
         facts: count,
         cell: crate::domain::metric::cell::Cell::Count(count),
     };
@@ -98,8 +98,10 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     let first = Order::Event { batch: at as u64, position: 0, part: 0 };
     let candidate = |metric| Candidate { metric, labels: Arc::default(), first: first.clone() };
     let candidates = (0..panes.len() as u16).map(candidate).collect();
-    let groups = panes.iter().map(|delta| (delta.metric, Arc::default())).collect();
-    let facts = Flushed { panes, groups, candidates };
+    let of = |delta: &PaneDelta| delta.place as u16;
+    let groups = panes.iter().map(|delta| (of(delta), Arc::default())).collect();
+    let places = panes.iter().map(|delta| (of(delta), place)).collect();
+    let facts = Flushed { panes, places, groups, candidates };
     (barrier, vec![ShardDelta { facts, ledger, ..ShardDelta::default() }])
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::compile::Metric;
-use super::fold::{Flushed, Place};
+use super::fold::{Flushed, PaneDelta, Place};
 use super::groups::{Labels, OVERFLOW};
 use super::late::LateCounts;
 use super::window::{MetricState, Window};
@@ -56,8 +56,8 @@ pub struct GroupTotals {
 pub struct Absorbed {
     /// Groups that are kept from now on.
     pub groups: Range<u32>,
-    /// What was merged into the panes.
-    pub cells: BTreeMap<(Place, u32), Cell>,
+    /// What was merged into the panes: by place, the groups in order.
+    pub cells: BTreeMap<Place, Vec<(u32, Cell)>>,
 }
 
 /// All metrics of a pipeline.
@@ -126,8 +126,8 @@ impl Engine {
         let mut absorbed: BTreeMap<usize, Absorbed> = BTreeMap::new();
         let mut candidates: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut found = Vec::new();
-        for Flushed { panes, groups, candidates: met } in shards {
-            found.push((panes, groups));
+        for Flushed { panes, places, groups, candidates: met } in shards {
+            found.push((panes, places, groups));
             for candidate in met {
                 candidates.entry(usize::from(candidate.metric)).or_default().push(candidate);
             }
@@ -137,33 +137,42 @@ impl Engine {
             let groups = self.states[metric].groups.admit(candidates, limit);
             absorbed.entry(metric).or_default().groups = groups;
         }
-        for (panes, groups) in found {
+        for (panes, places, groups) in found {
             let number = |(metric, labels): &(u16, Labels)| {
                 self.states[usize::from(*metric)].groups.number(labels)
             };
             let numbers: Vec<u32> = groups.iter().map(number).collect();
-            for delta in panes {
-                let metric = usize::from(delta.metric);
-                let group = numbers.get(delta.group as usize).copied().unwrap_or(OVERFLOW);
+            // Places are far fewer than cells: each is looked up once.
+            let mut by_place: Vec<Vec<(u32, Cell)>> = vec![Vec::new(); places.len()];
+            for PaneDelta { place, group, facts, cell } in panes {
+                let group = numbers.get(group as usize).copied().unwrap_or(OVERFLOW);
                 if group == OVERFLOW {
-                    self.overflow[metric] += delta.facts;
+                    self.overflow[usize::from(places[place as usize].0)] += facts;
                 }
-                let cells = &mut absorbed.entry(metric).or_default().cells;
-                match cells.get_mut(&(delta.place, group)) {
-                    Some(cell) => cell.merge(&delta.cell),
-                    None => {
-                        cells.insert((delta.place, group), delta.cell);
+                by_place[place as usize].push((group, cell));
+            }
+            for ((metric, place), mut cells) in places.into_iter().zip(by_place) {
+                let absorbed = absorbed.entry(usize::from(metric)).or_default();
+                let known = absorbed.cells.entry(place).or_default();
+                known.append(&mut cells);
+                // Those of two shards are two runs; several groups may be in the overflow.
+                known.sort_by_key(|(group, _)| *group);
+                known.dedup_by(|(group, cell), (before, whole)| {
+                    let same = group == before;
+                    if same {
+                        whole.merge(cell);
                     }
-                }
+                    same
+                });
             }
         }
         for (metric, Absorbed { cells, .. }) in &mut absorbed {
             let (state, late) = (&mut self.states[*metric], &mut self.late[*metric]);
-            cells.retain(|(place, group), cell| {
-                let taken = state.merge(place, *group, cell);
+            cells.retain(|place, cells| {
+                let taken = state.merge(place, cells);
                 if !taken {
                     // Only a bug could bring this here; said rather than lost.
-                    let facts = cell.count();
+                    let facts = cells.iter().map(|(_, cell)| cell.count()).sum();
                     late.add(&LateCounts { some: facts, all: facts, minute: 0 });
                 }
                 taken

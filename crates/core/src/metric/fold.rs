@@ -34,10 +34,8 @@ pub struct Place {
 /// What one flush changes in one place of one group.
 #[derive(Clone, Debug)]
 pub struct PaneDelta {
-    /// Index of the metric.
-    pub metric: u16,
-    /// Where it counts.
-    pub place: Place,
+    /// Metric and place, as index in `Flushed::places`.
+    pub place: u32,
     /// The group, as index in `Flushed::groups`; `OVERFLOW` for what is known not to be kept.
     pub group: u32,
     /// How many facts are in it.
@@ -51,6 +49,8 @@ pub struct PaneDelta {
 pub struct Flushed {
     /// What changed in the panes; each place and group of a metric once.
     pub panes: Vec<PaneDelta>,
+    /// The places that `panes` speaks of, each of a metric once: its index, and where.
+    pub places: Vec<(u16, Place)>,
     /// The groups that `panes` speaks of: index of the metric, and labels.
     pub groups: Vec<(u16, Labels)>,
     /// Groups that the shard had not met before.
@@ -136,7 +136,8 @@ impl Fold {
     pub fn flush(&mut self) -> Flushed {
         let mut flushed = Flushed::default();
         for (metric, OpenMetric { tiles, groups, cells }) in (0u16..).zip(&mut self.open) {
-            let places = tiles.places();
+            let first = flushed.places.len() as u32;
+            flushed.places.extend(tiles.places().iter().map(|place| (metric, *place)));
             let mut numbers = vec![None; groups.num_groups()];
             cells.drain(|place, group, facts, cell| {
                 let group = match numbers.get_mut(group as usize) {
@@ -147,8 +148,7 @@ impl Fold {
                         flushed.groups.len() as u32 - 1
                     }),
                 };
-                let place = places[place as usize];
-                flushed.panes.push(PaneDelta { metric, place, group, facts, cell });
+                flushed.panes.push(PaneDelta { place: first + place, group, facts, cell });
             });
             tiles.clear();
             flushed.candidates.extend(groups.take_fresh(metric));

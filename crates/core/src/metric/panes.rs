@@ -25,16 +25,16 @@ pub struct Panes {
 }
 
 impl Panes {
-    /// Merges a cell in.
-    pub fn add(&mut self, pane: EpochMs, enters: EpochMs, group: u32, cell: &Cell) {
-        let cells = match pane == enters {
+    /// Merges cells in: of groups in order, each there once.
+    pub fn add(&mut self, pane: EpochMs, enters: EpochMs, cells: &[(u32, Cell)]) {
+        let known = match pane == enters {
             true => self.on_time.entry(pane).or_default(),
             false => {
                 self.entering.insert((enters, pane));
                 self.late.entry((pane, enters)).or_default()
             }
         };
-        merge_into(cells, group, cell);
+        merge_into(known, cells);
     }
 
     /// The first pane from `pane` on with which something enters.
@@ -122,12 +122,19 @@ pub struct Floor {
     pub enters: EpochMs,
 }
 
-/// Merges one cell into the group's.
-pub fn merge_into(cells: &mut Cells, group: u32, cell: &Cell) {
-    match cells.get_mut(&group) {
-        Some(whole) => whole.merge(cell),
-        None => {
-            cells.insert(group, cell.clone());
+/// Merges cells into those of their groups.
+pub fn merge_into(known: &mut Cells, cells: &[(u32, Cell)]) {
+    if known.is_empty() {
+        // In order already, so that the tree is built at once.
+        *known = cells.iter().cloned().collect();
+        return;
+    }
+    for (group, cell) in cells {
+        match known.get_mut(group) {
+            Some(whole) => whole.merge(cell),
+            None => {
+                known.insert(*group, cell.clone());
+            }
         }
     }
 }

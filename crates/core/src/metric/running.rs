@@ -5,7 +5,7 @@
 //! keep the newest pane of each value; only least, greatest and sketches are merged anew.
 //! A running total since midnight only grows, and begins again at midnight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -175,38 +175,95 @@ impl Running {
 /// newest pane is. So a value costs one look-up where its pane enters, and none where it leaves.
 #[derive(Clone, Debug, Default)]
 struct Newest {
-    /// The newest pane of each value; of those that left some are still here.
-    panes: HashMap<u64, EpochMs, FixedState>,
-    /// How many values have each pane as their newest.
-    by_pane: BTreeMap<EpochMs, u64>,
+    /// The number of the newest pane of each value; of those that left some are still here.
+    values: HashMap<u64, u32, FixedState>,
+    /// Start of each pane by its number, and how many values have it as their newest. Those that
+    /// left have `LEFT`.
+    panes: VecDeque<(EpochMs, u64)>,
+    /// Number of the first of `panes`.
+    first: u32,
+    /// Numbers of the panes that are in the window.
+    numbers: BTreeMap<EpochMs, u32>,
     /// Values in the window.
     count: u64,
 }
 
+/// In the place of the start of a pane that left.
+const LEFT: EpochMs = EpochMs::MIN;
+
 impl Newest {
     fn enter(&mut self, pane: EpochMs, hashes: &[u64]) {
+        let next = self.first.wrapping_add(self.panes.len() as u32);
+        let number = *self.numbers.entry(pane).or_insert(next);
+        if number == next {
+            self.panes.push_back((pane, 0));
+        }
         let mut came = 0;
         for hash in hashes {
-            let newest = self.panes.entry(*hash).or_insert(EpochMs::MIN);
-            if *newest >= pane {
-                continue;
+            let newest = self.values.entry(*hash).or_insert(next.wrapping_add(1));
+            // It is counted where it was, unless that has left or it is new.
+            match self.panes.get_mut(newest.wrapping_sub(self.first) as usize) {
+                Some((newest, _)) if *newest >= pane => continue,
+                Some((newest, counted)) if *newest != LEFT => {
+                    (*counted, self.count) = (*counted - 1, self.count - 1);
+                }
+                _ => {}
             }
-            // It is counted where it was, unless that has left.
-            if let Some(counted) = self.by_pane.get_mut(newest) {
-                (*counted, self.count) = (*counted - 1, self.count - 1);
-            }
-            (*newest, came) = (pane, came + 1);
+            (*newest, came) = (number, came + 1);
         }
-        *self.by_pane.entry(pane).or_default() += came;
+        self.panes[number.wrapping_sub(self.first) as usize].1 += came;
         self.count += came;
     }
 
     /// Takes out a pane, and with it what has none that is newer. Panes leave in order.
     fn leave(&mut self, pane: EpochMs) {
-        self.count -= self.by_pane.remove(&pane).unwrap_or(0);
-        if self.panes.len() as u64 > self.count + self.count / 2 + LEFT_MAX {
-            let by_pane = &self.by_pane;
-            self.panes.retain(|_, newest| by_pane.contains_key(newest));
+        let Some(number) = self.numbers.remove(&pane) else { return };
+        let left = &mut self.panes[number.wrapping_sub(self.first) as usize];
+        self.count -= left.1;
+        *left = (LEFT, 0);
+        if self.values.len() as u64 > self.count + self.count / 2 + LEFT_MAX {
+            let (panes, first) = (&self.panes, self.first);
+            let start = |number: u32| panes.get(number.wrapping_sub(first) as usize);
+            self.values.retain(|_, newest| start(*newest).is_some_and(|(start, _)| *start != LEFT));
+        }
+        // A value that still has such a number has none of those that are known.
+        while self.panes.front().is_some_and(|(start, _)| *start == LEFT) {
+            self.panes.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the union of the sets of the panes that are in the window; some panes enter
+        /// twice, behind others that are newer.
+        #[test]
+        fn a_value_is_in_the_window_as_long_as_one_of_its_panes(
+            panes in prop::collection::vec((prop::collection::btree_set(0u64..60, 0..20), 0i64..4), 1..80),
+            reach in 1i64..12,
+        ) {
+            let mut newest = Newest::default();
+            let mut held: BTreeMap<EpochMs, BTreeSet<u64>> = BTreeMap::new();
+            for (last, (values, behind)) in (0i64..).zip(panes) {
+                while let Some((pane, _)) = held.first_key_value().filter(|(p, _)| **p + reach <= last) {
+                    newest.leave(*pane);
+                    held.pop_first();
+                }
+                let pane = last - behind.min(reach - 1);
+                newest.enter(pane, &values.iter().copied().collect::<Vec<_>>());
+                held.entry(pane).or_default().extend(values);
+                let plain: BTreeSet<u64> = held.values().flatten().copied().collect();
+                prop_assert_eq!(newest.count, plain.len() as u64);
+                prop_assert!(newest.panes.len() <= 2 * reach as usize + 4, "{:?}", newest.panes);
+            }
         }
     }
 }

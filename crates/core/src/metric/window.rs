@@ -68,16 +68,17 @@ impl MetricState {
         }
     }
 
-    /// Adds to a group. False when its window is final already: nothing is added.
-    pub fn merge(&mut self, place: &Place, group: u32, cell: &Cell) -> bool {
+    /// Adds to groups, which are in order and each there once. False when the window is final
+    /// already: nothing is added.
+    pub fn merge(&mut self, place: &Place, cells: &[(u32, Cell)]) -> bool {
         if !self.takes(place) {
             return false;
         }
         if let Some(enters) = place.enters {
-            self.panes.add(place.pane, enters, group, cell);
+            self.panes.add(place.pane, enters, cells);
         }
         if let Some(minute) = place.minute {
-            merge_into(self.minutes.entry(minute).or_default(), group, cell);
+            merge_into(self.minutes.entry(minute).or_default(), cells);
         }
         true
     }

@@ -169,7 +169,8 @@ type Found = BTreeMap<(u16, Place, Vec<String>), (u64, Cell)>;
 
 fn add_up(found: &mut Found, flushed: Flushed) {
     let mut once = std::collections::BTreeSet::new();
-    for PaneDelta { metric, place, group, facts, cell } in flushed.panes {
+    for PaneDelta { place, group, facts, cell } in flushed.panes {
+        let (metric, place) = flushed.places[place as usize];
         let labels = match flushed.groups.get(group as usize) {
             Some((of, labels)) => {
                 assert_eq!(*of, metric);
