@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::os::unix::fs::FileExt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::input::Input;
 use crate::actors::ports::SourceError;
@@ -76,12 +76,39 @@ pub(super) struct Chunk {
     pub framing: Framing,
 }
 
+/// Buffers that were read into, to be used again once nobody holds a piece of them: fresh memory
+/// for every read would cost a page fault for each of its pages.
+#[derive(Clone, Debug, Default)]
+struct Buffers(Vec<Bytes>);
+
+/// Most buffers that are kept: 32 MiB.
+const BUFFERS_MAX: usize = 8;
+
+impl Buffers {
+    /// A buffer of `len` bytes, whatever they are.
+    fn take(&mut self, len: usize) -> BytesMut {
+        let free = self.0.iter().position(Bytes::is_unique);
+        let free = free.and_then(|at| self.0.swap_remove(at).try_into_mut().ok());
+        let mut buffer = free.unwrap_or_else(|| BytesMut::zeroed(len));
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    /// Notes a buffer that was filled, unless there are enough.
+    fn keep(&mut self, filled: &Bytes) {
+        if self.0.len() < BUFFERS_MAX {
+            self.0.push(filled.clone());
+        }
+    }
+}
+
 /// Reads inputs from the first to the last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chunks {
     input: usize,
     /// From the input's beginning on.
     offset: u64,
+    buffers: Buffers,
 }
 
 impl Chunks {
@@ -91,7 +118,7 @@ impl Chunks {
             if let Some(chunk) = self.next_of(input, input.framing)? {
                 return Ok(Some(chunk));
             }
-            *self = Chunks { input: self.input + 1, offset: 0 };
+            (self.input, self.offset) = (self.input + 1, 0);
         }
         Ok(None)
     }
@@ -103,18 +130,27 @@ impl Chunks {
         framing: Framing,
     ) -> Result<Option<Chunk>, SourceError> {
         let offset = self.offset.max(input.start);
-        let mut data = read_at(input, offset, CHUNK)?;
-        if data.is_empty() {
+        let len = left(input, offset, CHUNK);
+        if len == 0 {
             return Ok(None);
         }
-        if offset + (data.len() as u64) < input.len {
-            let whole = whole_records(&data, framing);
-            data.truncate(whole);
-        }
+        let mut buffer = self.buffers.take(len);
+        input.file.read_exact_at(&mut buffer, offset).map_err(|error| input.failed(&error))?;
+        let read = buffer.freeze();
+        self.buffers.keep(&read);
+        let data = match offset + (len as u64) < input.len {
+            true => read.slice(..whole_records(&read, framing)),
+            false => read,
+        };
         let place = Place::new(self.input, offset);
         self.offset = offset + data.len() as u64;
-        Ok(Some(Chunk { data: data.into(), place, framing }))
+        Ok(Some(Chunk { data, place, framing }))
     }
+}
+
+/// Bytes that there are from `offset` on, at most `len`.
+fn left(input: &Input, offset: u64, len: usize) -> usize {
+    input.len.saturating_sub(offset).min(len as u64) as usize
 }
 
 /// Bytes of `data` up to the end of its last whole record; all of it when there is none.
@@ -132,8 +168,7 @@ fn whole_records(data: &[u8], framing: Framing) -> usize {
 /// Up to `len` bytes from `offset` on, fewer only at the end. Leaves alone the place at
 /// which others read the file.
 pub(super) fn read_at(input: &Input, offset: u64, len: usize) -> Result<Vec<u8>, SourceError> {
-    let len = input.len.saturating_sub(offset).min(len as u64) as usize;
-    let mut bytes = vec![0; len];
+    let mut bytes = vec![0; left(input, offset, len)];
     input.file.read_exact_at(&mut bytes, offset).map_err(|error| input.failed(&error))?;
     Ok(bytes)
 }
@@ -258,6 +293,33 @@ mod tests {
         let why = Some(Cow::Borrowed("why \u{e9}"));
         assert_eq!(found, [(&b"a\n\x1e\0"[..], None, 7), (b"", why, 9)]);
         assert_eq!(Records::new(&data, Framing::Framed, records[1].begin).next(), Some(records[1]));
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_once_nobody_holds_a_piece_of_it() {
+        let mut buffers = Buffers::default();
+        let mut fill = |byte: u8, len: usize| {
+            let mut buffer = buffers.take(len);
+            assert_eq!(buffer.len(), len);
+            buffer.fill(byte);
+            let filled = buffer.freeze();
+            buffers.keep(&filled);
+            filled
+        };
+        let first = fill(1, 4_096);
+        let (place, piece) = (first.as_ptr(), first.slice(7..9));
+        drop(first);
+        let second = fill(2, 4_096);
+        assert_ne!(second.as_ptr(), place, "a piece of the first is held");
+        assert_eq!(piece, [1, 1][..]);
+        drop(piece);
+        for len in [4_096, 100, 2_000] {
+            assert_eq!(fill(3, len).as_ptr(), place, "{len} bytes");
+        }
+        let held: Vec<Bytes> = (0..2 * BUFFERS_MAX).map(|_| fill(4, 10)).collect();
+        assert!(held.iter().all(|held| *held == [4; 10][..]));
+        assert_eq!(buffers.0.len(), BUFFERS_MAX);
+        assert_eq!(second, [2; 4_096][..]);
     }
 
     #[test]
