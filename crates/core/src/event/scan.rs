@@ -9,7 +9,7 @@
 
 use super::draft::{Draft, Place};
 use super::marks::{Marks, Quotes};
-use super::names::{Names, role};
+use super::names::Names;
 use super::table::Table;
 use super::value::{Raw, Text};
 
@@ -17,6 +17,8 @@ use super::value::{Raw, Text};
 #[derive(Debug)]
 pub(super) struct Scanner {
     names: Table,
+    /// Says that the event is a CloudEvent.
+    specversion: Option<u16>,
     marks: Marks,
     /// How many events in a row were not usual.
     misses: u32,
@@ -30,7 +32,13 @@ const PATIENCE: u32 = 64;
 impl Scanner {
     /// A scanner for these names; one that is off always gives up.
     pub fn new(names: &Names, on: bool) -> Self {
-        Scanner { names: Table::new(names.top()), marks: Marks::default(), misses: 0, on }
+        Scanner {
+            names: Table::new(names.top()),
+            specversion: names.find("specversion"),
+            marks: Marks::default(),
+            misses: 0,
+            on,
+        }
     }
 
     /// Brings the attributes of one event to an empty draft. False when the general reader is
@@ -41,64 +49,67 @@ impl Scanner {
         let done = self.on
             && !tired
             && self.marks.set(text.as_bytes())
-            && walk(text, &self.names, self.marks.quotes(), draft).is_some();
+            && self.walk(text, draft).is_some();
         self.misses = if done { 0 } else { self.misses.wrapping_add(1) };
         done
     }
-}
 
-/// Goes through the members. `None`: give up.
-#[inline]
-fn walk<'de>(
-    text: &'de str,
-    names: &Table,
-    mut quotes: Quotes<'_>,
-    draft: &mut Draft<'de, '_>,
-) -> Option<()> {
-    let line = text.as_bytes();
-    // The opening brace is there: the caller looked.
-    let mut at = 1;
-    loop {
-        let (open, close) = text_at(line, &mut at, &mut quotes)?;
-        draft.admit(close - open).ok()?;
-        let index = names.find(line, open, close);
-        at = blank(line, at);
-        if line.get(at) != Some(&b':') {
-            return None;
-        }
-        at = blank(line, at + 1);
-        let raw = match *line.get(at)? {
-            b'"' => {
-                let (open, close) = text_at(line, &mut at, &mut quotes)?;
-                match index {
-                    Some(_) => Raw::Text(Text::Borrowed(text.get(open..close)?)),
-                    None => Raw::Null,
-                }
-            }
-            b'-' | b'0'..=b'9' => number(text, &mut at)?,
-            b't' => word(line, &mut at, b"true", Raw::Bool(true))?,
-            b'f' => word(line, &mut at, b"false", Raw::Bool(false))?,
-            b'n' => word(line, &mut at, b"null", Raw::Null)?,
-            _ => return None,
-        };
-        at = blank(line, at);
-        let last = match *line.get(at)? {
-            b',' => false,
-            b'}' if at + 1 == line.len() => true,
-            _ => return None,
-        };
-        // Only now: what gives up later is read again, and what the general reader would not
-        // have come to must leave no trace (`Seen::ever`).
-        if let Some(index) = index {
-            if draft.names.get(index).roles & role::SPECVERSION != 0 {
+    /// Goes through the members. `None`: give up.
+    #[inline]
+    fn walk<'de>(&self, text: &'de str, draft: &mut Draft<'de, '_>) -> Option<()> {
+        let line = text.as_bytes();
+        let mut quotes = self.marks.quotes();
+        let mut members = 0;
+        // The opening brace is there: the caller looked.
+        let mut at = 1;
+        loop {
+            let (open, close) = text_at(line, &mut at, &mut quotes)?;
+            members += 1;
+            if close - open > draft.limits.key_bytes {
                 return None;
             }
-            draft.take(index, raw, Place::Native).ok()?;
+            let index = self.names.find(line, open, close);
+            at = blank(line, at);
+            if line.get(at) != Some(&b':') {
+                return None;
+            }
+            at = blank(line, at + 1);
+            let raw = match *line.get(at)? {
+                b'"' => {
+                    let (open, close) = text_at(line, &mut at, &mut quotes)?;
+                    match index {
+                        Some(_) => Raw::Text(Text::Borrowed(text.get(open..close)?)),
+                        None => Raw::Null,
+                    }
+                }
+                b'-' | b'0'..=b'9' => number(text, &mut at)?,
+                b't' => word(line, &mut at, b"true", Raw::Bool(true))?,
+                b'f' => word(line, &mut at, b"false", Raw::Bool(false))?,
+                b'n' => word(line, &mut at, b"null", Raw::Null)?,
+                _ => return None,
+            };
+            at = blank(line, at);
+            let last = match *line.get(at)? {
+                b',' => false,
+                b'}' if at + 1 == line.len() => true,
+                _ => return None,
+            };
+            // Only now: what gives up later is read again, and what the general reader would
+            // not have come to must leave no trace (`Seen::ever`).
+            if members > draft.limits.attributes {
+                return None;
+            }
+            if let Some(index) = index {
+                if Some(index) == self.specversion {
+                    return None;
+                }
+                draft.take(index, raw, Place::Native).ok()?;
+            }
+            if last {
+                return Some(());
+            }
+            at += 1;
         }
-        if last {
-            return Some(());
-        }
-        at += 1;
     }
 }
 
@@ -177,11 +188,34 @@ fn number<'de>(text: &str, at: &mut usize) -> Option<Raw<'de>> {
 /// so the event is given up.
 #[inline]
 fn digits(line: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+    while let Some(number) = line.get(at..).and_then(<[u8]>::first_chunk).and_then(eight_digits) {
+        *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(number);
+        at += 8;
+    }
     while let Some(digit @ b'0'..=b'9') = line.get(at) {
         *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         at += 1;
     }
     at
+}
+
+/// The number that eight digits make; `None` when one of them is none.
+#[inline]
+fn eight_digits(bytes: &[u8; 8]) -> Option<u64> {
+    const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0xf0; 8]);
+    let word = u64::from_le_bytes(*bytes);
+    // A digit is 0x30 to 0x39: with six more it is still 0x3_ ; a carry out of a byte can only
+    // come from one that was none.
+    let with_six = word.wrapping_add(u64::from_le_bytes([6; 8]));
+    if (word & HIGH) != ZEROS || (with_six & HIGH) != ZEROS {
+        return None;
+    }
+    // Neighbours are put together: eight digits, four pairs, two fours, one number.
+    let ones = word - ZEROS;
+    let pairs = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 #[cfg(test)]

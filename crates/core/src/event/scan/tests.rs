@@ -257,6 +257,17 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn eight_digits_at_once_are_those_one_by_one(text in "[0-9]{8}|[0-9/:.@ -]{8}") {
+        let all = text.bytes().all(|byte| byte.is_ascii_digit());
+        let want = all.then(|| text.parse().unwrap());
+        prop_assert_eq!(eight_digits(text.as_bytes().first_chunk().unwrap()), want);
+        let bytes: [u8; 8] = std::array::from_fn(|at| text.as_bytes()[at] ^ 0x80);
+        prop_assert_eq!(eight_digits(&bytes), None);
+    }
+}
+
 /// Whether the scanner reads an event itself.
 fn scans(schema: &Schema, event: &str) -> bool {
     let names = Names::new(schema);
