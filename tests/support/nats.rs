@@ -2,6 +2,7 @@
 //! proxy that cuts, stalls and slows the connections through it.
 
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -243,8 +244,12 @@ pub fn server() -> PathBuf {
     }
 }
 
+/// A port that nobody listens on, from below those that the system gives to connections: one of
+/// them may take any of its own while a server that is to come back on it is away.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let any = std::iter::repeat_with(|| 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16);
+    any.take(1_000).find(free).expect("a free port")
 }
 
 /// Bytes a second for "as fast as they come".
