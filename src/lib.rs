@@ -16,7 +16,7 @@
 //! # async fn embed() -> Result<(), Box<dyn std::error::Error>> {
 //! let pipeline = tidewatch::Pipeline::builder().data_dir("numbers").start()?;
 //! pipeline.publish(vec![r#"{"id":"1","ts":1763800000000,"type":"cart_add","user":"ada"}"#.into()]).await?;
-//! println!("{:?}", pipeline.session("ada").await);
+//! println!("{:?}", pipeline.session("ada").await?);
 //! pipeline.shutdown().await?;
 //! # Ok(()) }
 //! ```

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use arc_swap::ArcSwap;
+use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -20,6 +21,11 @@ const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a warning about a late event waits for whether its session is open.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// The shard of a key did not say in time what is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the shard of this key did not answer in time; ask again")]
+pub struct NoAnswer;
 
 /// The shards to ask. Cheap to clone.
 #[derive(Clone)]
@@ -52,18 +58,23 @@ impl Directory {
         self.shards.store(Arc::default());
     }
 
-    /// The open sessions of `key`, asked from their actor; `None` when there are none, or no
-    /// answer came for some seconds.
-    pub async fn describe(&self, key: &str) -> Option<SessionView> {
+    /// The open sessions of `key`, asked from their actor; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when the shard is so busy that none came for some seconds, or is just being
+    /// restarted.
+    pub async fn describe(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         let answer = async {
-            let _place = self.places.acquire().await.ok()?;
+            let _place = self.places.acquire().await.map_err(|_| NoAnswer)?;
             let shards = self.shards.load_full();
-            let aggregator = shards.aggregators.get(shards.of(key)?)?;
-            let session = aggregator.send(Find { key: key.to_owned() }).await.ok()??;
+            let Some(shard) = shards.of(key) else { return Ok(None) };
+            let find = Find { key: key.to_owned() };
+            let session = shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)?;
+            let Some(session) = session else { return Ok(None) };
             // Ended since, it has no mailbox any more.
-            session.send(Describe { key: key.to_owned() }).await.ok()?
+            Ok(session.send(Describe { key: key.to_owned() }).await.unwrap_or(None))
         };
-        timeout(DESCRIBE_WAIT, answer).await.ok()?
+        timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
     }
 
     /// Those of the keys that have an open session, as far as that is known within a second.

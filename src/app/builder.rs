@@ -20,7 +20,7 @@ use super::figures::probe;
 use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Face, Flow};
-use crate::actors::directory::Directory;
+use crate::actors::directory::{Directory, NoAnswer};
 use crate::actors::pipeline::{OutputFactory, Pipeline, RunError, Setup, Witness};
 use crate::actors::ports::{AppendError, Appended, EventLog, Records, Source, StoreError};
 use crate::actors::status::Status;
@@ -347,8 +347,11 @@ impl Running {
         Arc::clone(&self.web.board)
     }
 
-    /// The open sessions of a key.
-    pub async fn session(&self, key: &str) -> Option<SessionView> {
+    /// The open sessions of a key; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when its shard is so busy that no answer came for some seconds.
+    pub async fn session(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         self.web.directory.describe(key).await
     }
 

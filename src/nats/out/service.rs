@@ -161,8 +161,9 @@ impl Answers {
         });
         let Some(key) = key else { return Err(failure(400, "the payload must be a session key")) };
         match self.directory.describe(key).await {
-            Some(view) => Ok(json!(view).to_string()),
-            None => Err(failure(404, "this key has no open session")),
+            Ok(Some(view)) => Ok(json!(view).to_string()),
+            Ok(None) => Err(failure(404, "this key has no open session")),
+            Err(no_answer) => Err(failure(503, &no_answer.to_string())),
         }
     }
 
