@@ -291,9 +291,13 @@ fn record(data: &[u8]) {
     }
 }
 
+/// That of the defaults, made once: reading them takes longer than most inputs.
 fn schema() -> Arc<Schema> {
-    let config = Config::parse("", "").expect("the defaults are good");
-    Arc::new(config.schema(7))
+    static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+        let config = Config::parse("", "").expect("the defaults are good");
+        Arc::new(config.schema(7))
+    });
+    Arc::clone(&SCHEMA)
 }
 
 fn rules() -> Rules {
