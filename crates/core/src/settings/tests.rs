@@ -9,7 +9,7 @@ use super::terms::KIB;
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Colour {
+pub enum Colour {
     Red,
     Green,
 }
