@@ -3,7 +3,7 @@
 //! that a flood of one kind pushes out itself and not the others. What left is counted by kind.
 //!
 //! Where an output publishes them, those that it has published leave first, and the others are
-//! held up to [`HELD`] times the bounds. Beyond that they leave too: the disk has an end. Those
+//! held up to `HELD` times the bounds. Beyond that they leave too: the disk has an end. Those
 //! are counted apart.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -2,8 +2,8 @@
 //!
 //! A shard keeps only what it has not handed over yet; the whole panes live in the
 //! engine. So the fold stays small and in cache, and merging shards is adding. An event goes to
-//! the metrics that it may concern ([`Routes`]), and in each of them to the cell of its place
-//! ([`Tiles`]) and group.
+//! the metrics that it may concern (`Routes`), and in each of them to the cell of its place
+//! (`Tiles`) and group.
 
 use std::sync::Arc;
 
