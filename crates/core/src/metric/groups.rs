@@ -31,10 +31,8 @@ pub const OVERFLOW: u32 = u32::MAX;
 /// Text of the overflow. A real group that would read the same is written `\other`.
 pub const OVERFLOW_TEXT: &str = "other";
 
-/// Spellings that are looked at before any hash is made, by a few of their bytes.
-const NEAR: usize = 256;
-/// No spelling.
-const NONE: u32 = u32::MAX;
+/// Spellings that are looked for by a few of their bytes before a hash is made of all of them.
+const NEAR: usize = 1_024;
 
 /// Most spellings of one combination that are remembered (a status as number and as text).
 const SPELLINGS_MAX: usize = 4;
@@ -170,8 +168,8 @@ pub struct ShardGroups {
     /// Numbers of `spellings`, by their hashes.
     index: HashTable<u32>,
     spellings: Vec<Spelling>,
-    /// Numbers of `spellings` that were met lately, [`NEAR`] of them once there is one.
-    near: Vec<u32>,
+    /// Marks and numbers of `spellings` that were met lately, [`NEAR`] of them once there is one.
+    near: Vec<(u64, u32)>,
     /// By text: two spellings that read the same are one group.
     by_text: HashMap<CompactString, u32, FixedState>,
     labels: Vec<Labels>,
@@ -217,17 +215,19 @@ impl ShardGroups {
 
     #[inline]
     fn find(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
-        let place = near_place(metric.labels(fact));
-        if let Some(spelling) = self.near.get(place).filter(|spelling| **spelling != NONE) {
+        let mark = mark(metric.labels(fact));
+        if let Some((near, spelling)) = self.near.get(near_place(mark))
+            && *near == mark
+        {
             let Spelling { parts, group } = &self.spellings[*spelling as usize];
             if metric.labels(fact).eq(parts.iter().map(Part::attr)) {
                 return *group;
             }
         }
-        self.look_up(metric, fact, place)
+        self.look_up(metric, fact, mark)
     }
 
-    fn look_up(&mut self, metric: &Metric, fact: &impl Fact, near: usize) -> u32 {
+    fn look_up(&mut self, metric: &Metric, fact: &impl Fact, mark: u64) -> u32 {
         let hash = hash_labels(metric.labels(fact));
         let spellings = &self.spellings;
         let same = |spelling: &u32| {
@@ -237,8 +237,9 @@ impl ShardGroups {
         let Some(spelling) = self.index.find(hash, same).copied() else {
             return self.meet(metric, fact, hash);
         };
-        self.near.resize(NEAR, NONE);
-        self.near[near] = spelling;
+        // No mark is zero.
+        self.near.resize(NEAR, (0, 0));
+        self.near[near_place(mark)] = (mark, spelling);
         self.spellings[spelling as usize].group
     }
 
@@ -327,9 +328,9 @@ impl ShardGroups {
     }
 }
 
-/// Where a combination lies among those that were met lately: by the ends of its texts.
+/// Tells most combinations from each other by the ends of their texts; never zero.
 #[inline]
-fn near_place<'a>(labels: impl Iterator<Item = Attr<'a>>) -> usize {
+fn mark<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
     let mixed = labels.fold(0u64, |mixed, attr| {
         let part = match attr {
             Attr::Missing | Attr::Unusable(_) => 1,
@@ -340,7 +341,13 @@ fn near_place<'a>(labels: impl Iterator<Item = Attr<'a>>) -> usize {
         };
         (mixed.rotate_left(23) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
-    (mixed >> 56) as usize
+    mixed | 1
+}
+
+/// Where a combination lies among those that were met lately.
+#[inline]
+fn near_place(mark: u64) -> usize {
+    (mark >> 32) as usize % NEAR
 }
 
 #[inline]

@@ -24,9 +24,9 @@ pub struct OpenCells {
     facts: Vec<u64>,
     /// What they amount to; empty where the number of facts is all.
     cells: Vec<Cell>,
-    /// Where the cell of a place and group lies. Not used where there is one group: there the
-    /// number of the place is that of its cell.
-    index: HashTable<u32>,
+    /// Where the cell of a place and group lies: with both, so that a look-up reads nothing else.
+    /// Not used where there is one group: there the number of the place is that of its cell.
+    index: HashTable<((u32, u32), u32)>,
     grouped: bool,
     aggregate: Aggregate,
 }
@@ -94,16 +94,13 @@ impl OpenCells {
     fn find(&mut self, place: u32, group: u32) -> usize {
         let key = (place, group);
         let hash = FixedState::default().hash_one(key);
-        let keys = &self.keys;
-        if let Some(at) = self.index.find(hash, |at| keys[*at as usize] == key) {
+        if let Some((_, at)) = self.index.find(hash, |(other, _)| *other == key) {
             return *at as usize;
         }
-        let at = self.keys.len();
+        let at = self.keys.len() as u32;
         self.push(place, group);
-        let keys = &self.keys;
-        let rehash = |at: &u32| FixedState::default().hash_one(keys[*at as usize]);
-        self.index.insert_unique(hash, at as u32, rehash);
-        at
+        self.index.insert_unique(hash, (key, at), |(key, _)| FixedState::default().hash_one(key));
+        at as usize
     }
 
     fn push(&mut self, place: u32, group: u32) {
