@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, WeakAddr};
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
 use super::messages::{AreOpen, Describe, Find};
+use super::session::Session;
 use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::session::SessionView;
 
@@ -32,6 +34,25 @@ pub struct NoAnswer;
 pub struct Directory {
     shards: Arc<ArcSwap<Shards>>,
     places: Arc<Semaphore>,
+    asked: Arc<Asked>,
+}
+
+/// The sessions that are being asked now, by key: who asks one of them does not have to look for
+/// it. The address leaves with the last of those who ask, so there are no more than places.
+type Asked = DashMap<String, WeakAddr<Session>, foldhash::fast::RandomState>;
+
+/// An address that was found, noted in `asked` for as long as somebody holds it.
+struct Found<'a> {
+    asked: &'a Asked,
+    key: &'a str,
+    session: Option<Addr<Session>>,
+}
+
+impl Drop for Found<'_> {
+    fn drop(&mut self) {
+        self.session = None;
+        self.asked.remove_if(self.key, |_, session| session.upgrade().is_none());
+    }
 }
 
 #[derive(Default)]
@@ -45,7 +66,11 @@ impl Directory {
     /// Nothing is running yet. At most `asked_max` questions are under way at once, which bounds
     /// the mailboxes of sessions; who comes later waits.
     pub fn new(asked_max: usize) -> Self {
-        Directory { shards: Arc::default(), places: Arc::new(Semaphore::new(asked_max)) }
+        Directory {
+            shards: Arc::default(),
+            places: Arc::new(Semaphore::new(asked_max)),
+            asked: Arc::default(),
+        }
     }
 
     /// These are the shards now, of keys hashed with `seed`.
@@ -66,15 +91,29 @@ impl Directory {
     pub async fn describe(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         let answer = async {
             let _place = self.places.acquire().await.map_err(|_| NoAnswer)?;
-            let shards = self.shards.load_full();
-            let Some(shard) = shards.of(key) else { return Ok(None) };
-            let find = Find { key: key.to_owned() };
-            let session = shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)?;
-            let Some(session) = session else { return Ok(None) };
+            let found = Found { asked: &self.asked, key, session: self.find(key).await? };
+            let Some(session) = &found.session else { return Ok(None) };
             // Ended since, it has no mailbox any more.
             Ok(session.send(Describe { key: key.to_owned() }).await.unwrap_or(None))
         };
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// The address of a key's session: from those who are asking it now, else from its shard.
+    async fn find(&self, key: &str) -> Result<Option<Addr<Session>>, NoAnswer> {
+        // The guard ends with this statement: it must not live over the wait.
+        let known = self.asked.get(key).and_then(|session| session.upgrade());
+        if let Some(session) = known.filter(Addr::connected) {
+            return Ok(Some(session));
+        }
+        let shards = self.shards.load_full();
+        let Some(shard) = shards.of(key) else { return Ok(None) };
+        let find = Find { key: key.to_owned() };
+        let session = shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)?;
+        if let Some(session) = &session {
+            self.asked.insert(key.to_owned(), session.downgrade());
+        }
+        Ok(session)
     }
 
     /// Those of the keys that have an open session, as far as that is known within a second.
