@@ -386,7 +386,7 @@ fn the_last_barrier_reaches_a_shard_that_is_about_to_look_whether_it_is_needed()
     let event = Event::new("e1", START, "view", "u");
     let events = folder.write("events.ndjson", event.line() + "\n");
     let args = ["replay", &events, "--shards", "4", "--json"];
-    let mut command = folder.command(&args);
+    let command = folder.command(&args);
     let run = command.env("FAILPOINTS", "aggregator_looked=sleep(600)").run();
     assert_eq!(run.json()["ledger"]["applied"], 1);
 }

@@ -74,11 +74,15 @@ fn a_commit_does_not_grow_with_how_far_a_rule_looks_back() {
 #[test]
 fn the_lists_of_a_rule_that_means_something_else_are_forgotten() {
     let (mut keeper, mut snapshot) = (keeper_with(rule()), Snapshot::default());
-    (0..40).for_each(|index| drop(pass(&mut keeper, &mut snapshot, index, 3)));
+    (0..40).for_each(|index| {
+        pass(&mut keeper, &mut snapshot, index, 3);
+    });
     let former = snapshot.rules.keys().next().unwrap().clone();
     let mut changed = keeper_with(SigmaRule { k: 4.0, ..rule() });
     changed.restore(&mut snapshot.clone(), 39 * STEP).unwrap();
-    (40..43).for_each(|index| drop(pass(&mut changed, &mut snapshot, index, 3)));
+    (40..43).for_each(|index| {
+        pass(&mut changed, &mut snapshot, index, 3);
+    });
     assert_eq!(snapshot.rules.len(), 1);
     assert!(!snapshot.rules.contains_key(&former));
     assert!(!snapshot.entries.keys().any(|name| name.ends_with(&former)));
@@ -88,7 +92,9 @@ fn the_lists_of_a_rule_that_means_something_else_are_forgotten() {
 #[test]
 fn an_entry_with_lists_of_its_own_is_refused() {
     let (mut keeper, mut snapshot) = (keeper_with(rule()), Snapshot::default());
-    (0..40).for_each(|index| drop(pass(&mut keeper, &mut snapshot, index, 3)));
+    (0..40).for_each(|index| {
+        pass(&mut keeper, &mut snapshot, index, 3);
+    });
     let name = snapshot.entries.keys().find(|name| name.starts_with("rule/")).unwrap().clone();
     snapshot.entries.get_mut(&name).unwrap()["points"] = serde_json::json!([]);
     assert!(keeper_with(rule()).restore(&mut snapshot, 39 * STEP).is_err());
