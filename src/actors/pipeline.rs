@@ -523,7 +523,7 @@ impl Pipeline {
                 fail::fail_point!("aggregator_start");
                 ctx.set_mailbox_capacity(mailbox);
                 let mut aggregator = Aggregator::new(parts);
-                let sessions = snapshot.sessions.iter().map(|(key, record)| (&**key, &**record));
+                let sessions = snapshot.sessions.iter();
                 let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
                 let until = |time: Option<EpochMs>| time.unwrap_or(BEGINNING);
                 let (swept, left) = (snapshot.ids_swept_until, snapshot.ids_forgotten_until);

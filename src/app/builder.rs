@@ -71,6 +71,7 @@ pub struct Builder {
     list_sessions: bool,
     render_metrics: web::RenderMetrics,
     seed: Option<u64>,
+    scratch: bool,
 }
 
 impl Default for Builder {
@@ -85,6 +86,7 @@ impl Default for Builder {
             list_sessions: false,
             render_metrics: Arc::new(String::new),
             seed: None,
+            scratch: false,
         }
     }
 }
@@ -124,6 +126,12 @@ impl Builder {
     /// Reads another source than the embedded log; nothing can be published then.
     pub fn source(mut self, source: SourceFactory) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// The data folder is removed when the pipeline has ended: nothing in it is synced.
+    pub(super) fn scratch(mut self, scratch: bool) -> Self {
+        self.scratch = scratch;
         self
     }
 
@@ -168,8 +176,13 @@ impl Builder {
             list_sessions,
             render_metrics,
             seed,
+            scratch,
         } = self;
-        let folder = Folder::open(&config.general.data_dir)?;
+        let data_dir = &config.general.data_dir;
+        let folder = match scratch {
+            true => Folder::open_scratch(data_dir)?,
+            false => Folder::open(data_dir)?,
+        };
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
         // A source of its own ends, and then somebody asks what it amounted to.
         let reports = source.is_some();

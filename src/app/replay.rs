@@ -65,12 +65,18 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
         // has committed.
         config.pipeline.restarts_max = 0;
     }
-    let exit = replay(config, common, args, &targets);
+    let exit = replay(config, common, args, &targets, scratch.is_some());
     drop(scratch);
     exit
 }
 
-fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets) -> Exit {
+fn replay(
+    config: Config,
+    common: &Common,
+    args: &ReplayArgs,
+    targets: &Targets,
+    scratch: bool,
+) -> Exit {
     let clock = SystemClock::shared();
     let progress = Arc::new(Progress::default());
     let units = config.metrics.iter().map(|spec| (spec.name.clone(), spec.unit.clone()));
@@ -84,7 +90,7 @@ fn replay(config: Config, common: &Common, args: &ReplayArgs, targets: &Targets)
     let mut builder =
         Builder::default().clock(Arc::clone(&clock)).face("replay", "").config(config);
     let rejections = Arc::clone(&found.rejections);
-    builder = builder.source(source).seed(SEED);
+    builder = builder.source(source).seed(SEED).scratch(scratch);
     builder = builder.witness(Arc::new(move |unit| rejections.lock().see(unit)));
     if !targets.is_empty() {
         let (opened, list) = (targets.clone(), targets.sessions.is_some());

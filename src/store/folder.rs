@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::marks::{MARKS, Marks};
 use super::private;
+use super::sqlite::{Kind, Place};
 use crate::actors::ports::StoreError;
 
 /// Name of the state database.
@@ -36,6 +37,7 @@ pub struct Folder {
     open: Arc<Mutex<BTreeMap<&'static str, (u64, u64)>>>,
     /// What others may do with the folder.
     others: u32,
+    scratch: bool,
 }
 
 /// The files that are open as long as the folder is ours. A write-ahead log comes with the
@@ -77,9 +79,25 @@ impl Folder {
             marks,
             open: Arc::default(),
             others,
+            scratch: false,
         };
         folder.look([LOCK, MARKS])?;
         Ok(folder)
+    }
+
+    /// A folder that nobody will start from once this process has ended, because it is removed
+    /// then. Its files are written as always, and never synced: only a crash of the machine
+    /// could tell the difference.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open_scratch(path: &Path) -> Result<Folder, StoreError> {
+        Ok(Folder { scratch: true, ..Folder::open(path)? })
+    }
+
+    /// A database of the folder.
+    pub(super) fn place(&self, file: &str, kind: &'static Kind) -> Place {
+        Place::new(self.path.join(file), kind).scratch(self.scratch)
     }
 
     /// What both databases say of each other's end.
@@ -215,6 +233,26 @@ mod tests {
         assert_eq!(refused, StoreError::Locked { path: name(dir.path()), pid: std::process::id() });
         drop(folder);
         Folder::open(dir.path()).unwrap();
+    }
+
+    /// 0 is `OFF`, 2 is `FULL`: what was answered is on the disk, unless nobody will read it.
+    #[test]
+    fn only_a_scratch_folder_is_not_synced() {
+        for scratch in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = match scratch {
+                true => Folder::open_scratch(dir.path()).unwrap(),
+                false => Folder::open(dir.path()).unwrap(),
+            };
+            let place = folder.place(STATE, &crate::store::tables::KIND);
+            let conn = place.open_or_create(Vec::new).unwrap();
+            let pragma = |name: &str| {
+                let read = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+                conn.query_row(&format!("PRAGMA {name}"), [], read).unwrap()
+            };
+            assert_eq!(pragma("synchronous"), if scratch { 0 } else { 2 });
+            assert_eq!(pragma("wal_autocheckpoint"), if scratch { 131_072 } else { 16_384 });
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ settings! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Settings in "store." {
         /// A new snapshot is made once the commits since the last one hold more than this and more
-        /// than four times the snapshot: smaller means quicker starts and more writing.
+        /// than twice the snapshot: smaller means quicker starts and more writing.
         pub snapshot_delta_bytes as "store.snapshot_bytes_min": u64 = 64 << 20, size(64 * KIB, 4 * GIB);
         /// Alerts kept for people to look at; the oldest leave, but only after they were delivered.
         pub alerts_max: u64 = 1_000_000, count(100, 1_000_000_000);

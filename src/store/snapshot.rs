@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -92,7 +93,7 @@ impl Snapshots {
     ) -> Result<u64, StoreError> {
         match &mut self.phase {
             Phase::Idle => {
-                let bound = settings.snapshot_delta_bytes.max(4 * self.snapshot_bytes);
+                let bound = settings.snapshot_delta_bytes.max(2 * self.snapshot_bytes);
                 if self.delta_bytes > bound {
                     let part_bytes = settings.snapshot_part_bytes;
                     self.phase = Phase::Building(Builder::start(place, head.clone(), part_bytes)?);
@@ -263,37 +264,76 @@ fn delete_some(
 /// `cancel` was set meanwhile.
 ///
 /// Reads a row at a time and holds no read transaction over the whole, so that a
-/// long folding does not keep the write-ahead log from being reused.
+/// long folding does not keep the write-ahead log from being reused. One thread reads and
+/// verifies, another absorbs: a restart waits for both.
 pub(super) fn absorb(
     conn: &Connection,
     place: &Place,
     head: &Head,
     cancel: &AtomicBool,
 ) -> Result<Option<Snapshot>, StoreError> {
-    let mut snapshot = Snapshot::default();
-    let mut take = |blob: &[u8], from: &str, epoch: u64| {
-        snapshot.absorb(blob).map_err(|error| place.damaged(format!("{from} {epoch}: {error}")))
+    std::thread::scope(|scope| {
+        let (sections, read) = sync_channel::<Section>(SECTIONS_AHEAD);
+        let absorbing = std::thread::Builder::new()
+            .name("tidewatch-absorb".into())
+            .spawn_scoped(scope, move || {
+                let mut snapshot = Snapshot::default();
+                for Section { from, epoch, blob } in read {
+                    let damaged = |error| place.damaged(format!("{from} {epoch}: {error}"));
+                    snapshot.absorb(&blob).map_err(damaged)?;
+                }
+                Ok(snapshot)
+            })
+            .map_err(|error| place.io(error))?;
+        let whole = read_sections(conn, place, head, cancel, &sections);
+        drop(sections);
+        let snapshot =
+            absorbing.join().map_err(|_| place.io("the thread that absorbs deltas panicked"))?;
+        // What cannot be absorbed ends the reading, too, and is what there is to say.
+        Ok((snapshot?, whole?)).map(|(snapshot, whole)| whole.then_some(snapshot))
+    })
+}
+
+/// Sections that were read and not absorbed yet: a few, of some MiB each.
+const SECTIONS_AHEAD: usize = 4;
+
+/// A section on its way to be absorbed.
+struct Section {
+    /// `snapshot` or `commit`, and its number.
+    from: &'static str,
+    epoch: u64,
+    blob: Vec<u8>,
+}
+
+/// Reads everything in order. False when it was not all: nobody wants the rest.
+fn read_sections(
+    conn: &Connection,
+    place: &Place,
+    head: &Head,
+    cancel: &AtomicBool,
+    sections: &SyncSender<Section>,
+) -> Result<bool, StoreError> {
+    let give = |from, epoch, blob| {
+        !cancel.load(Ordering::Relaxed) && sections.send(Section { from, epoch, blob }).is_ok()
     };
     for part in 0..head.snapshot_parts {
-        if cancel.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
         let blob = read_part(conn, place, head.snapshot_epoch, part)?;
-        take(&blob, "snapshot", head.snapshot_epoch)?;
+        if !give("snapshot", head.snapshot_epoch, blob) {
+            return Ok(false);
+        }
     }
     for epoch in head.snapshot_epoch + 1..=head.epoch {
-        if cancel.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
         let (parts, first) = read_section(conn, place, epoch, 0)?;
-        if parts > 0 {
-            take(&first, "commit", epoch)?;
+        if parts > 0 && !give("commit", epoch, first) {
+            return Ok(false);
         }
         for part in 1..parts {
-            take(&read_section(conn, place, epoch, part)?.1, "commit", epoch)?;
+            if !give("commit", epoch, read_section(conn, place, epoch, part)?.1) {
+                return Ok(false);
+            }
         }
     }
-    Ok(Some(snapshot))
+    Ok(true)
 }
 
 /// The sections at `head` that begin with a byte, in the order they are absorbed in.

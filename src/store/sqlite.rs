@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
     ffi, params,
@@ -30,6 +31,10 @@ const CHECKPOINT_BYTES: u64 = 16 << 20;
 /// Past this, the copying waits for readers and cuts the file, so that a reader
 /// that never ends cannot let it grow without bound.
 const CHECKPOINT_FORCED_BYTES: u64 = 256 << 20;
+
+/// The same for both in a scratch folder: most replays end before, and so write everything
+/// once. Beyond, looking pages up in the log would cost more than copying them.
+const SCRATCH_CHECKPOINT_BYTES: u64 = 1 << 30;
 
 /// Unused pages given back in one go, in bytes.
 const SHRINK_STEP_BYTES: u64 = 16 << 20;
@@ -58,11 +63,18 @@ pub(super) struct Kind {
 pub(super) struct Place {
     path: PathBuf,
     kind: &'static Kind,
+    /// It is removed when the process ends: nothing of it is synced.
+    scratch: bool,
 }
 
 impl Place {
     pub(super) fn new(path: PathBuf, kind: &'static Kind) -> Self {
-        Place { path, kind }
+        Place { path, kind, scratch: false }
+    }
+
+    /// That it is removed when the process ends, or not.
+    pub(super) fn scratch(self, scratch: bool) -> Self {
+        Place { scratch, ..self }
     }
 
     /// The path as text.
@@ -160,7 +172,8 @@ impl Place {
     /// always complete, so an empty one is damage and not a fresh start.
     fn create(&self, meta: Vec<(&'static str, String)>) -> Result<(), StoreError> {
         let fresh = suffixed(&self.path, ".new");
-        for leftover in [fresh.clone(), suffixed(&fresh, "-journal")] {
+        let beside = ["-journal", "-wal", "-shm"].map(|suffix| suffixed(&fresh, suffix));
+        for leftover in beside.into_iter().chain([fresh.clone()]) {
             match fs::remove_file(leftover) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.system(error));
@@ -169,10 +182,13 @@ impl Place {
             }
         }
         self.fill(&fresh, meta).map_err(|error| self.error(error))?;
-        let synced = File::open(&fresh)
-            .and_then(|file| file.sync_all())
+        let sync = |path: &Path| match self.scratch {
+            true => Ok(()),
+            false => File::open(path)?.sync_all(),
+        };
+        let synced = sync(&fresh)
             .and_then(|()| fs::rename(&fresh, &self.path))
-            .and_then(|()| File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all());
+            .and_then(|()| sync(self.path.parent().unwrap_or(Path::new("."))));
         synced.map_err(|error| self.system(error))
     }
 
@@ -184,9 +200,10 @@ impl Place {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), cause));
         }
         let conn = Connection::open(path)?;
+        // It is synced once, before it gets its name; nothing of it counts until then.
         conn.execute_batch(&format!(
-            "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA synchronous=FULL; \
-             PRAGMA application_id={}; BEGIN; \
+            "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA synchronous=OFF; \
+             PRAGMA journal_mode=MEMORY; PRAGMA application_id={}; BEGIN; \
              CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, \
              checksum INTEGER NOT NULL) WITHOUT ROWID; {}",
             self.kind.page_bytes, self.kind.application, self.kind.schema
@@ -195,7 +212,8 @@ impl Place {
         for (key, value) in meta {
             put_meta(&conn, key, &value)?;
         }
-        conn.execute_batch("COMMIT")?;
+        // The mode is kept in the file: set here, it costs no sync when the file is opened.
+        conn.execute_batch("COMMIT; PRAGMA journal_mode=WAL;")?;
         conn.close().map_err(|(_, error)| error)
     }
 
@@ -233,13 +251,30 @@ impl Place {
 
     fn configure(&self, conn: &Connection) -> rusqlite::Result<()> {
         conn.busy_timeout(BUSY)?;
-        conn.execute_batch(
+        if self.scratch {
+            // Nobody reads the file afterwards: what is in the log need not be copied back.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
+        let automatic = match self.scratch {
+            true => 2 * SCRATCH_CHECKPOINT_BYTES / u64::from(self.kind.page_bytes),
+            false => 16_384,
+        };
+        conn.execute_batch(&format!(
             // Checkpoints are ours to time (`Chores`), after the caller has its answer;
             // the automatic one is a net below. 8 MiB of cache is the index pages, blobs pass.
-            "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA trusted_schema=OFF; \
-             PRAGMA cell_size_check=ON; PRAGMA wal_autocheckpoint=16384; \
+            "PRAGMA synchronous={}; PRAGMA cache_size=-8192; PRAGMA trusted_schema=OFF; \
+             PRAGMA cell_size_check=ON; PRAGMA wal_autocheckpoint={automatic}; \
              PRAGMA journal_size_limit=67108864;",
-        )
+            self.synchronous()
+        ))
+    }
+
+    fn synchronous(&self) -> &'static str {
+        if self.scratch { "OFF" } else { "FULL" }
+    }
+
+    fn checkpoint_forced(&self) -> u64 {
+        if self.scratch { SCRATCH_CHECKPOINT_BYTES } else { CHECKPOINT_FORCED_BYTES }
     }
 
     /// The format of the file, which is ours or an earlier one.
@@ -345,12 +380,21 @@ pub(super) fn random() -> u64 {
 }
 
 /// Keeps the write-ahead log and the file small. One for each writing connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chores {
     written: u64,
+    /// Copy the write-ahead log back from so many bytes on.
+    due: u64,
+    forced: u64,
 }
 
 impl Chores {
+    /// Those of a database.
+    pub(super) fn of(place: &Place) -> Self {
+        let due = if place.scratch { SCRATCH_CHECKPOINT_BYTES } else { CHECKPOINT_BYTES };
+        Chores { written: 0, due, forced: place.checkpoint_forced() }
+    }
+
     /// Notes about how many bytes a transaction wrote.
     pub(super) fn wrote(&mut self, bytes: u64) {
         self.written += bytes;
@@ -358,10 +402,10 @@ impl Chores {
 
     /// Copies the write-ahead log back when enough was written.
     pub(super) fn checkpoint(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        if self.written < CHECKPOINT_BYTES {
+        if self.written < self.due {
             return Ok(());
         }
-        let mode = match self.written < CHECKPOINT_FORCED_BYTES {
+        let mode = match self.written < self.forced {
             true => "PRAGMA wal_checkpoint(PASSIVE)",
             false => "PRAGMA wal_checkpoint(TRUNCATE)",
         };

@@ -136,7 +136,7 @@ impl StateDb {
         log: EmbeddedLog,
         settings: Settings,
     ) -> Result<StateDb, StoreError> {
-        let place = Place::new(folder.path().join(STATE), &KIND);
+        let place = folder.place(STATE, &KIND);
         // To move the state away and start again from the log is nobody's loss.
         let mark = match folder.path().join(STATE).exists() {
             true => folder.marks().read(Slot::State)?,
@@ -179,6 +179,7 @@ impl StateDb {
         })();
         owned.map_err(error)?;
         let snapshots = Snapshots::open(&conn, &place, &head)?;
+        let chores = Chores::of(&place);
         let dropped = |name| -> Result<Dropped, StoreError> {
             let Some(text) = place.meta_opt(&conn, name)? else { return Ok(Dropped::default()) };
             serde_json::from_str(&text).map_err(|error| place.damaged(format!("`{name}`: {error}")))
@@ -208,7 +209,7 @@ impl StateDb {
             minute: 0,
             minute_swept: 0,
             snapshots,
-            chores: Chores::default(),
+            chores,
             mark_of,
             folder: folder.clone(),
         };

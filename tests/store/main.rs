@@ -6,6 +6,7 @@
 //! the test (counted as skipped where mounting is not permitted).
 
 mod ends;
+mod folding;
 mod log;
 #[path = "../support/skip.rs"]
 mod skip;

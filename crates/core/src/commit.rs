@@ -1,9 +1,11 @@
 //! What one commit holds: the atomic unit of state, outputs and position (I1).
 
 mod metrics;
+mod records;
 mod rules;
 
 pub use self::metrics::MetricSnapshot;
+pub use self::records::Records;
 pub use self::rules::{RulePoint, RuleSample, RuleSnapshot};
 
 use std::collections::{BTreeMap, HashMap};
@@ -131,7 +133,7 @@ pub struct Restored {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Record of each key with open sessions.
-    pub sessions: HashMap<Box<[u8]>, Box<[u8]>, foldhash::fast::FixedState>,
+    pub sessions: Records,
     /// Up to where the sessions of a key without open ones were closed, by the key's hash.
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
     /// Anonymous keys.
@@ -175,6 +177,9 @@ const SUMS: u8 = 34;
 const RULE: u8 = 35;
 const RULE_DROPPED: u8 = 36;
 const FAULTS: u8 = 64;
+
+/// Records that are looked up together.
+const SOME_RECORDS: usize = 32;
 
 /// Writes the sections of a delta.
 #[derive(Debug)]
@@ -571,12 +576,19 @@ impl Snapshot {
     }
 
     fn absorb_sessions(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        // Some at a time, so that memory is waited for once for all of them.
+        let mut some: Vec<(&[u8], &[u8])> = Vec::with_capacity(SOME_RECORDS);
         while !reader.is_empty() {
-            let (key, record) = (reader.bytes("key")?, reader.bytes("record")?);
-            if record.is_empty() {
-                self.sessions.remove(key);
-            } else {
-                self.sessions.insert(key.into(), record.into());
+            some.clear();
+            while some.len() < SOME_RECORDS && !reader.is_empty() {
+                some.push((reader.bytes("key")?, reader.bytes("record")?));
+            }
+            self.sessions.look_at(some.iter().map(|(key, _)| *key));
+            for (key, record) in &some {
+                match record.is_empty() {
+                    true => self.sessions.remove(key),
+                    false => self.sessions.insert(key, record),
+                }
             }
         }
         Ok(())
@@ -676,7 +688,7 @@ impl Snapshot {
         let faults: Vec<(String, Counts)> = self.faults.clone().into_iter().collect();
         sections.extend(faults.chunks(1_000).map(SectionWriter::faults));
         let mut sessions = SectionWriter::sessions();
-        for (key, record) in &self.sessions {
+        for (key, record) in self.sessions.iter() {
             sessions.session(key, record);
             if sessions.len() >= chunk {
                 let full = std::mem::replace(&mut sessions, SectionWriter::sessions());

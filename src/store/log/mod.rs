@@ -174,7 +174,7 @@ impl EmbeddedLog {
         clock: SharedClock,
         settings: Settings,
     ) -> Result<EmbeddedLog, StoreError> {
-        let place = Place::new(folder.path().join(LOG), &KIND);
+        let place = folder.place(LOG, &KIND);
         let mark = folder.marks().read(Slot::Log)?;
         if let Some(mark) = mark.filter(|_| !folder.path().join(LOG).exists()) {
             let what = format!("it is missing, and {} events were answered", mark.last);

@@ -168,7 +168,7 @@ impl Writer {
             alerts_last: ALERT_LOG.newest(&conn).map_err(error)?,
             conn,
             head,
-            chores: Chores::default(),
+            chores: Chores::of(&shared.place),
             broken: None,
             full: false,
             checked: 0,
