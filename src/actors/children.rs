@@ -43,8 +43,6 @@ pub struct Child {
     pub session: Session,
     /// The session key.
     pub key: SmolStr,
-    /// A word for the metrics: in which panes the session was counted. Not part of its record.
-    pub marks: u64,
     armed: i64,
     /// Bytes outside of the cell.
     heap: u32,
@@ -179,7 +177,6 @@ impl Children {
         let slot = self.slab.insert(Child {
             session,
             key,
-            marks: 0,
             armed: UNARMED,
             heap,
             changed: false,

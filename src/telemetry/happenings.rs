@@ -373,7 +373,7 @@ mod tests {
         for line in [
             "tidewatch_disk_full 1",
             "tidewatch_commit_failures_total 1",
-            "tidewatch_session_panics_total 2",
+            "tidewatch_session_panics_total 1",
             "tidewatch_restarts_total 1",
             "tidewatch_gaps_total 1",
         ] {
