@@ -157,7 +157,7 @@ fn the_page_survives_a_restart_of_the_server() {
     Poster::new(server.target()).post(&[event(3)]);
     page.wait("three events", || (page.value("[data-ledger=received]")? == "3").then_some(()));
     assert_eq!(page.script("return window.loadedOnce"), true, "it was not loaded again");
-    // What Chromium itself logs of a server that is away is no fault of the page.
+    // What Chromium itself logs of a server that is away is not a fault of the page.
     page.assert_no_errors(&["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET"]);
 }
 

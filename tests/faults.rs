@@ -457,7 +457,7 @@ fn a_damaged_file_is_named_and_never_believed() {
     }
 }
 
-/// I7: a log that is gone, or another one, is no empty log.
+/// I7: a log that is gone, or another one, is not an empty log.
 #[test]
 fn a_log_that_was_lost_is_named() {
     let mut random = Random::seeded("a_log_that_was_lost");

@@ -331,7 +331,7 @@ fn a_verdict_over_http_agrees_with_what_becomes_of_the_event() {
         assert!(verdict.to_string().contains(part), "{verdict}, not {part}");
         verdict["ok"].as_bool().unwrap()
     };
-    assert!(said(1, "amount: text that is no number (needed by metric.revenue.field)"));
+    assert!(said(1, "amount: text that is not a number (needed by metric.revenue.field)"));
     assert!(said(2, "ts: taken as seconds"));
     assert!(said(3, "ts: taken as microseconds"));
     assert!(!said(4, "in the future (at most 300000 ms)"));

@@ -64,7 +64,7 @@ fn a_history_without_deviation_is_judged_by() {
         let events = series("payment_failed", &counts);
         assert_eq!(alerts("", &events).0, 1, "{counts:?}");
     }
-    // What varies by itself, or is too little to speak of, is no alert.
+    // What varies by itself, or is too little to speak of, is not an alert.
     for counts in [
         after(150, 0, &[4, 4, 0, 0]),
         after(150, 1, &[2, 1, 2, 0]),

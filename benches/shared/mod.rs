@@ -7,7 +7,7 @@ pub const FOUR_QUERIES: &str = include_str!("../four_queries.toml");
 
 /// A whole number, `_` between its digits allowed.
 pub fn number(text: &str) -> u64 {
-    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is no number"))
+    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{text} is not a number"))
 }
 
 /// The middle of figures in order.

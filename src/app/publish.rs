@@ -159,7 +159,7 @@ struct Summary {
 
 #[derive(Debug, Serialize)]
 struct Failure {
-    /// Id of the event, or its line when it is no event.
+    /// Id of the event, or its line when it is not an event.
     id: String,
     reason: String,
 }

@@ -59,7 +59,7 @@ const MAP_NOTES: &str = "\
 The map goes to stdout, with what was guessed as comments; the first events that it makes go to \
 stderr. What can be written in a map says docs/mapping.md.
 
-Exit codes: 0 fine, 1 the file cannot be read or is no table, 6 the map makes no events.";
+Exit codes: 0 fine, 1 the file cannot be read or is not a table, 6 the map makes no events.";
 
 const PUBLISH_EXAMPLES: &str = "
   tidewatch publish events.ndjson --subject events.shop

@@ -105,7 +105,7 @@ pub struct Item {
     pub redriven: Option<EpochMs>,
     /// How many bytes it has.
     pub bytes: usize,
-    /// The bytes as text, what is no UTF-8 replaced.
+    /// The bytes as text, what is not UTF-8 replaced.
     pub raw: String,
     /// There are more bytes than these.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -262,7 +262,7 @@ impl Report {
     /// What was lost of events that count, and names that never occurred.
     fn write_unusable(&self, out: &mut String) -> std::fmt::Result {
         if !self.unusable.is_empty() {
-            writeln!(out, "\n  attributes of no use")?;
+            writeln!(out, "\n  unusable attributes")?;
         }
         for view in &self.unusable {
             let of = match view.of {
@@ -499,7 +499,7 @@ mod tests {
                 key: "metric.order_value.field".into(),
                 attribute: "amount".into(),
                 reason: "text",
-                words: "text that is no number",
+                words: "text that is not a number",
                 count: 1_200,
                 of: 40_000,
             }],
@@ -573,7 +573,7 @@ mod tests {
             "2 were open at the end, 1 of them at risk",
             "2 cut at session.max_length",
             "errors 4",
-            "amount (metric.order_value.field): 1 200 of 40 000 text that is no number",
+            "amount (metric.order_value.field): 1 200 of 40 000 text that is not a number",
             "no event carries region (session.segment)",
             "no event carries cost, an alias",
         ] {

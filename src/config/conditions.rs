@@ -61,7 +61,7 @@ fn comparison(operator: &str, node: &Node) -> Result<Test, String> {
         "lt" => Ok(Test::Lt(decimal(node)?)),
         "exists" => Ok(Test::Exists(node.truth()?)),
         _ => Err(format!(
-            "{operator:?} is no comparison; there are {}{}",
+            "{operator:?} is not a comparison; there are {}{}",
             OPERATORS.join(", "),
             near::hint(operator, OPERATORS)
         )),

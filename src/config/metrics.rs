@@ -374,7 +374,7 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
             let rule = match spec.of {
                 FactKind::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => {
                     Some(format!(
-                        "{name:?} is no attribute of a session; there are {}{}",
+                        "{name:?} is not an attribute of a session; there are {}{}",
                         SESSION_ATTRIBUTES.join(", "),
                         near::hint(&name, SESSION_ATTRIBUTES)
                     ))

@@ -392,7 +392,7 @@ fn unknown_variable(variable: &str, known: &[&str]) -> String {
     let tail = format!("__{name}");
     let near = near.or_else(|| all.iter().find(|key| key.ends_with(&tail)).map(String::as_str));
     let hint = near.map_or_else(String::new, |near| format!("; did you mean {ENV_PREFIX}{near}?"));
-    format!("is no variable of tidewatch: a key is {ENV_PREFIX}SECTION__KEY{hint}")
+    format!("is not a tidewatch variable: a key is {ENV_PREFIX}SECTION__KEY{hint}")
 }
 
 /// The key that a variable sets. Variables without `__` are only ours when they name a

@@ -156,7 +156,7 @@ fn secret(reader: &mut Reader, keys: [&str; 2], text: &str, file: &str) -> Strin
 fn secret_file(path: &str) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     if std::fs::metadata(path).map_err(cannot)?.len() > SECRET_BYTES_MAX {
-        return Err(format!("has more than {SECRET_BYTES_MAX} bytes: that is no secret"));
+        return Err(format!("has more than {SECRET_BYTES_MAX} bytes: that is not a secret"));
     }
     let text = std::fs::read_to_string(path).map_err(cannot)?;
     match text.trim() {

@@ -36,7 +36,10 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
         && !NUMBERS.contains(&field)
     {
         let numbers = NUMBERS.join(", ");
-        found.push(("field", format!("{field:?} is no number of a session; there are {numbers}")));
+        found.push((
+            "field",
+            format!("{field:?} is not a number of a session; there are {numbers}"),
+        ));
     }
     found
 }

@@ -17,7 +17,7 @@ use crate::domain::settings::{self, Rule, Section};
 pub struct Problem {
     /// `file:line:column`, the environment variable, or the flag.
     pub place: String,
-    /// The key with its section, `session.gap`; empty when the file is no TOML.
+    /// The key with its section, `session.gap`; empty when the file is not TOML.
     pub key: String,
     /// The value as written; empty when there is none.
     pub value: String,

@@ -356,7 +356,7 @@ fn a_wrong_metric_is_named() {
         ),
         (
             format!("{count}{second}of = \"sessions\"\ngroup_by = [\"region\"]"),
-            "t.toml:6:1: metric.m.group_by = [\"region\"]: \"region\" is no attribute of a session; \
+            "t.toml:6:1: metric.m.group_by = [\"region\"]: \"region\" is not an attribute of a session; \
              there are outcome, step, segment, value, events, duration_s",
         ),
         (
@@ -479,17 +479,17 @@ fn the_environment_stands_over_the_file_and_flags_over_both() {
         ),
         (
             ("TIDEWATCH_SESSION_GAP", "10m"),
-            "TIDEWATCH_SESSION_GAP: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; \
+            "TIDEWATCH_SESSION_GAP: is not a tidewatch variable: a key is TIDEWATCH_SECTION__KEY; \
              did you mean TIDEWATCH_SESSION__GAP?",
         ),
         (
             ("TIDEWATCH_DATADIR", "x"),
-            "TIDEWATCH_DATADIR: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; did \
+            "TIDEWATCH_DATADIR: is not a tidewatch variable: a key is TIDEWATCH_SECTION__KEY; did \
              you mean TIDEWATCH_DATA_DIR?",
         ),
         (
             ("TIDEWATCH_GAP", "10m"),
-            "TIDEWATCH_GAP: is no variable of tidewatch: a key is TIDEWATCH_SECTION__KEY; did you \
+            "TIDEWATCH_GAP: is not a tidewatch variable: a key is TIDEWATCH_SECTION__KEY; did you \
              mean TIDEWATCH_SESSION__GAP?",
         ),
     ] {
@@ -715,7 +715,7 @@ fn what_events_look_like_is_checked_and_reaches_the_schema() {
         ("key = []", "must name an attribute"),
         ("key = [\"a\", \"a\"]", "must not name \"a\" twice"),
         ("key = 5", "must be an attribute such as"),
-        ("time_format = \"sec\"", "is no form of a time"),
+        ("time_format = \"sec\"", "is not a time format"),
         ("time_format = \"%H\"", "must hold year, month and day"),
         ("time_zone = \"Berlin\"", "is not an IANA zone"),
         ("time_missing = \"now\"", "must be one of \"reject\", \"arrival\""),
@@ -792,12 +792,12 @@ fn conditions_that_can_never_hold_are_refused_with_the_near_miss() {
         (format!("{sessions}where = {{ outcome = {{ ge = 1 }} }}"), "outcome: is text"),
         (
             format!("{sessions}where = {{ outcom = \"abandoned\" }}"),
-            "\"outcom\" is no attribute of a session; there are outcome, step, segment, value, \
+            "\"outcom\" is not an attribute of a session; there are outcome, step, segment, value, \
              events, duration_s; did you mean \"outcome\"?",
         ),
         (
             "of = \"sessions\"\naggregate = \"sum\"\nfield = \"outcome\"".into(),
-            "\"outcome\" is no number of a session; there are value, events, duration_s",
+            "\"outcome\" is not a number of a session; there are value, events, duration_s",
         ),
         (
             "aggregate = \"count\"\nwhere = { status = \">= 400\" }".into(),
@@ -809,7 +809,7 @@ fn conditions_that_can_never_hold_are_refused_with_the_near_miss() {
         ),
         (
             "aggregate = \"count\"\nwhere = { status = { gte = 400 } }".into(),
-            "\"gte\" is no comparison; there are ge, gt, le, lt, exists; did you mean \"ge\"?",
+            "\"gte\" is not a comparison; there are ge, gt, le, lt, exists; did you mean \"ge\"?",
         ),
         (
             "aggregate = \"count\"\nwhere = { status = { ge = 500, lt = 400 } }".into(),

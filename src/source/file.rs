@@ -317,7 +317,7 @@ pub(super) fn encoding_of(label: &str) -> Result<Option<&'static Encoding>, Open
         "" => Ok(None),
         label => text::encoding(label).map(Some).ok_or_else(|| OpenError::Form {
             name: format!("--encoding {label}"),
-            what: "is no encoding: write for example utf-8, latin-1, utf-16le or shift_jis"
+            what: "is not an encoding: write for example utf-8, latin-1, utf-16le or shift_jis"
                 .to_owned(),
         }),
     }
@@ -409,7 +409,7 @@ struct Window {
 
 impl Window {
     /// The record that begins at `offset`, read with at least `len` bytes if it is not here,
-    /// and the reason why it is no event.
+    /// and the reason why it is not an event.
     fn record(
         &mut self,
         input: &Input,

@@ -83,7 +83,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar, or `None` when standard error is no terminal.
+    /// A bar, or `None` when standard error is not a terminal.
     pub fn on_terminal(progress: Arc<Progress>) -> Option<Self> {
         if !std::io::stderr().is_terminal() {
             return None;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::input::Input;
 use crate::actors::ports::SourceError;
 
-/// Bytes of one read. A line that does not fit is no record of a file that is read as it
+/// Bytes of one read. A line that does not fit is not a record of a file that is read as it
 /// stands: such a file is translated, see `input`.
 pub(super) const CHUNK: usize = 4 << 20;
 

@@ -287,7 +287,7 @@ impl Place {
         }
         let text = self.meta(conn, "format")?;
         let found: u32 =
-            text.parse().map_err(|_| self.damaged("its format number is no number"))?;
+            text.parse().map_err(|_| self.damaged("its format number is not a number"))?;
         if !(self.kind.oldest..=self.kind.format).contains(&found) {
             return Err(StoreError::Format {
                 path: self.name(),

@@ -149,7 +149,7 @@ impl StateDb {
             ]
         })?;
         let seed = u64::from_str_radix(&place.meta(&conn, "seed")?, 16)
-            .map_err(|_| place.damaged("`seed` is no number"))?;
+            .map_err(|_| place.damaged("`seed` is not a number"))?;
         let figures = Arc::new(Figures::default());
         for (name, figure) in figures.kept() {
             figure.store(number(&place, &conn, name)?, Ordering::Relaxed);
@@ -655,7 +655,7 @@ impl Outputs {
 fn number(place: &Place, conn: &Connection, key: &str) -> Result<u64, StoreError> {
     match place.meta_opt(conn, key)? {
         None => Ok(0),
-        Some(text) => text.parse().map_err(|_| place.damaged(format!("`{key}` is no number"))),
+        Some(text) => text.parse().map_err(|_| place.damaged(format!("`{key}` is not a number"))),
     }
 }
 

@@ -128,7 +128,7 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
         };
         if let Some(word) = wrong {
             return Err(format!(
-                "{word:?} is no level; the levels are {levels}. Write for example info, or \
+                "{word:?} is not a level; the levels are {levels}. Write for example info, or \
                  info,tidewatch::store=debug"
             ));
         }
@@ -199,7 +199,7 @@ mod tests {
             let found = check_filter(filter);
             assert_eq!(found.is_ok(), wrong.is_none(), "{filter}: {found:?}");
             if let (Err(text), Some(word)) = (found, wrong) {
-                assert!(text.starts_with(&format!("{word:?} is no level")), "{text}");
+                assert!(text.starts_with(&format!("{word:?} is not a level")), "{text}");
                 assert!(text.contains("off, error, warn, info, debug, trace"), "{text}");
             }
         }

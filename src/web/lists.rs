@@ -95,7 +95,7 @@ impl AlertsAsked {
     /// Checked and with defaults.
     ///
     /// # Errors
-    /// `BadRequest` when `since` is no time.
+    /// `BadRequest` when `since` is not a time.
     pub fn checked(self) -> Result<AlertsWanted, Problem> {
         let since = self.since.as_deref().map(time).transpose()?;
         Ok(AlertsWanted {
@@ -116,7 +116,7 @@ fn time(text: &str) -> Result<EpochMs, Problem> {
     let written = || text.replace(' ', "+").parse::<jiff::Timestamp>().ok();
     number.or_else(|| written().map(|time| time.as_millisecond())).ok_or_else(|| {
         Problem::BadRequest(format!(
-            "since={text:?} is no time: write milliseconds since 1970 or 2026-01-31T12:00:00Z"
+            "since={text:?} is not a time: write milliseconds since 1970 or 2026-01-31T12:00:00Z"
         ))
     })
 }

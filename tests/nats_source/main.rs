@@ -246,7 +246,7 @@ async fn i8_what_was_deleted_before_it_was_read_is_a_gap_of_the_exact_size() {
     numbers(&context, 101, 120).await;
     let seen = read(&mut goes_on, 100, |seen| seen.items.len() >= 20).await.unwrap();
     assert_events(&seen, 101..=120);
-    // A new reader begins with what is kept: that is no gap.
+    // A new reader begins with what is kept: that is not a gap.
     let mut fresh = opened(&link, 0, |_| {}).await;
     assert_events(&read_all(&mut fresh).await, 101..=120);
 }

@@ -20,7 +20,7 @@ use super::time::EpochMs;
 pub enum Fault {
     /// The event does not carry it.
     Absent,
-    /// Text that is no number, where one is needed.
+    /// Text that is not a number, where one is needed.
     Text,
     /// `true` or `false`, where something else is needed.
     Flag,
@@ -112,7 +112,7 @@ impl Fault {
     pub fn sentence(self) -> &'static str {
         match self {
             Fault::Absent => "absent",
-            Fault::Text => "text that is no number",
+            Fault::Text => "text that is not a number",
             Fault::Flag => "true or false",
             Fault::Number => "a number, where text is wanted",
             Fault::Nested => "an object or an array",

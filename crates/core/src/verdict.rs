@@ -286,7 +286,7 @@ mod tests {
             (r#","amount":"2.5","region":"eu""#, "good"),
             (
                 r#","amount":"free","region":"eu""#,
-                "amount: text that is no number (needed by session.value, metric.revenue.field)",
+                "amount: text that is not a number (needed by session.value, metric.revenue.field)",
             ),
             (r#","amount":1"#, "region: absent (needed by metric.revenue.group_by)"),
             (r#","amount":1e"#, "bad: not JSON in attribute \"amount\""),

@@ -196,7 +196,7 @@ pub fn check_subject(key: &str, subject: &str) -> Result<(), NatsError> {
         false => Err(NatsError::Setting {
             key: key.into(),
             cause: format!(
-                "{subject:?} is no subject to publish to; write words with dots between them, \
+                "{subject:?} is not a subject to publish to; write words with dots between them, \
                  without * and >"
             ),
         }),
@@ -209,8 +209,8 @@ pub enum PublishError {
     /// The buffer is full; room comes with the next acknowledgements.
     #[error("the publisher's buffer is full: wait for acknowledgements, or use publish")]
     Full,
-    /// It is no event.
-    #[error("this is no event: {0}")]
+    /// It is not an event.
+    #[error("this is not an event: {0}")]
     Invalid(String),
     /// It is larger than the whole buffer.
     #[error("an event of {bytes} bytes is larger than the buffer of {bound}")]
@@ -347,7 +347,7 @@ impl Publisher {
     /// buffer only, never for the stream.
     ///
     /// # Errors
-    /// When it is no event, or larger than the buffer.
+    /// When it is not an event, or larger than the buffer.
     pub async fn publish(&self, event: &(impl Serialize + ?Sized)) -> Result<(), PublishError> {
         self.publish_bytes(written(event)?).await
     }

@@ -39,7 +39,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(120);
 /// Runs it.
 ///
 /// # Errors
-/// When it cannot be done. A difference is no error.
+/// When it cannot be done. A difference is not an error.
 pub(super) async fn run(stage: &Stage, args: &ProveArgs) -> Result<Verdict, ProveError> {
     let clock = SystemClock::shared();
     let events = workload::events(stage.seed, args.events as usize);

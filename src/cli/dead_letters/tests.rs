@@ -379,7 +379,7 @@ fn where_it_looked_is_said_and_nothing_is_made() {
         assert_eq!(text.contains("no such folder"), listen.is_none(), "{text}");
     }
     assert!(!data_dir.exists());
-    // Something else at the address is no server of ours.
+    // Something else at the address is not a server of ours.
     let (url, asked) = server(vec![(200, "<html>".into())]);
     config.web.listen = url.trim_start_matches("http://").parse().unwrap();
     let error = run(&config, None, &LIST, NOTHING).unwrap_err().to_string();

@@ -46,7 +46,7 @@ impl Condition {
         })
     }
 
-    /// Whether it holds for a row. An absent cell is nothing, so it is no listed text.
+    /// Whether it holds for a row. An absent cell is nothing, so it is not a listed text.
     pub fn holds(&self, cells: &[Option<Cell<'_>>]) -> bool {
         let text = cells[self.column].as_ref().map(Cell::text).filter(|text| !text.is_empty());
         if self.present.is_some_and(|present| present != text.is_some()) {
@@ -76,7 +76,7 @@ pub(super) fn pattern(key: &str, text: &str) -> Result<Regex, Broken> {
     Regex::new(text).map_err(|error| {
         let error = error.to_string();
         let last = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        Broken::new(key, format!("match = {text:?} is no regular expression: {last}"))
+        Broken::new(key, format!("match = {text:?} is not a regular expression: {last}"))
     })
 }
 

@@ -111,7 +111,7 @@ impl Document {
         let Some(label) = &self.encoding else { return Ok(None) };
         text::encoding(label).map(Some).ok_or_else(|| {
             let rule = format!(
-                "{label:?} is no encoding: write for example \"utf-8\", \"latin-1\", \
+                "{label:?} is not an encoding: write for example \"utf-8\", \"latin-1\", \
                  \"windows-1252\", \"utf-16le\" or \"shift_jis\""
             );
             Broken::new("encoding", rule)

@@ -26,7 +26,7 @@ fn mistakes_are_named() {
     refuses(&head("explode=\"e\""), "line 2: explode: only for format");
     refuses(&head("delimiter=\"→\""), "delimiter: must be an ASCII");
     refuses(&head("delimiter=\"ab\""), "delimiter: must be an ASCII");
-    refuses(&head("encoding=\"klingon\""), "encoding: \"klingon\" is no encoding");
+    refuses(&head("encoding=\"klingon\""), "encoding: \"klingon\" is not an encoding");
     refuses(&head("quoting=false\nescape=\"\\\\\""), "escape: means nothing");
     refuses("format=\"csv\"\n[fields]\ntype=\"e\"", "fields.ts: every event needs it");
     refuses(
@@ -47,14 +47,14 @@ fn mistakes_are_named() {
     refuses(&csv("a={column=\"x\",number=\"1,234\"}"), "fields.a: \"1,234\" could be");
     refuses(&csv("a={column=\"x\",columns=[\"y\"]}"), "fields.a: has both");
     refuses(&csv("a={column=\"x\",join=\"-\"}"), "fields.a: `join` stands between");
-    refuses(&csv("a={column=\"x\",match=\"(\"}"), "fields.a: match = \"(\" is no regular");
+    refuses(&csv("a={column=\"x\",match=\"(\"}"), "fields.a: match = \"(\" is not a regular");
     refuses(&csv("a={column=\"x\",before=\"\"}"), "fields.a: `before` is empty");
     refuses(&csv("a={column=\"x\",value=1}"), "fields.a: `value` is the same in every row");
     refuses(&csv("a={column=\"x\",when={column=\"y\"}}"), "fields.a: says nothing of the column");
     refuses(&head("keep={column=\"y\"}"), "line 2: keep: says nothing");
     let unit =
         |unit: &str| format!("format=\"csv\"\n[fields]\ntype=\"e\"\nts={{column=\"t\",{unit}}}");
-    refuses(&unit("unit=\"hours\""), "line 4: fields.ts: \"hours\" is no form of a time");
+    refuses(&unit("unit=\"hours\""), "line 4: fields.ts: \"hours\" is not a time format");
     refuses(&unit("format=\"%H\""), "does not make a date");
     refuses(&unit("unit=\"iso\",zone=\"Mars\""), "\"Mars\" is not an IANA zone");
     refuses(&unit("unit=\"iso\",format=\"%Y\""), "not both");

@@ -215,7 +215,7 @@ impl Values<'_> {
         writer.too_long(line, bytes, self.max as u64, &head)
     }
 
-    /// Takes the rest of the line as one row that is no JSON.
+    /// Takes the rest of the line as one row that is not JSON.
     fn rest_of_line(
         &mut self,
         text: &mut Text<'_>,
@@ -260,7 +260,7 @@ impl Values<'_> {
     }
 }
 
-/// What is wrong with a row that is no JSON object.
+/// What is wrong with a row that is not a JSON object.
 fn not_json(raw: &[u8]) -> String {
     match serde_json::from_slice::<IgnoredAny>(raw) {
         Ok(_) => "a row must be a JSON object".to_owned(),

@@ -479,7 +479,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// Whatever lies in a file: no panic, every line and every row is accounted for, and every
-    /// row that is no event has a reason and a line.
+    /// row that is not an event has a reason and a line.
     #[test]
     fn any_bytes_are_accounted_for(bytes in anything()) {
         let maps = [

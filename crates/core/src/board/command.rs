@@ -51,7 +51,7 @@ pub enum Command {
     },
 }
 
-/// The text is no message of the protocol: the connection ends.
+/// The text is not a message of the protocol: the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotACommand;
 

@@ -24,7 +24,7 @@ const REQUIRED: [&str; 4] = ["ce-specversion", "ce-id", "ce-source", "ce-type"];
 /// How a message carries its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It is no CloudEvent by its headers; the body may say that it is one.
+    /// It is not a CloudEvent by its headers; the body may say that it is one.
     Plain,
     /// The body is one CloudEvent, whatever `ce-*` headers stand there.
     Structured,
@@ -71,7 +71,7 @@ pub enum Protocol {
 /// names do not begin with `ce-` are passed over. JSON data is kept as it is, other text
 /// becomes a JSON string, anything else `data_base64`.
 ///
-/// A header that is no attribute keeps its whole name, `ce-` included, which the decoder
+/// A header that is not an attribute keeps its whole name, `ce-` included, which the decoder
 /// refuses (`not_an_attribute`); data that is not the JSON it should be is kept as
 /// `data_base64`, which it refuses too.
 pub fn compose<'a>(
@@ -380,7 +380,7 @@ mod tests {
             assert_eq!(made["type"], "cart_add", "and so is everything else");
         }
         let twice = composed(&[("ce-type", b"x")], None, b"");
-        assert_eq!(verdict(&twice).unwrap_err(), "attribute \"type\" stands there twice");
+        assert_eq!(verdict(&twice).unwrap_err(), "attribute \"type\" appears twice");
         for (content_type, data) in [
             (Some("application/json"), &b"no json"[..]),
             (None, b"hi"),

@@ -235,7 +235,7 @@ impl<'de, 'w> Draft<'de, 'w> {
         }
         let stamp = self.seen.stamp + u64::from(place == Place::Data);
         if std::mem::replace(&mut self.seen.names[usize::from(index)], stamp) == stamp {
-            return Err(format!("attribute {:?} stands there twice", name.text));
+            return Err(format!("attribute {:?} appears twice", name.text));
         }
         if raw == Raw::Null {
             return Ok(());
@@ -440,7 +440,7 @@ impl<'de, 'w> Draft<'de, 'w> {
     pub fn take_context(&mut self, at: u8, raw: Raw<'de>) -> Result<(), String> {
         let name = CONTEXT[usize::from(at)];
         if self.envelope.shown & (1 << at) != 0 {
-            return Err(format!("attribute {name:?} stands there twice"));
+            return Err(format!("attribute {name:?} appears twice"));
         }
         self.envelope.shown |= 1 << at;
         match name {
@@ -487,7 +487,7 @@ fn native_time() -> &'static TimeRule {
     &RULE
 }
 
-/// Why a value is no time, in a sentence with the likely remedy.
+/// Why a value is not a time, in a sentence with the likely remedy.
 #[cold]
 fn no_time(name: &str, raw: Raw<'_>, scratch: &str, fault: NoTime) -> String {
     let shown = match raw {
@@ -499,7 +499,7 @@ fn no_time(name: &str, raw: Raw<'_>, scratch: &str, fault: NoTime) -> String {
     match fault {
         NoTime::Range => format!("attribute {name:?}: {shown} lies outside the years 0 to 9999"),
         _ => format!(
-            "attribute {name:?}: {shown} is no time: write epoch milliseconds or RFC 3339, or \
+            "attribute {name:?}: {shown} is not a time: write epoch milliseconds or RFC 3339, or \
              declare events.time_format"
         ),
     }

@@ -127,13 +127,13 @@ fn written(members: &[(String, Box<RawValue>)]) -> Option<Vec<u8>> {
     Some(format!("{{{}}}", members.join(",")).into_bytes())
 }
 
-/// What says how the bytes came is no attribute of the event.
+/// What says how the bytes came is not an attribute of the event.
 fn is_header(name: &str) -> bool {
     name.starts_with(binding::PREFIX)
         || ["content-type", "content-encoding", TIME_FILLS, TIME_RULES, NEVER_SENT].contains(&name)
 }
 
-/// The attributes of a JSON object as they stand there, those that stand there twice too.
+/// The attributes of a JSON object as they stand there, those that appear twice too.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -319,6 +319,6 @@ mod tests {
         let q = inside(names.find("p").unwrap(), "q").unwrap();
         assert_eq!((names.get(q).attribute, names.get(q).rank), (names.get(a).attribute, 3));
         assert_eq!(names.get(inside(q, "r").unwrap()).roles, role::KEY);
-        assert_eq!(names.find("x"), None, "a name with an empty segment is no path");
+        assert_eq!(names.find("x"), None, "a name with an empty segment is not a path");
     }
 }

@@ -70,11 +70,11 @@ impl NumberFormat {
     /// `"(12.50)"`, `"12.50-"`.
     ///
     /// # Errors
-    /// When the example is no number or could be read in two ways (`1,234`).
+    /// When the example is not a number or could be read in two ways (`1,234`).
     pub fn by_example(example: &str) -> Result<Self, String> {
         let wrong = || {
             Err(format!(
-                "{example:?} is no example of a number: write for example \"12,50\", \
+                "{example:?} is not an example of a number: write for example \"12,50\", \
                  \"1.234,56\", \"$1,234.56\" or \"(12.50)\""
             ))
         };

@@ -132,7 +132,7 @@ fn word<'de>(line: &[u8], at: &mut usize, word: &[u8], raw: Raw<'de>) -> Option<
     found.then_some(raw)
 }
 
-/// The first byte from `at` on that is no space.
+/// The first byte from `at` on that is not a space.
 #[inline]
 fn blank(line: &[u8], mut at: usize) -> usize {
     while line.get(at) == Some(&b' ') {

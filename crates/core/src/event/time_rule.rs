@@ -82,7 +82,7 @@ pub struct Time {
     pub guess: Option<Guess>,
 }
 
-/// Why a value is no time.
+/// Why a value is not a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTime {
     /// It stands for no value.
@@ -147,7 +147,7 @@ impl TimeRule {
             }
             _ => {
                 return Err(format!(
-                    "{form:?} is no form of a time: write \"s\", \"ms\", \"us\" or \"ns\" for \
+                    "{form:?} is not a time format: write \"s\", \"ms\", \"us\" or \"ns\" for \
                      epoch numbers, \"iso\", \"http\", \"clf\", \"auto\", or a pattern such as \
                      \"%d.%m.%Y %H:%M:%S\""
                 ));
@@ -300,7 +300,7 @@ impl Decimal {
     }
 }
 
-/// Writes a time by the pattern and reads it back: what does not come back is no date.
+/// Writes a time by the pattern and reads it back: what does not come back is not a date.
 fn check_pattern(pattern: &str) -> Result<(), String> {
     let sample: Zoned = Timestamp::from_second(1_703_462_400)
         .map(|time| time.to_zoned(TimeZone::UTC))

@@ -79,7 +79,7 @@ impl<'a> Attr<'a> {
         }
     }
 
-    /// Compares it with a number of the configuration; `None` for what is no number.
+    /// Compares it with a number of the configuration; `None` for what is not a number.
     #[inline]
     fn compare(self, bound: Decimal) -> Option<Ordering> {
         match self {

@@ -1,5 +1,5 @@
 //! Decides whether a metric takes a fact, and notes what was lost of it on the way: a field
-//! that is no number, a label that is not there, a condition that could not be judged.
+//! that is not a number, a label that is not there, a condition that could not be judged.
 //!
 //! A good fact pays for a few comparisons. Two callers: the shard's fold, which counts, and
 //! the web side, which tells the publisher.

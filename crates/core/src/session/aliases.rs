@@ -63,7 +63,7 @@ impl Aliases {
         }
     }
 
-    /// The key that `key` stands for; `None` when it is no alias. An event with this time and
+    /// The key that `key` stands for; `None` when it is not an alias. An event with this time and
     /// stamp uses it.
     pub fn resolve(&mut self, key: &str, at: EpochMs, stamp: EpochMs) -> Option<SmolStr> {
         let mut known = self.follow(key, stamp)?;

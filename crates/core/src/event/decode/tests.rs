@@ -128,12 +128,12 @@ fn bad_events_are_refused_in_plain_words() {
         ),
         (
             r#"{"ts":"tomorrow"}"#,
-            "attribute \"ts\": \"tomorrow\" is no time: write epoch milliseconds or RFC 3339, or \
+            "attribute \"ts\": \"tomorrow\" is not a time: write epoch milliseconds or RFC 3339, or \
              declare events.time_format",
         ),
         (
             r#"{"ts":1.5}"#,
-            "attribute \"ts\": 1.5 is no time: write epoch milliseconds or RFC 3339, or declare \
+            "attribute \"ts\": 1.5 is not a time: write epoch milliseconds or RFC 3339, or declare \
              events.time_format",
         ),
         (r#"{"ts":"","type":"x"}"#, "attribute \"ts\" is missing"),
@@ -158,10 +158,10 @@ fn bad_events_are_refused_in_plain_words() {
             r#"{"ts":1,"type":"x","amount":1e999}"#,
             "not JSON in attribute \"amount\": number out of range at line 1 column 33",
         ),
-        (r#"{"ts":1,"ts":2,"type":"x"}"#, "attribute \"ts\" stands there twice"),
+        (r#"{"ts":1,"ts":2,"type":"x"}"#, "attribute \"ts\" appears twice"),
         (
             r#"{"ts":1,"type":"x","region":null,"region":"eu"}"#,
-            "attribute \"region\" stands there twice",
+            "attribute \"region\" appears twice",
         ),
         (r#"{"ts":1,"type":"x"} {}"#, "not JSON: trailing characters at line 1 column 21"),
         (r#"{"ts":1,"type":"x","other":[1,}"#, "not JSON: expected value at line 1 column 31"),
@@ -180,10 +180,7 @@ fn bad_events_are_refused_in_plain_words() {
             r#"{"specversion":"1.0","type":"x","source":"s","id":"1"}"#,
             "CloudEvent: \"time\" is missing",
         ),
-        (
-            r#"{"specversion":"1.0","type":"x","id":"1","id":"2"}"#,
-            "attribute \"id\" stands there twice",
-        ),
+        (r#"{"specversion":"1.0","type":"x","id":"1","id":"2"}"#, "attribute \"id\" appears twice"),
         (
             r#"{"specversion":"1.0","data":1,"data_base64":"e30="}"#,
             "CloudEvent: both \"data\" and \"data_base64\"",
@@ -329,7 +326,7 @@ fn paths_lead_into_objects_and_arrays_and_the_literal_name_comes_first() {
         assert_eq!(outcomes(schema(), item.as_bytes()), vec![Ok(want.to_owned())], "{item}");
     }
     let twice = r#"{"ts":1,"type":"x","properties":{"price":1,"price":2}}"#;
-    let reason = "attribute \"properties.price\" stands there twice".to_owned();
+    let reason = "attribute \"properties.price\" appears twice".to_owned();
     assert_eq!(outcomes(schema(), twice.as_bytes()), [Err((reason, twice.into()))]);
 }
 
