@@ -190,7 +190,7 @@ impl Builder {
         let state = StateDb::open(&folder, log.clone(), settings)?;
         let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
-        let records: Arc<dyn Records> = Arc::new(StoredRecords::open(&config.general.data_dir)?);
+        let records: Arc<dyn Records> = Arc::new(StoredRecords::of(&folder)?);
         let streams = match source.is_some() {
             true => None,
             false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,

@@ -86,8 +86,8 @@ impl Folder {
     }
 
     /// A folder that nobody will start from once this process has ended, because it is removed
-    /// then. Its files are written as always, and never synced: only a crash of the machine
-    /// could tell the difference.
+    /// then. Its files are written as always, and not synced once they are made: only a crash of
+    /// the machine could tell the difference.
     ///
     /// # Errors
     /// As [`Folder::open`].

@@ -9,10 +9,10 @@ use std::path::Path;
 use parking_lot::Mutex;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::folder::{LOG, STATE};
+use super::folder::{Folder, LOG, STATE};
 use super::log;
 use super::outbox::{ALERT_LOG, OUTBOX, unpack};
-use super::sqlite::Place;
+use super::sqlite::{Kind, Place};
 use super::tables::{self, letter_checksum};
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::domain::alert::Alert;
@@ -46,8 +46,23 @@ impl StoredRecords {
     /// # Errors
     /// When there is no state in the folder, or it is damaged or of another format.
     pub fn open(folder: &Path) -> Result<StoredRecords, StoreError> {
+        StoredRecords::at(folder, |name, kind| Place::new(folder.join(name), kind))
+    }
+
+    /// Opens the records of our own data folder.
+    ///
+    /// # Errors
+    /// As [`StoredRecords::open`].
+    pub fn of(folder: &Folder) -> Result<StoredRecords, StoreError> {
+        StoredRecords::at(folder.path(), |name, kind| folder.place(name, kind))
+    }
+
+    fn at(
+        folder: &Path,
+        place: impl Fn(&str, &'static Kind) -> Place,
+    ) -> Result<StoredRecords, StoreError> {
         let pool = |name: &str, kind| {
-            let place = Place::new(folder.join(name), kind);
+            let place = place(name, kind);
             if !folder.join(name).exists() {
                 return Err(place.io("there is no such file: is this a data folder of tidewatch?"));
             }
