@@ -19,6 +19,9 @@ const RATE: u64 = 100;
 
 const HOUR: i64 = 3_600_000;
 
+/// A part of an identity.
+type Part = fn(EventIdentity) -> u64;
+
 fn main() {
     // `cargo bench` adds flags of its own.
     let count = std::env::args().skip(1).find_map(|word| word.parse().ok());
@@ -38,7 +41,7 @@ fn main() {
     drop(seen);
 
     let pairs = (count as f64).powi(2) / 2.0;
-    let parts: [(&str, fn(EventIdentity) -> u64); 3] = [
+    let parts: [(&str, Part); 3] = [
         ("low bits", |id| id.low),
         ("middle bits", |id| (id.low >> BITS) | (id.high << (64 - BITS))),
         ("high bits", |id| id.high),
