@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use super::time::{BEGINNING, END_OF_TIME, EpochMs};
+
 /// The bytes end too early or say something impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("malformed {what} at byte {at}")]
@@ -36,6 +38,12 @@ pub fn put_i128(out: &mut Vec<u8>, value: i128) {
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u64(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// A time with room on both sides, so that lengths of time can be added and two times subtracted.
+/// `BEGINNING` and `END_OF_TIME` are such times.
+fn is_time(time: i64) -> Option<EpochMs> {
+    (2 * BEGINNING..=2 * END_OF_TIME).contains(&time).then_some(time)
 }
 
 /// Reads what the `put` functions wrote.
@@ -86,6 +94,32 @@ impl<'a> Reader<'a> {
     pub fn i64(&mut self, what: &'static str) -> Result<i64, Malformed> {
         let raw = self.u64(what)?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    }
+
+    /// The next unsigned integer, which fits into fewer bits.
+    pub fn narrow<T: TryFrom<u64>>(&mut self, what: &'static str) -> Result<T, Malformed> {
+        let at = self.at;
+        T::try_from(self.u64(what)?).map_err(|_| Malformed { what, at })
+    }
+
+    /// The next signed integer, which is a point in time.
+    pub fn time(&mut self, what: &'static str) -> Result<EpochMs, Malformed> {
+        let at = self.at;
+        is_time(self.i64(what)?).ok_or(Malformed { what, at })
+    }
+
+    /// A point in time, the next unsigned integer after another one.
+    pub fn time_after(&mut self, start: EpochMs, what: &'static str) -> Result<EpochMs, Malformed> {
+        let at = self.at;
+        let time = start.checked_add_unsigned(self.u64(what)?);
+        time.and_then(is_time).ok_or(Malformed { what, at })
+    }
+
+    /// A point in time, the next signed integer from another one on.
+    pub fn time_from(&mut self, start: EpochMs, what: &'static str) -> Result<EpochMs, Malformed> {
+        let at = self.at;
+        let time = start.checked_add(self.i64(what)?);
+        time.and_then(is_time).ok_or(Malformed { what, at })
     }
 
     /// The next wide signed integer.

@@ -117,9 +117,8 @@ impl Contents {
 
     pub fn decode(reader: &mut Reader<'_>) -> Result<Contents, Malformed> {
         let value = Amount::decode(reader)?;
-        let entries = reader.u64("entries")? as u32;
-        let removals = reader.u64("removals")?;
-        let removals = Removals(removals as u32);
+        let entries = reader.narrow("entries")?;
+        let removals = Removals(reader.narrow("removals")?);
         let removed = match removals.num() {
             0 => Amount::ZERO,
             _ => Amount::decode(reader)?,

@@ -86,7 +86,7 @@ impl Machine {
         rules: &Rules,
     ) -> Result<Machine, Malformed> {
         let mut reader = Reader::new(bytes);
-        let floor = reader.i64("floor")?;
+        let floor = reader.time("floor")?;
         let num = reader.u64("number of sessions")?;
         let mut sessions = SmallVec::new();
         for _ in 0..num {
@@ -94,8 +94,12 @@ impl Machine {
         }
         let carts = match reader.u8("carts")? {
             0 => None,
-            tag => Some(Box::new(decode_carts(tag == 2, &mut reader, rules)?)),
+            tag @ (1 | 2) => Some(Box::new(decode_carts(tag == 2, &mut reader, rules)?)),
+            _ => return Err(malformed("carts", &reader)),
         };
+        if !reader.is_empty() {
+            return Err(malformed("end of a session", &reader));
+        }
         Ok(Machine { sessions, carts, floor })
     }
 }
@@ -124,26 +128,39 @@ fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
     }
 }
 
+/// What was read last cannot be.
+fn malformed(what: &'static str, reader: &Reader<'_>) -> Malformed {
+    Malformed { what, at: reader.position() }
+}
+
+/// A byte that says how many follow, at most `max`.
+fn few(reader: &mut Reader<'_>, what: &'static str, max: usize) -> Result<usize, Malformed> {
+    let count = usize::from(reader.u8(what)?);
+    if count <= max { Ok(count) } else { Err(malformed(what, reader)) }
+}
+
 fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<State, Malformed> {
-    let mut state = State::empty(reader.i64("first")?);
-    state.last = state.first.wrapping_add(reader.u64("duration")? as i64);
-    if let Some(until) = reader.u64("cut")?.checked_sub(1) {
-        state.until = state.first.wrapping_add(until as i64);
+    let mut state = State::empty(reader.time("first")?);
+    state.last = reader.time_after(state.first, "duration")?;
+    // One more than the distance.
+    let until = reader.time_after(state.first - 1, "cut")?;
+    if until >= state.first {
+        state.until = until;
     }
     state.contents = Contents::decode(reader)?;
-    state.events = reader.u64("events")? as u32;
-    state.goals = reader.u64("goals")?.min(u16::MAX.into()) as u16;
-    state.step = reader.u8("step")?.min(15);
+    state.events = reader.narrow("events")?;
+    state.goals = reader.narrow("goals")?;
+    state.step = few(reader, "step", 15)? as u8;
     let segment = reader.bytes("segment")?;
     state.segment = segments.intern(segment);
-    let counted = usize::from(reader.u8("counts")?).min(COUNTED_KINDS);
+    let counted = few(reader, "counts", COUNTED_KINDS)?;
     for count in &mut state.counts[..counted] {
-        *count = reader.u64("count")? as u16;
+        *count = reader.narrow("count")?;
     }
-    state.trail_len = reader.u8("trail")?.min(TRAIL_LEN as u8);
+    state.trail_len = few(reader, "trail", TRAIL_LEN)? as u8;
     let mut previous = state.last as u32;
     for index in (0..usize::from(state.trail_len)).rev() {
-        previous = previous.wrapping_sub(reader.u64("trail time")? as u32);
+        previous = previous.wrapping_sub(reader.narrow("trail time")?);
         state.trail_at[index] = previous;
         state.trail_kind[index] = reader.u8("trail kind")?;
     }
@@ -162,7 +179,7 @@ fn encode_carts(carts: &Carts, out: &mut Vec<u8>) {
     put_u64(out, carts.stand.walked as u64);
     let mut before = 0;
     for mark in &carts.marks {
-        put_i64(out, mark.at.wrapping_sub(before));
+        put_i64(out, mark.at - before);
         before = mark.at;
         out.push(mark.what as u8 | u8::from(mark.value.is_some()) << 2);
         if let Some(value) = mark.value {
@@ -174,20 +191,21 @@ fn encode_carts(carts: &Carts, out: &mut Vec<u8>) {
 fn decode_carts(base: bool, reader: &mut Reader<'_>, rules: &Rules) -> Result<Carts, Malformed> {
     let mut open = None;
     if base {
-        let (first, last) = (reader.i64("cart first")?, reader.i64("cart last")?);
+        let (first, last) = (reader.time("cart first")?, reader.time("cart last")?);
         open = Some(Cart { first, last, contents: Contents::decode(reader)? });
     }
-    let settled = reader.i64("settled")?;
-    let (num, walked) = (reader.u64("marks")?, reader.u64("marks passed")?);
+    let settled = reader.time("settled")?;
+    let (num, walked) = (reader.u64("marks")?, reader.narrow("marks passed")?);
     let mut marks = VecDeque::new();
     let mut at = 0i64;
     for _ in 0..num {
-        at = at.wrapping_add(reader.i64("mark time")?);
-        let tag = reader.u8("mark kind")?;
+        at = reader.time_from(at, "mark time")?;
+        let tag = few(reader, "mark kind", 7)?;
         let what = match tag & 3 {
             0 => What::Entry,
             1 => What::Remove,
-            _ => What::Goal,
+            2 => What::Goal,
+            _ => return Err(malformed("mark kind", reader)),
         };
         let value = match tag & 4 {
             0 => None,
@@ -195,6 +213,8 @@ fn decode_carts(base: bool, reader: &mut Reader<'_>, rules: &Rules) -> Result<Ca
         };
         marks.push_back(Mark { at, value, what });
     }
-    let walked = (walked as usize).min(marks.len());
+    if walked > marks.len() {
+        return Err(malformed("marks passed", reader));
+    }
     Ok(Carts::restored(open, settled, marks, walked, rules.gap))
 }

@@ -166,6 +166,34 @@ proptest! {
         let _ = Machine::decode(&bytes, &mut Segments::default(), &rules(Deadline::Inactivity));
     }
 
+    /// A record that was damaged is refused, or it is that of a machine that can be: it is
+    /// written and read the same, and comes to its end.
+    #[test]
+    fn a_damaged_record_is_refused_or_that_of_a_machine_that_can_be(
+        events in disturbed(),
+        since_entry: bool,
+        damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let rules = rules(if since_entry { Deadline::SinceEntry } else { Deadline::Inactivity });
+        let (mut segments, mut machine) = (Segments::default(), Machine::default());
+        let mut fx = SessionEffects::default();
+        for (at, kind) in &events {
+            machine.apply(&rules, &event(&rules, *at, BEGINNING, *kind), &mut fx).unwrap();
+        }
+        let mut record = Vec::new();
+        machine.encode(&segments, &mut record);
+        for (place, byte) in damages {
+            let place = place.index(record.len());
+            record[place] = byte;
+        }
+        if let Ok(mut read) = Machine::decode(&record, &mut segments, &rules) {
+            let mut again = Vec::new();
+            read.encode(&segments, &mut again);
+            prop_assert_eq!(&Machine::decode(&again, &mut segments, &rules).unwrap(), &read);
+            read.expire(&rules, END_OF_TIME, &mut fx);
+        }
+    }
+
     #[test]
     fn the_next_deadline_is_the_first_moment_with_something_to_do(events in disturbed()) {
         let rules = rules(Deadline::Inactivity);
