@@ -341,7 +341,7 @@ fn a_wrong_metric_is_named() {
         ),
         (
             format!("{count}{second}where = {{ status = {{ above = 5 }} }}"),
-            "t.toml:5:1: metric.m.where = { status = { above = 5 } }: status: \"above\" is no \
+            "t.toml:5:1: metric.m.where = { status = { above = 5 } }: status: \"above\" is not a \
              comparison; there are ge, gt, le, lt, exists",
         ),
         (
