@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::events::{Event, GAP};
-use support::{Broker, Folder, HOLD, Http, Poster, Set, Stopwatch, pause, until};
+use support::{Broker, Folder, HOLD, Http, Poster, Server, Set, Stopwatch, pause, until};
 
 /// Key figures that the page shows from the topic `kpi`.
 const FIGURES: &[&str] = &[
@@ -88,15 +88,19 @@ fn the_page_shows_the_replayed_numbers() {
     page.assert_no_errors(&[]);
 }
 
+fn demo(folder: &Folder) -> Server {
+    let data = folder.data().display().to_string();
+    folder
+        .command(&["demo", "--users", "200", "--rate", "100", "--seed", "7"])
+        .args(&["--data-dir", &data, "--listen", "127.0.0.1:0"])
+        .listening()
+}
+
 #[test]
 fn the_page_moves_each_second() {
     const SECONDS: u64 = 10;
     let folder = Folder::default();
-    let data = folder.data().display().to_string();
-    let server = folder
-        .command(&["demo", "--users", "200", "--rate", "100", "--seed", "7"])
-        .args(&["--data-dir", &data, "--listen", "127.0.0.1:0"])
-        .listening();
+    let server = demo(&folder);
     let driver = Driver::start();
     let page = driver.page();
     page.open(&server.url);
@@ -117,11 +121,7 @@ fn the_page_moves_each_second() {
 #[test]
 fn the_demo_shows_an_abandonment_within_a_minute_and_a_half() {
     let folder = Folder::default();
-    let data = folder.data().display().to_string();
-    let server = folder
-        .command(&["demo", "--users", "200", "--rate", "100", "--seed", "7"])
-        .args(&["--data-dir", &data, "--listen", "127.0.0.1:0"])
-        .listening();
+    let server = demo(&folder);
     let driver = Driver::start();
     let page = driver.page();
     page.open(&server.url);

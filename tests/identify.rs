@@ -354,23 +354,8 @@ fn who_is_known_is_remembered_over_kill_9() {
     let events = visits(&mut random, 600);
     let model = Model::of(&events);
     let folder = Folder::default();
-    let mut done = 0;
-    for (life, part) in events.chunks(100).enumerate() {
-        let config = format!(
-            "{HOLD}{IDENTIFY}[pipeline]\nshards = {}\ncommit_events = {}\n",
-            1 + random.below(8),
-            1 + random.below(50)
-        );
-        let mut server = folder.serve(&config).start();
-        post(&server, part);
-        done += part.len() as u64;
-        // Killed with everything committed, or with some of it still to be read again.
-        if random.one_in(2) {
-            let pipeline = server.wait_settled(done);
-            assert_eq!(pipeline["balanced"], true, "life {life}: {pipeline}");
-        }
-        server.kill_9();
-    }
+    folder.post_over_kills(&mut random, &format!("{HOLD}{IDENTIFY}"), &events, post);
+    let done = events.len() as u64;
     let server = folder.serve(&format!("{HOLD}{IDENTIFY}")).start();
     // Long after, so that everything is closed.
     post(&server, &[event(365 * 86_400_000, "page_view", "end", "")]);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::events::Random;
 use super::http::{Http, Target};
 use super::wait::{Stopwatch, pause, until};
 
@@ -359,6 +360,36 @@ impl Server {
         if let Some(status) = self.child.try_wait().unwrap() {
             self.ended = Some(status);
             panic!("the process ended early: {status}");
+        }
+    }
+}
+
+impl Folder {
+    /// Posts events in parts to servers that are killed with -9 one after another, each with
+    /// another number of shards and another size of commits: with everything committed, or with
+    /// some of it still to be read again.
+    pub fn post_over_kills<E>(
+        &self,
+        random: &mut Random,
+        config: &str,
+        events: &[E],
+        post: impl Fn(&Server, &[E]),
+    ) {
+        let mut done = 0;
+        for (life, part) in events.chunks(100).enumerate() {
+            let config = format!(
+                "{config}[pipeline]\nshards = {}\ncommit_events = {}\n",
+                1 + random.below(8),
+                1 + random.below(50)
+            );
+            let mut server = self.serve(&config).start();
+            post(&server, part);
+            done += part.len() as u64;
+            if random.one_in(2) {
+                let pipeline = server.wait_settled(done);
+                assert_eq!(pipeline["balanced"], true, "life {life}: {pipeline}");
+            }
+            server.kill_9();
         }
     }
 }

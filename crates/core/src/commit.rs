@@ -37,7 +37,7 @@ pub struct SourcePosition {
     pub source: SourceIdentity,
     /// Position of the last item that is part of the commit; 0 before the first.
     pub position: u64,
-    /// `domain::hash::fingerprint` of that item's bytes; 0 before the first, and where the
+    /// `hash::fingerprint` of that item's bytes; 0 before the first, and where the
     /// source no longer had the item (after a gap).
     pub fingerprint: u64,
     /// Its own watermark there, which may be ahead of that of all sources: one that was read to
@@ -56,7 +56,7 @@ pub struct CommitUnit {
     pub watermark: EpochMs,
     /// Wall clock at the commit, so that a restart knows how long it was away.
     pub wall: EpochMs,
-    /// Changed state: a sequence of sections for `domain::commit::Snapshot::absorb`.
+    /// Changed state: a sequence of sections for `commit::Snapshot::absorb`.
     pub delta: Vec<Vec<u8>>,
     /// New alerts with their feed positions, in order: the outbox.
     pub alerts: Vec<Alert>,
@@ -96,7 +96,7 @@ pub struct RollupRow {
     pub metric: String,
     /// Start of the minute.
     pub minute: EpochMs,
-    /// The group as `domain::metric::groups::group_text` writes it: labels joined by `|`, and
+    /// The group as `metric::groups::group_text` writes it: labels joined by `|`, and
     /// `other` for what lies beyond `group_limit`; empty without `group_by`.
     pub group: String,
     /// Events or sessions in it.
@@ -737,7 +737,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::anomaly::RingChange;
+    use crate::anomaly::RingChange;
     use proptest::prelude::*;
 
     fn delta() -> impl Strategy<Value = Vec<Vec<u8>>> {

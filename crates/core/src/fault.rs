@@ -363,7 +363,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::END_OF_TIME;
+    use crate::time::END_OF_TIME;
 
     #[test]
     fn a_fault_is_found_by_its_word_and_number() {

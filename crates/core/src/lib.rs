@@ -18,9 +18,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-// Paths of the time when this was a folder of the library.
-use crate as domain;
-
 pub mod alert;
 pub mod anomaly;
 pub mod board;

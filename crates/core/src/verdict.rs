@@ -241,7 +241,7 @@ impl Default for Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::metric::{Aggregate, WindowSpec};
+    use crate::metric::{Aggregate, WindowSpec};
 
     fn meaning() -> Meaning {
         let revenue = MetricSpec {

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use super::ring::Ring;
-use crate::domain::number::{Amount, Countable, Decimal, Moments};
-use crate::domain::time::EpochMs;
+use crate::number::{Amount, Countable, Decimal, Moments};
+use crate::time::EpochMs;
 
 /// Samples in order of time.
 #[derive(Clone, Debug, Default, PartialEq)]

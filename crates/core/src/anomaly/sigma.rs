@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ring::Ring;
 use super::samples::Samples;
 use super::{Side, SigmaRule, Spread};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// One final window of the metric.
 #[derive(Clone, Copy, Debug, PartialEq)]

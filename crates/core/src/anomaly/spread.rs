@@ -6,8 +6,8 @@
 //! one event.
 
 use super::{Side, SigmaRule};
-use crate::domain::metric::Aggregate;
-use crate::domain::time::SpanMs;
+use crate::metric::Aggregate;
+use crate::time::SpanMs;
 
 /// The least standard deviation of a metric's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]

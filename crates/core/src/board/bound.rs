@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Grid, Log, Series, Topic, TopicState};
-use crate::domain::hash::fingerprint;
+use crate::hash::fingerprint;
 
 /// Longest label, in bytes: what fits a panel.
 pub const LABEL_BYTES_MAX: usize = 96;

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::board::frame::{self, Stamp};
-use crate::domain::board::subscriber::WINDOW_BYTES;
-use crate::domain::board::{LogItem, TopicAbout};
+use crate::board::frame::{self, Stamp};
+use crate::board::subscriber::WINDOW_BYTES;
+use crate::board::{LogItem, TopicAbout};
 
 fn snapshot_len(topic: &Topic) -> usize {
     let stamp = Stamp { epoch: "node-18f0.0", n: u64::MAX, at: i64::MAX, watermark: 0 };

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::diff::{Change, LogTail, Point, apply, log_position};
 use super::{Grid, Log, LogItem, Series, TopicState};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Why a message cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Grid, Log, LogItem, Series, TopicState};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// A point of a series: its time, and a value for each column.
 pub type Point = (EpochMs, Vec<Option<f64>>);

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::board::client::Client;
-use crate::domain::board::feed::{Feeds, Position};
-use crate::domain::board::frame::join;
-use crate::domain::board::{Board, Topic, TopicAbout};
+use crate::board::client::Client;
+use crate::board::feed::{Feeds, Position};
+use crate::board::frame::join;
+use crate::board::{Board, Topic, TopicAbout};
 
 /// What happens to a topic between two versions.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::diff::{Difference, diff, log_position, log_tail};
 use super::frame::{self, Stamp};
 use super::{Board, Topic, TopicState};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Earlier versions of a topic that diffs can start from. At one board a second a
 /// client that stalls for 8 s still gets a diff; a series of 600 points costs about

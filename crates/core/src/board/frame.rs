@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::diff::{Change, LogTail};
 use super::{Board, Grid, Series, Topic, TopicAbout, TopicState};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "tidewatch.v1";

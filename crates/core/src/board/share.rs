@@ -42,7 +42,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::domain::board::TopicAbout;
+    use crate::board::TopicAbout;
 
     fn grid(rows: usize, columns: std::ops::Range<i64>, newest: u64) -> Arc<Topic> {
         let column = |at: i64| {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::command::Command;
 use super::feed::{Feeds, Position, Wanted};
 use super::frame::{self, CloseReason, CommandError, Welcome};
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::time::{EpochMs, SpanMs};
 
 /// Bytes sent and not confirmed by a pong, beyond which topics wait. At 2 KB a tick
 /// this is two minutes of unread frames, and with the socket's capped send buffer the

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::board::client::Client;
-use crate::domain::board::command::parse;
-use crate::domain::board::feed::LOG_ITEMS_MAX;
-use crate::domain::board::{Board, Log, LogItem, Topic, TopicAbout, TopicState};
+use crate::board::client::Client;
+use crate::board::command::parse;
+use crate::board::feed::LOG_ITEMS_MAX;
+use crate::board::{Board, Log, LogItem, Topic, TopicAbout, TopicState};
 
 /// One connection with its client.
 struct Rig {

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{SectionWriter, group, number, time};
-use crate::domain::metric::cell::Cell;
-use crate::domain::metric::window::Window;
-use crate::domain::metric::{Floor, Place};
-use crate::domain::number::FarSum;
-use crate::domain::time::EpochMs;
-use crate::domain::wire::{Malformed, Reader};
+use crate::metric::cell::Cell;
+use crate::metric::window::Window;
+use crate::metric::{Floor, Place};
+use crate::number::FarSum;
+use crate::time::EpochMs;
+use crate::wire::{Malformed, Reader};
 
 /// Everything that is kept of one metric. Groups go by their number: the place among `groups`,
 /// or `OVERFLOW`.

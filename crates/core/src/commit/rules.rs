@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use super::{SectionWriter, number, put_number};
-use crate::domain::anomaly::RingChange;
-use crate::domain::time::EpochMs;
-use crate::domain::wire::{Malformed, Reader, put_i64, put_u64};
+use crate::anomaly::RingChange;
+use crate::time::EpochMs;
+use crate::wire::{Malformed, Reader, put_i64, put_u64};
 
 /// End and number of a window.
 pub type RuleSample = (EpochMs, f64);

@@ -227,8 +227,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::event::Schema;
-    use crate::domain::event::decode::Decoder;
+    use crate::event::Schema;
+    use crate::event::decode::Decoder;
 
     const EVENT: [(&str, &[u8]); 6] = [
         ("Ce-Specversion", b"1.0"),

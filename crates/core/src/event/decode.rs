@@ -16,8 +16,8 @@ use super::split::Parts;
 use super::time_rule::Guess;
 use super::value::Text;
 use super::{Hints, Limits, Note, NoteTime, RawBatch, Schema, Unusable};
-use crate::domain::number::Decimal;
-use crate::domain::time::{END_OF_TIME, EpochMs};
+use crate::number::Decimal;
+use crate::time::{END_OF_TIME, EpochMs};
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
 ///

@@ -15,8 +15,8 @@ use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::{Raw, Text};
 use super::walk::Walk;
 use super::{Limits, NoteTime, Schema, Unusable};
-use crate::domain::number::Decimal;
-use crate::domain::time::EpochMs;
+use crate::number::Decimal;
+use crate::time::EpochMs;
 
 /// A slot whose text lies in the scratch space.
 #[derive(Clone, Copy, Debug)]

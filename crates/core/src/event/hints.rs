@@ -12,7 +12,7 @@ use super::binding;
 use super::draft::CONTEXT;
 use super::names::{Names, role};
 use super::{Note, NoteTime};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// When the broker stored it, where that is the time of an event without one of its own.
 const TIME_FILLS: &str = "broker-time-if-absent";

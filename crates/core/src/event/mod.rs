@@ -173,7 +173,7 @@ pub struct Event {
     pub watermark: EpochMs,
     /// Position of its item in the source.
     pub position: u64,
-    /// Hash of the session key, see `domain::hash`.
+    /// Hash of the session key, see `hash`.
     pub key_hash: u64,
     /// Identity for de-duplication; `EventIdentity::NONE` when the event has no id.
     pub identity: EventIdentity,

@@ -13,7 +13,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::number_text::is_absent;
 use super::time_text::{self, EARLIEST, LATEST};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// First time that is guessed for, 1990-01-01, in ms.
 const GUESS_FROM: f64 = 631_152_000_000.0;

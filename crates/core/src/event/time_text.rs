@@ -12,7 +12,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// First accepted event time, 0000-01-01T00:00:00Z.
 pub const EARLIEST: EpochMs = -62_167_219_200_000;

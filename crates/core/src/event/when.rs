@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use super::Schema;
 use super::decode::Decoder;
 use super::time_text::{EARLIEST, LATEST};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Looks up times. Keeps scratch space between calls.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn at_first_sight(event: &[u8]) -> Option<EpochMs> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::time_rule::TimeRule;
+    use crate::event::time_rule::TimeRule;
 
     #[test]
     fn finds_the_time_that_the_decoder_would() {

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::domain::commit::{LateEvent, SourcePosition};
-use crate::domain::event::DeadLetter;
-use crate::domain::fault::{Counts, Tally};
-use crate::domain::ledger::Ledger;
-use crate::domain::metric::{Flushed, LateCounts};
-use crate::domain::number::Sum;
-use crate::domain::session::{Cut, Ending, Outcome, STEPS_MAX};
-use crate::domain::time::EpochMs;
+use crate::commit::{LateEvent, SourcePosition};
+use crate::event::DeadLetter;
+use crate::fault::{Counts, Tally};
+use crate::ledger::Ledger;
+use crate::metric::{Flushed, LateCounts};
+use crate::number::Sum;
+use crate::session::{Cut, Ending, Outcome, STEPS_MAX};
+use crate::time::EpochMs;
 
 /// A place in the log that all shards agree on.
 #[derive(Clone, Debug, Default)]

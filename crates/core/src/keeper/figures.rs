@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Keeper, window_words};
-use crate::domain::board::figure::{Figure, Number};
-use crate::domain::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
-use crate::domain::metric::shown::{Shown, empty};
-use crate::domain::metric::{FactKind, Metric};
-use crate::domain::time::EpochMs;
+use crate::board::figure::{Figure, Number};
+use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
+use crate::metric::shown::{Shown, empty};
+use crate::metric::{FactKind, Metric};
+use crate::time::EpochMs;
 
 impl Keeper {
     /// The numbers of all metrics at a watermark. A metric without any event yet has none.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::commit::Snapshot;
-use crate::domain::event::Schema;
-use crate::domain::metric::groups::group_text;
-use crate::domain::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
-use crate::domain::number::Decimal;
-use crate::domain::session::SessionPolicy;
-use crate::domain::time::END_OF_TIME;
+use crate::commit::Snapshot;
+use crate::event::Schema;
+use crate::metric::groups::group_text;
+use crate::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+use crate::number::Decimal;
+use crate::session::SessionPolicy;
+use crate::time::END_OF_TIME;
 
 /// Labels that are easily taken for something else.
 const NASTY: [&str; 12] =
@@ -419,7 +419,7 @@ fn a_grid_of_many_groups_holds_what_is_shown() {
     };
     let shown = |run: &Run<'_>| {
         let topics = run.live.topics(59_900, &PipelineView::default());
-        let crate::domain::board::TopicState::Grid(grid) = &topics["tumbling"].state else {
+        let crate::board::TopicState::Grid(grid) = &topics["tumbling"].state else {
             panic!("a grid")
         };
         (grid.clone(), topics["tumbling"].about.clone())

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Keeper;
 use super::outlook::{Fate, Outlook, edits};
 use super::rules::rule_id;
-use crate::domain::metric::Metric;
+use crate::metric::Metric;
 
 /// Name and meaning.
 pub(super) fn metric_id(metric: &Metric) -> String {

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::outlook::Outlook;
-use crate::domain::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
-use crate::domain::metric::engine::{Absorbed, MetricTotals};
-use crate::domain::metric::window::Day;
-use crate::domain::metric::{LateCounts, Place};
-use crate::domain::time::EpochMs;
+use crate::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
+use crate::metric::engine::{Absorbed, MetricTotals};
+use crate::metric::window::Day;
+use crate::metric::{LateCounts, Place};
+use crate::time::EpochMs;
 
 /// The beginning of the names of the metrics' entries.
 const METRIC: &str = "metric/";

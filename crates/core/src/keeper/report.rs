@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Keeper, SessionTotals};
-use crate::domain::fault::FaultView;
-use crate::domain::ledger::Ledger;
-use crate::domain::metric::Aggregate;
-use crate::domain::time::EpochMs;
+use crate::fault::FaultView;
+use crate::ledger::Ledger;
+use crate::metric::Aggregate;
+use crate::time::EpochMs;
 
 /// What a replay amounts to, as far as the keeper knows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,7 +57,7 @@ pub struct MetricReport {
     /// Of a distinct count: up to how many different values in a pane are counted exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact_up_to: Option<usize>,
-    /// Sum of each group, by its text (`domain::metric::groups::group_text`); `other` is what
+    /// Sum of each group, by its text (`metric::groups::group_text`); `other` is what
     /// lies beyond `group_limit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by_group: BTreeMap<String, f64>,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{STEP, keeper_with, rule, second};
 use super::*;
-use crate::domain::commit::{RuleSnapshot, Snapshot};
+use crate::commit::{RuleSnapshot, Snapshot};
 
 /// Absorbs what a second brings; returns the bytes of its commit.
 fn pass(keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize, count: u64) -> usize {

@@ -4,15 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::Keeper;
-use crate::domain::alert::{Alert, alert_id};
-use crate::domain::anomaly::{
-    Change, Past, Ring, Sample, Side, SigmaRule, SigmaState, Spread, Verdict,
-};
-use crate::domain::commit::{RulePoint, RuleSnapshot, SectionWriter};
-use crate::domain::metric::Metric;
-use crate::domain::metric::grid::{Memo, Stretch};
-use crate::domain::metric::shown::empty;
-use crate::domain::time::{END_OF_TIME, EpochMs};
+use crate::alert::{Alert, alert_id};
+use crate::anomaly::{Change, Past, Ring, Sample, Side, SigmaRule, SigmaState, Spread, Verdict};
+use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
+use crate::metric::Metric;
+use crate::metric::grid::{Memo, Stretch};
+use crate::metric::shown::empty;
+use crate::time::{END_OF_TIME, EpochMs};
 
 /// Points of a rule's topic.
 pub(super) const RULE_POINTS: usize = 360;
@@ -50,7 +48,7 @@ pub(super) fn rule_id(rule: &SigmaRule, metrics: &[Metric]) -> String {
             Side::Below => "below",
         }
     );
-    format!("{}#{:016x}", rule.name, crate::domain::hash::fingerprint(text.as_bytes()))
+    format!("{}#{:016x}", rule.name, crate::hash::fingerprint(text.as_bytes()))
 }
 
 impl Keeper {

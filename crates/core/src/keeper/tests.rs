@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::anomaly::Side;
-use crate::domain::commit::Snapshot;
-use crate::domain::event::Schema;
-use crate::domain::metric::{
+use crate::anomaly::Side;
+use crate::commit::Snapshot;
+use crate::event::Schema;
+use crate::metric::{
     Aggregate, Candidate, FactKind, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec,
 };
-use crate::domain::session::SessionPolicy;
-use crate::domain::time::END_OF_TIME;
+use crate::session::SessionPolicy;
+use crate::time::END_OF_TIME;
 
 pub(super) const STEP: i64 = 1_000;
 
@@ -83,7 +83,7 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
         place: metric,
         group: metric,
         facts: count,
-        cell: crate::domain::metric::cell::Cell::Count(count),
+        cell: crate::metric::cell::Cell::Count(count),
     };
     let ledger = Ledger { received: count, ..Ledger::default() };
     let barrier = Barrier {

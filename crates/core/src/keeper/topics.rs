@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use super::rules::{RULE_POINTS, rule_id};
 use super::{BOARD_ALERTS, Keeper};
-use crate::domain::board::bound::ROWS_MAX;
-use crate::domain::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
-use crate::domain::fault::FaultView;
-use crate::domain::metric::distinct::accuracy_words;
-use crate::domain::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
-use crate::domain::metric::shown::{Shown, ShownWindow, empty};
-use crate::domain::metric::window::MetricState;
-use crate::domain::metric::{Aggregate, CalendarSpan, FactKind, Metric, WindowSpec};
-use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
+use crate::board::bound::ROWS_MAX;
+use crate::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
+use crate::fault::FaultView;
+use crate::metric::distinct::accuracy_words;
+use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
+use crate::metric::shown::{Shown, ShownWindow, empty};
+use crate::metric::window::MetricState;
+use crate::metric::{Aggregate, CalendarSpan, FactKind, Metric, WindowSpec};
+use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
 pub const SERIES_POINTS_MAX: usize = 3_600;
@@ -175,7 +175,7 @@ impl Keeper {
         Topic { about, state: TopicState::Map(state) }
     }
 
-    fn rule_topic(&self, rule: &crate::domain::anomaly::SigmaRule) -> Topic {
+    fn rule_topic(&self, rule: &crate::anomaly::SigmaRule) -> Topic {
         let kept = self.state.rules.get(&rule_id(rule, self.engine.metrics()));
         let points = kept
             .iter()

@@ -10,20 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::board::TopicState;
-use crate::domain::commit::RollupRow;
-use crate::domain::commit::Snapshot;
-use crate::domain::event::Schema;
-use crate::domain::metric::cell::Cell;
-use crate::domain::metric::grid::{Memo, Stretch, minute};
-use crate::domain::metric::groups::group_text;
-use crate::domain::metric::shown::empty;
-use crate::domain::metric::{
+use crate::board::TopicState;
+use crate::commit::RollupRow;
+use crate::commit::Snapshot;
+use crate::event::Schema;
+use crate::metric::cell::Cell;
+use crate::metric::grid::{Memo, Stretch, minute};
+use crate::metric::groups::group_text;
+use crate::metric::shown::empty;
+use crate::metric::{
     Aggregate, Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Order, Weekday, WindowSpec,
 };
-use crate::domain::number::Decimal;
-use crate::domain::session::SessionPolicy;
-use crate::domain::time::{END_OF_TIME, SpanMs};
+use crate::number::Decimal;
+use crate::session::SessionPolicy;
+use crate::time::{END_OF_TIME, SpanMs};
 
 const LATENESS: SpanMs = 30_000;
 
@@ -385,7 +385,7 @@ fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
     (prop::sample::select(MIDNIGHTS.to_vec()), prop::collection::vec(one, 1..60)).prop_map(
         |(midnight, mut all)| {
             all.sort_by_key(|(at, delay, ..)| at + delay);
-            let mut watermark = crate::domain::time::BEGINNING;
+            let mut watermark = crate::time::BEGINNING;
             let sample = |(n, (at, _, user, amount)): (usize, (i64, i64, u64, i64))| {
                 let at = midnight + at;
                 let stamp = watermark;

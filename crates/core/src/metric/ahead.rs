@@ -8,7 +8,7 @@ use super::grid::{Grid, Memo, Stretch};
 use super::panes::Panes;
 use super::running::Runner;
 use super::window::Window;
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Goes over the windows from one on. Used for final windows and for those that are not.
 #[derive(Debug)]

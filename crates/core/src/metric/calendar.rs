@@ -10,7 +10,7 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
 use super::spec::{CalendarSpan, Weekday};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// A day of 24 hours.
 pub const DAY: EpochMs = 86_400_000;
@@ -107,7 +107,7 @@ fn utc_day(at: EpochMs) -> (EpochMs, EpochMs) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::settings::Word as _;
+    use crate::settings::Word as _;
     use proptest::prelude::*;
 
     const ZONES: [&str; 18] = [

@@ -8,9 +8,9 @@ use std::cmp::Ordering;
 
 use super::distinct::Distinct;
 use super::spec::Aggregate;
-use crate::domain::number::{Decimal, Moments, Total};
-use crate::domain::time::SpanMs;
-use crate::domain::wire::{Malformed, Reader, put_u64};
+use crate::number::{Decimal, Moments, Total};
+use crate::time::SpanMs;
+use crate::wire::{Malformed, Reader, put_u64};
 
 /// How many numbers, and the least or greatest of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::number::Amount;
+    use crate::number::Amount;
     use proptest::prelude::*;
 
     /// Cells are many: a float more in each is felt.

@@ -9,11 +9,11 @@ use super::grid::Grid;
 use super::groups::Order;
 use super::meaning::meaning;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test};
-use crate::domain::event::number_text::{NumberFormat, NumberText};
-use crate::domain::event::{Schema, Unusable};
-use crate::domain::fault::{Fault, Use};
-use crate::domain::number::{Amount, Countable, Decimal};
-use crate::domain::time::EpochMs;
+use crate::event::number_text::{NumberFormat, NumberText};
+use crate::event::{Schema, Unusable};
+use crate::fault::{Fault, Use};
+use crate::number::{Amount, Countable, Decimal};
+use crate::time::EpochMs;
 
 /// An attribute of a fact, borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -390,7 +390,7 @@ impl Metric {
     }
 
     fn hashed_field(&self, fact: &impl Fact) -> Option<u64> {
-        use crate::domain::hash::fingerprint;
+        use crate::hash::fingerprint;
         let slot = match self.field {
             // Not the hash that places keys on shards: that one has a seed of its folder, and a
             // sketch must say the same of the same keys everywhere.

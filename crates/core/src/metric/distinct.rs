@@ -234,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::hash::key_hash;
+    use crate::hash::key_hash;
 
     proptest! {
         /// Against a plain set, in any order and however it is put together.

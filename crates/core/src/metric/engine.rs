@@ -12,9 +12,9 @@ use super::fold::{Flushed, PaneDelta, Place};
 use super::groups::{Labels, OVERFLOW};
 use super::late::LateCounts;
 use super::window::{MetricState, Window};
-use crate::domain::commit::RollupRow;
-use crate::domain::number::FarSum;
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::commit::RollupRow;
+use crate::number::FarSum;
+use crate::time::{EpochMs, SpanMs};
 
 /// One final number.
 #[derive(Clone, Debug, PartialEq)]
@@ -231,11 +231,9 @@ impl MetricTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Schema;
-    use crate::domain::metric::{
-        Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec,
-    };
-    use crate::domain::number::Decimal;
+    use crate::event::Schema;
+    use crate::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+    use crate::number::Decimal;
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]
@@ -317,7 +315,7 @@ mod tests {
             [Fold::new(Arc::clone(&metrics), lateness), Fold::new(Arc::clone(&metrics), lateness)];
         let mut engine = Engine::new(metrics, lateness);
         let (mut points, mut rollups) = (Vec::new(), Vec::new());
-        let mut watermark = crate::domain::time::BEGINNING;
+        let mut watermark = crate::time::BEGINNING;
         for (index, sample) in samples.iter().enumerate() {
             folds[sample.user as usize % 2].add(FactKind::Events, sample, watermark);
             watermark = watermark.max(sample.at);
@@ -327,7 +325,7 @@ mod tests {
             }
         }
         engine.absorb(folds.iter_mut().map(Fold::flush).collect());
-        engine.settle(crate::domain::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
+        engine.settle(crate::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
         let numbers = points
             .into_iter()
             .map(|p| ((p.end, engine.state(0).groups.text(p.group)), format!("{:.6}", p.value)))
@@ -367,7 +365,7 @@ mod tests {
             engine.settle(last, |_| true, &mut points, &mut rollups);
             let early = engine.state(0).early(&metric, last - last.rem_euclid(50));
             points.clear();
-            engine.settle(crate::domain::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
+            engine.settle(crate::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
             for window in early {
                 let end = window.end;
                 let last_number = points.iter().find(|p| p.end == end).unwrap().value;

@@ -16,8 +16,8 @@ use super::routes::Routes;
 use super::spec::FactKind;
 use super::tiles::Tiles;
 use super::watch::{Notes, Watch};
-use crate::domain::fault::{Fault, Tally};
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::fault::{Fault, Tally};
+use crate::time::{EpochMs, SpanMs};
 
 /// Which windows and which minute a fact counts in: those that were not final at its stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

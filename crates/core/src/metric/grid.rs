@@ -6,7 +6,7 @@
 
 use super::calendar::Calendar;
 use super::spec::{CalendarSpan, Weekday, WindowSpec};
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::time::{EpochMs, SpanMs};
 
 /// Length of a roll-up row.
 pub const MINUTE: SpanMs = 60_000;

@@ -19,8 +19,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::compile::{Attr, Fact, Metric};
-use crate::domain::number::{Amount, Decimal};
-use crate::domain::time::EpochMs;
+use crate::number::{Amount, Decimal};
+use crate::time::EpochMs;
 
 /// Labels of a group, in the order of `group_by`.
 pub type Labels = Arc<Vec<String>>;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::spec::{Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
-use crate::domain::hash::fingerprint;
-use crate::domain::settings::Word as _;
+use crate::hash::fingerprint;
+use crate::settings::Word as _;
 
 /// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
 /// key: a distinct count without a field is one of keys. Part of the state on disk: texts here

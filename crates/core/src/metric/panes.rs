@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::cell::Cell;
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Cells by group.
 pub type Cells = BTreeMap<u32, Cell>;

@@ -9,8 +9,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::compile::{Attr, Equality, Fact, Metric};
 use super::spec::FactKind;
-use crate::domain::event::number_text::NumberFormat;
-use crate::domain::number::Decimal;
+use crate::event::number_text::NumberFormat;
+use crate::number::Decimal;
 
 /// The metrics of a pipeline, by what may concern them. Metrics are named by their index.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use super::cell::Cell;
 use super::compile::Metric;
 use super::grid::Stretch;
 use super::panes::{Cells, Panes};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Values that left and may still be kept, besides half as many as are in the window.
 const LEFT_MAX: u64 = 64;

@@ -7,7 +7,7 @@ use super::compile::Metric;
 use super::grid::Memo;
 use super::spec::Aggregate;
 use super::window::{MetricState, Window};
-use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
+use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
 /// Windows of one metric at a watermark, final and early.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
-use crate::domain::number::Decimal;
-use crate::domain::settings::Word;
-use crate::domain::time::SpanMs;
+use crate::number::Decimal;
+use crate::settings::Word;
+use crate::time::SpanMs;
 
 /// A named number over facts.
 #[derive(Clone, Debug, PartialEq)]

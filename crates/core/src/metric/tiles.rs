@@ -13,7 +13,7 @@ use super::compile::Metric;
 use super::fold::Place;
 use super::grid::{self, Memo, Stretch};
 use super::late::LateCounts;
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Tiles that are looked through first: events of the same seconds come mixed.
 const RECENT: usize = 4;

@@ -6,7 +6,7 @@
 
 use super::compile::{Fact, Metric};
 use super::spec::FactKind;
-use crate::domain::fault::{Fault, Tally, Use, uses};
+use crate::fault::{Fault, Tally, Use, uses};
 
 /// Where faults go.
 pub trait Notes {

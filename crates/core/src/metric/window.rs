@@ -14,8 +14,8 @@ use super::grid::{MINUTE, Memo};
 use super::groups::KeptGroups;
 use super::panes::{Cells, Floor, Panes, merge_into};
 use super::running::Runner;
-use crate::domain::commit::RollupRow;
-use crate::domain::time::EpochMs;
+use crate::commit::RollupRow;
+use crate::time::EpochMs;
 
 /// One window: its end and the number of each group in it.
 #[derive(Clone, Debug, Default, PartialEq)]

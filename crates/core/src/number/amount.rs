@@ -6,7 +6,7 @@ use std::fmt;
 use super::Sum;
 use super::decimal::Decimal;
 use super::rounding::quotient;
-use crate::domain::wire::{Malformed, Reader};
+use crate::wire::{Malformed, Reader};
 
 /// An integer number of 10^-18. Addition saturates at ± 1.7 · 10^20.
 ///

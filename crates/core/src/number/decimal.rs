@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use compact_str::format_compact;
 
-use crate::domain::wire::{Malformed, Reader, put_i64, put_u64};
+use crate::wire::{Malformed, Reader, put_i64, put_u64};
 
 /// An exact decimal number, `± mantissa · 10^exponent`: every 64-bit integer, and every
 /// finite double as the shortest decimal that reads back as it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Decimal, Sum};
-use crate::domain::wire::{Malformed, Reader};
+use crate::wire::{Malformed, Reader};
 
 /// Adds doubles as the decimals they stand for: 0.1 and 0.2 are 0.3, in any order. What is
 /// too great for that (10^20 and more) is added as a float.

@@ -4,7 +4,7 @@ use num_bigint::{BigInt, BigUint};
 
 use super::rounding::{quotient, root_over};
 use super::{Amount, Squares, Sum};
-use crate::domain::wire::{Malformed, Reader, put_u64};
+use crate::wire::{Malformed, Reader, put_u64};
 
 /// How many amounts, and their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::number::Decimal;
+    use crate::number::Decimal;
     use proptest::prelude::*;
 
     fn moments(values: impl IntoIterator<Item = f64>) -> Moments {

@@ -4,7 +4,7 @@ use num_bigint::BigInt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::rounding::quotient;
-use crate::domain::wire::{Malformed, Reader};
+use crate::wire::{Malformed, Reader};
 
 /// A signed integer of `64 · N` bits, least significant part first. Arithmetic is exact as
 /// long as the result fits, whatever happened in between.

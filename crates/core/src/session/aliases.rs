@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use crate::domain::time::{EpochMs, SpanMs};
+use crate::time::{EpochMs, SpanMs};
 
 /// About what an alias takes besides its two keys.
 const ALIAS_BYTES: usize = 192;

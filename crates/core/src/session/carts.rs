@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use super::contents::Contents;
 use super::effects::{Cut, Ending, Outcome, SessionEffects};
 use super::rules::{Rules, SessionEvent};
-use crate::domain::number::Amount;
-use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
+use crate::number::Amount;
+use crate::time::{BEGINNING, EpochMs, SpanMs};
 
 /// What happened to a cart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

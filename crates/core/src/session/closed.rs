@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::rules::Rules;
-use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
+use crate::time::{BEGINNING, EpochMs, SpanMs};
 
 /// Closed sessions of one shard.
 #[derive(Debug)]
@@ -123,9 +123,9 @@ impl Closed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Schema;
-    use crate::domain::session::SessionPolicy;
-    use crate::domain::time::TimePolicy;
+    use crate::event::Schema;
+    use crate::session::SessionPolicy;
+    use crate::time::TimePolicy;
 
     fn closed(max: usize) -> Closed {
         let policy = SessionPolicy { gap: 64_000, ..SessionPolicy::default() };

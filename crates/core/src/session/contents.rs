@@ -2,8 +2,8 @@
 //!
 //! Counts and sums only, so the order of events makes no difference.
 
-use crate::domain::number::Amount;
-use crate::domain::wire::{Malformed, Reader, put_u64};
+use crate::number::Amount;
+use crate::wire::{Malformed, Reader, put_u64};
 
 /// Entries and removals of one session or cart. 40 bytes: there is one in every open session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What applying and expiring bring about, as data.
 
 use super::undo::Journal;
-use crate::domain::number::{Amount, Sum};
-use crate::domain::time::EpochMs;
+use crate::number::{Amount, Sum};
+use crate::time::EpochMs;
 
 /// Most steps of a funnel, with step 0 for "none reached".
 pub const STEPS_MAX: usize = 16;

@@ -6,7 +6,7 @@ use super::effects::{SessionEffects, Stake};
 use super::machine::Machine;
 use super::rules::Rules;
 use super::state::NO_CUT;
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 impl Machine {
     /// Gives away everything that is open at `watermark`. What is over by then ends here.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::rules::Rules;
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Why an event comes too late for its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

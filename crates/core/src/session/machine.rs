@@ -22,7 +22,7 @@ use super::effects::{Cut, Ending, Outcome, SessionEffects, Stake};
 use super::late::{Late, late_alone};
 use super::rules::{Rules, SessionEvent};
 use super::state::{NO_CUT, State};
-use crate::domain::time::{BEGINNING, EpochMs};
+use crate::time::{BEGINNING, EpochMs};
 
 /// All open sessions of one key.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! What opens, completes and abandons a session; all of it configuration.
 
-use crate::domain::settings::{Word, settings};
-use crate::domain::time::SpanMs;
+use crate::settings::{Word, settings};
+use crate::time::SpanMs;
 
 /// Most steps of a funnel: a session keeps its step in four bits.
 const STEPS_MAX: usize = 15;

@@ -10,8 +10,8 @@ use super::contents::Contents;
 use super::machine::Machine;
 use super::rules::Rules;
 use super::state::{COUNTED_KINDS, NO_CUT, State, TRAIL_LEN};
-use crate::domain::number::Amount;
-use crate::domain::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
+use crate::number::Amount;
+use crate::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
 /// Texts of segments, kept once for a shard. Index 0 is "none".
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use super::policy::{Deadline, SessionPolicy};
 use super::state::COUNTED_KINDS;
-use crate::domain::event::Schema;
-use crate::domain::event::number_text::NumberFormat;
-use crate::domain::fault::{Fault, uses};
-use crate::domain::metric::{Attr, Fact};
-use crate::domain::number::{Amount, Countable};
-use crate::domain::time::{EpochMs, SpanMs, TimePolicy};
+use crate::event::Schema;
+use crate::event::number_text::NumberFormat;
+use crate::fault::{Fault, uses};
+use crate::metric::{Attr, Fact};
+use crate::number::{Amount, Countable};
+use crate::time::{EpochMs, SpanMs, TimePolicy};
 
 /// One event as the machine sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::contents::Contents;
 use super::rules::{Rules, SessionEvent};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 /// Latest events kept for the drill-down.
 pub const TRAIL_LEN: usize = 6;

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use super::state::State;
 use super::*;
-use crate::domain::event::Schema;
-use crate::domain::number::{Amount, Sum};
-use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
+use crate::event::Schema;
+use crate::number::{Amount, Sum};
+use crate::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
 
 const GAP: i64 = 1_000;
 const LATENESS: i64 = 200;

@@ -10,7 +10,7 @@ use super::carts::{Carts, Mark, Stand};
 use super::effects::{Changes, SessionEffects};
 use super::machine::Machine;
 use super::state::State;
-use crate::domain::time::{BEGINNING, EpochMs};
+use crate::time::{BEGINNING, EpochMs};
 
 /// What a machine and its effects were before an event. Used again for the next one: it takes
 /// no memory in the steady state.

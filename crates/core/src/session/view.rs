@@ -5,7 +5,7 @@ use super::record::Segments;
 use super::rules::Rules;
 use super::state::State;
 use super::{OpenSession, SessionView, TrailEntry};
-use crate::domain::time::EpochMs;
+use crate::time::EpochMs;
 
 impl Machine {
     /// The open sessions at a watermark, for `GET /v1/sessions/{key}`.

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::event::binding::{Protocol, compose};
-use crate::domain::event::split::{BodyKind, split};
-use crate::domain::event::{Fault, RawItem};
+use crate::event::binding::{Protocol, compose};
+use crate::event::split::{BodyKind, split};
+use crate::event::{Fault, RawItem};
 
 /// An event or a rejection that owns what it holds, written as one line.
 type Outcome = Result<String, (String, Vec<u8>)>;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::event::{Schema, Unusable};
-use crate::domain::metric::grid::{self, Memo};
-use crate::domain::metric::{Aggregate, Attr, Condition, MetricSpec, Order, Test, WindowSpec};
-use crate::domain::number::Decimal;
+use crate::event::{Schema, Unusable};
+use crate::metric::grid::{self, Memo};
+use crate::metric::{Aggregate, Attr, Condition, MetricSpec, Order, Test, WindowSpec};
+use crate::number::Decimal;
 
 const SLOTS: usize = 3;
 
