@@ -5,37 +5,34 @@
 //! a shard's queue has a few places. When either is used up nothing is pulled: the lag
 //! grows in the durable log and memory does not.
 
+mod barriers;
+mod batches;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::Addr;
-use bytes::Bytes;
 use futures_util::future::select_all;
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use super::aggregator::Aggregator;
 use super::aside::Batch;
 use super::committer::{Committer, Flow, PullState};
-use super::messages::{BarrierNote, ShardBarrier, ShardBatch};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{Pull, Source};
-use super::readers::{Clockwork, Reader, least};
-use super::standing::AHEAD_MS;
+use super::readers::{Reader, least};
 use super::status::Status;
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
 use crate::clock::SharedClock;
 use crate::domain::commit::{SourceIdentity, SourcePosition};
-use crate::domain::event::decode::{Decoder, Parsed, ParsedValue};
-use crate::domain::event::{DeadLetter, Event, EventBatch, Hints, RawBatch, Schema, Span, Value};
-use crate::domain::fault::{self, Counts};
-use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
-use crate::domain::keeper::Barrier;
+use crate::domain::event::decode::Decoder;
+use crate::domain::event::{DeadLetter, Hints, RawBatch, Schema};
+use crate::domain::fault::Counts;
 use crate::domain::ledger::Ledger;
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
-use crate::domain::verdict::too_far_ahead;
 use crate::telemetry::happenings::Gap;
 
 /// Barriers that may be under way: more would only split the same commits up.
@@ -383,261 +380,6 @@ impl Ingestor {
         let hold = self.parts.settings.idle == Idle::Hold;
         self.readers[index].idle(clock.elapsed(), latest, hold);
     }
-
-    /// Decodes as much of the pending batch as there is room for, and hands every shard its
-    /// events. True when some of it was taken; what is left stays pending.
-    async fn go_through(&mut self) -> bool {
-        let Some(Pending { index, raw, next }) = self.pending.take() else { return false };
-        let shards = self.parts.shards.len();
-        let width = self.parts.schema.slots.len();
-        let mut builders: Vec<EventBatch> =
-            (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
-        let noted = (!raw.notes.is_empty()).then_some(&raw);
-        self.batches += 1;
-        for batch in &mut builders {
-            batch.source = index as u16;
-            batch.number = self.batches;
-            batch.noted = noted.cloned();
-        }
-        let received_before = self.ledger.received;
-        let end = self.decode(index, &raw, next, &mut builders);
-        if let Some(last) = raw.items[next..end].last() {
-            let position = &mut self.readers[index].position;
-            position.position = last.position;
-            position.fingerprint = fingerprint(raw.bytes(last));
-        }
-        let moved = end > next;
-        if end < raw.items.len() {
-            self.pending = Some(Pending { index, raw, next: end });
-        }
-        let read = self.ledger.received - received_before;
-        self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);
-        self.parts.flow.unsettled.fetch_add(read, Ordering::SeqCst);
-        for (inlet, batch) in self.parts.shards.iter().zip(builders) {
-            if batch.events.is_empty() {
-                self.parts.pool.put(batch);
-                continue;
-            }
-            let place = Arc::clone(&inlet.places).acquire_owned().await;
-            let Ok(place) = place else { return moved };
-            if inlet.addr.try_send(ShardBatch { batch, place }).is_err() {
-                self.parts.watch.fail("an aggregator does not take its batch");
-                return moved;
-            }
-        }
-        moved
-    }
-
-    /// Decodes the items of a batch from `next` on, as far as there is room; returns the place
-    /// of the first that was left. An item is taken whole or not at all, so that a position
-    /// says all about it. One with more events than there are credits is taken when nothing
-    /// else is under way.
-    fn decode(
-        &mut self,
-        index: usize,
-        raw: &RawBatch,
-        next: usize,
-        builders: &mut [EventBatch],
-    ) -> usize {
-        let room = self.room();
-        let alone = self.parts.flow.in_flight.load(Ordering::SeqCst) == 0;
-        let Ingestor {
-            decoder,
-            readers,
-            watermark,
-            ledger,
-            dead_letters,
-            times,
-            parts,
-            ahead,
-            bytes,
-            ..
-        } = self;
-        let (first_at, max_at) = (&mut self.first_at, &mut self.max_at);
-        let mut clockwork = Clockwork::of(readers, index);
-        let received_before = ledger.received;
-        for (place, item) in raw.items.iter().enumerate().skip(next) {
-            let used = (ledger.received - received_before) as usize;
-            let left = match used {
-                0 if alone => usize::MAX,
-                used => room.saturating_sub(used),
-            };
-            if left == 0 || *bytes >= parts.settings.commit_bytes {
-                return place;
-            }
-            let arrived = raw.arrived(place);
-            let latest = arrived.saturating_add(parts.time.max_future);
-            let taken = decoder.decode_raw(raw, place, left, |event| {
-                ledger.received += 1;
-                if let Ok(parsed) = &event
-                    && parsed.at > arrived.saturating_add(AHEAD_MS)
-                {
-                    *ahead = (ahead.0 + 1, ahead.1.max(parsed.at - arrived));
-                }
-                let rejected = match event {
-                    Ok(parsed) if parsed.at > latest => {
-                        let reason = too_far_ahead(parsed.at, arrived, parts.time.max_future);
-                        (reason.unwrap_or_default(), parsed.raw, parsed.part)
-                    }
-                    Ok(parsed) => {
-                        let stamp = *watermark;
-                        first_at.get_or_insert(parsed.at);
-                        *max_at = (*max_at).max(Some(parsed.at));
-                        times.of += 1;
-                        if let Some(fault) = fault::of_time(parsed.at, parsed.guess, arrived) {
-                            times.faults[fault as usize] += 1;
-                        }
-                        // An event ahead of its arrival counts, but does not rush time.
-                        let seen = parsed.at.min(arrived) - parts.time.out_of_orderness;
-                        *watermark = clockwork.see(seen, stamp);
-                        return push(builders, &parts.schema, &parsed, item.position, stamp);
-                    }
-                    Err(rejected) => (rejected.reason, rejected.raw, rejected.part),
-                };
-                ledger.rejected += 1;
-                let (reason, bytes, part) = rejected;
-                dead_letters.push(DeadLetter {
-                    source: index as u16,
-                    position: item.position,
-                    reason,
-                    raw: bytes.to_vec(),
-                    hints: raw.hints(place, part),
-                });
-            });
-            if !taken {
-                return place;
-            }
-            *bytes += item.len as usize;
-        }
-        raw.items.len()
-    }
-
-    /// Milliseconds until the next board, if it is still to come.
-    fn until_board(&self) -> Option<i64> {
-        let next = self.parts.flow.next_board.load(Ordering::SeqCst);
-        Some(next - self.parts.clock.elapsed()).filter(|rest| *rest >= 0)
-    }
-
-    async fn barrier_if_due(&mut self) -> Result<(), RunError> {
-        let settings = &self.parts.settings;
-        let waited = self.parts.clock.elapsed() - self.barrier_at;
-        let full = self.ledger.received >= settings.commit_events as u64
-            || self.bytes >= settings.commit_bytes;
-        let board = self.until_board().is_some_and(|rest| rest <= BOARD_LEAD);
-        let due = (waited >= settings.commit_interval.min(settings.tick)
-            || (board && waited >= BOARD_LEAD))
-            && (self.ledger.received + self.ledger.gap > 0
-                || self.watermark > self.barrier_watermark);
-        let room = self.parts.flow.barriers.load(Ordering::SeqCst) < BARRIERS_MAX;
-        if (full || due) && room {
-            return self.barrier(None, false).await;
-        }
-        Ok(())
-    }
-
-    /// Sets a barrier: everything read so far belongs to one commit.
-    async fn barrier(&mut self, drained_at: Option<EpochMs>, last: bool) -> Result<(), RunError> {
-        self.barriers += 1;
-        self.barrier_at = self.parts.clock.elapsed();
-        self.barrier_watermark = self.watermark;
-        self.bytes = 0;
-        let number = self.barriers;
-        if self.ledger.received > 0 {
-            let (ahead, most) = std::mem::take(&mut self.ahead);
-            self.parts.flow.ahead.tell(ahead, self.ledger.received, most);
-        }
-        self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
-        let barrier = Barrier {
-            positions: self.readers.iter().map(Reader::stands).collect(),
-            watermark: self.watermark,
-            first_at: self.first_at,
-            max_at: self.max_at,
-            ledger: std::mem::take(&mut self.ledger),
-            dead_letters: std::mem::take(&mut self.dead_letters),
-            times: std::mem::take(&mut self.times),
-            unused_aliases: if last { self.decoder.unused_aliases() } else { Vec::new() },
-        };
-        let refused = std::mem::take(&mut self.refused);
-        let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
-        for inlet in &self.parts.shards {
-            // A place is waited for, so that the mailbox is never full, and left at once.
-            drop(inlet.places.acquire().await);
-            if inlet.addr.try_send(message).is_err() {
-                self.parts.watch.fail("an aggregator does not take a barrier");
-            }
-        }
-        if self.parts.committer.try_send(BarrierNote { number, barrier, last, refused }).is_err() {
-            self.parts.watch.fail("the committer does not take a barrier");
-        }
-        Ok(())
-    }
-}
-
-/// Puts a decoded event into its shard's batch; texts become spans of the shared buffer.
-fn push(
-    builders: &mut [EventBatch],
-    schema: &Schema,
-    parsed: &Parsed<'_>,
-    position: u64,
-    watermark: EpochMs,
-) {
-    let known = if parsed.key.is_empty() { parsed.anonymous } else { parsed.key };
-    let hash = match known {
-        "" => 0,
-        key => key_hash(schema.seed, key.as_bytes()),
-    };
-    // Events without a key go where their id (or their bytes) send them.
-    let route = match (hash, parsed.id) {
-        (0, Some(id)) => key_hash(schema.seed, id.as_bytes()),
-        (0, None) => key_hash(schema.seed, parsed.raw),
-        (hash, _) => hash,
-    };
-    let identity = match parsed.id {
-        Some(id) => EventIdentity::of(schema.seed, route, id.as_bytes()),
-        None => EventIdentity::NONE,
-    };
-    let shard = shard_of(route, builders.len() as u16);
-    let batch = &mut builders[usize::from(shard)];
-    let key = span(&batch.data, &mut batch.extra, known.as_bytes());
-    if schema.anonymous.is_some() {
-        let anonymous = span(&batch.data, &mut batch.extra, parsed.anonymous.as_bytes());
-        batch.anonymous.push(anonymous);
-    }
-    let raw = span(&batch.data, &mut batch.extra, parsed.raw);
-    for value in parsed.values {
-        batch.slots.push(match value {
-            ParsedValue::Missing => Value::Missing,
-            ParsedValue::Number(number) => Value::Number(*number),
-            ParsedValue::Bool(value) => Value::Bool(*value),
-            ParsedValue::Unusable(why) => Value::Unusable(*why),
-            ParsedValue::Text(text) => {
-                Value::Text(span(&batch.data, &mut batch.extra, text.as_bytes()))
-            }
-        });
-    }
-    batch.events.push(Event {
-        at: parsed.at,
-        watermark,
-        position,
-        key_hash: hash,
-        identity,
-        key,
-        raw,
-        part: parsed.part.unwrap_or(Event::WHOLE),
-        kind: parsed.kind,
-    });
-}
-
-/// Where a text lies in the shared buffer; copied behind it when it was unescaped.
-fn span(data: &Bytes, extra: &mut Vec<u8>, text: &[u8]) -> Span {
-    let len = text.len() as u32;
-    let start = (text.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
-    if start <= data.len() && start + text.len() <= data.len() {
-        return Span { start: start as u32, len };
-    }
-    let start = (data.len() + extra.len()) as u32;
-    extra.extend_from_slice(text);
-    Span { start, len }
 }
 
 /// The position before the first item of a source.
