@@ -30,6 +30,15 @@ fn gauge(server: &Server, name: &str) -> f64 {
     values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
+/// Sets it when it is dropped.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn sessions_answer_while_events_pour_in() {
     const USERS: i64 = 20;
@@ -42,8 +51,11 @@ fn sessions_answer_while_events_pour_in() {
     server.wait_settled(USERS as u64);
 
     let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    // Also when the test fails: nobody asks for ever.
+    let end = AtEnd(&done);
     let mut sent = USERS;
     std::thread::scope(|scope| {
+        let end = end;
         for asker in 0..12 {
             let (server, done, asked) = (&server, &done, &asked);
             scope.spawn(move || {
@@ -71,7 +83,7 @@ fn sessions_answer_while_events_pour_in() {
             poster.post(&batch);
             (asked.load(Ordering::Relaxed) > 400 && sent > 5_000).then_some(())
         });
-        done.store(true, Ordering::Relaxed);
+        drop(end);
     });
     let pipeline = server.wait_settled(sent as u64);
     assert_eq!((&pipeline["applied"], &pipeline["restarts"]), (&json!(sent), &json!(0)));
@@ -109,7 +121,7 @@ fn a_question_that_panics_costs_only_its_answer() {
     let mut poster = Poster::new(server.target());
     poster.post(&[one(0, "a")]);
     server.wait_settled(1);
-    assert_eq!(server.http.get(&server.at("v1/sessions/a")).status, 404, "no answer came");
+    assert_eq!(server.http.get(&server.at("v1/sessions/a")).status, 503, "no answer came");
     poster.post(&[one(1, "a")]);
     let pipeline = server.wait_settled(2);
     assert_eq!((&pipeline["applied"], &pipeline["restarts"]), (&json!(2), &json!(0)), "{pipeline}");

@@ -345,6 +345,24 @@ fn new_users_take_the_place_of_those_worth_least() {
 }
 
 #[test]
+fn a_long_key_takes_the_place_of_as_many_as_it_needs() {
+    let folder = Folder::default();
+    let config =
+        "[pipeline]\nshards = 1\nsession_bytes_max = \"1MiB\"\nsessions_full = \"displace\"\n";
+    let server = folder.serve(&format!("{HOLD}{config}")).start();
+    let short: Vec<_> = (0..4_096).map(|n| event(0, "page_view", &format!("s{n}"))).collect();
+    post(&server, &short);
+    server.wait_settled(4_096);
+    let key = |n: i64| format!("{n}{}", "k".repeat(900));
+    post(&server, &(0..500).map(|n| event(1, "page_view", &key(n))).collect::<Vec<_>>());
+    let pipeline = server.wait_settled(4_596);
+    assert_eq!((&pipeline["applied"], &pipeline["balanced"]), (&json!(4_596), &json!(true)));
+    let bytes = pipeline["session_bytes"].as_u64().unwrap();
+    assert!(bytes <= 1 << 20, "{pipeline}");
+    assert!(pipeline["sessions_displaced"].as_u64().unwrap() > 2_000, "{pipeline}");
+}
+
+#[test]
 fn sessions_are_bounded_in_bytes_and_keys_in_length() {
     let folder = Folder::default();
     let config = "[pipeline]\nshards = 1\nsession_bytes_max = \"1MiB\"\n";

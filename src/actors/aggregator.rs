@@ -155,6 +155,9 @@ impl Aggregator {
             let segments = &mut self.turn.segments;
             let machine = Machine::decode(record, segments, &self.parts.rules)
                 .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
+            if machine.is_empty() {
+                return Err(format!("session {key:?}: malformed: nothing is open"));
+            }
             machine.count_open(&self.parts.rules, &mut open);
             self.children.restore(&key, hash, machine);
         }

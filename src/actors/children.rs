@@ -157,6 +157,11 @@ impl Children {
             && self.bytes + SESSION_BYTES + long(key.len()) <= self.bounds.bytes_max
     }
 
+    /// False when not even an empty shard had room for a session of this key.
+    pub fn could_hold(&self, key: &[u8]) -> bool {
+        SESSION_BYTES + long(key.len()) <= self.bounds.bytes_max
+    }
+
     /// Opens a slot for a key that has none. Its sessions were closed up to `floor`.
     pub fn open(&mut self, key: &[u8], key_hash: u64, floor: EpochMs) -> u32 {
         // The decoder took the key from valid text.
@@ -174,15 +179,9 @@ impl Children {
     fn insert(&mut self, key: SmolStr, key_hash: u64, session: Session) -> u32 {
         let heap = long(key.len()) as u32;
         self.bytes += SESSION_BYTES + heap as usize;
-        let slot = self.slab.insert(Child {
-            session,
-            key,
-            armed: UNARMED,
-            heap,
-            changed: false,
-            kept: false,
-            asked: false,
-        });
+        let child =
+            Child { session, key, armed: UNARMED, heap, changed: false, kept: false, asked: false };
+        let slot = self.slab.insert(child, self.wheel.fired());
         self.index.insert(key_hash, slot);
         slot
     }
@@ -223,6 +222,7 @@ impl Children {
     /// Lets a child go whose sessions have all ended; with it the hash of its key.
     pub fn remove(&mut self, slot: u32) -> Option<(Child, u64)> {
         let child = self.slab.remove(slot)?;
+        self.turns += 1;
         let hash = key_hash(self.seed, child.key.as_bytes());
         self.index.remove(hash, slot);
         self.bytes -= SESSION_BYTES + child.heap as usize;

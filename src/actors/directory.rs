@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Addr, WeakAddr};
+use actix::Addr;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use thiserror::Error;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
-use super::messages::{AreOpen, Describe, Find};
+use super::messages::{AreOpen, Describe, Find, Place};
 use super::session::Session;
 use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::session::SessionView;
@@ -37,21 +37,41 @@ pub struct Directory {
     asked: Arc<Asked>,
 }
 
-/// The sessions that are being asked now, by key: who asks one of them does not have to look for
-/// it. The address leaves with the last of those who ask, so there are no more than places.
-type Asked = DashMap<String, WeakAddr<Session>, foldhash::fast::RandomState>;
+/// The sessions that are being asked now, by key, and by how many: who asks one of them does not
+/// have to look for it. The address leaves with the last of those who ask, so there are no more
+/// than places.
+type Asked = DashMap<String, (Addr<Session>, usize), foldhash::fast::RandomState>;
 
-/// An address that was found, noted in `asked` for as long as somebody holds it.
-struct Found<'a> {
+/// One of those who ask a session.
+struct Asking<'a> {
     asked: &'a Asked,
     key: &'a str,
-    session: Option<Addr<Session>>,
+    session: Addr<Session>,
 }
 
-impl Drop for Found<'_> {
+impl<'a> Asking<'a> {
+    /// With those who ask it already, if there are any.
+    fn join(asked: &'a Asked, key: &'a str) -> Option<Self> {
+        let mut entry = asked.get_mut(key).filter(|entry| entry.0.connected())?;
+        entry.1 += 1;
+        Some(Asking { asked, key, session: entry.0.clone() })
+    }
+
+    /// At an address that was just found.
+    fn at(asked: &'a Asked, key: &'a str, session: Addr<Session>) -> Self {
+        let mut entry = asked.entry(key.to_owned()).or_insert_with(|| (session.clone(), 0));
+        entry.0 = session.clone();
+        entry.1 += 1;
+        Asking { asked, key, session }
+    }
+}
+
+impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.session = None;
-        self.asked.remove_if(self.key, |_, session| session.upgrade().is_none());
+        self.asked.remove_if_mut(self.key, |_, entry| {
+            entry.1 -= 1;
+            entry.1 == 0
+        });
     }
 }
 
@@ -60,6 +80,8 @@ struct Shards {
     seed: u64,
     /// actix counts the capacity of a mailbox for each address, so there is one for all.
     aggregators: Vec<Addr<Aggregator>>,
+    /// They have come to their end, and nothing is open any more.
+    over: bool,
 }
 
 impl Directory {
@@ -75,45 +97,55 @@ impl Directory {
 
     /// These are the shards now, of keys hashed with `seed`.
     pub fn connect(&self, seed: u64, aggregators: Vec<Addr<Aggregator>>) {
-        self.shards.store(Arc::new(Shards { seed, aggregators }));
+        self.shards.store(Arc::new(Shards { seed, aggregators, over: false }));
     }
 
-    /// Nothing is running any more.
+    /// Everything is done, and nothing is open any more. Between two generations the shards of
+    /// the former one stay: they do not answer, which says that whoever asks may ask again.
     pub fn disconnect(&self) {
-        self.shards.store(Arc::default());
+        self.shards.store(Arc::new(Shards { over: true, ..Shards::default() }));
     }
 
     /// The open sessions of `key`, asked from their actor; `None` when there are none.
     ///
     /// # Errors
-    /// [`NoAnswer`] when the shard is so busy that none came for some seconds, or is just being
-    /// restarted.
+    /// [`NoAnswer`] when the shard is so busy that none came for some seconds, is just being
+    /// started, or the question made the session panic.
     pub async fn describe(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         let answer = async {
-            let _place = self.places.acquire().await.map_err(|_| NoAnswer)?;
-            let found = Found { asked: &self.asked, key, session: self.find(key).await? };
-            let Some(session) = &found.session else { return Ok(None) };
-            // Ended since, it has no mailbox any more.
-            Ok(session.send(Describe { key: key.to_owned() }).await.unwrap_or(None))
+            let place = self.place().await?;
+            let asking = match Asking::join(&self.asked, key) {
+                Some(asking) => asking,
+                None => match self.find(key, &place).await? {
+                    Some(session) => Asking::at(&self.asked, key, session),
+                    None => return Ok(None),
+                },
+            };
+            match asking.session.send(Describe { key: key.to_owned() }).await {
+                Ok(view) => Ok(view),
+                // It ended since, and has no mailbox any more; or it is there and said nothing.
+                Err(_) => match self.find(key, &place).await? {
+                    None => Ok(None),
+                    Some(_) => Err(NoAnswer),
+                },
+            }
         };
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
     }
 
-    /// The address of a key's session: from those who are asking it now, else from its shard.
-    async fn find(&self, key: &str) -> Result<Option<Addr<Session>>, NoAnswer> {
-        // The guard ends with this statement: it must not live over the wait.
-        let known = self.asked.get(key).and_then(|session| session.upgrade());
-        if let Some(session) = known.filter(Addr::connected) {
-            return Ok(Some(session));
-        }
+    async fn place(&self) -> Result<Place, NoAnswer> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map(Arc::new).map_err(|_| NoAnswer)
+    }
+
+    /// The address of a key's session, from its shard.
+    async fn find(&self, key: &str, place: &Place) -> Result<Option<Addr<Session>>, NoAnswer> {
         let shards = self.shards.load_full();
-        let Some(shard) = shards.of(key) else { return Ok(None) };
-        let find = Find { key: key.to_owned() };
-        let session = shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)?;
-        if let Some(session) = &session {
-            self.asked.insert(key.to_owned(), session.downgrade());
-        }
-        Ok(session)
+        let Some(shard) = shards.of(key) else {
+            return if shards.over { Ok(None) } else { Err(NoAnswer) };
+        };
+        let find = Find { key: key.to_owned(), place: Arc::clone(place) };
+        shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)
     }
 
     /// Those of the keys that have an open session, as far as that is known within a second.
@@ -127,10 +159,11 @@ impl Directory {
         }
         let mut open = HashSet::new();
         let answers = async {
-            let Ok(_place) = self.places.acquire().await else { return };
+            let Ok(place) = self.place().await else { return };
             for (aggregator, keys) in shards.aggregators.iter().zip(asked) {
                 if !keys.is_empty() {
-                    open.extend(aggregator.send(AreOpen { keys }).await.unwrap_or_default());
+                    let question = AreOpen { keys, place: Arc::clone(&place) };
+                    open.extend(aggregator.send(question).await.unwrap_or_default());
                 }
             }
         };
@@ -145,5 +178,31 @@ impl Shards {
     fn of(&self, key: &str) -> Option<usize> {
         let num = self.aggregators.len() as u16;
         (num > 0).then(|| shard_of(key_hash(self.seed, key.as_bytes()), num).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::turn::mailbox;
+
+    #[test]
+    fn an_address_leaves_with_the_last_who_asks() {
+        let asked = Asked::default();
+        assert!(Asking::join(&asked, "a").is_none());
+        let (address, open) = mailbox();
+        let first = Asking::at(&asked, "a", address);
+        let second = Asking::join(&asked, "a").expect("it is being asked");
+        drop(first);
+        assert_eq!(asked.len(), 1);
+        // The session ended; whoever asks the next one of that key finds it anew.
+        drop(open);
+        assert!(Asking::join(&asked, "a").is_none());
+        let (address, _open) = mailbox();
+        let third = Asking::at(&asked, "a", address);
+        drop(second);
+        assert!(Asking::join(&asked, "a").is_some());
+        drop(third);
+        assert!(asked.is_empty());
     }
 }

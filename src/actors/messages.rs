@@ -1,5 +1,7 @@
 //! Every message between the actors, in the order of the pipeline.
 
+use std::sync::Arc;
+
 use actix::{Addr, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -96,6 +98,8 @@ pub struct TakeOver {
 pub struct Find {
     /// The key.
     pub key: String,
+    /// The asker's place: given back when this was taken in, also when the asker has gone.
+    pub place: Place,
 }
 
 /// Web → aggregator: which of these keys have an open session?
@@ -104,7 +108,12 @@ pub struct Find {
 pub struct AreOpen {
     /// The keys.
     pub keys: Vec<String>,
+    /// As in [`Find`].
+    pub place: Place,
 }
+
+/// A place among those who ask at once. An aggregator's mailbox has room for all of them.
+pub type Place = Arc<OwnedSemaphorePermit>;
 
 /// Web → session: describe yourself.
 #[derive(Message)]

@@ -105,9 +105,9 @@ settings! {
         /// Distance between two boards sent to browsers: a person reads about one a second.
         pub tick: SpanMs = SECOND, span(100, MINUTE);
         /// How long event ids are remembered, in event time. "auto" is as long as an event may be
-        /// behind and still count: gap + allowed_lateness, or the longest window (up to a day) +
+        /// behind and still count: two gaps + allowed_lateness, or the longest window (up to a day) +
         /// allowed_lateness. An event with an id that is older than that is late, never counted
-        /// twice. Never less than gap + allowed_lateness.
+        /// twice. Never less than two gaps + allowed_lateness.
         pub dedup_horizon: Option<SpanMs> = None, span_or_auto(SECOND, 366 * DAY);
         /// Event ids remembered, over all shards, 24 to 28 bytes each: 16 of an id (of 10^12
         /// different ids of one key two are taken for the same with a chance of 1 to 10^10), and

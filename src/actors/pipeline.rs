@@ -291,7 +291,9 @@ impl Pipeline {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
         drop(generation.shards);
-        setup.directory.disconnect();
+        if ended.is_ok() {
+            setup.directory.disconnect();
+        }
         setup.flow.reset();
         Ok(ended)
     }

@@ -112,7 +112,11 @@ impl ActorFuture<Aggregator> for Serve {
 impl Handler<Find> for Aggregator {
     type Result = Option<Addr<Session>>;
 
-    fn handle(&mut self, Find { key }: Find, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        Find { key, place: _place }: Find,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
         let hash = key_hash(self.parts.seed, key.as_bytes());
         let slot = self.children.find(key.as_bytes(), hash, None)?;
         self.children.get(slot).asked = true;
@@ -126,7 +130,11 @@ impl Handler<Find> for Aggregator {
 impl Handler<AreOpen> for Aggregator {
     type Result = Vec<String>;
 
-    fn handle(&mut self, AreOpen { mut keys }: AreOpen, _: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        AreOpen { mut keys, place: _place }: AreOpen,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
         keys.retain(|key| {
             let hash = key_hash(self.parts.seed, key.as_bytes());
             self.children.find(key.as_bytes(), hash, None).is_some()

@@ -145,17 +145,29 @@ impl Aggregator {
         if let Some(late) = late {
             return Err(NoSession::Late(late));
         }
-        if !self.children.has_room(key) {
+        while !self.children.has_room(key) {
             let victim = match self.parts.sessions_full {
-                SessionsFull::Refuse => None,
-                SessionsFull::Displace => self.children.worth_least(),
+                SessionsFull::Displace if self.children.could_hold(key) => {
+                    self.children.worth_least()
+                }
+                _ => None,
             };
-            let slot = victim.ok_or(NoSession::Full)?;
-            let session = &mut self.children.get(slot).session;
-            session.handle(Displace { watermark: event.watermark }, &mut self.turn);
-            self.after_turn(slot, None);
+            self.displace(victim.ok_or(NoSession::Full)?, event)?;
         }
         Ok(self.children.open(key, event.key_hash, floor))
+    }
+
+    #[cold]
+    fn displace(&mut self, slot: u32, event: &Event) -> Result<(), NoSession> {
+        let message = Displace { watermark: event.watermark };
+        let session = &mut self.children.get(slot).session;
+        let done = self.turn.guarded(session, |session, turn| session.handle(message, turn));
+        if done.is_none() {
+            SessionPanicked { shard: self.parts.shard, position: event.position }.tell();
+            return Err(NoSession::Full);
+        }
+        self.after_turn(slot, None);
+        Ok(())
     }
 
     #[inline]

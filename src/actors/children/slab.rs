@@ -10,7 +10,8 @@ const PIECE: u32 = 10;
 #[derive(Default)]
 pub struct Slab {
     pieces: Vec<Vec<Option<Child>>>,
-    free: Vec<u32>,
+    /// Slots that are free, each with what was armed for its last child.
+    free: Vec<(u32, i64)>,
     slots: u32,
 }
 
@@ -29,9 +30,14 @@ impl Slab {
         self.pieces.get_mut(piece)?.get_mut(place)?.as_mut()
     }
 
-    /// Puts a child into a free slot.
-    pub fn insert(&mut self, child: Child) -> u32 {
-        if let Some(slot) = self.free.pop() {
+    /// Puts a child into a free slot. Its timer is the one that is still armed for the slot, when
+    /// that is to come yet (after `fired`): so a slot that is used again and again is not armed
+    /// anew each time.
+    pub fn insert(&mut self, mut child: Child, fired: i64) -> u32 {
+        if let Some((slot, armed)) = self.free.pop() {
+            if armed > fired {
+                child.armed = armed;
+            }
             let (piece, place) = split(slot);
             self.pieces[piece][place] = Some(child);
             return slot;
@@ -50,7 +56,7 @@ impl Slab {
     pub fn remove(&mut self, slot: u32) -> Option<Child> {
         let (piece, place) = split(slot);
         let child = self.pieces.get_mut(piece)?.get_mut(place)?.take()?;
-        self.free.push(slot);
+        self.free.push((slot, child.armed));
         Some(child)
     }
 

@@ -11,8 +11,16 @@ const PLACE_MS: i64 = 1_000;
 pub const UNARMED: i64 = i64::MAX;
 
 /// Slots by the second in which they are to be looked at.
-#[derive(Default)]
-pub struct Wheel(BTreeMap<i64, Vec<u32>>);
+pub struct Wheel {
+    places: BTreeMap<i64, Vec<u32>>,
+    fired: i64,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Wheel { places: BTreeMap::new(), fired: i64::MIN }
+    }
+}
 
 impl Wheel {
     /// The place of a time.
@@ -22,12 +30,24 @@ impl Wheel {
 
     /// Arms a slot. It may be in several places: whoever takes it out knows which one holds.
     pub fn arm(&mut self, place: i64, slot: u32) {
-        self.0.entry(place).or_default().push(slot);
+        self.places.entry(place).or_default().push(slot);
     }
 
     /// Takes out all places up to that of the watermark, in order.
     pub fn fire(&mut self, watermark: EpochMs) -> impl Iterator<Item = (i64, Vec<u32>)> + use<> {
-        let later = self.0.split_off(&(Wheel::place(watermark) + 1));
-        std::mem::replace(&mut self.0, later).into_iter()
+        self.fired = self.fired.max(Wheel::place(watermark));
+        let later = self.places.split_off(&(Wheel::place(watermark) + 1));
+        std::mem::replace(&mut self.places, later).into_iter()
+    }
+
+    /// The last place that was taken out.
+    pub fn fired(&self) -> i64 {
+        self.fired
+    }
+
+    /// How many slots are armed, those counted twice that are in two places.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.places.values().map(Vec::len).sum()
     }
 }
