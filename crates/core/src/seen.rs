@@ -433,6 +433,10 @@ impl Seen {
         let (piece, place) = self.place(slot);
         let piece = &mut self.pieces[piece];
         piece.ids[place] = EventIdentity::NONE;
+        // What is taken back is usually the last one: no hole is left.
+        while piece.ids.last().is_some_and(|id| id.is_none()) {
+            piece.ids.pop();
+        }
         piece.live -= 1;
         self.len -= 1;
         true

@@ -175,11 +175,13 @@ impl Part {
         Entry::at(&self.pieces[piece], at)
     }
 
-    /// Writes a record over the former one; false when there is no room.
+    /// Writes a record over the former one; false when there is no room, or so much that most of
+    /// it would lie idle.
     fn overwrite(&mut self, place: u32, record: &[u8]) -> bool {
         let entry = self.entry(place);
         let start = HEAD + entry.key_len as usize;
-        if start + record.len() > entry.bytes.len() {
+        let len = start + record.len();
+        if len > entry.bytes.len() || 2 * len + UNIT < entry.bytes.len() {
             return false;
         }
         let (piece, at) = split(place);
@@ -343,6 +345,13 @@ mod tests {
             "{bytes} bytes for {live}"
         );
         assert!(records.iter().all(|(_, record)| *record == [39; 8 + 8 * 39]));
+        (0..20_000u32).for_each(|user| records.insert(&user.to_le_bytes(), &[7; 8]));
+        let (bytes, live) = (held(&records), 20_000 * (HEAD + 4 + 8 + UNIT));
+        assert!(
+            2 * bytes <= 3 * live + 2 * PARTS * (COMPACT_BYTES + PIECE),
+            "{bytes} bytes for {live} when records have shrunk"
+        );
+        assert!(records.iter().all(|(_, record)| *record == [7; 8]));
         (0..19_990u32).for_each(|user| records.remove(&user.to_le_bytes()));
         assert_eq!((records.len(), records.iter().count()), (10, 10));
         let bytes = held(&records);

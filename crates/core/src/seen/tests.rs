@@ -36,6 +36,17 @@ fn what_is_taken_back_may_come_again() {
 }
 
 #[test]
+fn what_is_taken_back_leaves_no_hole() {
+    let mut seen = Seen::new(1_600, 100_000);
+    for n in 0..10_000 {
+        assert_eq!(seen.insert(id(n), 500, 0), Sight::New);
+        seen.take_back(id(n), 500);
+    }
+    assert_eq!(seen.pieces.iter().map(|piece| piece.ids.len()).sum::<usize>(), 0);
+    assert_eq!((seen.len(), seen.insert(id(3), 500, 0)), (0, Sight::New));
+}
+
+#[test]
 fn too_many_push_out_the_oldest_only_and_nothing_that_is_young() {
     let mut seen = Seen::new(16_000, 1_600);
     // Eight parts of 300, all of them older than the one at hand but the last two.
