@@ -259,9 +259,15 @@ impl Letters {
         self.write(tx, &CommitUnit::default(), terms)
     }
 
+    /// Notes that less is published than it was: the stream was made again or lost its end.
+    /// At once, or a start before the next commit would take for published what is not.
+    pub(super) fn note_set_back(&self, conn: &Connection) -> rusqlite::Result<()> {
+        put_meta(conn, PUBLISHED, &self.published.to_string())
+    }
+
     fn note(&self, tx: &Transaction<'_>, before: &Letters) -> rusqlite::Result<()> {
         let text = |dropped| serde_json::to_string(dropped).expect("a map of text to numbers");
-        if self.published > 0 {
+        if self.published > 0 || before.published > 0 {
             // Each time: what was taken up between two commits was not noted.
             put_meta(tx, PUBLISHED, &self.published.to_string())?;
         }

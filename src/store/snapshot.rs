@@ -34,6 +34,8 @@ pub(super) struct Snapshots {
     pub delta_bytes: u64,
     /// Bytes of the last snapshot.
     pub snapshot_bytes: u64,
+    /// `delta_bytes` when folding failed last; 0 when it went well.
+    failed_at: u64,
     phase: Phase,
 }
 
@@ -79,6 +81,7 @@ impl Snapshots {
                 "SELECT coalesce(sum(length(blob)), 0) FROM snapshot WHERE epoch = ?1",
                 head.snapshot_epoch,
             )?,
+            failed_at: 0,
             phase: Phase::Clearing,
         })
     }
@@ -93,7 +96,8 @@ impl Snapshots {
     ) -> Result<u64, StoreError> {
         match &mut self.phase {
             Phase::Idle => {
-                let bound = settings.snapshot_delta_bytes.max(2 * self.snapshot_bytes);
+                let least = settings.snapshot_delta_bytes;
+                let bound = least.max(2 * self.snapshot_bytes).max(self.failed_at + least);
                 if self.delta_bytes > bound {
                     let part_bytes = settings.snapshot_part_bytes;
                     self.phase = Phase::Building(Builder::start(place, head.clone(), part_bytes)?);
@@ -101,13 +105,22 @@ impl Snapshots {
                 Ok(0)
             }
             Phase::Building(builder) => {
-                if let Some(built) = builder.result(place)? {
-                    self.phase = Phase::Installing(Installing {
-                        epoch: built.epoch,
-                        left: built.parts.into(),
-                        written: 0,
-                        bytes: 0,
-                    });
+                match builder.result(place) {
+                    Ok(None) => {}
+                    Ok(Some(built)) => {
+                        self.failed_at = 0;
+                        self.phase = Phase::Installing(Installing {
+                            epoch: built.epoch,
+                            left: built.parts.into(),
+                            written: 0,
+                            bytes: 0,
+                        });
+                    }
+                    Err(error) => {
+                        // Tried again, but not with each commit: it reads all there is.
+                        (self.phase, self.failed_at) = (Phase::Idle, self.delta_bytes);
+                        return Err(error);
+                    }
                 }
                 Ok(0)
             }

@@ -379,7 +379,11 @@ impl StateDb {
         }
         let terms = self.letters_terms();
         if let Some(published) = terms.published.filter(|at| *at != self.letters.published()) {
-            let followed = self.letters.follow(&self.conn, published);
+            let before = self.letters.published();
+            let mut followed = self.letters.follow(&self.conn, published);
+            if followed.is_ok() && published < before {
+                followed = self.letters.note_set_back(&self.conn);
+            }
             followed.map_err(|error| self.place.error(error))?;
         }
         if self.letters.must_leave(terms)

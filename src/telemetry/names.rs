@@ -169,7 +169,7 @@ table! {
     OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
     OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Items that retention removed before NATS took them.";
     OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Items larger than the stream or the server takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
-    OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Items that are too large even so, and were passed over; they stay in the data folder.";
+    OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Items that are too large even so, and were passed over; the data folder has them as long as its bounds allow.";
     GATEWAY_REFUSED_BYTES = "gateway_refused_bytes", Gauge, Bytes, [], "Bytes of posted events that the stream cannot take, on their way to the dead letters.";
     GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Most of them (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
 

@@ -469,6 +469,14 @@ fn dead_letters_that_are_to_be_published_are_held_over_a_restart_and_leave_while
     published.store(20, Relaxed);
     db.tidy().unwrap();
     assert_eq!(ids(), (21..=80).collect::<Vec<_>>());
+    // The stream was made again and holds none; that too is known again after a restart.
+    published.store(0, Relaxed);
+    db.tidy().unwrap();
+    drop(db);
+    let mut db = open(&folder, settings.clone());
+    let figures = db.figures();
+    let published = figures.publish_letters();
+    assert_eq!(published.load(Relaxed), 0);
     published.store(80, Relaxed);
     db.tidy().unwrap();
     assert_eq!(ids(), (31..=80).collect::<Vec<_>>());

@@ -55,8 +55,8 @@ fn item(letter: StoredDeadLetter, feed: &str) -> Item {
     }
 }
 
-/// The beginning of its bytes, and if need be of its reason: the whole letter stays in the data
-/// folder. A header says how many bytes it has.
+/// The beginning of its bytes, and if need be of its reason: the data folder has the whole letter
+/// as long as its bounds allow. A header says how many bytes it has.
 fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
     let mut headers = item.headers.clone();
     headers.push((TRUNCATED, item.payload.len().to_string()));
