@@ -256,6 +256,12 @@ fn large_bodies_that_come_at_once_delay_nobody() {
     let address = server.address();
     let before = peak(&server);
     let part = vec![b' '; 7 << 20];
+    let held = || {
+        let metrics = ask(&address, "GET /metrics HTTP/1.1", &[]);
+        let mut lines = metrics.lines();
+        let line = lines.find(|line| line.starts_with("tidewatch_web_intake_bytes ")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
     for _ in 0..3 {
         let watcher = Watcher::start(&server);
         let threads: Vec<_> = (0..48)
@@ -270,13 +276,11 @@ fn large_bodies_that_come_at_once_delay_nobody() {
             .collect();
         let half_sent: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         until(30, "all that was sent is held", || {
-            let metrics = ask(&address, "GET /metrics HTTP/1.1", &[]);
-            let line = metrics.lines().find(|line| line.starts_with("tidewatch_web_intake_bytes "));
-            let held: f64 = line?.rsplit_once(' ')?.1.parse().ok()?;
-            (held >= (48 * part.len()) as f64).then_some(())
+            (held() >= (48 * part.len()) as f64).then_some(())
         });
         watcher.was_served();
         drop(half_sent);
+        until(30, "nothing is held any more", || (held() == 0.0).then_some(()));
     }
     let more = peak(&server) - before;
     println!("peak +{} MiB", more / MIB);

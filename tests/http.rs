@@ -212,7 +212,14 @@ fn bytes_that_came_are_bounded_and_stalled_bodies_give_way() {
         ..Settings::default()
     });
     let sent = vec![b' '; MIB];
-    let mut stalled: Vec<_> = (0..6).map(|_| open_post(&rig, 2 * MIB, &sent)).collect();
+    // One after another: each has its room before anybody else asks for any.
+    let mut stalled: Vec<_> = (1..=6)
+        .map(|nth| {
+            let stream = open_post(&rig, 2 * MIB, &sent);
+            web_rig::eventually("what was sent is there", || rig.load.intake_bytes() >= nth * MIB);
+            stream
+        })
+        .collect();
     let small = event(1).to_string();
     let large =
         format!("{{\"id\":\"l\",\"ts\":1700000000000,\"x\":\"{}\"}}", "x".repeat(MIB + MIB / 2));

@@ -192,8 +192,12 @@ pub async fn once(
     let worth = body.len() >= COMPRESSED_BYTES_MIN;
     let (body, zipped) = match worth && takes_gzip(request.headers()) {
         true => {
-            let _turn = state.load.turn(request).await?;
-            (web::block(move || gzip(&body, Compression::fast())).await?, true)
+            let turn = state.load.turn(request).await?;
+            let work = move || {
+                let _turn = turn;
+                gzip(&body, Compression::fast())
+            };
+            (web::block(work).await?, true)
         }
         false => (body, false),
     };

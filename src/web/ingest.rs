@@ -82,8 +82,8 @@ struct Parts {
     now: Now,
     /// Keys whose events are late unless a session of theirs is open.
     doubtful: HashSet<String>,
-    rejected: usize,
-    warned: usize,
+    /// Those that will count with a warning.
+    warned: HashSet<usize>,
     /// Those that will be rejected.
     bad: HashSet<usize>,
     verdicts: Vec<Told>,
@@ -120,8 +120,13 @@ pub async fn events(
     let (parts, _place) = match coding {
         Coding::Identity if body.len() <= IN_PLACE_BYTES_MAX => work.take_apart(body.whole())?,
         _ => {
-            let _turn = state.load.decode_turn(&request).await?;
-            web::block(move || work.take_apart(body.whole())).await??
+            let turn = state.load.decode_turn(&request).await?;
+            // The turn is over when the work is, also when nobody waits for it any more.
+            web::block(move || {
+                let _turn = turn;
+                work.take_apart(body.whole())
+            })
+            .await??
         }
     };
     let parts = look_again(parts, &state, &request).await?;
@@ -131,16 +136,14 @@ pub async fn events(
     let Offered { appended, refused } = log.offer(offers.collect()).await?;
     // Kept for people, as every other event that is refused.
     set_aside(&state, &items, &refused).await?;
-    let (mut rejected, mut warned, mut verdicts) = (parts.rejected, parts.warned, parts.verdicts);
+    let Parts { mut bad, mut warned, mut verdicts, .. } = parts;
     for Unfit { index, reason } in &refused {
-        rejected += usize::from(!parts.bad.contains(index));
+        bad.insert(*index);
+        warned.remove(index);
         // Whatever else is wrong with it: this is why it is in the dead letters.
         let told = Told::bad(*index, reason.clone());
         match verdicts.iter().position(|verdict| verdict.index == *index) {
-            Some(at) => {
-                warned -= usize::from(verdicts[at].ok);
-                verdicts[at] = told;
-            }
+            Some(at) => verdicts[at] = told,
             None if verdicts.len() < 2 * VERDICTS_MAX => verdicts.push(told),
             None => {}
         }
@@ -148,9 +151,9 @@ pub async fn events(
     verdicts.sort_by_key(|verdict| verdict.index);
     let appended = appended.unwrap_or(Appended { first: 0, last: 0 });
     let receipt = Receipt {
-        accepted: total - rejected,
-        rejected,
-        warned,
+        accepted: total - bad.len(),
+        rejected: bad.len(),
+        warned: warned.len(),
         first: appended.first,
         last: appended.last,
         verdicts,
@@ -386,7 +389,7 @@ impl Work {
 fn all_bad(body: Bytes, reason: String, now: Now) -> Parts {
     let (verdicts, doubtful) = (vec![Told::bad(0, reason)], HashSet::new());
     let bad = HashSet::from([0]);
-    Parts { items: vec![body], now, doubtful, rejected: 1, warned: 0, bad, verdicts }
+    Parts { items: vec![body], now, doubtful, warned: HashSet::new(), bad, verdicts }
 }
 
 /// An event that is late by itself is none where a session of its key is open, which the shards
@@ -403,9 +406,17 @@ async fn look_again(
     if open.is_empty() {
         return Ok(parts);
     }
-    let _turn = state.load.decode_turn(request).await?;
+    let bytes: usize = parts.items.iter().map(Bytes::len).sum();
+    if bytes <= IN_PLACE_BYTES_MAX {
+        return Ok(judge(parts.items, parts.now, &open, state));
+    }
+    let turn = state.load.decode_turn(request).await?;
     let state = state.clone();
-    Ok(web::block(move || judge(parts.items, parts.now, &open, &state)).await?)
+    let again = move || {
+        let _turn = turn;
+        judge(parts.items, parts.now, &open, &state)
+    };
+    Ok(web::block(again).await?)
 }
 
 /// The clock and the watermark of now.
@@ -424,13 +435,13 @@ fn judge(items: Vec<Bytes>, now: Now, open: &HashSet<String>, state: &State) -> 
         known
     };
     let mut judge = state.meaning.judge(now);
-    let (mut bad, mut warned, mut verdicts) = (HashSet::new(), 0, Vec::new());
+    let (mut bad, mut warned, mut verdicts) = (HashSet::new(), HashSet::new(), Vec::new());
     for (index, item) in items.iter().enumerate() {
         match judge.verdict(item, is_open) {
             Verdict::Good => {}
             Verdict::Doubtful(warnings) => {
-                warned += 1;
-                if warned <= VERDICTS_MAX {
+                warned.insert(index);
+                if warned.len() <= VERDICTS_MAX {
                     verdicts.push(Told { index, ok: true, reason: None, warnings });
                 }
             }
@@ -443,5 +454,5 @@ fn judge(items: Vec<Bytes>, now: Now, open: &HashSet<String>, state: &State) -> 
         }
     }
     let doubtful = doubtful.into_inner();
-    Parts { items, now, doubtful, rejected: bad.len(), warned, bad, verdicts }
+    Parts { items, now, doubtful, warned, bad, verdicts }
 }

@@ -206,9 +206,13 @@ async fn read<T: Send + 'static>(
     request: &HttpRequest,
     ask: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let _turn = state.load.turn(request).await?;
+    let turn = state.load.turn(request).await?;
     let records = state.records.clone();
-    Ok(web::block(move || ask(&*records)).await??)
+    let work = move || {
+        let _turn = turn;
+        ask(&*records)
+    };
+    Ok(web::block(work).await??)
 }
 
 /// A dead letter as it is shown.
