@@ -5,118 +5,15 @@ use std::cmp::Ordering;
 use std::ops::{Range, RangeInclusive};
 
 use super::cell::Cell;
+use super::check::Check;
+use super::fact::{Attr, Fact};
 use super::grid::Grid;
-use super::groups::Order;
 use super::meaning::meaning;
 use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test};
-use crate::event::number_text::{NumberFormat, NumberText};
-use crate::event::{Schema, Unusable};
+use crate::event::Schema;
+use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, Use};
-use crate::number::{Amount, Countable, Decimal};
-use crate::time::EpochMs;
-
-/// An attribute of a fact, borrowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Attr<'a> {
-    /// Absent.
-    #[default]
-    Missing,
-    /// A number of an event.
-    Number(Decimal),
-    /// A sum of such numbers.
-    Amount(Amount),
-    /// Text.
-    Text(&'a [u8]),
-    /// `true` or `false`.
-    Bool(bool),
-    /// It is there, and nothing can be made of it.
-    Unusable(Unusable),
-}
-
-impl<'a> Attr<'a> {
-    /// The number that a text stands for; everything else as it is.
-    #[inline]
-    pub fn as_number(self, format: &NumberFormat) -> Attr<'a> {
-        match self {
-            Attr::Text(text) => number_of_text(text, format),
-            other => other,
-        }
-    }
-
-    /// Why it cannot be added up as it is; `None` when it can.
-    pub fn amount_fault(self, format: &NumberFormat) -> Option<Fault> {
-        match self.as_number(format) {
-            Attr::Missing => Some(Fault::Absent),
-            Attr::Text(_) => Some(Fault::Text),
-            Attr::Bool(_) => Some(Fault::Flag),
-            Attr::Unusable(why) => Some(why.into()),
-            Attr::Amount(_) => None,
-            Attr::Number(number) => match number.countable() {
-                Countable::Exact(_) => None,
-                Countable::Rounded(_) => Some(Fault::Rounded),
-                Countable::OutOfRange => Some(Fault::OutOfRange),
-            },
-        }
-    }
-
-    /// The number as it is added up; `None` for what is none, or is out of range.
-    #[inline]
-    pub fn amount(self) -> Option<Amount> {
-        match self {
-            Attr::Number(number) => number.amount(),
-            Attr::Amount(amount) => Some(amount),
-            _ => None,
-        }
-    }
-
-    /// The number as it is compared with others of its kind.
-    #[inline]
-    pub fn number(self) -> Option<Decimal> {
-        match self {
-            Attr::Number(number) => Some(number),
-            Attr::Amount(amount) => Some(amount.to_decimal()),
-            _ => None,
-        }
-    }
-
-    /// Compares it with a number of the configuration; `None` for what is not a number.
-    #[inline]
-    fn compare(self, bound: Decimal) -> Option<Ordering> {
-        match self {
-            Attr::Number(number) => Some(number.cmp(&bound)),
-            Attr::Amount(amount) => Some(amount.compare(bound)),
-            _ => None,
-        }
-    }
-}
-
-/// A text where a number is wanted: the number, nothing, or still the text.
-#[cold]
-fn number_of_text<'a>(text: &'a [u8], format: &NumberFormat) -> Attr<'a> {
-    match std::str::from_utf8(text).map(|text| format.read(text)) {
-        Ok(NumberText::Number(number)) => {
-            Decimal::from_text(&number).map_or(Attr::Text(text), Attr::Number)
-        }
-        Ok(NumberText::Absent) => Attr::Missing,
-        _ => Attr::Text(text),
-    }
-}
-
-/// What a metric sees of a fact: an event, or a closed session.
-pub trait Fact {
-    /// Event time it counts at.
-    fn at(&self) -> EpochMs;
-    /// Index of the event type (events only).
-    fn kind(&self) -> u16;
-    /// The session key; empty when it concerns no session.
-    fn key(&self) -> &[u8];
-    /// Its place in the one order of all facts of its kind.
-    fn order(&self) -> Order;
-    /// True when a shard's facts of this kind come in that order.
-    fn in_order(&self) -> bool;
-    /// The attribute in a slot.
-    fn attr(&self, slot: usize) -> Attr<'_>;
-}
+use crate::number::{Amount, Decimal};
 
 /// Slots of a closed session's attributes, by index.
 pub const SESSION_ATTRIBUTES: [&str; 6] =
@@ -146,12 +43,6 @@ pub struct Metric {
 enum Field {
     Key,
     Slot(usize),
-}
-
-#[derive(Clone, Debug)]
-enum Check {
-    Kinds(Vec<u16>),
-    Slot(usize, Test, NumberFormat),
 }
 
 /// Certain values of one attribute that a metric asks for, with the slot.
@@ -410,50 +301,6 @@ impl Metric {
             Attr::Amount(amount) => Some(fingerprint(&amount.parts().to_le_bytes())),
             Attr::Text(text) => Some(fingerprint(text)),
             Attr::Bool(value) => Some(fingerprint(&[u8::from(value)])),
-        }
-    }
-}
-
-impl Check {
-    fn holds(&self, fact: &impl Fact) -> bool {
-        let (slot, test, format) = match self {
-            Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
-            Check::Slot(slot, test, format) => (*slot, test, format),
-        };
-        let attr = match test.wants_number() {
-            true => fact.attr(slot).as_number(format),
-            false => fact.attr(slot),
-        };
-        match (test, attr) {
-            (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
-            (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
-            (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
-            (Test::NumberIn(numbers), attr) => {
-                numbers.iter().any(|number| attr.compare(*number) == Some(Ordering::Equal))
-            }
-            (Test::Ge(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_ge),
-            (Test::Gt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_gt),
-            (Test::Le(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_le),
-            (Test::Lt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_lt),
-            _ => false,
-        }
-    }
-
-    /// Why the attribute cannot meet the condition, whatever its value: it has another type.
-    fn misfit(&self, fact: &impl Fact) -> Option<Fault> {
-        let Check::Slot(slot, test, format) = self else { return None };
-        match (test, fact.attr(*slot)) {
-            (Test::Exists(_), _) | (_, Attr::Missing) => None,
-            (_, Attr::Unusable(why)) => Some(why.into()),
-            (Test::TextIn(_), Attr::Bool(_)) => Some(Fault::Flag),
-            (Test::TextIn(_), Attr::Number(_)) => Some(Fault::Number),
-            (Test::TextIn(_), _) | (Test::Is(_), Attr::Bool(_)) => None,
-            (Test::Is(_), Attr::Text(_)) => Some(Fault::Text),
-            (Test::Is(_), _) => Some(Fault::Number),
-            (_, attr) => match attr.as_number(format).number() {
-                Some(_) => None,
-                None => attr.amount_fault(format).filter(|fault| *fault != Fault::Absent),
-            },
         }
     }
 }

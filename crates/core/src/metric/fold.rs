@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use super::cell::Cell;
-use super::compile::{Fact, Metric};
+use super::compile::Metric;
+use super::fact::Fact;
 use super::groups::{Candidate, Labels, OVERFLOW, ShardGroups};
 use super::late::LateCounts;
 use super::open::OpenCells;

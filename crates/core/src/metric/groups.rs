@@ -18,7 +18,8 @@ use compact_str::CompactString;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::compile::{Attr, Fact, Metric};
+use super::compile::Metric;
+use super::fact::{Attr, Fact};
 use crate::number::{Amount, Decimal};
 use crate::time::EpochMs;
 

@@ -8,9 +8,11 @@
 mod ahead;
 mod calendar;
 pub mod cell;
+mod check;
 pub mod compile;
 pub mod distinct;
 pub mod engine;
+mod fact;
 pub mod fold;
 pub mod grid;
 pub mod groups;
@@ -26,7 +28,8 @@ mod tiles;
 pub mod watch;
 pub mod window;
 
-pub use compile::{Attr, Fact, Metric, SESSION_ATTRIBUTES};
+pub use compile::{Metric, SESSION_ATTRIBUTES};
+pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta, Place};
 pub use groups::{Candidate, Labels, OVERFLOW, Order};
 pub use late::LateCounts;

@@ -7,7 +7,8 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use super::cell::Cell;
-use super::compile::{Fact, Metric};
+use super::compile::Metric;
+use super::fact::Fact;
 use super::spec::Aggregate;
 
 /// Room that is kept from one flush to the next, in cells, for each cell of the last one.

@@ -7,7 +7,8 @@
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
-use super::compile::{Attr, Equality, Fact, Metric};
+use super::compile::{Equality, Metric};
+use super::fact::{Attr, Fact};
 use super::spec::FactKind;
 use crate::event::number_text::NumberFormat;
 use crate::number::Decimal;

@@ -4,7 +4,8 @@
 //! A good fact pays for a few comparisons. Two callers: the shard's fold, which counts, and
 //! the web side, which tells the publisher.
 
-use super::compile::{Fact, Metric};
+use super::compile::Metric;
+use super::fact::Fact;
 use super::spec::FactKind;
 use crate::fault::{Fault, Tally, Use, uses};
 

@@ -1,0 +1,60 @@
+//! One condition of a metric, compiled: whether a fact meets it, and why that cannot be judged.
+
+use std::cmp::Ordering;
+
+use super::fact::{Attr, Fact};
+use super::spec::Test;
+use crate::event::number_text::NumberFormat;
+use crate::fault::Fault;
+
+/// A condition on the type of an event, or on the attribute in a slot.
+#[derive(Clone, Debug)]
+pub(super) enum Check {
+    Kinds(Vec<u16>),
+    Slot(usize, Test, NumberFormat),
+}
+
+impl Check {
+    /// True when a fact meets it.
+    pub fn holds(&self, fact: &impl Fact) -> bool {
+        let (slot, test, format) = match self {
+            Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
+            Check::Slot(slot, test, format) => (*slot, test, format),
+        };
+        let attr = match test.wants_number() {
+            true => fact.attr(slot).as_number(format),
+            false => fact.attr(slot),
+        };
+        match (test, attr) {
+            (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
+            (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
+            (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
+            (Test::NumberIn(numbers), attr) => {
+                numbers.iter().any(|number| attr.compare(*number) == Some(Ordering::Equal))
+            }
+            (Test::Ge(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_ge),
+            (Test::Gt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_gt),
+            (Test::Le(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_le),
+            (Test::Lt(bound), attr) => attr.compare(*bound).is_some_and(Ordering::is_lt),
+            _ => false,
+        }
+    }
+
+    /// Why the attribute cannot meet the condition, whatever its value: it has another type.
+    pub fn misfit(&self, fact: &impl Fact) -> Option<Fault> {
+        let Check::Slot(slot, test, format) = self else { return None };
+        match (test, fact.attr(*slot)) {
+            (Test::Exists(_), _) | (_, Attr::Missing) => None,
+            (_, Attr::Unusable(why)) => Some(why.into()),
+            (Test::TextIn(_), Attr::Bool(_)) => Some(Fault::Flag),
+            (Test::TextIn(_), Attr::Number(_)) => Some(Fault::Number),
+            (Test::TextIn(_), _) | (Test::Is(_), Attr::Bool(_)) => None,
+            (Test::Is(_), Attr::Text(_)) => Some(Fault::Text),
+            (Test::Is(_), _) => Some(Fault::Number),
+            (_, attr) => match attr.as_number(format).number() {
+                Some(_) => None,
+                None => attr.amount_fault(format).filter(|fault| *fault != Fault::Absent),
+            },
+        }
+    }
+}
