@@ -21,7 +21,7 @@ use tidewatch::domain::event::number_text::NumberFormat;
 use tidewatch::domain::event::split::{BodyKind, split};
 use tidewatch::domain::event::time_rule::TimeRule;
 use tidewatch::domain::event::{Limits, Note, NoteTime, Schema};
-use tidewatch::domain::metric::cell::Cell;
+use tidewatch::domain::metric::Cell;
 use tidewatch::domain::session::{Deadline, Machine, Rules, Segments, SessionPolicy};
 use tidewatch::domain::time::TimePolicy;
 use tidewatch::domain::wire::Reader;

@@ -20,7 +20,7 @@ use crate::actors::Idle;
 use crate::actors::ports::Source;
 use crate::cli::Exit;
 use crate::cli::args::{Common, ReplayArgs, Speed};
-use crate::cli::report::{Accuracy, MetricReport, Report, SessionsReport, TimeSpan, rss_mb};
+use crate::cli::report::{MetricReport, Report, SessionsReport, TimeSpan, rss_mb};
 use crate::clock::SystemClock;
 use crate::config::{Config, EventsConfig};
 use crate::domain::keeper::ReplayNumbers;
@@ -303,7 +303,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             max: metric.max,
             sum: Some(metric.sum),
             last: metric.last,
-            accuracy: metric.exact_up_to.map(Accuracy::of),
+            accuracy: metric.accuracy,
             sha256: digests.windows.get(name).cloned(),
             totals,
         };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
-use crate::domain::metric::distinct::{SKETCH_BOUND_PERCENT, SKETCH_ERROR_PERCENT, accuracy_words};
+use crate::domain::metric::aggregate::Accuracy;
 use crate::domain::time::EpochMs;
 use crate::source::tally::FileReport;
 
@@ -152,28 +152,6 @@ pub struct MetricReport {
     /// Totals that only this metric has.
     #[serde(flatten)]
     pub totals: BTreeMap<String, Value>,
-}
-
-/// How exact distinct counts are.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accuracy {
-    /// Up to so many different values in a pane the count is exact.
-    pub exact_up_to: usize,
-    /// Beyond, its relative standard error.
-    pub standard_error_percent: f64,
-    /// Beyond, 95 % of the numbers are as near as this.
-    pub bound_95_percent: f64,
-}
-
-impl Accuracy {
-    /// Of counts that are exact up to so many values in a pane.
-    pub fn of(exact_up_to: usize) -> Self {
-        Accuracy {
-            exact_up_to,
-            standard_error_percent: SKETCH_ERROR_PERCENT,
-            bound_95_percent: SKETCH_BOUND_PERCENT,
-        }
-    }
 }
 
 impl Report {
@@ -331,7 +309,7 @@ impl Report {
         }
         for (name, metric) in &self.metrics {
             if let Some(accuracy) = metric.accuracy {
-                writeln!(out, "  {name}: {}", accuracy_words(accuracy.exact_up_to))?;
+                writeln!(out, "  {name}: {accuracy}")?;
             }
         }
         Ok(())
@@ -453,6 +431,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::metric::Aggregate;
 
     fn report() -> Report {
         let windowed = MetricReport {
@@ -637,7 +616,7 @@ mod tests {
     fn a_distinct_count_says_how_exact_it_is() {
         let mut report = report();
         let metric = report.metrics.get_mut("order_value").unwrap();
-        metric.accuracy = Some(Accuracy::of(10_000));
+        metric.accuracy = Aggregate::named("distinct").unwrap().accuracy();
         let words = "order_value: exact up to 10000 in a pane, then a standard error of 0.8 % \
                      (95 % within ± 1.6 %)";
         assert!(report.text().contains(words), "{}", report.text());

@@ -11,9 +11,9 @@ use super::near;
 use super::possible::impossible;
 use super::reader::Reader;
 use super::windows::{Days, parse_window};
-use super::{SHIPPED, rules, units};
+use super::{SHIPPED, aggregates, rules, units};
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, WindowSpec};
+use crate::domain::metric::{Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec};
 use crate::domain::settings::terms::{DAY, HOUR, SECOND};
 use crate::domain::settings::{Derived, settings};
 use crate::domain::time::SpanMs;
@@ -46,17 +46,8 @@ fn default_keep(window: &WindowSpec) -> SpanMs {
     }
 }
 
-/// Attributes of a closed session.
-const SESSION_ATTRIBUTES: [&str; 6] =
-    ["outcome", "step", "segment", "value", "events", "duration_s"];
-
 /// Topics that are always there, so no metric or rule can have their names.
 const TAKEN_NAMES: [&str; 3] = ["alerts", "kpi", "pipeline"];
-
-/// The aggregates by name.
-fn aggregates() -> Vec<&'static str> {
-    vec!["count", "sum", "avg", "stddev", "min", "max", "rate", "distinct", "ratio"]
-}
 
 settings! {
     /// One `[[metric]]` as it is written.
@@ -73,15 +64,12 @@ settings! {
         /// { status = { ge = 400 }, region = ["eu", "us"], amount = { exists = true } }.
         /// There are ge, gt, le, lt and exists.
         pub filter as "where": () = (), shape();
-        /// Needed: "count", "sum", "avg", "stddev", "min", "max", "rate" (a second), "distinct" or
-        /// "ratio".
-        pub aggregate: String = String::new(), Rule::Word(aggregates);
-        /// Of distinct: different values counted exactly in a pane (the slide of the window); then
-        /// a sketch takes over, with a standard error of 0.8 % (95 % of the numbers within 1.6 %).
-        pub exact_up_to: usize = 10_000, count(0, 1_000_000);
+        /// Needed:
+        pub aggregate: String = String::new(), Rule::Word(aggregates::words);
         /// Of ratio: conditions counted above the line.
         pub numerator: () = (), shape();
-        /// Attribute of sum, avg, stddev, min and max; of distinct, where "" is the session key.
+        /// The attribute that is added up or compared. Where any value will do, as for distinct,
+        /// "" is the session key.
         pub field: Option<String> = None, text();
         /// Labels. As text they are joined by |, with a \ before | and \ within a label.
         pub group_by: Vec<String> = Vec::new(), names_in_order(0, GROUP_BY_MAX);
@@ -250,9 +238,9 @@ impl Item<'_> {
 fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
     let keys = item.reader.section(MetricKeys::default());
     let filter = item.conditions("where");
-    let aggregate = aggregate(item, &keys);
-    let numerator = numerator(item, aggregate);
-    field_fits(item, aggregate, keys.field.is_some());
+    let aggregate = aggregates::aggregate(item, &keys);
+    let numerator = item.conditions("numerator");
+    aggregates::needs_fit(item, &aggregate, &keys, &numerator);
     let window = window(item, keys.of);
     if item.reader.is_set("group_limit") && keys.group_by.is_empty() {
         item.reader.problem("group_limit", "only belongs to a metric with group_by");
@@ -274,64 +262,6 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
     attributes_fit(item, &spec);
     history_fits(item, &spec);
     spec
-}
-
-fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {
-    item.reader.need("aggregate", "aggregate = \"count\"");
-    let word = keys.aggregate.as_str();
-    if item.reader.is_set("exact_up_to") && word != "distinct" {
-        item.reader.problem("exact_up_to", "only belongs to aggregate = \"distinct\"");
-    }
-    if keys.of == FactKind::LiveSessions && !matches!(word, "count" | "") {
-        item.reader.problem("aggregate", "live sessions can only be counted: write \"count\"");
-    }
-    if keys.of == FactKind::Sessions && word == "distinct" {
-        item.reader.problem("aggregate", "is only possible for of = \"events\"");
-    }
-    match word {
-        "sum" => Aggregate::Sum,
-        "avg" => Aggregate::Avg,
-        "stddev" => Aggregate::Stddev,
-        "min" => Aggregate::Min,
-        "max" => Aggregate::Max,
-        "rate" => Aggregate::Rate,
-        "distinct" => Aggregate::Distinct { exact_up_to: keys.exact_up_to },
-        "ratio" => Aggregate::Ratio,
-        _ => Aggregate::Count,
-    }
-}
-
-fn numerator(item: &mut Item<'_>, aggregate: Aggregate) -> Vec<Condition> {
-    let numerator = item.conditions("numerator");
-    let is_set = item.reader.is_set("numerator");
-    match (aggregate, is_set) {
-        (Aggregate::Ratio, false) => item.reader.problem(
-            "numerator",
-            "is missing: a ratio needs the conditions counted above the line",
-        ),
-        (Aggregate::Ratio, true) if numerator.is_empty() => {
-            item.reader.problem("numerator", "must hold at least one condition");
-        }
-        (Aggregate::Ratio, true) | (_, false) => {}
-        (_, true) => {
-            item.reader.problem("numerator", "only belongs to aggregate = \"ratio\"");
-        }
-    }
-    numerator
-}
-
-fn field_fits(item: &mut Item<'_>, aggregate: Aggregate, is_set: bool) {
-    let needs = matches!(
-        aggregate,
-        Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max
-    );
-    let may = needs || matches!(aggregate, Aggregate::Distinct { .. });
-    if needs && !is_set {
-        item.reader.problem("field", "is missing: name the attribute to compute from");
-    }
-    if !may && is_set {
-        item.reader.problem("field", "has no meaning for this aggregate");
-    }
 }
 
 /// Live sessions are a gauge of this moment: their window is never looked at.
@@ -410,8 +340,8 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
             format!("group_limit x keep / step is {points} points, at most {POINTS_MAX}"),
         );
     }
-    let unbounded_rate = matches!(spec.window, WindowSpec::SinceMidnight { .. });
-    if spec.aggregate == Aggregate::Rate && unbounded_rate {
-        item.reader.problem("window", "must be tumbling or hopping for a rate");
+    if spec.aggregate.is_per_time() && matches!(spec.window, WindowSpec::SinceMidnight { .. }) {
+        let word = spec.aggregate.word();
+        item.reader.problem("window", format!("must be tumbling or hopping for a {word}"));
     }
 }

@@ -5,6 +5,7 @@
 //! value and rule. Parts never see the whole: each gets the settings struct it owns.
 //! Nothing here acts on a setting.
 
+mod aggregates;
 mod conditions;
 mod demo;
 mod document;

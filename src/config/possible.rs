@@ -2,7 +2,8 @@
 //! `metrics.rs` for every metric.
 
 use super::near;
-use crate::domain::metric::{Aggregate, Condition, FactKind, MetricSpec, Test};
+use crate::domain::metric::aggregate::Needs;
+use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
 use crate::domain::number::Decimal;
 use crate::domain::session::Outcome;
 
@@ -26,10 +27,7 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
             found.extend(rule.map(|rule| (key, format!("{}: {rule}", condition.attribute))));
         }
     }
-    let adds_up = !matches!(
-        spec.aggregate,
-        Aggregate::Count | Aggregate::Rate | Aggregate::Ratio | Aggregate::Distinct { .. }
-    );
+    let adds_up = matches!(spec.aggregate.needs(), Needs::Amount | Needs::Number);
     if let Some(field) = spec.field.as_deref()
         && spec.of == FactKind::Sessions
         && adds_up

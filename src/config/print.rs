@@ -13,9 +13,7 @@ use super::{Config, sections, values};
 use crate::domain::anomaly::SigmaRule;
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
-use crate::domain::metric::{
-    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec,
-};
+use crate::domain::metric::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
 /// One key with its value as TOML.
@@ -178,25 +176,12 @@ fn in_order(conditions: &mut [Condition]) {
 
 /// A metric without its title and unit, and without keys that do not apply to it.
 fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
-    let aggregate = match metric.aggregate {
-        Aggregate::Count => "count",
-        Aggregate::Sum => "sum",
-        Aggregate::Avg => "avg",
-        Aggregate::Stddev => "stddev",
-        Aggregate::Min => "min",
-        Aggregate::Max => "max",
-        Aggregate::Rate => "rate",
-        Aggregate::Distinct { .. } => "distinct",
-        Aggregate::Ratio => "ratio",
-    };
     let mut keys = vec![
         ("name", text(&metric.name)),
         ("of", text(metric.of.word())),
-        ("aggregate", text(aggregate)),
+        ("aggregate", text(metric.aggregate.word())),
     ];
-    if let Aggregate::Distinct { exact_up_to } = metric.aggregate {
-        keys.push(("exact_up_to", exact_up_to.to_string()));
-    }
+    keys.extend(lines(entries(&metric.aggregate)));
     if let Some(field) = &metric.field {
         keys.push(("field", text(field)));
     }

@@ -4,10 +4,12 @@
 //! The metrics and rules at its end are the other way round: the file is where they stand, and
 //! they are taken over as they are.
 
+use super::aggregates::AGGREGATE;
 use super::metrics::MetricKeys;
 use super::print::{Setting, by_section};
 use super::rules::RuleKeys;
 use super::{Config, SHIPPED, values};
+use crate::domain::metric::Aggregate;
 use crate::domain::settings::{Section, Value, entries};
 use crate::nats::settings::SourceKeys;
 
@@ -88,7 +90,7 @@ pub fn reference() -> String {
     }
     rule_off(&mut file);
     paragraph(&mut file, METRICS, "");
-    list(&mut file, &MetricKeys::default());
+    list(&mut file, &metric_keys());
     paragraph(&mut file, SESSIONS, "");
     rule_off(&mut file);
     for text in RULES {
@@ -96,7 +98,7 @@ pub fn reference() -> String {
         file.push_str("#\n");
     }
     file.truncate(file.len() - 2);
-    list(&mut file, &RuleKeys::default());
+    list(&mut file, &entries(&RuleKeys::default()).collect::<Vec<_>>());
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     file.push_str(LIVE);
@@ -131,7 +133,7 @@ fn sources() -> String {
     let keys = SourceKeys::default();
     let mut text = "\n".to_owned();
     paragraph(&mut text, SOURCES, "");
-    list(&mut text, &keys);
+    list(&mut text, &entries(&keys).collect::<Vec<_>>());
     text.truncate(text.len() - 2);
     text.push_str("#[[nats.source]]\n");
     for (key, value) in entries(&keys) {
@@ -140,14 +142,27 @@ fn sources() -> String {
     text
 }
 
+/// The keys of a metric, those of the aggregates behind the aggregate.
+fn metric_keys() -> Vec<Setting> {
+    let aggregates = Aggregate::all();
+    let mut settings = Vec::new();
+    for (key, value) in entries(&MetricKeys::default()) {
+        settings.push((key, value));
+        if key.path == AGGREGATE {
+            settings.extend(aggregates.iter().flat_map(|aggregate| entries(aggregate)));
+        }
+    }
+    settings
+}
+
 /// Keys of a list as a table in a comment: their names, and what there is to say.
-fn list(file: &mut String, section: &dyn Section) {
-    let names = section.keys().iter().map(|key| key.name().len());
+fn list(file: &mut String, settings: &[Setting]) {
+    let names = settings.iter().map(|(key, _)| key.name().len());
     let column = names.max().unwrap_or(0) + 2;
     file.push_str("#\n");
-    for (key, value) in entries(section) {
-        let mut text = reason((key, &value));
-        let said = values::show(&key.rule, &value);
+    for (key, value) in settings {
+        let mut text = reason((key, value));
+        let said = values::show(&key.rule, value);
         if !matches!(said.as_str(), "" | "\"\"" | "[]") && !key.reason.contains("efault") {
             text.push_str(&format!(" Default {said}."));
         }
@@ -161,9 +176,14 @@ fn list(file: &mut String, section: &dyn Section) {
 }
 
 /// The reason of a key, and its bounds.
-fn reason((key, _): (&crate::domain::settings::Key, &Value)) -> String {
+pub(super) fn reason((key, _): (&crate::domain::settings::Key, &Value)) -> String {
     let lines = key.reason.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
-    let text = lines.collect::<Vec<_>>().join("\n");
+    let mut text = lines.collect::<Vec<_>>().join("\n");
+    if key.path == AGGREGATE {
+        let all = Aggregate::all().into_iter();
+        let words = all.map(|one| format!("{:?}, {}", one.word(), one.says()));
+        text = format!("{} {}.", text.trim_end(), words.collect::<Vec<_>>().join("; "));
+    }
     match values::bounds(&key.rule) {
         Some(bounds) => format!("{} {bounds}.", text.trim_end()),
         None => text.trim_end().to_owned(),

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::domain::metric::{Aggregate, CalendarSpan, Weekday, WindowSpec};
+use crate::domain::metric::aggregate::Distinct;
+use crate::domain::metric::{CalendarSpan, Weekday, WindowSpec};
 use crate::domain::number::Decimal;
 use proptest::prelude::*;
 
@@ -40,7 +41,7 @@ fn the_shipped_metrics_are_the_documented_ones() {
         ]
     );
     let visitors = &config.metrics[0];
-    assert_eq!(visitors.aggregate, Aggregate::Distinct { exact_up_to: 10_000 });
+    assert_eq!(visitors.aggregate, Distinct { exact_up_to: 10_000 }.into());
     assert_eq!(visitors.window, WindowSpec::Hopping { size: 300_000, slide: 30_000 });
     let errors = &config.metrics[1];
     assert_eq!(errors.filter[0].test, Test::Ge(Decimal::from_i64(400)));
@@ -371,7 +372,7 @@ fn a_wrong_metric_is_named() {
         (
             format!("{count}{second}color = \"red\""),
             "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, where, \
-             aggregate, exact_up_to, numerator, field, group_by, group_limit, window, keep, unit",
+             aggregate, numerator, field, group_by, group_limit, window, keep, unit, exact_up_to",
         ),
     ] {
         assert_eq!(metric(&keys), message, "\nfor:\n{keys}");

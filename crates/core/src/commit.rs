@@ -14,7 +14,7 @@ use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
-use super::metric::cell::Cell;
+use super::metric::Cell;
 use super::metric::window::Window;
 use super::metric::{Floor, OVERFLOW, Place};
 use super::number::FarSum;

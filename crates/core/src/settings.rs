@@ -77,16 +77,22 @@ impl Key {
     }
 }
 
-/// Settings with a table of their keys.
+/// Settings with a table of their keys; none unless it says so.
 pub trait Section {
     /// The keys, in the order in which people read them.
-    fn keys(&self) -> &'static [Key];
+    fn keys(&self) -> &'static [Key] {
+        &[]
+    }
 
     /// What they are set to, in the order of [`Section::keys`].
-    fn values(&self) -> Vec<Value>;
+    fn values(&self) -> Vec<Value> {
+        Vec::new()
+    }
 
     /// Sets one. False when there is no such key, or when its field cannot hold the value.
-    fn set(&mut self, path: &str, value: Value) -> bool;
+    fn set(&mut self, _path: &str, _value: Value) -> bool {
+        false
+    }
 }
 
 /// The keys of a section with what they are set to.

@@ -241,7 +241,8 @@ impl Default for Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{Aggregate, WindowSpec};
+    use crate::metric::WindowSpec;
+    use crate::metric::aggregate::Sum;
 
     fn meaning() -> Meaning {
         let revenue = MetricSpec {
@@ -253,7 +254,7 @@ mod tests {
             numerator: Vec::new(),
             group_by: vec!["region".into()],
             group_limit: 10,
-            aggregate: Aggregate::Sum,
+            aggregate: Sum.into(),
             field: Some("amount".into()),
             window: WindowSpec::Tumbling { size: 1_000 },
             keep: 60_000,

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::super::*;
 use super::complaint;
+use crate::domain::metric::Aggregate;
 use crate::domain::settings::{self, Rule, Section, Value};
 use crate::nats::settings::SourceKeys;
 
@@ -56,8 +57,10 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
     static SOURCE: LazyLock<SourceKeys> = LazyLock::new(SourceKeys::default);
     static METRIC: LazyLock<metrics::MetricKeys> = LazyLock::new(metrics::MetricKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
+    static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     let mut tables = sections::all(config).to_vec();
     tables.extend([&*SOURCE as &dyn Section, &*METRIC, &*RULE]);
+    tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
     tables
 }
 
@@ -69,7 +72,8 @@ fn every_default_keeps_its_own_rule_and_every_word_is_explained() {
             if let Rule::Word(words) = key.rule {
                 for word in words() {
                     let quoted = format!("{word:?}");
-                    assert!(key.reason.contains(&quoted), "{}: {quoted}", key.path);
+                    let reason = reference::reason((key, &value));
+                    assert!(reason.contains(&quoted), "{}: {quoted}", key.path);
                 }
             }
             // "Needed" keys and those that others decide have none.

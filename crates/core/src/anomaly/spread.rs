@@ -26,16 +26,10 @@ const SHARE: f64 = 0.01;
 
 impl Spread {
     /// Of an aggregate over windows of `size`.
-    pub fn of(aggregate: Aggregate, size: SpanMs) -> Spread {
-        match aggregate {
-            Aggregate::Count | Aggregate::Distinct { .. } => Spread::Events { unit: 1.0 },
-            Aggregate::Rate => Spread::Events { unit: 1_000.0 / size.max(1) as f64 },
-            Aggregate::Sum
-            | Aggregate::Avg
-            | Aggregate::Stddev
-            | Aggregate::Min
-            | Aggregate::Max
-            | Aggregate::Ratio => Spread::Share(SHARE),
+    pub fn of(aggregate: &Aggregate, size: SpanMs) -> Spread {
+        match aggregate.of_one_event(size) {
+            Some(unit) => Spread::Events { unit },
+            None => Spread::Share(SHARE),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{SectionWriter, group, number, time};
-use crate::metric::cell::Cell;
+use crate::metric::Cell;
 use crate::metric::window::Window;
 use crate::metric::{Floor, Place};
 use crate::number::FarSum;
@@ -30,6 +30,12 @@ pub struct MetricSnapshot {
 }
 
 impl MetricSnapshot {
+    /// Everything that was merged and not made a number yet.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let day = self.day.iter().flat_map(|(_, totals)| totals.values());
+        self.panes.values().chain(self.minutes.values()).chain(day)
+    }
+
     pub(super) fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         while !reader.is_empty() {
             let pane = reader.i64("pane")?;

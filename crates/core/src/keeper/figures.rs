@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Keeper, window_words};
 use crate::board::figure::{Figure, Number};
 use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
-use crate::metric::shown::{Shown, empty};
+use crate::metric::shown::Shown;
 use crate::metric::{FactKind, Metric};
 use crate::time::EpochMs;
 
@@ -43,7 +43,7 @@ impl Keeper {
         let state = self.engine.state(index);
         let shown = Shown::new(metric, state, self.began(index), watermark);
         let Some(now) = shown.and_then(|shown| shown.now()) else { return Vec::new() };
-        let none = empty(metric.spec.aggregate);
+        let none = metric.spec.aggregate.empty();
         if metric.spec.group_by.is_empty() {
             let value = now.first().map(|(_, value)| *value).or(none);
             return vec![Number { value, ..Number::default() }];

@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::commit::Snapshot;
 use crate::event::Schema;
+use crate::metric::aggregate::Count;
 use crate::metric::groups::group_text;
-use crate::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+use crate::metric::{Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
 use crate::number::Decimal;
 use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
@@ -71,7 +72,7 @@ fn metric(name: &str, of: FactKind, group_by: &[&str], limit: usize) -> MetricSp
         numerator: vec![],
         group_by: group_by.iter().map(|name| (*name).to_owned()).collect(),
         group_limit: limit,
-        aggregate: Aggregate::Count,
+        aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 1_000 },
         keep: 3_600_000,

@@ -75,7 +75,7 @@ impl Keeper {
             self.engine.late[index] = kept.late;
             self.engine.overflow[index] = kept.overflow;
             let snapshot = snapshot.metrics.remove(&id).unwrap_or_default();
-            self.restore_metric(index, snapshot, watermark);
+            self.restore_metric(index, snapshot, watermark)?;
         }
         Ok(())
     }
@@ -99,8 +99,17 @@ impl Keeper {
         Ok(metrics)
     }
 
-    fn restore_metric(&mut self, index: usize, snapshot: MetricSnapshot, watermark: EpochMs) {
+    fn restore_metric(
+        &mut self,
+        index: usize,
+        snapshot: MetricSnapshot,
+        watermark: EpochMs,
+    ) -> Result<(), String> {
         let metric = self.engine.metrics()[index].clone();
+        if !snapshot.cells().all(|cell| metric.spec.aggregate.owns(cell)) {
+            let name = &metric.spec.name;
+            return Err(format!("metric {name}: what is kept is of another aggregate"));
+        }
         let settled = self.engine.settled(watermark);
         self.engine.group_totals[index].sums = snapshot.sums;
         self.written.windows[index] = snapshot.windows.back().map(|window| window.end);
@@ -116,6 +125,7 @@ impl Keeper {
         state.history = snapshot.windows;
         let day = snapshot.day.map(|(start, totals)| Day { start, totals });
         state.restore(&metric, settled, day);
+        Ok(())
     }
 
     /// What came into the panes at a barrier, new groups first.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Keeper, SessionTotals};
 use crate::fault::FaultView;
 use crate::ledger::Ledger;
-use crate::metric::Aggregate;
+use crate::metric::aggregate::Accuracy;
 use crate::time::EpochMs;
 
 /// What a replay amounts to, as far as the keeper knows it.
@@ -54,9 +54,9 @@ pub struct MetricReport {
     /// Events (or closed sessions) whose group is not among the first `group_limit`.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_groups: u64,
-    /// Of a distinct count: up to how many different values in a pane are counted exactly.
+    /// How exact the numbers are; `None` where they are exact always.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exact_up_to: Option<usize>,
+    pub accuracy: Option<Accuracy>,
     /// Sum of each group, by its text (`metric::groups::group_text`); `other` is what
     /// lies beyond `group_limit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -100,10 +100,7 @@ impl Keeper {
                         window_late_all: late.all,
                         minute_late: late.minute,
                         other_groups: engine.overflow[index],
-                        exact_up_to: match metric.spec.aggregate {
-                            Aggregate::Distinct { exact_up_to } => Some(exact_up_to),
-                            _ => None,
-                        },
+                        accuracy: metric.spec.aggregate.accuracy(),
                         by_group: sums.map(|(g, sum)| (groups.text(*g), sum.value())).collect(),
                     };
                     (metric.spec.name.clone(), report)

@@ -9,7 +9,6 @@ use crate::anomaly::{Change, Past, Ring, Sample, Side, SigmaRule, SigmaState, Sp
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
-use crate::metric::shown::empty;
 use crate::time::{END_OF_TIME, EpochMs};
 
 /// Points of a rule's topic.
@@ -129,7 +128,7 @@ impl RuleKept {
         mut each: impl FnMut(&Verdict),
     ) {
         let memo = &mut Memo::default();
-        let none = empty(metric.spec.aggregate);
+        let none = metric.spec.aggregate.empty();
         let mut numbers = numbers.iter().peekable();
         let mut at = stretch.start;
         loop {
@@ -144,7 +143,7 @@ impl RuleKept {
             if metric.grid.runs_from_midnight() {
                 self.total = own.map(|value| (window.start, value)).or(total);
             }
-            let spread = Spread::of(metric.spec.aggregate, window.end - window.start);
+            let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
             let sample = Sample { start: pane.start, end: pane.end, value };
             let verdict = self.state.judge(rule, spread, sample);
             each(&verdict);

@@ -6,8 +6,9 @@ use super::*;
 use crate::anomaly::Side;
 use crate::commit::Snapshot;
 use crate::event::Schema;
+use crate::metric::aggregate::{Aggregate, Count};
 use crate::metric::{
-    Aggregate, Candidate, FactKind, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec,
+    Candidate, FactKind, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec,
 };
 use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
@@ -60,13 +61,9 @@ pub(super) fn keeper_with(rule: SigmaRule) -> Keeper {
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
     let metrics = [
-        spec("failures", Aggregate::Count, WindowSpec::Tumbling { size: STEP }),
-        spec("minute", Aggregate::Count, WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
-        spec(
-            "today",
-            Aggregate::Count,
-            WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP },
-        ),
+        spec("failures", Count.into(), WindowSpec::Tumbling { size: STEP }),
+        spec("minute", Count.into(), WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
+        spec("today", Count.into(), WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP }),
     ];
     let metrics = metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
     Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time)
@@ -83,7 +80,7 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
         place: metric,
         group: metric,
         facts: count,
-        cell: crate::metric::cell::Cell::Count(count),
+        cell: crate::metric::Cell::Count(count),
     };
     let ledger = Ledger { received: count, ..Ledger::default() };
     let barrier = Barrier {

@@ -12,11 +12,10 @@ use super::{BOARD_ALERTS, Keeper};
 use crate::board::bound::ROWS_MAX;
 use crate::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
 use crate::fault::FaultView;
-use crate::metric::distinct::accuracy_words;
 use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
-use crate::metric::shown::{Shown, ShownWindow, empty};
+use crate::metric::shown::{Shown, ShownWindow};
 use crate::metric::window::MetricState;
-use crate::metric::{Aggregate, CalendarSpan, FactKind, Metric, WindowSpec};
+use crate::metric::{CalendarSpan, FactKind, Metric, WindowSpec};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
@@ -276,10 +275,6 @@ impl Keeper {
 }
 
 fn about(metric: &Metric) -> TopicAbout {
-    let note = match metric.spec.aggregate {
-        Aggregate::Distinct { exact_up_to } => accuracy_words(exact_up_to),
-        _ => String::new(),
-    };
     TopicAbout {
         title: metric.spec.title.clone(),
         unit: metric.spec.unit.clone(),
@@ -289,7 +284,7 @@ fn about(metric: &Metric) -> TopicAbout {
             false => metric.spec.group_by.clone(),
         },
         step_ms: metric.spec.window.step(),
-        note,
+        note: metric.spec.aggregate.accuracy().map_or_else(String::new, |near| near.to_string()),
         overflow: None,
     }
 }
@@ -300,7 +295,7 @@ fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
         return None;
     }
     let value = shown.now()?.first().map(|(_, value)| *value);
-    Some(json!(value.or(empty(metric.spec.aggregate))))
+    Some(json!(value.or(metric.spec.aggregate.empty())))
 }
 
 /// `overflows`: facts went to the overflow, so that it has a column or row of its own.
@@ -312,7 +307,7 @@ fn metric_topic(
 ) -> Topic {
     let grid = metric.grid.tumbles()
         && !metric.spec.group_by.is_empty()
-        && matches!(metric.spec.aggregate, Aggregate::Count | Aggregate::Distinct { .. });
+        && metric.spec.aggregate.is_whole();
     let keep = metric.spec.keep;
     let capacity = usize::try_from(keep / metric.spec.window.step()).unwrap_or(1);
     let capacity = capacity.clamp(1, SERIES_POINTS_MAX);
@@ -360,8 +355,9 @@ fn series_of(
         OVERFLOW => Some(kept),
         group => Some(group as usize).filter(|group| *group < kept),
     };
+    let none = metric.spec.aggregate.empty();
     let point = |window: &ShownWindow<'_>| {
-        let mut values = vec![empty(metric.spec.aggregate); columns];
+        let mut values = vec![none; columns];
         for (group, value) in window.values {
             if let Some(slot) = column(*group).and_then(|column| values.get_mut(column)) {
                 *slot = Some(*value);

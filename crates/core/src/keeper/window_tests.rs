@@ -14,12 +14,12 @@ use crate::board::TopicState;
 use crate::commit::RollupRow;
 use crate::commit::Snapshot;
 use crate::event::Schema;
-use crate::metric::cell::Cell;
+use crate::metric::aggregate::{Count, Needs};
 use crate::metric::grid::{Memo, Stretch, minute};
 use crate::metric::groups::group_text;
-use crate::metric::shown::empty;
 use crate::metric::{
-    Aggregate, Attr, CalendarSpan, Fact, FactKind, Fold, MetricSpec, Order, Weekday, WindowSpec,
+    Aggregate, Attr, CalendarSpan, Cell, Condition, Fact, FactKind, Fold, MetricSpec, Order, Test,
+    Weekday, WindowSpec,
 };
 use crate::number::Decimal;
 use crate::session::SessionPolicy;
@@ -82,14 +82,17 @@ fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
         unit: String::new(),
         of: FactKind::Events,
         filter: vec![],
-        numerator: vec![],
+        numerator: vec![Condition {
+            attribute: "amount".into(),
+            test: Test::Gt(Decimal::from_i64(0)),
+        }],
         group_by: if grouped { vec!["class".into()] } else { vec![] },
         group_limit: 10,
-        aggregate,
-        field: match aggregate {
-            Aggregate::Distinct { .. } | Aggregate::Count | Aggregate::Rate => None,
-            _ => Some("amount".into()),
+        field: match aggregate.needs() {
+            Needs::Amount | Needs::Number => Some("amount".into()),
+            _ => None,
         },
+        aggregate,
         keep: 40 * window.step(),
         window,
     };
@@ -146,7 +149,7 @@ fn again(
     for sample in samples {
         for window in of(sample).into_iter().filter(|window| on_time(window.end, sample)) {
             let key = (window.end, label(metric, sample));
-            let zero = || (Cell::zero(metric.spec.aggregate), window.end - window.start);
+            let zero = || (metric.spec.aggregate.zero(), window.end - window.start);
             metric.add(sample, &mut cells.entry(key).or_insert_with(zero).0);
         }
     }
@@ -157,7 +160,7 @@ fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
     again(metric, samples, |sample| windows_of(metric, sample.at))
         .into_iter()
         .filter_map(|(key, (cell, size))| {
-            Some((key, format!("{:.6}", cell.value(metric.spec.aggregate, size)?)))
+            Some((key, format!("{:.6}", metric.spec.aggregate.value(&cell, size)?)))
         })
         .collect()
 }
@@ -287,7 +290,7 @@ fn board_shows_the_definition(
     let expected = numbers(metric, samples);
     let known = |end: EpochMs, label: &str| {
         let number = expected.get(&(end, label.to_owned())).cloned();
-        number.or(empty(metric.spec.aggregate).map(|zero| format!("{zero:.6}")))
+        number.or(metric.spec.aggregate.empty().map(|zero| format!("{zero:.6}")))
     };
     let groups: Vec<String> =
         keeper.engine.state(0).groups.all().iter().map(|labels| group_text(labels)).collect();
@@ -333,19 +336,6 @@ fn board_shows_the_definition(
         let now = now.as_f64().map(|now| format!("{now:.6}"));
         assert_eq!(now, known(end, ""), "the strip at {watermark}");
     }
-}
-
-fn aggregates() -> impl Strategy<Value = Aggregate> {
-    prop::sample::select(vec![
-        Aggregate::Count,
-        Aggregate::Sum,
-        Aggregate::Avg,
-        Aggregate::Stddev,
-        Aggregate::Min,
-        Aggregate::Max,
-        Aggregate::Rate,
-        Aggregate::Distinct { exact_up_to: 1_000 },
-    ])
 }
 
 fn windows() -> impl Strategy<Value = WindowSpec> {
@@ -402,14 +392,14 @@ proptest! {
     #[test]
     fn every_number_is_the_definition_whatever_came_when_and_who_died(
         (window, samples) in windows().prop_flat_map(|w| (Just(w.clone()), samples(&w))),
-        aggregate in aggregates(),
+        aggregate in prop::sample::select(Aggregate::all()),
         grouped: bool,
         shards in 1usize..=8,
         barriers in prop::collection::vec((any::<bool>(), 0u8..4), 1..12),
     ) {
         // The configuration refuses a rate since midnight.
         let aggregate = match (&window, aggregate) {
-            (WindowSpec::SinceMidnight { .. }, Aggregate::Rate) => Aggregate::Count,
+            (WindowSpec::SinceMidnight { .. }, rate) if rate.is_per_time() => Count.into(),
             (_, aggregate) => aggregate,
         };
         let metric = metric(aggregate, window, grouped);
@@ -425,7 +415,7 @@ proptest! {
 fn a_hopping_window_leaves_out_only_the_windows_that_were_final() {
     // Midnight, 5 min every 30 s; the third event comes 75 s after its time.
     let window = WindowSpec::Hopping { size: 300_000, slide: 30_000 };
-    let metric = metric(Aggregate::Distinct { exact_up_to: 100 }, window, false);
+    let metric = metric(Aggregate::named("distinct").unwrap(), window, false);
     let base = 1_699_920_000_000;
     let sample = |at: i64, user, stamp: i64| Sample {
         at: base + at,

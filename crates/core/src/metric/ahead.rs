@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cell::Cell;
+use super::aggregate::Cell;
 use super::compile::Metric;
 use super::grid::{Grid, Memo, Stretch};
 use super::panes::Panes;
@@ -66,7 +66,7 @@ impl<'a> Ahead<'a> {
             let size = pane.end - pane.start;
             let cells = self.panes.on_time(pane.start).into_iter().flatten();
             let values = cells.filter_map(|(group, cell)| {
-                Some((*group, cell.value(self.metric.spec.aggregate, size)?))
+                Some((*group, self.metric.spec.aggregate.value(cell, size)?))
             });
             return Window { end: pane.end, values: values.collect() };
         }
@@ -94,7 +94,7 @@ fn scan(
         cells.for_each(|cell| whole.merge(cell));
         whole
     };
-    let zero = || Cell::zero(metric.spec.aggregate);
+    let zero = || metric.spec.aggregate.zero();
     let (reads, enters) = (window.start..pane + 1, EpochMs::MIN..pane + 1);
     if core.as_ref().is_none_or(|core| core.until <= pane) {
         *core = next_core(metric, pane, memo);

@@ -1,15 +1,14 @@
 //! Metric specs, compiled against the schema: attribute names become slots, event types
 //! become kind sets.
 
-use std::cmp::Ordering;
 use std::ops::{Range, RangeInclusive};
 
-use super::cell::Cell;
+use super::aggregate::{Cell, Needs};
 use super::check::Check;
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
 use super::meaning::meaning;
-use super::spec::{Aggregate, Condition, FactKind, MetricSpec, Test};
+use super::spec::{Condition, FactKind, MetricSpec, Test};
 use crate::event::Schema;
 use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, Use};
@@ -32,6 +31,8 @@ pub struct Metric {
     numerator: Vec<Check>,
     group_slots: Vec<usize>,
     field: Field,
+    /// What the aggregate needs of a fact.
+    needs: Needs,
     /// How numbers are written where the field is text.
     format: NumberFormat,
     /// Which attributes it needs, of events: the field, then the conditions in the order of
@@ -102,6 +103,7 @@ impl Metric {
                 Some(name) if [name.as_str()] != schema.keys[..] => Field::Slot(slot(name)),
                 _ => Field::Key,
             },
+            needs: spec.aggregate.needs(),
             format: schema.number_format(spec.field.as_deref().unwrap_or("")),
             uses,
             spec: spec.clone(),
@@ -151,59 +153,54 @@ impl Metric {
         })
     }
 
-    /// Adds a fact that was taken to a cell. A missing field adds nothing; returns
-    /// whether something was added.
-    pub fn add(&self, fact: &impl Fact, cell: &mut Cell) -> bool {
-        match cell {
-            Cell::Count(count) => *count += 1,
-            Cell::Ratio(above, of) => {
-                *of += 1;
-                *above += u64::from(self.numerator.iter().all(|check| check.holds(fact)));
-            }
-            Cell::Distinct(distinct) => match self.hashed_field(fact) {
-                Some(hash) => distinct.insert(hash),
-                None => return false,
-            },
-            cell => {
-                let Field::Slot(slot) = self.field else { return false };
-                let attr = fact.attr(slot).as_number(&self.format);
-                match cell {
-                    Cell::Total(total) => {
-                        let Some(amount) = attr.amount() else { return false };
-                        total.add(amount);
-                    }
-                    Cell::Moments(moments) => {
-                        let Some(amount) = attr.amount() else { return false };
-                        moments.add(amount);
-                    }
-                    Cell::Least(extreme) => {
-                        let Some(number) = attr.number() else { return false };
-                        extreme.add(number, Ordering::Less);
-                    }
-                    Cell::Greatest(extreme) => {
-                        let Some(number) = attr.number() else { return false };
-                        extreme.add(number, Ordering::Greater);
-                    }
-                    _ => return false,
-                }
-            }
+    /// Adds a fact that was taken to a cell.
+    #[inline]
+    pub fn add(&self, fact: &impl Fact, cell: &mut Cell) {
+        self.spec.aggregate.add(cell, self, fact);
+    }
+
+    /// True when its cells are the numbers of their facts.
+    pub fn only_counts(&self) -> bool {
+        self.needs == Needs::Nothing
+    }
+
+    /// The field of a fact, as a number that is added up.
+    #[inline]
+    pub fn amount(&self, fact: &impl Fact) -> Option<Amount> {
+        self.field_as_number(fact).amount()
+    }
+
+    /// The field of a fact, as a number that is compared.
+    #[inline]
+    pub fn number(&self, fact: &impl Fact) -> Option<Decimal> {
+        self.field_as_number(fact).number()
+    }
+
+    /// True when a fact meets the conditions of the numerator.
+    #[inline]
+    pub fn meets_numerator(&self, fact: &impl Fact) -> bool {
+        self.numerator.iter().all(|check| check.holds(fact))
+    }
+
+    #[inline]
+    fn field_as_number<'a>(&self, fact: &'a impl Fact) -> Attr<'a> {
+        match self.field {
+            Field::Key => Attr::Missing,
+            Field::Slot(slot) => fact.attr(slot).as_number(&self.format),
         }
-        true
     }
 
     /// True when adding this fact would change something (it has the field).
     pub fn has_field(&self, fact: &impl Fact) -> bool {
-        match (self.spec.aggregate, self.field) {
-            (Aggregate::Count | Aggregate::Rate | Aggregate::Ratio, _) => true,
-            (Aggregate::Distinct { .. }, Field::Key) => !fact.key().is_empty(),
-            (Aggregate::Distinct { .. }, Field::Slot(slot)) => {
+        match (self.needs, self.field) {
+            (Needs::Nothing | Needs::Numerator, _) => true,
+            (Needs::Value, Field::Key) => !fact.key().is_empty(),
+            (Needs::Value, Field::Slot(slot)) => {
                 !matches!(fact.attr(slot), Attr::Missing | Attr::Unusable(_))
             }
-            (_, Field::Key) => false,
-            (Aggregate::Min | Aggregate::Max, Field::Slot(slot)) => {
-                fact.attr(slot).as_number(&self.format).number().is_some()
-            }
-            (_, Field::Slot(slot)) => match fact.attr(slot) {
+            (Needs::Number, _) => self.number(fact).is_some(),
+            (Needs::Amount, Field::Key) => false,
+            (Needs::Amount, Field::Slot(slot)) => match fact.attr(slot) {
                 // 64 bits of digits, not too small and no zeros behind them: exact.
                 Attr::Number(number) if EXACT_EXPONENTS.contains(&number.exponent()) => true,
                 attr => attr.as_number(&self.format).amount().is_some(),
@@ -223,14 +220,9 @@ impl Metric {
             Attr::Number(number) if has_field && number.exponent() >= *EXACT_EXPONENTS.start() => {
                 None
             }
-            _ if has_field && !self.sums() => None,
+            _ if has_field && self.needs != Needs::Amount => None,
             attr => attr.amount_fault(&self.format),
         }
-    }
-
-    /// Numbers are added up, not only compared.
-    fn sums(&self) -> bool {
-        matches!(self.spec.aggregate, Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev)
     }
 
     /// The labels' uses.
@@ -280,7 +272,8 @@ impl Metric {
         checks.filter_map(move |(at, check)| Some((first + at, check.misfit(fact)?)))
     }
 
-    fn hashed_field(&self, fact: &impl Fact) -> Option<u64> {
+    /// A hash of the field of a fact, or of its session key; `None` when it has none.
+    pub fn hash(&self, fact: &impl Fact) -> Option<u64> {
         use crate::hash::fingerprint;
         let slot = match self.field {
             // Not the hash that places keys on shards: that one has a seed of its folder, and a

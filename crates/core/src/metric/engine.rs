@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::Cell;
+use super::aggregate::Cell;
 use super::compile::Metric;
 use super::fold::{Flushed, PaneDelta, Place};
 use super::groups::{Labels, OVERFLOW};
@@ -232,7 +232,8 @@ impl MetricTotals {
 mod tests {
     use super::*;
     use crate::event::Schema;
-    use crate::metric::{Aggregate, Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+    use crate::metric::aggregate::{Aggregate, Count, Distinct, Sum};
+    use crate::metric::{Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
     use crate::number::Decimal;
     use proptest::prelude::*;
 
@@ -282,11 +283,11 @@ mod tests {
             numerator: vec![],
             group_by: if group { vec!["class".into()] } else { vec![] },
             group_limit: 10,
-            aggregate,
             field: match aggregate {
-                Aggregate::Distinct { .. } => None,
+                Aggregate::Distinct(_) => None,
                 _ => Some("amount".into()),
             },
+            aggregate,
             window,
             keep: 1_000_000,
         }
@@ -353,7 +354,7 @@ mod tests {
                 false => WindowSpec::Tumbling { size: 250 },
             };
             let aggregate =
-                if distinct { Aggregate::Distinct { exact_up_to: 9 } } else { Aggregate::Count };
+                if distinct { Distinct { exact_up_to: 9 }.into() } else { Count.into() };
             let metric = Metric::compile(&spec(aggregate, window, false), &schema());
             let metrics = Arc::new(vec![metric.clone()]);
             let mut fold = Fold::new(Arc::clone(&metrics), 500);
@@ -377,7 +378,7 @@ mod tests {
     #[test]
     fn a_running_total_starts_again_at_midnight_of_its_zone() {
         let window = WindowSpec::SinceMidnight { zone: "Europe/Berlin".into(), slide: 1_000 };
-        let metric = Metric::compile(&spec(Aggregate::Sum, window, false), &schema());
+        let metric = Metric::compile(&spec(Sum.into(), window, false), &schema());
         // 2025-03-29T22:30Z is 23:30 in Berlin; the next day is a day of 23 hours.
         let base = 1_743_287_400_000;
         let sample = |minutes: i64| sample(base + minutes * 60_000, 2, 10);
@@ -389,7 +390,7 @@ mod tests {
 
     #[test]
     fn groups_beyond_the_limit_go_to_other() {
-        let mut spec = spec(Aggregate::Count, WindowSpec::Tumbling { size: 1_000 }, true);
+        let mut spec = spec(Count.into(), WindowSpec::Tumbling { size: 1_000 }, true);
         spec.group_limit = 2;
         let metric = Metric::compile(&spec, &schema());
         let all: Vec<_> = (0..30).map(|n| sample(n, 2 * n as u64, 1)).collect();

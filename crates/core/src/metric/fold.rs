@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::cell::Cell;
+use super::aggregate::Cell;
 use super::compile::Metric;
 use super::fact::Fact;
 use super::groups::{Candidate, Labels, OVERFLOW, ShardGroups};

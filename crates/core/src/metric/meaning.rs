@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::spec::{Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use super::aggregate::Needs;
+use super::spec::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::hash::fingerprint;
-use crate::settings::Word as _;
+use crate::settings::{Value, Word as _, entries};
 
 /// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
 /// key: a distinct count without a field is one of keys. Part of the state on disk: texts here
@@ -20,20 +21,11 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         FactKind::Sessions => "sessions",
         FactKind::LiveSessions => "live_sessions",
     };
-    let aggregate = match spec.aggregate {
-        Aggregate::Count => "count".to_owned(),
-        Aggregate::Sum => "sum".to_owned(),
-        Aggregate::Avg => "avg".to_owned(),
-        Aggregate::Stddev => "stddev".to_owned(),
-        Aggregate::Min => "min".to_owned(),
-        Aggregate::Max => "max".to_owned(),
-        Aggregate::Rate => "rate".to_owned(),
-        Aggregate::Distinct { exact_up_to } => format!("distinct {exact_up_to}"),
-        Aggregate::Ratio => "ratio".to_owned(),
-    };
-    let field = match (&spec.field, spec.aggregate) {
+    let settings = entries(&spec.aggregate).map(|(_, value)| format!(" {}", value_words(&value)));
+    let aggregate = spec.aggregate.word().to_owned() + &settings.collect::<String>();
+    let field = match (&spec.field, spec.aggregate.needs()) {
         (Some(field), _) => field.clone(),
-        (None, Aggregate::Distinct { .. }) => key.to_owned(),
+        (None, Needs::Value) => key.to_owned(),
         (None, _) => String::new(),
     };
     format!(
@@ -44,6 +36,14 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         spec.group_by,
         window(&spec.window)
     )
+}
+
+fn value_words(value: &Value) -> String {
+    match value {
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
 }
 
 /// All of them must hold, so their order says nothing.
@@ -92,6 +92,7 @@ fn window(window: &WindowSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::aggregate::{Count, Distinct};
 
     fn spec() -> MetricSpec {
         let where_ = |attribute: &str, text: &str| Condition {
@@ -107,7 +108,7 @@ mod tests {
             numerator: vec![],
             group_by: vec!["region".into()],
             group_limit: 10,
-            aggregate: Aggregate::Distinct { exact_up_to: 10 },
+            aggregate: Distinct { exact_up_to: 10 }.into(),
             field: None,
             window: WindowSpec::Tumbling { size: 60_000 },
             keep: 1_000,
@@ -138,8 +139,8 @@ mod tests {
         let mut all = BTreeSet::from([meaning(&spec(), "user"), meaning(&spec(), "visitor")]);
         let edits: [fn(&mut MetricSpec); 9] = [
             |spec| spec.of = FactKind::Sessions,
-            |spec| spec.aggregate = Aggregate::Distinct { exact_up_to: 20 },
-            |spec| spec.aggregate = Aggregate::Count,
+            |spec| spec.aggregate = Distinct { exact_up_to: 20 }.into(),
+            |spec| spec.aggregate = Count.into(),
             |spec| spec.field = Some("amount".into()),
             |spec| spec.filter.truncate(1),
             |spec| spec.numerator = spec.filter.clone(),

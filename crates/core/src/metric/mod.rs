@@ -5,12 +5,11 @@
 //! lateness, the window that ends with it is final: it is computed once, and everything
 //! that leaves the process comes from there. The board also shows what is not final yet.
 
+pub mod aggregate;
 mod ahead;
 mod calendar;
-pub mod cell;
 mod check;
 pub mod compile;
-pub mod distinct;
 pub mod engine;
 mod fact;
 pub mod fold;
@@ -28,12 +27,11 @@ mod tiles;
 pub mod watch;
 pub mod window;
 
+pub use aggregate::{Aggregate, Cell};
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta, Place};
 pub use groups::{Candidate, Labels, OVERFLOW, Order};
 pub use late::LateCounts;
 pub use panes::Floor;
-pub use spec::{
-    Aggregate, CalendarSpan, Condition, FactKind, MetricSpec, Test, Weekday, WindowSpec,
-};
+pub use spec::{CalendarSpan, Condition, FactKind, MetricSpec, Test, Weekday, WindowSpec};

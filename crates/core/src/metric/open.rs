@@ -6,10 +6,9 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use super::cell::Cell;
+use super::aggregate::{Aggregate, Cell};
 use super::compile::Metric;
 use super::fact::Fact;
-use super::spec::Aggregate;
 
 /// Room that is kept from one flush to the next, in cells, for each cell of the last one.
 const KEPT: usize = 2;
@@ -30,6 +29,8 @@ pub struct OpenCells {
     index: HashTable<((u32, u32), u32)>,
     grouped: bool,
     aggregate: Aggregate,
+    /// The number of facts is all.
+    counts: bool,
 }
 
 impl OpenCells {
@@ -41,7 +42,8 @@ impl OpenCells {
             cells: Vec::new(),
             index: HashTable::new(),
             grouped: metric.is_grouped(),
-            aggregate: metric.spec.aggregate,
+            aggregate: metric.spec.aggregate.clone(),
+            counts: metric.only_counts(),
         }
     }
 
@@ -53,7 +55,7 @@ impl OpenCells {
             false => self.only(place, group),
         };
         self.facts[at] += 1;
-        if !self.counts() {
+        if !self.counts {
             metric.add(fact, &mut self.cells[at]);
         }
     }
@@ -62,10 +64,9 @@ impl OpenCells {
     pub fn drain(&mut self, mut each: impl FnMut(u32, u32, u64, Cell)) {
         let mut cells = self.cells.drain(..);
         for ((place, group), facts) in self.keys.drain(..).zip(self.facts.drain(..)) {
-            let mut cell = cells.next().unwrap_or(Cell::Count(facts));
-            if let Cell::Distinct(distinct) = &mut cell {
-                distinct.settle();
-            }
+            let counted = || self.aggregate.counted(facts);
+            let Some(mut cell) = cells.next().or_else(counted) else { continue };
+            cell.settle();
             each(place, group, facts, cell);
         }
         drop(cells);
@@ -77,10 +78,6 @@ impl OpenCells {
         self.keys.shrink_to(room);
         self.facts.shrink_to(room);
         self.cells.shrink_to(room);
-    }
-
-    fn counts(&self) -> bool {
-        matches!(self.aggregate, Aggregate::Count | Aggregate::Rate)
     }
 
     #[inline]
@@ -107,8 +104,8 @@ impl OpenCells {
     fn push(&mut self, place: u32, group: u32) {
         self.keys.push((place, group));
         self.facts.push(0);
-        if !self.counts() {
-            self.cells.push(Cell::zero(self.aggregate));
+        if !self.counts {
+            self.cells.push(self.aggregate.zero());
         }
     }
 }

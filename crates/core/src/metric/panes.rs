@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::cell::Cell;
+use super::aggregate::Cell;
 use crate::time::EpochMs;
 
 /// Cells by group.

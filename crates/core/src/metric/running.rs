@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::cell::Cell;
+use super::aggregate::Cell;
 use super::compile::Metric;
 use super::grid::Stretch;
 use super::panes::{Cells, Panes};
@@ -123,9 +123,9 @@ impl Runner {
         let size = window.end - window.start;
         let value = |(group, running): (&u32, &Running)| {
             let value = match &running.kind {
-                Kind::Whole(cell) => cell.value(metric.spec.aggregate, size),
+                Kind::Whole(cell) => metric.spec.aggregate.value(cell, size),
                 Kind::Newest { values, sketches: 0 } => Some(values.count as f64),
-                _ => scanned(*group).value(metric.spec.aggregate, size),
+                _ => metric.spec.aggregate.value(&scanned(*group), size),
             };
             Some((*group, value?))
         };
@@ -136,9 +136,9 @@ impl Runner {
 impl Running {
     fn new(metric: &Metric, cell: &Cell) -> Running {
         let kind = match cell {
-            _ if metric.grid.runs_from_midnight() => Kind::Whole(Cell::zero(metric.spec.aggregate)),
+            _ if metric.grid.runs_from_midnight() => Kind::Whole(metric.spec.aggregate.zero()),
             Cell::Distinct(_) => Kind::Newest { values: Newest::default(), sketches: 0 },
-            cell if cell.subtracts() => Kind::Whole(Cell::zero(metric.spec.aggregate)),
+            cell if cell.subtracts() => Kind::Whole(metric.spec.aggregate.zero()),
             _ => Kind::Scan,
         };
         Running { cells: 0, kind }

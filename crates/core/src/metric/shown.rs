@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use super::compile::Metric;
 use super::grid::Memo;
-use super::spec::Aggregate;
 use super::window::{MetricState, Window};
 use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
@@ -30,21 +29,8 @@ pub struct ShownWindow<'a> {
     pub pane: EpochMs,
     /// The first time after it.
     pub end: EpochMs,
-    /// Group index and number; a group that is not here has [`empty`].
+    /// Group index and number; a group that is not here has [`Aggregate::empty`](super::Aggregate::empty).
     pub values: &'a [(u32, f64)],
-}
-
-/// The number of a window without events: nothing happened 0 times, and nothing has no
-/// average.
-pub fn empty(aggregate: Aggregate) -> Option<f64> {
-    match aggregate {
-        Aggregate::Count | Aggregate::Sum | Aggregate::Rate | Aggregate::Distinct { .. } => {
-            Some(0.0)
-        }
-        Aggregate::Avg | Aggregate::Stddev | Aggregate::Min | Aggregate::Max | Aggregate::Ratio => {
-            None
-        }
-    }
 }
 
 impl<'a> Shown<'a> {

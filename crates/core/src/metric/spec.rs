@@ -1,5 +1,6 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
+use super::aggregate::Aggregate;
 use crate::number::Decimal;
 use crate::settings::Word;
 use crate::time::SpanMs;
@@ -17,7 +18,7 @@ pub struct MetricSpec {
     pub of: FactKind,
     /// All conditions must hold.
     pub filter: Vec<Condition>,
-    /// For `Aggregate::Ratio`: the conditions that count above the line.
+    /// For a ratio: the conditions that count above the line.
     pub numerator: Vec<Condition>,
     /// Labels; a number is kept for each combination.
     pub group_by: Vec<String>,
@@ -51,33 +52,6 @@ impl Word for FactKind {
         ("sessions", FactKind::Sessions),
         ("live_sessions", FactKind::LiveSessions),
     ];
-}
-
-/// What is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aggregate {
-    /// How many.
-    Count,
-    /// Sum of the field.
-    Sum,
-    /// Mean of the field.
-    Avg,
-    /// Population standard deviation of the field.
-    Stddev,
-    /// Least value of the field.
-    Min,
-    /// Greatest value of the field.
-    Max,
-    /// How many a second.
-    Rate,
-    /// Different values of the field: exact up to `exact_up_to` in a window, then a
-    /// mergeable sketch.
-    Distinct {
-        /// Most values counted exactly.
-        exact_up_to: usize,
-    },
-    /// Share of the facts that meet `numerator`.
-    Ratio,
 }
 
 /// Over which stretch of event time a metric is computed.

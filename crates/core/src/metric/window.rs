@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::aggregate::Cell;
 use super::ahead::Ahead;
-use super::cell::Cell;
 use super::compile::Metric;
 use super::fold::Place;
 use super::grid::{MINUTE, Memo};
@@ -198,6 +198,6 @@ fn rollup_rows(
         group: groups.text(*group),
         count: cell.count(),
         sum: cell.sum(),
-        value: cell.value(metric.spec.aggregate, MINUTE).unwrap_or(0.0),
+        value: metric.spec.aggregate.value(cell, MINUTE).unwrap_or(0.0),
     }));
 }

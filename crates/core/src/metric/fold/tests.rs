@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Schema, Unusable};
+use crate::metric::aggregate::{Aggregate, Count, Needs};
 use crate::metric::grid::{self, Memo};
-use crate::metric::{Aggregate, Attr, Condition, MetricSpec, Order, Test, WindowSpec};
+use crate::metric::{Attr, Condition, MetricSpec, Order, Test, WindowSpec};
 use crate::number::Decimal;
 
 const SLOTS: usize = 3;
@@ -89,15 +90,7 @@ fn conditions() -> impl Strategy<Value = Vec<Condition>> {
 }
 
 fn specs() -> impl Strategy<Value = MetricSpec> {
-    let aggregate = prop::sample::select(vec![
-        Aggregate::Count,
-        Aggregate::Rate,
-        Aggregate::Sum,
-        Aggregate::Stddev,
-        Aggregate::Max,
-        Aggregate::Ratio,
-        Aggregate::Distinct { exact_up_to: 1_000 },
-    ]);
+    let aggregate = prop::sample::select(Aggregate::all());
     let window = prop::sample::select(vec![
         WindowSpec::Tumbling { size: 700 },
         WindowSpec::Tumbling { size: 90_000 },
@@ -116,11 +109,11 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
             numerator: vec![Condition { attribute: "b".into(), test: Test::Gt(number("7")) }],
             group_by: group_by.into_iter().map(str::to_owned).collect(),
             group_limit: 100,
-            aggregate,
-            field: match aggregate {
-                Aggregate::Count | Aggregate::Rate | Aggregate::Ratio => None,
+            field: match aggregate.needs() {
+                Needs::Nothing | Needs::Numerator => None,
                 _ => Some("b".into()),
             },
+            aggregate,
             window,
             keep: 1_000_000,
         },
@@ -243,7 +236,7 @@ proptest! {
                     let labels: Vec<String> = metric.labels(sample).map(text).collect();
                     let is_kept = !decided(metric) || kept.iter().any(|one| **one == labels);
                     let labels = if is_kept { labels } else { vec!["overflow".into()] };
-                    let zero = || (0, Cell::zero(metric.spec.aggregate));
+                    let zero = || (0, metric.spec.aggregate.zero());
                     let one = wanted.entry((index as u16, place, labels)).or_insert_with(zero);
                     one.0 += 1;
                     metric.add(sample, &mut one.1);
@@ -275,7 +268,7 @@ fn an_event_is_put_to_the_metrics_that_it_may_concern() {
         numerator: vec![],
         group_by: vec![],
         group_limit: 1,
-        aggregate: Aggregate::Count,
+        aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 1_000 },
         keep: 1_000,
@@ -317,7 +310,7 @@ fn places_that_lie_far_apart_are_found_again() {
         numerator: vec![],
         group_by: vec![],
         group_limit: 1,
-        aggregate: Aggregate::Count,
+        aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 60_000 },
         keep: 1_000,

@@ -11,23 +11,62 @@ use std::borrow::Cow;
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
+use super::{Accuracy, Aggregation, Needs, State};
+use crate::metric::{Fact, Metric};
+use crate::settings::settings;
+use crate::time::SpanMs;
 use crate::wire::{Malformed, Reader, put_bytes, put_u64};
 
 /// Logarithm of the number of registers.
 const REGISTERS_LOG2: u8 = 14;
 
-/// Relative standard error of a sketch, in percent: two estimates of three are this near.
-pub const SKETCH_ERROR_PERCENT: f64 = 0.8;
+/// Relative standard error of a sketch, in percent.
+const SKETCH_ERROR_PERCENT: f64 = 0.8;
 
 /// How near 95 % of all estimates are, in percent: 1.96 standard errors.
-pub const SKETCH_BOUND_PERCENT: f64 = 1.6;
+const SKETCH_BOUND_PERCENT: f64 = 1.6;
 
-/// How exact a distinct count is, for people.
-pub fn accuracy_words(exact_up_to: usize) -> String {
-    format!(
-        "exact up to {exact_up_to} in a pane, then a standard error of {SKETCH_ERROR_PERCENT} % \
-         (95 % within ± {SKETCH_BOUND_PERCENT} %)"
-    )
+settings! {
+    /// Different values of the field, or session keys.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Distinct in "" {
+        /// Of distinct: different values counted exactly in a pane (the slide of the window); then
+        /// a sketch takes over, with a standard error of 0.8 % (95 % of the numbers within 1.6 %).
+        pub exact_up_to: usize = 10_000, count(0, 1_000_000);
+    }
+}
+
+impl Aggregation for Distinct {
+    type State = Set;
+    const WORD: &'static str = "distinct";
+    const SAYS: &'static str = "how many different values of field";
+    const NEEDS: Needs = Needs::Value;
+    const WHOLE: bool = true;
+
+    fn zero(&self) -> Set {
+        Set::new(self.exact_up_to)
+    }
+
+    #[inline]
+    fn add(&self, set: &mut Set, metric: &Metric, fact: &impl Fact) {
+        metric.hash(fact).into_iter().for_each(|hash| set.insert(hash));
+    }
+
+    fn value(&self, set: &Set, _: SpanMs) -> Option<f64> {
+        Some(set.count() as f64)
+    }
+
+    fn of_one_event(_: SpanMs) -> Option<f64> {
+        Some(1.0)
+    }
+
+    fn accuracy(&self) -> Option<Accuracy> {
+        Some(Accuracy {
+            exact_up_to: self.exact_up_to,
+            standard_error_percent: SKETCH_ERROR_PERCENT,
+            bound_95_percent: SKETCH_BOUND_PERCENT,
+        })
+    }
 }
 
 /// Values that may wait to be sorted, however few are: 16 KiB. Sorting them together costs less
@@ -36,7 +75,7 @@ const WAITING: usize = 2_048;
 
 /// Different values, by their 64-bit hashes.
 #[derive(Clone, Debug)]
-pub struct Distinct {
+pub struct Set {
     exact_up_to: usize,
     values: Values,
 }
@@ -54,7 +93,7 @@ struct Few {
     sorted: usize,
 }
 
-impl PartialEq for Distinct {
+impl PartialEq for Set {
     fn eq(&self, other: &Self) -> bool {
         match (&self.settled().values, &other.settled().values) {
             (Values::Exact(a), Values::Exact(b)) => a.values == b.values,
@@ -80,10 +119,10 @@ impl Few {
     }
 }
 
-impl Distinct {
+impl Set {
     /// Nothing seen yet; a sketch beyond `exact_up_to` different values.
     pub fn new(exact_up_to: usize) -> Self {
-        Distinct { exact_up_to, values: Values::Exact(Few::default()) }
+        Set { exact_up_to, values: Values::Exact(Few::default()) }
     }
 
     /// Adds one value by its hash.
@@ -100,19 +139,7 @@ impl Distinct {
         }
     }
 
-    /// Makes of it what the values amount to: nothing waits afterwards. Worth while before it
-    /// is asked for more than once; the answers are the same.
-    pub fn settle(&mut self) {
-        let Values::Exact(few) = &mut self.values else { return };
-        if !few.is_settled() {
-            few.settle();
-        }
-        if few.values.len() > self.exact_up_to {
-            self.values = Values::Sketch(Box::new(sketch_of(&few.values)));
-        }
-    }
-
-    fn settled(&self) -> Cow<'_, Distinct> {
+    fn settled(&self) -> Cow<'_, Set> {
         match &self.values {
             Values::Exact(few) if !few.is_settled() => {
                 let mut settled = self.clone();
@@ -123,8 +150,20 @@ impl Distinct {
         }
     }
 
-    /// Adds everything another one has seen.
-    pub fn merge(&mut self, other: &Distinct) {
+    /// The values while they are exact, in order. It must be settled, as what was merged is.
+    pub fn exact(&self) -> Option<&[u64]> {
+        match &self.values {
+            Values::Exact(few) => {
+                debug_assert!(few.is_settled(), "values wait");
+                Some(&few.values)
+            }
+            Values::Sketch(_) => None,
+        }
+    }
+}
+
+impl State for Set {
+    fn merge(&mut self, other: &Set) {
         self.settle();
         match (&mut self.values, &other.settled().values) {
             (Values::Exact(mine), Values::Exact(theirs)) => {
@@ -143,7 +182,7 @@ impl Distinct {
     }
 
     /// How many different values, exact or estimated.
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         match &self.settled().values {
             Values::Exact(few) => few.values.len() as u64,
             // The composite estimate is a function of the registers alone; the default
@@ -152,19 +191,19 @@ impl Distinct {
         }
     }
 
-    /// The values while they are exact, in order. It must be settled, as what was merged is.
-    pub fn exact(&self) -> Option<&[u64]> {
-        match &self.values {
-            Values::Exact(few) => {
-                debug_assert!(few.is_settled(), "values wait");
-                Some(&few.values)
-            }
-            Values::Sketch(_) => None,
+    /// Makes of it what the values amount to: nothing waits afterwards. Worth while before it
+    /// is asked for more than once; the answers are the same.
+    fn settle(&mut self) {
+        let Values::Exact(few) = &mut self.values else { return };
+        if !few.is_settled() {
+            few.settle();
+        }
+        if few.values.len() > self.exact_up_to {
+            self.values = Values::Sketch(Box::new(sketch_of(&few.values)));
         }
     }
 
-    /// Appends it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.exact_up_to as u64);
         match &self.settled().values {
             Values::Exact(few) => {
@@ -179,11 +218,7 @@ impl Distinct {
         }
     }
 
-    /// Reads one.
-    ///
-    /// # Errors
-    /// When the bytes are not one.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Distinct, Malformed> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Set, Malformed> {
         let exact_up_to = reader.u64("limit of a distinct count")? as usize;
         let at = reader.position();
         let values = match reader.u8("kind of a distinct count")? {
@@ -207,7 +242,7 @@ impl Distinct {
                 Values::Sketch(Box::new(sketch))
             }
         };
-        Ok(Distinct { exact_up_to, values })
+        Ok(Set { exact_up_to, values })
     }
 }
 
@@ -244,10 +279,10 @@ mod tests {
             exact_up_to in prop::sample::select(vec![0usize, 1, 70, 300, 1_000]),
             ask: bool,
         ) {
-            let mut whole = Distinct::new(exact_up_to);
+            let mut whole = Set::new(exact_up_to);
             let mut plain = BTreeSet::new();
             for part in &parts {
-                let mut one = Distinct::new(exact_up_to);
+                let mut one = Set::new(exact_up_to);
                 for n in part {
                     one.insert(*n);
                     plain.insert(*n);
@@ -264,7 +299,7 @@ mod tests {
                 }
                 let mut bytes = Vec::new();
                 one.encode(&mut bytes);
-                let read = Distinct::decode(&mut Reader::new(&bytes)).unwrap();
+                let read = Set::decode(&mut Reader::new(&bytes)).unwrap();
                 prop_assert_eq!(read.count(), one.count());
             }
         }
@@ -272,19 +307,19 @@ mod tests {
 
     #[test]
     fn values_that_come_twice_are_no_list() {
-        let mut distinct = Distinct::new(10);
+        let mut distinct = Set::new(10);
         [3, 1, 3].into_iter().for_each(|hash| distinct.insert(hash));
         let mut bytes = Vec::new();
         distinct.encode(&mut bytes);
-        assert_eq!(Distinct::decode(&mut Reader::new(&bytes)).unwrap().exact(), Some(&[1, 3][..]));
+        assert_eq!(Set::decode(&mut Reader::new(&bytes)).unwrap().exact(), Some(&[1, 3][..]));
         let len = bytes.len();
         bytes.copy_within(len - 16..len - 8, len - 8);
-        assert!(Distinct::decode(&mut Reader::new(&bytes)).is_err());
+        assert!(Set::decode(&mut Reader::new(&bytes)).is_err());
     }
 
     #[test]
     fn it_is_exact_up_to_the_limit_and_near_beyond() {
-        let mut distinct = Distinct::new(1_000);
+        let mut distinct = Set::new(1_000);
         for n in 0..100_000u64 {
             distinct.insert(key_hash(1, &(n % 50_000).to_le_bytes()));
             if n == 999 {
@@ -298,14 +333,14 @@ mod tests {
     #[test]
     fn the_estimate_does_not_depend_on_how_the_values_were_split() {
         let hash = |n: u64| key_hash(1, &n.to_le_bytes());
-        let whole = (0..30_000).fold(Distinct::new(100), |mut d, n| {
+        let whole = (0..30_000).fold(Set::new(100), |mut d, n| {
             d.insert(hash(n));
             d
         });
         for parts in [2u64, 3, 7] {
-            let mut merged = Distinct::new(100);
+            let mut merged = Set::new(100);
             for part in 0..parts {
-                let mut one = Distinct::new(100);
+                let mut one = Set::new(100);
                 (0..30_000).filter(|n| n % parts == part).for_each(|n| one.insert(hash(n)));
                 merged.merge(&one);
             }

@@ -1,0 +1,77 @@
+//! The aggregate of a `[[metric]]`: its keys, and what must be there for it. Called by
+//! `metrics.rs`; which aggregates there are is the list of `domain::metric::aggregate`.
+
+use super::metrics::{Item, MetricKeys};
+use crate::domain::metric::aggregate::Needs;
+use crate::domain::metric::{Aggregate, Condition, FactKind};
+use crate::domain::settings::Section;
+
+/// The key that names it.
+pub(super) const AGGREGATE: &str = "aggregate";
+
+/// Their names.
+pub(super) fn words() -> Vec<&'static str> {
+    Aggregate::all().iter().map(Aggregate::word).collect()
+}
+
+/// Reads the one that is named, with its keys. Keys of another one are a mistake.
+pub(super) fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {
+    item.reader.need(AGGREGATE, "aggregate = \"count\"");
+    let own = match Aggregate::named(&keys.aggregate) {
+        Some(named) => item.reader.section(named),
+        None => Aggregate::named("count").expect("it is in the list"),
+    };
+    for key in Aggregate::all().iter().flat_map(Section::keys) {
+        let has = |one: &Aggregate| one.keys().iter().any(|known| known.path == key.path);
+        if !has(&own) && !item.reader.known.contains(&key.path) && item.reader.is_set(key.path) {
+            let all = Aggregate::all().into_iter().filter(has);
+            let words: Vec<String> = all.map(|one| format!("{:?}", one.word())).collect();
+            let rule = format!("only belongs to aggregate = {}", words.join(" or "));
+            item.reader.problem(key.path, rule);
+        }
+        item.reader.known.push(key.path);
+    }
+    let word = own.word();
+    if keys.of == FactKind::LiveSessions && word != "count" {
+        item.reader.problem(AGGREGATE, "live sessions can only be counted: write \"count\"");
+    }
+    if keys.of == FactKind::Sessions && own.needs() == Needs::Value {
+        item.reader.problem(AGGREGATE, "is only possible for of = \"events\"");
+    }
+    own
+}
+
+/// What it needs must be there, and nothing else.
+pub(super) fn needs_fit(
+    item: &mut Item<'_>,
+    aggregate: &Aggregate,
+    keys: &MetricKeys,
+    numerator: &[Condition],
+) {
+    let reader = &mut item.reader;
+    let (needs, word) = (aggregate.needs(), aggregate.word());
+    match (needs == Needs::Numerator, reader.is_set("numerator")) {
+        (true, false) => reader.problem(
+            "numerator",
+            format!("is missing: a {word} needs the conditions counted above the line"),
+        ),
+        (true, true) if numerator.is_empty() => {
+            reader.problem("numerator", "must hold at least one condition");
+        }
+        (true, true) | (false, false) => {}
+        (false, true) => {
+            let with = Aggregate::all().into_iter().find(|one| one.needs() == Needs::Numerator);
+            let with = with.map_or("", |one| one.word());
+            reader.problem("numerator", format!("only belongs to aggregate = {with:?}"));
+        }
+    }
+    match (needs, keys.field.is_some()) {
+        (Needs::Amount | Needs::Number, false) => {
+            reader.problem("field", "is missing: name the attribute to compute from");
+        }
+        (Needs::Nothing | Needs::Numerator, true) => {
+            reader.problem("field", "has no meaning for this aggregate");
+        }
+        _ => {}
+    }
+}
