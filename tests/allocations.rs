@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tidewatch::actors::ports::{BoxFuture, Pull, Source, SourceError};
+use tidewatch::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use tidewatch::config::Config;
-use tidewatch::domain::commit::SourceIdentity;
 use tidewatch::domain::event::{RawBatch, RawItem};
 use tidewatch::domain::time::END_OF_TIME;
 
@@ -84,16 +83,13 @@ impl Memory {
 }
 
 impl Source for Memory {
-    fn identity(&self) -> SourceIdentity {
-        SourceIdentity { name: "memory".into(), incarnation: "1".into() }
+    fn name(&self) -> &str {
+        "memory"
     }
 
-    fn fingerprint(&mut self, _: u64) -> Result<Option<u64>, SourceError> {
-        Ok(None)
-    }
-
-    fn seek(&mut self, _: u64) -> Result<(), SourceError> {
-        Ok(())
+    fn open(&mut self, _: Resume) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        let opened = Opened { incarnation: "1".into(), warnings: Vec::new() };
+        Box::pin(std::future::ready(Ok(opened)))
     }
 
     fn pull(&mut self, _: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {

@@ -1,11 +1,14 @@
-//! Shows that the embedding example runs: the pipeline inside another program.
+//! Shows that the examples run: the pipeline inside another program, and with a source of one's
+//! own.
 //!
-//! How: starts the example as it was built with the tests. It prints its address as the
-//! binary does; the page, the API and a posted event are tried under its own path.
+//! How: starts each example as it was built with the tests. The one that embeds prints its address
+//! as the binary does; the page, the API and a posted event are tried under its own path. The one
+//! that counts is killed on its way and started again.
 
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use support::events::Event;
 use support::{Folder, until};
@@ -29,6 +32,26 @@ fn the_embedding_example_takes_events_and_shows_them() {
         (server.pipeline()["applied"].as_u64()? > before).then_some(())
     });
     assert_eq!(server.stop().code(), Some(0), "it drains");
+}
+
+#[test]
+fn a_source_of_ones_own_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut command = Command::new(example("counting_source"));
+        command.arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    // Killed as soon as something is committed.
+    let mut killed = run();
+    let wal = folder.path().join("state.db-wal");
+    until(20, "a commit, or the end", || {
+        let committed = wal.metadata().is_ok_and(|wal| wal.len() > 200_000);
+        (committed || killed.try_wait().unwrap().is_some()).then_some(())
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let output = run().wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "100000 events counted\n");
 }
 
 fn example(name: &str) -> PathBuf {

@@ -206,7 +206,7 @@ fn open(data: &[u8], mapping: Option<Arc<Mapping>>) {
         out_of_orderness: 0,
         speed: Speed::Max,
     };
-    if let Err(error) = FileSource::open(&settings, SystemClock::shared(), Arc::default()) {
+    if let Err(error) = FileSource::of(&settings, SystemClock::shared(), Arc::default()) {
         assert!(!error.to_string().is_empty());
     }
 }

@@ -7,27 +7,32 @@
 
 mod barriers;
 mod batches;
+mod polls;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::Addr;
-use futures_util::future::select_all;
-use tokio::sync::{Mutex, Semaphore, oneshot, watch};
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+pub use self::polls::Sources;
+use self::polls::{Polled, Polls};
 
 use super::aggregator::Aggregator;
 use super::aside::Batch;
 use super::committer::{Committer, Flow, PullState};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
-use super::ports::{Pull, Source};
+use super::ports::{CURSOR_BYTES_MAX, Pull, SourceError};
 use super::readers::{Reader, least};
 use super::status::Status;
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
 use crate::clock::SharedClock;
-use crate::domain::commit::{SourceIdentity, SourcePosition};
+use crate::domain::commit::SourcePosition;
 use crate::domain::event::decode::Decoder;
 use crate::domain::event::{DeadLetter, Hints, RawBatch, Schema};
 use crate::domain::fault::Counts;
@@ -81,9 +86,6 @@ pub struct IngestorParts {
     pub watch: DeathWatch,
 }
 
-/// All sources of a pipeline; whoever reads them holds the lock.
-pub type Sources = Arc<Mutex<Vec<Box<dyn Source>>>>;
-
 /// How far the ingestor is.
 pub struct Progress {
     /// Position and fingerprint of each source's last item.
@@ -101,8 +103,7 @@ pub struct Ingestor {
     parts: IngestorParts,
     decoder: Decoder,
     readers: Vec<Reader>,
-    /// Who is asked first in the next round: when credits are short, each in turn.
-    first: usize,
+    polls: Polls,
     watermark: EpochMs,
     /// Time of the first event read since the start.
     first_at: Option<EpochMs>,
@@ -120,26 +121,18 @@ pub struct Ingestor {
     ahead: (u64, SpanMs),
     /// Bytes read since the last barrier.
     bytes: usize,
-    pending: Option<Pending>,
+    /// At most one for each source, in the order in which they came.
+    pending: VecDeque<Pending>,
 }
 
-/// A batch that is gone through in steps, because its items hold more events than there is
-/// room for. Nothing else is read before its end.
+/// A batch that is gone through, in steps where its items hold more events than there is room
+/// for.
 struct Pending {
     /// Number of its source.
     index: usize,
     raw: Arc<RawBatch>,
     /// Place of the next item.
     next: usize,
-}
-
-/// What one round over the sources brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Round {
-    Read,
-    Nothing,
-    NoRoom,
-    Ended,
 }
 
 impl Ingestor {
@@ -150,7 +143,7 @@ impl Ingestor {
         Ingestor {
             decoder: Decoder::new(Arc::clone(&parts.schema)),
             readers: readers.collect(),
-            first: 0,
+            polls: Polls::new(parts.sources.clone()),
             watermark,
             first_at: None,
             max_at,
@@ -164,7 +157,7 @@ impl Ingestor {
             barrier_watermark: watermark,
             ahead: (0, 0),
             bytes: 0,
-            pending: None,
+            pending: VecDeque::new(),
             parts,
         }
     }
@@ -177,30 +170,62 @@ impl Ingestor {
     }
 
     async fn go(&mut self) -> Result<(), RunError> {
-        let sources = Arc::clone(&self.parts.sources);
-        let mut sources = sources.lock().await;
         loop {
-            self.ack(&mut sources);
+            self.ack();
             self.take_refused();
             if *self.parts.stop.borrow() {
                 return self.barrier(None, true).await;
             }
-            match self.round(&mut sources).await? {
-                Round::Read => {}
-                Round::Nothing => {
-                    self.barrier_if_due().await?;
-                    self.pause(Some(&mut sources)).await;
-                }
-                Round::NoRoom => {
-                    self.barrier_if_due().await?;
-                    self.pause(None).await;
-                }
-                Round::Ended => {
-                    let end = self.max_at.unwrap_or(BEGINNING);
-                    return self.barrier(Some(end), true).await;
-                }
+            let moved = self.go_through().await?;
+            self.barrier_if_due().await?;
+            if self.readers.iter().all(Reader::ended) {
+                let end = self.max_at.unwrap_or(BEGINNING);
+                return self.barrier(Some(end), true).await;
+            }
+            self.ask();
+            if let Some(polled) = self.next(moved).await {
+                self.found(polled)?;
+            }
+            self.watermark = least(&self.readers, self.watermark);
+            self.tell_flow();
+        }
+    }
+
+    /// Asks every source that may be asked, as far as there is room.
+    fn ask(&mut self) {
+        let (room, patience) = (self.room(), self.patience());
+        for (index, reader) in self.readers.iter().enumerate() {
+            match room {
+                _ if reader.ended() || !self.polls.is_free(index) => {}
+                0 => self.parts.flow.sources.lock()[index].state = PullState::NoCredits,
+                _ => self.polls.ask(index, room.min(self.parts.settings.batch_max), patience),
             }
         }
+    }
+
+    /// Waits for what a source has, for room, or for the clock. While batches wait to be gone
+    /// through, and the last step `moved`, it only looks.
+    async fn next(&mut self, moved: bool) -> Option<Polled> {
+        if moved && !self.pending.is_empty() {
+            return self.polls.next().now_or_never();
+        }
+        let blocked = !self.pending.is_empty() || self.room() == 0;
+        let wait = if blocked { LOOK_AGAIN } else { self.patience() };
+        let mut stop = self.parts.stop.clone();
+        tokio::select! {
+            polled = self.polls.next() => Some(polled),
+            () = self.parts.flow.freed.notified(), if blocked => None,
+            () = tokio::time::sleep(wait) => None,
+            _ = stop.changed() => None,
+        }
+    }
+
+    /// How long to wait for a source: no longer than until a board is due.
+    fn patience(&self) -> Duration {
+        let tick = self.parts.settings.tick.min(self.parts.settings.commit_interval).max(1);
+        let lead = self.until_board().map(|rest| rest - BOARD_LEAD).filter(|rest| *rest > 0);
+        let wait = tick.min(200).min(lead.unwrap_or(tick));
+        Duration::from_millis(wait.unsigned_abs().max(1))
     }
 
     /// Takes in what was refused before a source had it: read and rejected, as it were.
@@ -223,87 +248,62 @@ impl Ingestor {
         }
     }
 
-    /// Asks every source once.
-    async fn round(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Round, RunError> {
-        if self.pending.is_some() {
-            let moved = self.go_through().await;
-            self.barrier_if_due().await?;
-            if self.pending.is_some() || moved {
-                self.tell_flow();
-                return Ok(if moved { Round::Read } else { Round::NoRoom });
-            }
-        }
-        let count = sources.len();
-        let mut found = Round::Nothing;
-        for turn in 0..count {
-            let index = (self.first + turn) % count;
-            if self.readers[index].ended() {
-                continue;
-            }
-            let room = self.room();
-            if room == 0 {
-                self.parts.flow.sources.lock()[index].state = PullState::NoCredits;
-                self.first = index;
-                return Ok(if found == Round::Read { found } else { Round::NoRoom });
-            }
-            let max = room.min(self.parts.settings.batch_max);
-            let pulled = sources[index].pull(max).await.map_err(unreadable)?;
-            let lag = sources[index].lag().unwrap_or(0);
-            if self.found(index, pulled, lag).await? {
-                found = Round::Read;
-            }
-            self.barrier_if_due().await?;
-            if self.pending.is_some() {
-                return Ok(Round::Read);
-            }
-        }
-        self.first = (self.first + 1) % count;
-        self.watermark = least(&self.readers, self.watermark);
-        self.tell_flow();
-        match self.readers.iter().all(Reader::ended) {
-            true => Ok(Round::Ended),
-            false => Ok(found),
-        }
-    }
-
-    /// Takes what a source gave. True when that was something.
-    async fn found(&mut self, index: usize, pulled: Pull, lag: u64) -> Result<bool, RunError> {
-        let (state, lag, read) = match pulled {
+    /// Takes what a source gave.
+    fn found(&mut self, polled: Polled) -> Result<(), RunError> {
+        let Polled { index, pull, lag } = polled;
+        let lag = lag.unwrap_or(0);
+        let (state, lag) = match pull.map_err(unreadable)? {
             Pull::Batch(raw) => {
                 self.readers[index].busy();
                 let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
-                self.pending = Some(Pending { index, raw: Arc::new(raw), next: 0 });
-                self.go_through().await;
+                self.pending.push_back(Pending { index, raw: Arc::new(raw), next: 0 });
                 self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
-                (PullState::Reading, lag, true)
+                (PullState::Reading, lag)
             }
             Pull::CaughtUp => {
                 self.idle(index);
-                (PullState::CaughtUp, 0, false)
+                (PullState::CaughtUp, 0)
             }
             Pull::Away(reason) => {
                 self.readers[index].busy();
-                (PullState::Away(reason), lag, false)
+                (PullState::Away(reason), lag)
             }
             Pull::Gap { from, to } => {
                 let source = self.readers[index].position.source.name.clone();
                 Gap { source: &source, from, to }.tell();
                 self.ledger.gap += (to + 1).saturating_sub(from);
                 // Nothing lies there that could be compared after a restart.
-                let position = &mut self.readers[index].position;
-                (position.position, position.fingerprint) = (to.max(position.position), 0);
-                (PullState::Reading, lag, true)
+                let to = to.max(self.readers[index].position.position);
+                self.stand_at(index, to, 0)?;
+                (PullState::Reading, lag)
             }
             Pull::End => {
                 self.readers[index].end();
-                (PullState::Ended, 0, false)
+                (PullState::Ended, 0)
             }
         };
         let mut sources = self.parts.flow.sources.lock();
         let flow = &mut sources[index];
         (flow.state, flow.lag) = (state, lag);
         flow.position = self.readers[index].position.position;
-        Ok(read)
+        Ok(())
+    }
+
+    /// Notes how far a source was read; it is not being asked meanwhile.
+    fn stand_at(&mut self, index: usize, position: u64, fingerprint: u64) -> Result<(), RunError> {
+        let at = &mut self.readers[index].position;
+        if let Some(source) = self.polls.source(index) {
+            at.cursor = source.cursor(position);
+        }
+        (at.position, at.fingerprint) = (position, fingerprint);
+        if at.cursor.len() > CURSOR_BYTES_MAX {
+            return Err(unreadable(SourceError::Unfit(format!(
+                "{} notes {} bytes to go on from, and {CURSOR_BYTES_MAX} are the most",
+                at.source.name,
+                at.cursor.len()
+            ))));
+        }
+        Ok(())
     }
 
     /// Shows how the sources stand together.
@@ -332,41 +332,14 @@ impl Ingestor {
         self.parts.settings.credits.saturating_sub(used)
     }
 
-    fn ack(&mut self, sources: &mut [Box<dyn Source>]) {
+    /// Tells sources what is durable; one that is being asked hears of it afterwards.
+    fn ack(&mut self) {
         let durable = self.parts.durable.borrow();
-        for ((reader, source), durable) in self.readers.iter_mut().zip(sources).zip(&*durable) {
-            if reader.acknowledge(*durable) {
+        for (index, (reader, durable)) in self.readers.iter_mut().zip(&*durable).enumerate() {
+            if let Some(mut source) = self.polls.source(index)
+                && reader.acknowledge(*durable)
+            {
                 source.ack(*durable);
-            }
-        }
-    }
-
-    /// Waits for room, for new events, or for the clock.
-    async fn pause(&mut self, sources: Option<&mut Vec<Box<dyn Source>>>) {
-        let tick = self.parts.settings.tick.min(self.parts.settings.commit_interval).max(1);
-        let mut stop = self.parts.stop.clone();
-        let freed = self.parts.flow.freed.notified();
-        match sources {
-            Some(sources) => {
-                let lead =
-                    self.until_board().map(|rest| rest - BOARD_LEAD).filter(|rest| *rest > 0);
-                let wait = tick.min(200).min(lead.unwrap_or(tick));
-                let wait = Duration::from_millis(wait.unsigned_abs().max(1));
-                let readers = sources.iter_mut().zip(&self.readers);
-                let open = readers.filter(|(_, reader)| !reader.ended());
-                let any = select_all(open.map(|(source, _)| source.wait()));
-                tokio::select! {
-                    _ = any => {}
-                    () = tokio::time::sleep(wait) => {}
-                    _ = stop.changed() => {}
-                }
-            }
-            None => {
-                tokio::select! {
-                    () = freed => {}
-                    () = tokio::time::sleep(LOOK_AGAIN) => {}
-                    _ = stop.changed() => {}
-                }
             }
         }
     }
@@ -380,9 +353,4 @@ impl Ingestor {
         let hold = self.parts.settings.idle == Idle::Hold;
         self.readers[index].idle(clock.elapsed(), latest, hold);
     }
-}
-
-/// The position before the first item of a source.
-pub fn beginning(source: SourceIdentity) -> SourcePosition {
-    SourcePosition { source, position: 0, fingerprint: 0, watermark: BEGINNING }
 }

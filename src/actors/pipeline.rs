@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Recipient};
+use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
@@ -18,10 +19,10 @@ use super::broadcaster::Publish;
 use super::children::Bounds;
 use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Flow, Probe};
 use super::directory::Directory;
-use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources, beginning};
+use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
 use super::messages::OpenRestored;
 use super::pool::BatchPool;
-use super::ports::{Records, Source, SourceError, StoreError};
+use super::ports::{Opened, Records, Resume, Source, SourceError, StoreError};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::{DeathWatch, Failure};
@@ -62,17 +63,6 @@ pub enum RunError {
         found: String,
         /// What is to be read.
         wanted: String,
-    },
-    /// The log holds another event at the committed position (I7).
-    #[error(
-        "LOG_DIVERGED: {log} holds another event at position {position} than was committed; it \
-         lost its tail or was replaced. Restore the log, or move the state away to start anew"
-    )]
-    Diverged {
-        /// The log.
-        log: String,
-        /// The position.
-        position: u64,
     },
     /// Parts died again and again.
     #[error("gave up after {restarts} restarts within {window_s} s; the last reason: {reason}")]
@@ -199,7 +189,8 @@ impl Pipeline {
         let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
         let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
         let metrics = Arc::new(metrics.collect());
-        Pipeline { sources: Arc::new(Mutex::new(sources)), rules: Arc::new(rules), metrics, setup }
+        let sources = sources.into_iter().map(|source| Arc::new(Mutex::new(source))).collect();
+        Pipeline { sources, rules: Arc::new(rules), metrics, setup }
     }
 
     /// Runs until it is asked to stop, the source ends, or it cannot go on. Must be called
@@ -298,61 +289,56 @@ impl Pipeline {
         Ok(ended)
     }
 
-    /// Opens every source, checks that it is the one the state was made from (I7), and
-    /// seeks to where the last commit left it.
+    /// Opens every source where the last commit left it, side by side. Each checks that it is the
+    /// log that the state was made from (I7).
     async fn continue_from(
         &self,
         restored: Option<&Restored>,
     ) -> Result<Vec<SourcePosition>, RunError> {
-        let mut sources = self.sources.lock().await;
         let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
-        let mine = |known: &&SourcePosition| {
-            sources.iter().any(|source| source.identity().name == known.source.name)
-        };
+        let mut names = Vec::new();
+        for source in &self.sources {
+            names.push(source.lock().await.name().to_owned());
+        }
+        let mine = |known: &SourcePosition| names.contains(&known.source.name);
         // A source that is read no more is no reason to stop, unless none is left.
-        if let Some(other) = known.first().filter(|_| !known.iter().any(|known| mine(&known))) {
-            return Err(other_source(other, &sources[0].identity()));
+        if let Some(other) = known.first().filter(|_| !known.iter().any(mine)) {
+            let wanted = SourceIdentity { name: names.swap_remove(0), ..Default::default() };
+            return Err(other_source(&other.source, &wanted, other.position));
         }
-        self.setup.flow.name_sources(sources.iter().map(|source| source.identity().name));
-        let mut positions = Vec::new();
-        for source in sources.iter_mut() {
-            positions.push(self.open(source.as_mut(), known).await?);
-        }
+        self.setup.flow.name_sources(names.iter().cloned());
+        let open = self.sources.iter().zip(names).map(|(source, name)| async move {
+            let known = known.iter().find(|known| known.source.name == name);
+            self.open(&mut **source.lock().await, name, known).await
+        });
+        let positions = try_join_all(open).await?;
+        self.setup.status.set("source", None);
         Ok(positions)
     }
 
     async fn open(
         &self,
         source: &mut dyn Source,
-        known: &[SourcePosition],
+        name: String,
+        known: Option<&SourcePosition>,
     ) -> Result<SourcePosition, RunError> {
-        let name = source.identity().name;
-        let known = known.iter().find(|known| known.source.name == name);
         let status = &self.setup.status;
         status.set("source", Some(format!("{name}: opening")));
-        source.open(known.map_or(0, |known| known.position)).await.map_err(unreadable)?;
-        status.set("source", None);
-        source.warnings().iter().for_each(|warning| tracing::warn!(source = name, "{warning}"));
-        status.warn(&name, source.warnings());
-        let identity = source.identity();
-        let position = match known {
-            Some(known) if known.source == identity => known.clone(),
-            Some(other) => return Err(other_source(other, &identity)),
-            None => beginning(identity),
+        let resume = known.map_or_else(Resume::default, |known| Resume {
+            incarnation: Some(known.source.incarnation.clone()),
+            position: known.position,
+            cursor: known.cursor.clone(),
+            fingerprint: known.fingerprint,
+        });
+        let Opened { incarnation, warnings } = source.open(resume).await.map_err(unreadable)?;
+        warnings.iter().for_each(|warning| tracing::warn!(source = name, "{warning}"));
+        status.warn(&name, warnings);
+        let beginning = || SourcePosition {
+            source: SourceIdentity { name, incarnation },
+            watermark: BEGINNING,
+            ..SourcePosition::default()
         };
-        // After a gap nothing lies there to compare.
-        if position.position > 0 && position.fingerprint != 0 {
-            let found = source.fingerprint(position.position).map_err(unreadable)?;
-            let forgotten = found.is_none() && source.forgot(position.position);
-            if found != Some(position.fingerprint) && !forgotten {
-                let log = position.source.name.clone();
-                let (position, cause) = (position.position, "another event is there, or none");
-                LogDiverged { source: &log, position, cause }.tell();
-                return Err(RunError::Diverged { log, position });
-            }
-        }
-        source.seek(position.position).map_err(unreadable)?;
-        Ok(position)
+        Ok(known.cloned().unwrap_or_else(beginning))
     }
 
     /// Builds the actors from the sink to the source.
@@ -452,7 +438,7 @@ impl Pipeline {
             time: setup.time,
             schema: Arc::clone(&setup.schema),
             clock: Arc::clone(&setup.clock),
-            sources: Arc::clone(&self.sources),
+            sources: self.sources.clone(),
             shards: inlets,
             committer,
             flow: Arc::clone(&setup.flow),
@@ -574,21 +560,27 @@ fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
     }
 }
 
-fn other_source(found: &SourcePosition, wanted: &SourceIdentity) -> RunError {
+fn other_source(found: &SourceIdentity, wanted: &SourceIdentity, position: u64) -> RunError {
     let words = |id: &SourceIdentity| format!("{} ({})", id.name, id.incarnation);
-    let (from, wanted) = (words(&found.source), words(wanted));
+    let (from, wanted) = (words(found), words(wanted));
     let cause = format!("the state was made from {from}");
-    LogDiverged { source: &wanted, position: found.position, cause: &cause }.tell();
+    LogDiverged { source: &wanted, position, cause: &cause }.tell();
     RunError::OtherSource { found: from, wanted }
 }
 
 /// The source cannot go on; a gap is told for itself.
 pub(super) fn unreadable(error: SourceError) -> RunError {
-    if let SourceError::Gap { source_name, from, to } = &error {
-        Gap { source: source_name, from: *from, to: *to }.tell();
-    }
-    if let SourceError::Diverged { source_name, position, cause } = &error {
-        LogDiverged { source: source_name, position: *position, cause }.tell();
+    match &error {
+        SourceError::Gap { source_name, from, to } => {
+            Gap { source: source_name, from: *from, to: *to }.tell();
+        }
+        SourceError::Diverged { source_name, position, cause } => {
+            LogDiverged { source: source_name, position: *position, cause }.tell();
+        }
+        SourceError::Other { read, found, position } => {
+            return other_source(read, found, *position);
+        }
+        SourceError::Unfit(_) | SourceError::Store(_) | SourceError::Read { .. } => {}
     }
     RunError::Source(error)
 }

@@ -20,58 +20,99 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where events come from: ordered, with positions, replayable from any position
 /// that was not acknowledged yet.
 pub trait Source: Send {
-    /// Which log this is (I7). Its name is known from the start, its incarnation once it
-    /// is open.
-    fn identity(&self) -> SourceIdentity;
+    /// What it is known by: the same at every start, another one for each source of a pipeline.
+    fn name(&self) -> &str;
 
-    /// Gets ready to be asked for `fingerprint(position)` and `seek(position)`: connects,
-    /// and waits as long as that takes. Called before them, in every generation.
+    /// Connects, waiting as long as that takes, proves that this is the log that was read
+    /// ([`Resume::check`]), and goes on after `resume`. Called in every generation before
+    /// anything is pulled; whatever was handed over before does not count.
     ///
     /// # Errors
-    /// What will not get better by waiting.
-    fn open(&mut self, position: u64) -> BoxFuture<'_, Result<(), SourceError>> {
-        let _ = position;
-        Box::pin(std::future::ready(Ok(())))
-    }
+    /// What will not get better by waiting: `Other` or `Diverged` when it is not the log that was
+    /// read, `Gap` when items after `resume` are gone.
+    fn open(&mut self, resume: Resume) -> BoxFuture<'_, Result<Opened, SourceError>>;
 
-    /// Fingerprint (`domain::hash::fingerprint`) of the item at `position`, or `None`
-    /// when the source does not hold it any more.
-    ///
-    /// # Errors
-    /// When the source cannot be read.
-    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError>;
-
-    /// Whether the item at `position` has left the source in an orderly way, so that its
-    /// fingerprint cannot be compared any more although it is the same source.
-    fn forgot(&self, position: u64) -> bool {
-        let _ = position;
-        false
-    }
-
-    /// Continue after `position` (0: from the first item). Called before `pull`, and
-    /// again when the pipeline restarts from its last commit.
-    ///
-    /// # Errors
-    /// `Gap` when items after `position` are gone.
-    fn seek(&mut self, position: u64) -> Result<(), SourceError>;
-
-    /// The next items, at most `max`. Never waits for new ones.
+    /// The next items, at most `max`. Never waits for new ones. Safe to drop: what it had taken
+    /// is read again after the next `open`.
     fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>>;
 
     /// Resolves when `pull` may have more. Safe to drop and call again.
     fn wait(&mut self) -> BoxFuture<'_, ()>;
+
+    /// What `open` needs besides the position to go on after the item at `position`, which is of
+    /// the batch or gap pulled last: at most [`CURSOR_BYTES_MAX`] bytes that nobody else
+    /// understands. Empty where a position says all.
+    fn cursor(&self, position: u64) -> Bytes {
+        let _ = position;
+        Bytes::new()
+    }
 
     /// Everything up to `position` is committed; the source may forget it.
     fn ack(&mut self, position: u64);
 
     /// Items behind the reading position (the lag), if it can be told cheaply.
     fn lag(&self) -> Option<u64>;
+}
 
+/// Longest cursor of a source, in bytes: it is part of every commit. Room for the offsets of
+/// some thousand partitions.
+pub const CURSOR_BYTES_MAX: usize = 64 << 10;
+
+/// Where a source goes on: what is committed of it. The default is its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Which log was read; `None` when nothing of this source is committed yet.
+    pub incarnation: Option<String>,
+    /// Position of the last item; 0 before the first.
+    pub position: u64,
+    /// [`Source::cursor`] there.
+    pub cursor: Bytes,
+    /// `domain::hash::fingerprint` of that item; 0 where there is none to compare.
+    pub fingerprint: u64,
+}
+
+impl Resume {
+    /// That `source` is the log that was read and still holds the item that was read last (I7).
+    /// `found` looks for the fingerprint of the item at the position.
+    ///
+    /// # Errors
+    /// `Other`, `Diverged`, and those of `found`.
+    pub fn check(
+        &self,
+        source: &SourceIdentity,
+        found: impl FnOnce() -> Result<Option<u64>, SourceError>,
+    ) -> Result<(), SourceError> {
+        if let Some(incarnation) = &self.incarnation
+            && *incarnation != source.incarnation
+        {
+            let read = SourceIdentity { incarnation: incarnation.clone(), ..source.clone() };
+            return Err(SourceError::Other {
+                read,
+                found: source.clone(),
+                position: self.position,
+            });
+        }
+        if self.fingerprint == 0 || found()? == Some(self.fingerprint) {
+            return Ok(());
+        }
+        Err(SourceError::Diverged {
+            source_name: source.name.clone(),
+            position: self.position,
+            cause: "another event is there than was committed, or none: it lost its tail or was \
+                    replaced. Restore it, or move the state away to start anew"
+                .into(),
+        })
+    }
+}
+
+/// What became known of a source when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Which log it is (I7): differs when that was made anew under the same name.
+    pub incarnation: String,
     /// Warnings for whoever operates it, a sentence each: shown at the start and in
     /// `/readyz?verbose`.
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
+    pub warnings: Vec<String>,
 }
 
 /// What `Source::pull` found.
@@ -108,6 +149,16 @@ pub enum SourceError {
         from: u64,
         /// Last missing position.
         to: u64,
+    },
+    /// It is another log than the one that was read (I7).
+    #[error("{} is of {}, and what was read of {}", found.name, found.incarnation, read.incarnation)]
+    Other {
+        /// What was read.
+        read: SourceIdentity,
+        /// What is there.
+        found: SourceIdentity,
+        /// Position that was read.
+        position: u64,
     },
     /// The source is not the one that was read, or lost what was read (I7).
     #[error("LOG_DIVERGED: {source_name}, position {position}: {cause}")]

@@ -3,6 +3,7 @@
 //! The pipeline needs an actix `System`; it gets one of its own on a thread of its own, so
 //! the host may be a tokio program, an actix program, or neither.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -65,7 +66,7 @@ pub struct Builder {
     config: Config,
     face: Face,
     clock: SharedClock,
-    source: Option<SourceFactory>,
+    own: Vec<SourceFactory>,
     output: Option<OutputFactory>,
     witness: Option<Witness>,
     list_sessions: bool,
@@ -80,7 +81,7 @@ impl Default for Builder {
             config: Config::default(),
             face: Face { mode: "embedded", notice: String::new() },
             clock: SystemClock::shared(),
-            source: None,
+            own: Vec::new(),
             output: None,
             witness: None,
             list_sessions: false,
@@ -123,9 +124,10 @@ impl Builder {
         self
     }
 
-    /// Reads another source than the embedded log; nothing can be published then.
+    /// Reads another source than the embedded log; nothing can be published then. May be called
+    /// again: all of them are read side by side, each under a name of its own.
     pub fn source(mut self, source: SourceFactory) -> Self {
-        self.source = Some(source);
+        self.own.push(source);
         self
     }
 
@@ -170,7 +172,7 @@ impl Builder {
             config,
             face,
             clock,
-            source,
+            own,
             output,
             witness,
             list_sessions,
@@ -185,13 +187,13 @@ impl Builder {
         };
         let log = EmbeddedLog::open(&folder, Arc::clone(&clock), parts::log_settings(&config))?;
         // A source of its own ends, and then somebody asks what it amounted to.
-        let reports = source.is_some();
+        let reports = !own.is_empty();
         let settings = store::Settings { seed, ..config.store.clone() };
         let state = StateDb::open(&folder, log.clone(), settings)?;
         let figures = state.figures();
         let schema = parts::schema(&config, state.seed());
         let records: Arc<dyn Records> = Arc::new(StoredRecords::of(&folder)?);
-        let streams = match source.is_some() {
+        let streams = match reports {
             true => None,
             false => nats::open(&config, &clock).map_err(|e| StartError::Source(e.to_string()))?,
         };
@@ -200,19 +202,26 @@ impl Builder {
             // Before the store's thread begins: none may leave until the output says so.
             figures.publish_letters();
         }
-        let intake: Option<Arc<dyn EventLog>> = match (&source, &link) {
-            (Some(_), _) => None,
-            (None, Some(link)) => {
+        let intake: Option<Arc<dyn EventLog>> = match &link {
+            _ if reports => None,
+            Some(link) => {
                 let gateway = nats::gateway(&config, link, &schema);
                 gateway.map_err(|error| StartError::Source(error.to_string()))?
             }
-            (None, None) => Some(Arc::new(log.clone())),
+            None => Some(Arc::new(log.clone())),
         };
-        let sources: Vec<Box<dyn Source>> = match (source, streams) {
-            (Some(make), _) => vec![make(Arc::clone(&clock)).map_err(StartError::Source)?],
-            (None, Some((_, streams))) => streams,
-            (None, None) => vec![Box::new(log.source()?)],
+        let sources: Vec<Box<dyn Source>> = match streams {
+            _ if reports => {
+                let made = own.into_iter().map(|make| make(Arc::clone(&clock)));
+                made.collect::<Result<_, _>>().map_err(StartError::Source)?
+            }
+            Some((_, streams)) => streams,
+            None => vec![Box::new(log.source()?)],
         };
+        let mut names = HashSet::new();
+        if let Some(twice) = sources.iter().map(|s| s.name()).find(|name| !names.insert(*name)) {
+            return Err(StartError::Source(format!("two sources have the name {twice:?}")));
+        }
         let status = Arc::new(Status::default());
         log.tell(&status);
         status.stands(Condition::FolderOpen, folder.open_to_others(), clock.elapsed());

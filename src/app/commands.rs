@@ -290,9 +290,9 @@ pub(super) fn start_exit(error: &StartError) -> Exit {
 pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Store(error) | RunError::Source(SourceError::Store(error)) => store_exit(error),
-        RunError::OtherSource { .. }
-        | RunError::Diverged { .. }
-        | RunError::Source(SourceError::Diverged { .. }) => Exit::Damaged,
+        RunError::OtherSource { .. } | RunError::Source(SourceError::Diverged { .. }) => {
+            Exit::Damaged
+        }
         RunError::GaveUp { .. } => Exit::GaveUp,
         RunError::Source(_)
         | RunError::Output(_)

@@ -165,7 +165,7 @@ mod tests {
         };
         let source = SourceIdentity { name: "f".into(), incarnation: String::new() };
         CommitUnit {
-            positions: vec![SourcePosition { source, position, fingerprint: 0, watermark: 0 }],
+            positions: vec![SourcePosition { source, position, ..SourcePosition::default() }],
             dead_letters: letters.iter().map(letter).collect(),
             ..CommitUnit::default()
         }

@@ -187,7 +187,7 @@ fn source(
         },
     };
     Ok(Box::new(move |clock| {
-        FileSource::open(&settings, clock, progress)
+        FileSource::of(&settings, clock, progress)
             .map(|source| {
                 *origin.lock() = Some(source.origin());
                 Box::new(source) as Box<dyn Source>

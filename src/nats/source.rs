@@ -32,7 +32,7 @@ use super::link::{Link, LinkState};
 use super::manage::{self, Refusal};
 use super::settings::{API, Manage, OnGap, SourceSettings};
 use super::wire::{Template, Unpacker};
-use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
+use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::event::{Note, RawBatch, RawItem};
@@ -60,11 +60,6 @@ pub struct JetSource {
     unpacker: Unpacker,
     identity: SourceIdentity,
     retention: RetentionPolicy,
-    warnings: Vec<String>,
-    /// Position it was opened at, and the fingerprint of the item there.
-    opened: Option<(u64, Option<u64>)>,
-    /// First and last sequence of the stream when it was opened.
-    kept: (u64, u64),
     /// Position read last, and the fingerprint of its item where it is known.
     last: u64,
     last_fingerprint: Option<u64>,
@@ -145,9 +140,6 @@ impl JetSource {
             unpacker: Unpacker::new(template, settings.time, settings.inflated_bytes_max),
             identity: SourceIdentity { name, incarnation: String::new() },
             retention: RetentionPolicy::Limits,
-            warnings: Vec::new(),
-            opened: None,
-            kept: (0, 0),
             last: 0,
             last_fingerprint: None,
             acked: 0,
@@ -436,12 +428,17 @@ impl JetSource {
     }
 
     /// Opens, and tries again for as long as nobody answers.
-    async fn open_at(&mut self, position: u64) -> Result<(), SourceError> {
-        self.reading = None;
+    async fn open_at(&mut self, resume: Resume) -> Result<Opened, SourceError> {
+        (self.reading, self.hole, self.singles, self.gap) = (None, None, None, None);
+        self.replies.clear();
+        self.cause = None;
         let mut told = false;
         loop {
-            match self.prepare(position).await {
-                Ok(()) => return Ok(()),
+            match self.prepare(&resume).await {
+                Ok(warnings) => {
+                    let incarnation = self.identity.incarnation.clone();
+                    return Ok(Opened { incarnation, warnings });
+                }
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Away(reason)) if !told => {
                     told = true;
@@ -506,46 +503,12 @@ fn send_ack(link: &Link, reply: Subject) {
 }
 
 impl Source for JetSource {
-    fn identity(&self) -> SourceIdentity {
-        self.identity.clone()
+    fn name(&self) -> &str {
+        &self.identity.name
     }
 
-    fn open(&mut self, position: u64) -> BoxFuture<'_, Result<(), SourceError>> {
-        Box::pin(self.open_at(position))
-    }
-
-    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError> {
-        match self.opened {
-            _ if position == 0 => Ok(Some(0)),
-            Some((opened, found)) if opened == position => Ok(found),
-            _ => Err(SourceError::Unfit(format!("{} is not open at {position}", self.what()))),
-        }
-    }
-
-    fn forgot(&self, position: u64) -> bool {
-        // Made at the same time and at least as long: only deletion explains it.
-        self.opened == Some((position, None)) && position <= self.kept.1
-    }
-
-    fn seek(&mut self, position: u64) -> Result<(), SourceError> {
-        let (first, end) = self.kept;
-        self.last = position;
-        if position > end {
-            return Err(self.lost_tail(end));
-        }
-        self.last_fingerprint = self.opened.filter(|(at, _)| *at == position).and_then(|(_, f)| f);
-        self.acked = position;
-        (self.reading, self.hole, self.singles, self.gap) = (None, None, None, None);
-        self.replies.clear();
-        self.cause = None;
-        if position == 0 {
-            // The first item is the first one kept.
-            self.last = first.saturating_sub(1);
-            self.last_fingerprint = None;
-        } else if first > position + 1 {
-            self.note_gap(position + 1, first - 1)?;
-        }
-        Ok(())
+    fn open(&mut self, resume: Resume) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        Box::pin(self.open_at(resume))
     }
 
     fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {
@@ -569,9 +532,5 @@ impl Source for JetSource {
 
     fn lag(&self) -> Option<u64> {
         Some(self.lag)
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.warnings.clone()
     }
 }

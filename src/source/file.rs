@@ -17,7 +17,7 @@ use super::origin::Origin;
 use super::progress::{Phase, Progress};
 use super::records::{CHUNK, Chunk, Chunks, Framing, Records, read_at};
 use super::text;
-use crate::actors::ports::{BoxFuture, Pull, Source, SourceError};
+use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::event::when::TimeOf;
@@ -64,7 +64,7 @@ pub struct FileSource {
     reading: Reading,
     /// First and last event time, where they were looked at.
     time: Option<(EpochMs, EpochMs)>,
-    /// Records handed over, or passed over by `seek`.
+    /// Records handed over, or passed over by `open`.
     position: u64,
     pace: Option<Pace>,
     progress: Arc<Progress>,
@@ -144,7 +144,7 @@ impl FileSource {
     ///
     /// # Errors
     /// When an input cannot be read or its format cannot be told.
-    pub fn open(
+    pub fn of(
         settings: &Settings,
         clock: SharedClock,
         progress: Arc<Progress>,
@@ -239,6 +239,28 @@ impl FileSource {
         self.progress.advance(bytes, batch.items.len() as u64);
     }
 
+    fn go_on(&mut self, resume: &Resume) -> Result<Opened, SourceError> {
+        let before = resume.position.saturating_sub(1);
+        resume.check(&self.identity, || match &mut self.reading {
+            Reading::Stream(stream) => {
+                *stream = Stream::default();
+                stream.skip(&self.inputs, before)?;
+                Ok(fingerprint(&stream_batch(stream, &self.inputs, 1, before)?))
+            }
+            Reading::Index(entries) => {
+                let entry = entries.get(before as usize).map(std::slice::from_ref);
+                Ok(fingerprint(&gather(&self.inputs, entry.unwrap_or_default(), before)?))
+            }
+        })?;
+        if let Reading::Stream(stream) = &mut self.reading {
+            *stream = Stream::default();
+            stream.skip(&self.inputs, resume.position)?;
+        }
+        self.position = resume.position;
+        let incarnation = self.identity.incarnation.clone();
+        Ok(Opened { incarnation, warnings: Vec::new() })
+    }
+
     fn pull_now(&mut self, max: usize) -> Result<Pull, SourceError> {
         let max = if self.pace.is_some() { max.min(PACED_BATCH) } else { max };
         let Some(mut batch) = self.next_batch(max.max(1))? else {
@@ -258,35 +280,13 @@ impl FileSource {
 }
 
 impl Source for FileSource {
-    fn identity(&self) -> SourceIdentity {
-        self.identity.clone()
+    fn name(&self) -> &str {
+        &self.identity.name
     }
 
-    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError> {
-        let Some(before) = position.checked_sub(1) else {
-            return Ok(None);
-        };
-        let batch = match &self.reading {
-            Reading::Stream(_) => {
-                let mut stream = Stream::default();
-                stream.skip(&self.inputs, before)?;
-                stream_batch(&mut stream, &self.inputs, 1, before)?
-            }
-            Reading::Index(entries) => {
-                let entry = entries.get(before as usize).map(std::slice::from_ref);
-                gather(&self.inputs, entry.unwrap_or_default(), before)?
-            }
-        };
-        Ok(batch.items.first().map(|item| hash::fingerprint(batch.bytes(item))))
-    }
-
-    fn seek(&mut self, position: u64) -> Result<(), SourceError> {
-        if let Reading::Stream(stream) = &mut self.reading {
-            *stream = Stream::default();
-            stream.skip(&self.inputs, position)?;
-        }
-        self.position = position;
-        Ok(())
+    fn open(&mut self, resume: Resume) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        let opened = self.go_on(&resume);
+        Box::pin(std::future::ready(opened))
     }
 
     fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {
@@ -309,6 +309,11 @@ impl Source for FileSource {
             Reading::Index(entries) => Some((entries.len() as u64).saturating_sub(self.position)),
         }
     }
+}
+
+/// Of the first record.
+fn fingerprint(batch: &RawBatch) -> Option<u64> {
+    batch.items.first().map(|item| hash::fingerprint(batch.bytes(item)))
 }
 
 /// The encoding of a label; `None` for an empty one.

@@ -11,6 +11,7 @@ use super::snapshot;
 use super::sqlite::{Kind, Place, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
+use crate::domain::hash;
 
 /// What `state.db` is.
 pub(super) static KIND: Kind = Kind {
@@ -24,7 +25,7 @@ pub(super) static KIND: Kind = Kind {
          checksum INTEGER NOT NULL); \
          CREATE TABLE positions(source TEXT PRIMARY KEY, incarnation TEXT NOT NULL, \
          position INTEGER NOT NULL, fingerprint INTEGER NOT NULL, \
-         watermark INTEGER NOT NULL) WITHOUT ROWID; \
+         watermark INTEGER NOT NULL, cursor BLOB NOT NULL) WITHOUT ROWID; \
          CREATE TABLE deltas(epoch INTEGER NOT NULL, part INTEGER NOT NULL, \
          parts INTEGER NOT NULL, checksum INTEGER NOT NULL, blob BLOB NOT NULL, \
          PRIMARY KEY (epoch, part)); \
@@ -87,7 +88,9 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
         .map_err(error)?;
     let Some(stored) = read else { return no_head(conn, place).map(|()| None) };
     let mut query = conn
-        .prepare("SELECT source, incarnation, position, fingerprint, watermark FROM positions")
+        .prepare(
+            "SELECT source, incarnation, position, fingerprint, watermark, cursor FROM positions",
+        )
         .map_err(error)?;
     let positions = query
         .query_map([], |row| {
@@ -96,6 +99,7 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
                 position: row.get::<_, i64>(2)? as u64,
                 fingerprint: row.get::<_, i64>(3)? as u64,
                 watermark: row.get(4)?,
+                cursor: row.get::<_, Vec<u8>>(5)?.into(),
             })
         })
         .map_err(error)?;
@@ -130,14 +134,15 @@ pub(super) fn write_head(conn: &Connection, head: &Head) -> rusqlite::Result<()>
     for position in head.positions.values() {
         conn.prepare_cached(
             "INSERT OR REPLACE INTO positions(source, incarnation, position, fingerprint, \
-             watermark) VALUES (?1, ?2, ?3, ?4, ?5)",
+             watermark, cursor) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             position.source.name,
             position.source.incarnation,
             position.position as i64,
             position.fingerprint as i64,
-            position.watermark
+            position.watermark,
+            &*position.cursor
         ])?;
     }
     conn.prepare_cached(
@@ -163,8 +168,9 @@ fn head_checksum(head: &Head) -> i64 {
     );
     for at in head.positions.values() {
         let SourceIdentity { name, incarnation } = &at.source;
-        let SourcePosition { position, fingerprint, watermark, .. } = at;
-        text += &format!("\n{name}\n{incarnation}\n{position} {fingerprint} {watermark}");
+        let SourcePosition { position, fingerprint, cursor, watermark, .. } = at;
+        let cursor = hash::fingerprint(cursor);
+        text += &format!("\n{name}\n{incarnation}\n{position} {fingerprint} {watermark} {cursor}");
     }
     text_checksum("head", &text)
 }

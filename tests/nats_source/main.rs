@@ -17,7 +17,7 @@ use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{self, AckPolicy};
 use async_nats::jetstream::stream;
 use futures_util::StreamExt;
-use tidewatch::actors::ports::{Pull, Source, SourceError};
+use tidewatch::actors::ports::{Pull, Resume, Source, SourceError};
 use tidewatch::clock::SystemClock;
 use tidewatch::domain::event::decode::Decoder;
 use tidewatch::domain::event::{Note, RawBatch, Schema};
@@ -47,12 +47,16 @@ fn source(link: &Link, change: impl FnOnce(&mut SourceSettings)) -> JetSource {
     JetSource::new(link.clone(), settings, SystemClock::shared()).unwrap()
 }
 
-/// Opens a source and seeks, as the pipeline does.
+/// Opens a source, as the pipeline does.
 async fn opened(link: &Link, position: u64, change: impl FnOnce(&mut SourceSettings)) -> JetSource {
     let mut source = source(link, change);
-    source.open(position).await.unwrap();
-    source.seek(position).unwrap();
+    source.open(at(position)).await.unwrap();
     source
+}
+
+/// Where a source was read to, without an item to compare.
+fn at(position: u64) -> Resume {
+    Resume { position, ..Resume::default() }
 }
 
 /// What a source gave until `done`, and how it stood at last.
@@ -127,7 +131,7 @@ async fn a_stream_is_read_whole_and_in_order_and_never_more_than_asked_for() {
     let mut source = opened(&link, 0, |settings| settings.pull_messages = 300).await;
     let empty = read_all(&mut source).await;
     assert!(empty.items.is_empty());
-    assert_eq!((source.lag(), source.fingerprint(0).unwrap()), (Some(0), Some(0)));
+    assert_eq!(source.lag(), Some(0));
 
     let context = client(&broker).await;
     numbers(&context, 1, 5_000).await;
@@ -170,11 +174,16 @@ async fn the_position_is_ours_whatever_the_broker_remembers() {
 
     // A commit of 100 is all that survived: the acknowledged ones are read again.
     let mut again = source(&link, |_| {});
-    again.open(100).await.unwrap();
     let fingerprint = tidewatch::domain::hash::fingerprint(event(100).as_bytes());
-    assert_eq!(again.fingerprint(100).unwrap(), Some(fingerprint));
-    assert_eq!(again.identity(), first.identity());
-    again.seek(100).unwrap();
+    let known = again.open(at(100)).await.unwrap().incarnation;
+    let resume = Resume { incarnation: Some(known), fingerprint, ..at(100) };
+    again.open(resume.clone()).await.unwrap();
+    let other = Resume { fingerprint: fingerprint + 1, ..resume };
+    let error = again.open(other.clone()).await.unwrap_err();
+    assert!(matches!(error, SourceError::Diverged { position: 100, .. }), "{error}");
+    let error = again.open(Resume { incarnation: Some("1".into()), ..other }).await.unwrap_err();
+    assert!(matches!(error, SourceError::Other { position: 100, .. }), "{error}");
+    again.open(at(100)).await.unwrap();
     assert_events(&read_all(&mut again).await, 101..=300);
 }
 
@@ -227,10 +236,9 @@ async fn i8_what_was_deleted_before_it_was_read_is_a_gap_of_the_exact_size() {
     };
     // Told to stop: at the start, and on the way.
     let mut stops = source(&link, |_| {});
-    stops.open(20).await.unwrap();
-    assert_eq!(stops.fingerprint(20).unwrap(), None);
-    assert!(stops.forgot(20), "it left in an orderly way");
-    assert_eq!(gap(stops.seek(20).unwrap_err()), (21, 50));
+    // What was read last left in an orderly way: it is not missed, and what came after it is.
+    let resume = Resume { fingerprint: 7, ..at(20) };
+    assert_eq!(gap(stops.open(resume).await.unwrap_err()), (21, 50));
     let mut stops = opened(&link, 50, |_| {}).await;
     let stopped = read(&mut stops, 100, |seen| seen.caught_up).await;
     assert_eq!(gap(stopped.err().expect("it stops")), (60, 61));
@@ -259,7 +267,8 @@ async fn i7_a_stream_made_again_is_named() {
     let mut source = opened(&link, 0, |_| {}).await;
     numbers(&context, 1, 10).await;
     assert_events(&read_all(&mut source).await, 1..=10);
-    let before = source.identity();
+    let before = source.open(at(0)).await.unwrap().incarnation;
+    assert_events(&read_all(&mut source).await, 1..=10);
     let config = context.get_stream("EVENTS").await.unwrap().cached_info().config.clone();
     context.delete_stream("EVENTS").await.unwrap();
     context.create_stream(config).await.unwrap();
@@ -270,13 +279,12 @@ async fn i7_a_stream_made_again_is_named() {
             .starts_with("LOG_DIVERGED: stream EVENTS, position 10: it was deleted and made again"),
         "{error}"
     );
-    let after = opened(&link, 0, |_| {}).await.identity();
-    assert_eq!(after.name, before.name);
-    assert_ne!(after.incarnation, before.incarnation);
+    let after = self::source(&link, |_| {}).open(at(0)).await.unwrap().incarnation;
+    assert_ne!(after, before);
 
     // Gone altogether: it is not made anew over a state that was made from it.
     context.delete_stream("EVENTS").await.unwrap();
-    let error = self::source(&link, |_| {}).open(10).await.unwrap_err().to_string();
+    let error = self::source(&link, |_| {}).open(at(10)).await.unwrap_err().to_string();
     assert!(error.starts_with("stream EVENTS does not exist any more"), "{error}");
     assert!(context.get_stream("EVENTS").await.is_err(), "it was not made");
 }
@@ -346,7 +354,7 @@ async fn a_filter_reads_its_subjects_only_and_notices_a_purge() {
     let link = link(&broker);
     let filtered = |settings: &mut SourceSettings| settings.filter = vec!["events.1".into()];
     let mut source = opened(&link, 0, filtered).await;
-    assert_eq!(source.identity().name, "EVENTS events.1");
+    assert_eq!(source.name(), "EVENTS events.1");
     numbers(&context, 1, 100).await;
     let seen = read_all(&mut source).await;
     assert_events(&seen, (1..=100).filter(|n| n % 3 == 1));
@@ -358,8 +366,7 @@ async fn a_filter_reads_its_subjects_only_and_notices_a_purge() {
     let stream = context.get_stream("EVENTS").await.unwrap();
     stream.purge().sequence(60).await.unwrap();
     let mut again = self::source(&link, filtered);
-    again.open(40).await.unwrap();
-    let error = again.seek(40).unwrap_err().to_string();
+    let error = again.open(at(40)).await.unwrap_err().to_string();
     assert!(error.contains("positions 41 to 59"), "{error}");
 }
 
@@ -453,8 +460,9 @@ async fn what_headers_and_subject_say_reaches_the_event() {
             }
         });
         let seen = seen.await.unwrap();
-        one.open(position).await.unwrap();
-        assert_eq!(one.fingerprint(position).unwrap(), Some(seen), "{position}");
+        let at = |fingerprint| Resume { fingerprint, ..at(position) };
+        assert!(one.open(at(seen)).await.is_ok(), "{position}");
+        assert!(one.open(at(seen + 1)).await.is_err(), "{position}");
     }
 }
 
@@ -464,7 +472,7 @@ async fn checking_makes_nothing_and_says_what_does_not_fit() {
     let context = client(&broker).await;
     let link = link(&broker);
     let check = |settings: &mut SourceSettings| settings.manage = Manage::Check;
-    let error = source(&link, check).open(0).await.unwrap_err().to_string();
+    let error = source(&link, check).open(at(0)).await.unwrap_err().to_string();
     assert!(
         error.starts_with("stream EVENTS does not exist, and nats.manage = \"check\""),
         "{error}"
@@ -476,7 +484,7 @@ async fn checking_makes_nothing_and_says_what_does_not_fit() {
     };
     context.create_stream(config.clone()).await.unwrap();
     for manage in [Manage::Check, Manage::Create] {
-        let error = source(&link, |s| s.manage = manage).open(0).await.unwrap_err().to_string();
+        let error = source(&link, |s| s.manage = manage).open(at(0)).await.unwrap_err().to_string();
         assert!(
             error.starts_with(
                 "stream EVENTS: subjects are [\"shop.>\"], the configuration says [\"events.>\"]"
@@ -567,8 +575,7 @@ async fn a_broker_that_may_lose_acknowledged_events_is_warned_of() {
                 settings.monitor_url = broker.monitor();
             }
         });
-        source.open(0).await.unwrap();
-        let warnings = source.warnings();
+        let warnings = source.open(at(0)).await.unwrap().warnings;
         assert_eq!(warnings.len(), usize::from(!words.is_empty()), "{more}: {warnings:?}");
         assert!(warnings.iter().all(|warning| warning.contains(words)), "{warnings:?}");
     }

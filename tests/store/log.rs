@@ -8,7 +8,8 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tidewatch::actors::ports::{
-    AppendError, Appended, EventLog as _, Pull, Source as _, SourceError, StoreError,
+    AppendError, Appended, EventLog as _, Opened, Pull, Resume, Source as _, SourceError,
+    StoreError,
 };
 use tidewatch::domain::hash::fingerprint;
 use tidewatch::store::folder::Folder;
@@ -48,6 +49,19 @@ async fn drain(source: &mut LogSource, max: usize) -> Vec<(u64, Vec<u8>)> {
     }
 }
 
+/// Goes on after `position`.
+async fn go_on(source: &mut LogSource, position: u64) -> Result<Opened, SourceError> {
+    source.open(Resume { position, ..Resume::default() }).await
+}
+
+/// Whether event `n` is what the log holds at position `n`; another one never is.
+async fn holds(source: &mut LogSource, n: u64) -> bool {
+    let at = |fingerprint| Resume { position: n, fingerprint, ..Resume::default() };
+    let other = source.open(at(fingerprint(&event(n)) + 1)).await;
+    assert!(matches!(other, Err(SourceError::Diverged { .. })), "{other:?}");
+    source.open(at(fingerprint(&event(n)))).await.is_ok()
+}
+
 fn expected(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, Vec<u8>)> {
     range.map(|n| (n, event(n).to_vec())).collect()
 }
@@ -63,11 +77,11 @@ async fn events_are_read_in_order_from_memory_and_from_the_file() {
             append(&log, 1, 100, 1).await;
             append(&log, 101, 200, 33).await;
             let mut source = log.source().unwrap();
-            source.seek(0).unwrap();
+            go_on(&mut source, 0).await.unwrap();
             assert_eq!(source.lag(), Some(200));
             assert_eq!(drain(&mut source, max).await, expected(1..=200));
             assert_eq!(source.lag(), Some(0));
-            source.seek(57).unwrap();
+            go_on(&mut source, 57).await.unwrap();
             assert_eq!(drain(&mut source, max).await, expected(58..=200));
         }
     }
@@ -88,7 +102,7 @@ async fn concurrent_appends_get_positions_of_their_own() {
     });
     let answers = join_all(asks).await;
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     let read = drain(&mut source, 1_000).await;
     let mut next = answers.clone();
     next.sort_by_key(|(_, appended)| appended.first);
@@ -125,12 +139,12 @@ async fn i7_a_reopened_log_goes_on_and_is_the_same_log() {
     assert_eq!((log.identity(), log.last_position()), (identity.clone(), 10));
     append(&log, 11, 12, 2).await;
     let mut source = log.source().unwrap();
-    assert_eq!(source.identity(), identity);
+    assert_eq!(source.open(Resume::default()).await.unwrap().incarnation, identity.incarnation);
     for n in 1..=12 {
-        assert_eq!(source.fingerprint(n).unwrap(), Some(fingerprint(&event(n))));
+        assert!(holds(&mut source, n).await);
     }
-    assert_eq!(source.fingerprint(13).unwrap(), None);
-    source.seek(3).unwrap();
+    assert!(!holds(&mut source, 13).await);
+    go_on(&mut source, 3).await.unwrap();
     assert_eq!(drain(&mut source, 100).await, expected(4..=12));
 
     let other = tempfile::tempdir().unwrap();
@@ -157,8 +171,8 @@ async fn i7_a_log_that_lost_its_tail_is_named() {
     let log = open(&folder, Settings::default());
     let mut source = log.source().unwrap();
     assert_eq!((log.last_position(), source.last_position()), (10, 10));
-    assert_eq!(source.fingerprint(15).unwrap(), None);
-    let error = source.seek(15).unwrap_err();
+    assert!(!holds(&mut source, 15).await);
+    let error = go_on(&mut source, 15).await.unwrap_err();
     assert!(error.to_string().contains("lost its tail"), "{error}");
 }
 
@@ -168,7 +182,7 @@ async fn dropped_to(folder: &Folder, committed: u64) -> (EmbeddedLog, u64) {
     let log = open(folder, settings);
     append(&log, 1, 100, 1).await;
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     source.ack(committed);
     append(&log, 101, 101, 1).await;
     let conn = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
@@ -187,10 +201,10 @@ async fn i8_a_gap_is_named() {
     let (log, oldest) = dropped_to(&folder, 95).await;
     assert_eq!(oldest, 82, "20 events are kept");
     let mut source = log.source().unwrap();
-    let gap = source.seek(5).unwrap_err();
+    let gap = go_on(&mut source, 5).await.unwrap_err();
     assert!(matches!(gap, SourceError::Gap { from: 6, to: 81, .. }), "{gap}");
-    assert_eq!(source.fingerprint(5).unwrap(), None);
-    source.seek(81).unwrap();
+    assert!(!holds(&mut source, 5).await);
+    go_on(&mut source, 81).await.unwrap();
     assert_eq!(drain(&mut source, 50).await, expected(82..=101));
 }
 
@@ -201,8 +215,8 @@ async fn retention_never_drops_what_is_not_committed_nor_the_committed_event_its
     let (log, oldest) = dropped_to(&folder, 30).await;
     assert_eq!(oldest, 30, "far more than the bound, but it waits for its commit");
     let mut source = log.source().unwrap();
-    assert_eq!(source.fingerprint(30).unwrap(), Some(fingerprint(&event(30))));
-    source.seek(30).unwrap();
+    assert!(holds(&mut source, 30).await);
+    go_on(&mut source, 30).await.unwrap();
     assert_eq!(drain(&mut source, 50).await, expected(31..=101));
     // Acknowledging is enough: the log drops what it owes without a further append.
     source.ack(101);
@@ -229,7 +243,7 @@ async fn i9_the_backlog_has_a_bound() {
     assert_eq!(one(0).await, Err(full));
     assert_eq!(log.backlog(), (10, 10));
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     source.ack(4);
     assert_eq!(log.backlog(), (6, 10));
     assert!(log.append((0..5).map(event).collect()).await.is_err());
@@ -237,7 +251,7 @@ async fn i9_the_backlog_has_a_bound() {
     drop((source, log));
     let log = open(&folder, settings);
     let mut source = log.source().unwrap();
-    source.seek(14).unwrap();
+    go_on(&mut source, 14).await.unwrap();
     assert_eq!(log.backlog(), (0, 10));
 }
 
@@ -246,7 +260,7 @@ async fn waiting_ends_when_something_comes() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&Folder::open(dir.path()).unwrap(), Settings::default());
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     assert!(matches!(source.pull(10).await.unwrap(), Pull::CaughtUp));
     {
         // Dropped half-way, and asked again.
@@ -271,7 +285,7 @@ async fn events_of_different_arrival_stay_apart() {
         append(&log, n, n, 1).await;
     }
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     let mut seen = Vec::new();
     while let Pull::Batch(batch) = source.pull(10).await.unwrap() {
         seen.push((batch.arrived, batch.items.len()));
@@ -308,7 +322,7 @@ async fn a_damaged_log_is_named() {
     changed(&path, &good, |bytes| bytes[at + 2] ^= 1);
     let log = open(&folder, Settings::default());
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     let mut read = 0;
     let error = loop {
         match source.pull(100).await {
@@ -346,7 +360,7 @@ async fn a_full_disk_refuses_appends_until_there_is_room() {
     let appended = log.append(vec![big(kept as u8)]).await.unwrap();
     assert_eq!(appended, Appended { first: kept + 1, last: kept + 1 });
     let mut source = log.source().unwrap();
-    source.seek(0).unwrap();
+    go_on(&mut source, 0).await.unwrap();
     let read = drain(&mut source, 10).await;
     assert_eq!(read.len() as u64, kept + 1);
     for (position, bytes) in read {

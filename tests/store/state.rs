@@ -58,6 +58,7 @@ fn i1_what_is_committed_is_loaded_again() {
         source: SourceIdentity { name: name.into(), incarnation: "i-1".into() },
         position,
         fingerprint: u64::MAX - position,
+        cursor: name.repeat(position as usize).into(),
         watermark: position as i64,
     };
     let mut first = unit(1);

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tidewatch::actors::ports::StateStore as _;
 use tidewatch::clock::{Clock, SystemClock};
@@ -84,6 +85,7 @@ pub fn unit(epoch: u64) -> CommitUnit {
             source: SourceIdentity { name: "log".into(), incarnation: "1-2".into() },
             position: epoch * 10,
             fingerprint: epoch.wrapping_mul(u64::MAX / 3),
+            cursor: Bytes::default(),
             watermark: epoch as i64 * 1_003,
         }],
         watermark: epoch as i64 * 1_000,

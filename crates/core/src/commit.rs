@@ -10,6 +10,8 @@ pub use self::rules::{RulePoint, RuleSample, RuleSnapshot};
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
+
 use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
@@ -40,6 +42,8 @@ pub struct SourcePosition {
     /// `hash::fingerprint` of that item's bytes; 0 before the first, and where the
     /// source no longer had the item (after a gap).
     pub fingerprint: u64,
+    /// What the source itself needs to go on there besides the position; mostly empty.
+    pub cursor: Bytes,
     /// Its own watermark there, which may be ahead of that of all sources: one that was read to
     /// its end keeps its time over a restart.
     pub watermark: EpochMs,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Ingestor, Pending};
 use crate::actors::messages::ShardBatch;
+use crate::actors::pipeline::RunError;
 use crate::actors::readers::Clockwork;
 use crate::actors::standing::AHEAD_MS;
 use crate::domain::event::decode::{Parsed, ParsedValue};
@@ -17,10 +18,12 @@ use crate::domain::time::EpochMs;
 use crate::domain::verdict::too_far_ahead;
 
 impl Ingestor {
-    /// Decodes as much of the pending batch as there is room for, and hands every shard its
-    /// events. True when some of it was taken; what is left stays pending.
-    pub(super) async fn go_through(&mut self) -> bool {
-        let Some(Pending { index, raw, next }) = self.pending.take() else { return false };
+    /// Decodes as much of the oldest pending batch as there is room for, and hands every shard
+    /// its events. True when some of it was taken; what is left stays pending.
+    pub(super) async fn go_through(&mut self) -> Result<bool, RunError> {
+        let Some(Pending { index, raw, next }) = self.pending.pop_front() else {
+            return Ok(false);
+        };
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
@@ -34,14 +37,14 @@ impl Ingestor {
         }
         let received_before = self.ledger.received;
         let end = self.decode(index, &raw, next, &mut builders);
-        if let Some(last) = raw.items[next..end].last() {
-            let position = &mut self.readers[index].position;
-            position.position = last.position;
-            position.fingerprint = fingerprint(raw.bytes(last));
-        }
         let moved = end > next;
-        if end < raw.items.len() {
-            self.pending = Some(Pending { index, raw, next: end });
+        if let Some(last) = raw.items[next..end].last() {
+            self.stand_at(index, last.position, fingerprint(raw.bytes(last)))?;
+            self.parts.flow.sources.lock()[index].position = last.position;
+        }
+        match end < raw.items.len() {
+            true => self.pending.push_front(Pending { index, raw, next: end }),
+            false => self.polls.done(index),
         }
         let read = self.ledger.received - received_before;
         self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);
@@ -52,13 +55,13 @@ impl Ingestor {
                 continue;
             }
             let place = Arc::clone(&inlet.places).acquire_owned().await;
-            let Ok(place) = place else { return moved };
+            let Ok(place) = place else { return Ok(moved) };
             if inlet.addr.try_send(ShardBatch { batch, place }).is_err() {
                 self.parts.watch.fail("an aggregator does not take its batch");
-                return moved;
+                return Ok(moved);
             }
         }
-        moved
+        Ok(moved)
     }
 
     /// Decodes the items of a batch from `next` on, as far as there is room; returns the place

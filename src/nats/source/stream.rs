@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{JetSource, Stop, monitor};
-use crate::actors::ports::SourceError;
+use crate::actors::ports::{Resume, SourceError};
 use crate::domain::event::Note;
 use crate::domain::hash;
 use crate::domain::time::EpochMs;
@@ -29,25 +29,43 @@ impl JetSource {
         SourceError::Diverged { source_name: self.what(), position, cause }
     }
 
-    /// Connects, makes or checks the stream, and looks at the event at `position`.
-    pub(super) async fn prepare(&mut self, position: u64) -> Result<(), Stop> {
+    /// Connects, makes or checks the stream, and goes to where it was read to, if it is still
+    /// what was read; returns warnings.
+    pub(super) async fn prepare(&mut self, resume: &Resume) -> Result<Vec<String>, Stop> {
         let unfit = |error: NatsError| Stop::Final(SourceError::Unfit(error.to_string()));
         self.link.ready().await.map_err(unfit)?;
         let server = self.link.server_version().unwrap_or_default();
+        let position = resume.position;
         let may_make = self.settings.manage == Manage::Create && position == 0;
         let context = self.link.jetstream();
         let info = manage::open_stream(context, &self.settings, server, may_make).await?;
         let found = match position {
-            0 => Some(0),
+            0 => None,
             position => self.fingerprint_at(position).await?,
         };
+        let (first, end) = (info.state.first_sequence, info.state.last_sequence);
         self.identity.incarnation = created(&info);
         self.retention = info.config.retention;
-        self.kept = (info.state.first_sequence, info.state.last_sequence);
-        self.warnings = manage::stream_warnings(&self.settings, &info.config);
-        self.warnings.extend(monitor::warning(&info.config, &self.settings.monitor_url).await);
-        self.opened = Some((position, found));
-        Ok(())
+        (self.last, self.last_fingerprint, self.acked) = (position, found, position);
+        // A stream that was made at the same time and is at least as long: what is gone from it
+        // was deleted.
+        let found = || match position > end {
+            true => Err(self.lost_tail(end)),
+            false => Ok(found.or(Some(resume.fingerprint))),
+        };
+        resume.check(&self.identity, found).map_err(Stop::Final)?;
+        if position > end {
+            return Err(Stop::Final(self.lost_tail(end)));
+        }
+        if position == 0 {
+            // The first item is the first one kept.
+            self.last = first.saturating_sub(1);
+        } else if first > position + 1 {
+            self.note_gap(position + 1, first - 1).map_err(Stop::Final)?;
+        }
+        let mut warnings = manage::stream_warnings(&self.settings, &info.config);
+        warnings.extend(monitor::warning(&info.config, &self.settings.monitor_url).await);
+        Ok(warnings)
     }
 
     /// Fingerprint of the item at `position`, `None` when it is gone.

@@ -32,7 +32,7 @@ fn settings(files: Vec<PathBuf>) -> Settings {
 }
 
 fn open(settings: &Settings) -> FileSource {
-    FileSource::open(settings, SystemClock::shared(), Arc::default()).unwrap()
+    FileSource::of(settings, SystemClock::shared(), Arc::default()).unwrap()
 }
 
 /// Everything that is left of a source, pulled `max` at a time, with positions.
@@ -159,10 +159,10 @@ fn gzip_and_web_logs_are_recognised() {
         ]
     );
     let odd = write(dir.path(), "odd", b"a,b\n1,2\n");
-    let error = FileSource::open(&settings(vec![odd]), SystemClock::shared(), Arc::default());
+    let error = FileSource::of(&settings(vec![odd]), SystemClock::shared(), Arc::default());
     assert!(error.err().unwrap().to_string().contains("tidewatch map FILE"));
     let missing = settings(vec![dir.path().join("missing")]);
-    assert!(FileSource::open(&missing, SystemClock::shared(), Arc::default()).is_err());
+    assert!(FileSource::of(&missing, SystemClock::shared(), Arc::default()).is_err());
     let empty = write(dir.path(), "empty", b"");
     assert_eq!(texts(&mut open(&settings(vec![empty])), 10), [""; 0]);
 }
@@ -182,17 +182,17 @@ fn only_more_disorder_than_the_engine_takes_is_sorted() {
     assert_eq!(sorted.lag(), Some(5));
     assert_eq!(texts(&mut sorted, 2), [lines[1], lines[2], lines[0], lines[3], lines[4]]);
     assert_eq!(sorted.lag(), Some(0));
-    assert_ne!(as_it_stands.identity().incarnation, sorted.identity().incarnation);
+    assert_ne!(as_it_stands.identity.incarnation, sorted.identity.incarnation);
 }
 
 #[test]
 fn a_changed_file_is_another_source() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(dir.path(), "f", b"{\"ts\":1}\n{\"ts\":2}\n");
-    let first = open(&settings(vec![file.clone()])).identity();
-    assert_eq!(open(&settings(vec![file.clone()])).identity(), first);
+    let first = open(&settings(vec![file.clone()])).identity.clone();
+    assert_eq!(open(&settings(vec![file.clone()])).identity.clone(), first);
     write(dir.path(), "f", b"{\"ts\":1}\n{\"ts\":3}\n");
-    let second = open(&settings(vec![file])).identity();
+    let second = open(&settings(vec![file])).identity.clone();
     assert_eq!(first.name, second.name);
     assert_ne!(first.incarnation, second.incarnation);
 }
@@ -228,7 +228,7 @@ fn a_paced_replay_waits_for_the_next_event() {
     let clock = Arc::new(Stopped(AtomicI64::new(100)));
     let settings = Settings { raw_order: true, speed: Speed::Factor(60.0), ..settings(vec![file]) };
     let mut source =
-        FileSource::open(&settings, Arc::<Stopped>::clone(&clock), Arc::default()).unwrap();
+        FileSource::of(&settings, Arc::<Stopped>::clone(&clock), Arc::default()).unwrap();
     let mut pulled_at = |elapsed| {
         clock.0.store(elapsed, Ordering::Relaxed);
         match source.pull_now(10).unwrap() {
@@ -251,7 +251,7 @@ fn a_paced_replay_waits_for_the_next_event() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Positions, `seek` and `fingerprint` agree, whatever the batches, sorted or not.
+    /// Positions and what `open` compares agree, whatever the batches, sorted or not.
     #[test]
     fn any_position_can_be_gone_on_from(
         times in prop::collection::vec(0i64..50, 1..80),
@@ -280,11 +280,20 @@ proptest! {
         let from = cut.min(lines.len());
         let mut source = open(&settings);
         for (position, text) in &want {
-            prop_assert_eq!(source.fingerprint(*position).unwrap(), Some(hash::fingerprint(text.as_bytes())));
+            let fingerprint = hash::fingerprint(text.as_bytes());
+            let resume = |fingerprint| Resume { position: *position, fingerprint, ..Resume::default() };
+            source.go_on(&resume(fingerprint)).unwrap();
+            let error = source.go_on(&resume(fingerprint + 1)).unwrap_err();
+            let diverged = matches!(error, SourceError::Diverged { .. });
+            prop_assert!(diverged, "{}", error);
         }
-        prop_assert_eq!(source.fingerprint(0).unwrap(), None);
-        prop_assert_eq!(source.fingerprint(want.len() as u64 + 1).unwrap(), None);
-        source.seek(from as u64).unwrap();
+        let behind = Resume { position: want.len() as u64 + 1, fingerprint: 1, ..Resume::default() };
+        prop_assert!(source.go_on(&behind).is_err());
+        let other = Resume { incarnation: Some("another".into()), ..Resume::default() };
+        let error = source.go_on(&other).unwrap_err();
+        let is_other = matches!(error, SourceError::Other { .. });
+        prop_assert!(is_other, "{}", error);
+        source.go_on(&Resume { position: from as u64, ..Resume::default() }).unwrap();
         prop_assert_eq!(&drain(&mut source, max)[..], &want[from..]);
     }
 }

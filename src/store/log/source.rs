@@ -10,8 +10,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::batch::Batch;
-use crate::actors::ports::{BoxFuture, Pull, Source, SourceError, StoreError};
-use crate::domain::commit::SourceIdentity;
+use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError, StoreError};
 use crate::domain::event::{RawBatch, RawItem};
 use crate::domain::hash;
 
@@ -71,6 +70,28 @@ impl LogSource {
         Ok(batch)
     }
 
+    fn go_on(&mut self, resume: &Resume) -> Result<Opened, SourceError> {
+        let identity = self.shared.identity.clone();
+        let (position, end) = (resume.position, self.last_position());
+        resume.check(&identity, || {
+            let batch = if position > end { None } else { self.batch(position)? };
+            Ok(batch.map(|batch| hash::fingerprint(batch.event(position))))
+        })?;
+        if position > end {
+            return Err(self.damaged(format!(
+                "it ends at {end}, but {position} is committed: the log lost its tail"
+            )));
+        }
+        let oldest = self.oldest()?.unwrap_or(1);
+        if oldest > position + 1 {
+            let (from, to) = (position + 1, oldest - 1);
+            return Err(SourceError::Gap { source_name: identity.name, from, to });
+        }
+        (self.position, self.current) = (position, None);
+        self.shared.acked.store(position, Ordering::Release);
+        Ok(Opened { incarnation: identity.incarnation, warnings: Vec::new() })
+    }
+
     fn next(&mut self, max: usize) -> Result<Pull, SourceError> {
         let end = self.last_position();
         let mut slices: Vec<Slice> = Vec::new();
@@ -109,40 +130,12 @@ impl LogSource {
 }
 
 impl Source for LogSource {
-    fn identity(&self) -> SourceIdentity {
-        self.shared.identity.clone()
+    fn name(&self) -> &str {
+        &self.shared.identity.name
     }
 
-    fn fingerprint(&mut self, position: u64) -> Result<Option<u64>, SourceError> {
-        if position == 0 {
-            return Ok(Some(0));
-        }
-        if position > self.last_position() {
-            return Ok(None);
-        }
-        let batch = self.batch(position)?;
-        Ok(batch.map(|batch| hash::fingerprint(batch.event(position))))
-    }
-
-    fn seek(&mut self, position: u64) -> Result<(), SourceError> {
-        let end = self.last_position();
-        if position > end {
-            return Err(self.damaged(format!(
-                "it ends at {end}, but {position} is committed: the log lost its tail"
-            )));
-        }
-        let oldest = self.oldest()?.unwrap_or(1);
-        if oldest > position + 1 {
-            return Err(SourceError::Gap {
-                source_name: self.shared.identity.name.clone(),
-                from: position + 1,
-                to: oldest - 1,
-            });
-        }
-        self.position = position;
-        self.current = None;
-        self.shared.acked.store(position, Ordering::Release);
-        Ok(())
+    fn open(&mut self, resume: Resume) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        Box::pin(std::future::ready(self.go_on(&resume)))
     }
 
     fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {

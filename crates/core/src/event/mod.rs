@@ -111,6 +111,21 @@ pub struct RawItem {
 }
 
 impl RawBatch {
+    /// A batch of items, each with its position, which the source took in at `arrived`
+    /// (`END_OF_TIME` where that means nothing). All of them together are less than 4 GiB.
+    pub fn of<T: AsRef<[u8]>>(
+        arrived: EpochMs,
+        texts: impl IntoIterator<Item = (u64, T)>,
+    ) -> RawBatch {
+        let (mut data, mut items) = (Vec::new(), Vec::new());
+        for (position, text) in texts {
+            let (start, len) = (data.len() as u32, text.as_ref().len() as u32);
+            data.extend_from_slice(text.as_ref());
+            items.push(RawItem { start, len, position });
+        }
+        RawBatch { data: data.into(), items, arrived, ..RawBatch::default() }
+    }
+
     /// The bytes of one item.
     pub fn bytes(&self, item: &RawItem) -> &[u8] {
         &self.data[item.start as usize..(item.start + item.len) as usize]
