@@ -185,7 +185,7 @@ impl Rig {
                 let state = State {
                     log: Some(log),
                     records,
-                    directory: Directory::new(16),
+                    directory: nobody(),
                     broadcaster: broadcaster.clone(),
                     board,
                     clients: clients.clone(),
@@ -255,12 +255,19 @@ impl Drop for Rig {
     }
 }
 
+/// Sessions of a service that has ended: nobody can be there any more.
+fn nobody() -> Directory {
+    let directory = Directory::new(16);
+    directory.disconnect();
+    directory
+}
+
 /// A state over the rig's ports, for a second server or a host's app.
 pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
     State {
         log: Some(rig.log.clone()),
         records: rig.records.clone(),
-        directory: Directory::new(16),
+        directory: nobody(),
         broadcaster: rig.broadcaster.clone(),
         board: Arc::default(),
         clients: rig.stats.clone(),
