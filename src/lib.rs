@@ -31,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod nats;
+#[cfg(feature = "replay")]
 pub mod source;
 pub mod store;
 pub mod telemetry;

@@ -132,6 +132,7 @@ impl Builder {
     }
 
     /// The data folder is removed when the pipeline has ended: nothing in it is synced.
+    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a replay does this"))]
     pub(super) fn scratch(mut self, scratch: bool) -> Self {
         self.scratch = scratch;
         self

@@ -10,7 +10,11 @@ use actix::System;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, Running, StartError};
-use super::{map, prove, publish, replay};
+#[cfg(feature = "prove")]
+use super::prove;
+use super::publish;
+#[cfg(feature = "replay")]
+use super::{map, replay};
 
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{EventLog, Records, SourceError, StoreError};
@@ -38,12 +42,28 @@ pub fn commands() -> Commands {
     Commands {
         serve,
         demo: run_demo,
+        #[cfg(feature = "replay")]
         replay: replay::run,
+        #[cfg(not(feature = "replay"))]
+        replay: |_, _, _| lacks("replay"),
+        #[cfg(feature = "replay")]
         map: map::run,
+        #[cfg(not(feature = "replay"))]
+        map: |_| lacks("replay"),
         publish: publish::run,
+        #[cfg(feature = "prove")]
         prove: prove::run,
+        #[cfg(not(feature = "prove"))]
+        prove: |_, _| lacks("prove"),
         open_idle: OpenIdle { records: idle_records, log: idle_log },
     }
+}
+
+/// What a command answers where the build has no part for it.
+#[cfg(not(all(feature = "replay", feature = "prove")))]
+fn lacks(feature: &str) -> Exit {
+    let text = format!("this build is without the feature {feature:?} that the command needs");
+    complain(&text, Exit::Usage)
 }
 
 fn serve(config: Config, common: &Common) -> Exit {
@@ -139,6 +159,7 @@ pub(super) enum AtEnd {
     /// Stop serving.
     Leave(Exit),
     /// Keep the page up until a signal, and end with this code.
+    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a replay does so"))]
     Stay(Exit),
 }
 
@@ -148,6 +169,7 @@ pub(super) enum Said {
     /// For scripts that start a server and wait for it.
     OnStdout,
     /// Where standard output is for something else.
+    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a replay does so"))]
     OnStderr,
 }
 

@@ -5,14 +5,19 @@
 mod builder;
 mod commands;
 mod figures;
+#[cfg(feature = "replay")]
 mod map;
 mod nats;
 mod nats_out;
+#[cfg(feature = "replay")]
 mod output;
 mod parts;
+#[cfg(feature = "prove")]
 mod prove;
 mod publish;
+#[cfg(feature = "replay")]
 mod rejections;
+#[cfg(feature = "replay")]
 mod replay;
 
 pub use crate::nats::out::DRAIN as NATS_DRAIN;

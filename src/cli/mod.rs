@@ -4,6 +4,7 @@
 pub mod args;
 pub mod check;
 pub mod dead_letters;
+#[cfg(feature = "replay")]
 pub mod report;
 pub mod version;
 
