@@ -96,17 +96,17 @@ table! {
     EVENTS_WITHOUT_ID = "events_without_id_total", Counter, Count, [], "Applied events without an id: they cannot be de-duplicated.";
     DEAD_LETTERS = "dead_letters_total", Counter, Count, [], "Events that ended in the dead letters.";
     DEAD_LETTERS_KEPT = "dead_letters_kept", Gauge, Count, [], "Dead letters kept now.";
-    DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Most of them (store.dead_letters_max, twice that while they wait for NATS); the oldest leave.";
+    DEAD_LETTERS_KEPT_CAPACITY = "dead_letters_kept_capacity", Gauge, Count, [], "Upper bound of tidewatch_dead_letters_kept (store.dead_letters_max, twice that while they wait for NATS); the oldest leave.";
     DEAD_LETTERS_KEPT_BYTES = "dead_letters_kept_bytes", Gauge, Bytes, [], "Bytes of the dead letters kept now.";
-    DEAD_LETTERS_KEPT_BYTES_CAPACITY = "dead_letters_kept_bytes_capacity", Gauge, Bytes, [], "Most of them (store.dead_letters_bytes_max, twice that while they wait for NATS).";
+    DEAD_LETTERS_KEPT_BYTES_CAPACITY = "dead_letters_kept_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_dead_letters_kept_bytes (store.dead_letters_bytes_max, twice that while they wait for NATS).";
     DEAD_LETTERS_WAITING = "dead_letters_waiting", Gauge, Count, [], "Dead letters kept that NATS is to take and has not taken yet.";
     DEAD_LETTERS_UNPUBLISHED = "dead_letters_unpublished_total", Counter, Count, ["reason"], "Dead letters that left before NATS had taken them, by kind of reason (64 at most); part of tidewatch_dead_letters_dropped_total.";
     DEAD_LETTERS_DROPPED = "dead_letters_dropped_total", Counter, Count, ["reason"], "Dead letters that left to keep their bound, by kind of reason (64 at most).";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
-    UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that were of no use to the key of the configuration that needs them, or not what they seem.";
+    UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that a key of the configuration needs and could not use, or that are not what they seem.";
     OTHER_GROUPS = "other_groups_total", Counter, Count, ["metric"], "Events or closed sessions whose group is not among the first group_limit: they count in the group `other`.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";
-    WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Those of them left out of all their windows.";
+    WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Events or closed sessions left out of all their windows, which were final when they came.";
     MINUTE_LATE = "minute_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of their roll-up minute, which was final when they came.";
     WATERMARK_LAG = "watermark_lag_seconds", Gauge, Seconds, [], "Clock minus watermark: how old the numbers are.";
     SOURCE_LAG = "source_lag_events", Gauge, Count, [], "Items of the sources (events, or messages of a stream) that were not read yet.";
@@ -120,31 +120,31 @@ table! {
     SOURCE_CONSUMERS_MADE = "source_consumers_made_total", Counter, Count, [], "Times the consumer of a stream had to be made anew while it was read.";
 
     OPEN_SESSIONS = "open_sessions", Gauge, Count, [], "Sessions open now.";
-    OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Most keys with an open session (pipeline.sessions_max).";
+    OPEN_SESSIONS_CAPACITY = "open_sessions_capacity", Gauge, Count, [], "Upper bound of tidewatch_open_sessions (pipeline.sessions_max).";
     SESSIONS_REFUSED = "sessions_refused_total", Counter, Count, [], "Events rejected because no further session may be opened.";
-    SESSION_BYTES = "session_bytes", Gauge, Bytes, [], "About what open sessions take: 256 bytes for each, long keys and carts.";
-    SESSION_BYTES_CAPACITY = "session_bytes_capacity", Gauge, Bytes, [], "Most of them (pipeline.session_bytes_max).";
+    SESSION_BYTES = "session_bytes", Gauge, Bytes, [], "Memory that open sessions take, estimated: 256 bytes for each, and long keys and carts.";
+    SESSION_BYTES_CAPACITY = "session_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_session_bytes (pipeline.session_bytes_max).";
     SESSIONS_DISPLACED = "sessions_displaced_total", Counter, Count, [], "Sessions that ended early to make room for others (pipeline.sessions_full).";
     SESSIONS_SPLIT = "sessions_split_total", Counter, Count, [], "Sessions cut at session.max_length.";
     SESSIONS_EMPTIED = "sessions_emptied_total", Counter, Count, [], "Sessions (with since_entry: carts) from which everything was taken back.";
     SESSIONS_IDENTIFIED = "sessions_identified_total", Counter, Count, [], "Open sessions of anonymous keys that went on under a known one (session.identify).";
     ALIASES = "aliases", Gauge, Count, [], "Anonymous keys whose visitor is known (session.identify).";
-    ALIASES_CAPACITY = "aliases_capacity", Gauge, Count, [], "Most of them (session.aliases_max).";
-    ALIAS_BYTES = "alias_bytes", Gauge, Bytes, [], "About what they take.";
-    ALIAS_BYTES_CAPACITY = "alias_bytes_capacity", Gauge, Bytes, [], "Most of it (session.aliases_bytes_max).";
+    ALIASES_CAPACITY = "aliases_capacity", Gauge, Count, [], "Upper bound of tidewatch_aliases (session.aliases_max).";
+    ALIAS_BYTES = "alias_bytes", Gauge, Bytes, [], "Memory that identified anonymous keys take, estimated.";
+    ALIAS_BYTES_CAPACITY = "alias_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_alias_bytes (session.aliases_bytes_max).";
     ALIASES_FORGOTTEN_EARLY = "aliases_forgotten_early_total", Counter, Count, [], "Anonymous keys forgotten before their time, because there were too many: their next events open sessions of their own.";
     CLOSED_SESSIONS = "closed_sessions", Gauge, Count, [], "Keys whose closed sessions are remembered, so that a late event opens no second one.";
-    CLOSED_SESSIONS_CAPACITY = "closed_sessions_capacity", Gauge, Count, [], "Most of them (pipeline.closed_sessions_max).";
+    CLOSED_SESSIONS_CAPACITY = "closed_sessions_capacity", Gauge, Count, [], "Upper bound of tidewatch_closed_sessions (pipeline.closed_sessions_max).";
     CLOSED_FORGOTTEN_EARLY = "closed_sessions_forgotten_early_total", Counter, Count, [], "Closed sessions forgotten before their time, because there were too many: events that old are late.";
     MARKS_SETTLED_EARLY = "marks_settled_early_total", Counter, Count, [], "Entries, removals and goals settled early, because a key had too many (session.marks_max).";
     SESSIONS_BY_STEP = "sessions_by_step", Gauge, Count, ["step"], "Open sessions by the step they have reached.";
     SESSION_MAILBOXES = "session_mailboxes", Gauge, Count, ["shard"], "Open sessions that are being asked something.";
-    SESSION_MAILBOXES_CAPACITY = "session_mailboxes_capacity", Gauge, Count, ["shard"], "Most of them, over all shards (pipeline.session_mailboxes_max).";
+    SESSION_MAILBOXES_CAPACITY = "session_mailboxes_capacity", Gauge, Count, ["shard"], "Upper bound of tidewatch_session_mailboxes, over all shards (pipeline.session_mailboxes_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
     DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Event ids beyond which the oldest leave (pipeline.dedup_ids_max); ids that are minutes old may be twice as many.";
     DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Event ids forgotten before their time, because there were too many.";
     SHARD_QUEUE_DEPTH = "shard_queue_depth", Gauge, Count, ["shard"], "Batches waiting for a shard.";
-    SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Most batches waiting for a shard (pipeline.shard_queue).";
+    SHARD_QUEUE_CAPACITY = "shard_queue_capacity", Gauge, Count, ["shard"], "Upper bound of tidewatch_shard_queue (pipeline.shard_queue).";
     CREDITS_FREE = "credits_free", Gauge, Count, [], "Events that may still be pulled before the next commit.";
     CREDITS_CAPACITY = "credits_capacity", Gauge, Count, [], "All credits (pipeline.credits).";
 
@@ -157,7 +157,7 @@ table! {
     STATE_DELTA_BYTES_CAPACITY = "state_delta_bytes_capacity", Gauge, Bytes, [], "A new snapshot is made beyond this (store.snapshot_bytes_min) and twice the last snapshot.";
     STATE_SNAPSHOT_BYTES = "state_snapshot_bytes", Gauge, Bytes, [], "Bytes of the last snapshot.";
     LOG_BACKLOG = "log_backlog_events", Gauge, Count, [], "Events in the embedded log that are not committed yet.";
-    LOG_BACKLOG_CAPACITY = "log_backlog_events_capacity", Gauge, Count, [], "Most of them (log.backlog_max); beyond it POST answers 429.";
+    LOG_BACKLOG_CAPACITY = "log_backlog_events_capacity", Gauge, Count, [], "Upper bound of tidewatch_log_backlog_events (log.backlog_max); beyond it POST answers 429.";
 
     ALERTS_COMMITTED = "alerts_committed_total", Counter, Count, [], "Alerts that became part of a commit.";
     ALERTS_DELIVERED = "alerts_delivered_total", Counter, Count, [], "Alerts delivered to the alert log.";
@@ -165,35 +165,35 @@ table! {
 
     OUT_DELIVERED = "out_delivered_total", Counter, Count, ["output"], "Messages that NATS acknowledged, by output; answers given by the micro service.";
     OUT_PENDING = "out_pending", Gauge, Count, ["output"], "Items read and not acknowledged by NATS; at the capacity more may wait on the disk.";
-    OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Most items of an output that are held in memory.";
+    OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Upper bound of tidewatch_out_pending: items of an output held in memory.";
     OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
     OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Items that retention removed before NATS took them.";
     OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Items larger than the stream or the server takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
     OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Items that are too large even so, and were passed over; the data folder has them as long as its bounds allow.";
     GATEWAY_REFUSED_BYTES = "gateway_refused_bytes", Gauge, Bytes, [], "Bytes of posted events that the stream cannot take, on their way to the dead letters.";
-    GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Most of them (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
+    GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_gateway_refused_bytes (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
 
     SESSION_PANICS = "session_panics_total", Counter, Count, [], "Events that made a session panic; each is a dead letter.";
     PANICS = "panics_total", Counter, Count, [], "Panics anywhere in the process.";
     RESTARTS = "restarts_total", Counter, Count, [], "Restarts of the pipeline from its last commit.";
 
     WEB_CLIENTS = "web_clients", Gauge, Count, [], "Connected websocket clients.";
-    WEB_CLIENTS_CAPACITY = "web_clients_capacity", Gauge, Count, [], "Most of them (web.connections_max).";
+    WEB_CLIENTS_CAPACITY = "web_clients_capacity", Gauge, Count, [], "Upper bound of tidewatch_web_clients (web.connections_max).";
     WEB_CLIENTS_LAGGING = "web_clients_lagging", Gauge, Count, [], "Clients that read slower than the board changes.";
     WEB_BOARDS_COALESCED = "web_boards_coalesced_total", Counter, Count, [], "Boards that slow clients got merged into a later one.";
     WEB_CLOSES = "web_closes_total", Counter, Count, ["code"], "Websockets closed by us, by close code.";
     WEB_SENT_BYTES = "web_sent_bytes_total", Counter, Bytes, [], "Bytes handed to websockets.";
     WEB_INTAKE_BYTES = "web_intake_bytes", Gauge, Bytes, [], "Bytes of posted bodies that have come and are not in the log yet.";
-    WEB_INTAKE_BYTES_CAPACITY = "web_intake_bytes_capacity", Gauge, Bytes, [], "Most of them (web.intake_bytes_max); beyond it POST answers 429.";
+    WEB_INTAKE_BYTES_CAPACITY = "web_intake_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_web_intake_bytes (web.intake_bytes_max); beyond it POST answers 429.";
     WEB_ANSWERS_BYTES = "web_answers_bytes", Gauge, Bytes, [], "Bytes of answers that were asked for and not read yet.";
-    WEB_ANSWERS_BYTES_CAPACITY = "web_answers_bytes_capacity", Gauge, Bytes, [], "Most of them (web.answers_bytes_max); beyond it requests get 429.";
+    WEB_ANSWERS_BYTES_CAPACITY = "web_answers_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_web_answers_bytes (web.answers_bytes_max); beyond it requests get 429.";
     WEB_CONNECTIONS = "web_connections", Gauge, Count, [], "Open connections, websockets included.";
-    WEB_CONNECTIONS_CAPACITY = "web_connections_capacity", Gauge, Count, [], "Most of them (web.connections_max, or fewer where the process may open fewer files).";
-    WEB_CONNECTIONS_REFUSED = "web_connections_refused_total", Counter, Count, [], "Connections that came when all places were taken; they may only ask how we are.";
+    WEB_CONNECTIONS_CAPACITY = "web_connections_capacity", Gauge, Count, [], "Upper bound of tidewatch_web_connections (web.connections_max, or fewer where the process may open fewer files).";
+    WEB_CONNECTIONS_REFUSED = "web_connections_refused_total", Counter, Count, [], "Connections that came when all places were taken; they get answers from the health checks only.";
     WEB_TURNS_WAITING = "web_turns_waiting", Gauge, Count, [], "Requests that wait for their turn to be worked on; peers take turns.";
-    WEB_TURNS_WAITING_CAPACITY = "web_turns_waiting_capacity", Gauge, Count, [], "Most of them: one for each connection (web.connections_max), in the intake and in what is asked.";
+    WEB_TURNS_WAITING_CAPACITY = "web_turns_waiting_capacity", Gauge, Count, [], "Upper bound of tidewatch_web_turns_waiting: one for each connection (web.connections_max), in the intake and in what is asked.";
     METRIC_SERIES = "metric_series", Gauge, Count, [], "Series of the numbers on the board (`tidewatch_metric_NAME`).";
-    METRIC_SERIES_CAPACITY = "metric_series_capacity", Gauge, Count, [], "Most of them (web.metrics_series_max).";
+    METRIC_SERIES_CAPACITY = "metric_series_capacity", Gauge, Count, [], "Upper bound of tidewatch_metric_series (web.metrics_series_max).";
     METRIC_SERIES_LEFT_OUT = "metric_series_left_out", Gauge, Count, [], "Groups with a number that have no series because there are too many.";
     HTTP_REQUESTS = "http_requests_total", Counter, Count, ["route", "code"], "Requests by route (none: no such path) and status code.";
 }

@@ -28,6 +28,6 @@ pub(crate) fn describe() {
     describe_gauge!(
         IN_FLIGHT_CAPACITY,
         Unit::Count,
-        "Most of them (events_max); beyond it publish waits."
+        "Upper bound of tidewatch_publisher_in_flight (events_max); beyond it publish waits."
     );
 }
