@@ -1,0 +1,332 @@
+//! `[[metric]]` and `[[rule]]`: the shipped ones, and every mistake with its words.
+
+use super::*;
+
+#[test]
+fn the_shipped_metrics_are_the_documented_ones() {
+    let config = Config::default();
+    let names: Vec<&str> = config.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "unique_visitors",
+            "errors_by_region_status",
+            "event_rate",
+            "order_value",
+            "revenue",
+            "abandonment_rate",
+            "sessions_by_step",
+            "failed_payments"
+        ]
+    );
+    let visitors = &config.metrics[0];
+    assert_eq!(visitors.aggregate, Distinct { exact_up_to: 10_000 }.into());
+    assert_eq!(visitors.window, WindowSpec::Hopping { size: 300_000, slide: 30_000 });
+    let errors = &config.metrics[1];
+    assert_eq!(errors.filter[0].test, Test::Ge(Decimal::from_i64(400)));
+    assert_eq!(
+        (errors.window.clone(), errors.keep),
+        (WindowSpec::Tumbling { size: 1_000 }, 120_000)
+    );
+    let revenue = &config.metrics[4];
+    assert_eq!(revenue.window, WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 1_000 });
+    let rule = &config.rules[0];
+    assert_eq!((rule.k, rule.over, rule.samples_min, rule.value_min), (3.0, 600_000, 30, 5.0));
+}
+
+#[test]
+fn a_wrong_metric_is_named() {
+    let metric = |keys: &str| complaint(&format!("[[metric]]\nname = \"m\"\n{keys}\n"));
+    let count = "aggregate = \"count\"\n";
+    let second = "window = { tumbling = \"1s\" }\n";
+    for (keys, message) in [
+        (format!("{count}{second}"), ""),
+        (second.into(), "t.toml:1:1: metric.m.aggregate: is missing: write aggregate = \"count\""),
+        (
+            count.into(),
+            "t.toml:1:1: metric.m.window: is missing: write window = { tumbling = \"1s\" }",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"5m\", slide = \"40s\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"5m\", slide = \"40s\" }: slide must divide \
+             the size, 40s does not divide 5m",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"30d\", slide = \"1s\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"30d\", slide = \"1s\" }: size / slide is \
+             2592000, at most 86400",
+        ),
+        (
+            format!("{count}window = {{ tumbling = \"5mo\" }}"),
+            "t.toml:4:1: metric.m.window = { tumbling = \"5mo\" }: tumbling must be a number of \
+             months that divides a year: 1, 2, 3, 4, 6 or 12",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"1mo\", slide = \"1d\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"1mo\", slide = \"1d\" }: size and slide \
+             must both be in months, or both in days or weeks",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"1mo\", slide = \"1h\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"1mo\", slide = \"1h\" }: months only \
+             slide by months: write slide = \"1mo\"",
+        ),
+        (
+            format!("{count}window = {{ hopping = \"7d\", slide = \"2d\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"7d\", slide = \"2d\" }: slide must \
+             divide the size, 2d does not divide 1w",
+        ),
+        (
+            format!("{count}window = {{ tumbling = \"24h\", zone = \"Europe/Berlin\" }}"),
+            "t.toml:4:1: metric.m.window = { tumbling = \"24h\", zone = \"Europe/Berlin\" }: zone \
+             only belongs to windows of whole days, weeks or months",
+        ),
+        (
+            format!("{count}window = {{ sliding = \"5m\" }}"),
+            "t.toml:4:1: metric.m.window = { sliding = \"5m\" }: must be { tumbling = \"1s\" }, \
+             { hopping = \"5m\", slide = \"30s\" } or { since_midnight = true, slide = \"1s\" }",
+        ),
+        (
+            format!("{count}window = {{ since_midnight = \"Mars\", slide = \"1s\" }}"),
+            "t.toml:4:1: metric.m.window = { since_midnight = \"Mars\", slide = \"1s\" }: \
+             since_midnight is not an IANA zone: write for example \"UTC\" or \"Europe/Berlin\"",
+        ),
+        (
+            format!("{count}window = {{ tumbling = \"10s\" }}\nkeep = \"5s\""),
+            "t.toml:5:1: metric.m.keep = \"5s\": keep must hold at least one window, \"10s\"",
+        ),
+        (
+            format!("{count}{second}group_by = [\"a\"]\ngroup_limit = 10000"),
+            "t.toml:6:1: metric.m.group_limit = 10000: group_limit x keep / step is 36000000 points, \
+             at most 4000000",
+        ),
+        (
+            format!("{count}{second}group_by = [\"a\"]\ngroup_limit = 0"),
+            "t.toml:6:1: metric.m.group_limit = 0: must be from 1 to 10000",
+        ),
+        (
+            format!("aggregate = \"median\"\n{second}"),
+            "t.toml:3:1: metric.m.aggregate = \"median\": must be one of \"count\", \"sum\", \"avg\", \
+             \"stddev\", \"min\", \"max\", \"rate\", \"distinct\", \"ratio\"",
+        ),
+        (
+            format!("aggregate = \"sum\"\n{second}"),
+            "t.toml:1:1: metric.m.field: is missing: name the attribute to compute from",
+        ),
+        (
+            format!("{count}{second}field = \"amount\""),
+            "t.toml:5:1: metric.m.field = \"amount\": has no meaning for this aggregate",
+        ),
+        (
+            format!("aggregate = \"ratio\"\n{second}"),
+            "t.toml:1:1: metric.m.numerator: is missing: a ratio needs the conditions counted above \
+             the line",
+        ),
+        (
+            format!("{count}{second}exact_up_to = 5"),
+            "t.toml:5:1: metric.m.exact_up_to = 5: only belongs to aggregate = \"distinct\"",
+        ),
+        (
+            format!("{count}{second}where = {{ status = {{ above = 5 }} }}"),
+            "t.toml:5:1: metric.m.where = { status = { above = 5 } }: status: \"above\" is not a \
+             comparison; there are ge, gt, le, lt, exists",
+        ),
+        (
+            format!("{count}{second}where = {{ region = [\"eu\", 5] }}"),
+            "t.toml:5:1: metric.m.where = { region = [\"eu\", 5] }: region: a list must hold 1 to 32 \
+             texts, or as many numbers",
+        ),
+        (
+            format!("{count}{second}where = {{ code = 500 }}"),
+            "t.toml:5:1: metric.m.where = { code = 500 }: \"code\" is an alias of \"status\", write \
+             \"status\"",
+        ),
+        (
+            format!("{count}{second}of = \"sessions\"\ngroup_by = [\"region\"]"),
+            "t.toml:6:1: metric.m.group_by = [\"region\"]: \"region\" is not an attribute of a session; \
+             there are outcome, step, segment, value, events, duration_s",
+        ),
+        (
+            "aggregate = \"rate\"\nwindow = { since_midnight = true, slide = \"1s\" }".into(),
+            "t.toml:4:1: metric.m.window = { since_midnight = true, slide = \"1s\" }: must be \
+             tumbling or hopping for a rate",
+        ),
+        (
+            format!("{count}{second}of = \"live_sessions\""),
+            "t.toml:4:1: metric.m.window = { tumbling = \"1s\" }: has no meaning for live sessions",
+        ),
+        (
+            format!("{count}{second}color = \"red\""),
+            "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, where, \
+             aggregate, numerator, field, group_by, group_limit, window, keep, unit, exact_up_to",
+        ),
+    ] {
+        assert_eq!(metric(&keys), message, "\nfor:\n{keys}");
+    }
+}
+
+#[test]
+fn a_wrong_name_or_rule_is_named() {
+    let metric = "aggregate = \"count\"\nwindow = { tumbling = \"10s\" }\n";
+    let two = |a: &str, b: &str| {
+        format!("[[metric]]\nname = \"{a}\"\n{metric}[[metric]]\nname = \"{b}\"\n{metric}")
+    };
+    let rule = |keys: &str| format!("[[rule]]\nname = \"r\"\n{keys}\n");
+    check(&[
+        (&two("a", "a"), "t.toml:6:1: metric.a.name = \"a\": is used by another metric or rule"),
+        (
+            &two("a", "Big Name"),
+            "t.toml:6:1: metric.Big Name.name = \"Big Name\": must be a lower-case letter, then \
+             letters, digits or _, at most 64",
+        ),
+        (
+            &two("a", "kpi"),
+            "t.toml:6:1: metric.kpi.name = \"kpi\": is the name of a built-in topic",
+        ),
+        (&rule("metric = \"failed_payments\""), ""),
+        (
+            "[[rule]]\nmetric = \"failed_payments\"",
+            "t.toml:1:1: rule.1.name: is missing: write name = \"...\"",
+        ),
+        (&rule("metric = \"nope\""), "t.toml:3:1: rule.r.metric = \"nope\": names no metric"),
+        (
+            &rule("metric = \"errors_by_region_status\""),
+            "t.toml:3:1: rule.r.metric = \"errors_by_region_status\": must name a metric without \
+             group_by",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\nover = \"2m\""),
+            "t.toml:4:1: rule.r.over = \"2m\": can never alert: over holds 12 samples of \
+             failed_payments, samples_min is 30",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\nk = 0"),
+            "t.toml:4:1: rule.r.k = 0: must be from 0.1 to 100",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\nseverity = \"fatal\""),
+            "t.toml:4:1: rule.r.severity = \"fatal\": must be one of \"info\", \"warning\", \
+             \"critical\"",
+        ),
+    ]);
+}
+
+#[test]
+fn lengths_in_days_weeks_and_months_are_the_calendars_of_the_zone() {
+    let window = |text: &str| {
+        let text = format!(
+            "zone = \"Europe/Berlin\"\nfirst_weekday = \"sunday\"\n[[metric]]\nname = \"m\"\n\
+             aggregate = \"count\"\nwindow = {{ {text} }}\nkeep = \"400d\"\n"
+        );
+        let config = Config::parse("t.toml", &text).unwrap();
+        let printed = config.print();
+        let again = Config::parse("printed.toml", &printed).unwrap();
+        assert_eq!(config.metrics, again.metrics, "{printed}");
+        config.metrics[0].window.clone()
+    };
+    let calendar = |span, panes, zone: &str| WindowSpec::Calendar {
+        span,
+        panes,
+        zone: zone.into(),
+        first_weekday: Weekday::Sunday,
+    };
+    for (text, span, panes, zone) in [
+        ("tumbling = \"1d\"", CalendarSpan::Days(1), 1, "Europe/Berlin"),
+        ("tumbling = \"1w\"", CalendarSpan::Days(7), 1, "Europe/Berlin"),
+        ("tumbling = \"3mo\"", CalendarSpan::Months(3), 1, "Europe/Berlin"),
+        (
+            "tumbling = \"1d\", zone = \"Asia/Kathmandu\"",
+            CalendarSpan::Days(1),
+            1,
+            "Asia/Kathmandu",
+        ),
+        ("hopping = \"1w\", slide = \"1d\"", CalendarSpan::Days(1), 7, "Europe/Berlin"),
+        ("hopping = \"12mo\", slide = \"1mo\"", CalendarSpan::Months(1), 12, "Europe/Berlin"),
+    ] {
+        assert_eq!(window(text), calendar(span, panes, zone), "{text}");
+    }
+    // Hours are hours.
+    assert_eq!(window("tumbling = \"24h\""), WindowSpec::Tumbling { size: 86_400_000 });
+    let hopping = WindowSpec::Hopping { size: 86_400_000, slide: 3_600_000 };
+    assert_eq!(window("hopping = \"1d\", slide = \"1h\""), hopping);
+}
+
+#[test]
+fn conditions_that_can_never_hold_are_refused_with_the_near_miss() {
+    let metric = |body: &str| {
+        let text = format!("[[metric]]\nname = \"m\"\nwindow = {{ tumbling = \"1m\" }}\n{body}");
+        complaint(&text)
+    };
+    let sessions = "of = \"sessions\"\naggregate = \"count\"\n";
+    for (body, part) in [
+        (
+            format!("{sessions}where = {{ outcome = \"abandond\" }}"),
+            "outcome: \"abandond\" can never be; there are browsed, abandoned, converted, closed; did \
+             you mean \"abandoned\"?",
+        ),
+        (
+            format!("{sessions}where = {{ step = [\"cart_ad\"] }}"),
+            "step: \"cart_ad\" can never be; there are page_view, cart_add, payment_initiated, \
+             payment_completed; did you mean \"cart_add\"?",
+        ),
+        (
+            format!("{sessions}where = {{ value = \"10\" }}"),
+            "value: is a number: write for example",
+        ),
+        (format!("{sessions}where = {{ outcome = {{ ge = 1 }} }}"), "outcome: is text"),
+        (
+            format!("{sessions}where = {{ outcom = \"abandoned\" }}"),
+            "\"outcom\" is not an attribute of a session; there are outcome, step, segment, value, \
+             events, duration_s; did you mean \"outcome\"?",
+        ),
+        (
+            "of = \"sessions\"\naggregate = \"sum\"\nfield = \"outcome\"".into(),
+            "\"outcome\" is not a number of a session; there are value, events, duration_s",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = \">= 400\" }".into(),
+            "status: the text \">= 400\" is compared letter by letter; write { ge = 400 }",
+        ),
+        (
+            "aggregate = \"ratio\"\nnumerator = { status = [\"<500\"] }".into(),
+            "status: the text \"<500\" is compared letter by letter; write { lt = 500 }",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = { gte = 400 } }".into(),
+            "\"gte\" is not a comparison; there are ge, gt, le, lt, exists; did you mean \"ge\"?",
+        ),
+        (
+            "aggregate = \"count\"\nwhere = { status = { ge = 500, lt = 400 } }".into(),
+            "status: no number meets both bounds",
+        ),
+        ("aggregate = \"cuont\"".into(), "did you mean \"count\"?"),
+    ] {
+        let message = metric(&body);
+        assert!(message.contains(part), "{body}: {message}");
+    }
+    let sound = "[[metric]]\nname = \"m\"\nwindow = { tumbling = \"1m\" }\nof = \"sessions\"\n\
+                 aggregate = \"sum\"\nfield = \"value\"\n\
+                 where = { outcome = \"abandoned\", step = [\"cart_add\", \"\"], value = { ge = 5, le = 5 } }";
+    assert_eq!(Config::parse("t.toml", sound).unwrap().warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    let config = Config::parse(
+        "t.toml",
+        "[events]\naliases = { cost = \"amout\" }\nnumbers = { amuont = \"12,50\" }\n\
+         [[metric]]\nname = \"adds\"\naggregate = \"count\"\nwhere = { type = \"cart_adds\" }\n\
+         window = { tumbling = \"1m\" }\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.warnings(),
+        [
+            "events.aliases: \"cost\" leads nowhere: nothing uses the attribute \"amout\"; did you \
+             mean \"amount\"?",
+            "events.numbers: nothing uses the attribute \"amuont\"; did you mean \"amount\"?",
+            "metric.adds: the event type \"cart_adds\" is not the \"cart_add\" of [session]",
+        ]
+    );
+    assert_eq!(Config::default().warnings(), Vec::<String>::new());
+}
