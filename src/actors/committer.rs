@@ -9,24 +9,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
-use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::Settings;
 use super::aggregator::DecidedGroups;
-use super::aside::Aside;
 use super::broadcaster::Publish;
 use super::figures;
+use super::flow::Flow;
 use super::messages::{BarrierNote, OpenRestored, ShardDone, ShardHolds, Stored};
 use super::pipeline::{Output, RunError, Witness};
-use super::redrive::Gate;
-use super::standing::{Ahead, Bounds, Watch};
+use super::standing::{Bounds, Watch};
 use super::status::Status;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
@@ -36,7 +34,7 @@ use crate::domain::condition::Condition;
 use crate::domain::keeper::{
     Barrier, ConditionView, Keeper, PipelineView, ReplayNumbers, ShardDelta, SourceView,
 };
-use crate::domain::lag::{CatchUp, behind_ms};
+use crate::domain::lag::CatchUp;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// Mailbox: a note and a result of each shard for every barrier under way, and answers
@@ -48,129 +46,6 @@ const OFFER_AGAIN: Duration = Duration::from_millis(5);
 const LIVE_MS: SpanMs = 2_000;
 /// An idle pipeline writes its watermark down this often, so that a restart knows it.
 const IDLE_COMMIT: SpanMs = 10_000;
-
-/// Flow between ingestor and committer: credits, and how far things are durable.
-#[derive(Debug, Default)]
-pub struct Flow {
-    /// Events read and not committed: the credits in use.
-    pub in_flight: AtomicU64,
-    /// Events read and not added up yet: the ledger's `in flight`.
-    pub unsettled: AtomicU64,
-    /// Barriers sent and not durable.
-    pub barriers: AtomicU64,
-    /// Items behind the reading position.
-    pub lag: AtomicU64,
-    /// The source's end was reached.
-    pub caught_up: std::sync::atomic::AtomicBool,
-    /// Wakes the ingestor when credits are free again.
-    pub freed: Notify,
-    /// Alerts delivered to the alert log since the data folder was made.
-    pub delivered: AtomicU64,
-    /// Wall clock of the last durable commit.
-    pub committed_at: AtomicI64,
-    /// Restarts since the process started.
-    pub restarts: AtomicU64,
-    /// Monotonic time of the next board: what is to be on it must be added up before.
-    pub next_board: AtomicI64,
-    /// How each source stands, in the order of the pipeline's sources.
-    pub sources: Mutex<Vec<SourceFlow>>,
-    /// Dead letters that left to keep their bound since the data folder was made.
-    pub letters_dropped: AtomicU64,
-    /// Events that were refused before a source had them.
-    pub aside: Aside,
-    /// Dead letters are redriven by one at a time.
-    pub redrive: Gate,
-    /// How many of the events read last came from the future.
-    pub ahead: Ahead,
-}
-
-/// How one source stands.
-#[derive(Clone, Debug, Default)]
-pub struct SourceFlow {
-    /// Its name.
-    pub name: String,
-    /// What its reader does.
-    pub state: PullState,
-    /// Position of the last item read.
-    pub position: u64,
-    /// Items behind it that were not read.
-    pub lag: u64,
-    /// When the last item read had arrived there; `BEGINNING` before the first.
-    pub arrived: EpochMs,
-}
-
-/// What the reader of a source does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum PullState {
-    /// It was not asked yet.
-    #[default]
-    Starting,
-    /// It gives items.
-    Reading,
-    /// Its end was reached; more may come.
-    CaughtUp,
-    /// Nothing is asked of it: all credits are in use.
-    NoCredits,
-    /// It cannot be reached, for this reason.
-    Away(String),
-    /// It ended for good.
-    Ended,
-}
-
-impl PullState {
-    /// In words, for people.
-    pub fn words(&self) -> &'static str {
-        match self {
-            PullState::Starting => "starting",
-            PullState::Reading => "reading",
-            PullState::CaughtUp => "caught up",
-            PullState::NoCredits => "waiting for credits",
-            PullState::Away(_) => "away",
-            PullState::Ended => "ended",
-        }
-    }
-}
-
-impl Flow {
-    /// Nothing under way.
-    pub fn shared() -> Arc<Flow> {
-        Arc::default()
-    }
-
-    /// The same, with so many bytes for events that were refused before a source had them.
-    pub fn with_aside(bytes_max: usize) -> Arc<Flow> {
-        Arc::new(Flow { aside: Aside::bounded(bytes_max), ..Flow::default() })
-    }
-
-    /// Names the sources, in the order of the pipeline.
-    pub fn name_sources(&self, names: impl Iterator<Item = String>) {
-        let sources = names.map(|name| SourceFlow { name, ..SourceFlow::default() });
-        *self.sources.lock() = sources.collect();
-    }
-
-    /// How each source stands at this wall clock.
-    fn look(&self, wall: EpochMs) -> Vec<SourceView> {
-        let view = |source: &SourceFlow| SourceView {
-            name: source.name.clone(),
-            state: source.state.words(),
-            reason: match &source.state {
-                PullState::Away(reason) => reason.clone(),
-                _ => String::new(),
-            },
-            position: source.position,
-            lag: source.lag,
-            behind_ms: behind_ms(wall, source.arrived, source.lag),
-        };
-        self.sources.lock().iter().map(view).collect()
-    }
-
-    /// Forgets what a generation that died left under way.
-    pub fn reset(&self) {
-        self.in_flight.store(0, Ordering::SeqCst);
-        self.unsettled.store(0, Ordering::SeqCst);
-        self.barriers.store(0, Ordering::SeqCst);
-    }
-}
 
 /// What the page says of the process, set at the start.
 #[derive(Clone, Debug, Default)]

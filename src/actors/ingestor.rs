@@ -23,7 +23,8 @@ use self::polls::{Polled, Polls};
 
 use super::aggregator::Aggregator;
 use super::aside::Batch;
-use super::committer::{Committer, Flow, PullState};
+use super::committer::Committer;
+use super::flow::{Flow, PullState};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{CURSOR_BYTES_MAX, Pull, SourceError};

@@ -59,6 +59,7 @@ pub mod committer;
 pub mod directory;
 mod facts;
 mod figures;
+pub mod flow;
 pub mod ingestor;
 pub mod messages;
 pub mod pipeline;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use metrics::{counter, histogram};
 
-use super::committer::Flow;
+use super::flow::Flow;
 use super::messages::Stored;
 use super::ports::{StateStore, StoreError};
 use super::status::Status;

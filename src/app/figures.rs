@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{counter, gauge};
 
-use crate::actors::committer::{Flow, Probe};
+use crate::actors::committer::Probe;
+use crate::actors::flow::Flow;
 use crate::actors::ports::EventLog;
 use crate::config::Config;
 use crate::store::state::Figures;

@@ -41,8 +41,8 @@ use actix_web::{HttpRequest, HttpResponse, body::BoxBody};
 use arc_swap::ArcSwap;
 
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
-use crate::actors::committer::Flow;
 use crate::actors::directory::Directory;
+use crate::actors::flow::Flow;
 use crate::actors::ports::{EventLog, Records};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;

@@ -18,8 +18,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use tidewatch::actors::broadcaster::{BroadcastStats, Broadcaster, Publish, Settings as Pace};
-use tidewatch::actors::committer::Flow;
 use tidewatch::actors::directory::Directory;
+use tidewatch::actors::flow::Flow;
 use tidewatch::actors::ports::*;
 use tidewatch::actors::status::Status;
 use tidewatch::clock::{Clock, SharedClock, SystemClock};
