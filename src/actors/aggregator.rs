@@ -29,7 +29,8 @@ use super::pool::BatchPool;
 use super::supervision::DeathWatch;
 use super::turn::Turn;
 use crate::domain::commit::SectionWriter;
-use crate::domain::hash::{EventIdentity, shard_of};
+use crate::domain::commit::Snapshot;
+use crate::domain::hash::shard_of;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
@@ -123,30 +124,30 @@ impl Aggregator {
         aggregator
     }
 
-    /// Takes up this shard's part of a snapshot: identities, sessions, and those that were
-    /// closed. Returns what is open then. See also [`Aggregator::restore_aliases`].
+    /// Takes up this shard's part of a snapshot: anonymous keys, identities, sessions, and those
+    /// that were closed, of which all up to `closed_forgotten` may be missing. Returns what is
+    /// open then.
     ///
     /// # Errors
     /// When a record is malformed: names the key.
-    pub fn restore<'a>(
+    pub fn restore(
         &mut self,
-        sessions: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        identities: impl Iterator<Item = (i64, &'a [EventIdentity])>,
-        closed: impl Iterator<Item = (u64, EpochMs)>,
-        (ids_forgotten, ids_swept, forgotten): (EpochMs, EpochMs, EpochMs),
+        snapshot: &Snapshot,
+        closed_forgotten: EpochMs,
     ) -> Result<Gauges, String> {
         let mut open = SessionEffects::default();
         let (shard, shards) = (self.parts.shard, self.parts.shards);
-        self.seen.restore_forgotten(ids_forgotten);
-        self.seen.restore_swept(ids_swept);
-        for (until, ids) in identities {
+        self.restore_aliases(&snapshot.aliases);
+        self.seen.restore_forgotten(snapshot.ids_forgotten_until.unwrap_or(BEGINNING));
+        self.seen.restore_swept(snapshot.ids_swept_until.unwrap_or(BEGINNING));
+        for (until, ids) in &snapshot.identities {
             let mine = ids.iter().filter(|id| shard_of(id.high, shards) == shard);
-            mine.for_each(|id| self.seen.restore(until, *id));
+            mine.for_each(|id| self.seen.restore(*until, *id));
         }
-        self.closed.forgotten = forgotten;
-        let mine = closed.filter(|(hash, _)| shard_of(*hash, shards) == shard);
-        mine.for_each(|(hash, floor)| self.closed.restore(hash, floor));
-        for (key, record) in sessions {
+        self.closed.forgotten = closed_forgotten;
+        let mine = snapshot.closed.iter().filter(|(hash, _)| shard_of(**hash, shards) == shard);
+        mine.for_each(|(hash, floor)| self.closed.restore(*hash, *floor));
+        for (key, record) in snapshot.sessions.iter() {
             let hash = crate::domain::hash::key_hash(self.parts.seed, key);
             if shard_of(hash, shards) != shard {
                 continue;

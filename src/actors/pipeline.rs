@@ -2,96 +2,45 @@
 //! any of them, and when a part died starts the next generation from the last commit, a
 //! bounded number of times.
 
+mod ended;
+mod sources;
+mod start;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, Recipient};
-use futures_util::future::try_join_all;
-use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use actix::Recipient;
+use tokio::sync::{Mutex, oneshot, watch};
 
+pub use self::ended::RunError;
+pub(super) use self::ended::unreadable;
+use self::sources::continue_from;
+use self::start::Starting;
 use super::Settings;
-use super::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
 use super::broadcaster::Publish;
-use super::children::Bounds;
-use super::committer::{self, ClientCounts, Committer, CommitterParts, Face, Probe};
+use super::committer::{ClientCounts, Face, Probe};
 use super::directory::Directory;
 use super::flow::Flow;
-use super::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
-use super::messages::OpenRestored;
-use super::pool::BatchPool;
-use super::ports::{Opened, Records, Resume, Source, SourceError, StoreError};
+use super::ingestor::Sources;
+use super::ports::{Records, Source};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
-use super::supervision::{DeathWatch, Failure};
+use super::supervision::Failure;
 use crate::clock::SharedClock;
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::commit::{CommitUnit, Restored, Snapshot, SourceIdentity, SourcePosition};
+use crate::domain::commit::{CommitUnit, Restored};
 use crate::domain::event::Schema;
-use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, Meanings, ReplayNumbers};
-use crate::domain::metric::watch::all_uses;
+use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::{Metric, MetricSpec};
-use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
-use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
-use crate::telemetry::happenings::{Gap, GaveUp, LogDiverged, PipelineRestarted};
-
-/// Identities are kept for the sake of windows no longer than this, unless the configuration
-/// says so.
-const HORIZON_AUTO_MAX: SpanMs = 24 * 60 * 60 * 1_000;
+use crate::domain::session::{Rules, SessionPolicy};
+use crate::domain::time::TimePolicy;
+use crate::telemetry::happenings::{GaveUp, PipelineRestarted};
 
 /// What takes longer than this before the first board is told to the page.
 const TOLD_AFTER: Duration = Duration::from_millis(500);
-
-/// Why a pipeline ended.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RunError {
-    /// The state store failed for good.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The source failed, or holds something else than it did (I7, I8).
-    #[error(transparent)]
-    Source(SourceError),
-    /// The state belongs to another source.
-    #[error(
-        "the state in this data folder was made from {found}, not from {wanted}; \
-         use another --data-dir, or move this one away to start from the log again"
-    )]
-    OtherSource {
-        /// What the state names.
-        found: String,
-        /// What is to be read.
-        wanted: String,
-    },
-    /// Parts died again and again.
-    #[error("gave up after {restarts} restarts within {window_s} s; the last reason: {reason}")]
-    GaveUp {
-        /// How many.
-        restarts: usize,
-        /// Within how long.
-        window_s: i64,
-        /// The last reason.
-        reason: String,
-    },
-    /// It was asked to end, and its last commit took too long.
-    #[error(
-        "stopped without a last commit, which took longer than {after_ms} ms \
-         (pipeline.stop_timeout); nothing is lost: the next start goes on from the commit before \
-         and reads again what came after it"
-    )]
-    StopTimeout {
-        /// How long it was waited for.
-        after_ms: SpanMs,
-    },
-    /// An output file of a replay cannot be written.
-    #[error("{0}")]
-    Output(String),
-    /// The system gives no thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(String),
-}
 
 /// Where a replay writes ended sessions and final numbers, barrier by barrier.
 pub trait Output: Send {
@@ -163,17 +112,6 @@ pub struct Pipeline {
     sources: Sources,
     rules: Arc<Rules>,
     metrics: Arc<Vec<Metric>>,
-}
-
-/// The threads and channels of one generation.
-struct Generation {
-    arbiters: Vec<Arbiter>,
-    /// An actor ends when nobody is left who could send to it, which it asks after it has looked
-    /// into its mailbox: what comes in between with the last address is lost. The ingestor ends
-    /// with its last barrier, so these stay until the barrier is through.
-    shards: Vec<Addr<Aggregator>>,
-    failures: mpsc::Receiver<Failure>,
-    finished: watch::Receiver<Option<ReplayNumbers>>,
 }
 
 impl Pipeline {
@@ -259,11 +197,13 @@ impl Pipeline {
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let mut stop = setup.stop.clone();
         let positions = tokio::select! {
-            positions = self.told("opening", self.continue_from(restored.as_ref())) => positions?,
+            positions = self.told("opening", continue_from(setup, &self.sources, restored.as_ref())) => positions?,
             // A source may be away for long; nothing was read, so there is nothing to commit.
             _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
         };
-        let mut generation = self.start(store, restored.unwrap_or_default(), positions).await?;
+        let mut generation = Starting::new(setup, &self.rules, &self.metrics)
+            .start(&self.sources, store.commands.clone(), restored.unwrap_or_default(), positions)
+            .await?;
         setup.status.set("start", None);
         let ended = tokio::select! {
             biased;
@@ -289,301 +229,6 @@ impl Pipeline {
         setup.flow.reset();
         Ok(ended)
     }
-
-    /// Opens every source where the last commit left it, side by side. Each checks that it is the
-    /// log that the state was made from (I7).
-    async fn continue_from(
-        &self,
-        restored: Option<&Restored>,
-    ) -> Result<Vec<SourcePosition>, RunError> {
-        let known = restored.map(|restored| restored.positions.as_slice()).unwrap_or_default();
-        let mut names = Vec::new();
-        for source in &self.sources {
-            names.push(source.lock().await.name().to_owned());
-        }
-        let mine = |known: &SourcePosition| names.contains(&known.source.name);
-        // A source that is read no more is no reason to stop, unless none is left.
-        if let Some(other) = known.first().filter(|_| !known.iter().any(mine)) {
-            let wanted = SourceIdentity { name: names.swap_remove(0), ..Default::default() };
-            return Err(other_source(&other.source, &wanted, other.position));
-        }
-        self.setup.flow.name_sources(names.iter().cloned());
-        let open = self.sources.iter().zip(names).map(|(source, name)| async move {
-            let known = known.iter().find(|known| known.source.name == name);
-            self.open(&mut **source.lock().await, name, known).await
-        });
-        let positions = try_join_all(open).await?;
-        self.setup.status.set("source", None);
-        Ok(positions)
-    }
-
-    async fn open(
-        &self,
-        source: &mut dyn Source,
-        name: String,
-        known: Option<&SourcePosition>,
-    ) -> Result<SourcePosition, RunError> {
-        let status = &self.setup.status;
-        status.set("source", Some(format!("{name}: opening")));
-        let resume = known.map_or_else(Resume::default, |known| Resume {
-            incarnation: Some(known.source.incarnation.clone()),
-            position: known.position,
-            cursor: known.cursor.clone(),
-            fingerprint: known.fingerprint,
-        });
-        let Opened { incarnation, warnings } = source.open(resume).await.map_err(unreadable)?;
-        warnings.iter().for_each(|warning| tracing::warn!(source = name, "{warning}"));
-        status.warn(&name, warnings);
-        let beginning = || SourcePosition {
-            source: SourceIdentity { name, incarnation },
-            watermark: BEGINNING,
-            ..SourcePosition::default()
-        };
-        Ok(known.cloned().unwrap_or_else(beginning))
-    }
-
-    /// Builds the actors from the sink to the source.
-    async fn start(
-        &self,
-        store: &StoreThread,
-        mut restored: Restored,
-        positions: Vec<SourcePosition>,
-    ) -> Result<Generation, RunError> {
-        let setup = &self.setup;
-        let (failed, failures) = mpsc::channel(16);
-        let durable = positions.iter().map(|at| at.position).collect();
-        let (durable_tx, durable) = watch::channel(durable);
-        let (finished_tx, finished) = watch::channel(None);
-        let fresh = restored.epoch == 0;
-        let watermark = if fresh { BEGINNING } else { restored.watermark };
-        let mut keeper = Keeper::new(
-            Arc::clone(&self.metrics),
-            setup.sigma.clone(),
-            Arc::clone(&self.rules),
-            &setup.time,
-        );
-        let named = |name: &Option<String>| name.clone().unwrap_or_default();
-        let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
-        keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, &self.metrics));
-        keeper.note_settings(setup.session_settings.clone());
-        keeper.note_meanings(setup.meanings.clone());
-        keeper.engine.reports = setup.reports;
-        keeper.restore(&mut restored.snapshot, watermark).map_err(damaged)?;
-        let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();
-        committer::decide_groups(&keeper, &groups);
-        self.restore_alerts(&mut keeper);
-        let max_at = keeper.max_at();
-        let forgotten = keeper.closed_forgotten();
-        if setup.output.is_some() && restored.epoch > 0 {
-            return Err(RunError::Output(
-                "output files need the whole replay, and this data folder holds a part of it: \
-                 use a fresh --data-dir"
-                    .into(),
-            ));
-        }
-        keeper.list_points = setup.output.is_some();
-        let queue = || Arc::new(Semaphore::new(setup.settings.shard_queue));
-        let places: Vec<_> = (0..setup.settings.shards).map(|_| queue()).collect();
-        let output = setup.output.as_ref().map(|make| make()).transpose();
-        let parts = CommitterParts {
-            settings: setup.settings.clone(),
-            keeper,
-            groups: Arc::clone(&groups),
-            epoch: restored.epoch,
-            watermark,
-            clock: Arc::clone(&setup.clock),
-            store: store.commands.clone(),
-            broadcaster: setup.broadcaster.clone(),
-            flow: Arc::clone(&setup.flow),
-            durable: durable_tx,
-            finished: finished_tx,
-            output: output.map_err(RunError::Output)?,
-            witness: setup.witness.clone(),
-            status: Arc::clone(&setup.status),
-            face: setup.face.clone(),
-            clients: Arc::clone(&setup.clients),
-            probe: Arc::clone(&setup.probe),
-            places: places.clone(),
-            spans: (setup.policy.gap, setup.time.allowed_lateness),
-            watch: DeathWatch::new("committer", failed.clone()),
-        };
-        let mut arbiters = vec![Arbiter::new()];
-        let (began, begun) = oneshot::channel();
-        let committer = Committer::start_in_arbiter(&arbiters[0].handle(), move |ctx| {
-            fail::fail_point!("committer_start");
-            ctx.set_mailbox_capacity(committer::MAILBOX);
-            let _ = began.send(());
-            Committer::new(parts)
-        });
-        // Until its thread gets to the lines above, its mailbox has the few places that actix
-        // gives a new one, and whoever sends more takes it for dead.
-        begun.await.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
-        let pool = BatchPool::new(setup.settings.shards, setup.settings.shard_queue);
-        let shards = self
-            .start_shards(
-                &mut arbiters,
-                &committer,
-                (restored.snapshot, forgotten, groups),
-                &pool,
-                &failed,
-            )
-            .await?;
-        let (shards, open) = shards;
-        // Before the ingestor begins, and so before any barrier.
-        let told = committer.send(OpenRestored(open)).await;
-        told.map_err(|_| RunError::Thread("the committer's thread ended".into()))?;
-        let inlets = shards.iter().cloned().zip(places);
-        let inlets = inlets.map(|(addr, places)| ShardInlet { addr, places }).collect();
-        let parts = IngestorParts {
-            settings: setup.settings.clone(),
-            time: setup.time,
-            schema: Arc::clone(&setup.schema),
-            clock: Arc::clone(&setup.clock),
-            sources: self.sources.clone(),
-            shards: inlets,
-            committer,
-            flow: Arc::clone(&setup.flow),
-            pool,
-            durable,
-            status: Arc::clone(&setup.status),
-            stop: setup.stop.clone(),
-            watch: DeathWatch::new("ingestor", failed),
-        };
-        let away = if fresh { 0 } else { (setup.clock.wall() - restored.wall).max(0) };
-        let progress = Progress { positions, watermark, max_at, away };
-        let arbiter = Arbiter::new();
-        arbiter.spawn_fn(move || {
-            actix::spawn(Ingestor::new(parts, progress).run());
-        });
-        arbiters.push(arbiter);
-        Ok(Generation { arbiters, shards, failures, finished })
-    }
-
-    fn restore_alerts(&self, keeper: &mut Keeper) {
-        let Some(records) = &self.setup.records else { return };
-        let after = keeper.alerts().saturating_sub(BOARD_ALERTS as u64);
-        match records.alerts(after, BOARD_ALERTS) {
-            Ok(alerts) => keeper.restore_alerts(alerts),
-            Err(error) => tracing::warn!(%error, "earlier alerts are not on the board"),
-        }
-    }
-
-    /// Starts the shards, each restoring its sessions on its own thread, and what is open then.
-    async fn start_shards(
-        &self,
-        arbiters: &mut Vec<Arbiter>,
-        committer: &Addr<Committer>,
-        (snapshot, forgotten, groups): (Snapshot, EpochMs, DecidedGroups),
-        pool: &BatchPool,
-        failed: &mpsc::Sender<Failure>,
-    ) -> Result<(Vec<Addr<Aggregator>>, Gauges), RunError> {
-        let setup = &self.setup;
-        let shards = setup.settings.shards;
-        let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
-        let snapshot = Arc::new(snapshot);
-        let mut addrs = Vec::new();
-        let mut restored = Vec::new();
-        for shard in 0..shards {
-            let parts = ShardParts {
-                shard,
-                shards,
-                rules: Arc::clone(&self.rules),
-                metrics: Arc::clone(&self.metrics),
-                groups: Arc::clone(&groups),
-                horizon: horizon(setup, &self.metrics),
-                identities_max: setup.settings.per_shard(setup.settings.dedup_ids_max),
-                bounds: Bounds {
-                    keys_max: setup.settings.per_shard(setup.settings.sessions_max),
-                    bytes_max: setup.settings.per_shard(setup.settings.session_bytes_max),
-                },
-                closed_max: setup.settings.per_shard(setup.settings.closed_sessions_max),
-                identify: identify(&setup.policy, &self.rules),
-                seed: setup.schema.seed,
-                sessions_full: setup.settings.sessions_full,
-                list_sessions: setup.list_sessions,
-                committer: committer.clone(),
-                pool: pool.clone(),
-                watch: DeathWatch::new(format!("aggregator {shard}"), failed.clone()),
-            };
-            let arbiter = Arbiter::new();
-            let snapshot = Arc::clone(&snapshot);
-            let (done, wait) = oneshot::channel();
-            let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |ctx| {
-                fail::fail_point!("aggregator_start");
-                ctx.set_mailbox_capacity(mailbox);
-                let mut aggregator = Aggregator::new(parts);
-                let sessions = snapshot.sessions.iter();
-                let ids = snapshot.identities.iter().map(|(g, ids)| (*g, ids.as_slice()));
-                let until = |time: Option<EpochMs>| time.unwrap_or(BEGINNING);
-                let (swept, left) = (snapshot.ids_swept_until, snapshot.ids_forgotten_until);
-                let forgotten = (until(left), until(swept), forgotten);
-                let closed = snapshot.closed.iter().map(|(hash, floor)| (*hash, *floor));
-                let _ = done.send({
-                    let aliases = &snapshot.aliases;
-                    aggregator.restore_aliases(aliases);
-                    aggregator.restore(sessions, ids, closed, forgotten)
-                });
-                aggregator
-            });
-            arbiters.push(arbiter);
-            restored.push(wait);
-            addrs.push(addr);
-        }
-        let mut open = Gauges::default();
-        for wait in restored {
-            let restored = wait.await;
-            let died = |_| Err("a shard died while it restored its sessions".into());
-            open.add(&restored.unwrap_or_else(died).map_err(damaged)?);
-        }
-        setup.directory.connect(setup.schema.seed, addrs.clone());
-        Ok((addrs, open))
-    }
-}
-
-/// What may be remembered of anonymous keys, if they are told from known ones. An alias outlives
-/// every session that could still be open with its events.
-fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
-    policy.identify.as_ref()?;
-    let keep = policy.identify_keep.max(rules.gap + rules.memory());
-    Some(AliasBounds { keep, max: policy.aliases_max, bytes_max: policy.aliases_bytes_max })
-}
-
-/// How long identities are kept: as long as an event may be behind and still open a session,
-/// and one gap, which that session reaches back; or still count in the longest window. An
-/// event older than that is late, unless a session of its key has been open for longer.
-fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
-    let lateness = setup.time.allowed_lateness;
-    let session = 2 * setup.policy.gap + lateness;
-    let window = metrics.iter().map(|metric| metric.spec.window.reach()).max().unwrap_or(0);
-    match setup.settings.dedup_horizon {
-        Some(horizon) => horizon.max(session),
-        None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),
-    }
-}
-
-fn other_source(found: &SourceIdentity, wanted: &SourceIdentity, position: u64) -> RunError {
-    let words = |id: &SourceIdentity| format!("{} ({})", id.name, id.incarnation);
-    let (from, wanted) = (words(found), words(wanted));
-    let cause = format!("the state was made from {from}");
-    LogDiverged { source: &wanted, position, cause: &cause }.tell();
-    RunError::OtherSource { found: from, wanted }
-}
-
-/// The source cannot go on; a gap is told for itself.
-pub(super) fn unreadable(error: SourceError) -> RunError {
-    match &error {
-        SourceError::Gap { source_name, from, to } => {
-            Gap { source: source_name, from: *from, to: *to }.tell();
-        }
-        SourceError::Diverged { source_name, position, cause } => {
-            LogDiverged { source: source_name, position: *position, cause }.tell();
-        }
-        SourceError::Other { read, found, position } => {
-            return other_source(read, found, *position);
-        }
-        SourceError::Unfit(_) | SourceError::Store(_) | SourceError::Read { .. } => {}
-    }
-    RunError::Source(error)
 }
 
 async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> {
@@ -595,12 +240,4 @@ async fn load(store: &StoreThread) -> Result<(Option<Restored>, u64), RunError> 
         .map_err(|_| ended())?
         .map_err(|()| ended())?;
     Ok(loaded.await.map_err(|_| ended())??)
-}
-
-fn damaged(what: String) -> RunError {
-    RunError::Store(StoreError::Damaged {
-        path: "the state store".into(),
-        what,
-        remedy: "move the data folder's state.db away to start from the log again".into(),
-    })
 }

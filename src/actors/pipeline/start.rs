@@ -1,0 +1,327 @@
+//! Builds the actors of one generation, from the sink to the source.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
+
+use actix::{Actor, Addr, Arbiter};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::Setup;
+use super::ended::{RunError, damaged};
+use crate::actors::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
+use crate::actors::children::Bounds;
+use crate::actors::committer::{self, Committer, CommitterParts};
+use crate::actors::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
+use crate::actors::messages::OpenRestored;
+use crate::actors::pool::BatchPool;
+use crate::actors::store_thread::StoreCommand;
+use crate::actors::supervision::{DeathWatch, Failure};
+use crate::domain::commit::{Restored, Snapshot, SourcePosition};
+use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, ReplayNumbers};
+use crate::domain::metric::Metric;
+use crate::domain::metric::watch::all_uses;
+use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
+
+/// Identities are kept for the sake of windows no longer than this, unless the configuration
+/// says so.
+const HORIZON_AUTO_MAX: SpanMs = 24 * 60 * 60 * 1_000;
+
+/// The threads and channels of one generation.
+pub(super) struct Generation {
+    pub arbiters: Vec<Arbiter>,
+    /// An actor ends when nobody is left who could send to it, which it asks after it has looked
+    /// into its mailbox: what comes in between with the last address is lost. The ingestor ends
+    /// with its last barrier, so these stay until the barrier is through.
+    pub shards: Vec<Addr<Aggregator>>,
+    pub failures: mpsc::Receiver<Failure>,
+    pub finished: watch::Receiver<Option<ReplayNumbers>>,
+}
+
+/// A generation that is being built.
+pub(super) struct Starting<'a> {
+    setup: &'a Setup,
+    rules: &'a Arc<Rules>,
+    metrics: &'a Arc<Vec<Metric>>,
+    pool: BatchPool,
+    /// The places of each shard's queue.
+    places: Vec<Arc<Semaphore>>,
+    arbiters: Vec<Arbiter>,
+    failed: mpsc::Sender<Failure>,
+    failures: mpsc::Receiver<Failure>,
+}
+
+/// What a commit says besides its snapshot.
+struct Since {
+    epoch: u64,
+    watermark: EpochMs,
+    /// How long nobody was there, in ms.
+    away: SpanMs,
+    max_at: Option<EpochMs>,
+    closed_forgotten: EpochMs,
+}
+
+impl<'a> Starting<'a> {
+    pub(super) fn new(
+        setup: &'a Setup,
+        rules: &'a Arc<Rules>,
+        metrics: &'a Arc<Vec<Metric>>,
+    ) -> Self {
+        let (failed, failures) = mpsc::channel(16);
+        let settings = &setup.settings;
+        let queue = || Arc::new(Semaphore::new(settings.shard_queue));
+        let places = (0..settings.shards).map(|_| queue()).collect();
+        let pool = BatchPool::new(settings.shards, settings.shard_queue);
+        Starting { setup, rules, metrics, pool, places, arbiters: Vec::new(), failed, failures }
+    }
+
+    /// Goes on from the last commit.
+    pub(super) async fn start(
+        mut self,
+        sources: &Sources,
+        store: SyncSender<StoreCommand>,
+        mut restored: Restored,
+        positions: Vec<SourcePosition>,
+    ) -> Result<Generation, RunError> {
+        let clock = &self.setup.clock;
+        let fresh = restored.epoch == 0;
+        let mut since = Since {
+            epoch: restored.epoch,
+            watermark: if fresh { BEGINNING } else { restored.watermark },
+            away: if fresh { 0 } else { (clock.wall() - restored.wall).max(0) },
+            max_at: None,
+            closed_forgotten: BEGINNING,
+        };
+        let keeper = self.keeper(&mut restored.snapshot, &since)?;
+        (since.max_at, since.closed_forgotten) = (keeper.max_at(), keeper.closed_forgotten());
+        let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();
+        committer::decide_groups(&keeper, &groups);
+        let (durable_tx, durable) =
+            watch::channel(positions.iter().map(|at| at.position).collect());
+        let (finished_tx, finished) = watch::channel(None);
+        let told = (durable_tx, finished_tx);
+        let committer = self.committer(keeper, &groups, store, told, &since).await?;
+        let (shards, open) = self.shards(&committer, restored.snapshot, groups, &since).await?;
+        // Before the ingestor begins, and so before any barrier.
+        committer.send(OpenRestored(open)).await.map_err(committer_ended)?;
+        let progress = Progress {
+            positions,
+            watermark: since.watermark,
+            max_at: since.max_at,
+            away: since.away,
+        };
+        self.ingestor(sources, &shards, committer, durable, progress);
+        let Starting { arbiters, failures, .. } = self;
+        Ok(Generation { arbiters, shards, failures, finished })
+    }
+
+    fn keeper(&self, snapshot: &mut Snapshot, since: &Since) -> Result<Keeper, RunError> {
+        let setup = self.setup;
+        if setup.output.is_some() && since.epoch > 0 {
+            return Err(RunError::Output(
+                "output files need the whole replay, and this data folder holds a part of it: \
+                 use a fresh --data-dir"
+                    .into(),
+            ));
+        }
+        let mut keeper = Keeper::new(
+            Arc::clone(self.metrics),
+            setup.sigma.clone(),
+            Arc::clone(self.rules),
+            &setup.time,
+        );
+        let named = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
+        keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, self.metrics));
+        keeper.note_settings(setup.session_settings.clone());
+        keeper.note_meanings(setup.meanings.clone());
+        keeper.engine.reports = setup.reports;
+        keeper.list_points = setup.output.is_some();
+        keeper.restore(snapshot, since.watermark).map_err(damaged)?;
+        self.restore_alerts(&mut keeper);
+        Ok(keeper)
+    }
+
+    fn restore_alerts(&self, keeper: &mut Keeper) {
+        let Some(records) = &self.setup.records else { return };
+        let after = keeper.alerts().saturating_sub(BOARD_ALERTS as u64);
+        match records.alerts(after, BOARD_ALERTS) {
+            Ok(alerts) => keeper.restore_alerts(alerts),
+            Err(error) => tracing::warn!(%error, "earlier alerts are not on the board"),
+        }
+    }
+
+    async fn committer(
+        &mut self,
+        keeper: Keeper,
+        groups: &DecidedGroups,
+        store: SyncSender<StoreCommand>,
+        told: (watch::Sender<Vec<u64>>, watch::Sender<Option<ReplayNumbers>>),
+        since: &Since,
+    ) -> Result<Addr<Committer>, RunError> {
+        let setup = self.setup;
+        let output = setup.output.as_ref().map(|make| make()).transpose();
+        let (durable, finished) = told;
+        let parts = CommitterParts {
+            settings: setup.settings.clone(),
+            keeper,
+            groups: Arc::clone(groups),
+            epoch: since.epoch,
+            watermark: since.watermark,
+            clock: Arc::clone(&setup.clock),
+            store,
+            broadcaster: setup.broadcaster.clone(),
+            flow: Arc::clone(&setup.flow),
+            durable,
+            finished,
+            output: output.map_err(RunError::Output)?,
+            witness: setup.witness.clone(),
+            status: Arc::clone(&setup.status),
+            face: setup.face.clone(),
+            clients: Arc::clone(&setup.clients),
+            probe: Arc::clone(&setup.probe),
+            places: self.places.clone(),
+            spans: (setup.policy.gap, setup.time.allowed_lateness),
+            watch: DeathWatch::new("committer", self.failed.clone()),
+        };
+        let arbiter = Arbiter::new();
+        let (began, begun) = oneshot::channel();
+        let committer = Committer::start_in_arbiter(&arbiter.handle(), move |ctx| {
+            fail::fail_point!("committer_start");
+            ctx.set_mailbox_capacity(committer::MAILBOX);
+            let _ = began.send(());
+            Committer::new(parts)
+        });
+        self.arbiters.push(arbiter);
+        // Until its thread gets to the lines above, its mailbox has the few places that actix
+        // gives a new one, and whoever sends more takes it for dead.
+        begun.await.map_err(committer_ended)?;
+        Ok(committer)
+    }
+
+    /// Starts the shards, each restoring its sessions on its own thread, and what is open then.
+    async fn shards(
+        &mut self,
+        committer: &Addr<Committer>,
+        snapshot: Snapshot,
+        groups: DecidedGroups,
+        since: &Since,
+    ) -> Result<(Vec<Addr<Aggregator>>, Gauges), RunError> {
+        let setup = self.setup;
+        let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
+        let (snapshot, forgotten) = (Arc::new(snapshot), since.closed_forgotten);
+        let mut addrs = Vec::new();
+        let mut restored = Vec::new();
+        for shard in 0..setup.settings.shards {
+            let parts = self.shard_parts(shard, committer, &groups);
+            let arbiter = Arbiter::new();
+            let snapshot = Arc::clone(&snapshot);
+            let (done, wait) = oneshot::channel();
+            let addr = Aggregator::start_in_arbiter(&arbiter.handle(), move |ctx| {
+                fail::fail_point!("aggregator_start");
+                ctx.set_mailbox_capacity(mailbox);
+                let mut aggregator = Aggregator::new(parts);
+                let _ = done.send(aggregator.restore(&snapshot, forgotten));
+                aggregator
+            });
+            self.arbiters.push(arbiter);
+            restored.push(wait);
+            addrs.push(addr);
+        }
+        let mut open = Gauges::default();
+        for wait in restored {
+            let restored = wait.await;
+            let died = |_| Err("a shard died while it restored its sessions".into());
+            open.add(&restored.unwrap_or_else(died).map_err(damaged)?);
+        }
+        setup.directory.connect(setup.schema.seed, addrs.clone());
+        Ok((addrs, open))
+    }
+
+    fn shard_parts(
+        &self,
+        shard: u16,
+        committer: &Addr<Committer>,
+        groups: &DecidedGroups,
+    ) -> ShardParts {
+        let (setup, settings) = (self.setup, &self.setup.settings);
+        ShardParts {
+            shard,
+            shards: settings.shards,
+            rules: Arc::clone(self.rules),
+            metrics: Arc::clone(self.metrics),
+            groups: Arc::clone(groups),
+            horizon: horizon(setup, self.metrics),
+            identities_max: settings.per_shard(settings.dedup_ids_max),
+            bounds: Bounds {
+                keys_max: settings.per_shard(settings.sessions_max),
+                bytes_max: settings.per_shard(settings.session_bytes_max),
+            },
+            closed_max: settings.per_shard(settings.closed_sessions_max),
+            identify: identify(&setup.policy, self.rules),
+            seed: setup.schema.seed,
+            sessions_full: settings.sessions_full,
+            list_sessions: setup.list_sessions,
+            committer: committer.clone(),
+            pool: self.pool.clone(),
+            watch: DeathWatch::new(format!("aggregator {shard}"), self.failed.clone()),
+        }
+    }
+
+    fn ingestor(
+        &mut self,
+        sources: &Sources,
+        shards: &[Addr<Aggregator>],
+        committer: Addr<Committer>,
+        durable: watch::Receiver<Vec<u64>>,
+        progress: Progress,
+    ) {
+        let setup = self.setup;
+        let inlets = shards.iter().cloned().zip(self.places.iter().cloned());
+        let parts = IngestorParts {
+            settings: setup.settings.clone(),
+            time: setup.time,
+            schema: Arc::clone(&setup.schema),
+            clock: Arc::clone(&setup.clock),
+            sources: sources.clone(),
+            shards: inlets.map(|(addr, places)| ShardInlet { addr, places }).collect(),
+            committer,
+            flow: Arc::clone(&setup.flow),
+            pool: self.pool.clone(),
+            durable,
+            status: Arc::clone(&setup.status),
+            stop: setup.stop.clone(),
+            watch: DeathWatch::new("ingestor", self.failed.clone()),
+        };
+        let arbiter = Arbiter::new();
+        arbiter.spawn_fn(move || {
+            actix::spawn(Ingestor::new(parts, progress).run());
+        });
+        self.arbiters.push(arbiter);
+    }
+}
+
+fn committer_ended<E>(_: E) -> RunError {
+    RunError::Thread("the committer's thread ended".into())
+}
+
+/// What may be remembered of anonymous keys, if they are told from known ones. An alias outlives
+/// every session that could still be open with its events.
+fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
+    policy.identify.as_ref()?;
+    let keep = policy.identify_keep.max(rules.gap + rules.memory());
+    Some(AliasBounds { keep, max: policy.aliases_max, bytes_max: policy.aliases_bytes_max })
+}
+
+/// How long identities are kept: as long as an event may be behind and still open a session,
+/// and one gap, which that session reaches back; or still count in the longest window. An
+/// event older than that is late, unless a session of its key has been open for longer.
+fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
+    let lateness = setup.time.allowed_lateness;
+    let session = 2 * setup.policy.gap + lateness;
+    let window = metrics.iter().map(|metric| metric.spec.window.reach()).max().unwrap_or(0);
+    match setup.settings.dedup_horizon {
+        Some(horizon) => horizon.max(session),
+        None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),
+    }
+}
