@@ -10,7 +10,7 @@ use super::Setup;
 use super::ended::{RunError, damaged};
 use crate::actors::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
 use crate::actors::children::Bounds;
-use crate::actors::committer::{self, Committer, CommitterParts};
+use crate::actors::committer::{self, Committer, CommitterParts, PageParts};
 use crate::actors::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
 use crate::actors::messages::OpenRestored;
 use crate::actors::pool::BatchPool;
@@ -162,26 +162,29 @@ impl<'a> Starting<'a> {
         let setup = self.setup;
         let output = setup.output.as_ref().map(|make| make()).transpose();
         let (durable, finished) = told;
-        let parts = CommitterParts {
+        let page = PageParts {
             settings: setup.settings.clone(),
-            keeper,
-            groups: Arc::clone(groups),
-            epoch: since.epoch,
-            watermark: since.watermark,
             clock: Arc::clone(&setup.clock),
-            store,
             broadcaster: setup.broadcaster.clone(),
             flow: Arc::clone(&setup.flow),
-            durable,
-            finished,
-            output: output.map_err(RunError::Output)?,
-            witness: setup.witness.clone(),
             status: Arc::clone(&setup.status),
             face: setup.face.clone(),
             clients: Arc::clone(&setup.clients),
             probe: Arc::clone(&setup.probe),
             places: self.places.clone(),
             spans: (setup.policy.gap, setup.time.allowed_lateness),
+        };
+        let parts = CommitterParts {
+            keeper,
+            groups: Arc::clone(groups),
+            epoch: since.epoch,
+            watermark: since.watermark,
+            store,
+            durable,
+            finished,
+            output: output.map_err(RunError::Output)?,
+            witness: setup.witness.clone(),
+            page,
             watch: DeathWatch::new("committer", self.failed.clone()),
         };
         let arbiter = Arbiter::new();

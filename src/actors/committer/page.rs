@@ -1,0 +1,214 @@
+//! What people see of the pipeline: figures for the exporter, and a board once a tick.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::Recipient;
+use tokio::sync::Semaphore;
+
+use crate::actors::Settings;
+use crate::actors::broadcaster::Publish;
+use crate::actors::figures;
+use crate::actors::flow::Flow;
+use crate::actors::messages::ShardHolds;
+use crate::actors::standing::{Bounds, Watch};
+use crate::actors::status::Status;
+use crate::clock::SharedClock;
+use crate::domain::board::{Board, Topic, bound, share};
+use crate::domain::condition::Condition;
+use crate::domain::keeper::{ConditionView, Keeper, PipelineView, SourceView};
+use crate::domain::lag::CatchUp;
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// What is read while it is younger than this is live.
+const LIVE_MS: SpanMs = 2_000;
+
+/// What the page says of the process, set at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Face {
+    /// `serve`, `demo`, `replay`, `embedded`.
+    pub mode: &'static str,
+    /// A sentence for people.
+    pub notice: String,
+}
+
+/// Counts of websocket clients, read for the pipeline panel.
+pub type ClientCounts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
+
+/// Shows figures of parts that the pipeline does not know (the log, the store, the web
+/// side). Called at every tick; must not wait.
+pub type Probe = Arc<dyn Fn() + Send + Sync>;
+
+/// What the page is made from, besides the keeper.
+pub struct PageParts {
+    /// Bounds and beats.
+    pub settings: Settings,
+    /// The clock.
+    pub clock: SharedClock,
+    /// Who gets boards, if anybody looks.
+    pub broadcaster: Option<Recipient<Publish>>,
+    /// Flow with the ingestor.
+    pub flow: Arc<Flow>,
+    /// Readiness.
+    pub status: Arc<Status>,
+    /// What the page says of the process.
+    pub face: Face,
+    /// Websocket clients.
+    pub clients: ClientCounts,
+    /// Shows figures of other parts.
+    pub probe: Probe,
+    /// The places of each shard's queue.
+    pub places: Vec<Arc<Semaphore>>,
+    /// Session gap and allowed lateness, for the page.
+    pub spans: (SpanMs, SpanMs),
+}
+
+pub(super) struct Page {
+    parts: PageParts,
+    pub holds: Vec<ShardHolds>,
+    /// The last commit that is durable, and how long it took.
+    pub epoch: u64,
+    pub commit_ms: i64,
+    /// The last barrier of all is durable.
+    pub finished: bool,
+    version: u64,
+    /// The topics of the last board.
+    shown: BTreeMap<String, Arc<Topic>>,
+    catch_up: CatchUp,
+    standing: Watch,
+}
+
+impl Page {
+    pub(super) fn new(parts: PageParts, epoch: u64) -> Self {
+        Page {
+            holds: vec![ShardHolds::default(); usize::from(parts.settings.shards)],
+            epoch,
+            commit_ms: 0,
+            finished: false,
+            version: 0,
+            shown: BTreeMap::new(),
+            catch_up: CatchUp::default(),
+            standing: Watch::default(),
+            parts,
+        }
+    }
+
+    /// Distance between two boards, in ms.
+    pub(super) fn tick(&self) -> SpanMs {
+        self.parts.settings.tick
+    }
+
+    /// Shows how things are: to the exporter, and as a board.
+    pub(super) fn show(&mut self, keeper: &Keeper, watermark: EpochMs) {
+        let next = self.parts.clock.elapsed() + self.parts.settings.tick;
+        self.parts.flow.next_board.store(next, Ordering::SeqCst);
+        let (parts, now) = (&self.parts, self.parts.clock.elapsed());
+        let bounds = Bounds {
+            sessions_max: parts.settings.sessions_max,
+            session_bytes_max: parts.settings.session_bytes_max,
+            closed_max: parts.settings.closed_sessions_max,
+            aliases_max: self.holds.iter().map(|holds| holds.aliases_max).sum(),
+            alias_bytes_max: self.holds.iter().map(|holds| holds.alias_bytes_max).sum(),
+            ids_max: parts.settings.dedup_ids_max,
+        };
+        let ahead = &parts.flow.ahead;
+        self.standing.look(keeper, watermark, ahead, bounds, &parts.status, now);
+        let view = self.view();
+        let waiting = self.parts.places.iter().zip(&self.holds);
+        let shards = waiting.map(|(places, holds)| {
+            (self.parts.settings.shard_queue - places.available_permits(), *holds)
+        });
+        figures::tell(keeper, watermark, &view, &self.parts.settings, shards);
+        (self.parts.probe)();
+        self.publish(keeper, watermark, view);
+    }
+
+    fn publish(&mut self, keeper: &Keeper, watermark: EpochMs, view: PipelineView) {
+        let Some(broadcaster) = &self.parts.broadcaster else { return };
+        self.version += 1;
+        let stale = match view.state {
+            "disk full" => Some("disk_full"),
+            "source away" => Some("nats_down"),
+            "catching up" | "replaying" => Some("replaying"),
+            _ => None,
+        };
+        let topics = keeper.topics(watermark, &view);
+        let figures = Arc::new(keeper.figures(watermark));
+        let board = Board {
+            version: self.version,
+            at: view.wall,
+            watermark,
+            stale,
+            topics: share::with(&self.shown, bound::fit(topics)),
+            figures,
+        };
+        self.shown.clone_from(&board.topics);
+        // Refused only when the broadcaster is gone: the process is ending.
+        let _ = broadcaster.try_send(Publish::Board(Arc::new(board)));
+    }
+
+    fn view(&mut self) -> PipelineView {
+        let lag = self.parts.flow.lag.load(Ordering::SeqCst);
+        let catch_up_s = self.catch_up.see(self.parts.clock.elapsed(), lag);
+        let parts = &self.parts;
+        let flow = &parts.flow;
+        let in_flight = flow.in_flight.load(Ordering::SeqCst);
+        let credits = parts.settings.credits as u64;
+        let (clients, clients_lagging) = (parts.clients)();
+        let sources = flow.look(parts.clock.wall());
+        let standing = parts.status.standing();
+        let full = |(condition, _): &(Condition, String)| *condition == Condition::StateFull;
+        let state = match flow.caught_up.load(Ordering::SeqCst) {
+            _ if standing.iter().any(full) => "disk full",
+            _ if sources.iter().any(|source| source.state == "away") => "source away",
+            true => "live",
+            false if nearly_live(&sources) => "live",
+            false if self.finished => "live",
+            false if parts.face.mode == "replay" => "replaying",
+            false => "catching up",
+        };
+        PipelineView {
+            state,
+            mode: parts.face.mode,
+            notice: parts.face.notice.clone(),
+            conditions: standing
+                .into_iter()
+                .map(|(condition, says)| ConditionView { name: condition.name(), says })
+                .collect(),
+            lag_events: lag,
+            lag_ms: sources.iter().map(|source| source.behind_ms).max().unwrap_or(0),
+            catch_up_s,
+            sources,
+            credits_free: credits.saturating_sub(in_flight),
+            credits_total: credits,
+            in_flight: flow.unsettled.load(Ordering::SeqCst),
+            epoch: self.epoch,
+            commit_ms: self.commit_ms,
+            committed_at: flow.committed_at.load(Ordering::SeqCst),
+            dedup_ids: self.holds.iter().map(|holds| holds.identities).sum(),
+            dedup_ids_max: parts.settings.dedup_ids_max as u64,
+            sessions_max: parts.settings.sessions_max as u64,
+            session_bytes: self.holds.iter().map(|holds| holds.session_bytes).sum(),
+            session_bytes_max: parts.settings.session_bytes_max as u64,
+            closed_sessions: self.holds.iter().map(|holds| holds.closed).sum(),
+            closed_sessions_max: parts.settings.closed_sessions_max as u64,
+            dead_letters_dropped: flow.letters_dropped.load(Ordering::Relaxed),
+            alerts_delivered: flow.delivered.load(Ordering::SeqCst),
+            clients,
+            clients_lagging,
+            restarts: flow.restarts.load(Ordering::SeqCst),
+            gap_ms: parts.spans.0,
+            lateness_ms: parts.spans.1,
+            wall: parts.clock.wall(),
+        }
+    }
+}
+
+/// Under a steady load there is always something to read, and the numbers are live.
+fn nearly_live(sources: &[SourceView]) -> bool {
+    sources.iter().all(|source| match source.state {
+        "reading" => source.lag == 0 || (1..LIVE_MS).contains(&source.behind_ms),
+        state => state == "caught up",
+    })
+}
