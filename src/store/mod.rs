@@ -27,7 +27,11 @@
 //! Nothing here decides what the bytes mean: sections are opaque, `domain` makes
 //! and absorbs them.
 
+mod alerts;
+mod ends;
+mod figures;
 pub mod folder;
+mod late;
 pub mod letters;
 pub mod log;
 pub mod look;
@@ -36,6 +40,7 @@ mod outbox;
 mod private;
 pub mod records;
 mod retain;
+mod rollups;
 mod snapshot;
 mod sqlite;
 pub mod state;

@@ -5,97 +5,28 @@
 //! themselves are written by `tables`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Settings;
+use super::alerts::Alerts;
+use super::ends::{LOG_END, compare, compare_log};
+pub use super::figures::Figures;
 use super::folder::{Folder, STATE};
-use super::letters::{DROPPED, Dropped, HELD, LAST, Letters, PUBLISHED, Terms, UNPUBLISHED};
+use super::late::{self, LateList};
+use super::letters::{DROPPED, Dropped, LAST, Letters, PUBLISHED, Terms, UNPUBLISHED};
 use super::log::EmbeddedLog;
 use super::marks::{Mark, Slot};
-use super::outbox::{Block, OUTBOX, pack};
-use super::retain::{Kept, Shelf};
+use super::outbox::Block;
+use super::retain::Kept;
+use super::rollups::{self, Rollups};
 use super::snapshot::{self, Snapshots};
 use super::sqlite::{Chores, Place, put_meta, random, text_checksum};
-use super::tables::{
-    Head, KIND, drop_rollups, read_head, write_delta, write_head, write_late, write_rollups,
-};
+use super::tables::{Head, KIND, read_head, write_delta, write_head};
 use crate::actors::ports::{StateStore, StoreError};
 use crate::domain::commit::{CommitUnit, Restored};
-
-const LATE: Shelf = Shelf { table: "late", key: "id", count: "count", blob: "blob" };
-
-/// Alerts handed over in one go: two transactions, one in each file.
-const DELIVERY_BYTES: usize = 8 << 20;
-
-/// Roll-ups are looked through once for so much progress of their newest minute.
-const ROLLUP_SWEEP: i64 = 60 * 60 * 1000;
-
-/// Numbers about the store, for the pipeline's panel. Written by the store's
-/// thread, read by anyone. The counts are part of the commits and survive restarts.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Number of the last commit.
-    pub epoch: AtomicU64,
-    /// Bytes of deltas since the last snapshot.
-    pub delta_bytes: AtomicU64,
-    /// Bytes of the last snapshot.
-    pub snapshot_bytes: AtomicU64,
-    /// Alerts committed since the folder was made.
-    pub alerts_committed: AtomicU64,
-    /// Alerts delivered to the alert log since the folder was made.
-    pub alerts_delivered: AtomicU64,
-    /// Delivered alerts that left the feed to keep its bound.
-    pub alerts_dropped: AtomicU64,
-    /// Late events that left their list to keep its bound.
-    pub late_dropped: AtomicU64,
-    /// Dead letters kept now.
-    pub dead_letters: AtomicU64,
-    /// Bytes of them.
-    pub dead_letters_bytes: AtomicU64,
-    /// Those of them that are to be published and were not yet.
-    pub dead_letters_waiting: AtomicU64,
-    /// Dead letters that left to keep their bound, by kind of reason.
-    pub dead_letters_dropped: Mutex<Dropped>,
-    /// Those of them that left before they were published.
-    pub dead_letters_unpublished: Mutex<Dropped>,
-    /// Set by an output that publishes dead letters, before any can leave: each is held then
-    /// until it was published.
-    letters_are_published: AtomicBool,
-    /// Number of the last dead letter that was published; written by that output.
-    letters_published: Arc<AtomicU64>,
-    /// Roll-up rows that left because they were too old.
-    pub rollups_dropped: AtomicU64,
-}
-
-impl Figures {
-    /// An output publishes dead letters from now on: each is held until it has.
-    pub fn publish_letters(&self) -> Arc<AtomicU64> {
-        self.letters_are_published.store(true, Ordering::Release);
-        Arc::clone(&self.letters_published)
-    }
-
-    /// How many times `store.dead_letters_max` may be reached.
-    pub fn letters_times(&self) -> f64 {
-        match self.letters_are_published.load(Ordering::Relaxed) {
-            true => HELD as f64,
-            false => 1.0,
-        }
-    }
-
-    /// The counts that are kept in the file, by their name there.
-    fn kept(&self) -> [(&'static str, &AtomicU64); 5] {
-        [
-            ("alerts_committed", &self.alerts_committed),
-            ("alerts_delivered", &self.alerts_delivered),
-            ("alerts_dropped", &self.alerts_dropped),
-            ("late_dropped", &self.late_dropped),
-            ("rollups_dropped", &self.rollups_dropped),
-        ]
-    }
-}
 
 /// The state store. See [`StateStore`].
 pub struct StateDb {
@@ -106,18 +37,10 @@ pub struct StateDb {
     figures: Arc<Figures>,
     head: Head,
     seed: u64,
-    alerts: Kept,
-    /// Position of the newest alert in the feed.
-    alerts_last: u64,
-    /// Alerts up to here are in the alert log.
-    alerts_done: u64,
-    late: Kept,
-    /// What was left of the late events when they could not be fewer.
-    late_least: Kept,
+    alerts: Alerts,
+    late: LateList,
     letters: Letters,
-    /// Newest minute of the roll-ups, and the one of the last sweep.
-    minute: i64,
-    minute_swept: i64,
+    rollups: Rollups,
     snapshots: Snapshots,
     chores: Chores,
     mark_of: u64,
@@ -154,15 +77,6 @@ impl StateDb {
         for (name, figure) in figures.kept() {
             figure.store(number(&place, &conn, name)?, Ordering::Relaxed);
         }
-        let mut alerts_done = number(&place, &conn, "alerts_done")?;
-        // The alert log lost its end, or is a new one: what is still in the outbox goes again.
-        if let Some(missing) = alerts_done.checked_sub(log.alerts_newest() + 1) {
-            alerts_done = log.alerts_newest();
-            figures.alerts_delivered.fetch_sub(
-                (missing + 1).min(figures.alerts_delivered.load(Ordering::Relaxed)),
-                Ordering::Relaxed,
-            );
-        }
         let error = |error| place.error(error);
         let mut head = read_head(&conn, &place)?.unwrap_or_default();
         folder.look([STATE])?;
@@ -192,12 +106,13 @@ impl StateDb {
             number(&place, &conn, LAST)?,
             published,
         );
+        let done = number(&place, &conn, "alerts_done")?;
+        let late_bound = Kept { items: settings.late_max, bytes: settings.late_bytes_max };
         let db = StateDb {
-            alerts: OUTBOX.shelf.measure(&conn).map_err(error)?,
-            alerts_last: OUTBOX.newest(&conn).map_err(error)?,
-            late: LATE.measure(&conn).map_err(error)?,
-            late_least: Kept::default(),
+            alerts: Alerts::open(&conn, done, &log, &figures).map_err(error)?,
+            late: LateList::measure(&conn, late_bound).map_err(error)?,
             letters: Letters::measure(&conn, noted).map_err(error)?,
+            rollups: Rollups::default(),
             conn,
             place,
             settings,
@@ -205,9 +120,6 @@ impl StateDb {
             figures,
             head,
             seed,
-            alerts_done,
-            minute: 0,
-            minute_swept: 0,
             snapshots,
             chores,
             mark_of,
@@ -263,54 +175,20 @@ impl StateDb {
             return Ok(None);
         }
         write_delta(&tx, unit)?;
-        for block in &outputs.alerts {
-            OUTBOX.insert(&tx, block)?;
-        }
-        if !unit.alerts.is_empty() {
-            let committed = self.figures.alerts_committed.load(Ordering::Relaxed);
-            put_meta(&tx, "alerts_committed", &(committed + unit.alerts.len() as u64).to_string())?;
-        }
-        write_late(&tx, unit.epoch, &outputs.late)?;
-        let lists = self.bound_lists(&tx, unit, outputs)?;
-        write_rollups(&tx, unit)?;
+        self.alerts.write(&tx, &outputs.alerts, &self.figures)?;
+        let late = self.late.write(&tx, unit.epoch, &outputs.late, &self.figures)?;
+        let letters = match unit.dead_letters.is_empty() {
+            true => self.letters.clone(),
+            false => self.letters.write(&tx, unit, self.letters_terms())?,
+        };
+        rollups::write(&tx, &unit.rollups)?;
         write_head(&tx, next)?;
         let log = &self.log.identity().incarnation;
         put_meta(&tx, LOG_END, &format!("{} {log}", self.log.last_position()))?;
         fail::fail_point!("store.commit.before");
         tx.commit()?;
         fail::fail_point!("store.commit.after");
-        Ok(Some(lists))
-    }
-
-    /// Keeps late events and dead letters within their bounds, in the commit that brings them:
-    /// one commit may bring more than there may be.
-    fn bound_lists(
-        &self,
-        tx: &Transaction<'_>,
-        unit: &CommitUnit,
-        outputs: &Outputs,
-    ) -> rusqlite::Result<Lists> {
-        let letters = match unit.dead_letters.is_empty() {
-            true => self.letters.clone(),
-            false => self.letters.write(tx, unit, self.letters_terms())?,
-        };
-        let mut late = self.late;
-        for block in &outputs.late {
-            late.add(block.count, block.blob.len() as u64);
-        }
-        let mut late_dropped = outputs.late_skipped;
-        while late.exceeds(self.late_bound()) {
-            let dropped = LATE.drop_oldest(tx, &mut late, self.late_bound(), u64::MAX)?;
-            late_dropped += dropped.items;
-            if dropped.items == 0 {
-                break;
-            }
-        }
-        if late_dropped > 0 {
-            let total = self.figures.late_dropped.load(Ordering::Relaxed) + late_dropped;
-            put_meta(tx, "late_dropped", &total.to_string())?;
-        }
-        Ok(Lists { letters, late, late_dropped })
+        Ok(Some(Lists { letters, late }))
     }
 
     fn letters_terms(&self) -> Terms {
@@ -322,30 +200,21 @@ impl StateDb {
         Terms { bound, published }
     }
 
-    fn late_bound(&self) -> Kept {
-        Kept { items: self.settings.late_max, bytes: self.settings.late_bytes_max }
-    }
-
     /// Brings memory up to the unit that was just written.
     fn follow(&mut self, unit: &CommitUnit, next: Head, outputs: &Outputs, lists: Lists) {
         let bytes = delta_bytes(unit);
         self.head = next;
         self.snapshots.delta_bytes += bytes;
-        for block in &outputs.alerts {
-            self.alerts.add(block.count, block.blob.len() as u64);
-            self.alerts_last = block.last;
-        }
-        self.figures.alerts_committed.fetch_add(unit.alerts.len() as u64, Ordering::Relaxed);
-        let raw: usize = unit.dead_letters.iter().map(|letter| letter.raw.len()).sum();
+        self.alerts.follow(&outputs.alerts, &self.figures);
         self.letters = lists.letters;
-        self.late = lists.late;
-        self.figures.late_dropped.fetch_add(lists.late_dropped, Ordering::Relaxed);
-        let newest = unit.rollups.iter().map(|row| row.minute).max();
-        self.minute = self.minute.max(newest.unwrap_or(self.minute));
-        let blobs = outputs.alerts.iter().chain(&outputs.late).map(|block| block.blob.len());
+        self.late.follow(&lists.late, &self.figures);
+        self.rollups.wrote(&unit.rollups);
+        let raw: usize = unit.dead_letters.iter().map(|letter| letter.raw.len()).sum();
+        let alerts: usize = outputs.alerts.iter().map(|block| block.blob.len()).sum();
+        let blobs = alerts + outputs.late.bytes();
         // A page for each roll-up metric and table is little against a checkpoint's step.
         let rows = (unit.rollups.len() * 64) as u64 + 64 * 1024;
-        self.chores.wrote(bytes + blobs.sum::<usize>() as u64 + raw as u64 + rows);
+        self.chores.wrote(bytes + blobs as u64 + raw as u64 + rows);
         self.show();
     }
 
@@ -360,74 +229,32 @@ impl StateDb {
 
     /// Drops what is beyond the bounds: alerts a step at a time, once they are delivered; and
     /// what is left of the other lists from wider bounds.
-    fn retain(&mut self) -> Result<(), StoreError> {
+    fn retain(&mut self) -> rusqlite::Result<()> {
         let s = &self.settings;
-        let (bound, f) = (Kept { items: s.alerts_max, bytes: s.alerts_bytes_max }, &self.figures);
-        let (mut alerts, delivered) = (self.alerts, self.alerts_done + 1);
-        if alerts.exceeds(bound) {
-            let dropped = (|| {
-                let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-                let dropped = OUTBOX.shelf.drop_oldest(&tx, &mut alerts, bound, delivered)?;
-                let total = f.alerts_dropped.load(Ordering::Relaxed) + dropped.items;
-                put_meta(&tx, "alerts_dropped", &total.to_string())?;
-                tx.commit()?;
-                Ok(dropped)
-            })()
-            .map_err(|error| self.place.error(error))?;
-            self.figures.alerts_dropped.fetch_add(dropped.items, Ordering::Relaxed);
-            self.alerts = alerts;
+        let bound = Kept { items: s.alerts_max, bytes: s.alerts_bytes_max };
+        self.alerts.retain(&self.conn, bound, &self.figures)?;
+        self.retain_letters()?;
+        if self.late.must_leave() {
+            let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+            self.late.narrow(tx, &self.figures)?;
         }
+        self.rollups.retain(&self.conn, self.settings.rollups_keep, &self.figures)
+    }
+
+    fn retain_letters(&mut self) -> rusqlite::Result<()> {
         let terms = self.letters_terms();
         if let Some(published) = terms.published.filter(|at| *at != self.letters.published()) {
             let before = self.letters.published();
-            let mut followed = self.letters.follow(&self.conn, published);
-            if followed.is_ok() && published < before {
-                followed = self.letters.note_set_back(&self.conn);
+            self.letters.follow(&self.conn, published)?;
+            if published < before {
+                self.letters.note_set_back(&self.conn)?;
             }
-            followed.map_err(|error| self.place.error(error))?;
         }
-        if self.letters.must_leave(terms)
-            || self.late.exceeds(self.late_bound()) && self.late != self.late_least
-        {
-            self.narrow().map_err(|error| self.place.error(error))?;
-        }
-        self.retain_rollups()
-    }
-
-    /// Brings the lists within bounds that were wider before.
-    fn narrow(&mut self) -> rusqlite::Result<()> {
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-        let letters = self.letters.trim(&tx, self.letters_terms())?;
-        let none = Outputs { alerts: Vec::new(), late: Vec::new(), late_skipped: 0 };
-        let lists = self.bound_lists(&tx, &CommitUnit::default(), &none)?;
-        tx.commit()?;
-        (self.letters, self.late) = (letters, lists.late);
-        // The newest block stays, whatever its size.
-        self.late_least = lists.late;
-        self.figures.late_dropped.fetch_add(lists.late_dropped, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Drops roll-ups that are too old, a step for each metric, once an hour of data.
-    fn retain_rollups(&mut self) -> Result<(), StoreError> {
-        if self.minute < self.minute_swept + ROLLUP_SWEEP {
-            return Ok(());
-        }
-        let cut = self.minute - self.settings.rollups_keep;
-        let total = self.figures.rollups_dropped.load(Ordering::Relaxed);
-        let (dropped, done) = (|| {
+        if self.letters.must_leave(terms) {
             let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-            let (dropped, done) = drop_rollups(&tx, cut)?;
-            if dropped > 0 {
-                put_meta(&tx, "rollups_dropped", &(total + dropped).to_string())?;
-            }
+            let letters = self.letters.trim(&tx, terms)?;
             tx.commit()?;
-            Ok((dropped, done))
-        })()
-        .map_err(|error| self.place.error(error))?;
-        self.figures.rollups_dropped.fetch_add(dropped, Ordering::Relaxed);
-        if done {
-            self.minute_swept = self.minute;
+            self.letters = letters;
         }
         Ok(())
     }
@@ -456,8 +283,11 @@ impl StateStore for StateDb {
         if unit.epoch != self.head.epoch + 1 {
             return Err(not_parent());
         }
-        let outputs = Outputs::of(unit, self.alerts_last, self.settings.late_max)
-            .map_err(|what| self.place.io(what))?;
+        let late = late::News::of(&unit.late, self.settings.late_max);
+        let outputs = Outputs {
+            alerts: self.alerts.pack(&unit.alerts, unit.epoch).map_err(|e| self.place.io(e))?,
+            late: late.map_err(|error| self.place.io(error))?,
+        };
         let mut next = self.head.clone();
         (next.epoch, next.watermark, next.wall) = (unit.epoch, unit.watermark, unit.wall);
         for position in &unit.positions {
@@ -476,31 +306,14 @@ impl StateStore for StateDb {
     }
 
     fn deliver_alerts(&mut self) -> Result<u64, StoreError> {
-        let mut delivered = 0;
-        while self.alerts_done < self.alerts_last {
-            let (after, bytes) = (self.alerts_done, DELIVERY_BYTES);
-            let blocks = OUTBOX.blocks_after(&self.conn, &self.place, after, u64::MAX, bytes)?;
-            let Some(last) = blocks.last().map(|block| block.last) else {
-                return Err(self.place.damaged(format!("alerts after {after} are missing")));
-            };
-            let count: u64 = blocks.iter().map(|block| block.count).sum();
-            let bytes: usize = blocks.iter().map(|block| block.blob.len()).sum();
-            self.log.deliver(blocks)?;
-            fail::fail_point!("store.deliver.between");
-            let total = self.figures.alerts_delivered.load(Ordering::Relaxed) + count;
-            (|| {
-                let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
-                put_meta(&tx, "alerts_done", &last.to_string())?;
-                put_meta(&tx, "alerts_delivered", &total.to_string())?;
-                tx.commit()
-            })()
-            .map_err(|error| self.place.error(error))?;
-            self.figures.alerts_delivered.store(total, Ordering::Relaxed);
-            self.alerts_done = last;
-            self.chores.wrote(bytes as u64 / 16);
-            delivered += count;
+        let mut total = 0;
+        while let Some(delivered) =
+            self.alerts.deliver(&self.conn, &self.place, &self.log, &self.figures)?
+        {
+            self.chores.wrote(delivered.bytes / 16);
+            total += delivered.items;
         }
-        Ok(delivered)
+        Ok(total)
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -556,7 +369,7 @@ impl StateStore for StateDb {
     fn tidy(&mut self) -> Result<(), StoreError> {
         let folded = self.snapshots.step(&self.conn, &self.place, &mut self.head, &self.settings);
         // A snapshot that finds no room must not keep the others from making some.
-        let retained = self.retain();
+        let retained = self.retain().map_err(|error| self.place.error(error));
         self.chores.wrote(*folded.as_ref().unwrap_or(&0));
         let slack = self.settings.slack_bytes;
         let shrunk = self
@@ -569,91 +382,16 @@ impl StateStore for StateDb {
     }
 }
 
-/// Entry of `meta`: position of the log's last event at the last commit, and which log.
-const LOG_END: &str = "log_end";
-
-/// That the state goes as far as it is known to have gone.
-fn compare(
-    folder: &Folder,
-    place: &Place,
-    mark: Mark,
-    mark_of: u64,
-    epoch: u64,
-) -> Result<(), StoreError> {
-    let last = mark.last;
-    let what = match mark.of == mark_of {
-        false => "it is another state than the one of this folder".to_owned(),
-        true if last > epoch => format!(
-            "it ends at commit {epoch}, and {last} were made: state.db-wal is damaged, cut or \
-             missing, or an older copy was put back"
-        ),
-        true => return Ok(()),
-    };
-    Err(StoreError::Damaged {
-        path: place.name(),
-        what,
-        remedy: format!(
-            "stop tidewatch, then put state.db and state.db-wal back as they were; or move both \
-             away to start again from the log; or move {} away to go on from commit {epoch} \
-             with what is still in the log",
-            folder.marks().name()
-        ),
-    })
-}
-
-/// That the log goes as far as it went at the last commit.
-fn compare_log(place: &Place, conn: &Connection, log: &EmbeddedLog) -> Result<(), StoreError> {
-    let Some(text) = place.meta_opt(conn, LOG_END)? else { return Ok(()) };
-    let Some((last, incarnation)) = text.split_once(' ') else {
-        return Err(place.damaged(format!("`{LOG_END}` is {text:?}")));
-    };
-    let last: u64 = last.parse().map_err(|_| place.damaged(format!("`{LOG_END}` is {text:?}")))?;
-    let end = log.last_position();
-    // Another log is told from this one by whoever reads it.
-    if incarnation != log.identity().incarnation || end >= last {
-        return Ok(());
-    }
-    let what = format!("it ends at event {end}, and {last} were in it at the last commit");
-    Err(log.lost(what, end + 1, last))
-}
-
 /// The outputs of a unit, packed before the transaction begins.
 struct Outputs {
     alerts: Vec<Block>,
-    late: Vec<Block>,
-    /// Late events that are too many for the list by themselves.
-    late_skipped: u64,
+    late: late::News,
 }
 
 /// The bounded lists as they are after a commit.
 struct Lists {
     letters: Letters,
-    late: Kept,
-    late_dropped: u64,
-}
-
-impl Outputs {
-    fn of(unit: &CommitUnit, alerts_last: u64, late_max: u64) -> Result<Outputs, String> {
-        let mut last = alerts_last;
-        for alert in &unit.alerts {
-            if alert.n <= last {
-                return Err(format!(
-                    "alert {} in commit {} comes after {last}",
-                    alert.n, unit.epoch
-                ));
-            }
-            last = alert.n;
-        }
-        let text = |error: serde_json::Error| error.to_string();
-        // What would leave again at once is not written.
-        let late_skipped = unit.late.len().saturating_sub(late_max as usize);
-        let (late, late_skipped) = (&unit.late[late_skipped..], late_skipped as u64);
-        Ok(Outputs {
-            alerts: pack(&unit.alerts, |alert| alert.n).map_err(text)?,
-            late: pack(late, |late| late.position).map_err(text)?,
-            late_skipped,
-        })
-    }
+    late: late::After,
 }
 
 fn number(place: &Place, conn: &Connection, key: &str) -> Result<u64, StoreError> {

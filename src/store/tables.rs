@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::outbox::Block;
 use super::snapshot;
 use super::sqlite::{Kind, Place, checksum, text_checksum};
 use crate::actors::ports::StoreError;
@@ -49,9 +48,6 @@ pub(super) static KIND: Kind = Kind {
     oldest: 3,
     upgrades: &[],
 };
-
-/// Minutes of one metric dropped in one step.
-const ROLLUP_STEP: i64 = 4_096;
 
 /// The last commit, as the `head` row has it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -195,73 +191,11 @@ pub(super) fn write_delta(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::
     Ok(())
 }
 
-pub(super) fn write_late(
-    tx: &Transaction<'_>,
-    epoch: u64,
-    blocks: &[Block],
-) -> rusqlite::Result<()> {
-    for block in blocks {
-        let epoch = epoch as i64;
-        let sum = checksum("late", [epoch, block.count as i64], &block.blob);
-        tx.prepare_cached(
-            "INSERT INTO late(epoch, count, checksum, blob) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![epoch, block.count as i64, sum, block.blob])?;
-    }
-    Ok(())
-}
-
 /// Checksum of a dead letter; one without hints has that of the files before there were any.
 pub(super) fn letter_checksum(place: [i64; 2], raw: &[u8], hints: &str) -> i64 {
     let sum = checksum("dead_letters", place, raw);
     match hints {
         "{}" => sum,
         hints => sum ^ text_checksum("hints", hints),
-    }
-}
-
-pub(super) fn write_rollups(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached(
-        "INSERT OR REPLACE INTO rollups(metric, minute, grp, count, sum, value) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for row in &unit.rollups {
-        // SQLite has no NaN (it becomes NULL): a value that cannot be told is 0 of 0.
-        let real = |number: f64| if number.is_nan() { 0.0 } else { number };
-        insert.execute(params![
-            row.metric,
-            row.minute,
-            row.group,
-            row.count as i64,
-            real(row.sum),
-            real(row.value)
-        ])?;
-    }
-    Ok(())
-}
-
-/// Drops minutes before `cut`, at most `ROLLUP_STEP` rows of each metric; tells how
-/// many rows went and whether that was all.
-pub(super) fn drop_rollups(tx: &Transaction<'_>, cut: i64) -> rusqlite::Result<(u64, bool)> {
-    let (mut dropped, mut done, mut metric) = (0, true, String::new());
-    loop {
-        let next: Option<String> = tx
-            .prepare_cached("SELECT metric FROM rollups WHERE metric > ?1 ORDER BY metric LIMIT 1")?
-            .query_row([&metric], |row| row.get(0))
-            .optional()?;
-        let Some(name) = next else { return Ok((dropped, done)) };
-        let further: Option<i64> = tx
-            .prepare_cached(
-                "SELECT minute FROM rollups WHERE metric = ?1 AND minute < ?2 \
-                 ORDER BY minute LIMIT 1 OFFSET ?3",
-            )?
-            .query_row(params![name, cut, ROLLUP_STEP], |row| row.get(0))
-            .optional()?;
-        done &= further.is_none();
-        let upto = further.map_or(cut, |minute| minute + 1);
-        dropped += tx
-            .prepare_cached("DELETE FROM rollups WHERE metric = ?1 AND minute < ?2")?
-            .execute(params![name, upto])? as u64;
-        metric = name;
     }
 }
