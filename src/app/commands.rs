@@ -9,10 +9,11 @@ use std::time::Duration;
 use actix::System;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::builder::{Builder, Running, StartError};
+use super::builder::{Builder, StartError};
 #[cfg(feature = "prove")]
 use super::prove;
 use super::publish;
+use super::running::Running;
 #[cfg(feature = "replay")]
 use super::{map, replay};
 

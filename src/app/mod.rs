@@ -19,7 +19,11 @@ mod publish;
 mod rejections;
 #[cfg(feature = "replay")]
 mod replay;
+mod running;
+mod thread;
+mod ways;
 
 pub use crate::nats::out::DRAIN as NATS_DRAIN;
-pub use builder::{Builder, Running, StartError};
+pub use builder::{Builder, StartError};
 pub use commands::commands;
+pub use running::Running;

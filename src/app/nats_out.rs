@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::builder::Running;
+use super::running::Running;
 use crate::nats::link::Link;
 use crate::nats::out::{OutSettings, Outputs, Parts, feed_of};
 

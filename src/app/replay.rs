@@ -10,12 +10,13 @@ use actix::System;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::builder::{Builder, Running, SourceFactory};
+use super::builder::{Builder, SourceFactory};
 use super::commands::{
     AtEnd, Said, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
 };
 use super::output::{Digests, Targets};
 use super::rejections::Rejections;
+use super::running::Running;
 use crate::actors::Idle;
 use crate::actors::ports::Source;
 use crate::cli::Exit;

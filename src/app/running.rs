@@ -1,0 +1,164 @@
+//! A pipeline that runs: the handle that its starter holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::thread::PipelineThread;
+use crate::actors::broadcaster::Broadcaster;
+use crate::actors::directory::NoAnswer;
+use crate::actors::flow::Flow;
+use crate::actors::pipeline::RunError;
+use crate::actors::ports::{AppendError, Appended};
+use crate::actors::status::Status;
+use crate::domain::board::Board;
+use crate::domain::event::Schema;
+use crate::domain::event::split::split_item;
+use crate::domain::keeper::ReplayNumbers;
+use crate::domain::session::SessionView;
+use crate::domain::time::SpanMs;
+use crate::nats::out::{DRAIN, Outputs};
+use crate::store::folder::Folder;
+use crate::store::state::Figures;
+use crate::web;
+
+/// A running pipeline. Dropping it stops the pipeline without waiting for it.
+pub struct Running {
+    pub(super) web: web::State,
+    pub(super) mode: &'static str,
+    pub(super) folder: Folder,
+    pub(super) figures: Arc<Figures>,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) stop_timeout: SpanMs,
+    pub(super) thread: PipelineThread,
+    pub(super) outputs: Option<Outputs>,
+}
+
+impl Running {
+    /// Appends events (one JSON object each) to the embedded log; resolves once they are
+    /// durable. An array, or lines of NDJSON, are taken apart: each event has a position of
+    /// its own. What cannot be decoded later ends in the dead letters.
+    ///
+    /// # Errors
+    /// When the log is full, cannot be written, or there is none (a replay).
+    pub async fn publish(&self, events: Vec<Bytes>) -> Result<Appended, AppendError> {
+        let most = self.web.schema.limits.item_events;
+        let mut items = Vec::with_capacity(events.len());
+        events.into_iter().for_each(|event| split_item(event, most, &mut items));
+        match &self.web.log {
+            Some(log) => log.append(items).await,
+            None => Err(AppendError::Broken("a replay takes no events".into())),
+        }
+    }
+
+    /// The latest board.
+    pub fn board(&self) -> Arc<Board> {
+        self.web.board.load_full()
+    }
+
+    /// The latest board, for readers that look again and again.
+    pub fn board_cell(&self) -> Arc<ArcSwap<Board>> {
+        Arc::clone(&self.web.board)
+    }
+
+    /// The open sessions of a key; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when its shard is so busy that no answer came for some seconds.
+    pub async fn session(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
+        self.web.directory.describe(key).await
+    }
+
+    /// What `tidewatch::web::configure` needs to mount the routes into an `App`.
+    pub fn web(&self) -> web::State {
+        self.web.clone()
+    }
+
+    /// The broadcaster of this pipeline.
+    pub fn broadcaster(&self) -> Addr<Broadcaster> {
+        self.web.broadcaster.clone()
+    }
+
+    /// Whether it is ready, and why not.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.web.status)
+    }
+
+    /// What is decoded.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.web.schema)
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// `serve`, `demo`, `replay` or `embedded`.
+    pub fn mode(&self) -> &'static str {
+        self.mode
+    }
+
+    /// Numbers about the state store.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
+    /// Credits and positions.
+    pub fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.web.flow)
+    }
+
+    /// Asks it to end: drain, commit, return. [`Running::ended`] tells when it has.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// A handle that asks it to end, for a signal handler.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let stop = self.stop.clone();
+        move || {
+            stop.send_replace(true);
+        }
+    }
+
+    /// Resolves when the pipeline has ended: after `stop`, at the end of a replay, or
+    /// because it could not go on. Later calls say the same again.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub async fn ended(&mut self) -> Result<ReplayNumbers, RunError> {
+        self.thread.ended().await
+    }
+
+    /// Stops and waits until everything is committed, at most `pipeline.stop_timeout`. Beyond it
+    /// the pipeline's threads are left to themselves: they hold the data folder until they or the
+    /// process end.
+    ///
+    /// # Errors
+    /// Why the last commit could not be made.
+    pub async fn shutdown(mut self) -> Result<ReplayNumbers, RunError> {
+        self.stop();
+        let after_ms = self.stop_timeout;
+        let bound = Duration::from_millis(after_ms.max(0) as u64);
+        let Ok(result) = tokio::time::timeout(bound, self.ended()).await else {
+            return Err(RunError::StopTimeout { after_ms });
+        };
+        if let Some(outputs) = self.outputs.take() {
+            // The last commit's alerts leave too, if that is possible now.
+            let _ = outputs.stop(DRAIN).await;
+        }
+        self.thread.join().await;
+        result
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
