@@ -14,6 +14,7 @@ mod asked;
 mod barrier;
 mod batch;
 mod identify;
+mod restore;
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,14 +30,11 @@ use super::pool::BatchPool;
 use super::supervision::DeathWatch;
 use super::turn::Turn;
 use crate::domain::commit::SectionWriter;
-use crate::domain::commit::Snapshot;
-use crate::domain::hash::shard_of;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{
-    AliasBounds, Aliases, Changes, Closed, Ending, Late, Machine, Outcome, Rules, SessionEffects,
-    SessionEvent,
+    AliasBounds, Aliases, Changes, Closed, Ending, Late, Outcome, Rules, SessionEvent,
 };
 use crate::domain::time::{BEGINNING, EpochMs};
 
@@ -122,48 +120,6 @@ impl Aggregator {
         };
         aggregator.learn_groups();
         aggregator
-    }
-
-    /// Takes up this shard's part of a snapshot: anonymous keys, identities, sessions, and those
-    /// that were closed, of which all up to `closed_forgotten` may be missing. Returns what is
-    /// open then.
-    ///
-    /// # Errors
-    /// When a record is malformed: names the key.
-    pub fn restore(
-        &mut self,
-        snapshot: &Snapshot,
-        closed_forgotten: EpochMs,
-    ) -> Result<Gauges, String> {
-        let mut open = SessionEffects::default();
-        let (shard, shards) = (self.parts.shard, self.parts.shards);
-        self.restore_aliases(&snapshot.aliases);
-        self.seen.restore_forgotten(snapshot.ids_forgotten_until.unwrap_or(BEGINNING));
-        self.seen.restore_swept(snapshot.ids_swept_until.unwrap_or(BEGINNING));
-        for (until, ids) in &snapshot.identities {
-            let mine = ids.iter().filter(|id| shard_of(id.high, shards) == shard);
-            mine.for_each(|id| self.seen.restore(*until, *id));
-        }
-        self.closed.forgotten = closed_forgotten;
-        let mine = snapshot.closed.iter().filter(|(hash, _)| shard_of(**hash, shards) == shard);
-        mine.for_each(|(hash, floor)| self.closed.restore(*hash, *floor));
-        for (key, record) in snapshot.sessions.iter() {
-            let hash = crate::domain::hash::key_hash(self.parts.seed, key);
-            if shard_of(hash, shards) != shard {
-                continue;
-            }
-            let key = String::from_utf8_lossy(key);
-            let segments = &mut self.turn.segments;
-            let machine = Machine::decode(record, segments, &self.parts.rules)
-                .map_err(|malformed| format!("session {key:?}: {malformed}"))?;
-            if machine.is_empty() {
-                return Err(format!("session {key:?}: malformed: nothing is open"));
-            }
-            machine.count_open(&self.parts.rules, &mut open);
-            self.children.restore(&key, hash, machine);
-        }
-        let Changes { by_step, at_risk, value, .. } = open.changes;
-        Ok(Gauges { by_step, at_risk, value })
     }
 
     /// A session's turn: one event. `None` when it panicked; nothing has happened then.

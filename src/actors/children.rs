@@ -169,6 +169,16 @@ impl Children {
         self.insert(key, key_hash, Session::after(floor))
     }
 
+    /// Makes room for so many restored sessions at once.
+    pub fn reserve(&mut self, sessions: usize) {
+        self.index.reserve(sessions);
+    }
+
+    /// Brings near where these hashes are looked for.
+    pub fn look_for(&self, hashes: impl Iterator<Item = u64>) {
+        hashes.for_each(|hash| self.index.touch(hash));
+    }
+
     /// Takes up a restored session.
     pub fn restore(&mut self, key: &str, key_hash: u64, machine: Machine) {
         let slot = self.insert(key.into(), key_hash, Session::restored(machine));

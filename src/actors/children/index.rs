@@ -41,7 +41,7 @@ impl Index {
     pub fn insert(&mut self, hash: u64, slot: u32) {
         // Three quarters full at most, so that probes stay within a line or two.
         if (self.len + 1) * 4 > self.places.len() * 3 {
-            self.grow();
+            self.grow((self.places.len() * 2).max(SMALLEST));
         }
         self.put(u64::from(tag_of(hash)) << 32 | u64::from(slot + 1));
         self.len += 1;
@@ -79,8 +79,23 @@ impl Index {
         }
     }
 
-    fn grow(&mut self) {
-        let places = vec![0; (self.places.len() * 2).max(SMALLEST)];
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        let places = ((self.len + more).div_ceil(3) * 4).next_power_of_two();
+        if places > self.places.len().max(SMALLEST) {
+            self.grow(places);
+        }
+    }
+
+    /// Reads the line of memory that a hash is looked for in first.
+    pub fn touch(&self, hash: u64) {
+        if !self.places.is_empty() {
+            std::hint::black_box(self.places[self.home(hash)]);
+        }
+    }
+
+    fn grow(&mut self, places: usize) {
+        let places = vec![0; places];
         let former = std::mem::replace(&mut self.places, places);
         former.into_iter().filter(|entry| *entry != 0).for_each(|entry| self.put(entry));
     }
@@ -133,10 +148,16 @@ mod tests {
         /// Few hashes with the same upper bits, so that entries push each other on and around
         /// the end of the table.
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((0u32..300, any::<bool>()), 1..600)) {
+        fn it_is_a_map(
+            steps in prop::collection::vec((0u32..300, any::<bool>()), 1..600),
+            (reserve, more) in (0usize..600, 0usize..500),
+        ) {
             let hash = |key: u32| u64::from(key % 7) << 29 | u64::from(key % 3) << 40;
             let (mut index, mut model) = (Index::default(), HashMap::new());
-            for (key, insert) in steps {
+            for (step, (key, insert)) in steps.into_iter().enumerate() {
+                if step == reserve {
+                    index.reserve(more);
+                }
                 if insert && !model.contains_key(&key) {
                     index.insert(hash(key), key);
                     model.insert(key, ());
