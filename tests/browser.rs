@@ -283,6 +283,71 @@ fn the_page_says_what_numbers_lack_and_what_stands() {
     page.assert_no_errors(&[]);
 }
 
+/// Ranked lists and histograms have panels: what they show is what the server says.
+#[test]
+fn ranked_lists_and_histograms_are_on_the_page() {
+    let config = format!(
+        "{HOLD}[[metric]]\nname = \"pages\"\naggregate = \"topk\"\nfield = \"page\"\ntop = 6\n\
+         window = {{ tumbling = \"1m\" }}\n\
+         [[metric]]\nname = \"latency\"\naggregate = \"histogram\"\nfield = \"ms\"\n\
+         bounds = [50, 100, 250, 1000]\ngroup_by = [\"region\"]\ngroup_limit = 2\n\
+         window = {{ tumbling = \"1m\" }}\n"
+    );
+    let folder = Folder::default();
+    let server = folder.serve(&config).start();
+    let event = |n: i64| {
+        let mut event = Event::new(format!("e{n}"), NOW + n * 10, "page_view", format!("u{n}"));
+        event.more.insert("page".into(), json!(format!("/product/{}", (n * n) % 11)));
+        event.more.insert("ms".into(), json!((n * n * 7) % 1_300));
+        event
+            .more
+            .insert("region".into(), json!(["eu-west", "us-east", "<i>mars</i>"][n as usize % 3]));
+        event.line()
+    };
+    let lines: Vec<String> = (0..600)
+        .map(event)
+        .chain([Event::new("end", NOW + 10 * GAP, "page_view", "z").line()])
+        .collect();
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    let text = |panel: &str| {
+        let script = format!("return document.querySelector('[data-panel={panel}]')?.innerText");
+        page.script(&script).as_str().map(str::to_owned)
+    };
+    let pages = server.topic("pages");
+    let top = pages["pages"]["top"].as_array().unwrap();
+    assert_eq!((top.len(), &top[0][2]), (6, &json!(0)), "{pages}");
+    page.wait("the list", || {
+        let text = text("pages")?;
+        let shows = |item: &Value| text.contains(item[0].as_str().unwrap());
+        top.iter().all(shows).then_some(())
+    });
+    page.wait("the histograms", || {
+        let text = text("latency")?;
+        let names = ["eu-west", "us-east", "other groups", "≤ 250", "> 1,000"];
+        names.iter().all(|name| text.contains(name)).then_some(())
+    });
+    let counts = server.topic("latency")["eu-west"].clone();
+    assert_eq!(counts.as_array().unwrap().len(), 5);
+    for (name, scheme, width, height) in [
+        ("shapes-light", "light", 1400, 1000),
+        ("shapes-dark", "dark", 1400, 1000),
+        ("shapes-phone", "light", 390, 844),
+    ] {
+        page.look(scheme, width, height);
+        page.script("document.querySelector('[data-panel=latency]').scrollIntoView()");
+        page.screenshot(name);
+        let overflow = page.script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        );
+        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
+    }
+    page.assert_no_errors(&[]);
+}
+
 /// True when the text of a `data-value` is this value.
 fn same(text: &str, value: &Value) -> bool {
     match value {

@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::model::{Answer, Ended, Entry, Metric, Times, What, answer};
+use support::model::{Answer, Ended, Entry, Metric, Times, What, answer, part};
 use support::{Folder, HOLD, Random, pause};
 
 const TIMES: Times = Times { disorder: 5_000, lateness: 20_000, gap: 60_000 };
@@ -81,6 +81,28 @@ aggregate = "ratio"
 numerator = { type = "buy" }
 window = { tumbling = "25s" }
 [[metric]]
+name = "regions"
+aggregate = "topk"
+field = "region"
+top = 3
+window = { hopping = "1m", slide = "15s" }
+[[metric]]
+name = "sampled"
+aggregate = "topk"
+field = "region"
+top = 3
+values_max = 2
+sample = 64
+window = { hopping = "5m", slide = "1m" }
+[[metric]]
+name = "amounts"
+aggregate = "histogram"
+field = "amount"
+bounds = [-100, 0, 99.99, 1000]
+group_by = ["region"]
+group_limit = 2
+window = { hopping = "40s", slide = "20s" }
+[[metric]]
 name = "today"
 where = { type = "buy" }
 aggregate = "sum"
@@ -88,6 +110,12 @@ field = "amount"
 window = { since_midnight = "Asia/Kathmandu", slide = "40s" }
 keep = "1h"
 "#;
+
+/// In hundredths.
+const BOUNDS: &[i64] = &[-10_000, 0, 9_999, 100_000];
+
+/// What it says is an estimate: it must only be the same for all runs of a log.
+const SAMPLED: &str = "sampled";
 
 fn hopping<const SIZE: i64, const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
@@ -122,6 +150,8 @@ fn metrics() -> Vec<Metric> {
         metric("spread", "", What::Stddev, None, hopping::<120_000, 40_000>),
         metric("users", "", What::Users, None, hopping::<60_000, 20_000>),
         metric("share", "", What::Share("buy"), None, hopping::<25_000, 25_000>),
+        metric("regions", "", What::Regions(3), None, hopping::<60_000, 15_000>),
+        metric("amounts", "", What::Buckets(BOUNDS), Some(2), hopping::<40_000, 20_000>),
         metric("today", "buy", What::Sum, None, today),
     ]
 }
@@ -338,11 +368,38 @@ fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
 fn windows_of(text: &str) -> Numbers {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
     let rows = reader.records().map(Result::unwrap);
-    rows.map(|row| {
+    rows.flat_map(|row| {
         assert_eq!(row.len(), 4, "{row:?}");
-        ((row[0].to_owned(), row[1].parse().unwrap(), row[2].to_owned()), row[3].parse().unwrap())
+        numbers_of(&row[0], row[1].parse().unwrap(), &row[2], &row[3])
     })
     .collect()
+}
+
+/// A number, or the parts of a ranked list or a histogram.
+fn numbers_of(
+    metric: &str,
+    end: i64,
+    group: &str,
+    text: &str,
+) -> Vec<((String, i64, String), f64)> {
+    let parts: Vec<(String, f64)> = match serde_json::from_str(text).unwrap() {
+        _ if metric == SAMPLED => Vec::new(),
+        serde_json::Value::Array(counts) => {
+            let counts = counts.iter().map(|count| count.as_f64().unwrap());
+            counts.enumerate().map(|(number, count)| (part(&number.to_string()), count)).collect()
+        }
+        serde_json::Value::Object(ranking) => {
+            let top = ranking["top"].as_array().unwrap();
+            let one = |item: &serde_json::Value| {
+                assert_eq!(item[2], 0, "it is exact: {item}");
+                (part(item[0].as_str().unwrap()), item[1].as_f64().unwrap())
+            };
+            top.iter().map(one).collect()
+        }
+        number => vec![(String::new(), number.as_f64().unwrap())],
+    };
+    let numbers = parts.into_iter();
+    numbers.map(|(part, n)| ((metric.to_owned(), end, format!("{group}{part}")), n)).collect()
 }
 
 fn sessions_of(path: &std::path::Path) -> Vec<Ended> {
@@ -363,10 +420,13 @@ fn sessions_of(path: &std::path::Path) -> Vec<Ended> {
 /// The roll-ups of a data folder.
 fn minutes_of(data: &std::path::Path) -> Numbers {
     let file = rusqlite::Connection::open(data.join("state.db")).unwrap();
-    let mut rows = file.prepare("SELECT metric, minute, grp, value FROM rollups").unwrap();
-    let rows = rows
-        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get::<_, f64>(3)?)));
-    rows.unwrap().map(Result::unwrap).collect()
+    let sql = "SELECT metric, minute, grp, CAST(value AS TEXT) FROM rollups";
+    let mut rows = file.prepare(sql).unwrap();
+    let rows = rows.query_map([], |row| {
+        let text = |column| row.get::<_, String>(column);
+        Ok(numbers_of(&text(0)?, row.get(1)?, &text(2)?, &text(3)?))
+    });
+    rows.unwrap().flat_map(Result::unwrap).collect()
 }
 
 #[test]

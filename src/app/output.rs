@@ -116,7 +116,7 @@ impl Output for Files {
             let index = usize::from(point.metric);
             let metric = &keeper.engine.metrics()[index].spec.name;
             let group = keeper.engine.state(index).groups.text(point.group);
-            let line = row(&[&point.end.to_string(), &group, &point.value.to_string()]);
+            let line = row(&[&point.end.to_string(), &group, &point.value.to_text()]);
             match collected.windows.get_mut(metric) {
                 Some(hash) => hash.update(&line),
                 None => {

@@ -303,7 +303,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             windows: Some(metric.windows),
             max: metric.max,
             sum: Some(metric.sum),
-            last: metric.last,
+            last: metric.last.clone(),
             accuracy: metric.accuracy,
             sha256: digests.windows.get(name).cloned(),
             totals,

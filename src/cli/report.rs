@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
+use crate::domain::metric::Number;
 use crate::domain::metric::aggregate::Accuracy;
 use crate::domain::time::EpochMs;
 use crate::source::tally::FileReport;
@@ -142,7 +143,7 @@ pub struct MetricReport {
     pub sum: Option<f64>,
     /// Value of the last window.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<f64>,
+    pub last: Option<Number>,
     /// How exact the numbers are; absent where they are exact always.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub accuracy: Option<Accuracy>,
@@ -293,7 +294,8 @@ impl Report {
         for (name, metric) in &self.metrics {
             let windows = metric.windows.map_or("-".into(), grouped);
             write!(out, "  {name:<28} {windows:>14}")?;
-            for value in [metric.max, metric.sum, metric.last] {
+            let last = metric.last.as_ref();
+            for value in [metric.max, metric.sum, last.and_then(Number::scalar)] {
                 write!(out, " {:>14}", value.map_or("-".into(), number))?;
             }
             if !metric.unit.is_empty() {
@@ -306,6 +308,9 @@ impl Report {
                 }
             }
             writeln!(out)?;
+            if let Some(last) = last.filter(|last| last.scalar().is_none()) {
+                writeln!(out, "  {:<28} {}", "", list(last))?;
+            }
         }
         for (name, metric) in &self.metrics {
             if let Some(accuracy) = metric.accuracy {
@@ -314,6 +319,22 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// A ranked list, or the counts of a histogram, in a line.
+fn list(number: &Number) -> String {
+    let parts: Vec<String> = match number {
+        Number::Scalar(_) => Vec::new(),
+        Number::Ranked(ranking) => {
+            let one = |(value, count, error): &(String, u64, u64)| match error {
+                0 => format!("{value} {}", grouped(*count)),
+                error => format!("{value} {} ± {}", grouped(*count), grouped(*error)),
+            };
+            ranking.top.iter().map(one).collect()
+        }
+        Number::Histogram(counts) => counts.iter().map(|count| grouped(*count)).collect(),
+    };
+    parts.join(", ")
 }
 
 /// What was found in one file: every line and every row by what it was.
@@ -439,7 +460,7 @@ mod tests {
             windows: Some(3),
             max: Some(7.5),
             sum: Some(12.0),
-            last: Some(0.25),
+            last: Some(0.25.into()),
             accuracy: None,
             sha256: Some("ab".into()),
             totals: BTreeMap::new(),

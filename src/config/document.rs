@@ -113,6 +113,17 @@ impl Node {
         }
     }
 
+    /// A list of numbers; in the environment separated by commas.
+    pub fn numbers(&self) -> Result<Vec<f64>, String> {
+        match &self.value {
+            Value::List(nodes) => nodes.iter().map(Node::number).collect(),
+            Value::Bare(text) => {
+                text.split(',').map(|part| Node::bare(&self.place, part).number()).collect()
+            }
+            _ => self.wrong("a list of numbers such as [1, 2.5]"),
+        }
+    }
+
     /// A table of texts; in the environment `name=value` separated by commas.
     pub fn pairs(&self) -> Result<Vec<(String, String)>, String> {
         let wanted = "a table of texts such as { code = \"status\" }";

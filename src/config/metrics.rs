@@ -13,8 +13,10 @@ use super::reader::Reader;
 use super::windows::{Days, parse_window};
 use super::{SHIPPED, aggregates, rules, units};
 use crate::domain::anomaly::SigmaRule;
-use crate::domain::metric::{Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec};
-use crate::domain::settings::terms::{DAY, HOUR, SECOND};
+use crate::domain::metric::{
+    Aggregate, Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
+};
+use crate::domain::settings::terms::{DAY, GIB, HOUR, SECOND};
 use crate::domain::settings::{Derived, settings};
 use crate::domain::time::SpanMs;
 
@@ -37,13 +39,28 @@ const POINTS_MAX: SpanMs = 4_000_000;
 /// Longest history: ten years of months; `POINTS_MAX` bounds what it holds.
 const KEEP_MAX: SpanMs = 3_660 * DAY;
 
-/// History kept when a metric does not say.
-fn default_keep(window: &WindowSpec) -> SpanMs {
-    match window {
+/// Most bytes that the open windows of a metric may come to hold.
+const OPEN_BYTES_MAX: SpanMs = 4 * GIB;
+
+/// How much history is kept. Of lists and histograms the newest is shown, and kept.
+fn keep(
+    item: &mut Item<'_>,
+    aggregate: &Aggregate,
+    window: &WindowSpec,
+    written: Derived<SpanMs>,
+) -> SpanMs {
+    if !aggregate.shape().is_scalar() {
+        if written.0.is_some() {
+            let rule = format!("has no meaning for a {}: the newest is shown", aggregate.word());
+            item.reader.problem("keep", rule);
+        }
+        return window.step();
+    }
+    written.0.unwrap_or_else(|| match window {
         // Enough windows to see a course.
         WindowSpec::Calendar { span, .. } => 30 * span.about(),
         _ => HOUR,
-    }
+    })
 }
 
 /// Topics that are always there, so no metric or rule can have their names.
@@ -88,7 +105,7 @@ settings! {
         /// since midnight has a point every slide from midnight on, and the last one of a day at
         /// the next midnight.
         pub window: () = (), shape();
-        /// History on the page. 1h, and 30 windows of days, weeks or months; at most 3600 points
+        /// History on the page, of metrics with one number for each window. 1h, and 30 windows of days, weeks or months; at most 3600 points
         /// are shown.
         pub keep: Derived<SpanMs> = Derived(None), span(SECOND, KEEP_MAX);
         /// For people.
@@ -254,10 +271,10 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
         numerator,
         group_by: keys.group_by,
         group_limit: keys.group_limit,
-        aggregate,
         field: keys.field,
-        keep: keys.keep.0.unwrap_or_else(|| default_keep(&window)),
+        keep: keep(item, &aggregate, &window, keys.keep),
         window,
+        aggregate,
     };
     attributes_fit(item, &spec);
     history_fits(item, &spec);
@@ -338,6 +355,19 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
         item.reader.conflict(
             &["keep", "group_limit", "window"],
             format!("group_limit x keep / step is {points} points, at most {POINTS_MAX}"),
+        );
+    }
+    let panes = spec.window.reach() / step + 1;
+    let bytes = (groups * panes).saturating_mul(spec.aggregate.bytes_max() as SpanMs);
+    if bytes > OPEN_BYTES_MAX {
+        item.reader.conflict(
+            &["group_limit", "window"],
+            format!(
+                "{groups} groups x {panes} panes may come to hold {} GiB, at most {}: lower group_limit, \
+                 or what a pane may hold",
+                bytes / GIB,
+                OPEN_BYTES_MAX / GIB
+            ),
         );
     }
     if spec.aggregate.is_per_time() && matches!(spec.window, WindowSpec::SinceMidnight { .. }) {

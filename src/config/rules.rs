@@ -90,6 +90,11 @@ fn rule_fits(reader: &mut Reader, rule: &SigmaRule, metric: &MetricSpec) {
     if !metric.group_by.is_empty() {
         reader.problem("metric", "must name a metric without group_by");
     }
+    if !metric.aggregate.shape().is_scalar() {
+        let word = metric.aggregate.word();
+        reader
+            .problem("metric", format!("must have one number for each window: a {word} has none"));
+    }
     if metric.of == FactKind::LiveSessions {
         reader.problem("metric", "must not be of live sessions: they have no windows to compare");
     }

@@ -40,6 +40,14 @@ pub(super) fn read(rule: &Rule, node: &Node) -> Result<Value, String> {
             texts.iter().try_for_each(|text| check(text))?;
             Ok(Value::Texts(texts))
         }
+        Rule::Ascending(least, most) => {
+            let numbers = node.numbers()?;
+            let grow = numbers.is_sorted_by(|a, b| a < b);
+            match grow && (least..=most).contains(&numbers.len()) {
+                true => Ok(Value::Numbers(numbers)),
+                false => Err(format!("must be {least} to {most} numbers in ascending order")),
+            }
+        }
         Rule::Attributes(most) => attributes(node, most).map(Value::Texts),
         Rule::Pairs(most) => match node.pairs()? {
             pairs if pairs.len() > most => Err(format!("must hold at most {most} names")),
@@ -65,6 +73,7 @@ pub(super) fn show(rule: &Rule, value: &Value) -> String {
             toml_text::text(&names[0])
         }
         (_, Value::Texts(texts)) => toml_text::texts(texts),
+        (_, Value::Numbers(numbers)) => format!("{numbers:?}"),
         (_, Value::Text(text)) => toml_text::text(text),
         (_, Value::Truth(truth)) => truth.to_string(),
         (_, Value::Float(number)) => number.to_string(),
@@ -94,6 +103,7 @@ pub(super) fn bounds(rule: &Rule) -> Option<String> {
         Rule::Texts { least: 0, most, .. } | Rule::Pairs(most) => Some(format!("At most {most}")),
         Rule::Texts { least, most, .. } => Some(format!("{least} to {most} names")),
         Rule::Attributes(most) => Some(format!("1 to {most} names")),
+        Rule::Ascending(least, most) => Some(format!("{least} to {most} numbers")),
         Rule::Truth
         | Rule::Number(..)
         | Rule::Text(..)

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::figures::Figures;
@@ -63,13 +64,18 @@ pub(super) fn write(tx: &Transaction<'_>, rows: &[RollupRow]) -> rusqlite::Resul
     for row in rows {
         // SQLite has no NaN (it becomes NULL): a value that cannot be told is 0 of 0.
         let real = |number: f64| if number.is_nan() { 0.0 } else { number };
+        // What is more than one number stands there as JSON.
+        let value = match row.value.scalar() {
+            Some(number) => Value::from(real(number)),
+            None => row.value.to_text().into(),
+        };
         insert.execute(params![
             row.metric,
             row.minute,
             row.group,
             row.count as i64,
             real(row.sum),
-            real(row.value)
+            value
         ])?;
     }
     Ok(())

@@ -4,11 +4,13 @@
 //! Written when `/metrics` is asked for, from the board; nothing is kept. A group without
 //! a number has no series.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use crate::domain::board::bound::label;
-use crate::domain::board::figure::Figure;
+use crate::domain::board::figure::{Figure, Row};
+use crate::domain::metric::{Number, Shape};
 
 /// What the names begin with, so that none is taken for one of the process.
 const PREFIX: &str = "tidewatch_metric_";
@@ -23,23 +25,59 @@ pub struct Gauges {
     pub text: String,
     /// Series in it.
     pub series: usize,
-    /// Groups with a number that were left out because of the bound.
+    /// Series that were left out because of the bound.
     pub left_out: usize,
 }
 
 /// Writes at most `series_max` series. When there are more, every metric gets an equal
 /// part of them, its first groups.
 pub fn gauges(figures: &[Figure], series_max: usize) -> Gauges {
-    let known = |figure: &Figure| figure.groups.iter().filter(|n| n.value.is_some()).count();
-    let counts: Vec<usize> = figures.iter().map(known).collect();
+    let all: Vec<Vec<Series<'_>>> = figures.iter().map(series).collect();
+    let counts: Vec<usize> = all.iter().map(Vec::len).collect();
     let shares = shares(&counts, series_max);
     let mut gauges = Gauges::default();
-    for ((figure, share), count) in figures.iter().zip(shares).zip(counts) {
-        gauges.left_out += count - share;
+    for ((figure, series), share) in figures.iter().zip(&all).zip(shares) {
+        gauges.left_out += series.len() - share;
         gauges.series += share;
-        write(figure, share, &mut gauges.text);
+        write(figure, &series[..share], &mut gauges.text);
     }
     gauges
+}
+
+/// One number on its own line.
+struct Series<'a> {
+    row: &'a Row,
+    /// The value of a ranked list, or the bound of a histogram.
+    of: Option<Cow<'a, str>>,
+    number: f64,
+}
+
+/// A ranked list is a series for each value. A histogram is one for each bound, of how many are
+/// not above it, as `histogram_quantile` of Prometheus takes them.
+fn series(figure: &Figure) -> Vec<Series<'_>> {
+    let mut found = Vec::new();
+    for row in &figure.groups {
+        match (&row.value, &figure.shape) {
+            (Some(Number::Scalar(number)), _) => {
+                found.push(Series { row, of: None, number: *number });
+            }
+            (Some(Number::Ranked(ranking)), _) => {
+                for (value, count, _) in &ranking.top {
+                    found.push(Series { row, of: Some(value.into()), number: *count as f64 });
+                }
+            }
+            (Some(Number::Histogram(counts)), Shape::Histogram { bounds }) => {
+                let mut below = 0;
+                for (bound, count) in bounds.iter().chain([&f64::INFINITY]).zip(&counts[..]) {
+                    below += count;
+                    let of = Some(number(*bound).into());
+                    found.push(Series { row, of, number: below as f64 });
+                }
+            }
+            (None | Some(Number::Histogram(_)), _) => {}
+        }
+    }
+    found
 }
 
 /// How many of each, when all together may be `max`: those that need less than an equal
@@ -56,30 +94,40 @@ fn shares(counts: &[usize], max: usize) -> Vec<usize> {
     shares
 }
 
-fn write(figure: &Figure, share: usize, text: &mut String) {
-    if share == 0 {
+fn write(figure: &Figure, series: &[Series<'_>], text: &mut String) {
+    if series.is_empty() {
         return;
     }
-    let name = format!("{PREFIX}{}", identifier(&figure.metric));
+    let mut labels = figure.labels.clone();
+    let mut name = format!("{PREFIX}{}", identifier(&figure.metric));
+    match figure.shape {
+        Shape::Scalar => {}
+        Shape::Ranked if figure.field.is_empty() => labels.push("key".to_owned()),
+        Shape::Ranked => labels.push(figure.field.clone()),
+        Shape::Histogram { .. } => {
+            name.push_str("_bucket");
+            labels.push("le".to_owned());
+        }
+    }
     let unit = if figure.unit.is_empty() { "" } else { &format!(" in {}", figure.unit) };
     let window = if figure.window.is_empty() { "" } else { &format!(", {}", figure.window) };
     let help = escaped_help(&format!("{}{unit}{window}.", figure.title));
     // Writing to a text cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-    let names = label_names(&figure.labels);
-    let numbers = figure.groups.iter().filter_map(|group| Some((group, group.value?)));
-    for (group, value) in numbers.take(share) {
+    let names = label_names(&labels);
+    for Series { row, of, number: value } in series {
+        let values = row.labels.iter().map(|value| label(value)).chain(of.clone());
         let mut pairs: Vec<String> = names
             .iter()
-            .zip(group.labels.iter())
-            .map(|(name, value)| format!("{name}=\"{}\"", escaped_value(&label(value))))
+            .zip(values)
+            .map(|(name, value)| format!("{name}=\"{}\"", escaped_value(&value)))
             .collect();
-        if group.overflow {
+        if row.overflow {
             pairs.push(format!("{OVERFLOW}=\"true\""));
         }
         let labels =
             if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
-        let _ = writeln!(text, "{name}{labels} {}", number(value));
+        let _ = writeln!(text, "{name}{labels} {}", number(*value));
     }
 }
 
@@ -141,7 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::board::figure::Number;
+    use crate::domain::metric::number::Ranking;
 
     type Series = (String, BTreeMap<String, String>);
 
@@ -197,12 +245,16 @@ mod tests {
     }
 
     fn figure(metric: &str, labels: &[&str], groups: Vec<(Vec<String>, Option<f64>)>) -> Figure {
-        let number = |(labels, value)| Number { labels: Arc::new(labels), value, overflow: false };
+        let row = |(labels, value): (Vec<String>, Option<f64>)| Row {
+            labels: Arc::new(labels),
+            value: value.map(Number::from),
+            overflow: false,
+        };
         Figure {
             metric: metric.into(),
             title: "Title".into(),
             labels: labels.iter().map(ToString::to_string).collect(),
-            groups: groups.into_iter().map(number).collect(),
+            groups: groups.into_iter().map(row).collect(),
             ..Figure::default()
         }
     }
@@ -225,12 +277,46 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_a_series_for_each_value_and_a_histogram_one_for_each_bound() {
+        let top = vec![("a\"b".to_owned(), 3, 0), ("c".to_owned(), 1, 1)];
+        let row = |value| vec![Row { value: Some(value), ..Row::default() }];
+        let pages = Figure {
+            shape: Shape::Ranked,
+            field: "page.url".into(),
+            groups: row(Number::Ranked(Box::new(Ranking { of: 9, top }))),
+            ..figure("pages", &[], vec![])
+        };
+        let latency = Figure {
+            shape: Shape::Histogram { bounds: vec![0.5, 10.0] },
+            groups: row(Number::Histogram([2, 0, 3].into())),
+            ..figure("latency", &[], vec![])
+        };
+        let gauges = gauges(&[pages, latency], 10);
+        assert_eq!((gauges.series, gauges.left_out), (5, 0));
+        let lines: Vec<&str> =
+            gauges.text.lines().filter(|line| !line.starts_with("# HELP")).collect();
+        assert_eq!(
+            lines,
+            [
+                "# TYPE tidewatch_metric_pages gauge",
+                "tidewatch_metric_pages{page_url=\"a\\\"b\"} 3",
+                "tidewatch_metric_pages{page_url=\"c\"} 1",
+                "# TYPE tidewatch_metric_latency_bucket gauge",
+                "tidewatch_metric_latency_bucket{le=\"0.5\"} 2",
+                "tidewatch_metric_latency_bucket{le=\"10\"} 2",
+                "tidewatch_metric_latency_bucket{le=\"+Inf\"} 5",
+            ]
+        );
+        read(&gauges.text);
+    }
+
+    #[test]
     fn the_overflow_is_no_group_that_is_called_so() {
         let mut figure = figure("errors", &["region", "overflow", "a.b", "a_b"], Vec::new());
         let labels = Arc::new(vec!["other".to_string(); 4]);
         figure.groups = vec![
-            Number { labels: labels.clone(), value: Some(1.0), overflow: false },
-            Number { labels, value: Some(2.0), overflow: true },
+            Row { labels: labels.clone(), value: Some(1.0.into()), overflow: false },
+            Row { labels, value: Some(2.0.into()), overflow: true },
         ];
         let found = read(&gauges(&[figure], 10).text);
         assert_eq!(found.len(), 2);

@@ -45,6 +45,7 @@ pub async fn groups(
         }
         last = Some(n);
     }
+    let shape = json!(figure.shape);
     let next = last.filter(|last| last + 1 < figure.groups.len());
     let text = items.page(&[
         ("metric", json!(figure.metric)),
@@ -52,6 +53,8 @@ pub async fn groups(
         ("unit", json!(figure.unit)),
         ("window", json!(figure.window)),
         ("labels", json!(figure.labels)),
+        ("shape", shape["shape"].clone()),
+        ("bounds", shape["bounds"].clone()),
         ("at", json!(event_time(board.watermark))),
         ("next", json!(next)),
     ]);

@@ -1,8 +1,8 @@
-// A map topic that is not a funnel: names and values, the largest first. Used for the topics
-// that only a configuration knows.
+// Numbers by name, as rows with bars: a map topic that is not a funnel, ranked lists, and
+// histograms. Used for the topics that only a configuration knows.
 
 import { html, render } from './dom.js';
-import { inUnit } from './format.js';
+import { OTHER_GROUPS, inUnit, number, percent } from './format.js';
 
 /** Most names shown. */
 const SHOWN_MAX = 12;
@@ -22,22 +22,65 @@ export class Ranking {
     const topic = this.#store.topics.get(this.#topicName);
     this.#panel.setTitle(topic?.about, topic?.about?.window, this.#store.late(topic?.name));
     this.#panel.setStale(topic?.stale);
-    const entries = Object.entries(this.#store.values(this.#topicName))
-      .filter(([, value]) => typeof value === 'number')
-      .sort((a, b) => b[1] - a[1])
-      .slice(0, SHOWN_MAX);
-    const most = Math.max(0, ...entries.map(([, value]) => value)) || 1;
-    const row = ([name, value]) => html`<li key=${name}>
-      <span class="rank-name">${name || 'none'}</span>
-      <span class="step-bar" aria-hidden="true"><i class="here" style=${{ width: `${Math.max(0, (100 * value) / most).toFixed(2)}%` }} /></span>
-      <b>${inUnit(value, topic.about.unit)}</b>
-    </li>`;
+    const lists = listsOf(this.#topicName, topic?.about ?? {}, this.#store.values(this.#topicName));
     render(
-      entries.length
-        ? html`<ol class="ranking">${entries.map(row)}</ol>`
+      lists.length
+        ? lists.map(({ name, rows }) => html`<${List} key=${name} name=${name} rows=${rows} />`)
         : html`<p class="placeholder">${topic?.state ? 'Nothing to show yet' : ''}</p>`,
       this.#panel.body,
     );
-    return entries.length > 0;
+    return lists.length > 0;
   }
+}
+
+/** What the topic shows: lists of rows, each with its group's name where there are groups. */
+function listsOf(topicName, about, values) {
+  const rowsOf = { ranked: ranked, histogram: (value) => histogram(value, about.bounds ?? []) }[about.shape];
+  if (!rowsOf) {
+    const rows = Object.entries(values)
+      .filter(([, value]) => typeof value === 'number')
+      .map(([name, value]) => ({ name, value, text: inUnit(value, about.unit) }));
+    return rows.length ? [{ name: '', rows: largest(rows) }] : [];
+  }
+  const title = (name, i) => (i === about.overflow ? OTHER_GROUPS : name === topicName ? '' : name);
+  return (about.columns ?? [])
+    .map((name, i) => ({ name: title(name, i), rows: values[name] == null ? [] : rowsOf(values[name]) }))
+    .filter(({ rows }) => rows.length);
+}
+
+const largest = (rows) => rows.sort((a, b) => b.value - a.value).slice(0, SHOWN_MAX);
+
+/** The values that came most, with their share of all. */
+function ranked({ of, top }) {
+  return top.slice(0, SHOWN_MAX).map(([name, value, error]) => ({
+    name,
+    value,
+    text: `${number(value)}${error ? ` ± ${number(error)}` : ''}`,
+    more: percent(of ? value / of : null),
+  }));
+}
+
+/** A row for each bucket, from the least numbers to the greatest. */
+function histogram(counts, bounds) {
+  const all = counts.reduce((sum, count) => sum + count, 0);
+  if (!all) return [];
+  return counts.map((value, i) => ({
+    name: i < bounds.length ? `≤ ${number(bounds[i])}` : `> ${number(bounds.at(-1))}`,
+    value,
+    text: number(value),
+    more: percent(value / all),
+  }));
+}
+
+function List({ name, rows }) {
+  const most = Math.max(0, ...rows.map((row) => row.value)) || 1;
+  const row = ({ name: of, value, text, more }) => html`<li key=${of}>
+    <span class="rank-name">${of || 'none'}</span>
+    <span class="step-bar" aria-hidden="true"><i class="here" style=${{ width: `${Math.max(0, (100 * value) / most).toFixed(2)}%` }} /></span>
+    <b>${text}</b>
+    <span class="rank-share">${more}</span>
+  </li>`;
+  return html`
+    ${name ? html`<h3 class="rank-group">${name}</h3>` : null}
+    <ol class="ranking">${rows.map(row)}</ol>`;
 }

@@ -7,6 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use tidewatch::actors::ports::{Records as _, StateStore as _, StoreError};
 use tidewatch::domain::commit::{LateEvent, RollupRow, SourceIdentity, SourcePosition};
+use tidewatch::domain::metric::Number;
 use tidewatch::store::folder::Folder;
 use tidewatch::store::log::{self, EmbeddedLog};
 use tidewatch::store::records::StoredRecords;
@@ -561,9 +562,10 @@ fn roll_ups_are_inserted_or_replaced() {
     for epoch in 1..=2 {
         let mut unit = unit(epoch);
         let mut first = row("m", 60_000);
-        (first.count, first.value) = (epoch, f64::NAN);
+        (first.count, first.value) = (epoch, f64::NAN.into());
         unit.rollups = vec![first, row("m", 60_000 * epoch as i64)];
         unit.rollups[1].group = "g".into();
+        unit.rollups[1].value = Number::Histogram([3, epoch].into());
         db.commit(&unit).unwrap();
     }
     let conn = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
@@ -577,11 +579,15 @@ fn roll_ups_are_inserted_or_replaced() {
     let expected =
         [(60_000, "", 2), (60_000, "g", 1), (120_000, "g", 1)].map(|(m, g, c)| (m, g.into(), c));
     assert_eq!(rows, expected);
+    // What is more than one number is JSON, which SQLite takes apart.
+    let sql = "SELECT value ->> 0, value ->> 1 FROM rollups WHERE grp = 'g' AND minute = 120000";
+    let of = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    assert_eq!(conn.query_row(sql, [], of), Ok((3i64, 2i64)));
 }
 
 fn row(metric: &str, minute: i64) -> RollupRow {
     let group = String::new();
-    RollupRow { metric: metric.into(), minute, group, count: 1, sum: 2.0, value: 3.0 }
+    RollupRow { metric: metric.into(), minute, group, count: 1, sum: 2.0, value: 3.0.into() }
 }
 
 /// The state that these deltas make, as sections.

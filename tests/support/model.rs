@@ -48,6 +48,10 @@ pub enum What {
     Users,
     /// Share of the events of this type.
     Share(&'static str),
+    /// The regions that came most, so many; a number each.
+    Regions(usize),
+    /// How many amounts are not above each of these, and of none lower; and above all.
+    Buckets(&'static [i64]),
 }
 
 /// One metric.
@@ -111,9 +115,12 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
         }
         for (index, metric) in metrics.iter().enumerate() {
             let fits = metric.kind.is_empty() || metric.kind == entry.kind;
-            let needs = !matches!(metric.what, What::Count | What::Users | What::Share(_));
-            let lacks = (needs && entry.amount.is_none())
-                || (metric.what == What::Users && entry.user.is_empty());
+            let lacks = match metric.what {
+                What::Count | What::Share(_) => false,
+                What::Users => entry.user.is_empty(),
+                What::Regions(_) => entry.region.is_none(),
+                _ => entry.amount.is_none(),
+            };
             if !fits || lacks {
                 continue;
             }
@@ -138,13 +145,16 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     answer.sessions.sort();
     for ((index, end, _, group), entries) in cells {
         let metric = &metrics[index];
-        let value = value(metric.what, &entries);
-        answer.windows.insert((metric.name.to_owned(), end, group), value);
+        for (part, value) in values(metric.what, &entries) {
+            answer.windows.insert((metric.name.to_owned(), end, format!("{group}{part}")), value);
+        }
     }
     for ((index, minute, group), entries) in minutes {
         let metric = &metrics[index];
-        let value = value(metric.what, &entries);
-        answer.minutes.insert((metric.name.to_owned(), minute, group), value);
+        for (part, value) in values(metric.what, &entries) {
+            let key = (metric.name.to_owned(), minute, format!("{group}{part}"));
+            answer.minutes.insert(key, value);
+        }
     }
     answer
 }
@@ -202,6 +212,40 @@ fn group(metric: &Metric, entry: &Entry, known: &mut Vec<String>) -> String {
     }
 }
 
+/// What is said of the events of a window, with the name of each part where there are several.
+fn values(what: What, entries: &[&Entry]) -> Vec<(String, f64)> {
+    match what {
+        What::Regions(most) => {
+            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+            for region in entries.iter().filter_map(|entry| entry.region.as_deref()) {
+                *counts.entry(region).or_default() += 1;
+            }
+            let mut counts: Vec<_> = counts.into_iter().collect();
+            // Stable: those that came as often stay in order of their names.
+            counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            let named = |(region, count): &(&str, u64)| (part(region), *count as f64);
+            counts.iter().take(most).map(named).collect()
+        }
+        What::Buckets(bounds) => {
+            let amounts = || entries.iter().filter_map(|entry| entry.amount);
+            let mut lower = i64::MIN;
+            let ends = bounds.iter().copied().chain([i64::MAX]);
+            let count = |(number, end): (usize, i64)| {
+                let inside = amounts().filter(|amount| *amount > lower && *amount <= end).count();
+                lower = end;
+                (part(&number.to_string()), inside as f64)
+            };
+            ends.enumerate().map(count).collect()
+        }
+        what => vec![(String::new(), value(what, entries))],
+    }
+}
+
+/// How a part of a window's numbers is told from the others behind the group.
+pub fn part(name: &str) -> String {
+    format!("#{name}")
+}
+
 fn value(what: What, entries: &[&Entry]) -> f64 {
     let amounts = || entries.iter().filter_map(|entry| entry.amount);
     let count = entries.len() as i64;
@@ -221,5 +265,6 @@ fn value(what: What, entries: &[&Entry]) -> f64 {
         What::Share(kind) => {
             entries.iter().filter(|entry| entry.kind == kind).count() as f64 / count as f64
         }
+        What::Regions(_) | What::Buckets(_) => unreachable!("these have several numbers"),
     }
 }

@@ -16,9 +16,9 @@ use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
-use super::metric::Cell;
+use super::metric::number::{NO_VALUES, Values};
 use super::metric::window::Window;
-use super::metric::{Floor, OVERFLOW, Place};
+use super::metric::{Cell, Floor, Number, OVERFLOW, Place};
 use super::number::FarSum;
 use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
@@ -107,8 +107,8 @@ pub struct RollupRow {
     pub count: u64,
     /// Sum of the field, in the field's unit.
     pub sum: f64,
-    /// The metric's own value for the minute (average, distinct count, ...).
-    pub value: f64,
+    /// The metric's own value for the minute (average, distinct count, ranked list, ...).
+    pub value: Number,
 }
 
 /// The key that an anonymous one stands for, and when it was used last.
@@ -386,27 +386,25 @@ impl SectionWriter {
     /// One final window; only what differs from `before`, the window that was written last.
     pub fn window(&mut self, window: &Window, before: Option<&Window>) {
         put_i64(&mut self.bytes, window.end);
-        let find = |values: &[(u32, f64)], group: u32| {
-            values.binary_search_by_key(&group, |(group, _)| *group).ok().map(|at| values[at].1)
-        };
-        let differences = |known: &[(u32, f64)]| {
-            let same = |group: u32, value: f64| {
-                find(known, group).is_some_and(|known| known.to_bits() == value.to_bits())
+        let differences = |known: &Values| {
+            let same = |group: u32, value: &Number| {
+                known.get(group).is_some_and(|known| known.is_same(value))
             };
-            let gone = known.iter().filter(|(group, _)| find(&window.values, *group).is_none());
-            let changed = window.values.iter().filter(|(group, value)| !same(*group, *value));
-            (gone.map(|(group, _)| *group).collect::<Vec<_>>(), changed.collect::<Vec<_>>())
+            let gone = known.iter().map(|(group, _)| group);
+            let gone = gone.filter(|group| window.values.get(*group).is_none());
+            let changed = window.values.iter().filter(|(group, value)| !same(*group, value));
+            (gone.collect::<Vec<_>>(), changed.collect::<Vec<_>>())
         };
         let shorter = before.map(|before| differences(&before.values));
         let shorter = shorter.filter(|(gone, new)| gone.len() + new.len() < window.values.len());
         self.bytes.push(u8::from(shorter.is_some()));
-        let (gone, changed) = shorter.unwrap_or_else(|| differences(&[]));
+        let (gone, changed) = shorter.unwrap_or_else(|| differences(NO_VALUES));
         put_u64(&mut self.bytes, gone.len() as u64);
         gone.into_iter().for_each(|group| put_group(&mut self.bytes, group));
         put_u64(&mut self.bytes, changed.len() as u64);
         for (group, value) in changed {
-            put_group(&mut self.bytes, *group);
-            put_number(&mut self.bytes, *value);
+            put_group(&mut self.bytes, group);
+            value.encode(&mut self.bytes);
         }
     }
 
@@ -457,19 +455,8 @@ fn group(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
     }
 }
 
-/// A double; short when it is a short integer.
 fn put_number(out: &mut Vec<u8>, value: f64) {
-    let whole = value as i64;
-    match (whole as f64).to_bits() == value.to_bits() && whole.unsigned_abs() < 1 << 48 {
-        true => {
-            out.push(1);
-            put_i64(out, whole);
-        }
-        false => {
-            out.push(0);
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-    }
+    Number::Scalar(value).encode(out);
 }
 
 fn put_time(out: &mut Vec<u8>, at: Option<EpochMs>) {
@@ -494,11 +481,8 @@ fn labels(reader: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
 }
 
 fn number(reader: &mut Reader<'_>) -> Result<f64, Malformed> {
-    if reader.u8("kind of number")? == 1 {
-        return Ok(reader.i64("number")? as f64);
-    }
-    let bytes = reader.take(8, "number")?;
-    Ok(f64::from_le_bytes(bytes.try_into().expect("take returns 8 bytes")))
+    let at = reader.position();
+    Number::decode(reader)?.scalar().ok_or(Malformed { what: "number", at })
 }
 
 impl Snapshot {
@@ -756,7 +740,17 @@ mod tests {
             any::<f64>().prop_filter("a number", |n| !n.is_nan()),
             0..4,
         );
-        let points = prop::collection::vec((0i64..9, values), 0..4);
+        let values = values.prop_map(|values| {
+            values.into_iter().map(|(group, number)| (group, number.into())).collect::<Values>()
+        });
+        let lists = prop::collection::btree_map(0u32..3, 0u64..3, 1..4).prop_map(|lists| {
+            let list = |n| Number::Histogram([n, 1].into());
+            lists.into_iter().map(|(group, n)| (group, list(n))).collect()
+        });
+        let points = prop_oneof![
+            3 => prop::collection::vec((0i64..9, values), 0..4),
+            1 => prop::collection::vec((0i64..9, lists), 0..4),
+        ];
         (sessions, ids, panes, points, 0i64..4).prop_map(|(sessions, ids, panes, points, floor)| {
             let mut writer = SectionWriter::sessions();
             sessions.iter().for_each(|(key, record)| writer.session(key.as_bytes(), record));
@@ -788,10 +782,8 @@ mod tests {
                 writer.pane(&place, *group, &Cell::Count(*n));
             });
             sections.push(writer.finish());
-            let windows: Vec<Window> = points
-                .into_iter()
-                .map(|(end, values)| Window { end, values: values.into_iter().collect() })
-                .collect();
+            let windows: Vec<Window> =
+                points.into_iter().map(|(end, values)| Window { end, values }).collect();
             let (mut writer, mut before) = (SectionWriter::windows("m"), None);
             windows.iter().for_each(|window| writer.window(window, before.replace(window)));
             sections.push(writer.finish());

@@ -1,6 +1,8 @@
 //! `[[metric]]` and `[[rule]]`: the shipped ones, and every mistake with its words.
 
 use super::*;
+use crate::domain::metric::Aggregate;
+use crate::domain::settings::Section;
 
 #[test]
 fn the_shipped_metrics_are_the_documented_ones() {
@@ -39,6 +41,11 @@ fn a_wrong_metric_is_named() {
     let metric = |keys: &str| complaint(&format!("[[metric]]\nname = \"m\"\n{keys}\n"));
     let count = "aggregate = \"count\"\n";
     let second = "window = { tumbling = \"1s\" }\n";
+    let all = Aggregate::all();
+    let words: Vec<String> = all.iter().map(|one| format!("{:?}", one.word())).collect();
+    let words = words.join(", ");
+    let own: Vec<&str> = all.iter().flat_map(Section::keys).map(|key| key.path).collect();
+    let own = own.join(", ");
     for (keys, message) in [
         (format!("{count}{second}"), ""),
         (second.into(), "t.toml:1:1: metric.m.aggregate: is missing: write aggregate = \"count\""),
@@ -106,8 +113,7 @@ fn a_wrong_metric_is_named() {
         ),
         (
             format!("aggregate = \"median\"\n{second}"),
-            "t.toml:3:1: metric.m.aggregate = \"median\": must be one of \"count\", \"sum\", \"avg\", \
-             \"stddev\", \"min\", \"max\", \"rate\", \"distinct\", \"ratio\"",
+            &format!("t.toml:3:1: metric.m.aggregate = \"median\": must be one of {words}"),
         ),
         (
             format!("aggregate = \"sum\"\n{second}"),
@@ -125,6 +131,20 @@ fn a_wrong_metric_is_named() {
         (
             format!("{count}{second}exact_up_to = 5"),
             "t.toml:5:1: metric.m.exact_up_to = 5: only belongs to aggregate = \"distinct\"",
+        ),
+        (
+            format!("aggregate = \"topk\"\n{second}keep = \"1h\""),
+            "t.toml:5:1: metric.m.keep = \"1h\": has no meaning for a topk: the newest is shown",
+        ),
+        (
+            format!("aggregate = \"histogram\"\n{second}field = \"ms\"\nbounds = [5, 5]"),
+            "t.toml:6:1: metric.m.bounds = [5, 5]: must be 1 to 32 numbers in ascending order",
+        ),
+        (
+            "aggregate = \"topk\"\nwindow = { hopping = \"1h\", slide = \"1s\" }\ngroup_by = [\"a\"]"
+                .into(),
+            "t.toml:4:1: metric.m.window = { hopping = \"1h\", slide = \"1s\" }: 200 groups x 3601 \
+             panes may come to hold 454 GiB, at most 4: lower group_limit, or what a pane may hold",
         ),
         (
             format!("{count}{second}where = {{ status = {{ above = 5 }} }}"),
@@ -157,8 +177,10 @@ fn a_wrong_metric_is_named() {
         ),
         (
             format!("{count}{second}color = \"red\""),
-            "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, where, \
-             aggregate, numerator, field, group_by, group_limit, window, keep, unit, exact_up_to",
+            &format!(
+                "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, \
+                 where, aggregate, numerator, field, group_by, group_limit, window, keep, unit, {own}"
+            ),
         ),
     ] {
         assert_eq!(metric(&keys), message, "\nfor:\n{keys}");
@@ -189,6 +211,11 @@ fn a_wrong_name_or_rule_is_named() {
             "t.toml:1:1: rule.1.name: is missing: write name = \"...\"",
         ),
         (&rule("metric = \"nope\""), "t.toml:3:1: rule.r.metric = \"nope\": names no metric"),
+        (
+            "[[metric]]\nname = \"m\"\naggregate = \"topk\"\nwindow = { tumbling = \"1s\" }\n\
+             [[rule]]\nname = \"r\"\nmetric = \"m\"\n",
+            "t.toml:7:1: rule.r.metric = \"m\": must have one number for each window: a topk has none",
+        ),
         (
             &rule("metric = \"errors_by_region_status\""),
             "t.toml:3:1: rule.r.metric = \"errors_by_region_status\": must name a metric without \

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::metric::{Number, Shape};
+
 /// The newest numbers of one metric. They are those of the board.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figure {
@@ -16,17 +18,21 @@ pub struct Figure {
     pub window: String,
     /// Names of the labels; none for a metric without groups.
     pub labels: Vec<String>,
+    /// What the numbers look like.
+    pub shape: Shape,
+    /// What they are numbers of: the field; empty where there is none.
+    pub field: String,
     /// One number for each group, or a single one.
-    pub groups: Vec<Number>,
+    pub groups: Vec<Row>,
 }
 
 /// The newest number of one group.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Number {
+pub struct Row {
     /// A value for each label.
     pub labels: Arc<Vec<String>>,
     /// `None`: there is no number, such as the average of nothing.
-    pub value: Option<f64>,
+    pub value: Option<Number>,
     /// It holds everything beyond the metric's `group_limit`.
     pub overflow: bool,
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::metric::Shape;
 use super::time::{EpochMs, SpanMs};
 use figure::Figure;
 
@@ -70,6 +71,9 @@ pub struct TopicAbout {
     /// its own name is only a word, which a real group may have as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<usize>,
+    /// What its numbers look like; absent where each is one.
+    #[serde(flatten, skip_serializing_if = "Shape::is_scalar")]
+    pub shape: Shape,
 }
 
 /// The state of a topic, by kind. The kind decides what a slow client may miss.

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{SectionWriter, group, number, time};
-use crate::metric::Cell;
+use super::{SectionWriter, group, time};
+use crate::metric::number::{Number, Values};
 use crate::metric::window::Window;
-use crate::metric::{Floor, Place};
+use crate::metric::{Cell, Floor, Place};
 use crate::number::FarSum;
 use crate::time::EpochMs;
 use crate::wire::{Malformed, Reader};
@@ -64,16 +64,16 @@ impl MetricSnapshot {
             let end = reader.i64("end")?;
             let differs = reader.u8("kind of window")? != 0;
             let before = self.windows.back().filter(|_| differs);
-            let mut values: BTreeMap<u32, f64> =
-                before.map(|before| before.values.iter().copied().collect()).unwrap_or_default();
+            let mut values: BTreeMap<u32, Number> =
+                before.map(|before| before.values.iter().collect()).unwrap_or_default();
             for _ in 0..reader.u64("groups gone")? {
                 values.remove(&group(reader)?);
             }
             for _ in 0..reader.u64("groups changed")? {
-                values.insert(group(reader)?, number(reader)?);
+                values.insert(group(reader)?, Number::decode(reader)?);
             }
-            let mut values: Vec<_> = values.into_iter().collect();
-            values.shrink_to_fit();
+            let mut values: Values = values.into_iter().collect();
+            values.shrink();
             self.windows.push_back(Window { end, values });
         }
         Ok(())

@@ -1,11 +1,10 @@
 //! The newest number of every metric and group, with whole labels: what `/metrics` and
 //! `/v1/groups` give to other systems. The numbers are those of the board.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Keeper, window_words};
-use crate::board::figure::{Figure, Number};
+use crate::board::figure::{Figure, Row};
 use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
 use crate::metric::shown::Shown;
 use crate::metric::{FactKind, Metric};
@@ -25,17 +24,19 @@ impl Keeper {
                     unit: spec.unit.clone(),
                     window: if live { "now".into() } else { window_words(&spec.window) },
                     labels: if live { vec!["step".into()] } else { spec.group_by.clone() },
+                    shape: spec.aggregate.shape(),
+                    field: spec.field.clone().unwrap_or_default(),
                     groups: self.newest(index, metric, watermark),
                 }
             })
             .collect()
     }
 
-    fn newest(&self, index: usize, metric: &Metric, watermark: EpochMs) -> Vec<Number> {
+    fn newest(&self, index: usize, metric: &Metric, watermark: EpochMs) -> Vec<Row> {
         if metric.spec.of == FactKind::LiveSessions {
-            let number = |(step, count): (&str, i64)| Number {
+            let number = |(step, count): (&str, i64)| Row {
                 labels: Arc::new(vec![step.to_owned()]),
-                value: Some(count as f64),
+                value: Some((count as f64).into()),
                 overflow: false,
             };
             return self.by_step().map(number).collect();
@@ -45,14 +46,13 @@ impl Keeper {
         let Some(now) = shown.and_then(|shown| shown.now()) else { return Vec::new() };
         let none = metric.spec.aggregate.empty();
         if metric.spec.group_by.is_empty() {
-            let value = now.first().map(|(_, value)| *value).or(none);
-            return vec![Number { value, ..Number::default() }];
+            let value = now.iter().next().map(|(_, value)| value).or(none);
+            return vec![Row { value, ..Row::default() }];
         }
-        let known: HashMap<u32, f64> = now.iter().copied().collect();
-        let value = |group: u32| known.get(&group).copied().or(none);
+        let value = |group: u32| now.get(group).or_else(|| none.clone());
         let kept = state.groups.all().iter().zip(0..);
-        let mut numbers: Vec<Number> = kept
-            .map(|(labels, group)| Number {
+        let mut rows: Vec<Row> = kept
+            .map(|(labels, group)| Row {
                 labels: Arc::clone(labels),
                 value: value(group),
                 overflow: false,
@@ -60,12 +60,12 @@ impl Keeper {
             .collect();
         if self.engine.overflow[index] > 0 {
             let labels = metric.spec.group_by.iter().map(|_| OVERFLOW_TEXT.to_owned());
-            numbers.push(Number {
+            rows.push(Row {
                 labels: Arc::new(labels.collect()),
                 value: value(OVERFLOW),
                 overflow: true,
             });
         }
-        numbers
+        rows
     }
 }

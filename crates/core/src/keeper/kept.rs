@@ -106,7 +106,8 @@ impl Keeper {
         watermark: EpochMs,
     ) -> Result<(), String> {
         let metric = self.engine.metrics()[index].clone();
-        if !snapshot.cells().all(|cell| metric.spec.aggregate.owns(cell)) {
+        let zero = metric.spec.aggregate.zero();
+        if !snapshot.cells().all(|cell| zero.takes(cell)) {
             let name = &metric.spec.name;
             return Err(format!("metric {name}: what is kept is of another aggregate"));
         }

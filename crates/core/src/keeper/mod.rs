@@ -11,6 +11,7 @@ mod figures;
 mod group_tests;
 mod identity;
 mod kept;
+mod metric_topic;
 mod outlook;
 mod report;
 #[cfg(test)]
@@ -21,12 +22,14 @@ mod tests;
 mod topics;
 #[cfg(test)]
 mod window_tests;
+mod words;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 use kept::Written;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
-pub use topics::{ConditionView, PipelineView, SourceView, window_words};
+pub use topics::{ConditionView, PipelineView, SourceView};
+pub use words::window_words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

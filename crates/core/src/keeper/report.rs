@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Keeper, SessionTotals};
 use crate::fault::FaultView;
 use crate::ledger::Ledger;
+use crate::metric::Number;
 use crate::metric::aggregate::Accuracy;
 use crate::time::EpochMs;
 
@@ -36,14 +37,14 @@ pub struct ReplayNumbers {
 pub struct MetricReport {
     /// Windows that held anything, counted for each group.
     pub windows: u64,
-    /// The greatest number.
+    /// The greatest number, where each is one.
     pub max: Option<f64>,
     /// End of its first window.
     pub max_end: Option<EpochMs>,
-    /// Sum over all windows.
+    /// Sum over all windows, where each is one number.
     pub sum: f64,
     /// The newest number.
-    pub last: Option<f64>,
+    pub last: Option<Number>,
     /// Events (or closed sessions) left out of at least one window: it was final when they
     /// came.
     pub window_late: u64,
@@ -95,7 +96,7 @@ impl Keeper {
                         max: totals.max.map(|(value, _)| value),
                         max_end: totals.max.map(|(_, end)| end),
                         sum: totals.sum.value(),
-                        last: totals.last.map(|(_, value)| value),
+                        last: totals.last.as_ref().map(|(_, value)| value.clone()),
                         window_late: late.some,
                         window_late_all: late.all,
                         minute_late: late.minute,

@@ -60,7 +60,8 @@ impl Keeper {
             let Some(index) = metrics.iter().position(watched) else { continue };
             let metric = &metrics[index];
             let of_metric = self.points.iter().filter(|point| usize::from(point.metric) == index);
-            let numbers: Vec<(EpochMs, f64)> = of_metric.map(|p| (p.end, p.value)).collect();
+            let numbers: Vec<(EpochMs, f64)> =
+                of_metric.filter_map(|point| Some((point.end, point.value.scalar()?))).collect();
             let memo = &mut Memo::default();
             let until = match watermark >= END_OF_TIME {
                 false => self.engine.state(index).next(),
@@ -128,7 +129,7 @@ impl RuleKept {
         mut each: impl FnMut(&Verdict),
     ) {
         let memo = &mut Memo::default();
-        let none = metric.spec.aggregate.empty();
+        let none = metric.spec.aggregate.empty().and_then(|none| none.scalar());
         let mut numbers = numbers.iter().peekable();
         let mut at = stretch.start;
         loop {

@@ -7,23 +7,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::metric_topic::{about, metric_topic};
 use super::rules::{RULE_POINTS, rule_id};
+use super::words::span_words;
 use super::{BOARD_ALERTS, Keeper};
-use crate::board::bound::ROWS_MAX;
-use crate::board::{Grid, Log, Series, Topic, TopicAbout, TopicState};
+use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
 use crate::fault::FaultView;
-use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
-use crate::metric::shown::{Shown, ShownWindow};
-use crate::metric::window::MetricState;
-use crate::metric::{CalendarSpan, FactKind, Metric, WindowSpec};
+use crate::metric::shown::Shown;
+use crate::metric::{FactKind, Metric};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
-/// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
-pub const SERIES_POINTS_MAX: usize = 3_600;
 /// Most lines of unusable attributes on the board.
 const FAULTS_SHOWN_MAX: usize = 50;
-/// Most columns of a series with groups.
-const SERIES_COLUMNS_MAX: usize = 20;
 
 /// How one source stands, for the `pipeline` topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -274,184 +269,17 @@ impl Keeper {
     }
 }
 
-fn about(metric: &Metric) -> TopicAbout {
-    TopicAbout {
-        title: metric.spec.title.clone(),
-        unit: metric.spec.unit.clone(),
-        window: window_words(&metric.spec.window),
-        columns: match metric.spec.group_by.is_empty() {
-            true => vec![metric.spec.name.clone()],
-            false => metric.spec.group_by.clone(),
-        },
-        step_ms: metric.spec.window.step(),
-        note: metric.spec.aggregate.accuracy().map_or_else(String::new, |near| near.to_string()),
-        overflow: None,
-    }
-}
-
-/// What a metric without groups is now, as the strip at the top shows it.
+/// What a metric with one number is now, as the strip at the top shows it.
 fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
-    if !metric.spec.group_by.is_empty() || metric.spec.of == FactKind::LiveSessions {
+    let is_scalar = metric.spec.aggregate.shape().is_scalar();
+    if !metric.spec.group_by.is_empty() || metric.spec.of == FactKind::LiveSessions || !is_scalar {
         return None;
     }
-    let value = shown.now()?.first().map(|(_, value)| *value);
-    Some(json!(value.or(metric.spec.aggregate.empty())))
-}
-
-/// `overflows`: facts went to the overflow, so that it has a column or row of its own.
-fn metric_topic(
-    metric: &Metric,
-    state: &MetricState,
-    shown: Option<&Shown<'_>>,
-    overflows: bool,
-) -> Topic {
-    let grid = metric.grid.tumbles()
-        && !metric.spec.group_by.is_empty()
-        && metric.spec.aggregate.is_whole();
-    let keep = metric.spec.keep;
-    let capacity = usize::try_from(keep / metric.spec.window.step()).unwrap_or(1);
-    let capacity = capacity.clamp(1, SERIES_POINTS_MAX);
-    // A grid fills while its second runs; a line shows whole windows only.
-    let windows = shown.map_or_else(Vec::new, |shown| match grid {
-        true => shown.all(keep, capacity),
-        false => shown.whole(keep, capacity),
-    });
-    let mut about = about(metric);
-    let state = match grid {
-        true => TopicState::Grid(grid_of(state, &windows, capacity, overflows, &mut about)),
-        false => {
-            let series = series_of(metric, state, &windows, capacity, overflows, &mut about);
-            TopicState::Series(series)
-        }
-    };
-    Topic { about, state }
-}
-
-fn series_of(
-    metric: &Metric,
-    state: &MetricState,
-    windows: &[ShownWindow<'_>],
-    capacity: usize,
-    overflows: bool,
-    about: &mut TopicAbout,
-) -> Series {
-    let (mut columns, mut kept) = (1, 1);
-    if !metric.spec.group_by.is_empty() {
-        let groups = state.groups.all();
-        about.columns =
-            groups.iter().take(SERIES_COLUMNS_MAX).map(|labels| group_text(labels)).collect();
-        kept = about.columns.len();
-        if groups.len() > kept {
-            about.note =
-                with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
-        }
-        if overflows {
-            about.overflow = Some(kept);
-            about.columns.push(OVERFLOW_TEXT.into());
-        }
-        columns = about.columns.len();
-    }
-    let column = |group: u32| match group {
-        OVERFLOW => Some(kept),
-        group => Some(group as usize).filter(|group| *group < kept),
-    };
-    let none = metric.spec.aggregate.empty();
-    let point = |window: &ShownWindow<'_>| {
-        let mut values = vec![none; columns];
-        for (group, value) in window.values {
-            if let Some(slot) = column(*group).and_then(|column| values.get_mut(column)) {
-                *slot = Some(*value);
-            }
-        }
-        (window.end, values)
-    };
-    Series { capacity, points: windows.iter().map(point).collect() }
-}
-
-fn grid_of(
-    state: &MetricState,
-    windows: &[ShownWindow<'_>],
-    capacity: usize,
-    overflows: bool,
-    about: &mut TopicAbout,
-) -> Grid {
-    // The overflow has the last row, however many groups there are.
-    let groups = state.groups.all();
-    let room = ROWS_MAX - usize::from(overflows);
-    let mut rows: Vec<Vec<String>> =
-        groups.iter().take(room).map(|labels| labels.to_vec()).collect();
-    let kept = rows.len();
-    if groups.len() > kept {
-        about.note =
-            with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
-    }
-    if overflows {
-        about.overflow = Some(kept);
-        rows.push(vec![OVERFLOW_TEXT.into(); about.columns.len()]);
-    }
-    let column = |window: &ShownWindow<'_>| {
-        let mut cells = vec![0; rows.len()];
-        for (group, value) in window.values {
-            let row = match *group {
-                OVERFLOW => kept,
-                group if (group as usize) < kept => group as usize,
-                _ => continue,
-            };
-            if let Some(cell) = cells.get_mut(row) {
-                *cell = *value as u64;
-            }
-        }
-        (window.pane, Arc::new(cells))
-    };
-    let columns = windows.iter().map(column).collect();
-    Grid { capacity, rows: Arc::new(rows), columns }
-}
-
-fn with_note(note: &str, more: &str) -> String {
-    let sign = if note.is_empty() { "" } else { "; " };
-    format!("{note}{sign}{more}")
+    let value = shown.now()?.iter().next().map(|(_, value)| value);
+    Some(json!(value.or_else(|| metric.spec.aggregate.empty())))
 }
 
 /// Sessions without any step are worth a row only when there are some.
 fn worth_a_row((step, count): &(&str, i64)) -> bool {
     *step != "none" || *count > 0
-}
-
-/// What window a number covers, in words.
-pub fn window_words(window: &WindowSpec) -> String {
-    match window {
-        WindowSpec::Tumbling { size } => format!("every {}", span_words(*size)),
-        WindowSpec::Hopping { size, slide } => {
-            format!("{}, every {}", span_words(*size), span_words(*slide))
-        }
-        WindowSpec::Calendar { span, panes, zone, .. } => {
-            let every = match span {
-                CalendarSpan::Days(1) => "day".to_owned(),
-                CalendarSpan::Days(days) if days % 7 == 0 => plural(days / 7, "week"),
-                CalendarSpan::Days(days) => plural(*days, "day"),
-                CalendarSpan::Months(months) => plural(*months, "month"),
-            };
-            match panes {
-                1 => format!("every {every}, {zone}"),
-                panes => format!("{panes} times every {every}, {zone}"),
-            }
-        }
-        WindowSpec::SinceMidnight { zone, .. } => format!("since midnight, {zone}"),
-    }
-}
-
-fn plural(num: i64, word: &str) -> String {
-    match num {
-        1 => word.to_owned(),
-        num => format!("{num} {word}s"),
-    }
-}
-
-fn span_words(span: SpanMs) -> String {
-    match span {
-        span if span % 3_600_000 == 0 => format!("{} h", span / 3_600_000),
-        span if span % 60_000 == 0 => format!("{} min", span / 60_000),
-        span if span % 1_000 == 0 => format!("{} s", span / 1_000),
-        span => format!("{span} ms"),
-    }
 }

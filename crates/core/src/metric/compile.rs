@@ -12,6 +12,7 @@ use super::spec::{Condition, FactKind, MetricSpec, Test};
 use crate::event::Schema;
 use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, Use};
+use crate::hash::fingerprint;
 use crate::number::{Amount, Decimal};
 
 /// Slots of a closed session's attributes, by index.
@@ -194,10 +195,7 @@ impl Metric {
     pub fn has_field(&self, fact: &impl Fact) -> bool {
         match (self.needs, self.field) {
             (Needs::Nothing | Needs::Numerator, _) => true,
-            (Needs::Value, Field::Key) => !fact.key().is_empty(),
-            (Needs::Value, Field::Slot(slot)) => {
-                !matches!(fact.attr(slot), Attr::Missing | Attr::Unusable(_))
-            }
+            (Needs::Value, _) => self.value(fact).is_some(),
             (Needs::Number, _) => self.number(fact).is_some(),
             (Needs::Amount, Field::Key) => false,
             (Needs::Amount, Field::Slot(slot)) => match fact.attr(slot) {
@@ -272,29 +270,33 @@ impl Metric {
         checks.filter_map(move |(at, check)| Some((first + at, check.misfit(fact)?)))
     }
 
-    /// A hash of the field of a fact, or of its session key; `None` when it has none.
-    pub fn hash(&self, fact: &impl Fact) -> Option<u64> {
-        use crate::hash::fingerprint;
-        let slot = match self.field {
-            // Not the hash that places keys on shards: that one has a seed of its folder, and a
-            // sketch must say the same of the same keys everywhere.
-            Field::Key => {
-                let key = fact.key();
-                return (!key.is_empty()).then(|| fingerprint(key));
+    /// The field of a fact whatever it is, or its session key; `None` when it has none.
+    #[inline]
+    pub fn value<'a>(&self, fact: &'a impl Fact) -> Option<Attr<'a>> {
+        match self.field {
+            Field::Key => Some(fact.key()).filter(|key| !key.is_empty()).map(Attr::Text),
+            Field::Slot(slot) => {
+                let attr = fact.attr(slot);
+                (!matches!(attr, Attr::Missing | Attr::Unusable(_))).then_some(attr)
             }
-            Field::Slot(slot) => slot,
-        };
-        match fact.attr(slot) {
-            Attr::Missing | Attr::Unusable(_) => None,
+        }
+    }
+
+    /// A hash of that value. Not the hash that places keys on shards: that one has a seed of its
+    /// folder, and a sketch must say the same of the same keys everywhere.
+    #[inline]
+    pub fn hash(&self, fact: &impl Fact) -> Option<u64> {
+        Some(match self.value(fact)? {
+            Attr::Missing | Attr::Unusable(_) => return None,
             Attr::Number(number) => {
                 let mut bytes = Vec::with_capacity(12);
                 number.encode(&mut bytes);
-                Some(fingerprint(&bytes))
+                fingerprint(&bytes)
             }
-            Attr::Amount(amount) => Some(fingerprint(&amount.parts().to_le_bytes())),
-            Attr::Text(text) => Some(fingerprint(text)),
-            Attr::Bool(value) => Some(fingerprint(&[u8::from(value)])),
-        }
+            Attr::Amount(amount) => fingerprint(&amount.parts().to_le_bytes()),
+            Attr::Text(text) => fingerprint(text),
+            Attr::Bool(value) => fingerprint(&[u8::from(value)]),
+        })
     }
 }
 

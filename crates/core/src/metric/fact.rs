@@ -1,6 +1,7 @@
 //! What a metric sees of a fact: its attributes, as numbers where numbers are wanted.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use super::groups::Order;
 use crate::event::Unusable;
@@ -80,6 +81,19 @@ impl<'a> Attr<'a> {
             Attr::Number(number) => Some(number.cmp(&bound)),
             Attr::Amount(amount) => Some(amount.compare(bound)),
             _ => None,
+        }
+    }
+}
+
+/// As a label: a number as it is written, nothing for what is missing or of no use.
+impl fmt::Display for Attr<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attr::Missing | Attr::Unusable(_) => Ok(()),
+            Attr::Number(value) => write!(out, "{value}"),
+            Attr::Amount(value) => write!(out, "{value}"),
+            Attr::Text(text) => out.write_str(&String::from_utf8_lossy(text)),
+            Attr::Bool(value) => write!(out, "{value}"),
         }
     }
 }

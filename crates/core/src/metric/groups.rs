@@ -296,7 +296,8 @@ impl ShardGroups {
             None if self.complete => return OVERFLOW,
             None => {
                 let group = self.labels.len() as u32;
-                self.labels.push(Arc::new(metric.labels(fact).map(label).collect()));
+                self.labels
+                    .push(Arc::new(metric.labels(fact).map(|label| label.to_string()).collect()));
                 self.by_text.insert(self.text.as_str().into(), group);
                 self.fresh.push(group);
                 self.first.push(Some(fact.order()));
@@ -398,27 +399,9 @@ impl From<Attr<'_>> for Part {
     }
 }
 
-/// A label as text: a number as it is written, nothing for a missing attribute.
-fn label(attr: Attr<'_>) -> String {
-    match attr {
-        Attr::Missing | Attr::Unusable(_) => String::new(),
-        Attr::Number(value) => value.to_string(),
-        Attr::Amount(value) => value.to_string(),
-        Attr::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        Attr::Bool(value) => value.to_string(),
-    }
-}
-
 fn push_label(out: &mut String, attr: Attr<'_>) {
-    let written = match attr {
-        Attr::Missing | Attr::Unusable(_) => Ok(()),
-        Attr::Number(value) => write!(out, "{value}"),
-        Attr::Amount(value) => write!(out, "{value}"),
-        Attr::Text(text) => {
-            push_escaped(out, &String::from_utf8_lossy(text));
-            Ok(())
-        }
-        Attr::Bool(value) => write!(out, "{value}"),
-    };
-    written.expect("writing to a text cannot fail");
+    match attr {
+        Attr::Text(text) => push_escaped(out, &String::from_utf8_lossy(text)),
+        attr => write!(out, "{attr}").expect("writing to a text cannot fail"),
+    }
 }

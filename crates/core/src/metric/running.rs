@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use super::aggregate::Cell;
 use super::compile::Metric;
 use super::grid::Stretch;
+use super::number::Values;
 use super::panes::{Cells, Panes};
 use crate::time::EpochMs;
 
@@ -119,12 +120,12 @@ impl Runner {
         metric: &Metric,
         window: Stretch,
         mut scanned: impl FnMut(u32) -> Cell,
-    ) -> Vec<(u32, f64)> {
+    ) -> Values {
         let size = window.end - window.start;
         let value = |(group, running): (&u32, &Running)| {
             let value = match &running.kind {
                 Kind::Whole(cell) => metric.spec.aggregate.value(cell, size),
-                Kind::Newest { values, sketches: 0 } => Some(values.count as f64),
+                Kind::Newest { values, sketches: 0 } => Some((values.count as f64).into()),
                 _ => metric.spec.aggregate.value(&scanned(*group), size),
             };
             Some((*group, value?))

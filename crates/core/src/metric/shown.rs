@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::compile::Metric;
 use super::grid::Memo;
+use super::number::{NO_VALUES, Values};
 use super::window::{MetricState, Window};
 use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
@@ -30,7 +31,7 @@ pub struct ShownWindow<'a> {
     /// The first time after it.
     pub end: EpochMs,
     /// Group index and number; a group that is not here has [`Aggregate::empty`](super::Aggregate::empty).
-    pub values: &'a [(u32, f64)],
+    pub values: &'a Values,
 }
 
 impl<'a> Shown<'a> {
@@ -78,7 +79,7 @@ impl<'a> Shown<'a> {
         let mut end = limit;
         while found.len() < max && end > self.began && end > limit.saturating_sub(keep) {
             let pane = self.metric.grid.pane(end - 1, memo);
-            found.push(ShownWindow { pane: pane.start, end, values: &[] });
+            found.push(ShownWindow { pane: pane.start, end, values: NO_VALUES });
             end = pane.start;
         }
         found.reverse();
@@ -99,7 +100,7 @@ impl<'a> Shown<'a> {
                     .filter(|total| total.end > self.metric.grid.window_start(shown.pane, memo));
                 own = total;
             }
-            shown.values = own.map_or(&[], |window| &window.values);
+            shown.values = own.map_or(NO_VALUES, |window| &window.values);
         }
         found
     }
@@ -107,24 +108,24 @@ impl<'a> Shown<'a> {
     /// What the numbers are now: those of the newest whole window. A group that the window
     /// which runs has nothing of (events leave it as it moves on) has nothing already, and
     /// a running total of a new day is its own. `None` before the first window was whole.
-    pub fn now(&self) -> Option<Vec<(u32, f64)>> {
+    pub fn now(&self) -> Option<Values> {
         let memo = &mut Memo::default();
         let grid = &self.metric.grid;
         let runs = grid.pane(self.running, memo);
         let whole = self.before(self.running, SpanMs::MAX, 1).pop()?;
         if grid.tumbles() || self.ended {
-            return Some(whole.values.to_vec());
+            return Some(whole.values.clone());
         }
         let same_day = grid.window_start(whole.pane, memo) == grid.window_start(runs.start, memo);
         if grid.runs_from_midnight() && same_day {
-            return Some(whole.values.to_vec());
+            return Some(whole.values.clone());
         }
         let running = self.before(runs.end, SpanMs::MAX, 1).pop()?;
         if grid.runs_from_midnight() {
-            return Some(running.values.to_vec());
+            return Some(running.values.clone());
         }
-        let runs = |group: &u32| running.values.binary_search_by_key(group, |(g, _)| *g).is_ok();
-        Some(whole.values.iter().filter(|(group, _)| runs(group)).copied().collect())
+        let runs = |group: u32| running.values.get(group).is_some();
+        Some(whole.values.iter().filter(|(group, _)| runs(*group)).collect())
     }
 
     /// Windows from an end on.

@@ -12,6 +12,7 @@ use super::compile::Metric;
 use super::fold::Place;
 use super::grid::{MINUTE, Memo};
 use super::groups::KeptGroups;
+use super::number::{Number, Values};
 use super::panes::{Cells, Floor, Panes, merge_into};
 use super::running::Runner;
 use crate::commit::RollupRow;
@@ -23,7 +24,7 @@ pub struct Window {
     /// The first time after it.
     pub end: EpochMs,
     /// Group index and number; groups without a number are left out.
-    pub values: Vec<(u32, f64)>,
+    pub values: Values,
 }
 
 /// Everything the engine keeps of one metric.
@@ -140,7 +141,7 @@ impl MetricState {
         let mut windows = Ahead::new(metric, &self.panes, runner, next);
         while let Some(mut window) = windows.next_before(limit) {
             each(&window);
-            window.values.shrink_to_fit();
+            window.values.shrink();
             let oldest = window.end - metric.spec.keep;
             self.history.push_back(window);
             while self.history.front().is_some_and(|first| first.end <= oldest) {
@@ -198,6 +199,6 @@ fn rollup_rows(
         group: groups.text(*group),
         count: cell.count(),
         sum: cell.sum(),
-        value: metric.spec.aggregate.value(cell, MINUTE).unwrap_or(0.0),
+        value: metric.spec.aggregate.value(cell, MINUTE).unwrap_or(Number::Scalar(0.0)),
     }));
 }

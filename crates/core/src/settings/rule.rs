@@ -35,6 +35,8 @@ pub enum Rule {
         /// Whether another order says something else.
         ordered: bool,
     },
+    /// So many numbers, each greater than the one before.
+    Ascending(usize, usize),
     /// Names of 1 to so many attributes; a lone one needs no list around it, `"user"`.
     Attributes(usize),
     /// Texts by name, `{ code = "status" }`, at most so many.
@@ -108,6 +110,11 @@ pub const fn names_in_order(least: usize, most: usize) -> Rule {
 /// At most so many different texts that each pass a check.
 pub const fn each(most: usize, check: Check) -> Rule {
     Rule::Texts { least: 0, most, check, ordered: false }
+}
+
+/// Numbers in ascending order.
+pub const fn ascending(least: usize, most: usize) -> Rule {
+    Rule::Ascending(least, most)
 }
 
 /// The name of an attribute, or a list of at most so many.

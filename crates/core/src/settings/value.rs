@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::number::Decimal;
+
 /// A value that has passed its rule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -21,6 +23,8 @@ pub enum Value {
     Text(String),
     /// Of a list.
     Texts(Vec<String>),
+    /// Of a list of numbers.
+    Numbers(Vec<f64>),
     /// Of a table of texts, by name.
     Pairs(Vec<(String, String)>),
 }
@@ -93,6 +97,20 @@ macro_rules! held {
     )+};
 }
 held!(bool => Truth, f64 => Float, String => Text, Vec<String> => Texts, Vec<(String, String)> => Pairs);
+
+/// Numbers, as they are written.
+impl Field for Vec<Decimal> {
+    fn value(&self) -> Value {
+        Value::Numbers(self.iter().map(|number| number.to_f64()).collect())
+    }
+
+    fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Numbers(numbers) => numbers.into_iter().map(Decimal::from_f64).collect(),
+            _ => None,
+        }
+    }
+}
 
 impl Field for Duration {
     fn value(&self) -> Value {

@@ -1,6 +1,7 @@
 //! How many facts, and how many a second.
 
 use super::{Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::settings::Section;
 use crate::time::SpanMs;
@@ -60,8 +61,8 @@ impl Aggregation for Count {
         Some(facts)
     }
 
-    fn value(&self, count: &u64, _: SpanMs) -> Option<f64> {
-        Some(*count as f64)
+    fn value(&self, count: &u64, _: SpanMs) -> Option<Number> {
+        Some((*count as f64).into())
     }
 
     fn of_one_event(_: SpanMs) -> Option<f64> {
@@ -88,8 +89,8 @@ impl Aggregation for Rate {
         Some(facts)
     }
 
-    fn value(&self, count: &u64, size: SpanMs) -> Option<f64> {
-        Some(*count as f64 * 1000.0 / size as f64)
+    fn value(&self, count: &u64, size: SpanMs) -> Option<Number> {
+        Some((*count as f64 * 1000.0 / size as f64).into())
     }
 
     fn of_one_event(size: SpanMs) -> Option<f64> {

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
 use super::{Accuracy, Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::settings::settings;
 use crate::time::SpanMs;
@@ -52,8 +53,8 @@ impl Aggregation for Distinct {
         metric.hash(fact).into_iter().for_each(|hash| set.insert(hash));
     }
 
-    fn value(&self, set: &Set, _: SpanMs) -> Option<f64> {
-        Some(set.count() as f64)
+    fn value(&self, set: &Set, _: SpanMs) -> Option<Number> {
+        Some((set.count() as f64).into())
     }
 
     fn of_one_event(_: SpanMs) -> Option<f64> {
@@ -66,6 +67,10 @@ impl Aggregation for Distinct {
             standard_error_percent: SKETCH_ERROR_PERCENT,
             bound_95_percent: SKETCH_BOUND_PERCENT,
         })
+    }
+
+    fn bytes_max(&self) -> usize {
+        (self.exact_up_to * size_of::<u64>()).max(1 << REGISTERS_LOG2)
     }
 }
 

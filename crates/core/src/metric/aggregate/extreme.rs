@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::number::Decimal;
 use crate::settings::Section;
@@ -78,8 +79,8 @@ impl Aggregation for Min {
         metric.number(fact).into_iter().for_each(|number| least.add(number));
     }
 
-    fn value(&self, least: &Self::State, _: SpanMs) -> Option<f64> {
-        least.number()
+    fn value(&self, least: &Self::State, _: SpanMs) -> Option<Number> {
+        least.number().map(Number::from)
     }
 }
 
@@ -98,7 +99,7 @@ impl Aggregation for Max {
         metric.number(fact).into_iter().for_each(|number| greatest.add(number));
     }
 
-    fn value(&self, greatest: &Self::State, _: SpanMs) -> Option<f64> {
-        greatest.number()
+    fn value(&self, greatest: &Self::State, _: SpanMs) -> Option<Number> {
+        greatest.number().map(Number::from)
     }
 }

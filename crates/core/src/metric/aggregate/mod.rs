@@ -9,16 +9,20 @@
 mod count;
 mod distinct;
 mod extreme;
+mod histogram;
 mod ratio;
 mod stddev;
 mod sum;
+mod topk;
 
 pub use count::{Count, Rate};
 pub use distinct::Distinct;
 pub use extreme::{Max, Min};
+pub use histogram::Histogram;
 pub use ratio::Ratio;
 pub use stddev::Stddev;
 pub use sum::{Avg, Sum};
+pub use topk::TopK;
 
 use std::fmt;
 
@@ -26,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compile::Metric;
 use super::fact::Fact;
+use super::number::{Number, Shape};
 use crate::settings::{Key, Section, Value};
 use crate::time::SpanMs;
 use crate::wire::{Malformed, Reader};
@@ -106,6 +111,11 @@ pub trait Aggregation: Section + Default {
     /// Its number is one of a length of time, so that all windows must have the same.
     const PER_TIME: bool = false;
 
+    /// What its numbers look like.
+    fn shape(&self) -> Shape {
+        Shape::Scalar
+    }
+
     /// The state of no facts.
     fn zero(&self) -> Self::State;
 
@@ -118,7 +128,7 @@ pub trait Aggregation: Section + Default {
     }
 
     /// The number of a window of `size`; `None` when there is none (the mean of nothing).
-    fn value(&self, state: &Self::State, size: SpanMs) -> Option<f64>;
+    fn value(&self, state: &Self::State, size: SpanMs) -> Option<Number>;
 
     /// What one event makes of the number of a window of `size`, where events are counted.
     fn of_one_event(_size: SpanMs) -> Option<f64> {
@@ -128,6 +138,11 @@ pub trait Aggregation: Section + Default {
     /// How exact it is; `None` where it is exact always.
     fn accuracy(&self) -> Option<Accuracy> {
         None
+    }
+
+    /// Most bytes that a state takes beside itself.
+    fn bytes_max(&self) -> usize {
+        0
     }
 }
 
@@ -213,6 +228,16 @@ macro_rules! aggregates {
                 match self { $( Aggregate::$name(_) => $name::PER_TIME, )+ }
             }
 
+            /// See [`Aggregation::shape`].
+            pub fn shape(&self) -> Shape {
+                match self { $( Aggregate::$name(one) => one.shape(), )+ }
+            }
+
+            /// See [`Aggregation::bytes_max`].
+            pub fn bytes_max(&self) -> usize {
+                match self { $( Aggregate::$name(one) => one.bytes_max(), )+ }
+            }
+
             /// See [`Aggregation::zero`].
             pub fn zero(&self) -> Cell {
                 match self { $( Aggregate::$name(one) => Cell::$name(one.zero()), )+ }
@@ -237,7 +262,7 @@ macro_rules! aggregates {
             }
 
             /// See [`Aggregation::value`]. `cell` is one of this aggregate.
-            pub fn value(&self, cell: &Cell, size: SpanMs) -> Option<f64> {
+            pub fn value(&self, cell: &Cell, size: SpanMs) -> Option<Number> {
                 match (self, cell) {
                     $( (Aggregate::$name(one), Cell::$name(state)) => one.value(state, size), )+
                     _ => None,
@@ -252,11 +277,6 @@ macro_rules! aggregates {
             /// See [`Aggregation::accuracy`].
             pub fn accuracy(&self) -> Option<Accuracy> {
                 match self { $( Aggregate::$name(one) => one.accuracy(), )+ }
-            }
-
-            /// True for a cell of this aggregate.
-            pub fn owns(&self, cell: &Cell) -> bool {
-                matches!((self, cell), $( (Aggregate::$name(_), Cell::$name(_)) )|+)
             }
         }
 
@@ -359,6 +379,8 @@ aggregates! {
     16 => Rate,
     17 => Distinct,
     18 => Ratio,
+    19 => TopK,
+    20 => Histogram,
 }
 
 impl Aggregate {
@@ -368,7 +390,7 @@ impl Aggregate {
     }
 
     /// The number of a window without facts: nothing happened 0 times, and nothing has no mean.
-    pub fn empty(&self) -> Option<f64> {
+    pub fn empty(&self) -> Option<Number> {
         self.value(&self.zero(), 1)
     }
 }

@@ -1,6 +1,7 @@
 //! Share of the facts that meet the numerator.
 
 use super::{Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::settings::Section;
 use crate::time::SpanMs;
@@ -72,7 +73,7 @@ impl Aggregation for Ratio {
         parts.above += u64::from(metric.meets_numerator(fact));
     }
 
-    fn value(&self, parts: &Parts, _: SpanMs) -> Option<f64> {
-        (parts.of > 0).then(|| parts.above as f64 / parts.of as f64)
+    fn value(&self, parts: &Parts, _: SpanMs) -> Option<Number> {
+        (parts.of > 0).then(|| (parts.above as f64 / parts.of as f64).into())
     }
 }

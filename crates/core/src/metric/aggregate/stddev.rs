@@ -1,6 +1,7 @@
 //! Population standard deviation of the field.
 
 use super::{Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::number::Moments;
 use crate::settings::Section;
@@ -57,7 +58,7 @@ impl Aggregation for Stddev {
         metric.amount(fact).into_iter().for_each(|amount| moments.add(amount));
     }
 
-    fn value(&self, moments: &Box<Moments>, _: SpanMs) -> Option<f64> {
-        moments.deviation()
+    fn value(&self, moments: &Box<Moments>, _: SpanMs) -> Option<Number> {
+        moments.deviation().map(Number::from)
     }
 }

@@ -1,6 +1,7 @@
 //! Sum and mean of the field.
 
 use super::{Aggregation, Needs, State};
+use crate::metric::number::Number;
 use crate::metric::{Fact, Metric};
 use crate::number::Total;
 use crate::settings::Section;
@@ -61,8 +62,8 @@ impl Aggregation for Sum {
         metric.amount(fact).into_iter().for_each(|amount| total.add(amount));
     }
 
-    fn value(&self, total: &Total, _: SpanMs) -> Option<f64> {
-        Some(total.sum.in_units())
+    fn value(&self, total: &Total, _: SpanMs) -> Option<Number> {
+        Some(total.sum.in_units().into())
     }
 }
 
@@ -81,7 +82,7 @@ impl Aggregation for Avg {
         metric.amount(fact).into_iter().for_each(|amount| total.add(amount));
     }
 
-    fn value(&self, total: &Total, _: SpanMs) -> Option<f64> {
-        total.mean()
+    fn value(&self, total: &Total, _: SpanMs) -> Option<Number> {
+        total.mean().map(Number::from)
     }
 }

@@ -249,6 +249,7 @@ proptest! {
         }
         add_up(&mut found, fold.flush());
         told.add(&fold.take_tally());
+        wanted.values_mut().for_each(|(_, cell)| cell.settle());
         prop_assert_eq!(found, wanted);
         prop_assert_eq!(told, tally);
         prop_assert_eq!(fold.take_late(), late);
