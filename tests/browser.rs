@@ -306,7 +306,7 @@ fn ranked_lists_and_histograms_are_on_the_page() {
     };
     let lines: Vec<String> = (0..600)
         .map(event)
-        .chain([Event::new("end", NOW + 10 * GAP, "page_view", "z").line()])
+        .chain([Event::new("end", NOW + 60_000, "page_view", "z").line()])
         .collect();
     Poster::new(server.target()).post(&lines);
     server.wait_settled(lines.len() as u64);
