@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use super::commands::complain;
+use super::serving::complain;
 use crate::cli::Exit;
 use crate::cli::args::MapArgs;
 use crate::clock::SystemClock;

@@ -20,6 +20,7 @@ mod rejections;
 #[cfg(feature = "replay")]
 mod replay;
 mod running;
+mod serving;
 mod thread;
 mod ways;
 

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::commands::complain;
+use super::serving::complain;
 use crate::cli::Exit;
 use crate::cli::args::{Common, LogFormat, NatsFlags, PublishArgs};
 use crate::clock::{SharedClock, SystemClock};

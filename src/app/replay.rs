@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::builder::{Builder, SourceFactory};
-use super::commands::{
-    AtEnd, Said, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
-};
 use super::output::{Digests, Targets};
 use super::rejections::Rejections;
 use super::running::Running;
+use super::serving::{
+    AtEnd, Said, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
+};
 use crate::actors::Idle;
 use crate::actors::ports::Source;
 use crate::cli::Exit;

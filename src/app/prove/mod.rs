@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::commands::{Signals, say};
+use super::serving::{Signals, say};
 use crate::cli::Exit;
 use crate::cli::args::ProveArgs;
 use crate::config::Config;
