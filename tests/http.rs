@@ -14,6 +14,7 @@ use tidewatch::actors::ports::{AppendError, StoredDeadLetter};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::TopicState;
 use tidewatch::domain::commit::LateEvent;
+use tidewatch::domain::condition::Condition;
 use tidewatch::domain::event::Hints;
 use tidewatch::web::{Settings, routes, server};
 
@@ -308,7 +309,7 @@ fn a_full_log_says_when_to_come_back() {
         assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
     }
     *rig.log.refusal.lock() = None;
-    rig.status.set(server::DRAIN, Some("stopping".into()));
+    rig.status.holds(Condition::Stopping, true);
     let answer = rig.post("/v1/events", &[JSON], body.as_bytes());
     assert_problem(&answer, 503);
     assert!(!answer.header("retry-after").is_empty());
@@ -617,14 +618,20 @@ fn health_says_what_is_wrong() {
     let rig = Rig::start(Settings::default());
     assert_eq!(rig.get("/livez").status, 200);
     assert_eq!(rig.get("/readyz").json()["ready"], true);
-    rig.status.set("state", Some("replaying".into()));
+    rig.status.holds(Condition::Starting, true);
     for path in ["/readyz", "/healthz"] {
         let answer = rig.get(path);
-        assert_eq!((answer.status, &answer.json()["reasons"]["state"]), (503, &json!("replaying")));
+        let reasons = json!({"starting": "the process is starting"});
+        assert_eq!((answer.status, &answer.json()["reasons"]), (503, &reasons));
     }
-    assert!(
-        String::from_utf8_lossy(&rig.get("/readyz?verbose").body).contains("[-] state: replaying")
-    );
+    rig.status.stands_for(Condition::OutputWaits, "nats alerts", Some("no answer".into()));
+    rig.status.holds(Condition::CatchingUp, true);
+    let said = "[-] starting: the process is starting\n\
+                [i] catching_up: the server is catching up on events\n\
+                [!] output_waits: nats alerts: no answer\nnot ready\n";
+    assert_eq!(String::from_utf8_lossy(&rig.get("/readyz?verbose").body), said);
+    rig.status.holds(Condition::Starting, false);
+    assert_eq!(rig.get("/readyz").json(), json!({"ready": true, "reasons": {}}));
     assert_eq!(rig.get("/livez").status, 200);
     assert_eq!(rig.get("/version").json()["name"], "tidewatch");
     let metrics = rig.get("/metrics");

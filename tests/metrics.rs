@@ -98,7 +98,7 @@ fn every_metric_of_the_table_is_exported() {
         ("tidewatch_credits_capacity", 1_048_576.0),
         ("tidewatch_shard_queue_capacity{shard=\"0\"}", 2.0),
         ("tidewatch_ready", 1.0),
-        ("tidewatch_disk_full", 0.0),
+        ("tidewatch_condition{condition=\"state_full\"}", 0.0),
         ("tidewatch_restarts_total", 0.0),
         ("tidewatch_http_requests_total{route=\"/v1/events\",code=\"202\"}", 1.0),
     ] {

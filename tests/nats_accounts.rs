@@ -88,7 +88,7 @@ fn an_inbox_that_is_not_allowed_is_named_and_waited_for() {
     assert!(text.contains("nats.inbox_prefix"), "the way out is named: {text}");
     assert!(text.ends_with("not ready\n"), "{text}");
     let reasons = server.http.get(&server.at("readyz")).json()["reasons"].clone();
-    assert!(reasons["nats"].as_str().unwrap().contains("_INBOX.>"), "{reasons}");
+    assert!(reasons["nats_refuses"].as_str().unwrap().contains("_INBOX.>"), "{reasons}");
     until(10, "the log says it", || {
         server.stderr().contains("may not subscribe to _INBOX.>").then_some(())
     });

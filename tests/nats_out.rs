@@ -17,6 +17,8 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use futures_util::StreamExt;
 use serde_json::Value;
+use tidewatch::actors::status::Standing;
+use tidewatch::domain::condition::Condition;
 use tidewatch::nats::out::OutSettings;
 use tidewatch::nats::settings::Manage;
 
@@ -302,8 +304,9 @@ fn dead_letters_wait_for_a_server_that_is_away_and_leave_only_then() {
     let outputs = rig.outputs(&link, letters_only());
     let (records, figures) = (rig.running.web().records, rig.running.figures());
     let warned = |name: &str| {
-        let warnings = rig.running.status().warnings();
-        warnings.into_iter().find(|(part, _)| part == name).map(|(_, says)| says)
+        let standing = rig.running.status().standing();
+        let named = |one: &Standing| one.condition.name() == name;
+        standing.into_iter().find(named).map(|one| one.says)
     };
     let bad = |from: usize, count: usize| {
         rig.publish((from..from + count).map(|n| format!("bad {n}")).collect());
@@ -385,8 +388,10 @@ fn what_is_too_large_for_its_stream_is_shortened_or_left_out_and_stops_nothing()
     rig.abandon(1);
     rig.feed();
     rig.wait(&outputs, "alerts", "one is left out", |state| state.left_out == 1);
-    let warnings = rig.running.status().warnings();
-    let (_, says) = warnings.iter().find(|(part, _)| part == "nats alerts").unwrap();
+    let standing = rig.running.status().standing();
+    let left_out = |one: &&Standing| one.condition == Condition::RowsLeftOut;
+    let Standing { about, says, .. } = standing.iter().find(left_out).unwrap();
+    assert_eq!(about, "nats alerts");
     assert!(says.contains("max_msg_size of stream TIDEWATCH_ALERTS is 300 bytes"), "{says}");
     // And just enough again.
     bound_stream(&rig, &link, STREAM, whole as i32);

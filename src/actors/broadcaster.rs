@@ -23,6 +23,7 @@ use crate::domain::board::command::{NotACommand, parse};
 use crate::domain::board::feed::Feeds;
 use crate::domain::board::frame::CloseReason;
 use crate::domain::board::subscriber::{Now, Subscriber};
+use crate::domain::condition::Condition;
 use crate::domain::hash::fingerprint;
 use crate::domain::time::SpanMs;
 use crate::telemetry::names;
@@ -77,7 +78,7 @@ pub enum Publish {
     /// A new board.
     Board(Arc<Board>),
     /// No boards for now, and why ([`Board::stale`]); the next board ends it.
-    NoBoards(&'static str),
+    NoBoards(Condition),
 }
 
 /// A client has connected. The answer is the number of its connection.

@@ -34,6 +34,7 @@ use super::supervision::DeathWatch;
 use super::{Idle, Settings};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourcePosition;
+use crate::domain::condition::Condition;
 use crate::domain::event::decode::Decoder;
 use crate::domain::event::{DeadLetter, Hints, RawBatch, Schema};
 use crate::domain::fault::Counts;
@@ -314,12 +315,12 @@ impl Ingestor {
         flow.lag.store(sources.iter().map(|source| source.lag).sum(), Ordering::SeqCst);
         let caught_up = self.readers.iter().all(Reader::caught_up);
         flow.caught_up.store(caught_up, Ordering::SeqCst);
-        let away = sources.iter().find_map(|source| match &source.state {
-            PullState::Away(reason) => Some(format!("{}: {reason}", source.name)),
-            _ => None,
-        });
-        if away != self.parts.status.reason("source") {
-            self.parts.status.set("source", away);
+        for source in sources.iter() {
+            let away = match &source.state {
+                PullState::Away(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            self.parts.status.stands_for(Condition::SourceAway, &source.name, away);
         }
     }
 

@@ -32,6 +32,7 @@ use super::supervision::Failure;
 use crate::clock::SharedClock;
 use crate::domain::anomaly::SigmaRule;
 use crate::domain::commit::{CommitUnit, Restored};
+use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::{Metric, MetricSpec};
@@ -162,12 +163,13 @@ impl Pipeline {
             }
             self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
             PipelineRestarted { cause: &reason, times, times_max }.tell();
-            self.no_boards("restarting");
+            self.setup.status.holds(Condition::Restarting, true);
+            self.no_boards(Condition::Restarting);
         }
     }
 
     /// Tells the page that no board comes for now, and why; the next board ends it.
-    fn no_boards(&self, why: &'static str) {
+    fn no_boards(&self, why: Condition) {
         if let Some(broadcaster) = &self.setup.broadcaster {
             // Refused only when the broadcaster is gone: the process is ending.
             let _ = broadcaster.try_send(Publish::NoBoards(why));
@@ -175,7 +177,7 @@ impl Pipeline {
     }
 
     /// Awaits `work`, and tells the page why nothing is seen when that takes long.
-    async fn told<T>(&self, why: &'static str, work: impl Future<Output = T>) -> T {
+    async fn told<T>(&self, why: Condition, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         match tokio::time::timeout(TOLD_AFTER, &mut work).await {
             Ok(done) => done,
@@ -192,19 +194,21 @@ impl Pipeline {
         store: &StoreThread,
     ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
         let setup = &self.setup;
-        setup.status.set("start", Some("restoring the last commit".into()));
-        let (restored, delivered) = self.told("restoring", load(store)).await?;
+        setup.status.holds(Condition::Restoring, true);
+        let (restored, delivered) = self.told(Condition::Restoring, load(store)).await?;
+        setup.status.holds(Condition::Restoring, false);
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let mut stop = setup.stop.clone();
         let positions = tokio::select! {
-            positions = self.told("opening", continue_from(setup, &self.sources, restored.as_ref())) => positions?,
+            positions = self.told(Condition::Opening, continue_from(setup, &self.sources, restored.as_ref())) => positions?,
             // A source may be away for long; nothing was read, so there is nothing to commit.
             _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
         };
         let mut generation = Starting::new(setup, &self.rules, &self.metrics)
             .start(&self.sources, store.commands.clone(), restored.unwrap_or_default(), positions)
             .await?;
-        setup.status.set("start", None);
+        setup.status.holds(Condition::Starting, false);
+        setup.status.holds(Condition::Restarting, false);
         let ended = tokio::select! {
             biased;
             failure = generation.failures.recv() => {

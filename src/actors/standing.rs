@@ -98,7 +98,7 @@ impl Watch {
         status: &Status,
         now: i64,
     ) {
-        status.stands(Condition::ClockBehind, ahead.says(), now);
+        status.stands(Condition::ClockBehind, ahead.says());
         let short = keeper.ids_short_until().is_some_and(|until| watermark <= until);
         let says = short.then(|| {
             format!(
@@ -109,7 +109,7 @@ impl Watch {
                 bounds.ids_max
             )
         });
-        status.stands(Condition::IdsForgotten, says, now);
+        status.stands(Condition::IdsForgotten, says);
         let (refused, displaced) = (keeper.sessions_refused(), keeper.totals().displaced);
         let says = self.refused.see(refused + displaced, now).then(|| {
             format!(
@@ -120,7 +120,7 @@ impl Watch {
                 bounds.session_bytes_max >> 20
             )
         });
-        status.stands(Condition::SessionsFull, says, now);
+        status.stands(Condition::SessionsFull, says);
         let forgotten = keeper.closed_forgotten_early();
         let says = self.forgotten.see(forgotten, now).then(|| {
             format!(
@@ -129,7 +129,7 @@ impl Watch {
                 bounds.closed_max
             )
         });
-        status.stands(Condition::SessionsForgotten, says, now);
+        status.stands(Condition::SessionsForgotten, says);
         let forgotten = keeper.aliases_forgotten_early();
         let says = self.aliases.see(forgotten, now).then(|| {
             format!(
@@ -140,11 +140,11 @@ impl Watch {
                 bounds.alias_bytes_max >> 20
             )
         });
-        status.stands(Condition::AliasesForgotten, says, now);
+        status.stands(Condition::AliasesForgotten, says);
         let since = *self.since.get_or_insert(now);
         let says = (!keeper.news().is_empty() && now - since < NEWS)
             .then(|| format!("the configuration changed: {}", keeper.news().join("; ")));
-        status.stands(Condition::HistoryChanged, says, now);
+        status.stands(Condition::HistoryChanged, says);
     }
 }
 

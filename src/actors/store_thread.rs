@@ -21,7 +21,7 @@ use super::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::commit::{CommitUnit, Restored};
 use crate::domain::condition::Condition;
-use crate::telemetry::happenings::{CommitFailed, DiskFull, RoomAgain};
+use crate::telemetry::happenings::{CommitFailed, RoomAgain};
 use crate::telemetry::names;
 
 /// Commands that may wait for the thread. Two: one is written while the next is ready.
@@ -166,7 +166,7 @@ impl Writer {
     /// Says that dead letters are held, and that some left, for a while after they did.
     fn tell_dropped(&mut self) {
         let now = self.clock.elapsed();
-        self.status.stands(Condition::DeadLettersHeld, self.store.letters_held_words(), now);
+        self.status.stands(Condition::DeadLettersHeld, self.store.letters_held_words());
         let (before, at) = &mut self.dropped;
         let total = self.store.letters_dropped();
         if total > *before {
@@ -182,13 +182,13 @@ impl Writer {
         if !recent {
             *at = None;
         }
-        self.status.stands(Condition::DeadLettersDropped, says, now);
+        self.status.stands(Condition::DeadLettersDropped, says);
     }
 
     /// Files that are no longer ours end the pipeline, although nothing is to be written now.
     fn check(&mut self) {
         let Err(error) = self.store.check() else { return };
-        self.status.stands(Condition::FilesGone, Some(error.to_string()), self.clock.elapsed());
+        self.status.stands(Condition::FilesGone, Some(error.to_string()));
         if let Some((committer, epoch)) = &self.committer {
             let stored = Stored {
                 number: 0,
@@ -220,7 +220,7 @@ impl Writer {
                     if let Some((since, path)) = full_since {
                         let after_ms = self.clock.elapsed() - since;
                         RoomAgain { path: &path, after_ms }.tell();
-                        self.status.stands(Condition::StateFull, None, self.clock.elapsed());
+                        self.status.stands(Condition::StateFull, None);
                     }
                     return Ok(());
                 }
@@ -237,10 +237,8 @@ impl Writer {
     fn no_room(&self, path: &str, first: bool) {
         counter!(names::COMMIT_FAILURES).increment(1);
         if first {
-            DiskFull { path }.tell();
             let full = StoreError::DiskFull { path: path.into() };
-            let now = self.clock.elapsed();
-            self.status.stands(Condition::StateFull, Some(full.to_string()), now);
+            self.status.stands(Condition::StateFull, Some(full.to_string()));
         }
     }
 

@@ -202,10 +202,10 @@ impl Builder {
         (broadcaster, board, clients): Broadcasting,
     ) -> web::State {
         let (config, clock) = (&self.config, &self.clock);
-        let status = Arc::new(Status::default());
+        let status = Arc::new(Status::new(Arc::clone(clock)));
         files.log.tell(&status);
-        status.stands(Condition::FolderOpen, files.folder.open_to_others(), clock.elapsed());
-        status.set("start", Some("starting".into()));
+        status.stands(Condition::FolderOpen, files.folder.open_to_others());
+        status.holds(Condition::Starting, true);
         if let Some(link) = &ways.link {
             nats::show_state(link, &config.nats.gateway.subject, &status, clock);
         }

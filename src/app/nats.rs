@@ -40,8 +40,8 @@ pub fn open(config: &Config, clock: &SharedClock) -> Result<Option<(Link, Source
 /// How often it is looked whether what was denied is still told of.
 const DENIED_LOOK: Duration = Duration::from_secs(5);
 
-/// Keeps the reason of part `nats` as the connection stands, as long as it lives; what the
-/// server does not let us do stands as a condition. `gateway`: where events are posted to.
+/// Tells the status how the connection stands, as long as it lives, and what the server does not
+/// let us do. `gateway`: where events are posted to.
 pub fn show_state(link: &Link, gateway: &str, status: &Arc<Status>, clock: &SharedClock) {
     let (url, status, clock) = (link.url().to_owned(), Arc::clone(status), clock.clone());
     let (mut state, api, gateway) = (link.state(), link.api().to_owned(), gateway.to_owned());
@@ -61,14 +61,14 @@ pub fn show_state(link: &Link, gateway: &str, status: &Arc<Status>, clock: &Shar
             let needed = denied.iter().find(needed).map(|denied| user(denied));
             let away = |cause: String| NatsError::Away { url: url.clone(), cause }.to_string();
             let reason = match now.error.as_str() {
-                _ if now.connected => needed,
-                "" => Some(away("connecting".into())),
-                error => Some(away(error.to_owned())),
+                "" => away("connecting".into()),
+                error => away(error.to_owned()),
             };
-            status.set("nats", reason);
+            status.stands(Condition::NatsAway, (!now.connected).then_some(reason));
+            status.stands(Condition::NatsRefuses, needed.filter(|_| now.connected));
             let says: Vec<String> = denied.into_iter().map(user).collect();
             let says = (!says.is_empty()).then(|| says.join("; "));
-            status.stands(Condition::NatsDenied, says, at);
+            status.stands(Condition::NatsDenied, says);
             if let Ok(Err(_)) = tokio::time::timeout(DENIED_LOOK, state.changed()).await {
                 return;
             }

@@ -6,10 +6,10 @@
 use std::panic::PanicHookInfo;
 
 use metrics::{counter, gauge};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::names;
-use crate::domain::condition::Condition;
+use crate::domain::condition::{Condition, Severity};
 
 /// Longest text of a panic in the log, in characters.
 const PANIC_CHARS_MAX: usize = 500;
@@ -28,7 +28,6 @@ pub fn begin_at_zero() {
     ] {
         counter!(name).increment(0);
     }
-    gauge!(names::DISK_FULL).set(0.0);
     counter!(names::DEAD_LETTERS_DROPPED, "reason" => "other reasons").increment(0);
     counter!(names::DEAD_LETTERS_UNPUBLISHED, "reason" => "other reasons").increment(0);
     for condition in Condition::ALL {
@@ -50,9 +49,10 @@ impl ConditionStands<'_> {
     /// Logs it.
     pub fn tell(&self) {
         let (condition, says) = (self.condition.name(), self.says);
-        match self.condition.stops() {
-            true => error!(condition, "{says}"),
-            false => warn!(condition, "{says}"),
+        match self.condition.severity() {
+            Severity::Note => debug!(condition, "{says}"),
+            Severity::Warning => warn!(condition, "{says}"),
+            Severity::Critical => error!(condition, "{says}"),
         }
     }
 }
@@ -115,21 +115,6 @@ impl CommitFailed<'_> {
     }
 }
 
-/// There is no room on the disk. Told once for each time it fills.
-#[derive(Clone, Debug)]
-pub struct DiskFull<'a> {
-    /// The file that could not grow.
-    pub path: &'a str,
-}
-
-impl DiskFull<'_> {
-    /// Logs it and shows it.
-    pub fn tell(&self) {
-        gauge!(names::DISK_FULL).set(1.0);
-        error!(path = self.path, "the disk is full; work waits until there is room");
-    }
-}
-
 /// There is room on the disk again.
 #[derive(Clone, Debug)]
 pub struct RoomAgain<'a> {
@@ -140,9 +125,8 @@ pub struct RoomAgain<'a> {
 }
 
 impl RoomAgain<'_> {
-    /// Logs it and shows it.
+    /// Logs it.
     pub fn tell(&self) {
-        gauge!(names::DISK_FULL).set(0.0);
         info!(path = self.path, after_ms = self.after_ms, "there is room on the disk again");
     }
 }
@@ -363,7 +347,6 @@ mod tests {
     fn what_is_told_is_counted() {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            DiskFull { path: "state.db" }.tell();
             CommitFailed { epoch: 4, cause: "no room", retried: true }.tell();
             SessionPanicked { shard: 0, position: 9 }.tell();
             PipelineRestarted { cause: "shard 0 died", times: 1, times_max: 5 }.tell();
@@ -371,7 +354,6 @@ mod tests {
         });
         let text = recorder.handle().render();
         for line in [
-            "tidewatch_disk_full 1",
             "tidewatch_commit_failures_total 1",
             "tidewatch_session_panics_total 1",
             "tidewatch_restarts_total 1",
@@ -379,10 +361,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line:?} in\n{text}");
         }
-        metrics::with_local_recorder(&recorder, || {
-            RoomAgain { path: "state.db", after_ms: 1_500 }.tell();
-        });
-        assert!(recorder.handle().render().contains("tidewatch_disk_full 0"));
     }
 
     #[test]

@@ -151,7 +151,6 @@ table! {
     COMMIT_SECONDS = "commit_seconds", Histogram(Buckets::Seconds), Seconds, [], "Time of one durable commit.";
     COMMIT_BYTES = "commit_bytes", Histogram(Buckets::Bytes), Bytes, [], "Bytes of one commit's changed state.";
     COMMIT_FAILURES = "commit_failures_total", Counter, Count, [], "Tries to commit that failed; when the disk is full a commit is tried again.";
-    DISK_FULL = "disk_full", Gauge, Count, [], "1 while there is no room on the disk.";
     EPOCH = "epoch", Gauge, Count, [], "Number of the last commit.";
     STATE_DELTA_BYTES = "state_delta_bytes", Gauge, Bytes, [], "Bytes of the commits since the last snapshot.";
     STATE_DELTA_BYTES_CAPACITY = "state_delta_bytes_capacity", Gauge, Bytes, [], "A new snapshot is made beyond this (store.snapshot_bytes_min) and twice the last snapshot.";

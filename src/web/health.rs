@@ -13,6 +13,7 @@ use super::State;
 use super::answer::Text;
 use super::gauges::gauges;
 use super::problem::Problem;
+use crate::domain::condition::Severity;
 use crate::telemetry::names;
 
 /// Query of `/readyz`.
@@ -27,28 +28,30 @@ pub async fn livez() -> HttpResponse {
 }
 
 /// `GET /readyz`: 200 when everything works, else 503 with the reasons. `?verbose` gives
-/// a line of text for each reason (`[-]`) and each warning (`[!]`), for people.
+/// a line of text, for people, for each condition: `[-]` makes it fail, `[!]` should be looked at,
+/// `[i]` is good to know.
 pub async fn readyz(state: Data<State>, query: Query<ReadyQuery>) -> HttpResponse {
-    let reasons = state.status.reasons();
-    let mut response = match reasons.is_empty() {
+    let standing = state.status.standing();
+    let ready = !standing.iter().any(|standing| standing.condition.stops());
+    let mut response = match ready {
         true => HttpResponse::Ok(),
         false => HttpResponse::ServiceUnavailable(),
     };
     if query.verbose.is_some() {
         let mut text = String::new();
-        for (part, reason) in &reasons {
+        for standing in &standing {
+            let mark = match (standing.condition.stops(), standing.condition.severity()) {
+                (true, _) => '-',
+                (false, Severity::Note) => 'i',
+                (false, Severity::Warning | Severity::Critical) => '!',
+            };
             // Writing to a text cannot fail.
-            let _ = writeln!(text, "[-] {part}: {reason}");
+            let _ = writeln!(text, "[{mark}] {}: {standing}", standing.condition.name());
         }
-        for (part, warning) in state.status.warnings() {
-            let _ = writeln!(text, "[!] {part}: {warning}");
-        }
-        text.push_str(if reasons.is_empty() { "ready\n" } else { "not ready\n" });
+        text.push_str(if ready { "ready\n" } else { "not ready\n" });
         return response.content_type("text/plain; charset=utf-8").body(text);
     }
-    let by_part: serde_json::Map<_, _> =
-        reasons.iter().map(|(part, reason)| ((*part).into(), reason.as_str().into())).collect();
-    response.json(json!({"ready": reasons.is_empty(), "reasons": by_part}))
+    response.json(state.status.ready())
 }
 
 /// `GET /version`.

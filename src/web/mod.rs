@@ -47,6 +47,7 @@ use crate::actors::ports::{EventLog, Records};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
+use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
@@ -177,7 +178,7 @@ pub struct State {
 impl State {
     /// True once the process stops: nothing new is taken.
     fn is_draining(&self) -> bool {
-        self.status.reasons().iter().any(|(part, _)| *part == server::DRAIN)
+        self.status.is(Condition::Stopping)
     }
 }
 

@@ -14,10 +14,8 @@ use thiserror::Error;
 
 use super::{Settings, State, configure};
 use crate::actors::broadcaster::Drain;
+use crate::domain::condition::Condition;
 use crate::telemetry::happenings::OpenToAll;
-
-/// The part of `Status` that says the process is stopping.
-pub const DRAIN: &str = "drain";
 
 /// Sent and not acknowledged for this long, a connection is dead. Nothing else ends a
 /// peer that keeps its window shut.
@@ -171,7 +169,7 @@ impl Bound {
 
 /// New requests are refused, clients are told when to come back, then it ends.
 async fn drain(state: &State, handle: ServerHandle) {
-    state.status.set(DRAIN, Some("the process is stopping".into()));
+    state.status.holds(Condition::Stopping, true);
     // Without a broadcaster there is nobody to say goodbye to.
     let _ = state.broadcaster.send(Drain).await;
     let all_left = async {

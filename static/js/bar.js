@@ -61,7 +61,7 @@ export class Bar {
       <li><button type="button" class="link clock" onClick=${() => this.#then(() => setUtc(!prefs.utc))}
         title="Switch between your zone and UTC"><b>${clock(now)}</b> ${zoneName(now)}</button></li>
       ${values.notice ? html`<li class="notice">${values.notice}</li>` : null}
-      ${(values.conditions ?? []).map(({ name, says }) => html`<li class="notice warn" key=${name} data-condition=${name}>${says}</li>`)}
+      ${(values.conditions ?? []).map(({ name, says }, i) => html`<li class="notice warn" key=${i} data-condition=${name}>${says}</li>`)}
     </ul>`;
   }
 

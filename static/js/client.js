@@ -319,7 +319,8 @@ export class Client {
   }
 
   #onStale(message) {
-    const stale = message.on ? { since: message.since ?? null, why: String(message.why ?? '') } : null;
+    const { since = null, why = '', says = '' } = message;
+    const stale = message.on ? { since, why: String(why), says: String(says) } : null;
     if (message.s === '*' || message.s == null) this.#store.stale = stale;
     else if (this.#subs.has(message.s)) this.#store.topic(this.#subs.get(message.s)).stale = stale;
     this.#store.changed(null);

@@ -4,16 +4,8 @@
 import { clock, integer, span } from './format.js';
 import { PIPELINE } from './pipeline.js';
 
-const WHY = {
-  replaying: 'the server is catching up on events after a restart',
-  restarting: 'the engine is restarting',
-  disk_full: 'the disk is full, nothing new is committed',
-  lag: 'the pipeline is behind its source',
-  slow_client: 'this connection is slow; you see the newest numbers, but fewer updates',
-  nats_down: 'the event log cannot be reached',
-  restoring: 'the last commit is being restored',
-  opening: 'the event log has not answered yet; the server keeps trying',
-};
+/** What is on its way to being live: a label of its own. */
+const LABELS = { replaying: 'Replaying', catching_up: 'Catching up' };
 
 /** `{state, label, text, action}`; `text` is empty when nothing needs saying. */
 export function pageState(store) {
@@ -48,15 +40,13 @@ function frozen(store) {
 
 function stale(store) {
   const values = store.values(PIPELINE);
-  const inState = { 'disk full': 'disk_full', 'source away': 'nats_down' }[values.state];
-  const told = store.stale ?? (inState ? { since: null, why: inState } : null);
+  const told = store.stale;
   if (told) {
-    const why = WHY[told.why] ?? (told.why.replaceAll('_', ' ') || 'the server does not say why');
+    const why = told.says || told.why.replaceAll('_', ' ') || 'the server does not say why';
     const since = told.since ? ` since ${clock(told.since)}` : '';
     const behind = values.lag_events ? ` ${integer(values.lag_events)} events are waiting.` : '';
     if (!known(store)) return { state: 'loading', label: 'Waiting', text: `No numbers so far: ${why}${store.reasons ? ` (${store.reasons})` : ''}.` };
-    const label = told.why === 'replaying' ? 'Replaying' : 'Stale';
-    return { state: 'stale', label, text: `Numbers are old${since}: ${why}.${behind}` };
+    return { state: 'stale', label: LABELS[told.why] ?? 'Stale', text: `Numbers are old${since}: ${why}.${behind}` };
   }
   if (store.link.quietSince !== null) {
     const silent = span(store.now() - store.link.quietSince);
@@ -70,6 +60,5 @@ function linked(store) {
   const values = store.values(PIPELINE);
   if (!known(store)) return { state: 'loading', label: 'Loading', text: '' };
   if (pipeline?.state && !values.received) return { state: 'empty', label: 'No events yet', text: '' };
-  const labels = { replaying: 'Replaying', 'catching up': 'Catching up' };
-  return { state: 'live', label: labels[values.state] ?? 'Live', text: '' };
+  return { state: 'live', label: LABELS[values.state] ?? 'Live', text: '' };
 }

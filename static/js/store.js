@@ -18,7 +18,7 @@ class Topic {
   state = null;
   /** The server has no such topic. */
   absent = false;
-  /** `{since, why}` while the server calls this topic stale. */
+  /** `{since, why, says}` while the server calls this topic stale. */
   stale = null;
 
   /** Why there are no numbers yet, in the server's words. */
@@ -46,7 +46,7 @@ export class Store {
     quietSince: null,
   };
 
-  /** `{since, why}` while the server calls everything stale. */
+  /** `{since, why, says}` while the server calls everything stale. */
   stale = null;
 
   /** Server clock minus ours, in ms. */

@@ -16,7 +16,7 @@ use crate::actors::standing::{Bounds, Watch};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::{Board, Topic, bound, share};
-use crate::domain::condition::Condition;
+use crate::domain::condition::{Condition, Severity};
 use crate::domain::keeper::{ConditionView, Keeper, PipelineView, SourceView};
 use crate::domain::lag::CatchUp;
 use crate::domain::time::{EpochMs, SpanMs};
@@ -127,19 +127,13 @@ impl Page {
     fn publish(&mut self, keeper: &Keeper, watermark: EpochMs, view: PipelineView) {
         let Some(broadcaster) = &self.parts.broadcaster else { return };
         self.version += 1;
-        let stale = match view.state {
-            "disk full" => Some("disk_full"),
-            "source away" => Some("nats_down"),
-            "catching up" | "replaying" => Some("replaying"),
-            _ => None,
-        };
         let topics = keeper.topics(watermark, &view);
         let figures = Arc::new(keeper.figures(watermark));
         let board = Board {
             version: self.version,
             at: view.wall,
             watermark,
-            stale,
+            stale: view.state,
             topics: share::with(&self.shown, bound::fit(topics)),
             figures,
         };
@@ -157,24 +151,19 @@ impl Page {
         let credits = parts.settings.credits as u64;
         let (clients, clients_lagging) = (parts.clients)();
         let sources = flow.look(parts.clock.wall());
-        let standing = parts.status.standing();
-        let full = |(condition, _): &(Condition, String)| *condition == Condition::StateFull;
-        let state = match flow.caught_up.load(Ordering::SeqCst) {
-            _ if standing.iter().any(full) => "disk full",
-            _ if sources.iter().any(|source| source.state == "away") => "source away",
-            true => "live",
-            false if nearly_live(&sources) => "live",
-            false if self.finished => "live",
-            false if parts.face.mode == "replay" => "replaying",
-            false => "catching up",
-        };
+        let behind =
+            !flow.caught_up.load(Ordering::SeqCst) && !nearly_live(&sources) && !self.finished;
+        let replays = parts.face.mode == "replay";
+        parts.status.holds(Condition::CatchingUp, behind && !replays);
+        parts.status.holds(Condition::Replaying, behind && replays);
+        let standing = parts.status.standing().into_iter();
+        let shown = standing.filter(|one| one.condition.severity() > Severity::Note);
         PipelineView {
-            state,
+            state: parts.status.stale(),
             mode: parts.face.mode,
             notice: parts.face.notice.clone(),
-            conditions: standing
-                .into_iter()
-                .map(|(condition, says)| ConditionView { name: condition.name(), says })
+            conditions: shown
+                .map(|one| ConditionView { name: one.condition, says: one.to_string() })
                 .collect(),
             lag_events: lag,
             lag_ms: sources.iter().map(|source| source.behind_ms).max().unwrap_or(0),

@@ -8,6 +8,7 @@ use crate::actors::ingestor::Sources;
 use crate::actors::ports::{Opened, Resume, Source};
 use crate::actors::status::Status;
 use crate::domain::commit::{Restored, SourceIdentity, SourcePosition};
+use crate::domain::condition::Condition;
 use crate::domain::time::BEGINNING;
 
 /// Opens every source where the last commit left it, side by side. Each checks that it is the
@@ -34,7 +35,6 @@ pub(super) async fn continue_from(
         open(&mut **source.lock().await, name, known, &setup.status).await
     });
     let positions = try_join_all(open).await?;
-    setup.status.set("source", None);
     Ok(positions)
 }
 
@@ -44,7 +44,7 @@ async fn open(
     known: Option<&SourcePosition>,
     status: &Status,
 ) -> Result<SourcePosition, RunError> {
-    status.set("source", Some(format!("{name}: opening")));
+    status.stands_for(Condition::Opening, &name, Some(Condition::Opening.says().into()));
     let resume = known.map_or_else(Resume::default, |known| Resume {
         incarnation: Some(known.source.incarnation.clone()),
         position: known.position,
@@ -52,8 +52,10 @@ async fn open(
         fingerprint: known.fingerprint,
     });
     let Opened { incarnation, warnings } = source.open(resume).await.map_err(unreadable)?;
+    status.stands_for(Condition::Opening, &name, None);
     warnings.iter().for_each(|warning| tracing::warn!(source = name, "{warning}"));
-    status.warn(&name, warnings);
+    let at_risk = (!warnings.is_empty()).then(|| warnings.join("; "));
+    status.stands_for(Condition::SourceAtRisk, &name, at_risk);
     let beginning = || SourcePosition {
         source: SourceIdentity { name, incarnation },
         watermark: BEGINNING,

@@ -140,13 +140,17 @@ fn same(one: &Board, other: &Board) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::condition::Condition;
 
     #[test]
     fn a_board_is_the_same_when_only_its_version_differs() {
         let board = Board { version: 1, at: 5, watermark: 3, ..Board::default() };
         assert!(same(&board, &Board { version: 2, at: 9, ..board.clone() }));
         assert!(!same(&board, &Board { version: 2, watermark: 4, ..board.clone() }));
-        assert!(!same(&board, &Board { version: 2, stale: Some("replaying"), ..board.clone() }));
-        assert!(!same(&board, &Board { stale: Some("restarting"), ..board.clone() }));
+        assert!(!same(
+            &board,
+            &Board { version: 2, stale: Some(Condition::Replaying), ..board.clone() }
+        ));
+        assert!(!same(&board, &Board { stale: Some(Condition::Restarting), ..board.clone() }));
     }
 }

@@ -169,11 +169,7 @@ impl Answers {
 
     /// As `GET /readyz`; not being ready is an answer, and no error.
     fn ready(&self) -> String {
-        let reasons = self.status.reasons();
-        let ready = reasons.is_empty();
-        let reasons: serde_json::Map<_, _> =
-            reasons.into_iter().map(|(part, reason)| (part.into(), reason.into())).collect();
-        json!({"ready": ready, "reasons": reasons}).to_string()
+        self.status.ready().to_string()
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::feed::PAGE;
 use crate::actors::status::Status;
+use crate::domain::condition::Condition;
 use crate::telemetry::names;
 
 /// Label of the alerts.
@@ -100,11 +101,12 @@ impl Track {
         Track { state: Mutex::new(OutState { output, ..OutState::default() }), status }
     }
 
-    /// Says in `/readyz?verbose` why it does not go on, or no longer, and what it left out.
+    /// Tells the status why it does not go on, or that it does, and what it left out.
     fn tell(&self, state: &OutState) {
-        let fine = state.error.is_empty() && state.left_out == 0;
-        let why = if fine { Vec::new() } else { vec![state.figures()] };
-        self.status.warn(&state.part(), why);
+        let says = |stands: bool| stands.then(|| state.figures());
+        let (waits, left_out) = (says(!state.error.is_empty()), says(state.left_out > 0));
+        self.status.stands_for(Condition::OutputWaits, &state.part(), waits);
+        self.status.stands_for(Condition::RowsLeftOut, &state.part(), left_out);
     }
 
     pub(super) fn state(&self) -> OutState {
@@ -213,14 +215,16 @@ mod tests {
         );
         let said =
             format!("3 delivered, {PAGE} or more pending, 3 lost to retention; the broker is away");
-        assert_eq!(status.warnings(), [("nats alerts".to_owned(), said)]);
+        let standing = status.standing();
+        assert_eq!(standing[0].to_string(), format!("nats alerts: {said}"));
+        assert_eq!((standing[0].condition, standing.len()), (Condition::OutputWaits, 1));
         track.fine();
         assert_eq!(track.state().error, "");
-        assert_eq!(status.warnings(), []);
+        assert_eq!(status.standing(), []);
         track.shortened();
-        assert_eq!(status.warnings(), []);
+        assert_eq!(status.standing(), []);
         track.left_out(9, 700, "max_msg_size of stream S is 300 bytes");
-        let said = &status.warnings()[0].1;
+        let said = &status.standing()[0].says;
         assert!(
             said.contains(
                 "1 shortened because they were too large, 1 too large and left out (number 9 has \

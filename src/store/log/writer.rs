@@ -302,7 +302,7 @@ impl Writer {
         }
         self.full = full.is_some();
         if let Some(status) = self.shared.status.get() {
-            status.stands(Condition::LogFull, full, self.shared.clock.elapsed());
+            status.stands(Condition::LogFull, full);
         }
     }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::diff::{Difference, diff, log_position, log_tail};
 use super::frame::{self, Stamp};
 use super::{Board, Topic, TopicState};
+use crate::condition::Condition;
 use crate::time::EpochMs;
 
 /// Earlier versions of a topic that diffs can start from. At one board a second a
@@ -53,7 +54,7 @@ pub struct Feeds {
     version: Option<u64>,
     at: EpochMs,
     watermark: EpochMs,
-    stale: Option<&'static str>,
+    stale: Option<Condition>,
     stale_since: EpochMs,
     numbers: HashMap<String, u16>,
     feeds: Vec<Feed>,
@@ -109,11 +110,11 @@ impl Feeds {
     }
 
     /// No board comes until further notice, because of `why`: what is known is old.
-    pub fn no_boards(&mut self, why: &'static str, at: EpochMs) {
+    pub fn no_boards(&mut self, why: Condition, at: EpochMs) {
         self.stand(Some(why), at);
     }
 
-    fn stand(&mut self, stale: Option<&'static str>, at: EpochMs) {
+    fn stand(&mut self, stale: Option<Condition>, at: EpochMs) {
         if self.stale != stale {
             (self.stale, self.stale_since) = (stale, at);
         }
@@ -125,7 +126,7 @@ impl Feeds {
     }
 
     /// Why the numbers are old, and since when that is so or not.
-    pub fn stale(&self) -> (Option<&'static str>, EpochMs) {
+    pub fn stale(&self) -> (Option<Condition>, EpochMs) {
         (self.stale, self.stale_since)
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::diff::{Change, LogTail};
 use super::{Board, Grid, Series, Topic, TopicAbout, TopicState};
+use crate::condition::Condition;
 use crate::time::EpochMs;
 
 /// The subprotocol's name.
@@ -184,9 +185,13 @@ pub fn ping(number: u64, now: EpochMs) -> ByteString {
     text(&json!({"t": "ping", "i": number, "now": now}))
 }
 
-/// `stale`: for all topics, `why` the numbers are old, or that they no longer are.
-pub fn stale(why: Option<&str>, since: EpochMs) -> ByteString {
-    text(&json!({"t": "stale", "s": "*", "on": why.is_some(), "why": why, "since": since}))
+/// `stale`: for all topics, `why` the numbers are old and what that means, or that they no longer
+/// are.
+pub fn stale(why: Option<Condition>, since: EpochMs) -> ByteString {
+    let says = why.map(Condition::says);
+    text(
+        &json!({"t": "stale", "s": "*", "on": why.is_some(), "why": why, "says": says, "since": since}),
+    )
 }
 
 /// `bye`; the close frame follows. `after_ms`: when to come back, if at all.
@@ -286,7 +291,7 @@ pub fn board(board: &Board) -> String {
         version: u64,
         at: EpochMs,
         watermark: Option<EpochMs>,
-        stale: Option<&'static str>,
+        stale: Option<Condition>,
         topics: std::collections::BTreeMap<&'a str, WholeTopic<'a>>,
     }
     #[derive(Serialize)]

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::condition::Condition;
 use super::metric::Shape;
 use super::time::{EpochMs, SpanMs};
 use figure::Figure;
@@ -33,9 +34,8 @@ pub struct Board {
     pub at: EpochMs,
     /// Event time up to which the numbers are complete.
     pub watermark: EpochMs,
-    /// Why the numbers are old although the process is fine, if they are: `replaying`,
-    /// `disk_full`, `nats_down`. Told without a board: `restoring`, `opening`, `restarting`.
-    pub stale: Option<&'static str>,
+    /// Why the numbers are old although the process is fine, if they are.
+    pub stale: Option<Condition>,
     /// The topics by name.
     pub topics: BTreeMap<String, Arc<Topic>>,
     /// The newest number of every metric and group, with whole labels.

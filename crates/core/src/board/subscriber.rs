@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::command::Command;
 use super::feed::{Feeds, Position, Wanted};
 use super::frame::{self, CloseReason, CommandError, Welcome};
+use crate::condition::Condition;
 use crate::time::{EpochMs, SpanMs};
 
 /// Bytes sent and not confirmed by a pong, beyond which topics wait. At 2 KB a tick
@@ -79,7 +80,7 @@ pub struct Subscriber {
     pinged_bytes: u64,
     lagging_since: Option<i64>,
     slow_until: Option<u64>,
-    told_stale: Option<&'static str>,
+    told_stale: Option<Condition>,
 }
 
 /// The moment a call is made: interval time for decisions, wall clock for labels.
@@ -326,7 +327,7 @@ impl Subscriber {
 
     fn tell_stale(&mut self, feeds: &Feeds) {
         let (why, since) = feeds.stale();
-        let why = why.or(self.slow_until.map(|_| "slow_client"));
+        let why = why.or(self.slow_until.map(|_| Condition::SlowClient));
         if why != self.told_stale {
             self.told_stale = why;
             self.answers.push(frame::stale(why, since));

@@ -1,5 +1,6 @@
 //! The policy for slow clients, with a client that is played by the test: what it is
 //! sent, what is not sent to it, and when it is cut.
+use crate::condition::Condition;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -276,13 +277,13 @@ fn a_stale_board_is_said_once() {
     rig.say(json!({"t": "hello", "v": 1, "subs": [{"topic": "kpi"}]})).unwrap();
     rig.deliver();
     let board = |version, stale| Board { version, stale, ..Board::default() };
-    rig.feeds.absorb(&board(5, Some("disk_full")));
+    rig.feeds.absorb(&board(5, Some(Condition::StateFull)));
     assert_eq!(rig.deliver(), ["stale"]);
     assert_eq!(
         (&rig.messages[0]["on"], &rig.messages[0]["why"]),
-        (&json!(true), &json!("disk_full"))
+        (&json!(true), &json!("state_full"))
     );
-    rig.feeds.absorb(&board(6, Some("disk_full")));
+    rig.feeds.absorb(&board(6, Some(Condition::StateFull)));
     assert_eq!(rig.deliver(), [""; 0]);
     rig.feeds.absorb(&board(7, None));
     assert_eq!(rig.deliver(), ["stale"]);
@@ -292,17 +293,19 @@ fn a_stale_board_is_said_once() {
 fn why_there_are_no_boards_is_said_before_the_first_and_between_two() {
     let mut rig = Rig::new();
     rig.say(json!({"t": "hello", "v": 1, "subs": [{"topic": "kpi"}]})).unwrap();
-    rig.feeds.no_boards("opening", 7);
+    rig.feeds.no_boards(Condition::Opening, 7);
     assert_eq!(rig.deliver(), ["welcome", "stale"]);
-    let told = json!({"t": "stale", "s": "*", "on": true, "why": "opening", "since": 7});
+    let says = Condition::Opening.says();
+    let told =
+        json!({"t": "stale", "s": "*", "on": true, "why": "opening", "says": says, "since": 7});
     assert_eq!(rig.messages[1], told);
-    rig.feeds.no_boards("opening", 8);
+    rig.feeds.no_boards(Condition::Opening, 8);
     assert_eq!(rig.deliver(), [""; 0]);
 
     rig.publish(&[("kpi", map(2, 0))]);
     assert_eq!(rig.deliver(), ["ok", "stale", "snap"]);
     assert_eq!(rig.messages[1]["on"], false);
-    rig.feeds.no_boards("restarting", 9);
+    rig.feeds.no_boards(Condition::Restarting, 9);
     assert_eq!(rig.deliver(), ["stale"]);
     assert_eq!(
         (&rig.messages[0]["why"], &rig.messages[0]["since"]),

@@ -12,6 +12,7 @@ use super::rules::{RULE_POINTS, rule_id};
 use super::words::span_words;
 use super::{BOARD_ALERTS, Keeper};
 use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
+use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
 use crate::metric::{FactKind, Metric};
@@ -40,17 +41,25 @@ pub struct SourceView {
 /// A condition that stands, for the `pipeline` topic.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConditionView {
-    /// Its name (`Condition::name`).
-    pub name: &'static str,
-    /// What is the matter, a sentence or two.
+    /// Which.
+    pub name: Condition,
+    /// What is the matter, a sentence or two, and of which source or output.
     pub says: String,
+}
+
+fn live_or<S: serde::Serializer>(
+    state: &Option<Condition>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.map_or("live", Condition::name))
 }
 
 /// What only the shells know, for the `pipeline` topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipelineView {
-    /// `live`, `catching up`, `replaying`, `disk full`, `source away`.
-    pub state: &'static str,
+    /// Why the numbers are old: a condition's name; or `live`.
+    #[serde(serialize_with = "live_or")]
+    pub state: Option<Condition>,
     /// `serve`, `demo`, `replay`, `embedded`.
     pub mode: &'static str,
     /// A sentence for people, may be empty.
