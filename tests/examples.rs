@@ -1,5 +1,5 @@
 //! Shows that the examples run: the pipeline inside another program, and with a source of one's
-//! own.
+//! own. And that the documented diffs of another aggregate and detector are the sources.
 //!
 //! How: starts each example as it was built with the tests. The one that embeds prints its address
 //! as the binary does; the page, the API and a posted event are tried under its own path. The one
@@ -52,6 +52,23 @@ fn a_source_of_ones_own_is_counted_once() {
     killed.wait().unwrap();
     let output = run().wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "100000 events counted\n");
+}
+
+/// What `docs/extending.md` calls all of it is what is compiled.
+#[test]
+fn the_diffs_of_another_one_are_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/extending.md")).unwrap();
+    let (mut files, mut source) = (Vec::new(), String::new());
+    for line in text.lines() {
+        if let Some(path) = line.strip_prefix("+++ b/") {
+            source = std::fs::read_to_string(root.join(path)).unwrap();
+            files.push(path);
+        } else if let Some(added) = line.strip_prefix('+') {
+            assert!(source.lines().any(|known| known == added), "{files:?}: {added:?}");
+        }
+    }
+    assert!(files.len() >= 3, "{files:?}");
 }
 
 fn example(name: &str) -> PathBuf {

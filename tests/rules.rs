@@ -52,6 +52,18 @@ fn after(quiet: usize, count: usize, then: &[usize]) -> Vec<usize> {
 }
 
 #[test]
+fn a_threshold_is_a_line_from_the_first_window_on() {
+    let config = "[[metric]]\nname = \"m\"\nwhere = { type = \"failed\" }\naggregate = \"count\"\n\
+                  window = { tumbling = \"10s\" }\n\
+                  [[rule]]\nname = \"r\"\nmetric = \"m\"\ndetect = \"threshold\"\nlimit = 50\n\
+                  for = \"20s\"\ncooldown = \"20s\"\n";
+    // One window alone is too short; what is usual makes no difference.
+    let counts = [0, 60, 0, 50, 60, 60, 70, 0, 60, 0, 0, 60, 0];
+    assert_eq!(alerts(config, &series("failed", &counts)), (1, 1));
+    assert_eq!(alerts(config, &series("failed", &[51; 60])), (1, 0));
+}
+
+#[test]
 fn a_history_without_deviation_is_judged_by() {
     // The shipped rule: no failure before, one in each window, or one only, then a flood.
     let one_early = [&[0, 1][..], &[0; 148], &[400, 400, 0]].concat();

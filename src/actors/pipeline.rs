@@ -30,7 +30,7 @@ use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::Failure;
 use crate::clock::SharedClock;
-use crate::domain::anomaly::SigmaRule;
+use crate::domain::anomaly::Rule;
 use crate::domain::commit::{CommitUnit, Restored};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
@@ -76,7 +76,7 @@ pub struct Setup {
     /// The metrics.
     pub metrics: Vec<MetricSpec>,
     /// The rules.
-    pub sigma: Vec<SigmaRule>,
+    pub watching: Vec<Rule>,
     /// The clock.
     pub clock: SharedClock,
     /// Earlier alerts, for the board.

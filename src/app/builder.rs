@@ -249,7 +249,7 @@ impl Builder {
             policy: config.session,
             schema: Arc::clone(&web.schema),
             metrics: config.metrics,
-            sigma: config.rules,
+            watching: config.rules,
             clock: self.clock,
             records: Some(Arc::clone(&web.records)),
             status: Arc::clone(&web.status),

@@ -21,16 +21,8 @@ pub(super) fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {
         Some(named) => item.reader.section(named),
         None => Aggregate::named("count").expect("it is in the list"),
     };
-    for key in Aggregate::all().iter().flat_map(Section::keys) {
-        let has = |one: &Aggregate| one.keys().iter().any(|known| known.path == key.path);
-        if !has(&own) && !item.reader.known.contains(&key.path) && item.reader.is_set(key.path) {
-            let all = Aggregate::all().into_iter().filter(has);
-            let words: Vec<String> = all.map(|one| format!("{:?}", one.word())).collect();
-            let rule = format!("only belongs to aggregate = {}", words.join(" or "));
-            item.reader.problem(key.path, rule);
-        }
-        item.reader.known.push(key.path);
-    }
+    let all = Aggregate::all();
+    item.reader.only_of(AGGREGATE, &own, all.iter().map(|one| (one.word(), one as &dyn Section)));
     let word = own.word();
     if keys.of == FactKind::LiveSessions && word != "count" {
         item.reader.problem(AGGREGATE, "live sessions can only be counted: write \"count\"");

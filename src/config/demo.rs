@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Config;
 use super::units::show_span;
 use crate::demo::pause_max;
+use crate::domain::anomaly::Detect;
 use crate::domain::metric::WindowSpec;
 use crate::domain::session::SessionPolicy;
 use crate::domain::settings::{Rule, Section as _};
@@ -64,9 +65,11 @@ pub fn demo_overrides(config: &mut Config) -> String {
         }
     }
     for rule in &mut config.rules {
-        if usual.rules.contains(rule) {
-            rule.over = SPIKE_OVER;
-            rule.samples_min = SPIKE_SAMPLES_MIN;
+        if usual.rules.contains(rule)
+            && let Detect::Sigma(sigma) = &mut rule.detect
+        {
+            sigma.over = SPIKE_OVER;
+            sigma.samples_min = SPIKE_SAMPLES_MIN;
         }
     }
     format!(

@@ -12,7 +12,7 @@ use super::possible::impossible;
 use super::reader::Reader;
 use super::windows::{Days, parse_window};
 use super::{SHIPPED, aggregates, rules, units};
-use crate::domain::anomaly::SigmaRule;
+use crate::domain::anomaly;
 use crate::domain::metric::{
     Aggregate, Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
 };
@@ -119,7 +119,7 @@ pub(super) fn read(
     days: Days<'_>,
     aliases: &[(String, String)],
     steps: &[String],
-) -> (Vec<MetricSpec>, Vec<SigmaRule>) {
+) -> (Vec<MetricSpec>, Vec<anomaly::Rule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
     let shipped = || document::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
     let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {

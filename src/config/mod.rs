@@ -39,7 +39,7 @@ use std::path::Path;
 
 use crate::actors::Settings;
 use crate::demo as shop;
-use crate::domain::anomaly::SigmaRule;
+use crate::domain::anomaly::Rule;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::hash;
@@ -80,7 +80,7 @@ pub struct Config {
     /// The metrics.
     pub metrics: Vec<MetricSpec>,
     /// The anomaly rules.
-    pub rules: Vec<SigmaRule>,
+    pub rules: Vec<Rule>,
     /// Bounds and beats of the pipeline.
     pub pipeline: Settings,
     /// What the state store keeps.

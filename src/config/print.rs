@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::toml_text::{hours, span, table, text, texts};
 use super::units::show_calendar;
 use super::{Config, sections, values};
-use crate::domain::anomaly::SigmaRule;
+use crate::domain::anomaly::{self, Patience};
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
 use crate::domain::metric::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
@@ -202,21 +202,20 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     keys
 }
 
-fn rule_meaning(rule: &SigmaRule) -> Vec<Entry> {
+fn rule_meaning(rule: &anomaly::Rule) -> Vec<Entry> {
+    let Patience { hold, cooldown, side } = rule.patience;
     let mut keys = vec![
         ("name", text(&rule.name)),
         ("metric", text(&rule.metric)),
-        ("k", rule.k.to_string()),
-        ("k_clear", rule.k_clear.to_string()),
-        ("over", span(rule.over)),
-        ("samples_min", rule.samples_min.to_string()),
-        ("value_min", rule.value_min.to_string()),
-        ("for", span(rule.hold)),
-        ("cooldown", span(rule.cooldown)),
-        ("side", text(rule.side.word())),
-        ("severity", text(&rule.severity)),
+        ("detect", text(rule.detect.word())),
     ];
-    keys.extend(rule.sigma_min.map(|least| ("sigma_min", least.to_string())));
+    keys.extend(lines(entries(&rule.detect)).into_iter().filter(|(_, value)| !value.is_empty()));
+    keys.extend([
+        ("for", span(hold)),
+        ("cooldown", span(cooldown)),
+        ("side", text(side.word())),
+        ("severity", text(&rule.severity)),
+    ]);
     keys
 }
 

@@ -135,6 +135,26 @@ impl Reader {
         })
     }
 
+    /// Of several sections one was read, `own`, whose name is the value of `choice`: keys of the
+    /// others are a mistake.
+    pub fn only_of<'a>(
+        &mut self,
+        choice: &str,
+        own: &dyn Section,
+        all: impl Iterator<Item = (&'static str, &'a dyn Section)> + Clone,
+    ) {
+        let has = |one: &dyn Section, path| one.keys().iter().any(|key| key.path == path);
+        for path in all.clone().flat_map(|(_, one)| one.keys()).map(|key| key.path) {
+            if !has(own, path) && !self.known.contains(&path) && self.is_set(path) {
+                let owners = all.clone().filter(|(_, one)| has(*one, path));
+                let words: Vec<String> = owners.map(|(word, _)| format!("{word:?}")).collect();
+                let rule = format!("only belongs to {choice} = {}", words.join(" or "));
+                self.problem(path, rule);
+            }
+            self.known.push(path);
+        }
+    }
+
     /// Notes a mistake in `key`.
     pub fn problem(&mut self, key: &str, rule: impl Into<String>) {
         self.conflict(&[key], rule);

@@ -7,8 +7,9 @@
 use super::aggregates::AGGREGATE;
 use super::metrics::MetricKeys;
 use super::print::{Setting, by_section};
-use super::rules::RuleKeys;
+use super::rules::{DETECT, RuleKeys};
 use super::{Config, SHIPPED, values};
+use crate::domain::anomaly::Detect;
 use crate::domain::metric::Aggregate;
 use crate::domain::settings::{Section, Value, entries};
 use crate::nats::settings::SourceKeys;
@@ -55,17 +56,17 @@ const SESSIONS: &str = "Sessions have the attributes outcome (\"abandoned\", \"c
      \"browsed\"), step, segment, value, events and duration_s.";
 
 const RULES: [&str; 2] = [
-    "Rules, [[rule]]. name and metric are needed. A window of the metric stands out when it lies \
-     more than k standard deviations above (or below) the mean of the windows before it within \
+    "Rules, [[rule]]. name and metric are needed. With detect = \"threshold\" a window of the metric \
+     stands out when it lies above (or below) limit; with \"sigma\" when it lies more than k standard deviations above (or below) the mean of the windows before it within \
      over, once there were samples_min of them and if it reaches value_min (side = \"above\"). The \
      deviation is never taken to be less than sigma_min: a history that is always the same has \
      none, and would make an alert of every change. Below a mean it is at most half of what lies \
      between the mean and zero, so that silence stands out. Windows without events are zeros of \
      counts, sums, rates and distinct counts, from the first event on.",
     "An alert goes up when windows have stood out for as long as \"for\" says, one after the other; \
-     it stays up while windows lie beyond k_clear, and is over, which is said in the same feed \
-     (kind \"over\"), when none did for cooldown. What stands out is kept out of the mean until \
-     then; after over it is called usual, and the alert is over too.",
+     it stays up while windows lie beyond k_clear (or limit_clear), and is over, which is said in the same feed \
+     (kind \"over\"), when none did for cooldown. What stands out is kept out of the mean of sigma \
+     until then; after over it is called usual, and the alert is over too.",
 ];
 
 /// The whole file.
@@ -90,7 +91,9 @@ pub fn reference() -> String {
     }
     rule_off(&mut file);
     paragraph(&mut file, METRICS, "");
-    list(&mut file, &metric_keys());
+    let aggregates = Aggregate::all();
+    let all: Vec<&dyn Section> = aggregates.iter().map(|one| one as &dyn Section).collect();
+    list(&mut file, &with_choices(&MetricKeys::default(), AGGREGATE, &all));
     paragraph(&mut file, SESSIONS, "");
     rule_off(&mut file);
     for text in RULES {
@@ -98,7 +101,9 @@ pub fn reference() -> String {
         file.push_str("#\n");
     }
     file.truncate(file.len() - 2);
-    list(&mut file, &entries(&RuleKeys::default()).collect::<Vec<_>>());
+    let detectors = Detect::all();
+    let all: Vec<&dyn Section> = detectors.iter().map(|one| one as &dyn Section).collect();
+    list(&mut file, &with_choices(&RuleKeys::default(), DETECT, &all));
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     file.push_str(LIVE);
@@ -142,14 +147,13 @@ fn sources() -> String {
     text
 }
 
-/// The keys of a metric, those of the aggregates behind the aggregate.
-fn metric_keys() -> Vec<Setting> {
-    let aggregates = Aggregate::all();
+/// The keys of a table, and behind the one that chooses among several sections their keys.
+fn with_choices(own: &dyn Section, choice: &str, all: &[&dyn Section]) -> Vec<Setting> {
     let mut settings = Vec::new();
-    for (key, value) in entries(&MetricKeys::default()) {
+    for (key, value) in entries(own) {
         settings.push((key, value));
-        if key.path == AGGREGATE {
-            settings.extend(aggregates.iter().flat_map(|aggregate| entries(aggregate)));
+        if key.path == choice {
+            settings.extend(all.iter().flat_map(|one| entries(*one)));
         }
     }
     settings
@@ -179,9 +183,13 @@ fn list(file: &mut String, settings: &[Setting]) {
 pub(super) fn reason((key, _): (&crate::domain::settings::Key, &Value)) -> String {
     let lines = key.reason.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
     let mut text = lines.collect::<Vec<_>>().join("\n");
-    if key.path == AGGREGATE {
-        let all = Aggregate::all().into_iter();
-        let words = all.map(|one| format!("{:?}, {}", one.word(), one.says()));
+    let choices: Vec<(&str, &str)> = match key.path {
+        AGGREGATE => Aggregate::all().iter().map(|one| (one.word(), one.says())).collect(),
+        DETECT => Detect::all().iter().map(|one| (one.word(), one.says())).collect(),
+        _ => Vec::new(),
+    };
+    if !choices.is_empty() {
+        let words = choices.iter().map(|(word, says)| format!("{word:?}, {says}"));
         text = format!("{} {}.", text.trim_end(), words.collect::<Vec<_>>().join("; "));
     }
     match values::bounds(&key.rule) {

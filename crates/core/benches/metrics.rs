@@ -121,12 +121,18 @@ fn main() {
     let mean = metric(aggregate("avg"), true, &[], hop(10, MINUTE));
     let deviation = metric(aggregate("stddev"), true, &[], hop(10, MINUTE));
     let most = metric(aggregate("max"), true, &["region"], second);
-    let cases: [(&str, &[Metric]); 6] = [
+    let top_users = metric(aggregate("topk"), false, &[], hop(5, 30_000));
+    let top_amounts = metric(aggregate("topk"), true, &[], hop(5, 30_000));
+    let buckets = metric(aggregate("histogram"), true, &[], hop(10, MINUTE));
+    let cases: [(&str, &[Metric]); 9] = [
         ("distinct users, 5 min each 30 s", std::slice::from_ref(&users)),
         ("count by region and status, 1 s", std::slice::from_ref(&groups)),
         ("mean, 10 min each 1 min", std::slice::from_ref(&mean)),
         ("deviation, 10 min each 1 min", std::slice::from_ref(&deviation)),
         ("greatest by region, 1 s", std::slice::from_ref(&most)),
+        ("users that come most of 100,000, 5 min each 30 s", std::slice::from_ref(&top_users)),
+        ("amounts that come most of 1,000, 5 min each 30 s", std::slice::from_ref(&top_amounts)),
+        ("histogram, 10 min each 1 min", std::slice::from_ref(&buckets)),
         ("the four queries", &[users.clone(), groups.clone(), mean.clone(), deviation.clone()]),
     ];
     for (name, metrics) in cases {

@@ -126,7 +126,7 @@ impl<'a> Starting<'a> {
         }
         let mut keeper = Keeper::new(
             Arc::clone(self.metrics),
-            setup.sigma.clone(),
+            setup.watching.clone(),
             Arc::clone(self.rules),
             &setup.time,
         );

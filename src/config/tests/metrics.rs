@@ -1,6 +1,7 @@
 //! `[[metric]]` and `[[rule]]`: the shipped ones, and every mistake with its words.
 
 use super::*;
+use crate::domain::anomaly::{Detector as _, Patience, Side, Sigma};
 use crate::domain::metric::Aggregate;
 use crate::domain::settings::Section;
 
@@ -33,7 +34,11 @@ fn the_shipped_metrics_are_the_documented_ones() {
     let revenue = &config.metrics[4];
     assert_eq!(revenue.window, WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 1_000 });
     let rule = &config.rules[0];
-    assert_eq!((rule.k, rule.over, rule.samples_min, rule.value_min), (3.0, 600_000, 30, 5.0));
+    let mut sigma = Sigma { value_min: 5.0, ..Sigma::default() };
+    sigma.fill();
+    assert_eq!((sigma.k, sigma.over, sigma.samples_min), (3.0, 600_000, 30));
+    assert_eq!(rule.detect, sigma.into());
+    assert_eq!(rule.patience, Patience { hold: 0, cooldown: 120_000, side: Side::Above });
 }
 
 #[test]
@@ -209,6 +214,25 @@ fn a_wrong_name_or_rule_is_named() {
         (
             "[[rule]]\nmetric = \"failed_payments\"",
             "t.toml:1:1: rule.1.name: is missing: write name = \"...\"",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\ndetect = \"threshold\""),
+            "t.toml:1:1: rule.r.limit: is missing: write limit = 100",
+        ),
+        (&rule("metric = \"failed_payments\"\ndetect = \"threshold\"\nlimit = 5"), ""),
+        (
+            &rule(
+                "metric = \"failed_payments\"\ndetect = \"threshold\"\nlimit = 5\nlimit_clear = 6",
+            ),
+            "t.toml:6:1: rule.r.limit_clear = 6: must be at most limit, which is 5",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\nlimit = 5"),
+            "t.toml:4:1: rule.r.limit = 5: only belongs to detect = \"threshold\"",
+        ),
+        (
+            &rule("metric = \"failed_payments\"\nfor = \"11m\""),
+            "t.toml:4:1: rule.r.for = \"11m\": must be at most over, which is 10 min",
         ),
         (&rule("metric = \"nope\""), "t.toml:3:1: rule.r.metric = \"nope\": names no metric"),
         (

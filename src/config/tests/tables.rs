@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::super::*;
 use super::complaint;
+use crate::domain::anomaly::Detect;
 use crate::domain::metric::Aggregate;
 use crate::domain::settings::{self, Rule, Section, Value};
 use crate::nats::settings::SourceKeys;
@@ -58,9 +59,11 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
     static METRIC: LazyLock<metrics::MetricKeys> = LazyLock::new(metrics::MetricKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
+    static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
     let mut tables = sections::all(config).to_vec();
     tables.extend([&*SOURCE as &dyn Section, &*METRIC, &*RULE]);
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
+    tables.extend(DETECTORS.iter().map(|detector| detector as &dyn Section));
     tables
 }
 

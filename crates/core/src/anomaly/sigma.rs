@@ -1,67 +1,46 @@
-//! The running state of a sigma rule: its earlier samples, and whether an alert is up.
+//! Standard deviations from the mean of what was before.
 //!
-//! An alert goes up when windows stand out for as long as the rule says, and is over when
-//! none has stood out for `cooldown`, or when it has become usual: after `over`. Windows that
-//! stand out teach the mean nothing until then, so that a spike does not hide the next one.
+//! Windows that stand out teach the mean nothing until their alert is over, so that a spike does
+//! not hide the next one, or until they have lasted for as long as the mean reaches back.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
-use super::ring::Ring;
 use super::samples::Samples;
-use super::{Side, SigmaRule, Spread};
-use crate::time::EpochMs;
+use super::{
+    Alarm, Change, Detector, Known, Misfit, Patience, Ring, Sample, Side, Spread, State, Verdict,
+};
+use crate::keeper::span_words;
+use crate::settings::{Derived, settings};
+use crate::time::{EpochMs, SpanMs};
 
-/// One final window of the metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample {
-    /// Start of the pane it ends with: the time since the window before it.
-    pub start: EpochMs,
-    /// Its end.
-    pub end: EpochMs,
-    /// Its number; `None` when it has none (the mean of nothing).
-    pub value: Option<f64>,
+/// Most windows that a mean is made of.
+const SAMPLES_MAX: SpanMs = 86_400;
+
+settings! {
+    /// `k` standard deviations above (or below) the trailing mean of a metric.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Sigma in "" {
+        /// Of sigma: how many deviations above (or below) the mean stand out.
+        pub k: f64 = 3.0, number(0.1, 100.0);
+        /// Of sigma: how many keep an alert up. At most k, which is the default.
+        pub k_clear: Derived<f64> = Derived(None), number(0.0, 100.0);
+        /// Of sigma: how far the mean reaches back; it holds at least samples_min windows.
+        pub over: SpanMs = 10 * MINUTE, span(SECOND, 7 * DAY);
+        /// Of sigma: fewest windows to judge by.
+        pub samples_min: usize = 30, count(2, 86_400);
+        /// Of sigma: least value worth an alert, for side = "above".
+        pub value_min: f64 = 0.0, number(f64::NEG_INFINITY, f64::INFINITY);
+        /// Of sigma: the deviation is never taken to be less. By default the root of the mean for
+        /// counts, distinct counts and rates, at least one event, and a hundredth of the mean for
+        /// the rest.
+        pub sigma_min: Derived<f64> = Derived(None), number(0.0, f64::INFINITY);
+    }
 }
 
-/// What a rule says of one sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
-    /// The sample.
-    pub sample: Sample,
-    /// Mean of the earlier samples; `None` while there are too few.
-    pub mean: Option<f64>,
-    /// Where the rule draws its line.
-    pub limit: Option<f64>,
-    /// An alert goes up, or is over.
-    pub change: Option<Change>,
-}
-
-/// An alert goes up, or is over.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
-    /// This window is worth an alert.
-    Rises,
-    /// The alert is over.
-    Over(Past),
-}
-
-/// An alert that is over.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Past {
-    /// End of the window that raised it.
-    pub raised: EpochMs,
-    /// When the first window that stood out began.
-    pub since: EpochMs,
-    /// End of the last one.
-    pub last: EpochMs,
-    /// The number that stood out most.
-    pub peak: f64,
-    /// It did not go away but lasted so long that it is usual now.
-    pub usual: bool,
-}
-
-/// Earlier samples, and what is going on. The samples are kept apart ([`SigmaState::rings`]).
+/// Earlier samples, and what is going on. The samples are kept apart ([`State::rings`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SigmaState {
@@ -72,18 +51,8 @@ pub struct SigmaState {
     samples: Samples,
     /// What stood out and teaches nothing yet; as long as `over` at most.
     #[serde(skip)]
-    held: Ring<(EpochMs, f64)>,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-enum Phase {
-    #[default]
-    Quiet,
-    /// Windows stand out, not long enough yet.
-    Pending { since: EpochMs },
-    /// An alert is up.
-    Up { since: EpochMs, raised: EpochMs, last: EpochMs, peak: f64 },
+    held: Ring<Known>,
+    alarm: Alarm,
 }
 
 /// Mean, and the lines drawn around it.
@@ -94,128 +63,146 @@ struct Lines {
     clear: f64,
 }
 
-impl SigmaState {
-    /// Puts back the samples that a mean is made of, and those that stood out.
-    pub fn restore(&mut self, samples: VecDeque<(EpochMs, f64)>, held: VecDeque<(EpochMs, f64)>) {
-        (self.samples, self.held) = (Samples::restored(samples), Ring::restored(held));
-    }
-
-    /// Ends and numbers of the samples that a mean is made of, and of those that stood out.
-    pub fn rings(&mut self) -> [&mut Ring<(EpochMs, f64)>; 2] {
-        [self.samples.ring(), &mut self.held]
-    }
-
-    /// End of the newest sample.
-    pub fn last(&self) -> Option<EpochMs> {
+impl State for SigmaState {
+    fn last(&self) -> Option<EpochMs> {
         self.last
     }
 
-    /// True when more samples of this value change nothing any more.
-    pub fn is_settled(&self, value: Option<f64>) -> bool {
-        self.phase == Phase::Quiet && value.is_none_or(|value| self.samples.are_all(value))
+    fn is_settled(&self, value: Option<f64>) -> bool {
+        self.alarm.is_quiet() && value.is_none_or(|value| self.samples.are_all(value))
     }
 
-    /// Judges one sample by the earlier ones in `[end - over, end)`, then keeps it. Samples
-    /// come in order, without a hole.
-    pub fn judge(&mut self, rule: &SigmaRule, spread: Spread, sample: Sample) -> Verdict {
-        let Sample { start, end, value } = sample;
-        self.last = Some(end);
-        if self.phase == Phase::Quiet {
-            self.samples.forget(end - rule.over, 0);
+    fn rings(&mut self) -> Option<[&mut Ring<Known>; 2]> {
+        Some([self.samples.ring(), &mut self.held])
+    }
+
+    fn restore(&mut self, learned: VecDeque<Known>, held: VecDeque<Known>) {
+        (self.samples, self.held) = (Samples::restored(learned), Ring::restored(held));
+    }
+}
+
+impl Detector for Sigma {
+    type State = SigmaState;
+    const WORD: &'static str = "sigma";
+    const SAYS: &'static str = "deviations from the mean of what was before";
+
+    fn fill(&mut self) {
+        self.k_clear.0.get_or_insert(self.k);
+    }
+
+    /// As a part of `over` it fits windows of seconds as well as windows of days.
+    fn cooldown(&self) -> SpanMs {
+        self.over / 5
+    }
+
+    fn reach(&self) -> SpanMs {
+        self.over.saturating_mul(2)
+    }
+
+    fn misfits(&self, patience: Patience, metric: &str, step: SpanMs) -> Vec<Misfit> {
+        let (k, over, least) = (self.k, span_words(self.over), self.samples_min);
+        let samples = self.over / step;
+        let checks = [
+            (self.k_clear() > k, vec!["k_clear"], format!("must be from 0 to k, which is {k}")),
+            (
+                patience.hold > self.over,
+                vec!["for"],
+                format!("must be at most over, which is {over}"),
+            ),
+            (
+                samples < least as SpanMs,
+                vec!["over", "samples_min", "metric"],
+                format!(
+                    "can never alert: over holds {samples} samples of {metric}, samples_min is \
+                     {least}"
+                ),
+            ),
+            (
+                samples > SAMPLES_MAX,
+                vec!["over", "metric"],
+                format!("over holds {samples} samples of {metric}, at most {SAMPLES_MAX}"),
+            ),
+        ];
+        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
+        wrong.map(|(_, keys, rule)| (keys, rule)).collect()
+    }
+
+    fn judge(
+        &self,
+        patience: Patience,
+        state: &mut SigmaState,
+        spread: Spread,
+        sample: Sample,
+    ) -> Verdict {
+        let Sample { end, value, .. } = sample;
+        state.last = Some(end);
+        if state.alarm.is_quiet() {
+            state.samples.forget(end - self.over, 0);
         }
-        let lines = self.lines(rule, spread);
-        let (mean, limit) = (lines.map(|lines| lines.mean), lines.map(|lines| lines.limit));
+        let lines = self.lines(patience.side, &state.samples, spread);
         let stands = |line: fn(&Lines) -> f64| match (value, &lines) {
-            (Some(value), Some(lines)) => beyond(rule, value, line(lines)),
+            (Some(value), Some(lines)) => self.is_beyond(patience.side, value, line(lines)),
             _ => false,
         };
-        let (out, stays) = (stands(|lines| lines.limit), stands(|lines| lines.clear));
-        let change = match self.phase {
-            Phase::Quiet | Phase::Pending { .. } if out => self.stand_out(rule, start, sample),
-            Phase::Quiet | Phase::Pending { .. } => {
+        let out = stands(|lines| lines.limit);
+        let was_up = state.alarm.is_up();
+        // Before an alert is up only what is out counts.
+        let stays = out || (was_up && stands(|lines| lines.clear));
+        let change = state.alarm.step(patience, Some(self.over), sample, out, stays);
+        if stays {
+            value.into_iter().for_each(|value| state.held.push_back((end, value)));
+        } else {
+            if !was_up {
                 // What did not last long enough was nothing unusual.
-                let held = self.held.take();
-                held.into_iter().for_each(|(end, value)| self.samples.keep(end, value));
-                value.into_iter().for_each(|value| self.samples.keep(end, value));
-                self.phase = Phase::Quiet;
-                None
+                let held = state.held.take();
+                held.into_iter().for_each(|(end, value)| state.samples.keep(end, value));
             }
-            Phase::Up { .. } => self.go_on(rule, sample, out || stays),
-        };
+            value.into_iter().for_each(|value| state.samples.keep(end, value));
+            if was_up && value.is_some() {
+                state.samples.forget(end - self.over, self.samples_min);
+            }
+        }
+        if let Some(Change::Over(past)) = change {
+            let held = state.held.take();
+            if past.usual {
+                state.samples.keep_among(held);
+            }
+        }
+        let (mean, limit) = (lines.map(|lines| lines.mean), lines.map(|lines| lines.limit));
         Verdict { sample, mean, limit, change }
     }
 
-    fn stand_out(&mut self, rule: &SigmaRule, start: EpochMs, sample: Sample) -> Option<Change> {
-        let Sample { end, value, .. } = sample;
-        let value = value?;
-        let since = match self.phase {
-            Phase::Pending { since } => since,
-            _ => start,
-        };
-        self.held.push_back((end, value));
-        if end - since < rule.hold {
-            self.phase = Phase::Pending { since };
-            return None;
-        }
-        let peak = self.held.iter().map(|(_, v)| *v).reduce(|a, b| further(rule, a, b));
-        let peak = peak.unwrap_or(value);
-        self.phase = Phase::Up { since, raised: end, last: end, peak };
-        Some(Change::Rises)
+    fn words(&self) -> String {
+        format!("{} σ from the mean of {}", self.k, span_words(self.over))
     }
 
-    fn go_on(&mut self, rule: &SigmaRule, sample: Sample, stays: bool) -> Option<Change> {
-        let Sample { end, value, .. } = sample;
-        let Phase::Up { since, raised, mut last, mut peak } = self.phase else { return None };
-        match value {
-            Some(value) if stays => {
-                self.held.push_back((end, value));
-                last = end;
-                peak = further(rule, peak, value);
-            }
-            Some(value) => {
-                self.samples.keep(end, value);
-                self.samples.forget(end - rule.over, rule.samples_min);
-            }
-            None => {}
-        }
-        let usual = stays && end - since >= rule.over;
-        if !usual && (stays || end - last < rule.cooldown) {
-            self.phase = Phase::Up { since, raised, last, peak };
-            return None;
-        }
-        let held = self.held.take();
-        if usual {
-            self.samples.keep_among(held);
-        }
-        self.phase = Phase::Quiet;
-        Some(Change::Over(Past { raised, since, last, peak, usual }))
+    fn detail(&self) -> Map<String, Json> {
+        let detail = [("deviations", json!(self.k)), ("over_ms", json!(self.over))];
+        detail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+impl Sigma {
+    fn k_clear(&self) -> f64 {
+        self.k_clear.0.unwrap_or(self.k)
     }
 
-    fn lines(&self, rule: &SigmaRule, spread: Spread) -> Option<Lines> {
-        if self.samples.len() < rule.samples_min {
+    fn lines(&self, side: Side, samples: &Samples, spread: Spread) -> Option<Lines> {
+        if samples.len() < self.samples_min {
             return None;
         }
-        let (mean, deviation) = self.samples.mean_and_deviation()?;
-        let sigma = deviation.max(spread.least(rule, mean));
-        let line = |k: f64| match rule.side {
+        let (mean, deviation) = samples.mean_and_deviation()?;
+        let least = self.sigma_min.0.unwrap_or_else(|| spread.least(side, self.k, mean));
+        let sigma = deviation.max(least);
+        let line = |k: f64| match side {
             Side::Above => mean + k * sigma,
             Side::Below => mean - k * sigma,
         };
-        Some(Lines { mean, limit: line(rule.k), clear: line(rule.k_clear) })
+        Some(Lines { mean, limit: line(self.k), clear: line(self.k_clear()) })
     }
-}
 
-fn beyond(rule: &SigmaRule, value: f64, line: f64) -> bool {
-    match rule.side {
-        Side::Above => value > line && value >= rule.value_min,
-        Side::Below => value < line,
-    }
-}
-
-fn further(rule: &SigmaRule, a: f64, b: f64) -> f64 {
-    match rule.side {
-        Side::Above => a.max(b),
-        Side::Below => a.min(b),
+    fn is_beyond(&self, side: Side, value: f64, line: f64) -> bool {
+        side.is_beyond(value, line) && (side == Side::Below || value >= self.value_min)
     }
 }
 
@@ -226,37 +213,33 @@ mod tests {
     const STEP: i64 = 10_000;
     const COUNT: Spread = Spread::Events { unit: 1.0 };
 
-    fn rule() -> SigmaRule {
-        SigmaRule {
-            name: "spike".into(),
-            title: String::new(),
-            metric: "m".into(),
-            k: 3.0,
-            k_clear: 3.0,
-            over: 60 * STEP,
-            samples_min: 30,
-            value_min: 0.0,
-            sigma_min: None,
-            hold: 0,
-            cooldown: 12 * STEP,
-            side: Side::Above,
-            severity: "warning".into(),
+    #[derive(Clone)]
+    struct Case {
+        sigma: Sigma,
+        patience: Patience,
+    }
+
+    fn rule() -> Case {
+        Case {
+            sigma: Sigma { over: 60 * STEP, ..Sigma::default() },
+            patience: Patience { hold: 0, cooldown: 12 * STEP, side: Side::Above },
         }
     }
 
     /// Positions of the alerts that go up, and of those that are over.
-    fn changes(rule: &SigmaRule, values: &[f64]) -> (Vec<usize>, Vec<usize>) {
+    fn changes(rule: &Case, values: &[f64]) -> (Vec<usize>, Vec<usize>) {
         let (mut state, mut found) = (SigmaState::default(), (Vec::new(), Vec::new()));
         for (index, value) in values.iter().enumerate() {
             let end = (index as i64 + 1) * STEP;
             let sample = Sample { start: end - STEP, end, value: Some(*value) };
-            match state.judge(rule, COUNT, sample).change {
+            match rule.sigma.judge(rule.patience, &mut state, COUNT, sample).change {
                 Some(Change::Rises) => found.0.push(index),
                 Some(Change::Over(_)) => found.1.push(index),
                 None => {}
             }
             // Bounds: the samples of `over`, and what is held of it.
-            assert!(state.samples.len() <= 2 * 62 + rule.samples_min && state.held.len() <= 61);
+            let most = 2 * 62 + rule.sigma.samples_min;
+            assert!(state.samples.len() <= most && state.held.len() <= 61);
         }
         found
     }
@@ -280,7 +263,8 @@ mod tests {
             let wiggle = after(&[constant], &[constant + 1.0, constant, constant + 2.0]);
             assert_eq!(changes(&rule(), &wiggle).0, [0usize; 0], "{constant}");
         }
-        let below = SigmaRule { side: Side::Below, ..rule() };
+        let mut below = rule();
+        below.patience.side = Side::Below;
         for constant in [1.0, 2.0, 5.0, 20.0, 100.0] {
             let silence = after(&[constant], &[0.0]);
             assert_eq!(changes(&below, &silence).0, [60], "{constant}");
@@ -293,7 +277,9 @@ mod tests {
     fn a_deviation_of_its_own_takes_the_place_of_the_floor() {
         let quiet = after(&[100.0], &[110.0]);
         assert_eq!(changes(&rule(), &quiet).0, [0usize; 0]);
-        assert_eq!(changes(&SigmaRule { sigma_min: Some(2.0), ..rule() }, &quiet).0, [60]);
+        let mut own = rule();
+        own.sigma.sigma_min = Derived(Some(2.0));
+        assert_eq!(changes(&own, &quiet).0, [60]);
     }
 
     #[test]
@@ -319,13 +305,15 @@ mod tests {
     #[test]
     fn without_a_cooldown_each_row_is_an_alert_of_its_own() {
         let values = after(&[0.0, 2.0, 1.0], &[20.0, 1.0, 20.0, 20.0, 1.0]);
-        let rule = SigmaRule { cooldown: 0, ..rule() };
+        let mut rule = rule();
+        rule.patience.cooldown = 0;
         assert_eq!(changes(&rule, &values), (vec![60, 62], vec![61, 64]));
     }
 
     #[test]
     fn an_alert_waits_until_windows_stood_out_for_so_long() {
-        let rule = SigmaRule { hold: 2 * STEP, ..rule() };
+        let mut rule = rule();
+        rule.patience.hold = 2 * STEP;
         let flapping = after(&[0.0, 2.0, 1.0], &[20.0, 1.0, 20.0, 1.0, 20.0, 1.0]);
         assert_eq!(changes(&rule, &flapping).0, [0usize; 0]);
         let lasting = after(&[0.0, 2.0, 1.0], &[20.0, 20.0, 20.0]);
@@ -335,11 +323,13 @@ mod tests {
     #[test]
     fn a_lower_line_keeps_an_alert_up() {
         // Mean 1, deviation 1 (the floor): out above 4, up above 2.
-        let rule = SigmaRule { k_clear: 1.0, cooldown: STEP, ..rule() };
+        let mut rule = rule();
+        rule.sigma.k_clear = Derived(Some(1.0));
+        rule.patience.cooldown = STEP;
         let values = after(&[0.0, 2.0, 1.0], &[9.0, 3.0, 3.0, 9.0, 1.0]);
         assert_eq!(changes(&rule, &values), (vec![60], vec![64]));
-        let strict = SigmaRule { k_clear: 3.0, ..rule };
-        assert_eq!(changes(&strict, &values).0, [60, 63]);
+        rule.sigma.k_clear = Derived(Some(3.0));
+        assert_eq!(changes(&rule, &values).0, [60, 63]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that know nothing of each other vary by the root of their mean, and never by less than
 //! one event.
 
-use super::{Side, SigmaRule};
+use super::Side;
 use crate::metric::Aggregate;
 use crate::time::SpanMs;
 
@@ -33,20 +33,17 @@ impl Spread {
         }
     }
 
-    /// The least deviation that a rule assumes around a mean.
-    pub fn least(self, rule: &SigmaRule, mean: f64) -> f64 {
-        if let Some(least) = rule.sigma_min {
-            return least;
-        }
+    /// The least deviation that is assumed around a mean, `k` of which are looked for.
+    pub fn least(self, side: Side, k: f64, mean: f64) -> f64 {
         let least = match self {
             Spread::Events { unit } => unit.max((mean.abs() * unit).sqrt()),
             Spread::Share(share) => mean.abs() * share,
         };
-        match rule.side {
+        match side {
             Side::Above => least,
             // Below a small count there is little room: silence must stand out from a
             // number that was always there.
-            Side::Below => least.min(mean.abs() / (2.0 * rule.k)),
+            Side::Below => least.min(mean.abs() / (2.0 * k)),
         }
     }
 }

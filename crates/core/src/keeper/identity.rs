@@ -29,7 +29,7 @@ impl Keeper {
     }
 
     pub(super) fn rule_ids(&self) -> Vec<String> {
-        self.sigma.iter().map(|rule| rule_id(rule, self.engine.metrics())).collect()
+        self.watching.iter().map(|rule| rule_id(rule, self.engine.metrics())).collect()
     }
 
     /// What a start with this configuration would do to a state, of everything that is kept
@@ -75,7 +75,7 @@ impl Keeper {
             }
         }
         let rules = self.rule_ids();
-        for (rule, id) in self.sigma.iter().zip(&rules) {
+        for (rule, id) in self.watching.iter().zip(&rules) {
             match self.state.rules.contains_key(id) {
                 true => say("rule", &rule.name, Fate::Kept),
                 false => fresh.push(("rule", &rule.name)),

@@ -29,7 +29,7 @@ use kept::Written;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use topics::{ConditionView, PipelineView, SourceView};
-pub use words::window_words;
+pub use words::{span_words, window_words};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, alert_id};
-use super::anomaly::SigmaRule;
+use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
 use super::fault::{Faults, Tally, Use, uses};
@@ -54,7 +54,7 @@ pub const BOARD_ALERTS: usize = 500;
 #[derive(Debug)]
 pub struct Keeper {
     rules: Arc<Rules>,
-    sigma: Vec<SigmaRule>,
+    watching: Vec<Rule>,
     /// The metrics.
     pub engine: Engine,
     state: KeeperState,
@@ -115,7 +115,7 @@ impl Keeper {
     /// A keeper that has seen nothing.
     pub fn new(
         metrics: Arc<Vec<Metric>>,
-        sigma: Vec<SigmaRule>,
+        watching: Vec<Rule>,
         rules: Arc<Rules>,
         time: &TimePolicy,
     ) -> Self {
@@ -128,7 +128,7 @@ impl Keeper {
             session: BTreeMap::new(),
             meanings: Meanings::new(),
             rules,
-            sigma,
+            watching,
             engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
             faults: Faults::default(),
@@ -328,9 +328,9 @@ impl Keeper {
         self.ended.sort_by(|a, b| (a.ending.at, &a.key).cmp(&(b.ending.at, &b.key)));
         let absorbed = self.engine.absorb(facts);
         self.write_absorbed(&absorbed, &mut unit);
-        let (sigma, list) = (&self.sigma, self.list_points);
+        let (watching, list) = (&self.watching, self.list_points);
         let all =
-            |metric: &Metric| list || sigma.iter().any(|rule| rule.metric == metric.spec.name);
+            |metric: &Metric| list || watching.iter().any(|rule| rule.metric == metric.spec.name);
         self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
         self.write_settled(&mut unit);
         let dropped = std::mem::take(&mut self.dropped);

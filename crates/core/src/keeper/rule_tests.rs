@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::tests::{STEP, keeper_with, rule, second};
+use super::tests::{STEP, keeper_with, rule, rule_of, second};
 use super::*;
+use crate::anomaly::{Sigma, Threshold};
 use crate::commit::{RuleSnapshot, Snapshot};
+use crate::settings::Derived;
 
 /// Absorbs what a second brings; returns the bytes of its commit.
 fn pass(keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize, count: u64) -> usize {
@@ -22,17 +24,17 @@ proptest! {
     fn commits_add_up_to_the_rules_of_the_keeper(
         stretches in prop::collection::vec((1usize..15, prop::sample::select(vec![0u64, 3, 90])), 1..9),
         over in 6i64..20,
+        threshold: bool,
         hold in 0i64..4,
         cooldown in 0i64..6,
         ends in prop::collection::vec(0u8..6, 1..20),
     ) {
-        let rule = SigmaRule {
-            over: over * STEP,
-            hold: hold * STEP,
-            cooldown: cooldown * STEP,
-            samples_min: 4,
-            ..rule()
+        let sigma = Sigma { over: over * STEP, samples_min: 4, value_min: 5.0, ..Sigma::default() };
+        let mut rule = match threshold {
+            true => rule_of(Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }),
+            false => rule_of(sigma),
         };
+        (rule.patience.hold, rule.patience.cooldown) = (hold * STEP, cooldown * STEP);
         let fresh = || keeper_with(rule.clone());
         let (mut keeper, mut snapshot) = (fresh(), Snapshot::default());
         let counts = stretches.iter().flat_map(|(len, count)| vec![*count; *len]);
@@ -58,7 +60,9 @@ proptest! {
 #[test]
 fn a_commit_does_not_grow_with_how_far_a_rule_looks_back() {
     let bytes = [10, 1_000].map(|over| {
-        let rule = SigmaRule { over: over * STEP, ..rule() };
+        let sigma =
+            Sigma { over: over * STEP, samples_min: 10, value_min: 5.0, ..Sigma::default() };
+        let rule = rule_of(sigma);
         let (mut keeper, mut snapshot) = (keeper_with(rule), Snapshot::default());
         let mut last = 0;
         for index in 0..2_000 {
@@ -78,7 +82,7 @@ fn the_lists_of_a_rule_that_means_something_else_are_forgotten() {
         pass(&mut keeper, &mut snapshot, index, 3);
     });
     let former = snapshot.rules.keys().next().unwrap().clone();
-    let mut changed = keeper_with(SigmaRule { k: 4.0, ..rule() });
+    let mut changed = keeper_with(rule_of(Sigma { k: 4.0, ..Sigma::default() }));
     changed.restore(&mut snapshot.clone(), 39 * STEP).unwrap();
     (40..43).for_each(|index| {
         pass(&mut changed, &mut snapshot, index, 3);

@@ -2,13 +2,18 @@
 //! what is over, become alerts.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::Keeper;
 use crate::alert::{Alert, alert_id};
-use crate::anomaly::{Change, Past, Ring, Sample, Side, SigmaRule, SigmaState, Spread, Verdict};
+use crate::anomaly::{
+    Change, Past, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched,
+};
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
+use crate::hash::fingerprint;
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
+use crate::settings::{Word as _, entries};
 use crate::time::{END_OF_TIME, EpochMs};
 
 /// Points of a rule's topic.
@@ -19,11 +24,12 @@ pub(super) const OVER: &str = "over";
 
 /// What outlives a batch of one rule. Its lists go by sections of their own, so that a commit
 /// does not grow with them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RuleKept {
-    state: SigmaState,
+    state: Watched,
     /// A running total: its midnight and the newest number.
+    #[serde(default)]
     total: Option<(EpochMs, f64)>,
     /// What the topic shows.
     #[serde(skip)]
@@ -32,29 +38,25 @@ pub(super) struct RuleKept {
 
 /// Name and meaning of a rule: state of another meaning is not taken up. Title and severity
 /// are said about it.
-pub(super) fn rule_id(rule: &SigmaRule, metrics: &[Metric]) -> String {
-    let SigmaRule { k, k_clear, over, samples_min, value_min, sigma_min, .. } = rule;
+pub(super) fn rule_id(rule: &Rule, metrics: &[Metric]) -> String {
+    let Patience { hold, cooldown, side } = rule.patience;
     let metric = metrics.iter().find(|metric| metric.spec.name == rule.metric);
+    let settings = entries(&rule.detect).map(|(key, value)| format!(" {} {value}", key.path));
     let text = format!(
-        "of {:016x} k {k} {k_clear} over {over} samples {samples_min} least {value_min} {} for {} \
-         cooldown {} {}",
+        "of {:016x} {}{} for {hold} cooldown {cooldown} {}",
         metric.map_or(0, |metric| metric.meaning),
-        sigma_min.map_or_else(|| "auto".to_owned(), |least| least.to_string()),
-        rule.hold,
-        rule.cooldown,
-        match rule.side {
-            Side::Above => "above",
-            Side::Below => "below",
-        }
+        rule.detect.word(),
+        settings.collect::<String>(),
+        side.word()
     );
-    format!("{}#{:016x}", rule.name, crate::hash::fingerprint(text.as_bytes()))
+    format!("{}#{:016x}", rule.name, fingerprint(text.as_bytes()))
 }
 
 impl Keeper {
     /// Runs what became final by a watermark through the rules.
     pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for rule in &self.sigma {
+        for rule in &self.watching {
             let metrics = self.engine.metrics();
             let watched = |metric: &Metric| metric.spec.name == rule.metric;
             let Some(index) = metrics.iter().position(watched) else { continue };
@@ -74,7 +76,8 @@ impl Keeper {
             };
             let Some(until) = until else { continue };
             let began = self.began[index].or(self.state.first_at);
-            let kept = self.state.rules.entry(rule_id(rule, metrics)).or_default();
+            let kept = self.state.rules.entry(rule_id(rule, metrics));
+            let kept = kept.or_insert_with(|| RuleKept::new(rule));
             let first = numbers.first().map(|(end, _)| end - 1);
             let from = match kept.state.last() {
                 Some(last) => last,
@@ -96,6 +99,10 @@ impl Keeper {
 }
 
 impl RuleKept {
+    fn new(rule: &Rule) -> Self {
+        RuleKept { state: rule.detect.start(), total: None, points: Ring::default() }
+    }
+
     /// Takes up its lists.
     pub(super) fn restore(&mut self, lists: RuleSnapshot) {
         self.state.restore(lists.samples, lists.held);
@@ -104,25 +111,23 @@ impl RuleKept {
 
     /// How its lists changed since this was asked last, if they did.
     pub(super) fn write(&mut self, id: &str) -> Option<Vec<u8>> {
-        let [samples, held] = self.state.rings();
-        let changes = (samples.change(), held.change(), self.points.change());
-        if let (None, None, None) = changes {
-            return None;
-        }
         let mut writer = SectionWriter::rule(id);
-        changes.0.iter().for_each(|change| writer.rule_samples(change));
-        changes.1.iter().for_each(|change| writer.rule_held(change));
-        changes.2.iter().for_each(|change| writer.rule_points(change));
-        samples.written();
-        held.written();
+        let empty = writer.len();
+        if let Some([samples, held]) = self.state.rings() {
+            samples.change().iter().for_each(|change| writer.rule_samples(change));
+            held.change().iter().for_each(|change| writer.rule_held(change));
+            samples.written();
+            held.written();
+        }
+        self.points.change().iter().for_each(|change| writer.rule_points(change));
         self.points.written();
-        Some(writer.finish())
+        (writer.len() > empty).then(|| writer.finish())
     }
 
     /// Judges every window that ends in a stretch; `numbers` are those that are not empty.
     fn run(
         &mut self,
-        rule: &SigmaRule,
+        rule: &Rule,
         metric: &Metric,
         stretch: Stretch,
         numbers: &[(EpochMs, f64)],
@@ -146,7 +151,7 @@ impl RuleKept {
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
             let sample = Sample { start: pane.start, end: pane.end, value };
-            let verdict = self.state.judge(rule, spread, sample);
+            let verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
             each(&verdict);
             if let Some(value) = value {
                 self.points.push_back((pane.end, value, verdict.mean, verdict.limit));
@@ -160,16 +165,23 @@ impl RuleKept {
                 let next = numbers.peek().map_or(stretch.end, |(end, _)| end - 1);
                 let same = metric.grid.day_end(pane.start, memo).min(next);
                 let shown = RULE_POINTS as i64 * metric.spec.window.step();
-                let far = same.saturating_sub(rule.over.saturating_mul(2).saturating_add(shown));
+                let far = same.saturating_sub(rule.detect.reach().saturating_add(shown));
                 at = at.max(metric.grid.pane(far, memo).start);
             }
         }
     }
 }
 
-fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
+fn anomaly(rule: &Rule, verdict: &Verdict) -> Alert {
     let Verdict { sample, mean, limit, .. } = *verdict;
     let value = sample.value.unwrap_or_default();
+    let mut detail = rule.detect.detail();
+    detail.extend([
+        ("metric".to_owned(), json!(rule.metric)),
+        ("value".to_owned(), json!(value)),
+        ("mean".to_owned(), json!(mean)),
+        ("limit".to_owned(), json!(limit)),
+    ]);
     Alert {
         n: 0,
         id: alert_id("anomaly", &rule.name, sample.end),
@@ -178,18 +190,11 @@ fn anomaly(rule: &SigmaRule, verdict: &Verdict) -> Alert {
         at: sample.end,
         subject: rule.name.clone(),
         title: format!("{}: {value:.2}", rule.title),
-        detail: serde_json::json!({
-            "metric": rule.metric,
-            "value": value,
-            "mean": mean,
-            "limit": limit,
-            "deviations": rule.k,
-            "over_ms": rule.over,
-        }),
+        detail: detail.into(),
     }
 }
 
-fn over(rule: &SigmaRule, verdict: &Verdict, past: &Past) -> Alert {
+fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
     let Past { raised, since, last, peak, usual } = *past;
     let lasted = (last - since) as f64 / 60_000.0;
     let why = if usual { "this is usual now" } else { "back to usual" };
@@ -201,7 +206,7 @@ fn over(rule: &SigmaRule, verdict: &Verdict, past: &Past) -> Alert {
         at: verdict.sample.end,
         subject: rule.name.clone(),
         title: format!("{} is over: {why} after {lasted:.1} min", rule.title),
-        detail: serde_json::json!({
+        detail: json!({
             "metric": rule.metric,
             "alert": alert_id("anomaly", &rule.name, raised),
             "raised": raised,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::anomaly::Side;
+use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
 use crate::commit::Snapshot;
 use crate::event::Schema;
 use crate::metric::aggregate::{Aggregate, Count};
@@ -32,21 +32,18 @@ fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
     }
 }
 
-pub(super) fn rule() -> SigmaRule {
-    SigmaRule {
+pub(super) fn rule() -> Rule {
+    rule_of(Sigma { over: 60 * STEP, samples_min: 10, value_min: 5.0, ..Sigma::default() })
+}
+
+pub(super) fn rule_of(detect: impl Into<Detect>) -> Rule {
+    Rule {
         name: "spike".into(),
         title: "Failures stand out".into(),
         metric: "failures".into(),
-        k: 3.0,
-        k_clear: 3.0,
-        over: 60 * STEP,
-        samples_min: 10,
-        value_min: 5.0,
-        sigma_min: None,
-        hold: 0,
-        cooldown: 5 * STEP,
-        side: Side::Above,
+        patience: Patience { hold: 0, cooldown: 5 * STEP, side: Side::Above },
         severity: "critical".into(),
+        detect: detect.into(),
     }
 }
 
@@ -56,7 +53,7 @@ fn keeper() -> Keeper {
     keeper
 }
 
-pub(super) fn keeper_with(rule: SigmaRule) -> Keeper {
+pub(super) fn keeper_with(rule: Rule) -> Keeper {
     let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
@@ -223,12 +220,12 @@ fn second_of(second: i64) -> Barrier {
 }
 
 /// The keeper of these tests with its metrics and its rule edited, after a restart.
-fn restarted(snapshot: &Snapshot, edit: impl Fn(&mut Vec<MetricSpec>, &mut SigmaRule)) -> Keeper {
+fn restarted(snapshot: &Snapshot, edit: impl Fn(&mut Vec<MetricSpec>, &mut Rule)) -> Keeper {
     let former = keeper();
     let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
     let mut specs: Vec<MetricSpec> =
         former.engine.metrics().iter().map(|metric| metric.spec.clone()).collect();
-    let mut rule = former.sigma[0].clone();
+    let mut rule = former.watching[0].clone();
     edit(&mut specs, &mut rule);
     let metrics = specs.iter().map(|spec| Metric::compile(spec, &schema)).collect();
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::metric_topic::{about, metric_topic};
 use super::rules::{RULE_POINTS, rule_id};
-use super::words::span_words;
 use super::{BOARD_ALERTS, Keeper};
+use crate::anomaly::Rule;
 use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
 use crate::condition::Condition;
 use crate::fault::FaultView;
@@ -138,7 +138,7 @@ impl Keeper {
             }
             topics.insert(metric.spec.name.clone(), Arc::new(topic));
         }
-        for rule in &self.sigma {
+        for rule in &self.watching {
             topics.insert(rule.name.clone(), Arc::new(self.rule_topic(rule)));
         }
         let about = |title: &str| TopicAbout { title: title.into(), ..TopicAbout::default() };
@@ -178,7 +178,7 @@ impl Keeper {
         Topic { about, state: TopicState::Map(state) }
     }
 
-    fn rule_topic(&self, rule: &crate::anomaly::SigmaRule) -> Topic {
+    fn rule_topic(&self, rule: &Rule) -> Topic {
         let kept = self.state.rules.get(&rule_id(rule, self.engine.metrics()));
         let points = kept
             .iter()
@@ -187,7 +187,7 @@ impl Keeper {
         Topic {
             about: TopicAbout {
                 title: rule.title.clone(),
-                window: format!("{} σ from the mean of {}", rule.k, span_words(rule.over)),
+                window: rule.detect.words(),
                 columns: ["value", "mean", "limit"].map(String::from).into(),
                 note: format!("of {}", rule.metric),
                 ..TopicAbout::default()

@@ -33,7 +33,8 @@ fn plural(num: i64, word: &str) -> String {
     }
 }
 
-pub(super) fn span_words(span: SpanMs) -> String {
+/// A span in words: `10 min`.
+pub fn span_words(span: SpanMs) -> String {
     match span {
         span if span % 3_600_000 == 0 => format!("{} h", span / 3_600_000),
         span if span % 60_000 == 0 => format!("{} min", span / 60_000),

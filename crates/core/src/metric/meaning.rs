@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::aggregate::Needs;
 use super::spec::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
 use crate::hash::fingerprint;
-use crate::settings::{Value, Word as _, entries};
+use crate::settings::{Word as _, entries};
 
 /// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
 /// key: a distinct count without a field is one of keys. Part of the state on disk: texts here
@@ -21,7 +21,7 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         FactKind::Sessions => "sessions",
         FactKind::LiveSessions => "live_sessions",
     };
-    let settings = entries(&spec.aggregate).map(|(_, value)| format!(" {}", value_words(&value)));
+    let settings = entries(&spec.aggregate).map(|(_, value)| format!(" {value}"));
     let aggregate = spec.aggregate.word().to_owned() + &settings.collect::<String>();
     let field = match (&spec.field, spec.aggregate.needs()) {
         (Some(field), _) => field.clone(),
@@ -36,14 +36,6 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         spec.group_by,
         window(&spec.window)
     )
-}
-
-fn value_words(value: &Value) -> String {
-    match value {
-        Value::Int(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        other => format!("{other:?}"),
-    }
 }
 
 /// All of them must hold, so their order says nothing.

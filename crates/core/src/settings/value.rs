@@ -29,6 +29,22 @@ pub enum Value {
     Pairs(Vec<(String, String)>),
 }
 
+/// As it is told from others of its key; `config` writes TOML.
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::None => out.write_str("auto"),
+            Value::Truth(truth) => write!(out, "{truth}"),
+            Value::Int(number) => write!(out, "{number}"),
+            Value::Float(number) => write!(out, "{number}"),
+            Value::Text(text) => write!(out, "{text:?}"),
+            Value::Texts(texts) => write!(out, "{texts:?}"),
+            Value::Numbers(numbers) => write!(out, "{numbers:?}"),
+            Value::Pairs(pairs) => write!(out, "{pairs:?}"),
+        }
+    }
+}
+
 /// A type that a field with a key may have.
 pub trait Field: Sized {
     /// As a value.

@@ -1,0 +1,107 @@
+//! When what stands out is an alert, and when that is over: the part that detectors have in
+//! common.
+//!
+//! An alert goes up when windows stand out for as long as the rule says, and is over when none has
+//! stood out for `cooldown`, or when it has become usual, for detectors that learn.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Past, Sample, Side};
+use crate::time::{EpochMs, SpanMs};
+
+/// How long is long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Windows must stand out for so long, one after the other, before there is an alert.
+    pub hold: SpanMs,
+    /// An alert is over when no window has stood out for so long.
+    pub cooldown: SpanMs,
+    /// Which side stands out.
+    pub side: Side,
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Alarm {
+    /// Nothing.
+    #[default]
+    Quiet,
+    /// Windows stand out, not long enough yet.
+    Pending {
+        /// When the first of them began.
+        since: EpochMs,
+        /// The number that stood out most.
+        peak: f64,
+    },
+    /// An alert is up.
+    Up {
+        /// When the first window that stood out began.
+        since: EpochMs,
+        /// End of the window that raised it.
+        raised: EpochMs,
+        /// End of the last window that stood out.
+        last: EpochMs,
+        /// The number that stood out most.
+        peak: f64,
+    },
+}
+
+impl Alarm {
+    /// True while nothing stands out.
+    pub fn is_quiet(&self) -> bool {
+        *self == Alarm::Quiet
+    }
+
+    /// True while an alert is up.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Alarm::Up { .. })
+    }
+
+    /// Takes the next window. `out`: it stands out enough for an alert; `stays`: enough to keep
+    /// one up. What stays for as long as `usual` is usual; without it nothing is.
+    pub fn step(
+        &mut self,
+        patience: Patience,
+        usual: Option<SpanMs>,
+        sample: Sample,
+        out: bool,
+        stays: bool,
+    ) -> Option<Change> {
+        let Sample { start, end, value } = sample;
+        let further = |peak: f64| match (value, patience.side) {
+            (Some(value), Side::Above) => peak.max(value),
+            (Some(value), Side::Below) => peak.min(value),
+            (None, _) => peak,
+        };
+        match *self {
+            Alarm::Quiet | Alarm::Pending { .. } if out => {
+                let (since, peak) = match *self {
+                    Alarm::Pending { since, peak } => (since, further(peak)),
+                    _ => (start, value?),
+                };
+                if end - since < patience.hold {
+                    *self = Alarm::Pending { since, peak };
+                    return None;
+                }
+                *self = Alarm::Up { since, raised: end, last: end, peak };
+                Some(Change::Rises)
+            }
+            Alarm::Quiet | Alarm::Pending { .. } => {
+                *self = Alarm::Quiet;
+                None
+            }
+            Alarm::Up { since, raised, mut last, mut peak } => {
+                if stays {
+                    (last, peak) = (end, further(peak));
+                }
+                let usual = stays && usual.is_some_and(|usual| end - since >= usual);
+                if !usual && (stays || end - last < patience.cooldown) {
+                    *self = Alarm::Up { since, raised, last, peak };
+                    return None;
+                }
+                *self = Alarm::Quiet;
+                Some(Change::Over(Past { raised, since, last, peak, usual }))
+            }
+        }
+    }
+}
