@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tidewatch::actors::ports::{AppendError, StoredDeadLetter};
-use tidewatch::domain::alert::Alert;
+use tidewatch::domain::alert::{Alert, Detail};
 use tidewatch::domain::board::TopicState;
 use tidewatch::domain::commit::LateEvent;
 use tidewatch::domain::condition::Condition;
@@ -500,7 +500,7 @@ fn alerts_are_paged_by_position() {
         at: 5,
         subject: "u".into(),
         title: "t".into(),
-        detail: json!({}),
+        detail: Detail::of(&json!({})),
     };
     *rig.records.alerts.lock() = (1..=3).map(alert).collect();
     for path in ["/v1/alerts", "/v1/alert-log"] {

@@ -7,7 +7,7 @@ mod web_rig;
 use regex::Regex;
 use serde_json::{Value, json};
 use tidewatch::actors::ports::StoredDeadLetter;
-use tidewatch::domain::alert::Alert;
+use tidewatch::domain::alert::{Alert, Detail};
 use tidewatch::domain::board::TopicState;
 use tidewatch::domain::commit::LateEvent;
 use tidewatch::domain::event::Hints;
@@ -214,7 +214,7 @@ fn what_a_server_answers_fits_the_description() {
         at: 5,
         subject: "u".into(),
         title: "t".into(),
-        detail: json!({}),
+        detail: Detail::of(&json!({})),
     }];
     *rig.records.late.lock() = vec![LateEvent {
         source: 0,

@@ -175,6 +175,7 @@ fn read_block(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Block, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::Detail;
 
     fn alerts(range: std::ops::RangeInclusive<u64>) -> Vec<Alert> {
         range
@@ -186,7 +187,7 @@ mod tests {
                 at: n as i64,
                 subject: format!("u{n}"),
                 title: "A cart was left.".into(),
-                detail: serde_json::json!({"value": 12.5}),
+                detail: Detail::of(&serde_json::json!({"value": 12.5})),
             })
             .collect()
     }

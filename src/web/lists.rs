@@ -275,6 +275,7 @@ pub fn text_of<T: Serialize>(item: &T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::Detail;
 
     fn alert(n: u64, kind: &str, at: EpochMs) -> Alert {
         Alert {
@@ -285,7 +286,7 @@ mod tests {
             at,
             subject: "u".repeat((n % 7) as usize * 1_000),
             title: "t".into(),
-            detail: json!({}),
+            detail: Detail::of(&json!({})),
         }
     }
 

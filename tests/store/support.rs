@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tidewatch::actors::ports::StateStore as _;
 use tidewatch::clock::{Clock, SystemClock};
-use tidewatch::domain::alert::Alert;
+use tidewatch::domain::alert::{Alert, Detail};
 use tidewatch::domain::commit::{
     CommitUnit, LateEvent, Restored, SectionWriter, Snapshot, SourceIdentity, SourcePosition,
 };
@@ -124,7 +124,7 @@ pub fn some_alerts(range: std::ops::RangeInclusive<u64>) -> Vec<Alert> {
             at: n as i64,
             subject: format!("u{n}"),
             title: "A cart was left.".into(),
-            detail: serde_json::json!({"value": 12.5}),
+            detail: Detail::of(&serde_json::json!({"value": 12.5})),
         })
         .collect()
 }

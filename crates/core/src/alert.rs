@@ -1,6 +1,7 @@
 //! Alerts: what is worth telling somebody, once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::time::EpochMs;
 
@@ -25,7 +26,34 @@ pub struct Alert {
     /// One sentence for a person.
     pub title: String,
     /// The facts behind it, for machines.
-    pub detail: serde_json::Value,
+    pub detail: Detail,
+}
+
+/// A JSON object, kept as it is written: it is made once, passed on several times, and nobody
+/// on the way looks into it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Detail(Box<RawValue>);
+
+impl Detail {
+    /// The object that `facts` are in JSON.
+    ///
+    /// # Panics
+    /// When they are no JSON: a map with other keys than texts.
+    pub fn of(facts: &impl Serialize) -> Detail {
+        Detail(to_raw_value(facts).expect("the facts of an alert have names"))
+    }
+
+    /// The JSON.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Detail {
+    fn eq(&self, other: &Detail) -> bool {
+        self.text() == other.text()
+    }
 }
 
 /// The deterministic id of an alert.

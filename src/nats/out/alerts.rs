@@ -103,6 +103,7 @@ fn event(alert: &Alert, source: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::Detail;
 
     #[test]
     fn an_alert_is_a_cloud_event() {
@@ -114,7 +115,7 @@ mod tests {
             at: 1_700_000_000_123,
             subject: "error rate".into(),
             title: "errors: 12.00".into(),
-            detail: json!({"value": 12.0}),
+            detail: Detail::of(&json!({"value": 12.0})),
         };
         let item = item(alert, "/tidewatch/00");
         assert_eq!((item.n, item.token.as_str()), (7, "error_rate"));
@@ -149,7 +150,7 @@ mod tests {
             at: 1_700_000_000_123,
             subject: "é".repeat(3_000),
             title: "Abandoned".into(),
-            detail: json!({"segment": "s".repeat(500)}),
+            detail: Detail::of(&json!({"segment": "s".repeat(500)})),
         };
         let item = item(alert, "/tidewatch/00");
         let most = own_bytes(&item.headers) + item.payload.len();

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, alert_id};
+use super::alert::{Alert, Detail, alert_id};
 use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
@@ -394,18 +394,32 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
             true => "Abandoned".to_owned(),
             false => format!("Abandoned with {value:.2} {} at stake", rules.currency),
         },
-        detail: serde_json::json!({
-            "first": ending.first,
-            "last": ending.last,
-            "events": ending.events,
-            "entries": ending.entries,
-            "value": value,
-            "currency": rules.currency,
-            "step": rules.step_name(ending.step),
-            "segment": ended.segment.as_str(),
-            "cut": ending.cut.name(),
+        detail: Detail::of(&Abandoned {
+            currency: &rules.currency,
+            cut: ending.cut.name(),
+            entries: ending.entries,
+            events: ending.events,
+            first: ending.first,
+            last: ending.last,
+            segment: &ended.segment,
+            step: rules.step_name(ending.step),
+            value,
         }),
     }
+}
+
+/// The facts of an abandoned session.
+#[derive(Serialize)]
+struct Abandoned<'a> {
+    currency: &'a str,
+    cut: &'a str,
+    entries: u32,
+    events: u32,
+    first: EpochMs,
+    last: EpochMs,
+    segment: &'a str,
+    step: &'a str,
+    value: f64,
 }
 
 /// The watermark of a fresh start.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Keeper;
-use crate::alert::{Alert, alert_id};
+use crate::alert::{Alert, Detail, alert_id};
 use crate::anomaly::{
     Change, Past, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched,
 };
@@ -190,7 +190,7 @@ fn anomaly(rule: &Rule, verdict: &Verdict) -> Alert {
         at: sample.end,
         subject: rule.name.clone(),
         title: format!("{}: {value:.2}", rule.title),
-        detail: detail.into(),
+        detail: Detail::of(&detail),
     }
 }
 
@@ -206,7 +206,7 @@ fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
         at: verdict.sample.end,
         subject: rule.name.clone(),
         title: format!("{} is over: {why} after {lasted:.1} min", rule.title),
-        detail: json!({
+        detail: Detail::of(&json!({
             "metric": rule.metric,
             "alert": alert_id("anomaly", &rule.name, raised),
             "raised": raised,
@@ -217,6 +217,6 @@ fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
             "value": verdict.sample.value,
             "mean": verdict.mean,
             "limit": verdict.limit,
-        }),
+        })),
     }
 }
