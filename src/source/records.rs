@@ -9,8 +9,11 @@ use bytes::{Bytes, BytesMut};
 use super::input::Input;
 use crate::actors::ports::SourceError;
 
-/// Bytes of one read. A line that does not fit is not a record of a file that is read as it
-/// stands: such a file is translated, see `input`.
+/// Bytes of one read: they stay in the processor's own cache until they are decoded.
+pub(super) const USUAL: usize = 512 << 10;
+
+/// Bytes of a read for a record that is longer. A line that does not fit is not a record of a
+/// file that is read as it stands: such a file is translated, see `input`.
 pub(super) const CHUNK: usize = 4 << 20;
 
 /// Longest payload of a framed record, so that one always fits a read.
@@ -130,21 +133,32 @@ impl Chunks {
         framing: Framing,
     ) -> Result<Option<Chunk>, SourceError> {
         let offset = self.offset.max(input.start);
-        let len = left(input, offset, CHUNK);
-        if len == 0 {
+        if offset >= input.len {
             return Ok(None);
         }
-        let mut buffer = self.buffers.take(len);
-        input.file.read_exact_at(&mut buffer, offset).map_err(|error| input.failed(&error))?;
-        let read = buffer.freeze();
-        self.buffers.keep(&read);
-        let data = match offset + (len as u64) < input.len {
-            true => read.slice(..whole_records(&read, framing)),
-            false => read,
-        };
+        let mut data = self.read(input, offset, USUAL)?;
+        if offset + (data.len() as u64) < input.len {
+            let whole = match whole_records(&data, framing) {
+                Some(whole) => whole,
+                None => {
+                    data = self.read(input, offset, CHUNK)?;
+                    whole_records(&data, framing).unwrap_or(data.len())
+                }
+            };
+            data.truncate(whole);
+        }
         let place = Place::new(self.input, offset);
         self.offset = offset + data.len() as u64;
         Ok(Some(Chunk { data, place, framing }))
+    }
+
+    /// Up to `len` bytes from `offset` on.
+    fn read(&mut self, input: &Input, offset: u64, len: usize) -> Result<Bytes, SourceError> {
+        let mut buffer = self.buffers.take(left(input, offset, len));
+        input.file.read_exact_at(&mut buffer, offset).map_err(|error| input.failed(&error))?;
+        let read = buffer.freeze();
+        self.buffers.keep(&read);
+        Ok(read)
     }
 }
 
@@ -153,14 +167,14 @@ fn left(input: &Input, offset: u64, len: usize) -> usize {
     input.len.saturating_sub(offset).min(len as u64) as usize
 }
 
-/// Bytes of `data` up to the end of its last whole record; all of it when there is none.
-fn whole_records(data: &[u8], framing: Framing) -> usize {
+/// Bytes of `data` up to the end of its last whole record; `None` when there is none.
+fn whole_records(data: &[u8], framing: Framing) -> Option<usize> {
     match framing {
-        Framing::Lines(end) => memchr::memrchr(end, data).map_or(data.len(), |last| last + 1),
+        Framing::Lines(end) => memchr::memrchr(end, data).map(|last| last + 1),
         Framing::Framed => {
             let mut records = Records::new(data, framing, 0);
             records.by_ref().for_each(drop);
-            records.at()
+            Some(records.at()).filter(|at| *at > 0)
         }
     }
 }
@@ -284,7 +298,7 @@ mod tests {
         let whole = data.len();
         put_framed(&mut data, 10, b"cut", "");
         data.pop();
-        assert_eq!(whole_records(&data, Framing::Framed), whole);
+        assert_eq!(whole_records(&data, Framing::Framed), Some(whole));
         let records: Vec<Record> = Records::new(&data, Framing::Framed, 0).collect();
         let found: Vec<_> = records
             .iter()

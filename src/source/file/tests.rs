@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::super::records::USUAL;
 use super::*;
 use crate::clock::{Clock, SystemClock};
 
@@ -208,6 +209,21 @@ fn a_line_longer_than_a_read_is_one_row() {
         let mut lengths: Vec<usize> = texts(&mut source, 10).iter().map(String::len).collect();
         lengths.sort_unstable();
         assert_eq!(lengths, [8, 8, 4_096], "one row, cut down to its beginning");
+    }
+}
+
+/// Longer than the usual read, and still a line of a file that is read as it stands.
+#[test]
+fn a_line_longer_than_the_usual_read_is_one_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = format!("{{\"ts\":3,\"x\":\"{}\"}}", "x".repeat(USUAL + 10));
+    for end in ["\n", ""] {
+        let content = format!("{{\"ts\":2}}\n{long}\n{{\"ts\":3}}\n{long}{end}");
+        let file = write(dir.path(), "f", content.as_bytes());
+        let mut source = open(&settings(vec![file]));
+        let report = source.origin().reports().next().map(|report| report.format.clone());
+        assert_eq!(report.as_deref(), Some("ndjson"));
+        assert_eq!(texts(&mut source, 10), ["{\"ts\":2}", &long, "{\"ts\":3}", &long]);
     }
 }
 
