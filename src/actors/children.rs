@@ -164,8 +164,8 @@ impl Children {
 
     /// Opens a slot for a key that has none. Its sessions were closed up to `floor`.
     pub fn open(&mut self, key: &[u8], key_hash: u64, floor: EpochMs) -> u32 {
-        // The decoder took the key from valid text.
-        let key = SmolStr::new(String::from_utf8_lossy(key));
+        let key = std::str::from_utf8(key).expect("the decoder took the key from valid text");
+        let key = SmolStr::new(key);
         self.insert(key, key_hash, Session::after(floor))
     }
 

@@ -137,7 +137,7 @@ impl Meaning {
         );
         let fact = Posted(event);
         if !event.key.is_empty() {
-            self.rules.needs(&fact, |number, fault| {
+            self.rules.needs(&fact).each(|number, fault| {
                 faults.extend(fault.map(|fault| (number, fault)));
             });
         }

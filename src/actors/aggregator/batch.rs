@@ -1,5 +1,7 @@
 //! A batch: each event is judged, handed to its session, and counted, in the order of the log.
 
+use std::ops::Range;
+
 use super::Aggregator;
 use crate::actors::SessionsFull;
 use crate::actors::children::AHEAD;
@@ -8,9 +10,9 @@ use crate::actors::messages::Displace;
 use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch};
 use crate::domain::fault::{Fault, uses};
-use crate::domain::metric::{Fact as _, FactKind};
+use crate::domain::metric::FactKind;
 use crate::domain::seen::Sight;
-use crate::domain::session::{Late, SessionEvent, late_alone};
+use crate::domain::session::{Late, Needs, SessionEvent, late_alone};
 use crate::telemetry::happenings::SessionPanicked;
 
 use actix::Handler as _;
@@ -42,13 +44,12 @@ impl Aggregator {
     }
 
     fn take_events(&mut self, batch: &EventBatch) {
-        let mut position = 0;
-        for events in batch.events.chunks(AHEAD) {
-            let guesses = self.look_ahead(events);
-            for (event, guess) in events.iter().zip(guesses) {
-                let judged = self.judge(event);
+        for first in (0..batch.events.len()).step_by(AHEAD) {
+            let next = first..batch.events.len().min(first + AHEAD);
+            let guesses = self.look_ahead(batch, next.clone());
+            for (position, guess) in next.zip(guesses) {
+                let judged = self.judge(&batch.events[position]);
                 self.take_event(batch, position, judged, guess);
-                position += 1;
             }
         }
     }
@@ -56,13 +57,14 @@ impl Aggregator {
     /// The slots of the next events' keys, as far as they can be guessed, with what handling
     /// them will touch brought near: each loop waits for memory once, and not for every event.
     #[inline]
-    fn look_ahead(&self, events: &[Event]) -> [Option<u32>; AHEAD] {
+    fn look_ahead(&self, batch: &EventBatch, next: Range<usize>) -> [Option<u32>; AHEAD] {
         let mut guesses = [None; AHEAD];
-        for (guess, event) in guesses.iter_mut().zip(events) {
+        for (guess, event) in guesses.iter_mut().zip(&batch.events[next.clone()]) {
             *guess = self.children.guess(event.key_hash);
         }
-        for event in events {
-            std::hint::black_box(self.seen.touch(event.identity));
+        for position in next {
+            let touched = self.seen.touch(batch.events[position].identity);
+            std::hint::black_box((touched, batch.glance(position)));
         }
         guesses.iter().flatten().for_each(|slot| self.children.look_at(*slot));
         guesses
@@ -105,13 +107,16 @@ impl Aggregator {
             Judged::Duplicate => return self.delta.ledger.duplicate += 1,
             Judged::Late(why) => return self.late(batch, position, why),
         };
+        let fact = EventFact { batch, position, event };
+        let mut needs = Needs::default();
         if event.key.len > 0 {
             let slot = match self.slot(batch, event, guess) {
                 Ok(slot) => slot,
                 Err(NoSession::Late(why)) => return self.late(batch, position, why),
                 Err(NoSession::Full) => return self.refuse(batch, event),
             };
-            let message = SessionEvent { repeat, ..self.session_event(batch, position) };
+            needs = self.parts.rules.needs(&fact);
+            let message = SessionEvent { repeat, ..self.session_event(event, &needs) };
             match self.apply(slot, &message) {
                 Some(Ok(())) => {}
                 Some(Err(Late::Repeat)) => return self.delta.ledger.duplicate += 1,
@@ -119,7 +124,7 @@ impl Aggregator {
                 None => return self.failed(batch, event, slot),
             }
         }
-        self.count(batch, position);
+        self.count(&fact, &needs);
     }
 
     /// The slot of an event's key, opened if nothing of it is open.
@@ -171,19 +176,13 @@ impl Aggregator {
     }
 
     #[inline]
-    fn session_event(&mut self, batch: &EventBatch, position: usize) -> SessionEvent {
-        let event = &batch.events[position];
-        let rules = &self.parts.rules;
-        let meaning = rules.meaning(event.kind);
-        let fact = EventFact { batch, position, event };
-        let priced = rules.value_slot.filter(|_| meaning.entry || meaning.remove);
-        let value = priced.and_then(|slot| rules.value_of(fact.attr(slot)).0);
-        let segment = rules.segment_slot.and_then(|slot| rules.segment_of(fact.attr(slot)));
-        let segment = segment.map_or(0, |text| self.turn.segments.intern(&text));
+    fn session_event(&mut self, event: &Event, needs: &Needs<'_>) -> SessionEvent {
+        let meaning = self.parts.rules.meaning(event.kind);
+        let segment = needs.segment().map_or(0, |text| self.turn.segments.intern(&text));
         SessionEvent {
             at: event.at,
             watermark: event.watermark,
-            value,
+            value: needs.value,
             segment,
             step: meaning.step,
             counted: meaning.counted,
@@ -196,21 +195,20 @@ impl Aggregator {
 
     /// It counts.
     #[inline]
-    fn count(&mut self, batch: &EventBatch, position: usize) {
-        let event = &batch.events[position];
+    fn count(&mut self, fact: &EventFact<'_>, needs: &Needs<'_>) {
+        let event = fact.event;
         self.delta.ledger.applied += 1;
         self.delta.ledger.without_id += u64::from(event.identity.is_none());
-        let fact = EventFact { batch, position, event };
         let tally = &mut self.fold.tally;
         tally.concern(uses::KEY, 1);
         match event.key.len {
             0 => tally.note(uses::KEY, Fault::Absent),
-            _ => self.parts.rules.needs(&fact, |number, fault| {
+            _ => needs.each(|number, fault| {
                 tally.concern(number, 1);
                 fault.into_iter().for_each(|fault| tally.note(number, fault));
             }),
         }
-        self.fold.add(FactKind::Events, &fact, event.watermark);
+        self.fold.add(FactKind::Events, fact, event.watermark);
     }
 
     /// Late for its session; each window judges for itself. Not where it may be a repeat: no

@@ -335,7 +335,7 @@ impl Decoder {
         }
         draft.join_key();
         let read = read.and_then(|()| complete(&mut draft));
-        self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
+        self.values = hand_over(&mut draft, read, &self.kinds, (text, part(offer)), each);
     }
 
     fn cloudevent(
@@ -363,7 +363,7 @@ impl Decoder {
             read = fill_in(&mut draft, offer, Place::Envelope);
         }
         draft.join_key();
-        self.values = hand_over(draft, read, &self.kinds, (text, part(offer)), each);
+        self.values = hand_over(&mut draft, read, &self.kinds, (text, part(offer)), each);
     }
 }
 
@@ -485,22 +485,22 @@ fn key_fits(draft: &Draft<'_, '_>) -> Result<(), String> {
 
 /// Turns a finished draft into an event, and returns the space its values lay in.
 fn hand_over<'de>(
-    draft: Draft<'de, '_>,
+    draft: &mut Draft<'de, '_>,
     read: Result<(), String>,
     kinds: &Lookup,
     (text, part): (&'de str, Option<u32>),
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
-    let read = read.and_then(|()| key_fits(&draft));
-    let Draft { values, scratch, patches, at, guess, kind, id, key, anonymous, .. } = draft;
-    let mut values: Vec<ParsedValue<'_>> = values;
+    let read = read.and_then(|()| key_fits(draft));
+    let mut values: Vec<ParsedValue<'_>> = std::mem::take(&mut draft.values);
+    let Draft { at, guess, kind, id, key, anonymous, .. } = *draft;
     let raw = text.as_bytes();
     match (read, at) {
         (Err(reason), _) => each(Err(Rejected { reason, raw, part })),
         (Ok(()), None) => unreachable!("an event without a time is not complete"),
         (Ok(()), Some(at)) => {
-            let scratch: &str = scratch;
-            patched(&mut values, patches, scratch);
+            let scratch: &str = draft.scratch;
+            patched(&mut values, draft.patches, scratch);
             let id = id.get(scratch);
             each(Ok(Parsed {
                 at,

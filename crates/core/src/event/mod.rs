@@ -242,6 +242,16 @@ impl EventBatch {
         }
     }
 
+    /// Reads a little of each cache line that handling event `index` will touch, and means
+    /// nothing: asked for several events before any of them is handled, it lets the waits for
+    /// memory overlap.
+    #[inline]
+    pub fn glance(&self, index: usize) -> (Option<u8>, bool) {
+        let key = self.data.get(self.events[index].key.start as usize).copied();
+        let value = self.slots.get(index * self.width);
+        (key, matches!(value, Some(Value::Missing)))
+    }
+
     /// What its source knew of an event besides its bytes.
     pub fn hints(&self, event: &Event) -> Hints {
         let Some(raw) = &self.noted else { return Hints::default() };

@@ -124,7 +124,9 @@ impl Machine {
         if event.repeat {
             return Err(Late::Repeat);
         }
-        let stake_before = self.stake(rules);
+        // Else nothing is put in or taken out, and no two sessions become one.
+        let moves = event.entry || event.goal || event.remove || self.sessions.len() > 1;
+        let stake_before = moves.then(|| self.stake(rules));
         if self.sessions.is_empty() {
             // What was closed longer ago is not remembered: as if it had been, always.
             self.floor = self.floor.max(event.watermark - rules.memory() - 1);
@@ -133,7 +135,9 @@ impl Machine {
         if marks {
             self.carts.get_or_insert_default().mark(rules, event, fx);
         }
-        fx.stake(&stake_before, &self.stake(rules));
+        if let Some(before) = stake_before {
+            fx.stake(&before, &self.stake(rules));
+        }
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub use late::{Late, late_alone};
 pub use machine::Machine;
 pub use policy::{Deadline, SessionPolicy};
 pub use record::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segments};
-pub use rules::{KindMeaning, Rules, SessionEvent};
+pub use rules::{KindMeaning, Needs, Rules, SessionEvent};
 pub use undo::Undo;
 
 use serde::Serialize;

@@ -123,9 +123,26 @@ impl Rules {
         self.meanings.get(usize::from(kind)).copied().unwrap_or_default()
     }
 
+    /// What a session takes of the attributes of an event with a key.
+    #[inline]
+    pub fn needs<'f>(&self, fact: &'f impl Fact) -> Needs<'f> {
+        let meaning = self.meaning(fact.kind());
+        let mut needs = Needs { segmented: self.segment_slot.is_some(), ..Needs::default() };
+        if let Some(slot) = self.value_slot.filter(|_| meaning.entry || meaning.remove) {
+            let (value, fault) = self.value_of(fact.attr(slot));
+            // A removal need not say what it takes back.
+            let concerned = meaning.entry || fault != Some(Fault::Absent);
+            (needs.value, needs.value_use) = (value, concerned.then_some(fault));
+        }
+        if let Some(slot) = self.segment_slot {
+            needs.segment = fact.attr(slot);
+        }
+        needs
+    }
+
     /// The value of an entry event's attribute, and what is wrong with it.
     #[inline]
-    pub fn value_of(&self, attr: Attr<'_>) -> (Option<Amount>, Option<Fault>) {
+    fn value_of(&self, attr: Attr<'_>) -> (Option<Amount>, Option<Fault>) {
         let number = attr.as_number(&self.value_format);
         if let Attr::Number(number) = number
             && let Countable::Exact(amount) = number.countable()
@@ -135,32 +152,33 @@ impl Rules {
         (number.amount(), attr.amount_fault(&self.value_format))
     }
 
-    /// The attributes that a session needs of an event with a key: each use that the event
-    /// concerns, with what is wrong.
-    #[inline]
-    pub fn needs(&self, fact: &impl Fact, mut each: impl FnMut(usize, Option<Fault>)) {
-        let meaning = self.meaning(fact.kind());
-        if let Some(slot) = self.value_slot.filter(|_| meaning.entry || meaning.remove) {
-            let (_, fault) = self.value_of(fact.attr(slot));
-            // A removal need not say what it takes back.
-            if meaning.entry || fault != Some(Fault::Absent) {
-                each(uses::VALUE, fault);
-            }
-        }
-        if let Some(slot) = self.segment_slot {
-            let fault = match fact.attr(slot) {
-                Attr::Missing => Some(Fault::Absent),
-                Attr::Unusable(why) => Some(why.into()),
-                _ => None,
-            };
-            each(uses::SEGMENT, fault);
+    /// Name of a step as kept in a session (0 is the empty name).
+    pub fn step_name(&self, step: u8) -> &str {
+        match usize::from(step).checked_sub(1) {
+            None => "",
+            Some(index) => self.steps.get(index).map_or("", String::as_str),
         }
     }
+}
 
-    /// The segment that an event's attribute names: its text, numbers included.
-    pub fn segment_of<'a>(&self, attr: Attr<'a>) -> Option<Cow<'a, [u8]>> {
+/// What a session takes of an event's attributes, and what is wrong with them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs<'f> {
+    /// Value of an entry or a removal, if it carries one.
+    pub value: Option<Amount>,
+    /// What is wrong with the value, where the event is to carry one.
+    value_use: Option<Option<Fault>>,
+    segment: Attr<'f>,
+    /// Events are to carry a segment.
+    segmented: bool,
+}
+
+impl<'f> Needs<'f> {
+    /// The segment that the event names: its text, numbers included.
+    #[inline]
+    pub fn segment(&self) -> Option<Cow<'f, [u8]>> {
         let owned = |text: String| Some(Cow::Owned(text.into_bytes()));
-        match attr {
+        match self.segment {
             Attr::Text(text) => Some(Cow::Borrowed(text)),
             Attr::Number(number) => owned(number.to_string()),
             Attr::Amount(amount) => owned(amount.to_string()),
@@ -169,11 +187,19 @@ impl Rules {
         }
     }
 
-    /// Name of a step as kept in a session (0 is the empty name).
-    pub fn step_name(&self, step: u8) -> &str {
-        match usize::from(step).checked_sub(1) {
-            None => "",
-            Some(index) => self.steps.get(index).map_or("", String::as_str),
+    /// Each use that the event concerns, with what is wrong.
+    #[inline]
+    pub fn each(&self, mut each: impl FnMut(usize, Option<Fault>)) {
+        if let Some(fault) = self.value_use {
+            each(uses::VALUE, fault);
+        }
+        if self.segmented {
+            let fault = match self.segment {
+                Attr::Missing => Some(Fault::Absent),
+                Attr::Unusable(why) => Some(why.into()),
+                _ => None,
+            };
+            each(uses::SEGMENT, fault);
         }
     }
 }
