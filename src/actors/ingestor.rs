@@ -28,7 +28,6 @@ use super::flow::{Flow, PullState};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{CURSOR_BYTES_MAX, Pull, SourceError};
-use super::readers::{Reader, least};
 use super::status::Status;
 use super::supervision::DeathWatch;
 use super::{Idle, Settings};
@@ -39,6 +38,7 @@ use crate::domain::event::decode::Decoder;
 use crate::domain::event::{DeadLetter, Hints, RawBatch, Schema};
 use crate::domain::fault::Counts;
 use crate::domain::ledger::Ledger;
+use crate::domain::readers::{Reader, least};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 use crate::telemetry::happenings::Gap;
 

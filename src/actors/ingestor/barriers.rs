@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use super::{BARRIERS_MAX, BOARD_LEAD, Ingestor};
 use crate::actors::messages::{BarrierNote, ShardBarrier};
 use crate::actors::pipeline::RunError;
-use crate::actors::readers::Reader;
 use crate::domain::keeper::Barrier;
+use crate::domain::readers::Reader;
 use crate::domain::time::EpochMs;
 
 impl Ingestor {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use super::{Ingestor, Pending};
 use crate::actors::messages::ShardBatch;
 use crate::actors::pipeline::RunError;
-use crate::actors::readers::Clockwork;
 use crate::actors::standing::AHEAD_MS;
 use crate::domain::event::decode::{Parsed, ParsedValue};
 use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span, Value};
 use crate::domain::fault;
 use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
+use crate::domain::readers::Clockwork;
 use crate::domain::time::EpochMs;
 use crate::domain::verdict::too_far_ahead;
 

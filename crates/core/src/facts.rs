@@ -1,11 +1,11 @@
 //! Facts as metrics see them: an applied event, an ended session. Borrowed views; the
 //! aggregator makes one for each fold.
 
-use crate::domain::event::{Event, EventBatch, Value};
-use crate::domain::metric::{Attr, Fact, Order};
-use crate::domain::number::{Amount, Decimal};
-use crate::domain::session::{Ending, Outcome, Rules};
-use crate::domain::time::EpochMs;
+use crate::event::{Event, EventBatch, Value};
+use crate::metric::{Attr, Fact, Order};
+use crate::number::{Amount, Decimal};
+use crate::session::{Ending, Outcome, Rules};
+use crate::time::EpochMs;
 
 /// An event as metrics see it.
 pub struct EventFact<'a> {
@@ -18,27 +18,33 @@ pub struct EventFact<'a> {
 }
 
 impl Fact for EventFact<'_> {
+    #[inline]
     fn at(&self) -> EpochMs {
         self.event.at
     }
 
+    #[inline]
     fn kind(&self) -> u16 {
         self.event.kind
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         self.batch.text(self.event.key)
     }
 
+    #[inline]
     fn order(&self) -> Order {
         let Event { position, part, .. } = *self.event;
         Order::Event { batch: self.batch.number, position, part }
     }
 
+    #[inline]
     fn in_order(&self) -> bool {
         true
     }
 
+    #[inline]
     fn attr(&self, slot: usize) -> Attr<'_> {
         match self.batch.slots.get(self.position * self.batch.width + slot) {
             None | Some(Value::Missing) => Attr::Missing,
@@ -63,28 +69,34 @@ pub struct SessionFact<'a> {
 }
 
 impl Fact for SessionFact<'_> {
+    #[inline]
     fn at(&self) -> EpochMs {
         self.ending.at
     }
 
+    #[inline]
     fn kind(&self) -> u16 {
         u16::MAX
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         self.key.as_bytes()
     }
 
+    #[inline]
     fn order(&self) -> Order {
         let Ending { at, first, outcome, closes_session, .. } = *self.ending;
         let silent = closes_session || outcome != Outcome::Converted;
         Order::Ending { at, silent, key: self.key.into(), first }
     }
 
+    #[inline]
     fn in_order(&self) -> bool {
         false
     }
 
+    #[inline]
     fn attr(&self, slot: usize) -> Attr<'_> {
         match slot {
             0 => Attr::Text(self.ending.outcome.name().as_bytes()),
@@ -95,5 +107,41 @@ impl Fact for SessionFact<'_> {
             5 => Attr::Amount(Amount::from_millis(self.ending.last - self.ending.first)),
             _ => Attr::Missing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Span, Unusable};
+
+    #[test]
+    fn an_event_shows_its_own_slots_and_its_key() {
+        let data = bytes::Bytes::from_static(b"adaeu");
+        let slots = vec![
+            Value::Missing,
+            Value::Bool(true),
+            Value::Text(Span { start: 3, len: 2 }),
+            Value::Unusable(Unusable::Nested),
+        ];
+        let event = Event {
+            at: 7,
+            watermark: 0,
+            position: 5,
+            key_hash: 1,
+            identity: crate::hash::EventIdentity::NONE,
+            key: Span { start: 0, len: 3 },
+            raw: Span::default(),
+            part: Event::WHOLE,
+            kind: 2,
+        };
+        let batch = EventBatch { data, slots, width: 2, ..EventBatch::default() };
+        let fact = |position| EventFact { batch: &batch, position, event: &event };
+        assert_eq!((fact(0).at(), fact(0).kind(), fact(0).key()), (7, 2, &b"ada"[..]));
+        assert!(matches!(fact(0).attr(0), Attr::Missing));
+        assert!(matches!(fact(0).attr(1), Attr::Bool(true)));
+        assert!(matches!(fact(1).attr(0), Attr::Text(b"eu")));
+        assert!(matches!(fact(1).attr(1), Attr::Unusable(Unusable::Nested)));
+        assert!(matches!(fact(2).attr(0), Attr::Missing), "there are no such slots");
     }
 }

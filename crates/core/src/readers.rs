@@ -7,12 +7,12 @@
 //!
 //! Invariant: the pipeline's watermark never goes back.
 
-use crate::domain::commit::SourcePosition;
-use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
+use crate::commit::SourcePosition;
+use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// What the ingestor knows of one source.
 #[derive(Clone, Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     /// Position and fingerprint of its last item.
     pub position: SourcePosition,
     watermark: EpochMs,
@@ -89,13 +89,13 @@ impl Reader {
 }
 
 /// The watermark of all sources together.
-pub(super) fn least(readers: &[Reader], at_least: EpochMs) -> EpochMs {
+pub fn least(readers: &[Reader], at_least: EpochMs) -> EpochMs {
     let least = readers.iter().filter_map(Reader::counts).min();
     least.map_or(at_least, |least| least.max(at_least))
 }
 
 /// Moves one source's watermark while its events are read; the others stand still.
-pub(super) struct Clockwork<'a> {
+pub struct Clockwork<'a> {
     reader: &'a mut Reader,
     others: EpochMs,
 }
