@@ -3,6 +3,9 @@
 //! Position n is the n-th record in the order of reading, counted from 1. That order is
 //! the inputs' own, or the order of time by an index; see `order`.
 
+mod gather;
+mod pace;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use encoding_rs::Encoding;
 
+use self::gather::gather;
+use self::pace::{PACED_BATCH, Pace};
 use super::input::{self, Input, OpenError, Opening};
 use super::mapping::Mapping;
 use super::order::{self, Entry};
 use super::origin::Origin;
 use super::progress::{Phase, Progress};
-use super::records::{CHUNK, Chunk, Chunks, Framing, Records, read_at};
+use super::records::{Chunk, Chunks, Framing, Records};
 use super::text;
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
@@ -363,144 +368,6 @@ fn batch_of(data: Bytes, items: Vec<RawItem>, faults: Vec<(usize, Box<str>)>) ->
         }
     }
     RawBatch { data, items, arrived: END_OF_TIME, notes, ..RawBatch::default() }
-}
-
-/// Bytes read at once where the next record of a batch lies near.
-const WINDOW: usize = 65_536;
-
-/// Bytes read for a record that stands alone; doubled until it fits.
-const ALONE: usize = 1_024;
-
-/// The records of `entries`, in their order. They are read in the order of their places,
-/// so that neighbours share a read, whatever the order they are handed over in.
-fn gather(inputs: &[Input], entries: &[Entry], position: u64) -> Result<RawBatch, SourceError> {
-    let mut by_place: Vec<u32> = (0..entries.len() as u32).collect();
-    by_place.sort_unstable_by_key(|index| entries[*index as usize].place);
-    let mut items: Vec<RawItem> = (1..=entries.len() as u64)
-        .map(|n| RawItem { start: 0, len: 0, position: position + n })
-        .collect();
-    let mut data = Vec::new();
-    let mut faults = Vec::new();
-    let mut window = Window::default();
-    for (n, index) in by_place.iter().enumerate() {
-        let place = entries[*index as usize].place;
-        let next = by_place.get(n + 1).map(|index| entries[*index as usize].place);
-        let near = next.is_some_and(|next| {
-            next.input() == place.input() && next.offset() - place.offset() < WINDOW as u64
-        });
-        let (record, reason) = window.record(
-            &inputs[place.input()],
-            place.input(),
-            place.offset(),
-            if near { WINDOW } else { ALONE },
-        )?;
-        let item = &mut items[*index as usize];
-        (item.start, item.len) = (data.len() as u32, record.len() as u32);
-        data.extend_from_slice(record);
-        if let Some(reason) = reason {
-            faults.push((*index as usize, reason));
-        }
-    }
-    Ok(batch_of(data.into(), items, faults))
-}
-
-/// The bytes read last.
-#[derive(Default)]
-struct Window {
-    input: usize,
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    /// The record that begins at `offset`, read with at least `len` bytes if it is not here,
-    /// and the reason why it is not an event.
-    fn record(
-        &mut self,
-        input: &Input,
-        number: usize,
-        offset: u64,
-        len: usize,
-    ) -> Result<(&[u8], Option<Box<str>>), SourceError> {
-        let mut len = len;
-        loop {
-            if self.input == number
-                && let Some(start) = offset.checked_sub(self.offset)
-                && (start as usize) < self.bytes.len()
-            {
-                let start = start as usize;
-                let window_end = self.offset + self.bytes.len() as u64;
-                let mut records = Records::new(&self.bytes, input.framing, start);
-                // A line that the window cuts off looks like a record.
-                let whole = records.next().filter(|_| match input.framing {
-                    Framing::Lines(_) => {
-                        records.at() <= self.bytes.len() || window_end == input.len
-                    }
-                    Framing::Framed => true,
-                });
-                let rest = self.bytes.len() - start;
-                if let Some(record) = whole {
-                    let reason = record.reason(&self.bytes).map(Box::from);
-                    return Ok((&self.bytes[record.start..record.start + record.len], reason));
-                }
-                if rest >= CHUNK || window_end == input.len {
-                    return Ok((&[], None));
-                }
-                len = len.max(rest * 2).min(CHUNK);
-            }
-            self.bytes = read_at(input, offset, len)?;
-            (self.input, self.offset) = (number, offset);
-        }
-    }
-}
-
-/// Most events looked at in one pull of a paced replay: their times are read each pull.
-const PACED_BATCH: usize = 4_096;
-
-/// Longest sleep in one go, so that a clock that jumps is noticed.
-const REST_MAX_MS: i64 = 1_000;
-
-/// When which event is due.
-struct Pace {
-    factor: f64,
-    times: TimeOf,
-    clock: SharedClock,
-    /// Time of the first event, and when it was handed over.
-    start: Option<(EpochMs, i64)>,
-    /// The greatest time so far: an event that is behind it is due at once.
-    reached: EpochMs,
-    /// When the next event is due, by the clock's `elapsed`.
-    next: i64,
-}
-
-impl Pace {
-    fn new(factor: f64, times: TimeOf, clock: SharedClock) -> Self {
-        Pace { factor, times, clock, start: None, reached: EpochMs::MIN, next: 0 }
-    }
-
-    /// How many items of `batch` are due now; notes when the first of the others will be.
-    fn due(&mut self, batch: &RawBatch) -> usize {
-        let now = self.clock.elapsed();
-        for (count, item) in batch.items.iter().enumerate() {
-            let Some(at) = self.times.of(batch.bytes(item)) else {
-                continue;
-            };
-            let (first, began) = *self.start.get_or_insert((at, now));
-            let reached = self.reached.max(at);
-            let due = began.saturating_add(((reached - first) as f64 / self.factor) as i64);
-            if due > now {
-                self.next = due;
-                return count;
-            }
-            self.reached = reached;
-        }
-        batch.items.len()
-    }
-
-    fn rest(&self) -> Duration {
-        let rest = (self.next - self.clock.elapsed()).clamp(0, REST_MAX_MS);
-        Duration::from_millis(rest as u64)
-    }
 }
 
 #[cfg(test)]

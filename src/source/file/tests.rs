@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::super::records::USUAL;
 use super::*;
 use crate::clock::{Clock, SystemClock};
+use crate::source::records::CHUNK;
 
 #[path = "../../../tests/support/skip.rs"]
 mod skip;
