@@ -1,10 +1,10 @@
 //! A message that does not follow the last one: was what is missing deleted, or lost on the way?
 
-use async_nats::Message;
 use async_nats::jetstream::stream::RetentionPolicy;
 
+use super::deliveries::{BATCH_BYTES, Collected};
 use super::reading::{Delivery, Reading};
-use super::{BATCH_BYTES, Collected, JetSource, Stop};
+use super::{JetSource, Phase, Stop};
 use crate::actors::ports::Pull;
 use crate::nats::manage;
 use crate::nats::settings::Manage;
@@ -24,66 +24,46 @@ pub(super) enum Hole {
 }
 
 impl JetSource {
-    /// Finds out what a message is about that does not follow the last one.
-    pub(super) async fn close(&mut self, hole: (Message, Delivery, Hole)) -> Result<(), Stop> {
-        let (message, delivery, kind) = hole;
-        let wanted = self.last + 1;
+    /// Finds out what a message is about that does not follow the last one; tries again when there
+    /// was no answer.
+    pub(super) async fn close(&mut self) -> Result<(), Stop> {
+        let Phase::Broken(_, _, delivery, kind) = &self.phase else { return Ok(()) };
+        let (delivery, kind, wanted) = (*delivery, *kind, self.last + 1);
         let deleted_to = match kind {
             Hole::Delivery => None,
-            Hole::Sequence => {
-                match self.look(self.first_from(wanted).await, &message, &delivery, kind)? {
-                    Some(found) if found.sequence == wanted => None,
-                    Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
-                    None => Some(delivery.sequence - 1),
-                }
-            }
+            Hole::Sequence => match self.first_from(wanted).await? {
+                Some(found) if found.sequence == wanted => None,
+                Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
+                None => Some(delivery.sequence - 1),
+            },
             Hole::Pending => {
-                let info = manage::stream_info(self.link.jetstream(), &self.settings.stream).await;
-                let info = self.look(info.map_err(Stop::from), &message, &delivery, kind)?;
+                let stream = &self.settings.stream;
+                let info = manage::stream_info(self.link.jetstream(), stream).await?;
                 let first = info.state.first_sequence.min(delivery.sequence);
                 // Nothing was deleted before it: the broker's count was behind.
                 Some(if first > wanted { first - 1 } else { self.last })
             }
         };
-        match deleted_to {
-            Some(to) => {
-                if to > self.last {
-                    self.note_gap(wanted, to).map_err(Stop::Final)?;
-                }
-                if let Some(reading) = &mut self.reading {
-                    reading.pending = delivery.pending + 1;
-                    reading.put_back(message, delivery);
-                }
+        if let Some(to) = deleted_to.filter(|to| *to > self.last) {
+            self.note_gap(wanted, to).map_err(Stop::Final)?;
+        }
+        let owned =
+            self.settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
+        let Phase::Broken(mut reading, message, ..) = self.phase.take() else { return Ok(()) };
+        self.phase = match deleted_to {
+            Some(_) => {
+                reading.pending = delivery.pending + 1;
+                reading.put_back(*message, delivery);
+                Phase::Reading(reading)
             }
-            None if self.settings.manage == Manage::Create
-                && self.retention == RetentionPolicy::Limits =>
-            {
-                self.reading = None;
-                self.cause = Some("deliveries were lost on the way".into());
-            }
+            None if owned => Phase::Lost(Some("deliveries were lost on the way".into())),
             // The consumer is not ours to make anew: read what it will not deliver again soon.
             None => {
-                self.singles = Some(delivery.sequence - 1);
-                if let Some(reading) = &mut self.reading {
-                    reading.put_back(message, delivery);
-                }
+                reading.put_back(*message, delivery);
+                Phase::Singly(reading, delivery.sequence - 1)
             }
-        }
+        };
         Ok(())
-    }
-
-    /// Keeps the hole for another try when there was no answer.
-    fn look<T>(
-        &mut self,
-        answer: Result<T, Stop>,
-        message: &Message,
-        delivery: &Delivery,
-        kind: Hole,
-    ) -> Result<T, Stop> {
-        if answer.is_err() {
-            self.hole = Some((message.clone(), *delivery, kind));
-        }
-        answer
     }
 
     /// Reads messages one by one up to `to`; `None` when all are read.
@@ -96,7 +76,9 @@ impl JetSource {
                 false => None,
             };
             let Some(message) = found.filter(|message| message.sequence <= to) else {
-                self.singles = None;
+                if let Phase::Singly(reading, _) = self.phase.take() {
+                    self.phase = Phase::Reading(reading);
+                }
                 break;
             };
             if self.settings.filter.is_empty() && message.sequence > last + 1 {

@@ -42,25 +42,30 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub fn parse(reply: &str) -> Option<Delivery> {
-        let mut tokens = [""; 11];
-        let mut count = 0;
-        for (place, token) in tokens.iter_mut().zip(reply.strip_prefix("$JS.ACK.")?.split('.')) {
-            *place = token;
-            count += 1;
-        }
-        let start = match count {
+        let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        let first = match rest.iter().filter(|byte| **byte == b'.').count() + 1 {
             7 => 3,
             9.. => 5,
             _ => return None,
         };
-        let number = |at: usize| tokens[at].parse::<u64>().ok();
+        let mut tokens = rest.split(|byte| *byte == b'.').skip(first);
+        let mut next = || number(tokens.next()?);
         Some(Delivery {
-            sequence: number(start)?,
-            consumer_sequence: number(start + 1)?,
-            stored: (number(start + 2)? / 1_000_000) as EpochMs,
-            pending: number(start + 3)?,
+            sequence: next()?,
+            consumer_sequence: next()?,
+            stored: (next()? / 1_000_000) as EpochMs,
+            pending: next()?,
         })
     }
+}
+
+/// A number in digits alone.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 /// What came.
@@ -245,7 +250,14 @@ mod tests {
         ] {
             assert_eq!(Delivery::parse(reply), Some(expected), "{reply}");
         }
-        for reply in ["", "$JS.ACK.a.b.1", "_INBOX.x", "$JS.ACK.E.c.1.x.7.17.9"] {
+        for reply in [
+            "",
+            "$JS.ACK.a.b.1",
+            "_INBOX.x",
+            "$JS.ACK.E.c.1.x.7.17.9",
+            "$JS.ACK.E.c.1..7.17.9",
+            "$JS.ACK.E.c.1.18446744073709551616.7.17.9",
+        ] {
             assert_eq!(Delivery::parse(reply), None, "{reply}");
         }
     }

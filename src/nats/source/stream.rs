@@ -2,11 +2,12 @@
 //! still the stream that was opened (I7).
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{self, RawMessage};
+use async_nats::jetstream::stream::{self, RawMessage, RetentionPolicy};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{JetSource, Stop, monitor};
+use super::reading::Reading;
+use super::{JetSource, Phase, Stop, monitor};
 use crate::actors::ports::{Resume, SourceError};
 use crate::domain::event::Note;
 use crate::domain::hash;
@@ -14,6 +15,7 @@ use crate::domain::time::EpochMs;
 use crate::nats::NatsError;
 use crate::nats::manage::{self, Refusal};
 use crate::nats::settings::Manage;
+use crate::telemetry::happenings::ConsumerMade;
 
 /// How long a stream may be missing before it is believed to be gone: a cluster that comes
 /// up again does not know all its streams at once.
@@ -157,6 +159,51 @@ impl JetSource {
             true => self.note_gap(self.last + 1, first - 1).map_err(Stop::Final),
             false => Ok(()),
         }
+    }
+
+    /// Makes the consumer (or takes the one that is there) and begins to read it.
+    pub(super) async fn subscribe(&mut self, connects: u64) -> Result<(), Stop> {
+        let (context, settings) = (self.link.jetstream(), &self.settings);
+        // Under other retentions a consumer holds what is not acknowledged: it is kept.
+        let owned = settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
+        let after = self.gap.map_or(self.last, |(_, to)| to);
+        let info = if owned {
+            manage::delete_consumer(context, settings).await?;
+            manage::make_consumer(context, settings, Some(after + 1)).await?
+        } else {
+            match manage::consumer_info(context, &settings.stream, &settings.consumer).await {
+                Err(Refusal::Missing) if settings.manage == Manage::Create => {
+                    manage::make_consumer(context, settings, None).await?
+                }
+                Err(Refusal::Missing) => {
+                    return Err(Stop::Final(SourceError::Unfit(format!(
+                        "consumer {} of stream {} does not exist, and nats.manage = \"check\" makes \
+                         none: make it (pull, ack policy all), or set nats.manage = \"create\"",
+                        settings.consumer, settings.stream
+                    ))));
+                }
+                info => info?,
+            }
+        };
+        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, after) {
+            return Err(Stop::Final(SourceError::Unfit(mismatch)));
+        }
+        let delivered = info.delivered.stream_sequence;
+        let now = self.clock.elapsed();
+        let reading = Reading::start(context, self.link.api(), &info, connects, now)
+            .await
+            .map_err(Stop::Away)?;
+        if let Phase::Lost(Some(cause)) = &self.phase {
+            ConsumerMade { source: &self.identity.name, after: self.last, cause }.tell();
+        }
+        self.lag = reading.pending;
+        let reading = Box::new(reading);
+        self.replies.clear();
+        self.phase = match !owned && delivered > after {
+            true => Phase::Singly(reading, delivered),
+            false => Phase::Reading(reading),
+        };
+        Ok(())
     }
 
     fn missing(&mut self) -> Stop {
