@@ -31,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod nats;
+pub mod sink;
 #[cfg(feature = "replay")]
 pub mod source;
 pub mod store;

@@ -21,10 +21,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["domain", "clock", "telemetry", "actors"]),
     ("web", &["domain", "clock", "telemetry", "actors"]),
     ("demo", &["domain", "clock", "telemetry", "actors"]),
-    ("nats", &["domain", "clock", "telemetry", "actors"]),
+    ("sink", &["domain", "clock", "telemetry", "actors"]),
+    ("nats", &["domain", "clock", "telemetry", "actors", "sink"]),
     (
         "config",
-        &["domain", "clock", "telemetry", "actors", "store", "source", "web", "demo", "nats"],
+        &[
+            "domain",
+            "clock",
+            "telemetry",
+            "actors",
+            "store",
+            "source",
+            "web",
+            "demo",
+            "nats",
+            "sink",
+        ],
     ),
 ];
 

@@ -468,6 +468,12 @@ pub trait Records: Send + Sync {
         bytes_max: usize,
     ) -> Result<Vec<(u64, LateEvent)>, StoreError>;
 
+    /// Number of the newest dead letter that is kept, 0 when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn dead_letters_newest(&self) -> Result<u64, StoreError>;
+
     /// Position of the newest alert of the feed, 0 when there is none.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ impl Running {
         let parts = Parts {
             feed: feed_of(web.schema.seed),
             letters_published,
+            clock: web.clock,
             records: web.records,
             board: web.board,
             directory: web.directory,

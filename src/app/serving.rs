@@ -16,6 +16,7 @@ use crate::cli::Exit;
 use crate::cli::args::{Common, LogFormat};
 use crate::domain::keeper::ReplayNumbers;
 use crate::nats::out;
+use crate::sink;
 use crate::telemetry::{self, happenings};
 use crate::web::server;
 
@@ -42,7 +43,7 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
     raise_open_files();
     match telemetry::install(&settings) {
         Ok(metrics) => {
-            out::begin_at_zero();
+            sink::begin_at_zero(out::OUTPUTS);
             Ok(builder.metrics(Arc::new(move || metrics.render())))
         }
         Err(error) => Err(complain(&error, Exit::Usage)),

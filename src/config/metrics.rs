@@ -13,6 +13,7 @@ use super::reader::Reader;
 use super::windows::{Days, parse_window};
 use super::{SHIPPED, aggregates, rules, units};
 use crate::domain::anomaly;
+use crate::domain::keeper::OWN_TOPICS;
 use crate::domain::metric::{
     Aggregate, Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
 };
@@ -62,9 +63,6 @@ fn keep(
         _ => HOUR,
     })
 }
-
-/// Topics that are always there, so no metric or rule can have their names.
-const TAKEN_NAMES: [&str; 3] = ["alerts", "kpi", "pipeline"];
 
 settings! {
     /// One `[[metric]]` as it is written.
@@ -221,7 +219,7 @@ fn checked_name(name: &str) -> Result<String, String> {
             "must be a lower-case letter, then letters, digits or _, at most {NAME_BYTES_MAX}"
         ));
     }
-    match TAKEN_NAMES.contains(&name) {
+    match OWN_TOPICS.contains(&name) {
         true => Err("is the name of a built-in topic".into()),
         false => Ok(name.to_string()),
     }

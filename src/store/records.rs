@@ -186,6 +186,14 @@ impl Records for StoredRecords {
         })
     }
 
+    fn dead_letters_newest(&self) -> Result<u64, StoreError> {
+        self.state.with(|conn, place| {
+            let newest = "SELECT coalesce(max(id), 0) FROM dead_letters";
+            let newest = conn.query_row(newest, [], |row| row.get::<_, i64>(0));
+            newest.map(|id| id as u64).map_err(|error| place.error(error))
+        })
+    }
+
     fn alerts_newest(&self) -> Result<u64, StoreError> {
         self.state.with(|conn, place| OUTBOX.newest(conn).map_err(|error| place.error(error)))
     }

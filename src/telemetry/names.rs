@@ -163,12 +163,14 @@ table! {
     OUTBOX_PENDING = "outbox_pending", Gauge, Count, [], "Alerts committed and not delivered yet.";
 
     OUT_DELIVERED = "out_delivered_total", Counter, Count, ["output"], "Messages that NATS acknowledged, by output; answers given by the micro service.";
-    OUT_PENDING = "out_pending", Gauge, Count, ["output"], "Items read and not acknowledged by NATS; at the capacity more may wait on the disk.";
+    OUT_PENDING = "out_pending", Gauge, Count, ["output"], "Rows read and not delivered.";
+    OUT_LAG = "out_lag", Gauge, Count, ["output"], "Rows that are committed and not delivered, by output.";
+    OUT_AGE = "out_age_seconds", Gauge, Seconds, ["output"], "How long the oldest row that was read and not delivered waits, by output.";
     OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Upper bound of tidewatch_out_pending: items of an output held in memory.";
     OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
-    OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Items that retention removed before NATS took them.";
-    OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Items larger than the stream or the server takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
-    OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Items that are too large even so, and were passed over; the data folder has them as long as its bounds allow.";
+    OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Rows that retention removed before they could be delivered.";
+    OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Rows larger than the sink takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
+    OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Rows that a sink refuses for good, and that were passed over; the data folder has them as long as its bounds allow.";
     GATEWAY_REFUSED_BYTES = "gateway_refused_bytes", Gauge, Bytes, [], "Bytes of posted events that the stream cannot take, on their way to the dead letters.";
     GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_gateway_refused_bytes (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
 

@@ -138,6 +138,10 @@ impl Records for MemoryRecords {
         })
     }
 
+    fn dead_letters_newest(&self) -> Result<u64, StoreError> {
+        self.ask(|| self.letters.lock().last().map_or(0, |letter| letter.id))
+    }
+
     fn alerts_newest(&self) -> Result<u64, StoreError> {
         self.ask(|| self.alerts.lock().last().map_or(0, |alert| alert.n))
     }

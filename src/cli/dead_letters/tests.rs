@@ -47,6 +47,10 @@ impl Records for Memory {
         Ok(Vec::new())
     }
 
+    fn dead_letters_newest(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     fn alerts_newest(&self) -> Result<u64, StoreError> {
         Ok(0)
     }

@@ -6,34 +6,53 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::feed::{Item, Kind};
+use super::jet::{JetRow, Target};
 use super::publish::{TRUNCATED, own_bytes};
-use super::{OutSettings, Parts, token};
+use super::{OutSettings, token};
+use crate::actors::ports::{Records, StoreError};
 use crate::domain::alert::Alert;
+use crate::sink::Rows;
 
 /// Content type of an alert's message.
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// The feed of the alerts, as the outbox delivered them to the alert log (I5).
-pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
-    let feed = parts.feed.clone();
-    let (records, source) = (Arc::clone(&parts.records), format!("/tidewatch/{feed}"));
-    Kind {
-        stream: settings.alerts_stream.clone(),
-        subject: settings.alerts_subject.clone(),
-        note: "nats-alerts.json",
-        feed,
-        published: None,
-        shorten,
-        read: Arc::new(move |after, limit| {
-            let alerts = records.alert_log(after, limit)?;
-            Ok(alerts.into_iter().map(|alert| item(alert, &source)).collect())
-        }),
+/// The alerts, as the outbox delivered them to the alert log (I5).
+pub(super) struct Alerts {
+    records: Arc<dyn Records>,
+    /// Source of the CloudEvents.
+    source: String,
+}
+
+impl Alerts {
+    /// Of a data folder, by its name.
+    pub fn new(records: &Arc<dyn Records>, feed: &str) -> Alerts {
+        Alerts { records: Arc::clone(records), source: format!("/tidewatch/{feed}") }
     }
 }
 
-fn item(alert: Alert, source: &str) -> Item {
-    Item {
+impl Rows<JetRow> for Alerts {
+    fn after(&self, n: u64, limit: usize) -> Result<Vec<JetRow>, StoreError> {
+        let alerts = self.records.alert_log(n, limit)?;
+        Ok(alerts.into_iter().map(|alert| row(alert, &self.source)).collect())
+    }
+
+    fn newest(&self) -> Result<u64, StoreError> {
+        self.records.alerts_newest()
+    }
+}
+
+/// Where they go.
+pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
+    Target {
+        stream: settings.alerts_stream.clone(),
+        subject: settings.alerts_subject.clone(),
+        feed: feed.into(),
+        shorten,
+    }
+}
+
+fn row(alert: Alert, source: &str) -> JetRow {
+    JetRow {
         n: alert.n,
         id: alert.id.clone(),
         token: token(rule(&alert)),
@@ -47,11 +66,11 @@ const SHORT_CHARS: usize = 100;
 
 /// Without its details, and if need be with the beginnings of its texts. It says so itself
 /// (`truncated`, an extension attribute), and in a header.
-fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
-    let mut headers = item.headers.clone();
-    headers.push((TRUNCATED, item.payload.len().to_string()));
+fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
+    let mut headers = row.headers.clone();
+    headers.push((TRUNCATED, row.payload.len().to_string()));
     let room = room.checked_sub(own_bytes(&headers))?;
-    let mut event: Value = serde_json::from_slice(&item.payload).ok()?;
+    let mut event: Value = serde_json::from_slice(&row.payload).ok()?;
     event["truncated"] = true.into();
     event["data"].as_object_mut()?.remove("detail");
     let whole = event.to_string();
@@ -117,9 +136,9 @@ mod tests {
             title: "errors: 12.00".into(),
             detail: Detail::of(&json!({"value": 12.0})),
         };
-        let item = item(alert, "/tidewatch/00");
-        assert_eq!((item.n, item.token.as_str()), (7, "error_rate"));
-        let event: Value = serde_json::from_slice(&item.payload).unwrap();
+        let row = row(alert, "/tidewatch/00");
+        assert_eq!((row.n, row.token.as_str()), (7, "error_rate"));
+        let event: Value = serde_json::from_slice(&row.payload).unwrap();
         assert_eq!(
             event,
             json!({
@@ -152,18 +171,18 @@ mod tests {
             title: "Abandoned".into(),
             detail: Detail::of(&json!({"segment": "s".repeat(500)})),
         };
-        let item = item(alert, "/tidewatch/00");
-        let most = own_bytes(&item.headers) + item.payload.len();
-        let (headers, payload) = shorten(&item, most).unwrap();
-        assert_eq!(headers[1], (TRUNCATED, item.payload.len().to_string()));
+        let row = row(alert, "/tidewatch/00");
+        let most = own_bytes(&row.headers) + row.payload.len();
+        let (headers, payload) = shorten(&row, most).unwrap();
+        assert_eq!(headers[1], (TRUNCATED, row.payload.len().to_string()));
         let event: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!((&event["truncated"], &event["data"]["detail"]), (&json!(true), &Value::Null));
         assert_eq!(event["subject"], "é".repeat(3_000), "no more is cut than must be");
-        let (headers, payload) = shorten(&item, 1_000).unwrap();
+        let (headers, payload) = shorten(&row, 1_000).unwrap();
         assert!(own_bytes(&headers) + payload.len() <= 1_000);
         let event: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!(event["subject"], "é".repeat(SHORT_CHARS));
         assert_eq!((&event["id"], &event["data"]["n"]), (&json!("ab".repeat(16)), &json!(7)));
-        assert_eq!(shorten(&item, 300), None);
+        assert_eq!(shorten(&row, 300), None);
     }
 }

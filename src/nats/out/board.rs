@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::state::Track;
 use super::{BOARD_KEY, OutSettings, Parts, streams};
 use crate::domain::board::{Board, frame};
 use crate::nats::link::Link;
+use crate::sink::Track;
 
 /// Bytes of a message that the server counts and the payload does not have.
 const HEADERS_ROOM: usize = 1_024;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::feed::{Item, Kind};
+use super::jet::{JetRow, Target};
 use super::publish::{TRUNCATED, own_bytes};
-use super::{OutSettings, Parts, token};
-use crate::actors::ports::StoredDeadLetter;
+use super::{OutSettings, token};
+use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
+use crate::sink::Rows;
 
 /// Longest text of a header, in characters: the server bounds all headers of a message.
 const HEADER_CHARS_MAX: usize = 1_024;
@@ -15,25 +16,42 @@ const HEADER_CHARS_MAX: usize = 1_024;
 const REASON: &str = "Tidewatch-Reason";
 const HINTS: &str = "Tidewatch-Hints";
 
-/// The feed of the dead letters.
-pub(super) fn kind(settings: &OutSettings, parts: &Parts) -> Kind {
-    let feed = parts.feed.clone();
-    let (records, own) = (Arc::clone(&parts.records), feed.clone());
-    Kind {
-        stream: settings.dead_letters_stream.clone(),
-        subject: settings.dead_letters_subject.clone(),
-        note: "nats-dead-letters.json",
-        feed,
-        published: Some(Arc::clone(&parts.letters_published)),
-        shorten,
-        read: Arc::new(move |after, limit| {
-            let letters = records.dead_letters(after, limit)?;
-            Ok(letters.into_iter().map(|letter| item(letter, &own)).collect())
-        }),
+/// The dead letters, as they are committed.
+pub(super) struct Letters {
+    records: Arc<dyn Records>,
+    /// Name of the data folder: their ids begin with it.
+    feed: String,
+}
+
+impl Letters {
+    /// Of a data folder, by its name.
+    pub fn new(records: &Arc<dyn Records>, feed: &str) -> Letters {
+        Letters { records: Arc::clone(records), feed: feed.into() }
     }
 }
 
-fn item(letter: StoredDeadLetter, feed: &str) -> Item {
+impl Rows<JetRow> for Letters {
+    fn after(&self, n: u64, limit: usize) -> Result<Vec<JetRow>, StoreError> {
+        let letters = self.records.dead_letters(n, limit)?;
+        Ok(letters.into_iter().map(|letter| row(letter, &self.feed)).collect())
+    }
+
+    fn newest(&self) -> Result<u64, StoreError> {
+        self.records.dead_letters_newest()
+    }
+}
+
+/// Where they go.
+pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
+    Target {
+        stream: settings.dead_letters_stream.clone(),
+        subject: settings.dead_letters_subject.clone(),
+        feed: feed.into(),
+        shorten,
+    }
+}
+
+fn row(letter: StoredDeadLetter, feed: &str) -> JetRow {
     let mut headers = vec![
         ("Tidewatch-Id", letter.id.to_string()),
         (REASON, one_line(&letter.reason)),
@@ -46,7 +64,7 @@ fn item(letter: StoredDeadLetter, feed: &str) -> Item {
     if !letter.hints.is_empty() && hints.chars().count() <= HEADER_CHARS_MAX {
         headers.push((HINTS, hints));
     }
-    Item {
+    JetRow {
         n: letter.id,
         id: format!("{feed}-{}", letter.id),
         token: token(&letter.source),
@@ -57,9 +75,9 @@ fn item(letter: StoredDeadLetter, feed: &str) -> Item {
 
 /// The beginning of its bytes, and if need be of its reason: the data folder has the whole letter
 /// as long as its bounds allow. A header says how many bytes it has.
-fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
-    let mut headers = item.headers.clone();
-    headers.push((TRUNCATED, item.payload.len().to_string()));
+fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
+    let mut headers = row.headers.clone();
+    headers.push((TRUNCATED, row.payload.len().to_string()));
     if own_bytes(&headers) > room {
         headers.retain(|(name, _)| *name != HINTS);
     }
@@ -70,8 +88,8 @@ fn shorten(item: &Item, room: usize) -> Option<(Vec<(&'static str, String)>, Byt
         reason.truncate(end);
         return Some((headers, Bytes::new()));
     }
-    let len = item.payload.len().min(room - own_bytes(&headers));
-    Some((headers, item.payload.slice(..len)))
+    let len = row.payload.len().min(room - own_bytes(&headers));
+    Some((headers, row.payload.slice(..len)))
 }
 
 /// Text that a header can hold. A reason may quote what came from outside.
@@ -96,11 +114,11 @@ mod tests {
             redriven: None,
             hints: serde_json::from_str(r#"{"type":"a\nb"}"#).unwrap(),
         };
-        let item = item(letter, "f");
-        assert_eq!((item.id.as_str(), item.payload.as_ref()), ("f-3", &b"{\r\n"[..]));
-        let reason = item.headers.iter().find(|(name, _)| *name == "Tidewatch-Reason").unwrap();
+        let row = row(letter, "f");
+        assert_eq!((row.id.as_str(), row.payload.as_ref()), ("f-3", &b"{\r\n"[..]));
+        let reason = row.headers.iter().find(|(name, _)| *name == "Tidewatch-Reason").unwrap();
         assert_eq!(reason.1, "bad  Nats-Rollup: all");
-        assert_eq!(item.headers[5], ("Tidewatch-Hints", r#"{"type":"a\nb"}"#.to_owned()));
+        assert_eq!(row.headers[5], ("Tidewatch-Hints", r#"{"type":"a\nb"}"#.to_owned()));
         assert_eq!(one_line(&"x".repeat(9_999)).len(), HEADER_CHARS_MAX);
     }
 
@@ -116,10 +134,10 @@ mod tests {
             redriven: None,
             hints: serde_json::from_str(r#"{"type":"order"}"#).unwrap(),
         };
-        let item = item(letter, "f");
-        let whole = own_bytes(&item.headers) + item.payload.len();
+        let row = row(letter, "f");
+        let whole = own_bytes(&row.headers) + row.payload.len();
         for room in (0..whole).rev() {
-            let Some((headers, payload)) = shorten(&item, room) else {
+            let Some((headers, payload)) = shorten(&row, room) else {
                 // Its place must be told in any case.
                 assert!(room < 200, "{room}");
                 break;
@@ -127,7 +145,7 @@ mod tests {
             let reason = &headers.iter().find(|(name, _)| *name == REASON).unwrap().1;
             let used = own_bytes(&headers) + payload.len();
             assert!(used == room || (used + 1 == room && payload.is_empty()), "{used} {room}");
-            assert!(item.payload.starts_with(&payload));
+            assert!(row.payload.starts_with(&payload));
             assert!("é".repeat(200).starts_with(reason.as_str()));
             assert!(reason.chars().count() == 200 || payload.is_empty(), "bytes go first");
             assert_eq!(headers.last(), Some(&(TRUNCATED, "5000".to_owned())));

@@ -1,10 +1,10 @@
 //! What leaves for NATS: alerts and dead letters into streams, each exactly once; the
 //! board on a subject and in a bucket; answers to questions of other services.
 //!
-//! - `feed`: the one loop behind alerts and dead letters. It reads what is committed
-//!   (I5), and the stream itself says how far it got (`cursor`), so that neither a crash
-//!   of ours nor one of the broker repeats or loses a message (`publish`).
-//! - `alerts`, `dead_letters`: what a message of these feeds looks like.
+//! - `jet`: a stream as a sink of rows ([`crate::sink`]). The stream itself says how far it got
+//!   (`cursor`), so that neither a crash of ours nor one of the broker repeats or loses a message
+//!   (`publish`).
+//! - `alerts`, `dead_letters`: the rows, and what a message of them looks like.
 //! - `board`, `service`: views; the latest state is enough.
 //! - `streams`: makes what is missing, or says what does not fit.
 //!
@@ -15,10 +15,9 @@ mod alerts;
 mod board;
 mod cursor;
 mod dead_letters;
-mod feed;
+mod jet;
 mod publish;
 mod service;
-mod state;
 mod streams;
 
 use std::path::PathBuf;
@@ -36,13 +35,16 @@ use super::settings::{Manage, NatsSettings, optional_name, plain_subject};
 use crate::actors::directory::Directory;
 use crate::actors::ports::Records;
 use crate::actors::status::Status;
+use crate::clock::SharedClock;
 use crate::domain::board::Board;
 use crate::domain::settings::settings;
+use crate::sink::feed::{Feed, Refused, Terms};
+use crate::sink::{OutState, Rows, Track};
 
-use feed::Feed;
-use state::Track;
+use alerts::Alerts;
+use dead_letters::Letters;
 
-pub use state::{OutState, begin_at_zero};
+pub use jet::{JetRow, JetSink, Target};
 
 settings! {
     /// What leaves, and where to. An empty name switches its output off.
@@ -83,6 +85,10 @@ settings! {
         pub poll_interval: Duration = Duration::from_millis(250), span(10, MINUTE);
         /// Longest wait before a failed try is repeated.
         pub retry_max: Duration = Duration::from_secs(5), span(100, MINUTE);
+        /// What becomes of an alert or a dead letter that its stream will never take, because it is
+        /// too large even in its shorter form. "leave_out": it is passed over, counted and named;
+        /// "halt": nothing leaves any more until the stream takes it.
+        pub refused: Refused = Refused::LeaveOut, word::<Refused>();
     } besides {
         /// Make streams and bucket, or only look whether they are as they should be.
         pub manage: Manage = NatsSettings::default().manage;
@@ -91,6 +97,33 @@ settings! {
         /// Folder for a note of how far each feed got, for the day when the stream has dropped
         /// all of a feed's messages (`max_age`); the data folder. `None`: no note is kept.
         pub notes: Option<PathBuf> = None;
+    }
+}
+
+/// Label of the alerts in the metrics.
+const ALERTS: &str = "alerts";
+/// Label of the dead letters.
+const DEAD_LETTERS: &str = "dead_letters";
+/// Label of the board.
+const BOARD: &str = "board";
+/// Label of the micro service.
+const SERVICE: &str = "service";
+
+/// The labels of all outputs.
+pub const OUTPUTS: &[&str] = &[ALERTS, DEAD_LETTERS, BOARD, SERVICE];
+
+impl OutSettings {
+    /// How alerts and dead letters leave.
+    fn terms(&self) -> Terms {
+        Terms {
+            rows_max: self.in_flight_max,
+            bytes_max: BATCH_BYTES_MAX,
+            poll_interval: self.poll_interval,
+            retry_max: self.retry_max,
+            // A stream takes all or none: no row is tried by itself.
+            tries_max: 1,
+            refused: self.refused,
+        }
     }
 }
 
@@ -122,6 +155,8 @@ pub struct Parts {
     pub feed: String,
     /// Told the number of the last dead letter that its stream has.
     pub letters_published: Arc<AtomicU64>,
+    /// Tells how long rows wait.
+    pub clock: SharedClock,
     /// Alerts and dead letters.
     pub records: Arc<dyn Records>,
     /// The latest board.
@@ -147,25 +182,36 @@ impl Outputs {
         let (stop, stopped) = watch::channel(false);
         let mut outputs = Outputs { tasks: Vec::new(), states: Vec::new(), stop };
         let settings = Arc::new(settings);
-        if !settings.alerts_stream.is_empty() {
-            let track = outputs.track(state::ALERTS, &parts);
-            let kind = alerts::kind(&settings, &parts);
-            let feed = Feed::new(link, &settings, kind, track, stopped.clone());
+        let terms = settings.terms();
+        let mut feed = |output: &str, target: Target, rows: Arc<dyn Rows<JetRow>>, published| {
+            let track = outputs.track(output, &parts);
+            let sink = JetSink::new(link, &settings, target);
+            let clock = Arc::clone(&parts.clock);
+            let mut feed = Feed::new(sink, rows, terms, track, clock, stopped.clone());
+            if let Some(folder) = &settings.notes {
+                feed = feed.noted(folder, &format!("nats-{output}"));
+            }
+            if let Some(published) = published {
+                feed = feed.publishing(published);
+            }
             outputs.tasks.push(link.spawn(feed.run()));
+        };
+        if !settings.alerts_stream.is_empty() {
+            let rows = Arc::new(Alerts::new(&parts.records, &parts.feed));
+            feed(ALERTS, alerts::target(&settings, &parts.feed), rows, None);
         }
         if !settings.dead_letters_stream.is_empty() {
-            let track = outputs.track(state::DEAD_LETTERS, &parts);
-            let kind = dead_letters::kind(&settings, &parts);
-            let feed = Feed::new(link, &settings, kind, track, stopped.clone());
-            outputs.tasks.push(link.spawn(feed.run()));
+            let rows = Arc::new(Letters::new(&parts.records, &parts.feed));
+            let published = Some(Arc::clone(&parts.letters_published));
+            feed(DEAD_LETTERS, dead_letters::target(&settings, &parts.feed), rows, published);
         }
         if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
-            let track = outputs.track(state::BOARD, &parts);
+            let track = outputs.track(BOARD, &parts);
             let desk = board::Desk::new(link, &settings, &parts, track, stopped.clone());
             outputs.tasks.push(link.spawn(desk.run()));
         }
         if !settings.service.is_empty() {
-            let track = outputs.track(state::SERVICE, &parts);
+            let track = outputs.track(SERVICE, &parts);
             let desk = service::Desk::new(link, &settings, &parts, track, stopped);
             outputs.tasks.push(link.spawn(desk.run()));
         }
@@ -200,8 +246,9 @@ impl Outputs {
         self.states()
     }
 
-    fn track(&mut self, output: &'static str, parts: &Parts) -> Arc<Track> {
-        let track = Arc::new(Track::new(output, Arc::clone(&parts.status)));
+    fn track(&mut self, output: &str, parts: &Parts) -> Arc<Track> {
+        let title = format!("nats {output}");
+        let track = Arc::new(Track::new(output, &title, Arc::clone(&parts.status)));
         self.states.push(Arc::clone(&track));
         track
     }
@@ -212,6 +259,9 @@ impl Drop for Outputs {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
+
+/// Most bytes of one batch, unless a single row has more.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Longest token of a subject made of a name, in characters.
 const TOKEN_CHARS_MAX: usize = 64;

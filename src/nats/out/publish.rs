@@ -1,4 +1,4 @@
-//! Publishes items in order, each fenced: a message is taken only if the feed's last
+//! Publishes rows in order, each fenced: a message is taken only if the feed's last
 //! message in the stream is the one before it. A copy that was sent before and comes
 //! late, by an old connection for example, finds another last message and is refused.
 //! Message ids are the second net, for as long as the broker remembers them.
@@ -11,8 +11,6 @@
 //! What is larger than the stream takes goes alone, in the shorter form that its feed has for
 //! it, or not at all: it never stops what comes after it.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
@@ -24,7 +22,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 
-use super::feed::{Item, Kind};
+use super::jet::{JetRow, Target};
 use super::{HEADER_FEED, HEADER_N};
 use crate::nats::link::Link;
 use crate::nats::wire::header_bytes;
@@ -68,7 +66,7 @@ impl Limit {
 pub(super) struct Message {
     headers: HeaderMap,
     payload: Bytes,
-    /// Whether it is shorter than its item.
+    /// Whether it is shorter than its row.
     pub short: bool,
 }
 
@@ -87,7 +85,7 @@ pub(super) enum Answer {
     Unknown(String),
 }
 
-/// Publishes the items of one feed.
+/// Publishes the rows of one feed.
 pub(super) struct Publisher {
     pub link: Link,
     /// Matches the feed's messages and no others.
@@ -95,46 +93,52 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// An item as a message after the one with sequence `fence`; in its shorter form where
+    /// A row as a message after the one with sequence `fence`; in its shorter form where
     /// that is needed, `None` when that is too large as well.
-    pub fn message(&self, kind: &Kind, item: &Item, fence: u64, limit: &Limit) -> Option<Message> {
-        let mut common = self.headers(kind, item);
+    pub fn message(
+        &self,
+        target: &Target,
+        row: &JetRow,
+        fence: u64,
+        limit: &Limit,
+    ) -> Option<Message> {
+        let mut common = self.headers(target, row);
         self.fence(&mut common, fence);
         let own = |headers: &[(&'static str, String)]| {
             let mut all = common.clone();
             headers.iter().for_each(|(name, value)| all.insert(*name, value.as_str()));
             all
         };
-        let headers = own(&item.headers);
-        if header_bytes(&headers) + item.payload.len() <= limit.bytes {
-            return Some(Message { headers, payload: item.payload.clone(), short: false });
+        let headers = own(&row.headers);
+        if header_bytes(&headers) + row.payload.len() <= limit.bytes {
+            return Some(Message { headers, payload: row.payload.clone(), short: false });
         }
         let room = limit.bytes.checked_sub(header_bytes(&common))?;
-        let (headers, payload) = (kind.shorten)(item, room)?;
+        let (headers, payload) = (target.shorten)(row, room)?;
         let headers = own(&headers);
         let fits = header_bytes(&headers) + payload.len() <= limit.bytes;
         fits.then_some(Message { headers, payload, short: true })
     }
 
-    /// Whether an item can be in a batch. One that only just cannot goes alone.
-    pub fn fits_a_batch(&self, kind: &Kind, item: &Item, limit: &Limit) -> bool {
-        let names = item.id.len() + kind.stream.len() + kind.feed.len() + self.filter.len();
-        BATCH_HEADERS + names + own_bytes(&item.headers) + item.payload.len() <= limit.bytes
+    /// Whether a row can be in a batch. One that only just cannot goes alone.
+    pub fn fits_a_batch(&self, target: &Target, row: &JetRow, limit: &Limit) -> bool {
+        let names = row.id.len() + target.stream.len() + target.feed.len() + self.filter.len();
+        BATCH_HEADERS + names + own_bytes(&row.headers) + row.payload.len() <= limit.bytes
     }
 
-    /// Publishes the message of an item.
-    pub async fn one(&self, kind: &Kind, item: &Item, message: Message) -> Answer {
-        self.commit(kind, item, message.headers, message.payload).await
+    /// Publishes the message of a row.
+    pub async fn one(&self, target: &Target, row: &JetRow, message: Message) -> Answer {
+        self.commit(target, row, message.headers, message.payload).await
     }
 
-    /// Publishes items as one atomic batch after the message with sequence `fence`.
-    pub async fn batch(&self, kind: &Kind, items: &[Item], fence: u64) -> Answer {
+    /// Publishes rows as one atomic batch after the message with sequence `fence`.
+    pub async fn batch(&self, target: &Target, rows: &[JetRow], fence: u64) -> Answer {
         let inbox = self.link.client().new_inbox();
         // The server takes at most 64 characters; the last token of an inbox is unique.
         let id = inbox.rsplit('.').next().unwrap_or(&inbox);
-        for (index, item) in items.iter().enumerate() {
-            let mut headers = self.headers(kind, item);
-            for (name, value) in &item.headers {
+        for (index, row) in rows.iter().enumerate() {
+            let mut headers = self.headers(target, row);
+            for (name, value) in &row.headers {
                 headers.insert(*name, value.as_str());
             }
             if index == 0 {
@@ -142,12 +146,12 @@ impl Publisher {
             }
             headers.insert(NATS_BATCH_ID, id);
             headers.insert(NATS_BATCH_SEQUENCE, (index as u64 + 1).to_string());
-            let payload = item.payload.clone();
-            if index + 1 == items.len() {
+            let payload = row.payload.clone();
+            if index + 1 == rows.len() {
                 headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
-                return self.commit(kind, item, headers, payload).await;
+                return self.commit(target, row, headers, payload).await;
             }
-            let subject = kind.subject_of(item);
+            let subject = target.subject_of(row);
             let sent = self.link.client().publish_with_headers(subject, headers, payload).await;
             if let Err(error) = sent {
                 return Answer::Unknown(error.to_string());
@@ -158,12 +162,18 @@ impl Publisher {
 
     /// Sends a message that the broker answers to. A connection that is lost meanwhile
     /// leaves the answer open at once.
-    async fn commit(&self, kind: &Kind, item: &Item, headers: HeaderMap, body: Bytes) -> Answer {
+    async fn commit(
+        &self,
+        target: &Target,
+        row: &JetRow,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Answer {
         let mut state = self.link.state();
         let connects = state.borrow_and_update().connects;
         let message = PublishMessage::build().headers(headers).payload(body);
         let answered = async {
-            let sent = self.link.jetstream().send_publish(kind.subject_of(item), message).await;
+            let sent = self.link.jetstream().send_publish(target.subject_of(row), message).await;
             match sent {
                 Ok(ack) => ack.await,
                 Err(error) => Err(error),
@@ -177,12 +187,12 @@ impl Publisher {
         }
     }
 
-    fn headers(&self, kind: &Kind, item: &Item) -> HeaderMap {
+    fn headers(&self, target: &Target, row: &JetRow) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, item.id.as_str());
-        headers.insert(NATS_EXPECTED_STREAM, kind.stream.as_str());
-        headers.insert(HEADER_FEED, kind.feed.as_str());
-        headers.insert(HEADER_N, item.n.to_string());
+        headers.insert(NATS_MESSAGE_ID, row.id.as_str());
+        headers.insert(NATS_EXPECTED_STREAM, target.stream.as_str());
+        headers.insert(HEADER_FEED, target.feed.as_str());
+        headers.insert(HEADER_N, row.n.to_string());
         headers
     }
 
@@ -192,7 +202,7 @@ impl Publisher {
     }
 }
 
-/// Bytes of headers of an item's own on the wire.
+/// Bytes of headers of a row's own on the wire.
 pub(super) fn own_bytes(headers: &[(&'static str, String)]) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum()
 }
@@ -224,31 +234,9 @@ fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
     }
 }
 
-/// Waits between tries: doubling with some chance in it, up to `longest`, for ever.
-pub(super) fn delays(longest: Duration) -> impl Iterator<Item = Duration> + Send {
-    use backon::{BackoffBuilder, ExponentialBuilder};
-    let first = Duration::from_millis(50).min(longest);
-    ExponentialBuilder::new()
-        .with_min_delay(first)
-        .with_max_delay(longest)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_never_end_and_have_a_bound() {
-        let longest = Duration::from_secs(2);
-        let waits: Vec<_> = delays(longest).take(200).collect();
-        assert_eq!(waits.len(), 200);
-        // The chance adds at most once the wait again.
-        assert!(waits.iter().all(|wait| *wait <= 2 * longest), "{waits:?}");
-        assert!(waits[0] < Duration::from_millis(200), "{waits:?}");
-    }
 
     #[test]
     fn the_narrower_limit_counts_and_is_named() {

@@ -11,13 +11,13 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::publish::delays;
-use super::state::Track;
 use super::{OutSettings, Parts};
 use crate::actors::directory::Directory;
 use crate::actors::status::Status;
 use crate::domain::board::{Board, frame};
 use crate::nats::link::Link;
+use crate::sink::Track;
+use crate::sink::feed::delays;
 
 /// Longest session key asked for, in bytes; what events may carry is shorter.
 const KEY_BYTES_MAX: usize = 4_096;

@@ -18,6 +18,13 @@ use crate::metric::shown::Shown;
 use crate::metric::{FactKind, Metric};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
+/// Topics that are always there; no metric and no rule may have one of these names.
+pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS];
+
+const KPI: &str = "kpi";
+const PIPELINE: &str = "pipeline";
+const ALERTS: &str = "alerts";
+
 /// Most lines of unusable attributes on the board.
 const FAULTS_SHOWN_MAX: usize = 50;
 
@@ -143,11 +150,11 @@ impl Keeper {
         }
         let about = |title: &str| TopicAbout { title: title.into(), ..TopicAbout::default() };
         let map = |about, state| Arc::new(Topic { about, state: TopicState::Map(state) });
-        topics.insert("kpi".into(), map(about("Now"), kpi));
-        topics.insert("pipeline".into(), map(about("Pipeline"), self.pipeline(watermark, view)));
+        topics.insert(KPI.into(), map(about("Now"), kpi));
+        topics.insert(PIPELINE.into(), map(about("Pipeline"), self.pipeline(watermark, view)));
         let log = Log { capacity: BOARD_ALERTS, items: self.recent_alerts.clone() };
         let alerts = Topic { about: about("Alerts"), state: TopicState::Log(log) };
-        topics.insert("alerts".into(), Arc::new(alerts));
+        topics.insert(ALERTS.into(), Arc::new(alerts));
         topics
     }
 

@@ -1,0 +1,73 @@
+//! How far a feed got, in a file of the data folder.
+//!
+//! For a sink that can say itself where it stands, this is what is left when the other side has
+//! forgotten; for one that cannot, it is the position.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What the note says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Whom it is about, see `Resumed::identity`.
+    pub identity: String,
+    /// Position of the last row that needs no delivery any more.
+    pub n: u64,
+}
+
+/// The file of a note.
+#[derive(Clone, Debug)]
+pub(super) struct NoteFile {
+    path: PathBuf,
+}
+
+impl NoteFile {
+    /// The note of a feed; its name is the file's.
+    pub fn new(folder: &Path, feed: &str) -> NoteFile {
+        NoteFile { path: folder.join(format!("{feed}.json")) }
+    }
+
+    /// The position that it vouches for, 0 for none. It is only ever a lower bound, so one that
+    /// cannot be read counts as none. Blocks.
+    pub fn position(&self, identity: &str) -> u64 {
+        let read = std::fs::read(&self.path).ok();
+        let note: Option<Note> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        note.filter(|note| note.identity == identity).map_or(0, |note| note.n)
+    }
+
+    /// Replaces the note, durably: after a loss of power it is this one or the one before.
+    /// Blocks.
+    pub fn write(&self, note: &Note) -> std::io::Result<()> {
+        let draft = self.path.with_extension("json.new");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&serde_json::to_vec(note)?)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_vouches_for_its_own_target_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = NoteFile::new(folder.path(), "nats-alerts");
+        assert_eq!(file.position("S 1 f"), 0);
+        let note = |n| Note { identity: "S 1 f".into(), n };
+        file.write(&note(3)).unwrap();
+        file.write(&note(12)).unwrap();
+        assert_eq!((file.position("S 1 f"), file.position("S 2 f")), (12, 0));
+        std::fs::write(folder.path().join("nats-alerts.json"), "{").unwrap();
+        assert_eq!(file.position("S 1 f"), 0);
+    }
+}
