@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use self::polls::Sources;
 use self::polls::{Polled, Polls};
 
+use self::barriers::BOARD_LEAD;
 use super::aggregator::Aggregator;
 use super::aside::Batch;
 use super::committer::Committer;
@@ -42,11 +43,6 @@ use crate::domain::readers::{Reader, least};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 use crate::telemetry::happenings::Gap;
 
-/// Barriers that may be under way: more would only split the same commits up.
-const BARRIERS_MAX: u64 = 4;
-/// A barrier is set this long before a board is due, so that the board shows what has just
-/// come instead of what the last commit held; in ms.
-const BOARD_LEAD: i64 = 60;
 /// How long to wait for room or for new events before looking at the clock again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -253,14 +249,14 @@ impl Ingestor {
     /// Takes what a source gave.
     fn found(&mut self, polled: Polled) -> Result<(), RunError> {
         let Polled { index, pull, lag } = polled;
-        let lag = lag.unwrap_or(0);
         let (state, lag) = match pull.map_err(unreadable)? {
             Pull::Batch(raw) => {
                 self.readers[index].busy();
+                self.readers[index].lags(lag);
                 let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
                 self.pending.push_back(Pending { index, raw: Arc::new(raw), next: 0 });
                 self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
-                (PullState::Reading, lag)
+                (PullState::Reading, lag.unwrap_or(0))
             }
             Pull::CaughtUp => {
                 self.idle(index);
@@ -268,7 +264,7 @@ impl Ingestor {
             }
             Pull::Away(reason) => {
                 self.readers[index].busy();
-                (PullState::Away(reason), lag)
+                (PullState::Away(reason), lag.unwrap_or(0))
             }
             Pull::Gap { from, to } => {
                 let source = self.readers[index].position.source.name.clone();
@@ -277,7 +273,7 @@ impl Ingestor {
                 // Nothing lies there that could be compared after a restart.
                 let to = to.max(self.readers[index].position.position);
                 self.stand_at(index, to, 0)?;
-                (PullState::Reading, lag)
+                (PullState::Reading, lag.unwrap_or(0))
             }
             Pull::End => {
                 self.readers[index].end();

@@ -96,10 +96,12 @@ settings! {
         /// that is shorter): part of the delay of an alert, and the work repeated after a crash.
         pub commit_interval: SpanMs = 500, span(10, MINUTE);
         /// Commit at the latest after this many events, so that credits come back in time when much
-        /// comes at once. Not more than credits.
+        /// comes at once. Not more than credits. Twice as many while the sources are further behind
+        /// than this, and then once a tick instead of each commit_interval.
         pub commit_events: usize = 262_144, count(1, 10_000_000);
         /// The same in bytes of events as they came: late and rejected events are kept whole, so
-        /// this bounds one commit, and about five of them are the bytes in flight.
+        /// this bounds one commit, and about six of them are the bytes in flight. Twice as many while
+        /// the sources are far behind.
         pub commit_bytes: usize = 64 << 20, size(64 * KIB, GIB);
         /// Distance between two boards sent to browsers: a person reads about one a second.
         pub tick: SpanMs = SECOND, span(100, MINUTE);

@@ -22,6 +22,8 @@ pub struct Reader {
     away: SpanMs,
     caught_up: bool,
     ended: bool,
+    /// Items behind its position; unknown where it cannot tell and was never caught up.
+    lag: Option<u64>,
     acked: u64,
 }
 
@@ -32,7 +34,7 @@ impl Reader {
         let acked = position.position;
         let watermark = watermark.max(position.watermark);
         let (idle_from, caught_up, ended) = (None, false, false);
-        Reader { position, watermark, idle_from, away, caught_up, ended, acked }
+        Reader { position, watermark, idle_from, away, caught_up, ended, lag: None, acked }
     }
 
     /// Where it stands, for a commit.
@@ -48,6 +50,16 @@ impl Reader {
     /// Its end was reached.
     pub fn caught_up(&self) -> bool {
         self.caught_up || self.ended
+    }
+
+    /// What it says of its lag with the items that came; nothing when it cannot tell.
+    pub fn lags(&mut self, lag: Option<u64>) {
+        self.lag = lag.or(self.lag);
+    }
+
+    /// More than `items` lie behind its position, or it was never caught up and cannot tell.
+    pub fn far_behind(&self, items: u64) -> bool {
+        !self.ended && self.lag.is_none_or(|lag| lag > items)
     }
 
     /// Items came, or cannot come now: not silence.
@@ -66,6 +78,7 @@ impl Reader {
     /// that passes, unless it is to `hold`, and never beyond `latest`.
     pub fn idle(&mut self, now: i64, latest: EpochMs, hold: bool) {
         self.caught_up = true;
+        self.lag = Some(0);
         if hold || self.watermark == BEGINNING {
             return;
         }

@@ -2,12 +2,58 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{BARRIERS_MAX, BOARD_LEAD, Ingestor};
+use super::Ingestor;
+use crate::actors::Settings;
 use crate::actors::messages::{BarrierNote, ShardBarrier};
 use crate::actors::pipeline::RunError;
 use crate::domain::keeper::Barrier;
 use crate::domain::readers::Reader;
 use crate::domain::time::EpochMs;
+
+/// Barriers that may be under way: more would only split the same commits up.
+const BARRIERS_MAX: u64 = 4;
+/// How much more one commit holds while the sources are far behind. As many fewer barriers are
+/// under way then, so that what is in flight stays the same.
+const BEHIND: u64 = 2;
+/// A barrier is set this long before a board is due, so that the board shows what has just
+/// come instead of what the last commit held; in ms.
+pub(super) const BOARD_LEAD: i64 = 60;
+
+/// What there is since the last barrier.
+struct Since {
+    /// How long it was, in ms.
+    waited: i64,
+    /// Events, and bytes of them.
+    events: u64,
+    bytes: usize,
+    /// Something to commit besides events.
+    moved: bool,
+    /// Until the next board, in ms.
+    board: Option<i64>,
+    /// Barriers under way.
+    under_way: u64,
+    /// All sources have more than a commit's events to read: nobody waits for these.
+    far_behind: bool,
+}
+
+impl Since {
+    fn is_due(&self, settings: &Settings) -> bool {
+        let (interval, tick) = (settings.commit_interval, settings.tick);
+        // Far behind a commit for each board will do: a session that gets several events between
+        // two barriers is written once.
+        let (times, longest) = match self.far_behind {
+            true => (BEHIND, interval.max(tick)),
+            false => (1, interval.min(tick)),
+        };
+        let events_max = (times * settings.commit_events as u64).min(settings.credits as u64);
+        let bytes_max = settings.commit_bytes.saturating_mul(times as usize);
+        let full = self.events >= events_max || self.bytes >= bytes_max;
+        let board = self.board.is_some_and(|rest| rest <= BOARD_LEAD);
+        let late = self.waited >= longest || (board && self.waited >= BOARD_LEAD);
+        let due = late && (self.events > 0 || self.moved);
+        (full || due) && self.under_way < BARRIERS_MAX / times
+    }
+}
 
 impl Ingestor {
     /// Milliseconds until the next board, if it is still to come.
@@ -18,19 +64,20 @@ impl Ingestor {
 
     pub(super) async fn barrier_if_due(&mut self) -> Result<(), RunError> {
         let settings = &self.parts.settings;
-        let waited = self.parts.clock.elapsed() - self.barrier_at;
-        let full = self.ledger.received >= settings.commit_events as u64
-            || self.bytes >= settings.commit_bytes;
-        let board = self.until_board().is_some_and(|rest| rest <= BOARD_LEAD);
-        let due = (waited >= settings.commit_interval.min(settings.tick)
-            || (board && waited >= BOARD_LEAD))
-            && (self.ledger.received + self.ledger.gap > 0
-                || self.watermark > self.barrier_watermark);
-        let room = self.parts.flow.barriers.load(Ordering::SeqCst) < BARRIERS_MAX;
-        if (full || due) && room {
-            return self.barrier(None, false).await;
+        let commit = settings.commit_events as u64;
+        let since = Since {
+            waited: self.parts.clock.elapsed() - self.barrier_at,
+            events: self.ledger.received,
+            bytes: self.bytes,
+            moved: self.ledger.gap > 0 || self.watermark > self.barrier_watermark,
+            board: self.until_board(),
+            under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
+            far_behind: self.readers.iter().all(|reader| reader.far_behind(commit)),
+        };
+        match since.is_due(settings) {
+            true => self.barrier(None, false).await,
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Sets a barrier: everything read so far belongs to one commit.
@@ -72,5 +119,54 @@ impl Ingestor {
             self.parts.watch.fail("the committer does not take a barrier");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(change: impl Fn(&mut Since)) -> bool {
+        let settings = Settings {
+            commit_interval: 500,
+            tick: 1_000,
+            commit_events: 100,
+            commit_bytes: 1_000,
+            credits: 400,
+            ..Settings::default()
+        };
+        let mut since = Since {
+            waited: 0,
+            events: 1,
+            bytes: 10,
+            moved: false,
+            board: None,
+            under_way: 0,
+            far_behind: false,
+        };
+        change(&mut since);
+        since.is_due(&settings)
+    }
+
+    #[test]
+    fn a_commit_is_bounded_in_time_events_and_bytes_and_holds_twice_as_much_far_behind() {
+        for far_behind in [false, true] {
+            let (times, longest) = if far_behind { (2, 1_000) } else { (1, 500) };
+            let due = |change: &dyn Fn(&mut Since)| {
+                due(|since| {
+                    since.far_behind = far_behind;
+                    change(since);
+                })
+            };
+            assert!(due(&|s| s.waited = longest) && !due(&|s| s.waited = longest - 1));
+            assert!(due(&|s| s.events = 100 * times) && !due(&|s| s.events = 100 * times - 1));
+            assert!(due(&|s| s.bytes = 1_000 * times as usize));
+            assert!(!due(&|s| s.bytes = 1_000 * times as usize - 1));
+            assert!(due(&|s| (s.waited, s.board) = (BOARD_LEAD, Some(BOARD_LEAD))));
+            let full = |under_way| due(&|s| (s.events, s.under_way) = (1_000, under_way));
+            assert!(full(4 / times - 1) && !full(4 / times));
+            let idle = |moved| due(&|s| (s.waited, s.events, s.moved) = (9_000, 0, moved));
+            assert!(idle(true) && !idle(false));
+        }
     }
 }
