@@ -61,6 +61,9 @@ pub(super) fn write(tx: &Transaction<'_>, rows: &[RollupRow]) -> rusqlite::Resul
         "INSERT OR REPLACE INTO rollups(metric, minute, grp, count, sum, value) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
+    // In the order of the table, whose pages are then filled one after the other.
+    let mut rows: Vec<&RollupRow> = rows.iter().collect();
+    rows.sort_by(|a, b| (&a.metric, a.minute, &a.group).cmp(&(&b.metric, b.minute, &b.group)));
     for row in rows {
         // SQLite has no NaN (it becomes NULL): a value that cannot be told is 0 of 0.
         let real = |number: f64| if number.is_nan() { 0.0 } else { number };

@@ -154,6 +154,7 @@ mod tests {
         ) {
             let hash = |key: u32| u64::from(key % 7) << 29 | u64::from(key % 3) << 40;
             let (mut index, mut model) = (Index::default(), HashMap::new());
+            let last = steps.len() - 1;
             for (step, (key, insert)) in steps.into_iter().enumerate() {
                 if step == reserve {
                     index.reserve(more);
@@ -165,8 +166,10 @@ mod tests {
                     prop_assert_eq!(index.remove(hash(key), key), model.remove(&key).is_some());
                 }
                 prop_assert_eq!(index.len(), model.len());
-                let found = |key: u32| index.find(hash(key), |slot| slot == key).is_some();
-                prop_assert!((0..300).all(|key| found(key) == model.contains_key(&key)));
+                if step % 50 == last % 50 {
+                    let found = |key: u32| index.find(hash(key), |slot| slot == key).is_some();
+                    prop_assert!((0..300).all(|key| found(key) == model.contains_key(&key)));
+                }
             }
         }
     }
