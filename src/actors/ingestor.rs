@@ -175,11 +175,12 @@ impl Ingestor {
                 return self.barrier(None, true).await;
             }
             let moved = self.go_through().await?;
-            self.barrier_if_due().await?;
+            // Before any other barrier: it would end sessions without saying that they were open.
             if self.readers.iter().all(Reader::ended) {
                 let end = self.max_at.unwrap_or(BEGINNING);
                 return self.barrier(Some(end), true).await;
             }
+            self.barrier_if_due().await?;
             self.ask();
             if let Some(polled) = self.next(moved).await {
                 self.found(polled)?;
@@ -323,7 +324,7 @@ impl Ingestor {
     /// Events that may be read before a commit gives credits back, or before a barrier when
     /// what was read since the last one has too many bytes.
     fn room(&self) -> usize {
-        if self.bytes >= self.parts.settings.commit_bytes {
+        if self.bytes >= barriers::bytes_max(&self.parts.settings, self.far_behind()) {
             return 0;
         }
         let used = self.parts.flow.in_flight.load(Ordering::SeqCst) as usize;

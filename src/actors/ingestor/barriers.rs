@@ -46,8 +46,7 @@ impl Since {
             false => (1, interval.min(tick)),
         };
         let events_max = (times * settings.commit_events as u64).min(settings.credits as u64);
-        let bytes_max = settings.commit_bytes.saturating_mul(times as usize);
-        let full = self.events >= events_max || self.bytes >= bytes_max;
+        let full = self.events >= events_max || self.bytes >= bytes_max(settings, self.far_behind);
         let board = self.board.is_some_and(|rest| rest <= BOARD_LEAD);
         let late = self.waited >= longest || (board && self.waited >= BOARD_LEAD);
         let due = late && (self.events > 0 || self.moved);
@@ -55,7 +54,19 @@ impl Since {
     }
 }
 
+/// Bytes of events that fill a commit.
+pub(super) fn bytes_max(settings: &Settings, far_behind: bool) -> usize {
+    let times = if far_behind { BEHIND as usize } else { 1 };
+    settings.commit_bytes.saturating_mul(times)
+}
+
 impl Ingestor {
+    /// All sources have more than a commit's events to read.
+    pub(super) fn far_behind(&self) -> bool {
+        let commit = self.parts.settings.commit_events as u64;
+        self.readers.iter().all(|reader| reader.far_behind(commit))
+    }
+
     /// Milliseconds until the next board, if it is still to come.
     pub(super) fn until_board(&self) -> Option<i64> {
         let next = self.parts.flow.next_board.load(Ordering::SeqCst);
@@ -64,7 +75,6 @@ impl Ingestor {
 
     pub(super) async fn barrier_if_due(&mut self) -> Result<(), RunError> {
         let settings = &self.parts.settings;
-        let commit = settings.commit_events as u64;
         let since = Since {
             waited: self.parts.clock.elapsed() - self.barrier_at,
             events: self.ledger.received,
@@ -72,7 +82,7 @@ impl Ingestor {
             moved: self.ledger.gap > 0 || self.watermark > self.barrier_watermark,
             board: self.until_board(),
             under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
-            far_behind: self.readers.iter().all(|reader| reader.far_behind(commit)),
+            far_behind: self.far_behind(),
         };
         match since.is_due(settings) {
             true => self.barrier(None, false).await,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::barriers::bytes_max;
 use super::{Ingestor, Pending};
 use crate::actors::messages::ShardBatch;
 use crate::actors::pipeline::RunError;
@@ -76,6 +77,7 @@ impl Ingestor {
         builders: &mut [EventBatch],
     ) -> usize {
         let room = self.room();
+        let bytes_max = bytes_max(&self.parts.settings, self.far_behind());
         let alone = self.parts.flow.in_flight.load(Ordering::SeqCst) == 0;
         let Ingestor {
             decoder,
@@ -98,7 +100,7 @@ impl Ingestor {
                 0 if alone => usize::MAX,
                 used => room.saturating_sub(used),
             };
-            if left == 0 || *bytes >= parts.settings.commit_bytes {
+            if left == 0 || *bytes >= bytes_max {
                 return place;
             }
             let arrived = raw.arrived(place);
