@@ -20,7 +20,7 @@ use support::sets::{MADE, PUBLISHED, Set, sha256};
 use support::{Folder, oracle, until};
 
 const PLAIN: &str = "";
-const MANY_COMMITS: &str = "[pipeline]\ncommit_events = 2000\n";
+const MANY_COMMITS: &str = "[pipeline]\ncommit_events = 2000\ncommit_interval = \"10ms\"\n";
 const SINCE_ENTRY: &str = "[session]\ndeadline = \"since_entry\"\n";
 
 /// The made shop, then the published one.
