@@ -60,7 +60,9 @@ fn the_diffs_of_another_one_are_the_sources() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("docs/extending.md")).unwrap();
     let (mut files, mut source) = (Vec::new(), String::new());
-    for line in text.lines() {
+    // What is made up for the page stands in blocks of another kind.
+    let blocks = text.split("```diff\n").skip(1);
+    for line in blocks.flat_map(|rest| rest.split("```").next().unwrap_or_default().lines()) {
         if let Some(path) = line.strip_prefix("+++ b/") {
             source = std::fs::read_to_string(root.join(path)).unwrap();
             files.push(path);

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use tidewatch::domain::keyed::KeyedMachine as _;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;

@@ -31,6 +31,7 @@ use super::turn::Turn;
 use crate::domain::commit::SectionWriter;
 use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
+use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::{FactKind, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{

@@ -1,4 +1,4 @@
-//! The sessions of one shard as their parent sees them: where they lie, who they are, where
+//! The sessions of one shard, or machines of another kind, as their parent sees them: where they lie, who they are, where
 //! their timers stand, and which of them a commit must know of.
 //!
 //! Timers are re-armed lazily: an event moves only the session's own deadline; when a timer
@@ -14,7 +14,8 @@ use smol_str::SmolStr;
 
 use super::session::Session;
 use crate::domain::hash::key_hash;
-use crate::domain::session::{Machine, Rules};
+use crate::domain::keyed::KeyedMachine;
+use crate::domain::session::Machine;
 use crate::domain::time::EpochMs;
 
 use index::Index;
@@ -38,9 +39,9 @@ const WALK_WORTH: usize = 16;
 
 /// One key with a session actor: three cache lines.
 #[repr(align(64))]
-pub struct Child {
+pub struct Child<M = Machine> {
     /// The session actor.
-    pub session: Session,
+    pub session: Session<M>,
     /// The session key.
     pub key: SmolStr,
     armed: i64,
@@ -57,18 +58,18 @@ pub struct Child {
 const _: () = assert!(size_of::<Option<Child>>() == 192, "three cache lines");
 
 /// All children of a shard.
-pub struct Children {
-    rules: Arc<Rules>,
+pub struct Children<M: KeyedMachine = Machine> {
+    rules: Arc<M::Rules>,
     seed: u64,
     bounds: Bounds,
-    slab: Slab,
+    slab: Slab<M>,
     index: Index,
     wheel: Wheel,
     /// Those that changed since the last barrier, in the order in which they did.
     changed: Vec<u32>,
     /// About how many bytes the open sessions take.
     bytes: usize,
-    /// Sessions without an entry, those that were silent longest at the end.
+    /// Children that are not worth keeping, those that were silent longest at the end.
     candidates: Vec<(EpochMs, u32)>,
     /// Sessions that made room since they were looked for.
     displaced: usize,
@@ -87,9 +88,9 @@ pub struct Bounds {
     pub bytes_max: usize,
 }
 
-impl Children {
+impl<M: KeyedMachine> Children<M> {
     /// No children yet. `seed` is that of the hashes of keys.
-    pub fn new(rules: Arc<Rules>, seed: u64, bounds: Bounds) -> Self {
+    pub fn new(rules: Arc<M::Rules>, seed: u64, bounds: Bounds) -> Self {
         Children {
             rules,
             seed,
@@ -109,7 +110,7 @@ impl Children {
 
     /// The child in a slot. Slots come from this table and stay valid until `remove`.
     #[inline]
-    pub fn get(&mut self, slot: u32) -> &mut Child {
+    pub fn get(&mut self, slot: u32) -> &mut Child<M> {
         self.slab.get_mut(slot).expect("a slot is used only while its child lives")
     }
 
@@ -166,7 +167,7 @@ impl Children {
     pub fn open(&mut self, key: &[u8], key_hash: u64, floor: EpochMs) -> u32 {
         let key = std::str::from_utf8(key).expect("the decoder took the key from valid text");
         let key = SmolStr::new(key);
-        self.insert(key, key_hash, Session::after(floor))
+        self.insert(key, key_hash, M::after(floor))
     }
 
     /// Makes room for so many restored sessions at once.
@@ -180,13 +181,14 @@ impl Children {
     }
 
     /// Takes up a restored session.
-    pub fn restore(&mut self, key: &str, key_hash: u64, machine: Machine) {
-        let slot = self.insert(key.into(), key_hash, Session::restored(machine));
+    pub fn restore(&mut self, key: &str, key_hash: u64, machine: M) {
+        let slot = self.insert(key.into(), key_hash, machine);
         self.get(slot).kept = true;
         self.weigh_and_arm(slot);
     }
 
-    fn insert(&mut self, key: SmolStr, key_hash: u64, session: Session) -> u32 {
+    fn insert(&mut self, key: SmolStr, key_hash: u64, machine: M) -> u32 {
+        let session = Session::of(machine);
         let heap = long(key.len()) as u32;
         self.bytes += SESSION_BYTES + heap as usize;
         let child =
@@ -230,7 +232,7 @@ impl Children {
     }
 
     /// Lets a child go whose sessions have all ended; with it the hash of its key.
-    pub fn remove(&mut self, slot: u32) -> Option<(Child, u64)> {
+    pub fn remove(&mut self, slot: u32) -> Option<(Child<M>, u64)> {
         let child = self.slab.remove(slot)?;
         self.turns += 1;
         let hash = key_hash(self.seed, child.key.as_bytes());
@@ -241,7 +243,7 @@ impl Children {
 
     /// Every child that changed since this was called last, in the order in which they did
     /// first; from now on a commit holds a record of it.
-    pub fn take_changed(&mut self, mut each: impl FnMut(&Child)) {
+    pub fn take_changed(&mut self, mut each: impl FnMut(&Child<M>)) {
         let changed = std::mem::take(&mut self.changed);
         for slots in changed.chunks(AHEAD) {
             slots.iter().for_each(|slot| self.look_at(*slot));
@@ -268,12 +270,12 @@ impl Children {
         self.oldest
     }
 
-    /// The session worth least: without an entry, and of those silent longest. `None` when there
+    /// The child worth least: of those not worth keeping (a session without an entry) the one silent longest. `None` when there
     /// is none, or looking for one would cost more than it brings.
     pub fn worth_least(&mut self) -> Option<u32> {
         loop {
             while let Some((deadline, slot)) = self.candidates.pop() {
-                let same = |child: &&Child| worth_nothing(child, &self.rules) == Some(deadline);
+                let same = |child: &&Child<M>| worth_nothing(child, &self.rules) == Some(deadline);
                 if self.slab.get(slot).filter(same).is_some() {
                     self.displaced += 1;
                     return Some(slot);
@@ -296,7 +298,8 @@ impl Children {
     }
 
     fn look_for_candidates(&mut self) {
-        let worthless = |(slot, child)| Some((worth_nothing(child, &self.rules)?, slot));
+        let rules = &*self.rules;
+        let worthless = |(slot, child)| Some((worth_nothing(child, rules)?, slot));
         self.candidates.extend(self.slab.iter().filter_map(worthless));
         if self.candidates.len() > CANDIDATES_MAX {
             self.candidates.select_nth_unstable(CANDIDATES_MAX);
@@ -339,10 +342,10 @@ fn long(key: usize) -> usize {
     if key > KEY_INLINE { key } else { 0 }
 }
 
-/// The deadline of a session that holds no entry.
-fn worth_nothing(child: &Child, rules: &Rules) -> Option<EpochMs> {
+/// The deadline of a child that may make room.
+fn worth_nothing<M: KeyedMachine>(child: &Child<M>, rules: &M::Rules) -> Option<EpochMs> {
     let machine = child.session.machine();
-    machine.next_deadline(rules).filter(|_| !machine.has_entry())
+    machine.next_deadline(rules).filter(|_| !machine.is_worth_keeping())
 }
 
 #[cfg(test)]

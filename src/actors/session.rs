@@ -8,29 +8,24 @@ use actix::{Actor, Handler, MessageResult};
 
 use super::messages::{Apply, Describe, Displace, Expire, GiveUp, TakeOver};
 use super::turn::Turn;
+use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::session::{Late, Machine, SessionView};
-use crate::domain::time::EpochMs;
 
 /// The actor of one key's sessions. No larger than its machine.
-pub struct Session(Machine);
+pub struct Session<M = Machine>(M);
 
-impl Session {
-    /// Nothing is open; the key's sessions were closed up to `floor`.
-    pub fn after(floor: EpochMs) -> Self {
-        Session(Machine::after(floor))
-    }
-
-    /// A session from its record.
-    pub fn restored(machine: Machine) -> Self {
+impl<M> Session<M> {
+    /// The actor around a machine.
+    pub fn of(machine: M) -> Self {
         Session(machine)
     }
 
     /// Its state.
-    pub fn machine(&self) -> &Machine {
+    pub fn machine(&self) -> &M {
         &self.0
     }
 
-    pub(super) fn machine_mut(&mut self) -> &mut Machine {
+    pub(super) fn machine_mut(&mut self) -> &mut M {
         &mut self.0
     }
 }

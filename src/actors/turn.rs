@@ -130,6 +130,8 @@ mod tests {
     use super::*;
     use crate::actors::messages::Apply;
     use crate::domain::event::Schema;
+    use crate::domain::keyed::KeyedMachine as _;
+    use crate::domain::session::Machine;
     use crate::domain::session::{SessionEvent, SessionPolicy};
     use crate::domain::time::TimePolicy;
 
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_panics_has_not_been() {
-        let (mut turn, mut session) = (turn(), Session::after(BEGINNING));
+        let (mut turn, mut session) = (turn(), Session::of(Machine::after(BEGINNING)));
         let event = |at| SessionEvent { at, watermark: at, entry: true, ..Default::default() };
         let first = event(0);
         turn.guarded(&mut session, |session, turn| session.handle(Apply { event: &first }, turn))

@@ -28,6 +28,7 @@ pub mod facts;
 pub mod fault;
 pub mod hash;
 pub mod keeper;
+pub mod keyed;
 pub mod lag;
 pub mod ledger;
 pub mod metric;

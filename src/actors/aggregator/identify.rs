@@ -14,6 +14,7 @@ use crate::domain::commit::{AliasKept, SectionWriter};
 use crate::domain::event::{EventBatch, Span};
 use crate::domain::hash::key_hash;
 use crate::domain::keeper::ShardDelta;
+use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::session::Machine;
 use crate::domain::time::{BEGINNING, EpochMs};
 

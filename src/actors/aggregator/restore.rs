@@ -7,6 +7,7 @@ use crate::actors::children::AHEAD;
 use crate::domain::commit::Snapshot;
 use crate::domain::hash::{EventIdentity, key_hash, shard_of};
 use crate::domain::keeper::Gauges;
+use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::session::{Changes, Machine, SessionEffects};
 use crate::domain::time::{BEGINNING, EpochMs};
 

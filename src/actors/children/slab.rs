@@ -7,25 +7,30 @@ use super::Child;
 const PIECE: u32 = 10;
 
 /// Children by slot. A slot that was given back is used again.
-#[derive(Default)]
-pub struct Slab {
-    pieces: Vec<Vec<Option<Child>>>,
+pub struct Slab<M> {
+    pieces: Vec<Vec<Option<Child<M>>>>,
     /// Slots that are free, each with what was armed for its last child.
     free: Vec<(u32, i64)>,
     slots: u32,
 }
 
-impl Slab {
+impl<M> Default for Slab<M> {
+    fn default() -> Self {
+        Slab { pieces: Vec::new(), free: Vec::new(), slots: 0 }
+    }
+}
+
+impl<M> Slab<M> {
     /// The child in a slot, if one is there.
     #[inline]
-    pub fn get(&self, slot: u32) -> Option<&Child> {
+    pub fn get(&self, slot: u32) -> Option<&Child<M>> {
         let (piece, place) = split(slot);
         self.pieces.get(piece)?.get(place)?.as_ref()
     }
 
     /// The same, to be changed.
     #[inline]
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Child> {
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Child<M>> {
         let (piece, place) = split(slot);
         self.pieces.get_mut(piece)?.get_mut(place)?.as_mut()
     }
@@ -33,7 +38,7 @@ impl Slab {
     /// Puts a child into a free slot. Its timer is the one that is still armed for the slot, when
     /// that is to come yet (after `fired`): so a slot that is used again and again is not armed
     /// anew each time.
-    pub fn insert(&mut self, mut child: Child, fired: i64) -> u32 {
+    pub fn insert(&mut self, mut child: Child<M>, fired: i64) -> u32 {
         if let Some((slot, armed)) = self.free.pop() {
             if armed > fired {
                 child.armed = armed;
@@ -53,7 +58,7 @@ impl Slab {
     }
 
     /// Takes a child out.
-    pub fn remove(&mut self, slot: u32) -> Option<Child> {
+    pub fn remove(&mut self, slot: u32) -> Option<Child<M>> {
         let (piece, place) = split(slot);
         let child = self.pieces.get_mut(piece)?.get_mut(place)?.take()?;
         self.free.push((slot, child.armed));
@@ -61,7 +66,7 @@ impl Slab {
     }
 
     /// Every child with its slot.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Child)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Child<M>)> {
         let cells = self.pieces.iter().flatten();
         (0..).zip(cells).filter_map(|(slot, child)| Some((slot, child.as_ref()?)))
     }

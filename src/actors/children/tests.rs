@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::domain::event::Schema;
-use crate::domain::session::{SessionEffects, SessionEvent, SessionPolicy};
+use crate::domain::session::{Rules, SessionEffects, SessionEvent, SessionPolicy};
 use crate::domain::time::{BEGINNING, TimePolicy};
+use crate::domain::wire::{Malformed, Reader, put_i64, put_u64};
 
 const GAP: i64 = 60_000;
 
@@ -115,4 +116,110 @@ fn bytes_are_those_of_what_is_open() {
     children.remove(slot);
     assert_eq!(children.bytes(), SESSION_BYTES);
     assert!(children.has_room(b"x") && !children.has_room(&vec![b'k'; 1 << 20]));
+}
+
+/// A machine of another kind: counts the events of a key until none came for so many ms.
+struct Streak {
+    count: u64,
+    first: EpochMs,
+    last: EpochMs,
+}
+
+impl KeyedMachine for Streak {
+    type Rules = i64;
+    type Event = EpochMs;
+    type Late = ();
+    /// The streaks that ended, by length.
+    type Effects = Vec<u64>;
+    type Shared = ();
+
+    fn after(_: EpochMs) -> Self {
+        Streak { count: 0, first: EpochMs::MAX, last: BEGINNING }
+    }
+
+    fn apply(&mut self, rest: &i64, at: &EpochMs, ended: &mut Vec<u64>) -> Result<(), ()> {
+        self.expire(rest, *at, ended);
+        self.count += 1;
+        (self.first, self.last) = (self.first.min(*at), self.last.max(*at));
+        Ok(())
+    }
+
+    fn next_deadline(&self, rest: &i64) -> Option<EpochMs> {
+        (self.count > 0).then(|| self.last + rest)
+    }
+
+    fn expire(&mut self, rest: &i64, watermark: EpochMs, ended: &mut Vec<u64>) {
+        if self.next_deadline(rest).is_some_and(|deadline| deadline < watermark) {
+            ended.push(self.count);
+            *self = Streak::after(watermark);
+        }
+    }
+
+    fn first(&self) -> EpochMs {
+        self.first
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        self.count > 1
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+
+    fn glance(&self) -> u64 {
+        self.count
+    }
+
+    fn encode(&self, (): &(), out: &mut Vec<u8>) {
+        put_u64(out, self.count);
+        put_i64(out, self.first);
+        put_i64(out, self.last);
+    }
+
+    fn decode(record: &[u8], (): &mut (), _: &i64) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(record);
+        let count = reader.u64("count")?;
+        let (first, last) = (reader.time("first")?, reader.time("last")?);
+        Ok(Streak { count, first, last })
+    }
+}
+
+/// Timers, what a commit is told, room and restoring know nothing of sessions.
+#[test]
+fn a_machine_of_another_kind_is_kept_the_same_way() {
+    let bounds = Bounds { keys_max: 3, bytes_max: 1 << 20 };
+    let rest = Arc::new(1_000);
+    let mut children: Children<Streak> = Children::new(Arc::clone(&rest), 7, bounds);
+    let mut ended = Vec::new();
+    for (key, at) in [("a", 0), ("b", 100), ("c", 200), ("a", 900)] {
+        let hash = key_hash(7, key.as_bytes());
+        let slot = children.find(key.as_bytes(), hash, None);
+        let slot = slot.unwrap_or_else(|| children.open(key.as_bytes(), hash, BEGINNING));
+        children.get(slot).session.machine_mut().apply(&rest, &at, &mut ended).unwrap();
+        assert!(children.after_turn(slot));
+    }
+    assert!(!children.has_room(b"d"));
+    let least = children.worth_least().expect("b came once, and longest ago");
+    assert_eq!(children.get(least).key, "b");
+    assert_eq!(children.oldest_first(), 0);
+    let mut records = Vec::new();
+    children.take_changed(|child| {
+        let mut record = Vec::new();
+        child.session.machine().encode(&(), &mut record);
+        records.push((child.key.clone(), record));
+    });
+    let mut again: Children<Streak> = Children::new(Arc::clone(&rest), 7, bounds);
+    for (key, record) in records {
+        let machine = Streak::decode(&record, &mut (), &rest).unwrap();
+        again.restore(&key, key_hash(7, key.as_bytes()), machine);
+    }
+    let slots = again.due(5_000);
+    for slot in &slots {
+        again.get(*slot).session.machine_mut().expire(&rest, 5_000, &mut ended);
+        assert!(!again.after_turn(*slot));
+        again.remove(*slot);
+    }
+    ended.sort_unstable();
+    assert_eq!((ended, again.open_keys(), again.bytes()), (vec![1, 1, 2], 0, 0));
 }

@@ -111,7 +111,7 @@ fn a_mistake_in_nats_is_named() {
             "t.toml:2:1: nats.out.board: is not a known key; known here: alerts_stream, \
              alerts_subject, dead_letters_stream, dead_letters_subject, board_subject, board_bucket, \
              board_interval, service, requests_max, max_age, max_bytes, duplicate_window, \
-             in_flight_max, poll_interval, retry_max",
+             in_flight_max, poll_interval, retry_max, refused",
         ),
     ]);
 }

@@ -6,6 +6,7 @@ use super::effects::{SessionEffects, Stake};
 use super::machine::Machine;
 use super::rules::Rules;
 use super::state::NO_CUT;
+use crate::keyed::KeyedMachine as _;
 use crate::time::EpochMs;
 
 impl Machine {

@@ -20,9 +20,12 @@ use smallvec::SmallVec;
 use super::carts::Carts;
 use super::effects::{Cut, Ending, Outcome, SessionEffects, Stake};
 use super::late::{Late, late_alone};
+use super::record::{self, Segments};
 use super::rules::{Rules, SessionEvent};
 use super::state::{NO_CUT, State};
+use crate::keyed::KeyedMachine;
 use crate::time::{BEGINNING, EpochMs};
+use crate::wire::Malformed;
 
 /// All open sessions of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,67 +42,20 @@ impl Default for Machine {
     }
 }
 
-impl Machine {
-    /// A machine with nothing open of a key whose sessions were closed up to `floor`.
-    pub fn after(floor: EpochMs) -> Machine {
+impl KeyedMachine for Machine {
+    type Rules = Rules;
+    type Event = SessionEvent;
+    type Late = Late;
+    type Effects = SessionEffects;
+    type Shared = Segments;
+
+    fn after(floor: EpochMs) -> Self {
         Machine { sessions: SmallVec::new(), carts: None, floor }
     }
 
-    /// True when nothing is open.
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
-    /// Up to where the key's sessions have been closed.
-    pub fn floor(&self) -> EpochMs {
-        self.floor
-    }
-
-    /// First event of the oldest open session; `MAX` when none is open.
-    pub fn first(&self) -> EpochMs {
-        self.sessions.first().map_or(EpochMs::MAX, |session| session.first)
-    }
-
-    /// Reads a little of each cache line that a turn will touch, and means nothing: asked for
-    /// several machines before the turn of any, it lets the waits for memory overlap.
-    #[inline]
-    pub fn glance(&self) -> u64 {
-        let (front, back) = match self.sessions.first() {
-            Some(session) => (session.first as u64, u64::from(session.trail_len)),
-            None => (0, 0),
-        };
-        front ^ back ^ self.floor as u64
-    }
-
-    /// True when an open session (or cart) holds an entry.
-    pub fn has_entry(&self) -> bool {
-        let cart = self.carts.as_ref().is_some_and(|carts| carts.stake().is_some());
-        cart || self.sessions.iter().any(|session| session.contents.has_entry())
-    }
-
-    /// About how many bytes it takes outside of itself.
-    pub fn heap_bytes(&self) -> usize {
-        let sessions = match self.sessions.spilled() {
-            true => self.sessions.capacity() * size_of::<State>(),
-            false => 0,
-        };
-        let carts = self.carts.as_ref().map_or(0, |carts| carts.bytes());
-        sessions + carts
-    }
-
-    /// The watermark after which [`Machine::expire`] has something to do; `None` when empty.
-    pub fn next_deadline(&self, rules: &Rules) -> Option<EpochMs> {
-        let session = self.sessions.first().map(|first| first.deadline(rules))?;
-        let cart = self.carts.as_ref().and_then(|carts| carts.next_due(rules.gap));
-        Some(cart.map_or(session, |cart| session.min(cart)) + rules.lateness)
-    }
-
-    /// Counts one event. Expires first, by the event's own stamp, so that the result does
-    /// not depend on when the timer fired.
-    ///
-    /// # Errors
-    /// Why the event is late; it changed nothing then.
-    pub fn apply(
+    /// Expires first, by the event's own stamp, so that the result does not depend on when the
+    /// timer fired.
+    fn apply(
         &mut self,
         rules: &Rules,
         event: &SessionEvent,
@@ -141,8 +97,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Closes what the watermark has passed.
-    pub fn expire(&mut self, rules: &Rules, watermark: EpochMs, fx: &mut SessionEffects) {
+    fn next_deadline(&self, rules: &Rules) -> Option<EpochMs> {
+        let session = self.sessions.first().map(|first| first.deadline(rules))?;
+        let cart = self.carts.as_ref().and_then(|carts| carts.next_due(rules.gap));
+        Some(cart.map_or(session, |cart| session.min(cart)) + rules.lateness)
+    }
+
+    fn expire(&mut self, rules: &Rules, watermark: EpochMs, fx: &mut SessionEffects) {
         let settled = watermark - rules.lateness;
         let session = self.sessions.first().is_some_and(|first| settled > first.deadline(rules));
         let cart = self.carts.as_ref().is_some_and(|carts| carts.is_due(rules.gap, settled));
@@ -164,6 +125,54 @@ impl Machine {
         }
         self.forget_carts(fx);
         fx.stake(&stake_before, &self.stake(rules));
+    }
+
+    fn first(&self) -> EpochMs {
+        self.sessions.first().map_or(EpochMs::MAX, |session| session.first)
+    }
+
+    /// An open session (or cart) holds an entry.
+    fn is_worth_keeping(&self) -> bool {
+        let cart = self.carts.as_ref().is_some_and(|carts| carts.stake().is_some());
+        cart || self.sessions.iter().any(|session| session.contents.has_entry())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let sessions = match self.sessions.spilled() {
+            true => self.sessions.capacity() * size_of::<State>(),
+            false => 0,
+        };
+        let carts = self.carts.as_ref().map_or(0, |carts| carts.bytes());
+        sessions + carts
+    }
+
+    #[inline]
+    fn glance(&self) -> u64 {
+        let (front, back) = match self.sessions.first() {
+            Some(session) => (session.first as u64, u64::from(session.trail_len)),
+            None => (0, 0),
+        };
+        front ^ back ^ self.floor as u64
+    }
+
+    fn encode(&self, segments: &Segments, out: &mut Vec<u8>) {
+        record::encode(self, segments, out);
+    }
+
+    fn decode(bytes: &[u8], segments: &mut Segments, rules: &Rules) -> Result<Self, Malformed> {
+        record::decode(bytes, segments, rules)
+    }
+}
+
+impl Machine {
+    /// True when nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Up to where the key's sessions have been closed.
+    pub fn floor(&self) -> EpochMs {
+        self.floor
     }
 
     /// Closes everything that is open, before its time: there is no room for it. An event

@@ -62,46 +62,44 @@ impl Segments {
     }
 }
 
-impl Machine {
-    /// Appends the record of this machine.
-    pub fn encode(&self, segments: &Segments, out: &mut Vec<u8>) {
-        put_i64(out, self.floor);
-        put_u64(out, self.sessions.len() as u64);
-        for state in &self.sessions {
-            encode_state(state, segments, out);
-        }
-        match self.carts.as_deref() {
-            None => out.push(0),
-            Some(carts) => encode_carts(carts, out),
-        }
+/// Appends the record of a machine.
+pub(super) fn encode(machine: &Machine, segments: &Segments, out: &mut Vec<u8>) {
+    put_i64(out, machine.floor);
+    put_u64(out, machine.sessions.len() as u64);
+    for state in &machine.sessions {
+        encode_state(state, segments, out);
     }
+    match machine.carts.as_deref() {
+        None => out.push(0),
+        Some(carts) => encode_carts(carts, out),
+    }
+}
 
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// When the bytes are not a record: the file is damaged.
-    pub fn decode(
-        bytes: &[u8],
-        segments: &mut Segments,
-        rules: &Rules,
-    ) -> Result<Machine, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let floor = reader.time("floor")?;
-        let num = reader.u64("number of sessions")?;
-        let mut sessions = SmallVec::new();
-        for _ in 0..num {
-            sessions.push(decode_state(&mut reader, segments)?);
-        }
-        let carts = match reader.u8("carts")? {
-            0 => None,
-            tag @ (1 | 2) => Some(Box::new(decode_carts(tag == 2, &mut reader, rules)?)),
-            _ => return Err(malformed("carts", &reader)),
-        };
-        if !reader.is_empty() {
-            return Err(malformed("end of a session", &reader));
-        }
-        Ok(Machine { sessions, carts, floor })
+/// Reads a record.
+///
+/// # Errors
+/// When the bytes are not a record: the file is damaged.
+pub(super) fn decode(
+    bytes: &[u8],
+    segments: &mut Segments,
+    rules: &Rules,
+) -> Result<Machine, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let floor = reader.time("floor")?;
+    let num = reader.u64("number of sessions")?;
+    let mut sessions = SmallVec::new();
+    for _ in 0..num {
+        sessions.push(decode_state(&mut reader, segments)?);
     }
+    let carts = match reader.u8("carts")? {
+        0 => None,
+        tag @ (1 | 2) => Some(Box::new(decode_carts(tag == 2, &mut reader, rules)?)),
+        _ => return Err(malformed("carts", &reader)),
+    };
+    if !reader.is_empty() {
+        return Err(malformed("end of a session", &reader));
+    }
+    Ok(Machine { sessions, carts, floor })
 }
 
 fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {

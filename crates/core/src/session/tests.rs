@@ -6,6 +6,7 @@ mod identify;
 mod lateness;
 mod undo;
 
+use crate::keyed::KeyedMachine as _;
 use proptest::prelude::*;
 
 use super::state::State;

@@ -1,6 +1,7 @@
 //! Carts by their own timer: late marks, bounds, and what a mark costs.
 
 use super::*;
+use crate::keyed::KeyedMachine as _;
 
 fn apply(
     machine: &mut Machine,

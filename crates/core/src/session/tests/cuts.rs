@@ -1,6 +1,7 @@
 //! Sessions that end before their silence does, and entries that are taken back.
 
 use super::*;
+use crate::keyed::KeyedMachine as _;
 
 const LONGEST: i64 = 3_000;
 

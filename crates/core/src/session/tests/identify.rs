@@ -1,6 +1,7 @@
 //! What is open of one key goes on under another.
 
 use super::*;
+use crate::keyed::KeyedMachine as _;
 
 const POLICY: [Deadline; 2] = [Deadline::Inactivity, Deadline::SinceEntry];
 

@@ -1,6 +1,7 @@
 //! Which events are late, and which sessions leave, whatever arrives when: against a model
 //! that keeps every event and every closed session and counts anew each time.
 
+use crate::keyed::KeyedMachine as _;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! What an event did can be taken back as if it had never come.
 
 use super::*;
+use crate::keyed::KeyedMachine as _;
 
 fn marks_of(since_entry: bool) -> Rules {
     let deadline = if since_entry { Deadline::SinceEntry } else { Deadline::Inactivity };
