@@ -159,7 +159,8 @@ impl Gateway {
             };
             let made = subject.and_then(|subject| {
                 let message = self.message(index, event, subject, stored);
-                self.limits.check(&self.link, &message).map(|()| message)
+                let checked = self.limits.check(&self.link, &message);
+                checked.map(|()| message).map_err(|error| error.to_string())
             });
             match made {
                 Ok(message) => messages.push(message),

@@ -293,19 +293,5 @@ fn token(text: &str, names: &mut Vec<String>) -> Result<Token, String> {
     Ok(token)
 }
 
-/// Bytes of the headers on the wire; the server counts them with the payload.
-pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
-    const FIRST: usize = "NATS/1.0\r\n".len();
-    const LAST: usize = "\r\n".len();
-    if headers.is_empty() {
-        return 0;
-    }
-    let line = |(name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)| {
-        let name: &str = name.as_ref();
-        values.iter().map(|value| name.len() + value.as_str().len() + ": \r\n".len()).sum::<usize>()
-    };
-    FIRST + headers.iter().map(line).sum::<usize>() + LAST
-}
-
 #[cfg(test)]
 mod tests;

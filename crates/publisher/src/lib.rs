@@ -36,6 +36,7 @@ mod error;
 mod id;
 pub mod link;
 pub mod names;
+pub mod post;
 mod unit;
 
 use std::sync::Arc;
@@ -56,18 +57,20 @@ use counts::Counts;
 use engine::{Command, Engine};
 use id::{Ids, identify};
 use link::Link;
+use post::{HEADERS_FRAME, Limit, TooLarge, header_line};
 use unit::{Entry, Held};
 
 /// Messages of an atomic batch: the server takes no more.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 
 /// Bytes of the headers besides the id: the server counts them with the event.
-const HEADERS_FIXED: usize = "NATS/1.0\r\nNats-Msg-Id: \r\n\r\n".len();
+const HEADERS_FIXED: usize = HEADERS_FRAME + header_line("Nats-Msg-Id".len(), 0);
 
 /// Bytes of the headers that make a message part of a batch, at most: the batch's name has up to
 /// 64 characters, a number up to 4.
-const BATCH_HEADERS: usize =
-    "Nats-Batch-Id: \r\nNats-Batch-Sequence: \r\nNats-Batch-Commit: 1\r\n".len() + 64 + 4;
+const BATCH_HEADERS: usize = header_line("Nats-Batch-Id".len(), 64)
+    + header_line("Nats-Batch-Sequence".len(), 4)
+    + header_line("Nats-Batch-Commit".len(), 1);
 
 /// Places for `flush` in the queue to the engine, besides the events.
 const FLUSHES_MAX: usize = 16;
@@ -221,18 +224,8 @@ pub enum PublishError {
         bound: usize,
     },
     /// It is larger than a message may be, with its headers.
-    #[error(
-        "an event of {bytes} bytes is longer than the NATS server takes: its max_payload is \
-         {bound} bytes, {headers} of them for headers"
-    )]
-    TooLargeToSend {
-        /// Its size.
-        bytes: usize,
-        /// What its headers take.
-        headers: usize,
-        /// The server's bound.
-        bound: usize,
-    },
+    #[error(transparent)]
+    TooLargeToSend(#[from] TooLarge),
     /// The connection's thread has ended.
     #[error("the publisher has ended")]
     Closed,
@@ -395,12 +388,9 @@ impl Publisher {
 
     fn identify(&self, event: Bytes) -> Result<id::Identified, PublishError> {
         let found = identify(event, || self.ids.lock().next(self.clock.wall()))?;
-        let (bytes, bound) = (found.event.len(), self.link.client().max_payload());
+        let bytes = found.event.len();
         let headers = HEADERS_FIXED + id::message_id(&found.id).len() + self.batch_headers;
-        // 0 until a server was met.
-        if bound > 0 && bytes + headers > bound {
-            return Err(PublishError::TooLargeToSend { bytes, headers, bound });
-        }
+        Limit::of(self.link.client().max_payload(), None).check(headers, bytes)?;
         match bytes {
             bytes if bytes > self.bytes_max => {
                 Err(PublishError::TooLarge { bytes, bound: self.bytes_max })

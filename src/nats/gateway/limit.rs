@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::request::Message;
 use crate::nats::link::{Link, LinkState};
 use crate::nats::manage::{self, Refusal};
-use crate::nats::wire::header_bytes;
+use crate::nats::publisher::post::{Limit, StreamLimit, TooLarge, header_bytes};
 
 /// How often the stream is asked whether its bound is another one by now.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -23,13 +23,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Limits {
     stream: Arc<ArcSwapOption<StreamLimit>>,
     task: JoinHandle<()>,
-}
-
-/// What one stream takes.
-#[derive(Debug, PartialEq, Eq)]
-struct StreamLimit {
-    stream: String,
-    bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -57,25 +50,11 @@ impl Limits {
     /// Whether a message can be taken.
     ///
     /// # Errors
-    /// Names the size, the bound and whose it is.
-    pub fn check(&self, link: &Link, message: &Message) -> Result<(), String> {
-        let (event, headers) = (message.event.len(), header_bytes(&message.headers));
-        let size = event + headers;
-        let most = link.client().max_payload();
-        // 0 until the server was met; then nothing is sent anyway.
-        if most > 0 && size > most {
-            return Err(format!(
-                "an event of {event} bytes is longer than the NATS server takes: its max_payload \
-                 is {most} bytes, {headers} of them for headers"
-            ));
-        }
-        match self.stream.load().as_deref() {
-            Some(StreamLimit { stream, bytes }) if size > *bytes => Err(format!(
-                "an event of {event} bytes is longer than stream {stream} takes: its max_msg_size \
-                 is {bytes} bytes, {headers} of them for headers"
-            )),
-            _ => Ok(()),
-        }
+    /// When it is longer than the server or the stream takes.
+    pub fn check(&self, link: &Link, message: &Message) -> Result<(), TooLarge> {
+        let stream = self.stream.load();
+        Limit::of(link.client().max_payload(), stream.as_deref())
+            .check(header_bytes(&message.headers), message.event.len())
     }
 }
 
@@ -112,10 +91,9 @@ async fn ask(
     let mut least: Option<StreamLimit> = None;
     for stream in names.streams.unwrap_or_default() {
         let info = manage::stream_info(context, &stream).await?;
-        let bytes = usize::try_from(info.config.max_message_size).ok().filter(|bytes| *bytes > 0);
-        let Some(bytes) = bytes else { continue };
-        if least.as_ref().is_none_or(|least| bytes < least.bytes) {
-            least = Some(StreamLimit { stream, bytes });
+        let Some(limit) = StreamLimit::of(&stream, info.config.max_message_size) else { continue };
+        if least.as_ref().is_none_or(|least| limit.bytes() < least.bytes()) {
+            least = Some(limit);
         }
     }
     Ok(least)

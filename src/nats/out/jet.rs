@@ -10,9 +10,10 @@ use tokio::sync::watch;
 
 use super::OutSettings;
 use super::cursor;
-use super::publish::{Answer, Limit, Publisher};
+use super::publish::{Answer, Publisher};
 use super::streams;
 use crate::nats::link::{Link, LinkState};
+use crate::nats::publisher::post::{Limit, StreamLimit};
 use crate::sink::{Delivery, Fate, Place, Resumed, Row, Sink, Stop};
 
 /// Messages that go one by one after a batch was refused, before a batch is tried again.
@@ -99,7 +100,7 @@ pub struct JetSink {
 struct Found {
     stream: Stream,
     atomic: bool,
-    max_message_size: i32,
+    limit: Option<Arc<StreamLimit>>,
 }
 
 impl JetSink {
@@ -120,7 +121,7 @@ impl JetSink {
     }
 
     /// How many rows go at once.
-    fn round_len(&self, page: &[JetRow], atomic: bool, limit: &Limit) -> usize {
+    fn round_len(&self, page: &[JetRow], atomic: bool, limit: Limit<'_>) -> usize {
         if !atomic || self.singles > 0 {
             return 1;
         }
@@ -129,7 +130,7 @@ impl JetSink {
     }
 
     /// Publishes one row, in its shorter form if need be.
-    async fn one(&mut self, row: &JetRow, limit: &Limit) -> Result<(Answer, Fate), Delivery> {
+    async fn one(&mut self, row: &JetRow, limit: Limit<'_>) -> Result<(Answer, Fate), Delivery> {
         let message = self.publisher.message(&self.target, row, self.fence, limit);
         let whole = message.as_ref().is_some_and(|message| !message.short);
         if !whole && self.measured != row.n {
@@ -138,7 +139,7 @@ impl JetSink {
             return Err(Delivery::stopped(Stop::Doubt));
         }
         let Some(message) = message else {
-            let refused = Fate::Refused(limit.whose.clone());
+            let refused = Fate::Refused(limit.to_string());
             return Err(Delivery { rows: vec![refused], stop: None });
         };
         let fate = if message.short { Fate::Shortened } else { Fate::Taken };
@@ -192,10 +193,10 @@ impl Sink for JetSink {
         let read = cursor::read(&stream, &self.publisher.filter, feed).await.map_err(failed)?;
         let info = stream.cached_info();
         let identity = format!("{name} of {}, feed {feed}", info.created);
-        let (atomic, max_message_size) =
-            (info.config.allow_atomic_publish, info.config.max_message_size);
+        let atomic = info.config.allow_atomic_publish;
+        let limit = StreamLimit::of(name, info.config.max_message_size).map(Arc::new);
         self.fence = read.sequence;
-        self.found = Some(Found { stream, atomic, max_message_size });
+        self.found = Some(Found { stream, atomic, limit });
         // The stream holds none: it is new, or has dropped them all.
         let place = if read.sequence == 0 { Place::Empty } else { Place::At(read.n) };
         Ok(Resumed { place, identity })
@@ -203,17 +204,15 @@ impl Sink for JetSink {
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {
         let now = seen(&self.state.borrow());
-        let Some(Found { atomic, max_message_size, .. }) =
-            self.found.as_ref().filter(|_| now == self.seen)
+        let Some(Found { atomic, limit, .. }) = self.found.as_ref().filter(|_| now == self.seen)
         else {
             return Delivery::stopped(Stop::Doubt);
         };
-        let atomic = *atomic;
-        let limit =
-            Limit::of(self.link.client().max_payload(), &self.target.stream, *max_message_size);
-        let rows = &page[..self.round_len(page, atomic, &limit)];
+        let (atomic, stream) = (*atomic, limit.clone());
+        let limit = Limit::of(self.link.client().max_payload(), stream.as_deref());
+        let rows = &page[..self.round_len(page, atomic, limit)];
         let answered = match rows {
-            [row] => match self.one(row, &limit).await {
+            [row] => match self.one(row, limit).await {
                 Ok((answer, fate)) => (answer, vec![fate]),
                 Err(delivery) => return delivery,
             },

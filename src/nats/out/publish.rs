@@ -25,7 +25,7 @@ use bytes::Bytes;
 use super::jet::{JetRow, Target};
 use super::{HEADER_FEED, HEADER_N};
 use crate::nats::link::Link;
-use crate::nats::wire::header_bytes;
+use crate::nats::publisher::post::{Limit, header_bytes, header_line};
 
 /// Header that widens a fence from one subject to all subjects of a filter (server 2.11).
 const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -36,31 +36,6 @@ pub(super) const TRUNCATED: &str = "Tidewatch-Truncated";
 /// Bytes of the headers of a batch besides the texts in them, and of the longest numbers and
 /// the id in those: names, colons and line ends are some 350.
 const BATCH_HEADERS: usize = 640;
-
-/// The largest message that is taken, headers included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Limit {
-    pub bytes: usize,
-    /// Whose it is.
-    pub whose: String,
-}
-
-impl Limit {
-    /// Of a server and a stream; 0 and less are no limits.
-    pub fn of(max_payload: usize, stream: &str, max_message_size: i32) -> Limit {
-        let server = if max_payload > 0 { max_payload } else { usize::MAX };
-        let of_stream = usize::try_from(max_message_size).ok().filter(|bytes| *bytes > 0);
-        match of_stream.filter(|bytes| *bytes <= server) {
-            Some(bytes) => {
-                Limit { bytes, whose: format!("max_msg_size of stream {stream} is {bytes} bytes") }
-            }
-            None => Limit {
-                bytes: server,
-                whose: format!("max_payload of the NATS server is {server} bytes"),
-            },
-        }
-    }
-}
 
 /// A message as it goes out.
 pub(super) struct Message {
@@ -100,7 +75,7 @@ impl Publisher {
         target: &Target,
         row: &JetRow,
         fence: u64,
-        limit: &Limit,
+        limit: Limit<'_>,
     ) -> Option<Message> {
         let mut common = self.headers(target, row);
         self.fence(&mut common, fence);
@@ -110,20 +85,20 @@ impl Publisher {
             all
         };
         let headers = own(&row.headers);
-        if header_bytes(&headers) + row.payload.len() <= limit.bytes {
+        if limit.check(header_bytes(&headers), row.payload.len()).is_ok() {
             return Some(Message { headers, payload: row.payload.clone(), short: false });
         }
-        let room = limit.bytes.checked_sub(header_bytes(&common))?;
+        let room = limit.bytes().checked_sub(header_bytes(&common))?;
         let (headers, payload) = (target.shorten)(row, room)?;
         let headers = own(&headers);
-        let fits = header_bytes(&headers) + payload.len() <= limit.bytes;
+        let fits = limit.check(header_bytes(&headers), payload.len()).is_ok();
         fits.then_some(Message { headers, payload, short: true })
     }
 
     /// Whether a row can be in a batch. One that only just cannot goes alone.
-    pub fn fits_a_batch(&self, target: &Target, row: &JetRow, limit: &Limit) -> bool {
+    pub fn fits_a_batch(&self, target: &Target, row: &JetRow, limit: Limit<'_>) -> bool {
         let names = row.id.len() + target.stream.len() + target.feed.len() + self.filter.len();
-        BATCH_HEADERS + names + own_bytes(&row.headers) + row.payload.len() <= limit.bytes
+        BATCH_HEADERS + names + own_bytes(&row.headers) + row.payload.len() <= limit.bytes()
     }
 
     /// Publishes the message of a row.
@@ -204,7 +179,7 @@ impl Publisher {
 
 /// Bytes of headers of a row's own on the wire.
 pub(super) fn own_bytes(headers: &[(&'static str, String)]) -> usize {
-    headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum()
+    headers.iter().map(|(name, value)| header_line(name.len(), value.len())).sum()
 }
 
 fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
@@ -231,25 +206,5 @@ fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
             ),
         ) => Answer::NotAsBatch(error.to_string()),
         _ => Answer::Unknown(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_narrower_limit_counts_and_is_named() {
-        let check = |payload, stream, bytes, words: &str| {
-            let limit = Limit::of(payload, "S", stream);
-            assert_eq!(limit.bytes, bytes);
-            assert!(limit.whose.contains(words), "{limit:?}");
-        };
-        check(1_000, -1, 1_000, "max_payload of the NATS server is 1000 bytes");
-        check(1_000, 0, 1_000, "max_payload");
-        check(1_000, 900, 900, "max_msg_size of stream S is 900 bytes");
-        check(1_000, 2_000, 1_000, "max_payload");
-        check(0, 900, 900, "max_msg_size");
-        check(0, -1, usize::MAX, "max_payload");
     }
 }

@@ -197,12 +197,3 @@ fn the_brokers_time_is_noted_where_it_counts() {
     assert_eq!(note(SourceTime::Broker, "5"), NoteTime::Rules(5));
     assert_eq!(note(SourceTime::Broker, "soon"), NoteTime::Rules(7));
 }
-
-#[test]
-fn headers_are_counted_as_they_are_sent() {
-    let mut headers = HeaderMap::new();
-    assert_eq!(header_bytes(&headers), 0);
-    headers.insert("Nats-Msg-Id", "0123456789abcdef0123456789abcdef");
-    let wire = "NATS/1.0\r\nNats-Msg-Id: 0123456789abcdef0123456789abcdef\r\n\r\n";
-    assert_eq!(header_bytes(&headers), wire.len());
-}
