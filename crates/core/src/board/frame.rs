@@ -45,8 +45,6 @@ pub enum CloseReason {
     Slow,
     /// More commands than allowed.
     RateLimited,
-    /// No connection is free.
-    Full,
     /// Not a message of the protocol.
     Malformed,
     /// No common version.
@@ -65,7 +63,6 @@ impl CloseReason {
             CloseReason::NoPong => 4004,
             CloseReason::Slow => 4005,
             CloseReason::RateLimited => 4006,
-            CloseReason::Full => 4007,
             CloseReason::Malformed => 4501,
             CloseReason::Version => 4502,
             CloseReason::HelloTimeout => 4505,
@@ -85,7 +82,6 @@ impl CloseReason {
             CloseReason::NoPong => "no answer to pings",
             CloseReason::Slow => "too far behind",
             CloseReason::RateLimited => "too many commands",
-            CloseReason::Full => "no connection is free",
             CloseReason::Malformed => "not a message of this protocol",
             CloseReason::Version => "no common protocol version",
             CloseReason::HelloTimeout => "no hello in time",

@@ -421,8 +421,3 @@ struct Abandoned<'a> {
     step: &'a str,
     value: f64,
 }
-
-/// The watermark of a fresh start.
-pub fn initial_watermark() -> EpochMs {
-    BEGINNING
-}
