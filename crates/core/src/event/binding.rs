@@ -12,10 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
-use super::cloudevent::is_json;
-
-/// What stands before an attribute's name in a header.
-pub(super) const PREFIX: &str = "ce-";
+use super::context::{PREFIX, is_attribute, is_json};
 
 /// Any of these headers says that a message is a CloudEvent in binary mode: they are required,
 /// so one that is absent is a fault that can be named.
@@ -126,22 +123,6 @@ fn put_data(out: &mut Vec<u8>, content_type: Option<&str>, data: &[u8]) {
         (_, Some(text)) if !says_json => put_field(out, "data", &json_text(text)),
         _ => put_field(out, "data_base64", &json_text(&STANDARD.encode(data))),
     }
-}
-
-/// Why the decoder refuses an envelope's member whose name is that of a header.
-pub(super) fn not_an_attribute(header: &str) -> String {
-    let name = header.strip_prefix(PREFIX).unwrap_or(header);
-    let rule = match name {
-        "data" | "data_base64" => "the data of the binary mode is the body",
-        name if is_attribute(name) => "its value is not UTF-8 in percent-encoding",
-        _ => "names are lower-case letters and digits",
-    };
-    format!("CloudEvent: header {header:?} is not an attribute: {rule}")
-}
-
-fn is_attribute(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    !name.is_empty() && name.bytes().all(allowed) && name != "data"
 }
 
 /// The media type alone, in lower case.

@@ -20,8 +20,10 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::draft::{Draft, Place};
+use super::context::{Place, is_json};
+use super::draft::Draft;
 use super::value::Text;
+use super::walk;
 
 /// With or without the padding at its end: senders differ.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -76,11 +78,13 @@ pub(super) fn read<'de>(
     text: &'de str,
     unpacked: Option<&'de str>,
 ) -> Result<(), String> {
-    draft.read(text, Place::Envelope)?;
+    walk::read(draft, text, Place::Envelope)?;
     if let Some(data) = unpacked {
-        draft.read(data, Place::Data).map_err(|rule| match rule.strip_prefix("not JSON: ") {
-            Some(cause) => format!("CloudEvent: the data is not JSON: {cause}"),
-            None => format!("CloudEvent: in \"data_base64\": {rule}"),
+        walk::read(draft, data, Place::Data).map_err(|rule| {
+            match rule.strip_prefix("not JSON: ") {
+                Some(cause) => format!("CloudEvent: the data is not JSON: {cause}"),
+                None => format!("CloudEvent: in \"data_base64\": {rule}"),
+            }
         })?;
     }
     draft.at = draft.at.or(draft.arrival);
@@ -102,10 +106,4 @@ pub(super) fn read<'de>(
         draft.key = draft.envelope.subject;
     }
     Ok(())
-}
-
-/// True for `application/json`, `text/json` and everything `+json`.
-pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    essence.ends_with("/json") || essence.ends_with("+json")
 }

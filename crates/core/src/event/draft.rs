@@ -2,18 +2,16 @@
 //! other, and names the rule that a bad one breaks.
 //!
 //! Native events and CloudEvents share it; they differ in where it is told to look.
-//! `walk` brings the attributes, `decode` and `cloudevent` check what came together.
+//! A codec brings the attributes, `codec` and `cloudevent` check what came together.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use serde::de::DeserializeSeed;
-
-use super::decode::ParsedValue;
-use super::names::{Name, Names, role};
+use super::context::{CONTEXT, Place};
+use super::names::{Lookup, Name, Names, role};
+use super::parsed::ParsedValue;
 use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::{Raw, Text};
-use super::walk::Walk;
 use super::{Limits, NoteTime, Schema, Unusable};
 use crate::number::Decimal;
 use crate::time::EpochMs;
@@ -51,32 +49,8 @@ impl Seen {
     }
 }
 
-/// Where the object being walked stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A native event.
-    Native,
-    /// The outer object of a CloudEvent.
-    Envelope,
-    /// The `data` of a CloudEvent.
-    Data,
-}
-
 /// Added to the rank of what stands in the envelope: greater than every rank of a name.
 const ENVELOPE_RANK: u16 = 1 << 12;
-
-/// The attributes of a CloudEvent that are not extensions.
-pub(super) const CONTEXT: [&str; 9] = [
-    "specversion",
-    "type",
-    "id",
-    "source",
-    "time",
-    "subject",
-    "data",
-    "data_base64",
-    "datacontenttype",
-];
 
 /// What the attributes of a CloudEvent's envelope said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,6 +64,7 @@ pub(super) struct Envelope<'de> {
 /// The event so far. `'de`: the event's bytes; `'w`: the decoder's scratch space.
 pub(super) struct Draft<'de, 'w> {
     pub names: &'w Names,
+    pub kinds: &'w Lookup,
     pub limits: &'w Limits,
     pub time: &'w TimeRule,
     pub scratch: &'w mut String,
@@ -125,7 +100,7 @@ impl<'de, 'w> Draft<'de, 'w> {
     /// source gives.
     pub fn new(
         schema: &'w Schema,
-        names: &'w Names,
+        (names, kinds): (&'w Names, &'w Lookup),
         (scratch, patches, seen): (&'w mut String, &'w mut Vec<Patch>, &'w mut Seen),
         values: Vec<ParsedValue<'de>>,
         (arrival, time): (Option<EpochMs>, NoteTime),
@@ -137,6 +112,7 @@ impl<'de, 'w> Draft<'de, 'w> {
         };
         let mut draft = Draft {
             names,
+            kinds,
             limits: &schema.limits,
             time: &schema.time,
             scratch,
@@ -186,26 +162,6 @@ impl<'de, 'w> Draft<'de, 'w> {
         (self.kind, self.id) = (Text::None, Text::None);
         (self.key, self.anonymous) = (Text::None, Text::None);
         (self.failure, self.reading, self.attributes) = (None, None, 0);
-    }
-
-    /// Reads `text` as one object standing at `place`.
-    ///
-    /// # Errors
-    /// The rule that was broken.
-    pub fn read(&mut self, text: &'de str, place: Place) -> Result<(), String> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let read = Walk { draft: self, place }.deserialize(&mut json).and_then(|()| json.end());
-        read.map_err(|error| self.explain(&error))
-    }
-
-    fn explain(&mut self, error: &serde_json::Error) -> String {
-        match (self.failure.take(), self.reading) {
-            (Some(rule), _) => rule,
-            (None, Some(index)) => {
-                format!("not JSON in attribute {:?}: {error}", self.names.get(index).text)
-            }
-            (None, None) => format!("not JSON: {error}"),
-        }
     }
 
     /// Counts an attribute, with a name of `len` bytes, and checks the rules that hold for all

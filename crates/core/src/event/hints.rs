@@ -8,8 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::binding;
-use super::draft::CONTEXT;
+use super::context::{CONTEXT, PREFIX};
 use super::names::{Names, role};
 use super::{Note, NoteTime};
 use crate::time::EpochMs;
@@ -129,7 +128,7 @@ fn written(members: &[(String, Box<RawValue>)]) -> Option<Vec<u8>> {
 
 /// What says how the bytes came is not an attribute of the event.
 fn is_header(name: &str) -> bool {
-    name.starts_with(binding::PREFIX)
+    name.starts_with(PREFIX)
         || ["content-type", "content-encoding", TIME_FILLS, TIME_RULES, NEVER_SENT].contains(&name)
 }
 

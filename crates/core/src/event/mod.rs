@@ -3,12 +3,16 @@
 
 pub mod binding;
 mod cloudevent;
+mod codec;
+mod context;
 pub mod decode;
 mod draft;
 mod hints;
+mod json;
 mod marks;
 mod names;
 pub mod number_text;
+mod parsed;
 mod scan;
 pub mod split;
 mod table;
@@ -63,9 +67,19 @@ pub struct Note {
     pub attributes: SmallVec<[(u8, CompactString); 1]>,
     /// What the source's own time is to its events.
     pub time: NoteTime,
+    /// What its bytes are.
+    pub format: Format,
     /// The item could not be unpacked: its bytes are then as they came, and it is rejected as a
     /// whole.
     pub fault: Option<Box<Fault>>,
+}
+
+/// The format of an item's bytes, as its source knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// JSON: native events and CloudEvents.
+    #[default]
+    Json,
 }
 
 /// When the source stored an item, if that is to be the time of its events.
@@ -394,9 +408,6 @@ impl DeadLetter {
         plain.chars().take(80).collect()
     }
 }
-
-/// A batch shared by the messages of one ticket.
-pub type SharedBatch = Arc<EventBatch>;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,8 @@
 //! So the two agree in every field; `the_fast_road_ends_where_the_general_reader_does` and the
 //! fuzz target `scan_equals_decode` show it.
 
-use super::draft::{Draft, Place};
+use super::context::Place;
+use super::draft::Draft;
 use super::marks::{Marks, Quotes};
 use super::names::Names;
 use super::table::Table;

@@ -5,15 +5,35 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::binding;
-use super::draft::{CONTEXT, Draft, Place};
+use super::context::{CONTEXT, PREFIX, Place, not_an_attribute};
+use super::draft::Draft;
 use super::names::{Names, role};
 use super::value::{Raw, Text};
 
+/// Reads `text` into `draft` as one object standing at `place`.
+///
+/// # Errors
+/// The rule that was broken.
+pub(super) fn read<'de>(
+    draft: &mut Draft<'de, '_>,
+    text: &'de str,
+    place: Place,
+) -> Result<(), String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = Walk { draft: &mut *draft, place }.deserialize(&mut json).and_then(|()| json.end());
+    read.map_err(|error| match (draft.failure.take(), draft.reading) {
+        (Some(rule), _) => rule,
+        (None, Some(index)) => {
+            format!("not JSON in attribute {:?}: {error}", draft.names.get(index).text)
+        }
+        (None, None) => format!("not JSON: {error}"),
+    })
+}
+
 /// Walks one object into a draft.
-pub(super) struct Walk<'de, 'w, 'd> {
-    pub draft: &'d mut Draft<'de, 'w>,
-    pub place: Place,
+struct Walk<'de, 'w, 'd> {
+    draft: &'d mut Draft<'de, 'w>,
+    place: Place,
 }
 
 impl Walk<'_, '_, '_> {
@@ -295,8 +315,8 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
         {
             return Ok(Key::Context(at as u8));
         }
-        if self.place == Place::Envelope && name.starts_with(binding::PREFIX) {
-            self.draft.failure = Some(binding::not_an_attribute(name));
+        if self.place == Place::Envelope && name.starts_with(PREFIX) {
+            self.draft.failure = Some(not_an_attribute(name));
             return Ok(Key::Refused);
         }
         let Some(index) = self.draft.names.find(name) else {

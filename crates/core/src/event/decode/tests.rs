@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event::binding::{Protocol, compose};
 use crate::event::split::{BodyKind, split};
-use crate::event::{Fault, RawItem};
+use crate::event::{Fault, Limits, RawItem};
 
 /// An event or a rejection that owns what it holds, written as one line.
 type Outcome = Result<String, (String, Vec<u8>)>;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::decode::Decoder;
 use crate::event::draft::Seen;
+use crate::event::names::Lookup;
 use crate::event::number_text::NumberFormat;
 use crate::event::time_rule::TimeRule;
 use crate::event::{Limits, Note, NoteTime, Schema};
@@ -271,10 +272,11 @@ proptest! {
 /// Whether the scanner reads an event itself.
 fn scans(schema: &Schema, event: &str) -> bool {
     let names = Names::new(schema);
+    let kinds = Lookup::new(std::iter::empty());
     let mut scanner = Scanner::new(&names, true);
     let (mut scratch, mut patches, mut seen) = (String::new(), Vec::new(), Seen::new(names.len()));
     let work = (&mut scratch, &mut patches, &mut seen);
-    let mut draft = Draft::new(schema, &names, work, Vec::new(), (None, NoteTime::None));
+    let mut draft = Draft::new(schema, (&names, &kinds), work, Vec::new(), (None, NoteTime::None));
     scanner.scan(event, &mut draft)
 }
 
@@ -312,12 +314,14 @@ fn the_usual_event_takes_the_fast_road_and_no_other() {
 #[test]
 fn it_comes_back_to_the_fast_road_when_events_are_usual_again() {
     let names = Names::new(&Schema::default());
+    let kinds = Lookup::new(std::iter::empty());
     let mut scanner = Scanner::new(&names, true);
     let schema = Schema::default();
     let (mut scratch, mut patches, mut seen) = (String::new(), Vec::new(), Seen::new(names.len()));
     let mut scan = |event: &str| {
         let work = (&mut scratch, &mut patches, &mut seen);
-        let mut draft = Draft::new(&schema, &names, work, Vec::new(), (None, NoteTime::None));
+        let mut draft =
+            Draft::new(&schema, (&names, &kinds), work, Vec::new(), (None, NoteTime::None));
         scanner.scan(event, &mut draft)
     };
     assert!((0..1_000).all(|_| !scan(r#"{"ts":1,"type":"x","nested":{}}"#)));
