@@ -20,6 +20,7 @@
 
 pub mod alert;
 pub mod anomaly;
+pub mod arrival;
 pub mod board;
 pub mod commit;
 pub mod condition;

@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
+use super::arrival::timed;
 use super::event::Schema;
 use super::event::decode::{Decoder, Parsed, ParsedValue};
-use super::fault::{self, Fault, Use, uses};
+use super::fault::{Fault, Use, uses};
 use super::metric::watch::{Watch, all_uses};
 use super::metric::{Attr, Fact, FactKind, Metric, MetricSpec, Order};
 use super::session::{Rules, SessionPolicy};
-use super::time::{EpochMs, SpanMs, TimePolicy};
+use super::time::{EpochMs, TimePolicy};
 
 /// Most warnings of one event; the last says how many more there are.
 const WARNINGS_MAX: usize = 8;
@@ -116,12 +117,12 @@ impl Meaning {
         now: &mut Now,
         is_open: &impl Fn(&str) -> bool,
     ) -> Verdict {
-        if let Some(reason) = too_far_ahead(event.at, now.arrived, self.time.max_future) {
-            return Verdict::Bad(reason);
-        }
+        let timed = match timed(event.at, event.guess, now.arrived, &self.time) {
+            Ok(timed) => timed,
+            Err(reason) => return Verdict::Bad(reason),
+        };
         let stamp = now.watermark;
-        let seen = event.at.min(now.arrived).saturating_sub(self.time.out_of_orderness);
-        now.watermark = stamp.max(seen);
+        now.watermark = stamp.max(timed.seen);
         let mut warnings = Vec::new();
         let closes = event.at.saturating_add(self.rules.gap).saturating_add(self.rules.lateness);
         if closes < stamp && !(event.key.is_empty() || is_open(event.key)) {
@@ -132,9 +133,7 @@ impl Meaning {
             ));
         }
         let mut faults = Vec::new();
-        faults.extend(
-            fault::of_time(event.at, event.guess, now.arrived).map(|fault| (uses::TS, fault)),
-        );
+        faults.extend(timed.fault.map(|fault| (uses::TS, fault)));
         let fact = Posted(event);
         if !event.key.is_empty() {
             self.rules.needs(&fact).each(|number, fault| {
@@ -184,14 +183,6 @@ impl Meaning {
             warnings.push(format!("and {more} more"));
         }
     }
-}
-
-/// Why an event is rejected that is further ahead of its arrival than allowed.
-pub fn too_far_ahead(at: EpochMs, arrived: EpochMs, max: SpanMs) -> Option<String> {
-    (at > arrived.saturating_add(max)).then(|| {
-        let ahead = at.saturating_sub(arrived);
-        format!("ts: {ahead} ms in the future (at most {max} ms)")
-    })
 }
 
 /// A decoded event as metrics see it.

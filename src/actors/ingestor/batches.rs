@@ -3,20 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-
 use super::barriers::bytes_max;
 use super::{Ingestor, Pending};
 use crate::actors::messages::ShardBatch;
 use crate::actors::pipeline::RunError;
 use crate::actors::standing::AHEAD_MS;
-use crate::domain::event::decode::{Parsed, ParsedValue};
-use crate::domain::event::{DeadLetter, Event, EventBatch, RawBatch, Schema, Span, Value};
-use crate::domain::fault;
-use crate::domain::hash::{EventIdentity, fingerprint, key_hash, shard_of};
+use crate::domain::arrival::timed;
+use crate::domain::event::decode::Rejected;
+use crate::domain::event::{DeadLetter, EventBatch, RawBatch, Route};
+use crate::domain::hash::fingerprint;
 use crate::domain::readers::Clockwork;
-use crate::domain::time::EpochMs;
-use crate::domain::verdict::too_far_ahead;
 
 impl Ingestor {
     /// Decodes as much of the oldest pending batch as there is room for, and hands every shard
@@ -93,6 +89,8 @@ impl Ingestor {
         } = self;
         let (first_at, max_at) = (&mut self.first_at, &mut self.max_at);
         let mut clockwork = Clockwork::of(readers, index);
+        let shards = builders.len() as u16;
+        let keeps_anonymous = parts.schema.anonymous.is_some();
         let received_before = ledger.received;
         for (place, item) in raw.items.iter().enumerate().skip(next) {
             let used = (ledger.received - received_before) as usize;
@@ -104,7 +102,6 @@ impl Ingestor {
                 return place;
             }
             let arrived = raw.arrived(place);
-            let latest = arrived.saturating_add(parts.time.max_future);
             let taken = decoder.decode_raw(raw, place, left, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
@@ -112,28 +109,29 @@ impl Ingestor {
                 {
                     *ahead = (ahead.0 + 1, ahead.1.max(parsed.at - arrived));
                 }
-                let rejected = match event {
-                    Ok(parsed) if parsed.at > latest => {
-                        let reason = too_far_ahead(parsed.at, arrived, parts.time.max_future);
-                        (reason.unwrap_or_default(), parsed.raw, parsed.part)
+                let judged = event.and_then(|event| {
+                    match timed(event.at, event.guess, arrived, &parts.time) {
+                        Ok(timed) => Ok((event, timed)),
+                        Err(reason) => Err(Rejected { reason, raw: event.raw, part: event.part }),
                     }
-                    Ok(parsed) => {
+                });
+                let Rejected { reason, raw: bytes, part } = match judged {
+                    Ok((event, timed)) => {
                         let stamp = *watermark;
-                        first_at.get_or_insert(parsed.at);
-                        *max_at = (*max_at).max(Some(parsed.at));
+                        first_at.get_or_insert(event.at);
+                        *max_at = (*max_at).max(Some(event.at));
                         times.of += 1;
-                        if let Some(fault) = fault::of_time(parsed.at, parsed.guess, arrived) {
+                        if let Some(fault) = timed.fault {
                             times.faults[fault as usize] += 1;
                         }
-                        // An event ahead of its arrival counts, but does not rush time.
-                        let seen = parsed.at.min(arrived) - parts.time.out_of_orderness;
-                        *watermark = clockwork.see(seen, stamp);
-                        return push(builders, &parts.schema, &parsed, item.position, stamp);
+                        *watermark = clockwork.see(timed.seen, stamp);
+                        let route = Route::of(&parts.schema, &event, shards);
+                        let batch = &mut builders[usize::from(route.shard)];
+                        return batch.push(&event, route, (item.position, stamp), keeps_anonymous);
                     }
-                    Err(rejected) => (rejected.reason, rejected.raw, rejected.part),
+                    Err(rejected) => rejected,
                 };
                 ledger.rejected += 1;
-                let (reason, bytes, part) = rejected;
                 dead_letters.push(DeadLetter {
                     source: index as u16,
                     position: item.position,
@@ -149,71 +147,4 @@ impl Ingestor {
         }
         raw.items.len()
     }
-}
-
-/// Puts a decoded event into its shard's batch; texts become spans of the shared buffer.
-fn push(
-    builders: &mut [EventBatch],
-    schema: &Schema,
-    parsed: &Parsed<'_>,
-    position: u64,
-    watermark: EpochMs,
-) {
-    let known = if parsed.key.is_empty() { parsed.anonymous } else { parsed.key };
-    let hash = match known {
-        "" => 0,
-        key => key_hash(schema.seed, key.as_bytes()),
-    };
-    // Events without a key go where their id (or their bytes) send them.
-    let route = match (hash, parsed.id) {
-        (0, Some(id)) => key_hash(schema.seed, id.as_bytes()),
-        (0, None) => key_hash(schema.seed, parsed.raw),
-        (hash, _) => hash,
-    };
-    let identity = match parsed.id {
-        Some(id) => EventIdentity::of(schema.seed, route, id.as_bytes()),
-        None => EventIdentity::NONE,
-    };
-    let shard = shard_of(route, builders.len() as u16);
-    let batch = &mut builders[usize::from(shard)];
-    let key = span(&batch.data, &mut batch.extra, known.as_bytes());
-    if schema.anonymous.is_some() {
-        let anonymous = span(&batch.data, &mut batch.extra, parsed.anonymous.as_bytes());
-        batch.anonymous.push(anonymous);
-    }
-    let raw = span(&batch.data, &mut batch.extra, parsed.raw);
-    for value in parsed.values {
-        batch.slots.push(match value {
-            ParsedValue::Missing => Value::Missing,
-            ParsedValue::Number(number) => Value::Number(*number),
-            ParsedValue::Bool(value) => Value::Bool(*value),
-            ParsedValue::Unusable(why) => Value::Unusable(*why),
-            ParsedValue::Text(text) => {
-                Value::Text(span(&batch.data, &mut batch.extra, text.as_bytes()))
-            }
-        });
-    }
-    batch.events.push(Event {
-        at: parsed.at,
-        watermark,
-        position,
-        key_hash: hash,
-        identity,
-        key,
-        raw,
-        part: parsed.part.unwrap_or(Event::WHOLE),
-        kind: parsed.kind,
-    });
-}
-
-/// Where a text lies in the shared buffer; copied behind it when it was unescaped.
-fn span(data: &Bytes, extra: &mut Vec<u8>, text: &[u8]) -> Span {
-    let len = text.len() as u32;
-    let start = (text.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
-    if start <= data.len() && start + text.len() <= data.len() {
-        return Span { start: start as u32, len };
-    }
-    let start = (data.len() + extra.len()) as u32;
-    extra.extend_from_slice(text);
-    Span { start, len }
 }

@@ -1,6 +1,7 @@
 //! Events as they come (raw, in batches) and as the engine sees them (decoded,
 //! with only the attributes that the configuration uses).
 
+mod batch;
 pub mod binding;
 mod cloudevent;
 mod codec;
@@ -32,6 +33,7 @@ use super::number::Decimal;
 use super::session::SessionPolicy;
 use super::settings::settings;
 use super::time::EpochMs;
+pub use batch::{EventBatch, Route};
 pub use hints::Hints;
 use number_text::NumberFormat;
 use time_rule::TimeRule;
@@ -219,65 +221,6 @@ pub struct Event {
 impl Event {
     /// The part that the only event of an item is.
     pub const WHOLE: u32 = u32::MAX;
-}
-
-/// Decoded events of one shard, in source order.
-#[derive(Debug, Default)]
-pub struct EventBatch {
-    /// The buffer that spans refer to.
-    pub data: Bytes,
-    /// Unescaped text, addressed after the end of `data`.
-    pub extra: Vec<u8>,
-    /// The events.
-    pub events: Vec<Event>,
-    /// Where `Schema::anonymous` is named: the visitor's key before it was known, of each event;
-    /// else empty.
-    pub anonymous: Vec<Span>,
-    /// `width` values for each event.
-    pub slots: Vec<Value>,
-    /// Number of slots of an event.
-    pub width: usize,
-    /// Number of the source they came from.
-    pub source: u16,
-    /// Number of the raw batch they came in, counted over all sources since the start: with
-    /// position and part the place of an event in the one order of all.
-    pub number: u64,
-    /// The items with their notes; `None` where the source has none.
-    pub noted: Option<Arc<RawBatch>>,
-}
-
-impl EventBatch {
-    /// The text of a span.
-    pub fn text(&self, span: Span) -> &[u8] {
-        let (start, len) = (span.start as usize, span.len as usize);
-        match start.checked_sub(self.data.len()) {
-            None => &self.data[start..start + len],
-            Some(start) => &self.extra[start..start + len],
-        }
-    }
-
-    /// Reads a little of each cache line that handling event `index` will touch, and means
-    /// nothing: asked for several events before any of them is handled, it lets the waits for
-    /// memory overlap.
-    #[inline]
-    pub fn glance(&self, index: usize) -> (Option<u8>, bool) {
-        let key = self.data.get(self.events[index].key.start as usize).copied();
-        let value = self.slots.get(index * self.width);
-        (key, matches!(value, Some(Value::Missing)))
-    }
-
-    /// What its source knew of an event besides its bytes.
-    pub fn hints(&self, event: &Event) -> Hints {
-        let Some(raw) = &self.noted else { return Hints::default() };
-        let item = raw.items.binary_search_by_key(&event.position, |item| item.position);
-        let part = (event.part != Event::WHOLE).then_some(event.part);
-        item.map(|index| raw.hints(index, part)).unwrap_or_default()
-    }
-
-    /// The slot values of event `index`.
-    pub fn values(&self, index: usize) -> &[Value] {
-        &self.slots[index * self.width..(index + 1) * self.width]
-    }
 }
 
 /// What the configuration uses of an event: which attributes get a slot, which

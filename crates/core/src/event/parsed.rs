@@ -33,6 +33,13 @@ pub struct Parsed<'a> {
     pub part: Option<u32>,
 }
 
+impl Parsed<'_> {
+    /// The key that it goes by: that of the visitor while nobody knows who it is.
+    pub(super) fn known(&self) -> &str {
+        if self.key.is_empty() { self.anonymous } else { self.key }
+    }
+}
+
 /// A decoded attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ParsedValue<'a> {
