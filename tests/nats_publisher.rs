@@ -153,7 +153,7 @@ fn the_buffer_has_a_bound_and_what_fails_is_listed() {
         ["e0", "e1", "e2", "e3"]
     );
     for (_, reason) in &report.failed {
-        assert!(reason.contains("no stream takes this subject"), "{reason}");
+        assert!(reason.contains("no stream takes the subject"), "{reason}");
     }
     // There is room again.
     publisher.try_publish(&event(11)).unwrap();

@@ -1,19 +1,19 @@
 //! What a stream answers to a publish, and what follows from it.
 
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Message, StatusCode};
 use serde::Deserialize;
 
-/// The stream has no atomic batches, or the server does not know them.
-pub(super) const ATOMIC_DISABLED: u64 = 10_174;
-
-/// The message is longer than the stream's `max_msg_size`.
-pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
-
-/// An answer of the stream.
+/// An answer of the stream, or what is known without one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// It is in the stream.
     Acked {
+        /// Sequence of the message, of the last one of a batch; of a duplicate, that of the
+        /// message that was there.
+        sequence: u64,
         /// It was there already.
         duplicate: bool,
         /// Messages of the committed batch; `None` for a single message.
@@ -22,7 +22,9 @@ pub(super) enum Answer {
     /// Not now: the same message may be taken later.
     Again(String),
     /// Never, with the server's number of the error.
-    Refused(u64, String),
+    Refused(ErrorCode, String),
+    /// Nobody said. It may be in the stream.
+    Unknown(String),
 }
 
 #[derive(Deserialize)]
@@ -32,46 +34,58 @@ struct Wire {
     #[serde(default)]
     seq: u64,
     count: Option<u64>,
-    error: Option<Error>,
-}
-
-#[derive(Deserialize)]
-struct Error {
-    #[serde(default)]
-    code: u16,
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
+    error: Option<jetstream::Error>,
 }
 
 impl Answer {
-    pub fn of(message: &Message) -> Answer {
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Answer::Again("no stream takes this subject".into());
+    /// Of a message that came to the publish's reply subject.
+    pub(super) fn of(message: &Message) -> Answer {
+        match message.status {
+            Some(StatusCode::NO_RESPONDERS) => Answer::no_stream(),
+            _ => Answer::read(&message.payload),
         }
-        Answer::read(&message.payload)
+    }
+
+    /// Of a publish by the client.
+    pub fn published(answer: Result<PublishAck, PublishError>) -> Answer {
+        let error = match answer {
+            Ok(PublishAck { sequence, duplicate, .. }) => {
+                return Answer::Acked { sequence, duplicate, batch: None };
+            }
+            Err(error) => error,
+        };
+        let said = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+        match (error.kind(), said) {
+            (_, Some(said)) => Answer::said(said),
+            // So it is too while a stream has no leader.
+            (PublishErrorKind::StreamNotFound, _) => Answer::no_stream(),
+            (PublishErrorKind::MaxPayloadExceeded, _) => {
+                Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, error.to_string())
+            }
+            _ => Answer::Unknown(error.to_string()),
+        }
+    }
+
+    fn no_stream() -> Answer {
+        Answer::Again("no stream takes the subject now".into())
     }
 
     fn read(payload: &[u8]) -> Answer {
         match serde_json::from_slice::<Wire>(payload) {
-            Ok(Wire { error: Some(error), .. }) => error.answer(),
-            Ok(wire) if wire.seq > 0 => {
-                Answer::Acked { duplicate: wire.duplicate, batch: wire.count }
+            Ok(Wire { error: Some(error), .. }) => Answer::said(&error),
+            Ok(Wire { seq, duplicate, count, .. }) if seq > 0 => {
+                Answer::Acked { sequence: seq, duplicate, batch: count }
             }
-            Ok(_) => Answer::Again("the answer names no sequence".into()),
-            Err(error) => Answer::Again(format!("the answer is not understood: {error}")),
+            Ok(_) => Answer::Unknown("the answer names no sequence".into()),
+            Err(error) => Answer::Unknown(format!("the answer is not understood: {error}")),
         }
     }
-}
 
-impl Error {
     /// 5xx is the server's trouble (no leader, no room): it passes. The rest is ours.
-    fn answer(self) -> Answer {
-        let text = format!("{} (error {})", self.description, self.err_code);
-        match self.code {
-            500.. => Answer::Again(text),
-            _ => Answer::Refused(self.err_code, text),
+    fn said(error: &jetstream::Error) -> Answer {
+        match error.code() {
+            500.. => Answer::Again(error.to_string()),
+            _ => Answer::Refused(error.error_code(), error.to_string()),
         }
     }
 }
@@ -82,22 +96,34 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let acked = |duplicate, batch| Answer::Acked { duplicate, batch };
+        let acked = |duplicate, batch| Answer::Acked { sequence: 7, duplicate, batch };
         for (payload, expected) in [
             (r#"{"stream":"S","seq":7}"#, acked(false, None)),
             (r#"{"stream":"S","seq":7,"duplicate":true}"#, acked(true, None)),
             (r#"{"stream":"S","seq":7,"batch":"b","count":3}"#, acked(false, Some(3))),
             (
                 r#"{"error":{"code":400,"err_code":10201,"description":"twice"},"stream":"S","seq":0}"#,
-                Answer::Refused(10_201, "twice (error 10201)".into()),
+                Answer::Refused(ErrorCode(10_201), "twice (code 400, error code 10201)".into()),
             ),
             (
                 r#"{"error":{"code":503,"err_code":10008,"description":"busy"}}"#,
-                Answer::Again("busy (error 10008)".into()),
+                Answer::Again("busy (code 503, error code 10008)".into()),
             ),
         ] {
             assert_eq!(Answer::read(payload.as_bytes()), expected, "{payload}");
         }
-        assert!(matches!(Answer::read(b""), Answer::Again(_)));
+        assert!(matches!(Answer::read(b""), Answer::Unknown(_)));
+    }
+
+    #[test]
+    fn without_an_answer_nothing_is_known_of_a_message() {
+        let of = |kind| Answer::published(Err(PublishError::new(kind)));
+        assert!(matches!(of(PublishErrorKind::TimedOut), Answer::Unknown(_)));
+        assert!(matches!(of(PublishErrorKind::BrokenPipe), Answer::Unknown(_)));
+        assert!(matches!(of(PublishErrorKind::StreamNotFound), Answer::Again(_)));
+        assert!(matches!(
+            of(PublishErrorKind::MaxPayloadExceeded),
+            Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, _)
+        ));
     }
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::{Client, Message, Subject};
 use futures_util::StreamExt as _;
 use tidewatch_clock::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{ATOMIC_DISABLED, Answer, MESSAGE_TOO_LARGE};
+use super::answer::Answer;
 use super::counts::Counts;
 use super::unit::{Entry, Unit};
 use super::{FlushReport, Mode, Options};
@@ -360,25 +361,27 @@ impl Engine {
             return;
         }
         match Answer::of(message) {
-            Answer::Acked { duplicate, batch: Some(count) } if count == unit.events() => {
+            Answer::Acked { duplicate, batch: Some(count), .. } if count == unit.events() => {
                 self.acked(first, duplicate);
             }
             Answer::Acked { duplicate, .. } if !unit.is_batch() => self.acked(first, duplicate),
-            Answer::Acked { .. } | Answer::Again(_) if unit.is_batch() => self.one_by_one(first),
+            Answer::Acked { .. } | Answer::Again(_) | Answer::Unknown(_) if unit.is_batch() => {
+                self.one_by_one(first);
+            }
             Answer::Refused(code, _) if unit.is_batch() => {
-                if code == ATOMIC_DISABLED {
+                if code == ErrorCode::ATOMIC_PUBLISH_DISABLED {
                     self.atomic = false;
                     self.atomic_refused = true;
                 }
                 self.one_by_one(first);
             }
-            Answer::Refused(MESSAGE_TOO_LARGE, _) if unit.events() > 1 => {
+            Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, _) if unit.events() > 1 => {
                 // The stream's bound is smaller than the server's: smaller packs from now on.
                 self.pack_bytes = (unit.bytes() / 2).max(1);
                 self.one_by_one(first);
             }
             Answer::Acked { .. } => {}
-            Answer::Again(trouble) => {
+            Answer::Again(trouble) | Answer::Unknown(trouble) => {
                 let wait = BACKOFF.saturating_mul(1 << unit.tries.min(16));
                 unit.due = self.clock.elapsed() + ms(wait.min(self.options.ack_wait));
                 unit.trouble = trouble;

@@ -27,7 +27,7 @@
 //! - An event that is not acknowledged within [`Options::give_up_after`] failed, and
 //!   [`Publisher::flush`] says so. It may be in the stream all the same.
 
-mod answer;
+pub mod answer;
 pub mod connection;
 mod counts;
 mod denied;

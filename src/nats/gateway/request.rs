@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 
-use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::actors::ports::{AppendError, Appended, Offered, Unfit};
+use crate::nats::publisher::answer::Answer;
 
 /// One event as it is published.
 pub(super) struct Message {
@@ -43,78 +43,54 @@ impl Request {
     /// When the stream does not take events now; some may be in it.
     pub async fn publish(mut self, messages: Vec<Message>) -> Result<Offered, AppendError> {
         let count = messages.len();
-        let failed = |acked: usize, error: PublishError| match failed(&error) {
-            AppendError::Refused(cause) => {
-                AppendError::Refused(format!("{cause}; {acked} of {count} events are in it"))
-            }
-            error => error,
-        };
         for Message { index, subject, headers, event } in messages {
             while self.pending.len() >= self.window {
-                self.settle().await.map_err(|error| failed(self.acked, error))?;
+                self.settle(count).await?;
             }
             let message = PublishMessage::build().headers(headers).payload(event);
             match self.context.send_publish(subject, message).await {
                 Ok(answer) => self.pending.push_back((index, answer)),
-                Err(error) => {
-                    self.unfit(index, error).map_err(|error| failed(self.acked, error))?;
-                }
+                Err(error) => self.judge(index, Answer::published(Err(error)), count)?,
             }
         }
         while !self.pending.is_empty() {
-            self.settle().await.map_err(|error| failed(self.acked, error))?;
+            self.settle(count).await?;
         }
         Ok(self.offered)
     }
 
     /// Waits for the oldest answer.
-    async fn settle(&mut self) -> Result<(), PublishError> {
+    async fn settle(&mut self, count: usize) -> Result<(), AppendError> {
         let Some((index, oldest)) = self.pending.pop_front() else { return Ok(()) };
-        let PublishAck { sequence, .. } = match oldest.await {
-            Ok(answer) => answer,
-            Err(error) => return self.unfit(index, error),
-        };
-        self.acked += 1;
-        let known = self.offered.appended.unwrap_or(Appended { first: sequence, last: sequence });
-        // The sequence of a duplicate is that of the event it repeats.
-        self.offered.appended =
-            Some(Appended { first: known.first.min(sequence), last: known.last.max(sequence) });
-        Ok(())
+        self.judge(index, Answer::published(oldest.await), count)
     }
 
-    /// Notes an event that is too large after all: a bound was lowered meanwhile.
-    fn unfit(&mut self, index: usize, error: PublishError) -> Result<(), PublishError> {
-        let too_large = error.kind() == PublishErrorKind::MaxPayloadExceeded
-            || server(&error)
-                .is_some_and(|said| said.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
-        if !too_large {
-            return Err(error);
-        }
-        let reason = format!("the event is longer than the stream takes: {error}");
-        self.offered.refused.push(Unfit { index, reason });
-        Ok(())
-    }
-}
-
-fn server(error: &PublishError) -> Option<&jetstream::Error> {
-    std::error::Error::source(error).and_then(|cause| cause.downcast_ref())
-}
-
-/// Whatever may pass is an error of now: the caller sends the same events again.
-fn failed(error: &PublishError) -> AppendError {
-    use PublishErrorKind as Kind;
-    match (error.kind(), server(error)) {
-        // A stream that is full, sealed, without a leader.
-        (Kind::Other, Some(said)) => AppendError::Refused(said.to_string()),
-        (Kind::StreamNotFound, _) => {
-            // So it is too while a stream has no leader.
-            AppendError::Refused("no stream takes the subject now".into())
-        }
-        (Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending | Kind::Other, _) => {
-            AppendError::Away(error.to_string())
-        }
-        (Kind::MaxPayloadExceeded | Kind::WrongLastMessageId | Kind::WrongLastSequence, _) => {
-            AppendError::Broken(error.to_string())
+    /// Whatever may pass is an error of now: the caller sends the same events again.
+    fn judge(&mut self, index: usize, answer: Answer, count: usize) -> Result<(), AppendError> {
+        match answer {
+            Answer::Acked { sequence, .. } => {
+                self.acked += 1;
+                let one = Appended { first: sequence, last: sequence };
+                let known = self.offered.appended.unwrap_or(one);
+                // The sequence of a duplicate is that of the event it repeats.
+                self.offered.appended = Some(Appended {
+                    first: known.first.min(sequence),
+                    last: known.last.max(sequence),
+                });
+                Ok(())
+            }
+            // Too large after all: a bound was lowered meanwhile.
+            Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, said) => {
+                let reason = format!("the event is longer than the stream takes: {said}");
+                self.offered.refused.push(Unfit { index, reason });
+                Ok(())
+            }
+            // A stream that is full, sealed, without a leader.
+            Answer::Again(said) | Answer::Refused(_, said) => {
+                let acked = self.acked;
+                Err(AppendError::Refused(format!("{said}; {acked} of {count} events are in it")))
+            }
+            Answer::Unknown(said) => Err(AppendError::Away(said)),
         }
     }
 }

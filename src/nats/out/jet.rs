@@ -10,9 +10,10 @@ use tokio::sync::watch;
 
 use super::OutSettings;
 use super::cursor;
-use super::publish::{Answer, Publisher};
+use super::publish::{Publisher, fenced, not_as_batch};
 use super::streams;
 use crate::nats::link::{Link, LinkState};
+use crate::nats::publisher::answer::Answer;
 use crate::nats::publisher::post::{Limit, StreamLimit};
 use crate::sink::{Delivery, Fate, Place, Resumed, Row, Sink, Stop};
 
@@ -222,19 +223,23 @@ impl Sink for JetSink {
             }
         };
         match answered {
-            (Answer::Stored(sequence), fates) => {
+            (Answer::Acked { sequence, duplicate: true, .. }, _) => {
+                self.known(&rows[0], sequence).await
+            }
+            (Answer::Acked { sequence, .. }, fates) => {
                 self.fence = sequence;
                 self.singles = self.singles.saturating_sub(fates.len());
                 Delivery { rows: fates, stop: None }
             }
-            (Answer::Known(sequence), _) => self.known(&rows[0], sequence).await,
-            (Answer::Fenced, _) => Delivery::stopped(Stop::Doubt),
-            (Answer::NotAsBatch(cause), fates) => {
+            (Answer::Refused(code, _), _) if fenced(code) => Delivery::stopped(Stop::Doubt),
+            (Answer::Refused(code, cause), fates) if not_as_batch(code) => {
                 tracing::debug!(cause, "a batch was refused; one by one");
                 self.singles = SINGLES.max(fates.len());
                 Delivery::stopped(Stop::Doubt)
             }
-            (Answer::Unknown(cause), _) => self.failed(cause),
+            (Answer::Again(cause) | Answer::Refused(_, cause) | Answer::Unknown(cause), _) => {
+                self.failed(cause)
+            }
         }
     }
 

@@ -17,14 +17,13 @@ use async_nats::header::{
     NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
 };
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 
 use super::jet::{JetRow, Target};
 use super::{HEADER_FEED, HEADER_N};
 use crate::nats::link::Link;
+use crate::nats::publisher::answer::Answer;
 use crate::nats::publisher::post::{Limit, header_bytes, header_line};
 
 /// Header that widens a fence from one subject to all subjects of a filter (server 2.11).
@@ -43,21 +42,6 @@ pub(super) struct Message {
     payload: Bytes,
     /// Whether it is shorter than its row.
     pub short: bool,
-}
-
-/// What the broker answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Stored; the last message has this sequence.
-    Stored(u64),
-    /// The broker knows the id, from the message with this sequence, and stored nothing.
-    Known(u64),
-    /// Another message of the feed came first.
-    Fenced,
-    /// The stream does not take batches, or not this one; one by one may do.
-    NotAsBatch(String),
-    /// Refused, or not known whether it was stored.
-    Unknown(String),
 }
 
 /// Publishes the rows of one feed.
@@ -157,7 +141,7 @@ impl Publisher {
         let lost = state.wait_for(|state| !state.connected || state.connects != connects);
         tokio::select! {
             biased;
-            answer = answered => judge(answer),
+            answer = answered => Answer::published(answer),
             _ = lost => Answer::Unknown("the connection was lost before the broker answered".into()),
         }
     }
@@ -182,29 +166,23 @@ pub(super) fn own_bytes(headers: &[(&'static str, String)]) -> usize {
     headers.iter().map(|(name, value)| header_line(name.len(), value.len())).sum()
 }
 
-fn judge(answer: Result<PublishAck, PublishError>) -> Answer {
-    let error = match answer {
-        Ok(ack) if ack.duplicate => return Answer::Known(ack.sequence),
-        Ok(ack) => return Answer::Stored(ack.sequence),
-        Err(error) => error,
-    };
-    let code = std::error::Error::source(&error)
-        .and_then(|cause| cause.downcast_ref::<async_nats::jetstream::Error>())
-        .map(|cause| cause.error_code());
-    match (error.kind(), code) {
-        (PublishErrorKind::WrongLastSequence, _)
-        | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => Answer::Fenced,
-        (
-            _,
-            Some(
-                ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE
-                | ErrorCode::ATOMIC_PUBLISH_DISABLED
-                | ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH
-                | ErrorCode::ATOMIC_PUBLISH_MISSING_SEQ
-                | ErrorCode::ATOMIC_PUBLISH_UNSUPPORTED_HEADER
-                | ErrorCode::ATOMIC_PUBLISH_INVALID_BATCH_ID,
-            ),
-        ) => Answer::NotAsBatch(error.to_string()),
-        _ => Answer::Unknown(error.to_string()),
-    }
+/// Whether another message of the feed came first.
+pub(super) fn fenced(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
+    )
+}
+
+/// Whether the stream does not take batches, or not this one; one by one may do.
+pub(super) fn not_as_batch(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE
+            | ErrorCode::ATOMIC_PUBLISH_DISABLED
+            | ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH
+            | ErrorCode::ATOMIC_PUBLISH_MISSING_SEQ
+            | ErrorCode::ATOMIC_PUBLISH_UNSUPPORTED_HEADER
+            | ErrorCode::ATOMIC_PUBLISH_INVALID_BATCH_ID
+    )
 }
