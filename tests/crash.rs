@@ -127,9 +127,10 @@ fn f_k2_killed_at_each_point_where_something_becomes_durable() {
             .listening();
         target.set(&server.url);
         let accepted = || progress.0.0.load(Ordering::Acquire) as f64;
-        let still = match point.starts_with("log.") {
-            true => stands_still(&progress, accepted),
-            false => stands_still(&progress, || epoch(&server)),
+        let still = if point.starts_with("log.") {
+            stands_still(&progress, accepted)
+        } else {
+            stands_still(&progress, || epoch(&server))
         };
         stood += usize::from(still);
         server.kill_9();

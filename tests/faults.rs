@@ -440,11 +440,9 @@ fn a_damaged_file_is_named_and_never_believed() {
             copy_folder(&pristine, &folder.data());
             damage(&folder.data().join(file));
             let mut server = folder.serve(HOLD).spawn();
-            let shown =
-                until(60, "it is ready and shows numbers, or ends", || match server.running() {
-                    true => shown(&mut server).map(Some),
-                    false => Some(None),
-                });
+            let shown = until(60, "it is ready and shows numbers, or ends", || {
+                if server.running() { shown(&mut server).map(Some) } else { Some(None) }
+            });
             if let Some(pipeline) = shown {
                 assert_eq!(numbers(&pipeline), before, "{file}, {what}: believed and wrong");
                 assert!(what.starts_with("byte"), "{file}, {what}: not noticed");

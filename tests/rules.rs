@@ -217,10 +217,7 @@ fn nothing_of_a_window_with_events_is_shown_of_one_without() {
                 .then_some(())
         });
     };
-    let empty = |aggregate: &str| match zeros.contains(&aggregate) {
-        true => json!(0),
-        false => Value::Null,
-    };
+    let empty = |aggregate: &str| if zeros.contains(&aggregate) { json!(0) } else { Value::Null };
     let one = |seconds: f64| {
         move |aggregate: &str| match aggregate {
             "count" | "distinct" => json!(1),

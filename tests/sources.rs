@@ -75,9 +75,10 @@ impl Source for Partitions {
         let found = || Ok(Some(resume.fingerprint));
         let same = resume.check(&known, found);
         self.position = resume.position;
-        self.next = match resume.cursor.is_empty() {
-            true => BTreeMap::new(),
-            false => serde_json::from_slice(&resume.cursor).expect("it is what was given"),
+        self.next = if resume.cursor.is_empty() {
+            BTreeMap::new()
+        } else {
+            serde_json::from_slice(&resume.cursor).expect("it is what was given")
         };
         self.opened.lock().unwrap().push(resume);
         Box::pin(ready(same.map(|()| Opened { incarnation: "1".into(), warnings: Vec::new() })))

@@ -203,10 +203,7 @@ pub trait EventLog: Send + Sync {
                     Err(reason) => refused.push(Unfit { index, reason }),
                 }
             }
-            let appended = match events.is_empty() {
-                true => None,
-                false => Some(self.append(events).await?),
-            };
+            let appended = if events.is_empty() { None } else { Some(self.append(events).await?) };
             Ok(Offered { appended, refused })
         })
     }

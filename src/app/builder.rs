@@ -164,9 +164,10 @@ impl Builder {
         let schema = parts::schema(&self.config, files.state.seed());
         // A source of its own ends, and then somebody asks what it amounted to.
         let reports = !own.is_empty();
-        let ways = match reports {
-            true => Ways::own(own, &clock)?,
-            false => Ways::open(&self.config, &clock, &files, &schema)?,
+        let ways = if reports {
+            Ways::own(own, &clock)?
+        } else {
+            Ways::open(&self.config, &clock, &files, &schema)?
         };
         let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
         let (board, clients) = (broadcaster.board(), broadcaster.stats());

@@ -15,9 +15,10 @@ impl Running {
     pub fn send_to_nats(&self, link: &Link, settings: OutSettings) -> Outputs {
         let web = self.web();
         let figures = self.figures();
-        let letters_published = match settings.dead_letters_stream.is_empty() {
-            true => Arc::default(),
-            false => figures.publish_letters(),
+        let letters_published = if settings.dead_letters_stream.is_empty() {
+            Arc::default()
+        } else {
+            figures.publish_letters()
         };
         let parts = Parts {
             feed: feed_of(web.schema.seed),

@@ -267,9 +267,10 @@ fn bar(lines: &Lines) -> ProgressBar {
 }
 
 fn tell(summary: &Summary, json: bool) -> Exit {
-    let text = match json {
-        true => serde_json::to_string_pretty(summary).expect("plain numbers and text"),
-        false => summary.text(),
+    let text = if json {
+        serde_json::to_string_pretty(summary).expect("plain numbers and text")
+    } else {
+        summary.text()
     };
     use std::io::Write;
     let mut out = io::stdout().lock();
@@ -339,9 +340,10 @@ impl Lines {
         let counted = Counted { input, done: Arc::clone(&done) };
         let mut input = BufReader::with_capacity(1 << 16, counted);
         let packed = input.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        let input: Box<dyn BufRead + Send> = match packed {
-            true => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input))),
-            false => Box::new(input),
+        let input: Box<dyn BufRead + Send> = if packed {
+            Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input)))
+        } else {
+            Box::new(input)
         };
         Ok(Lines { input, len, done })
     }

@@ -125,10 +125,7 @@ fn replay(
             let exit = tell(&found, &numbers, &targets, json, elapsed);
             exit.unwrap_or_else(|| verdict(&numbers, strict))
         };
-        match served {
-            true => serve(running, hold, json, tell).await,
-            false => alone(running, tell).await,
-        }
+        if served { serve(running, hold, json, tell).await } else { alone(running, tell).await }
     })
 }
 

@@ -32,10 +32,8 @@ impl Files {
         scratch: bool,
     ) -> Result<Files, StartError> {
         let data_dir = &config.general.data_dir;
-        let folder = match scratch {
-            true => Folder::open_scratch(data_dir)?,
-            false => Folder::open(data_dir)?,
-        };
+        let folder =
+            if scratch { Folder::open_scratch(data_dir)? } else { Folder::open(data_dir)? };
         let log = EmbeddedLog::open(&folder, Arc::clone(clock), parts::log_settings(config))?;
         let settings = store::Settings { seed, ..config.store.clone() };
         let state = StateDb::open(&folder, log.clone(), settings)?;

@@ -381,9 +381,10 @@ fn table(items: &[Item]) -> String {
 
 fn page(item: &Item) -> String {
     let redriven = item.redriven.map_or("no".into(), instant);
-    let hints = match item.hints.is_empty() {
-        true => String::new(),
-        false => format!("\nhints     {}", harmless(&compact(&item.hints))),
+    let hints = if item.hints.is_empty() {
+        String::new()
+    } else {
+        format!("\nhints     {}", harmless(&compact(&item.hints)))
     };
     format!(
         "id        {}\nsource    {} at {}\nat        {}\nredriven  {redriven}\nreason    {}\n\

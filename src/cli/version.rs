@@ -32,9 +32,10 @@ impl Version {
 /// The text to print.
 pub fn run(args: &VersionArgs) -> String {
     let version = Version::here();
-    match args.json {
-        true => serde_json::json!(version).to_string(),
-        false => format!("{} {} ({})", version.name, version.version, version.target),
+    if args.json {
+        serde_json::json!(version).to_string()
+    } else {
+        format!("{} {} ({})", version.name, version.version, version.target)
     }
 }
 

@@ -107,9 +107,10 @@ impl Node {
             Value::Bare(text) => text.split(',').map(|part| part.trim().to_string()).collect(),
             _ => return self.wrong(wanted),
         };
-        match texts.iter().any(String::is_empty) {
-            true => Err("must not hold an empty text".into()),
-            false => Ok(texts),
+        if texts.iter().any(String::is_empty) {
+            Err("must not hold an empty text".into())
+        } else {
+            Ok(texts)
         }
     }
 

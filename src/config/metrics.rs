@@ -219,9 +219,10 @@ fn checked_name(name: &str) -> Result<String, String> {
             "must be a lower-case letter, then letters, digits or _, at most {NAME_BYTES_MAX}"
         ));
     }
-    match OWN_TOPICS.contains(&name) {
-        true => Err("is the name of a built-in topic".into()),
-        false => Ok(name.to_string()),
+    if OWN_TOPICS.contains(&name) {
+        Err("is the name of a built-in topic".into())
+    } else {
+        Ok(name.to_string())
     }
 }
 

@@ -279,8 +279,9 @@ fn test(test: &Test) -> String {
 /// As TOML has it: an integer past 64 bits is a float there.
 fn toml_number(number: crate::domain::number::Decimal) -> String {
     let text = number.to_string();
-    match text.parse::<i64>().is_err() && !text.contains(['.', 'e']) {
-        true => format!("{text}.0"),
-        false => text,
+    if text.parse::<i64>().is_err() && !text.contains(['.', 'e']) {
+        format!("{text}.0")
+    } else {
+        text
     }
 }

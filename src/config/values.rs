@@ -43,9 +43,10 @@ pub(super) fn read(rule: &Rule, node: &Node) -> Result<Value, String> {
         Rule::Ascending(least, most) => {
             let numbers = node.numbers()?;
             let grow = numbers.is_sorted_by(|a, b| a < b);
-            match grow && (least..=most).contains(&numbers.len()) {
-                true => Ok(Value::Numbers(numbers)),
-                false => Err(format!("must be {least} to {most} numbers in ascending order")),
+            if grow && (least..=most).contains(&numbers.len()) {
+                Ok(Value::Numbers(numbers))
+            } else {
+                Err(format!("must be {least} to {most} numbers in ascending order"))
             }
         }
         Rule::Attributes(most) => attributes(node, most).map(Value::Texts),
@@ -85,9 +86,8 @@ pub(super) fn show(rule: &Rule, value: &Value) -> String {
 /// The bounds in words, `1 to 64`; `None` where the type says it all. Words are explained in the
 /// reason of their key.
 pub(super) fn bounds(rule: &Rule) -> Option<String> {
-    let or_more = |least: String, most: String, open: bool| match open {
-        true => format!("{least} or more"),
-        false => format!("{least} to {most}"),
+    let or_more = |least: String, most: String, open: bool| {
+        if open { format!("{least} or more") } else { format!("{least} to {most}") }
     };
     match *rule {
         Rule::Count(least, most) => {

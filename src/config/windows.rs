@@ -122,9 +122,10 @@ fn calendar_hops(size: Length, slide: Length) -> Result<Option<(CalendarSpan, i6
     use CalendarSpan::{Days, Months};
     let (Length::Calendar(size), Length::Calendar(slide)) = (size, slide) else {
         let month = |length| matches!(length, Length::Calendar(Months(_)));
-        return match month(size) || month(slide) {
-            true => Err("months only slide by months: write slide = \"1mo\"".into()),
-            false => Ok(None),
+        return if month(size) || month(slide) {
+            Err("months only slide by months: write slide = \"1mo\"".into())
+        } else {
+            Ok(None)
         };
     };
     let (whole, part) = match (size, slide) {

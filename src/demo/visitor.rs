@@ -136,9 +136,10 @@ impl Visitor {
         }
         let patience = if trouble { 25 } else { 60 };
         self.next = choose(random, &[(Stage::Initiate, patience), (Stage::Leave, 100 - patience)]);
-        let reason = match trouble {
-            true => REASONS[TROUBLE_REASON],
-            false => REASONS[random.random_range(0..TROUBLE_REASON)],
+        let reason = if trouble {
+            REASONS[TROUBLE_REASON]
+        } else {
+            REASONS[random.random_range(0..TROUBLE_REASON)]
         };
         Action::Fail { cents, reason }
     }

@@ -349,9 +349,10 @@ pub fn check_subject(subject: &str, wild: bool) -> Result<(), String> {
 /// The rule that is broken.
 pub fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    match name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-        true => Err(format!("{name:?} must be 1 to 64 letters, digits, - or _")),
-        false => Ok(()),
+    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        Err(format!("{name:?} must be 1 to 64 letters, digits, - or _"))
+    } else {
+        Ok(())
     }
 }
 

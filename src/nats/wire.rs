@@ -139,12 +139,13 @@ impl Unpacker {
         let (start, bound) = (out.len(), self.inflated_bytes_max);
         let read = packed.take(bound as u64 + 1).read_to_end(out);
         read.map_err(|error| format!("content-encoding {name}: {error}"))?;
-        match out.len() - start > bound {
-            true => Err(format!(
+        if out.len() - start > bound {
+            Err(format!(
                 "content-encoding {name}: unpacks to more than {bound} bytes \
-                 (nats.inflated_bytes_max)"
-            )),
-            false => Ok(()),
+             (nats.inflated_bytes_max)"
+            ))
+        } else {
+            Ok(())
         }
     }
 }
@@ -268,9 +269,10 @@ impl Template {
 fn token(text: &str, names: &mut Vec<String>) -> Result<Token, String> {
     let Some(name) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
         let odd = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | '*' | '>');
-        return match text.is_empty() || text.contains(odd) {
-            true => Err(format!("token {text:?} must be literal text, {{name}} or {{name...}}")),
-            false => Ok(Token::Literal(text.to_owned())),
+        return if text.is_empty() || text.contains(odd) {
+            Err(format!("token {text:?} must be literal text, {{name}} or {{name...}}"))
+        } else {
+            Ok(Token::Literal(text.to_owned()))
         };
     };
     let (name, token) = match name.strip_suffix("...") {

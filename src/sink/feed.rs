@@ -237,10 +237,7 @@ impl<S: Sink> Feed<S> {
         if *self.stop.borrow() {
             return Err(End::Over);
         }
-        match self.idle().await {
-            true => Err(Stop::Doubt.into()),
-            false => Ok(()),
-        }
+        if self.idle().await { Err(Stop::Doubt.into()) } else { Ok(()) }
     }
 
     /// While the other side takes nothing: reads what is committed meanwhile, so that it is seen.

@@ -215,7 +215,7 @@ mod tests {
                  the broker is away"
             )
         );
-        let said = format!("3 delivered, 5000 waiting, 3 lost to retention; the broker is away");
+        let said = "3 delivered, 5000 waiting, 3 lost to retention; the broker is away".to_string();
         let standing = status.standing();
         assert_eq!(standing[0].to_string(), format!("nats alerts: {said}"));
         assert_eq!((standing[0].condition, standing.len()), (Condition::OutputWaits, 1));

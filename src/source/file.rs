@@ -167,10 +167,11 @@ impl FileSource {
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let name = names.join(", ");
         let mut times = TimeOf::new(&settings.schema);
-        let (index, time) = match settings.raw_order {
-            true => (None, None),
-            false => order::by_time(&inputs, &mut times, settings.out_of_orderness, &progress)
-                .map_err(|error| OpenError::read(&name, &error))?,
+        let (index, time) = if settings.raw_order {
+            (None, None)
+        } else {
+            order::by_time(&inputs, &mut times, settings.out_of_orderness, &progress)
+                .map_err(|error| OpenError::read(&name, &error))?
         };
         let order = if index.is_some() { "by time" } else { "as it stands" };
         progress.begin(Phase::Reading, inputs.iter().map(|input| input.len).sum());

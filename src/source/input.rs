@@ -239,10 +239,7 @@ pub(super) fn open(
             arrival = age.as_millis() as EpochMs;
         }
         // A pipe or a device has no places to go back to.
-        match metadata.is_file() {
-            true => file,
-            false => kept(&mut &file, room)?,
-        }
+        if metadata.is_file() { file } else { kept(&mut &file, room)? }
     };
     let mut report = FileReport { name: name.clone(), ..FileReport::default() };
     let mut beginning = beginning_of(&mut file).map_err(failed)?;

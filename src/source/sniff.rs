@@ -109,10 +109,7 @@ pub(super) fn sniff(
             return Sniffed::Known(known_mapping(known.mapping));
         }
     }
-    match lines.is_empty() {
-        true => Sniffed::Native,
-        false => Sniffed::Other(other(&lines, encoding)),
-    }
+    if lines.is_empty() { Sniffed::Native } else { Sniffed::Other(other(&lines, encoding)) }
 }
 
 fn json(lines: &[&[u8]], aliases: &[(String, String)]) -> Sniffed {

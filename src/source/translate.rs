@@ -325,14 +325,13 @@ impl<'m> Writer<'m> {
         }
         self.event.push(b'}');
         let event = std::mem::take(&mut self.event);
-        let written = match event.len() > PAYLOAD_MAX {
-            true => self.too_long(line, raw.len() as u64, PAYLOAD_MAX as u64, raw),
-            false => {
-                self.report.rows += 1;
-                self.report.mapped += 1;
-                self.report.events += 1;
-                self.put(line, &event, "")
-            }
+        let written = if event.len() > PAYLOAD_MAX {
+            self.too_long(line, raw.len() as u64, PAYLOAD_MAX as u64, raw)
+        } else {
+            self.report.rows += 1;
+            self.report.mapped += 1;
+            self.report.events += 1;
+            self.put(line, &event, "")
         };
         self.event = event;
         written

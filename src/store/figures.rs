@@ -53,10 +53,7 @@ impl Figures {
 
     /// How many times `store.dead_letters_max` may be reached.
     pub fn letters_times(&self) -> f64 {
-        match self.letters_are_published.load(Ordering::Relaxed) {
-            true => HELD as f64,
-            false => 1.0,
-        }
+        if self.letters_are_published.load(Ordering::Relaxed) { HELD as f64 } else { 1.0 }
     }
 
     /// The counts that are kept in the file, by their name there.

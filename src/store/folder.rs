@@ -240,9 +240,10 @@ mod tests {
     fn only_a_scratch_folder_is_not_synced() {
         for scratch in [false, true] {
             let dir = tempfile::tempdir().unwrap();
-            let folder = match scratch {
-                true => Folder::open_scratch(dir.path()).unwrap(),
-                false => Folder::open(dir.path()).unwrap(),
+            let folder = if scratch {
+                Folder::open_scratch(dir.path()).unwrap()
+            } else {
+                Folder::open(dir.path()).unwrap()
             };
             let place = folder.place(STATE, &crate::store::tables::KIND);
             let conn = place.open_or_create(Vec::new).unwrap();

@@ -290,19 +290,13 @@ impl Letters {
             let dropped = self.dropped.0.keys().filter(|kind| !self.kept.contains_key(*kind));
             self.kept.len() + dropped.count()
         };
-        match known || kinds() < KINDS_MAX {
-            true => kind,
-            false => OTHER.into(),
-        }
+        if known || kinds() < KINDS_MAX { kind } else { OTHER.into() }
     }
 
     /// The kind that the letter was counted as in `next`.
     fn kind_in(&self, next: &Letters, letter: &DeadLetter) -> String {
         let kind = letter.kind();
-        match next.kept.contains_key(&kind) {
-            true => kind,
-            false => OTHER.into(),
-        }
+        if next.kept.contains_key(&kind) { kind } else { OTHER.into() }
     }
 
     /// The kind that has the most of those that `may` leave, and how many of it may leave

@@ -128,10 +128,7 @@ impl Place {
 
     /// What a file system error means.
     pub(super) fn system(&self, error: std::io::Error) -> StoreError {
-        match is_full(&error) {
-            true => StoreError::DiskFull { path: self.name() },
-            false => self.io(error),
-        }
+        if is_full(&error) { StoreError::DiskFull { path: self.name() } } else { self.io(error) }
     }
 
     /// True when the file system has no room for a small file next to ours.
@@ -182,10 +179,7 @@ impl Place {
             }
         }
         self.fill(&fresh, meta).map_err(|error| self.error(error))?;
-        let sync = |path: &Path| match self.scratch {
-            true => Ok(()),
-            false => File::open(path)?.sync_all(),
-        };
+        let sync = |path: &Path| if self.scratch { Ok(()) } else { File::open(path)?.sync_all() };
         let synced = sync(&fresh)
             .and_then(|()| fs::rename(&fresh, &self.path))
             .and_then(|()| sync(self.path.parent().unwrap_or(Path::new("."))));
@@ -234,9 +228,10 @@ impl Place {
     pub(super) fn check_length(&self) -> Result<(), StoreError> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         let whole = length(&self.path).is_multiple_of(u64::from(self.kind.page_bytes));
-        match whole || length(&suffixed(&self.path, "-wal")) > 0 {
-            true => Ok(()),
-            false => Err(self.damaged("it is cut short")),
+        if whole || length(&suffixed(&self.path, "-wal")) > 0 {
+            Ok(())
+        } else {
+            Err(self.damaged("it is cut short"))
         }
     }
 
@@ -255,9 +250,10 @@ impl Place {
             // Nobody reads the file afterwards: what is in the log need not be copied back.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
-        let automatic = match self.scratch {
-            true => 2 * SCRATCH_CHECKPOINT_BYTES / u64::from(self.kind.page_bytes),
-            false => 16_384,
+        let automatic = if self.scratch {
+            2 * SCRATCH_CHECKPOINT_BYTES / u64::from(self.kind.page_bytes)
+        } else {
+            16_384
         };
         conn.execute_batch(&format!(
             // Checkpoints are ours to time (`Chores`), after the caller has its answer;
@@ -330,9 +326,10 @@ impl Place {
             })
             .map_err(|error| self.error(error))?;
         let Some((value, checksum)): Option<(String, i64)> = row else { return Ok(None) };
-        match checksum == text_checksum(key, &value) {
-            true => Ok(Some(value)),
-            false => Err(self.damaged(format!("checksum of `{key}`"))),
+        if checksum == text_checksum(key, &value) {
+            Ok(Some(value))
+        } else {
+            Err(self.damaged(format!("checksum of `{key}`")))
         }
     }
 
@@ -344,9 +341,10 @@ impl Place {
         blob: &[u8],
         stored: i64,
     ) -> Result<(), StoreError> {
-        match checksum(table, place, blob) == stored {
-            true => Ok(()),
-            false => Err(self.damaged(format!("checksum of {table} {} {}", place[0], place[1]))),
+        if checksum(table, place, blob) == stored {
+            Ok(())
+        } else {
+            Err(self.damaged(format!("checksum of {table} {} {}", place[0], place[1])))
         }
     }
 }
@@ -405,9 +403,10 @@ impl Chores {
         if self.written < self.due {
             return Ok(());
         }
-        let mode = match self.written < self.forced {
-            true => "PRAGMA wal_checkpoint(PASSIVE)",
-            false => "PRAGMA wal_checkpoint(TRUNCATE)",
+        let mode = if self.written < self.forced {
+            "PRAGMA wal_checkpoint(PASSIVE)"
+        } else {
+            "PRAGMA wal_checkpoint(TRUNCATE)"
         };
         let (frames, copied): (i64, i64) =
             conn.query_row(mode, [], |row| Ok((row.get(1)?, row.get(2)?)))?;

@@ -61,9 +61,10 @@ impl StateDb {
     ) -> Result<StateDb, StoreError> {
         let place = folder.place(STATE, &KIND);
         // To move the state away and start again from the log is nobody's loss.
-        let mark = match folder.path().join(STATE).exists() {
-            true => folder.marks().read(Slot::State)?,
-            false => None,
+        let mark = if folder.path().join(STATE).exists() {
+            folder.marks().read(Slot::State)?
+        } else {
+            None
         };
         let conn = place.open_or_create(|| {
             vec![
@@ -177,9 +178,10 @@ impl StateDb {
         write_delta(&tx, unit)?;
         self.alerts.write(&tx, &outputs.alerts, &self.figures)?;
         let late = self.late.write(&tx, unit.epoch, &outputs.late, &self.figures)?;
-        let letters = match unit.dead_letters.is_empty() {
-            true => self.letters.clone(),
-            false => self.letters.write(&tx, unit, self.letters_terms())?,
+        let letters = if unit.dead_letters.is_empty() {
+            self.letters.clone()
+        } else {
+            self.letters.write(&tx, unit, self.letters_terms())?
         };
         rollups::write(&tx, &unit.rollups)?;
         write_head(&tx, next)?;

@@ -103,9 +103,10 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
         let position = position.map_err(error)?;
         head.positions.insert(position.source.name.clone(), position);
     }
-    match stored == head_checksum(&head) {
-        true => Ok(Some(head)),
-        false => Err(place.damaged("checksum of the last commit")),
+    if stored == head_checksum(&head) {
+        Ok(Some(head))
+    } else {
+        Err(place.damaged("checksum of the last commit"))
     }
 }
 

@@ -93,12 +93,12 @@ fn install_logs(settings: &Settings) -> Result<(), InstallError> {
     let refused = |cause| InstallError::Filter { from, filter: filter.clone(), cause };
     let directives = parse_filter(&filter).map_err(refused)?;
     let to_stderr = fmt::layer().with_writer(std::io::stderr);
-    let layer = match settings.json {
-        true => to_stderr.json().flatten_event(true).boxed(),
-        // Colours only for a person who did not refuse them (https://no-color.org).
-        false => to_stderr
+    let layer = if settings.json {
+        to_stderr.json().flatten_event(true).boxed()
+    } else {
+        to_stderr
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .boxed(),
+            .boxed()
     };
     registry()
         .with(layer.with_filter(directives))

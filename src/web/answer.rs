@@ -190,16 +190,15 @@ pub async fn once(
 ) -> Result<HttpResponse, Problem> {
     let body = body.into();
     let worth = body.len() >= COMPRESSED_BYTES_MIN;
-    let (body, zipped) = match worth && takes_gzip(request.headers()) {
-        true => {
-            let turn = state.load.turn(request).await?;
-            let work = move || {
-                let _turn = turn;
-                gzip(&body, Compression::fast())
-            };
-            (web::block(work).await?, true)
-        }
-        false => (body, false),
+    let (body, zipped) = if worth && takes_gzip(request.headers()) {
+        let turn = state.load.turn(request).await?;
+        let work = move || {
+            let _turn = turn;
+            gzip(&body, Compression::fast())
+        };
+        (web::block(work).await?, true)
+    } else {
+        (body, false)
     };
     let permit = state.load.answers.hold(body.len()).await?;
     let mut headers = vec![(CONTENT_TYPE, content_type.to_owned())];

@@ -130,10 +130,7 @@ mod tests {
             let mut came = Vec::new();
             for chunk in &chunks {
                 let chunk = chunk.repeat(repeat);
-                let said = match scarce {
-                    true => body.bytes_at_least(chunk.len(), announced),
-                    false => body.bytes_with(chunk.len(), announced),
-                };
+                let said = if scarce { body.bytes_at_least(chunk.len(), announced) } else { body.bytes_with(chunk.len(), announced) };
                 let before = body.capacity;
                 body.add(&chunk, said);
                 came.extend_from_slice(&chunk);

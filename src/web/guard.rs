@@ -62,9 +62,10 @@ impl Guard {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let changes = !reads || headers.contains_key(header::UPGRADE);
         let Some(origin) = headers.get(ORIGIN) else {
-            return match !changes && asked_by_another_page(headers) {
-                true => Err(Problem::OriginRefused),
-                false => Ok(None),
+            return if !changes && asked_by_another_page(headers) {
+                Err(Problem::OriginRefused)
+            } else {
+                Ok(None)
             };
         };
         let scheme = if request.app_config().secure() { "https" } else { "http" };

@@ -33,10 +33,7 @@ pub async fn livez() -> HttpResponse {
 pub async fn readyz(state: Data<State>, query: Query<ReadyQuery>) -> HttpResponse {
     let standing = state.status.standing();
     let ready = !standing.iter().any(|standing| standing.condition.stops());
-    let mut response = match ready {
-        true => HttpResponse::Ok(),
-        false => HttpResponse::ServiceUnavailable(),
-    };
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     if query.verbose.is_some() {
         let mut text = String::new();
         for standing in &standing {

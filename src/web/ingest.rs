@@ -379,9 +379,10 @@ impl Work {
 impl Work {
     fn none_too_long(&self, items: Vec<Bytes>, sent: usize) -> Result<Vec<Bytes>, Problem> {
         let most = sent.max(UNPACKED_ITEM_BYTES_MAX);
-        match self.coding != Coding::Identity && items.iter().any(|item| item.len() > most) {
-            true => Err(Problem::too_large("unpacked body has an event that", most)),
-            false => Ok(items),
+        if self.coding != Coding::Identity && items.iter().any(|item| item.len() > most) {
+            Err(Problem::too_large("unpacked body has an event that", most))
+        } else {
+            Ok(items)
         }
     }
 }

@@ -84,9 +84,10 @@ impl Origins {
                 .strip_prefix(scheme.as_str())
                 .is_some_and(|host| host.len() > below.len() && host.ends_with(below.as_str()))
         };
-        match self.exact.contains(&origin) || self.below.iter().any(is_below) {
-            true => Some(Allowed::Named),
-            false => self.any.then_some(Allowed::Any),
+        if self.exact.contains(&origin) || self.below.iter().any(is_below) {
+            Some(Allowed::Named)
+        } else {
+            self.any.then_some(Allowed::Any)
         }
     }
 }

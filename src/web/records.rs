@@ -164,10 +164,8 @@ pub async fn redrive(state: Data<State>, request: RedriveBody) -> Answer {
         gate: &state.flow.redrive,
         now: state.clock.wall(),
     };
-    let wanted = match request.all {
-        true => Wanted::After(request.after),
-        false => Wanted::Ids(request.ids.clone()),
-    };
+    let wanted =
+        if request.all { Wanted::After(request.after) } else { Wanted::Ids(request.ids.clone()) };
     Ok(HttpResponse::Ok().json(redrive.run(wanted).await?))
 }
 

@@ -110,9 +110,10 @@ impl Table {
         let of_peer = self.peers.get_mut(&peer)?;
         let (_, sender) = of_peer.pop_first()?;
         self.waiting -= 1;
-        match of_peer.is_empty() {
-            true => drop(self.peers.remove(&peer)),
-            false => self.order.push_back(peer),
+        if of_peer.is_empty() {
+            drop(self.peers.remove(&peer))
+        } else {
+            self.order.push_back(peer)
         }
         Some(sender)
     }

@@ -80,8 +80,9 @@ fn text(path: &Path) -> String {
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let done = Command::new(program).args(args).output();
     let done = done.map_err(|error| format!("{program}: {error}"))?;
-    match done.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program}: {}", String::from_utf8_lossy(&done.stderr).trim())),
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program}: {}", String::from_utf8_lossy(&done.stderr).trim()))
     }
 }

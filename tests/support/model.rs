@@ -109,9 +109,10 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
             answer.duplicate += 1;
             continue;
         }
-        match place(entry, stamp, times, &mut open, &mut closed) {
-            true => answer.applied += 1,
-            false => answer.late += 1,
+        if place(entry, stamp, times, &mut open, &mut closed) {
+            answer.applied += 1
+        } else {
+            answer.late += 1
         }
         for (index, metric) in metrics.iter().enumerate() {
             let fits = metric.kind.is_empty() || metric.kind == entry.kind;
@@ -206,9 +207,10 @@ fn group(metric: &Metric, entry: &Entry, known: &mut Vec<String>) -> String {
         }
         known.push(region.clone());
     }
-    match region == OTHER {
-        true => format!("\\{OTHER}"),
-        false => region.replace('\\', "\\\\").replace('|', "\\|"),
+    if region == OTHER {
+        format!("\\{OTHER}")
+    } else {
+        region.replace('\\', "\\\\").replace('|', "\\|")
     }
 }
 

@@ -238,10 +238,7 @@ pub fn server() -> PathBuf {
         return asked.into();
     }
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
-    match installed.exists() {
-        true => installed,
-        false => PathBuf::from("nats-server"),
-    }
+    if installed.exists() { installed } else { PathBuf::from("nats-server") }
 }
 
 /// A port that nobody listens on, from below those that the system gives to connections: one of

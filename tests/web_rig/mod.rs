@@ -95,9 +95,10 @@ pub struct MemoryRecords {
 
 impl MemoryRecords {
     fn ask<T>(&self, answer: impl FnOnce() -> T) -> Result<T, StoreError> {
-        match *self.broken.lock() {
-            true => Err(StoreError::Io { path: "/secret/place".into(), cause: "gone".into() }),
-            false => Ok(answer()),
+        if *self.broken.lock() {
+            Err(StoreError::Io { path: "/secret/place".into(), cause: "gone".into() })
+        } else {
+            Ok(answer())
         }
     }
 }

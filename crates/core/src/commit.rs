@@ -573,9 +573,10 @@ impl Snapshot {
             }
             self.sessions.look_at(some.iter().map(|(key, _)| *key));
             for (key, record) in &some {
-                match record.is_empty() {
-                    true => self.sessions.remove(key),
-                    false => self.sessions.insert(key, record),
+                if record.is_empty() {
+                    self.sessions.remove(key)
+                } else {
+                    self.sessions.insert(key, record)
                 }
             }
         }
@@ -661,9 +662,10 @@ impl Snapshot {
         let changed: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(json).map_err(|_| Malformed { what: "entries", at: 1 })?;
         for (name, value) in changed {
-            match value.is_null() {
-                true => self.entries.remove(&name),
-                false => self.entries.insert(name, value),
+            if value.is_null() {
+                self.entries.remove(&name)
+            } else {
+                self.entries.insert(name, value)
             };
         }
         Ok(())

@@ -357,10 +357,7 @@ impl Seen {
             return;
         }
         let kept = self.fresh.entry(self.recent.part).or_default();
-        match kept.is_empty() {
-            true => *kept = fresh,
-            false => kept.append(&mut fresh),
-        }
+        if kept.is_empty() { *kept = fresh } else { kept.append(&mut fresh) }
     }
 
     /// Adds an identity to the part at hand.

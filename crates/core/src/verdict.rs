@@ -147,10 +147,7 @@ impl Meaning {
         }
         faults.retain(|(number, fault)| self.is_worth_telling(*number, *fault));
         self.tell(&faults, &mut warnings);
-        match warnings.is_empty() {
-            true => Verdict::Good,
-            false => Verdict::Doubtful(warnings),
-        }
+        if warnings.is_empty() { Verdict::Good } else { Verdict::Doubtful(warnings) }
     }
 
     /// That an event concerns nobody, or leaves its segment open, is nobody's mistake.

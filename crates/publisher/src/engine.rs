@@ -306,30 +306,26 @@ impl Engine {
     }
 
     async fn send(&mut self, unit: &Unit) -> Sent {
-        let batch = match unit.is_batch() {
-            true => {
-                self.batches += 1;
-                // At most 64 characters; the inbox's own name is 22 and different in
-                // every publisher.
-                let name = self.inbox.rsplit('.').next().unwrap_or_default();
-                format!("{name}-{}", self.batches)
-            }
-            false => String::new(),
+        let batch = if unit.is_batch() {
+            self.batches += 1;
+            // At most 64 characters; the inbox's own name is 22 and different in
+            // every publisher.
+            let name = self.inbox.rsplit('.').next().unwrap_or_default();
+            format!("{name}-{}", self.batches)
+        } else {
+            String::new()
         };
         let messages = unit.wire(&batch);
         let last = messages.len() - 1;
         for (n, (headers, payload)) in messages.into_iter().enumerate() {
             let subject = self.subject.clone();
             let sent = async {
-                match n == last {
-                    true => {
-                        let reply = self.reply(unit);
-                        let client = &self.client;
-                        client
-                            .publish_with_reply_and_headers(subject, reply, headers, payload)
-                            .await
-                    }
-                    false => self.client.publish_with_headers(subject, headers, payload).await,
+                if n == last {
+                    let reply = self.reply(unit);
+                    let client = &self.client;
+                    client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+                } else {
+                    self.client.publish_with_headers(subject, headers, payload).await
                 }
             };
             match tokio::time::timeout(self.options.ack_wait, sent).await {

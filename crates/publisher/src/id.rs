@@ -116,9 +116,10 @@ fn invalid(cause: impl ToString) -> PublishError {
 /// what a header does not carry.
 pub(super) fn message_id(id: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_graphic();
-    match id.len() <= MESSAGE_ID_BYTES_MAX && id.bytes().all(plain) {
-        true => id.into(),
-        false => hashed(id.as_bytes()).into(),
+    if id.len() <= MESSAGE_ID_BYTES_MAX && id.bytes().all(plain) {
+        id.into()
+    } else {
+        hashed(id.as_bytes()).into()
     }
 }
 

@@ -194,15 +194,16 @@ pub fn check_subject(key: &str, subject: &str) -> Result<(), NatsError> {
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
         !token.is_empty() && token.chars().all(plain)
     };
-    match subject.split('.').all(token) {
-        true => Ok(()),
-        false => Err(NatsError::Setting {
+    if subject.split('.').all(token) {
+        Ok(())
+    } else {
+        Err(NatsError::Setting {
             key: key.into(),
             cause: format!(
                 "{subject:?} is not a subject to publish to; write words with dots between them, \
-                 without * and >"
+             without * and >"
             ),
-        }),
+        })
     }
 }
 

@@ -75,9 +75,10 @@ impl<'a> Limit<'a> {
     /// # Errors
     /// When both together are more than the limit.
     pub fn check(&self, headers: usize, payload: usize) -> Result<(), TooLarge> {
-        match headers + payload <= self.bytes {
-            true => Ok(()),
-            false => Err(TooLarge { payload, headers, limit: self.to_string() }),
+        if headers + payload <= self.bytes {
+            Ok(())
+        } else {
+            Err(TooLarge { payload, headers, limit: self.to_string() })
         }
     }
 }

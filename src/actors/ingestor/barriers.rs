@@ -41,10 +41,8 @@ impl Since {
         let (interval, tick) = (settings.commit_interval, settings.tick);
         // Far behind a commit for each board will do: a session that gets several events between
         // two barriers is written once.
-        let (times, longest) = match self.far_behind {
-            true => (BEHIND, interval.max(tick)),
-            false => (1, interval.min(tick)),
-        };
+        let (times, longest) =
+            if self.far_behind { (BEHIND, interval.max(tick)) } else { (1, interval.min(tick)) };
         let events_max = (times * settings.commit_events as u64).min(settings.credits as u64);
         let full = self.events >= events_max || self.bytes >= bytes_max(settings, self.far_behind);
         let board = self.board.is_some_and(|rest| rest <= BOARD_LEAD);
@@ -84,10 +82,7 @@ impl Ingestor {
             under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
             far_behind: self.far_behind(),
         };
-        match since.is_due(settings) {
-            true => self.barrier(None, false).await,
-            false => Ok(()),
-        }
+        if since.is_due(settings) { self.barrier(None, false).await } else { Ok(()) }
     }
 
     /// Sets a barrier: everything read so far belongs to one commit.

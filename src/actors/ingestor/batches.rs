@@ -39,9 +39,10 @@ impl Ingestor {
             self.stand_at(index, last.position, fingerprint(raw.bytes(last)))?;
             self.parts.flow.sources.lock()[index].position = last.position;
         }
-        match end < raw.items.len() {
-            true => self.pending.push_front(Pending { index, raw, next: end }),
-            false => self.polls.done(index),
+        if end < raw.items.len() {
+            self.pending.push_front(Pending { index, raw, next: end })
+        } else {
+            self.polls.done(index)
         }
         let read = self.ledger.received - received_before;
         self.parts.flow.in_flight.fetch_add(read, Ordering::SeqCst);

@@ -108,12 +108,13 @@ async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
     };
     clear_up(&mut stage, args.keep).await;
     let verdict = verdict?;
-    match args.json {
-        true => match serde_json::to_string_pretty(&verdict) {
+    if args.json {
+        match serde_json::to_string_pretty(&verdict) {
             Ok(text) => say(&text),
             Err(error) => return Err(ProveError::Cannot(error.to_string())),
-        },
-        false => say(&verdict.table()),
+        }
+    } else {
+        say(&verdict.table())
     }
     Ok(verdict.equal)
 }

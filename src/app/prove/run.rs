@@ -52,9 +52,10 @@ pub(super) async fn run(stage: &Stage, args: &ProveArgs) -> Result<Verdict, Prov
     let portions = portions(&events, args.cycles as usize);
     for (cycle, portion) in portions.iter().enumerate() {
         bar.set_message(format!("{} kills", killer.kills));
-        match cycle < args.cycles as usize {
-            true => drop(tokio::try_join!(feeder.feed(portion), killer.cycle(&mut worker))?),
-            false => feeder.feed(portion).await?,
+        if cycle < args.cycles as usize {
+            tokio::try_join!(feeder.feed(portion), killer.cycle(&mut worker))?;
+        } else {
+            feeder.feed(portion).await?
         }
     }
     bar.set_message("waiting for the last commit");

@@ -157,9 +157,10 @@ impl Verdict {
         let _ = write!(
             text,
             "{}",
-            match self.equal {
-                true => "EQUAL: difference 0".to_owned(),
-                false => format!("NOT EQUAL: difference {}", self.difference),
+            if self.equal {
+                "EQUAL: difference 0".to_owned()
+            } else {
+                format!("NOT EQUAL: difference {}", self.difference)
             }
         );
         text

@@ -96,13 +96,14 @@ impl Desk {
 
     fn fits(&self, text: &Bytes) -> Result<(), String> {
         let most = self.link.client().max_payload();
-        match text.len() + HEADERS_ROOM > most {
-            true => Err(format!(
+        if text.len() + HEADERS_ROOM > most {
+            Err(format!(
                 "the board has {} bytes and the server takes {most}: raise its max_payload, or \
-                 give metrics smaller group limits",
+             give metrics smaller group limits",
                 text.len()
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 

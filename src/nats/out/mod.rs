@@ -270,9 +270,10 @@ const TOKEN_CHARS_MAX: usize = 64;
 /// become `_`.
 fn token(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    match name.is_empty() {
-        true => "_".into(),
-        false => name.chars().take(TOKEN_CHARS_MAX).map(safe).collect(),
+    if name.is_empty() {
+        "_".into()
+    } else {
+        name.chars().take(TOKEN_CHARS_MAX).map(safe).collect()
     }
 }
 

@@ -87,9 +87,10 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
 fn config(link: &Link, settings: &OutSettings, name: &str, subject: &str) -> Config {
     let max_age = settings.max_age;
     // The server wants the window within the age.
-    let window = match max_age.is_zero() {
-        true => settings.duplicate_window,
-        false => settings.duplicate_window.min(max_age),
+    let window = if max_age.is_zero() {
+        settings.duplicate_window
+    } else {
+        settings.duplicate_window.min(max_age)
     };
     Config {
         name: name.into(),

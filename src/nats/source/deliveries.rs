@@ -171,9 +171,10 @@ impl JetSource {
             Ok(info) if info.delivered.stream_sequence > self.last => {
                 reading.pending = reading.pending.max(1);
                 reading.strikes += 1;
-                match reading.strikes > STRIKES_MAX {
-                    true => "deliveries were lost on the way",
-                    false => return Ok(()),
+                if reading.strikes > STRIKES_MAX {
+                    "deliveries were lost on the way"
+                } else {
+                    return Ok(());
                 }
             }
             Ok(info) => {

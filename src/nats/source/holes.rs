@@ -71,10 +71,7 @@ impl JetSource {
         let mut batch = Collected::default();
         let mut last = self.last;
         while batch.items.len() < max.min(SINGLES_MAX) && batch.data.len() < BATCH_BYTES {
-            let found = match last < to {
-                true => self.first_from(last + 1).await?,
-                false => None,
-            };
+            let found = if last < to { self.first_from(last + 1).await? } else { None };
             let Some(message) = found.filter(|message| message.sequence <= to) else {
                 if let Phase::Singly(reading, _) = self.phase.take() {
                     self.phase = Phase::Reading(reading);

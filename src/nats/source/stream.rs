@@ -51,9 +51,12 @@ impl JetSource {
         (self.last, self.last_fingerprint, self.acked) = (position, found, position);
         // A stream that was made at the same time and is at least as long: what is gone from it
         // was deleted.
-        let found = || match position > end {
-            true => Err(self.lost_tail(end)),
-            false => Ok(found.or(Some(resume.fingerprint))),
+        let found = || {
+            if position > end {
+                Err(self.lost_tail(end))
+            } else {
+                Ok(found.or(Some(resume.fingerprint)))
+            }
         };
         resume.check(&self.identity, found).map_err(Stop::Final)?;
         if position > end {
@@ -155,9 +158,10 @@ impl JetSource {
             ));
         }
         let first = info.state.first_sequence;
-        match first > self.last + 1 && self.last > 0 {
-            true => self.note_gap(self.last + 1, first - 1).map_err(Stop::Final),
-            false => Ok(()),
+        if first > self.last + 1 && self.last > 0 {
+            self.note_gap(self.last + 1, first - 1).map_err(Stop::Final)
+        } else {
+            Ok(())
         }
     }
 
@@ -199,9 +203,10 @@ impl JetSource {
         self.lag = reading.pending;
         let reading = Box::new(reading);
         self.replies.clear();
-        self.phase = match !owned && delivered > after {
-            true => Phase::Singly(reading, delivered),
-            false => Phase::Reading(reading),
+        self.phase = if !owned && delivered > after {
+            Phase::Singly(reading, delivered)
+        } else {
+            Phase::Reading(reading)
         };
         Ok(())
     }

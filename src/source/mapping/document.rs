@@ -53,9 +53,8 @@ enum FormatName {
 impl Document {
     /// The format, with the keys that go with it.
     pub fn format(&self) -> Result<Format, Broken> {
-        let only = |present: bool, key: &str, rule: &str| match present {
-            true => Err(Broken::new(key, rule)),
-            false => Ok(()),
+        let only = |present: bool, key: &str, rule: &str| {
+            if present { Err(Broken::new(key, rule)) } else { Ok(()) }
         };
         if self.format != FormatName::Csv {
             let rule = "only for format = \"csv\"";

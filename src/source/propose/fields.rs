@@ -206,14 +206,15 @@ impl<'t> Fields<'t> {
             column.values.iter().take(20).map(|value| one_line(value)).collect();
         let more = if column.values.len() > 20 { ", ..." } else { "" };
         let name = toml_text(&column.name);
-        let line = match map.is_empty() {
-            true => format!("# Its values: {}{more}\ntype = {name}", values.join(", ")),
-            false => format!(
+        let line = if map.is_empty() {
+            format!("# Its values: {}{more}\ntype = {name}", values.join(", "))
+        } else {
+            format!(
                 "# Its values: {}{more}. ? Those under map are taken for the steps of a purchase.\n\
-                 type = {{ column = {name}, map = {{ {} }} }}",
+             type = {{ column = {name}, map = {{ {} }} }}",
                 values.join(", "),
                 map.join(", ")
-            ),
+            )
         };
         self.line(&line);
     }
@@ -229,11 +230,12 @@ impl<'t> Fields<'t> {
         };
         self.used[place] = true;
         let name = toml_text(&self.columns[place].name);
-        match self.columns[place].is_socket() {
-            true => self.line(&format!(
+        if self.columns[place].is_socket() {
+            self.line(&format!(
                 "user = {{ column = {name}, before_last = \":\" }}  # an address without its port"
-            )),
-            false => self.line(&format!("user = {name}")),
+            ))
+        } else {
+            self.line(&format!("user = {name}"))
         }
     }
 
@@ -335,11 +337,12 @@ fn attribute(column: &str, taken: &[String]) -> String {
     let name = name.trim_end_matches('_');
     let name = if name.is_empty() { "column" } else { name };
     let is_free = |name: &str| !taken.iter().any(|taken| taken == name);
-    match is_free(name) {
-        true => name.to_owned(),
-        false => (2..)
+    if is_free(name) {
+        name.to_owned()
+    } else {
+        (2..)
             .map(|n| format!("{name}_{n}"))
             .find(|name| is_free(name))
-            .expect("there are more numbers than columns"),
+            .expect("there are more numbers than columns")
     }
 }

@@ -177,12 +177,11 @@ pub(super) fn csv(text: &str, max: usize) -> Option<Table> {
         rows.push(record.iter().map(cell).collect());
     }
     let header = rows.first().is_some_and(|first| looks_like_header(first, &rows[1..]));
-    let columns: Vec<String> = match header {
-        true => {
-            let first = rows.remove(0);
-            first.into_iter().map(|name| name.unwrap_or_default().trim().to_owned()).collect()
-        }
-        false => (1..=rows.first()?.len()).map(|n| format!("column_{n}")).collect(),
+    let columns: Vec<String> = if header {
+        let first = rows.remove(0);
+        first.into_iter().map(|name| name.unwrap_or_default().trim().to_owned()).collect()
+    } else {
+        (1..=rows.first()?.len()).map(|n| format!("column_{n}")).collect()
     };
     rows.iter_mut().for_each(|row| row.resize(columns.len(), None));
     let form = Form::Csv { delimiter, quoting, header, comment, skip_lines };
@@ -211,10 +210,10 @@ fn looks_like_header(first: &[Option<String>], rows: &[Vec<Option<String>>]) -> 
 
 /// A text as TOML.
 pub(super) fn toml_text(text: &str) -> String {
-    match text.chars().any(|c| c.is_control() && c != '\t') {
-        // JSON's escapes are TOML's too.
-        true => quoted(text).replace('\u{7f}', "\\u007f"),
-        false => toml::Value::String(text.to_owned()).to_string(),
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        quoted(text).replace('\u{7f}', "\\u007f")
+    } else {
+        toml::Value::String(text.to_owned()).to_string()
     }
 }
 

@@ -229,9 +229,10 @@ pub(in crate::source) fn read(
                 writer.note_wrong(number, wrong);
                 // Delimiters at the end of a line are a habit of some programs.
                 let filled = values.iter().rposition(|value| !value.is_empty());
-                let cells = match values.len() > names.len() {
-                    true => filled.map_or(0, |last| last + 1).max(names.len()),
-                    false => values.len(),
+                let cells = if values.len() > names.len() {
+                    filled.map_or(0, |last| last + 1).max(names.len())
+                } else {
+                    values.len()
                 };
                 writer.note_shape(number, stray, cells, names.len(), headless);
                 let row: Vec<Option<Cell<'_>>> = places

@@ -247,13 +247,12 @@ impl Values<'_> {
                     self.end_line(writer);
                 }
                 let raw = bytes.trim_ascii();
-                match writer.is_native() {
-                    true => {
-                        let (decoded, wrong) = text::decoded(raw, writer.encoding());
-                        writer.note_wrong(line, wrong);
-                        writer.native(line, decoded.as_bytes())
-                    }
-                    false => writer.fault(line, raw, &not_json(raw)),
+                if writer.is_native() {
+                    let (decoded, wrong) = text::decoded(raw, writer.encoding());
+                    writer.note_wrong(line, wrong);
+                    writer.native(line, decoded.as_bytes())
+                } else {
+                    writer.fault(line, raw, &not_json(raw))
                 }
             }
         }

@@ -62,9 +62,10 @@ impl Batch {
             let start = (reader.position() - len) as u32;
             items.push(RawItem { start, len: len as u32, position });
         }
-        match reader.is_empty() && !items.is_empty() {
-            true => Ok(Batch { arrived, chain: 0, data, items }),
-            false => Err(Malformed { what: "batch", at: reader.position() }),
+        if reader.is_empty() && !items.is_empty() {
+            Ok(Batch { arrived, chain: 0, data, items })
+        } else {
+            Err(Malformed { what: "batch", at: reader.position() })
         }
     }
 

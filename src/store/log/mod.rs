@@ -285,13 +285,14 @@ impl EventLog for EmbeddedLog {
 
     /// Nobody would read it here.
     fn takes(&self, origin: &Origin) -> Result<(), String> {
-        match origin.source == NAME {
-            true => Ok(()),
-            false => Err(format!(
+        if origin.source == NAME {
+            Ok(())
+        } else {
+            Err(format!(
                 "it came from {:?} and not from the log of this data folder: mend it there and \
-                 read that again",
+             read that again",
                 origin.source
-            )),
+            ))
         }
     }
 
@@ -310,9 +311,10 @@ impl Shared {
     /// Refuses `more` events when they would exceed the bound, with `queued` going first.
     fn check_room(&self, more: u64, queued: u64) -> Result<(), AppendError> {
         let (backlog, bound) = (self.backlog(), self.settings.backlog_max);
-        match backlog + queued + more <= bound {
-            true => Ok(()),
-            false => Err(AppendError::Full { backlog, bound }),
+        if backlog + queued + more <= bound {
+            Ok(())
+        } else {
+            Err(AppendError::Full { backlog, bound })
         }
     }
 
@@ -402,9 +404,10 @@ fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
         .optional()
         .map_err(error)?;
     let (end, chain) = end.unwrap_or_default();
-    match end as u64 == head.last && chain == head.chain {
-        true => Ok(head),
-        false => Err(place.damaged(format!("the batch with event {} is missing", head.last))),
+    if end as u64 == head.last && chain == head.chain {
+        Ok(head)
+    } else {
+        Err(place.damaged(format!("the batch with event {} is missing", head.last)))
     }
 }
 

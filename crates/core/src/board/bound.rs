@@ -161,9 +161,12 @@ fn fit_grid(grid: &Grid) -> Option<(Grid, String)> {
         return None;
     }
     let short = |row: &Vec<String>| row.iter().map(|text| label(text).into_owned()).collect();
-    let kept = |(at, cells): &(i64, Arc<Vec<u64>>)| match cells.len() > rows {
-        true => (*at, Arc::new(cells[..rows].to_vec())),
-        false => (*at, Arc::clone(cells)),
+    let kept = |(at, cells): &(i64, Arc<Vec<u64>>)| {
+        if cells.len() > rows {
+            (*at, Arc::new(cells[..rows].to_vec()))
+        } else {
+            (*at, Arc::clone(cells))
+        }
     };
     let skipped = grid.columns.len().saturating_sub(capacity);
     let fitted = Grid {
@@ -210,9 +213,10 @@ fn fit_map(map: &BTreeMap<String, Value>) -> Option<(BTreeMap<String, Value>, St
             kept.insert(name, value);
         }
     }
-    let said = match kept.len() == map.len() {
-        true => String::new(),
-        false => format!("{} of {} entries", kept.len(), map.len()),
+    let said = if kept.len() == map.len() {
+        String::new()
+    } else {
+        format!("{} of {} entries", kept.len(), map.len())
     };
     Some((kept, said))
 }

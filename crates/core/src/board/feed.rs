@@ -259,10 +259,10 @@ impl Feed {
             Some(Difference::Change(change)) => {
                 let messages = frame::diff(number, from, stamp, &change);
                 // A diff that is heavier than the whole would break the bound of a frame.
-                match messages.iter().map(|message| message.len()).sum::<usize>() > HEAVY_DIFF_BYTES
-                {
-                    true => vec![self.snapshot(number, stamp)],
-                    false => messages,
+                if messages.iter().map(|message| message.len()).sum::<usize>() > HEAVY_DIFF_BYTES {
+                    vec![self.snapshot(number, stamp)]
+                } else {
+                    messages
                 }
             }
             // The same again after a change there and back: only the position moves.

@@ -289,9 +289,10 @@ impl Subscriber {
 
     fn unsubscribe(&mut self, id: Option<&Value>, sub: u64) {
         let known = u16::try_from(sub).is_ok_and(|sub| self.subs.remove(&sub).is_some());
-        match known {
-            true => self.answers.push(frame::ok(id)),
-            false => self.refuse(id, CommandError::BadRequest),
+        if known {
+            self.answers.push(frame::ok(id))
+        } else {
+            self.refuse(id, CommandError::BadRequest)
         }
     }
 

@@ -137,10 +137,7 @@ fn value(protocol: Protocol, bytes: &[u8]) -> Option<Cow<'_, str>> {
         Protocol::Http => unquoted(text),
         Protocol::Nats => Cow::Borrowed(text),
     };
-    match text.contains('%') {
-        true => percent_decoded(&text).map(Cow::Owned),
-        false => Some(text),
-    }
+    if text.contains('%') { percent_decoded(&text).map(Cow::Owned) } else { Some(text) }
 }
 
 /// Each byte as the character of its number (Latin-1), so that nothing of it is lost.

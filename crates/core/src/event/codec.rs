@@ -234,11 +234,12 @@ fn complete(draft: &mut Draft<'_, '_>) -> Result<(), String> {
 fn key_fits(draft: &Draft<'_, '_>) -> Result<(), String> {
     let len = draft.key.len().max(draft.anonymous.len());
     let most = draft.limits.session_key_bytes;
-    match len > most {
-        true => Err(format!(
+    if len > most {
+        Err(format!(
             "the session key has {len} bytes, at most {most} are allowed (session.key_bytes_max)"
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

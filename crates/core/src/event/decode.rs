@@ -163,10 +163,7 @@ impl Decoder {
                  the message again from where it came"
             ));
         }
-        let whole = match hints.is_empty() {
-            true => None,
-            false => hints.write_into(&raw, &self.desk.names),
-        };
+        let whole = if hints.is_empty() { None } else { hints.write_into(&raw, &self.desk.names) };
         let item = whole.unwrap_or(raw);
         let note = Note { time: hints.time(), ..Note::default() };
         self.verdict_noted(&item, &note)?;

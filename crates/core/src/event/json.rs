@@ -56,12 +56,11 @@ impl Codec for Json {
         };
         let limits = desk.schema.limits;
         let mut draft = desk.draft(offer);
-        let read = match self.scanner.scan(text, &mut draft) {
-            true => Ok(()),
-            false => {
-                draft.restart(offer.map_or(NoteTime::None, |offer| offer.note.time));
-                shallow(raw, &limits).and_then(|()| walk::read(&mut draft, text, Place::Native))
-            }
+        let read = if self.scanner.scan(text, &mut draft) {
+            Ok(())
+        } else {
+            draft.restart(offer.map_or(NoteTime::None, |offer| offer.note.time));
+            shallow(raw, &limits).and_then(|()| walk::read(&mut draft, text, Place::Native))
         };
         if draft.is_cloudevent {
             let values = draft.values;

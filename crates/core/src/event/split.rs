@@ -316,10 +316,7 @@ mod tests {
             pretty: bool,
         ) {
             let whole = json!(values);
-            let text = match pretty {
-                true => serde_json::to_string_pretty(&whole).unwrap(),
-                false => whole.to_string(),
-            };
+            let text = if pretty { serde_json::to_string_pretty(&whole).unwrap() } else { whole.to_string() };
             let mut wanted = Vec::new();
             flat(&whole, &mut wanted);
             let found = texts(&text, BodyKind::CloudEventBatch, wanted.len()).unwrap();

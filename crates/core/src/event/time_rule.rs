@@ -191,9 +191,10 @@ impl TimeRule {
         // A double of today's seconds is exact to a microsecond and no further: its own
         // error must not move it into the millisecond before.
         let whole = number.fract() == 0.0;
-        let decimal = match whole {
-            true => Decimal { mantissa: number as i128, scale: 1 },
-            false => Decimal { mantissa: (number * 1e6).round() as i128, scale: 1_000_000 },
+        let decimal = if whole {
+            Decimal { mantissa: number as i128, scale: 1 }
+        } else {
+            Decimal { mantissa: (number * 1e6).round() as i128, scale: 1_000_000 }
         };
         match self.form {
             // `1.2e3`, and `1700000000.0` between fractions of seconds.

@@ -143,10 +143,10 @@ impl SessionTotals {
     pub fn count(&mut self, ending: &Ending, end: Option<EpochMs>) {
         // A deadline exactly at the last event has passed for a cart, not for a session:
         // an event at that very time would still belong to it.
-        let open = end.is_some_and(|end| match ending.closes_session {
-            true => ending.at >= end,
-            false => ending.at > end,
-        });
+        let open =
+            end.is_some_and(
+                |end| if ending.closes_session { ending.at >= end } else { ending.at > end },
+            );
         self.closed += u64::from(ending.closes_session);
         self.split += u64::from(ending.cut == Cut::TooLong);
         self.displaced += u64::from(ending.cut == Cut::NoRoom);

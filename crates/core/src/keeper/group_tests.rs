@@ -112,10 +112,7 @@ fn recomputed(spec: &MetricSpec, samples: &[Sample]) -> Numbers {
         if kept.len() < spec.group_limit && !kept.contains(&labels) {
             kept.push(labels.clone());
         }
-        let group = match kept.contains(&labels) {
-            true => group_text(&labels),
-            false => "other".to_owned(),
-        };
+        let group = if kept.contains(&labels) { group_text(&labels) } else { "other".to_owned() };
         let end = sample.at.div_euclid(1_000) * 1_000 + 1_000;
         *numbers.entry((spec.name.clone(), end, group)).or_default() += 1;
     }

@@ -76,9 +76,10 @@ impl Keeper {
         }
         let rules = self.rule_ids();
         for (rule, id) in self.watching.iter().zip(&rules) {
-            match self.state.rules.contains_key(id) {
-                true => say("rule", &rule.name, Fate::Kept),
-                false => fresh.push(("rule", &rule.name)),
+            if self.state.rules.contains_key(id) {
+                say("rule", &rule.name, Fate::Kept)
+            } else {
+                fresh.push(("rule", &rule.name))
             }
         }
         let lost = free.iter().map(|id| ("metric", *id));

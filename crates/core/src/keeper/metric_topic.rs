@@ -23,9 +23,10 @@ pub(super) fn about(metric: &Metric) -> TopicAbout {
         title: metric.spec.title.clone(),
         unit: metric.spec.unit.clone(),
         window: window_words(&metric.spec.window),
-        columns: match metric.spec.group_by.is_empty() {
-            true => vec![metric.spec.name.clone()],
-            false => metric.spec.group_by.clone(),
+        columns: if metric.spec.group_by.is_empty() {
+            vec![metric.spec.name.clone()]
+        } else {
+            metric.spec.group_by.clone()
         },
         step_ms: metric.spec.window.step(),
         note: metric.spec.aggregate.accuracy().map_or_else(String::new, |near| near.to_string()),
@@ -51,17 +52,15 @@ pub(super) fn metric_topic(
     let capacity = usize::try_from(keep / metric.spec.window.step()).unwrap_or(1);
     let capacity = capacity.clamp(1, SERIES_POINTS_MAX);
     // A grid fills while its second runs; a line shows whole windows only.
-    let windows = shown.map_or_else(Vec::new, |shown| match grid {
-        true => shown.all(keep, capacity),
-        false => shown.whole(keep, capacity),
+    let windows = shown.map_or_else(Vec::new, |shown| {
+        if grid { shown.all(keep, capacity) } else { shown.whole(keep, capacity) }
     });
     let mut about = about(metric);
-    let state = match grid {
-        true => TopicState::Grid(grid_of(state, &windows, capacity, overflows, &mut about)),
-        false => {
-            let series = series_of(metric, state, &windows, capacity, overflows, &mut about);
-            TopicState::Series(series)
-        }
+    let state = if grid {
+        TopicState::Grid(grid_of(state, &windows, capacity, overflows, &mut about))
+    } else {
+        let series = series_of(metric, state, &windows, capacity, overflows, &mut about);
+        TopicState::Series(series)
     };
     Topic { about, state }
 }
@@ -81,9 +80,10 @@ fn newest_topic(
     let none = metric.spec.aggregate.empty();
     let number = |(column, name): (usize, &String)| {
         let group = if column == kept { OVERFLOW } else { column as u32 };
-        let number = match metric.is_grouped() {
-            true => now.get(group),
-            false => now.iter().next().map(|(_, number)| number),
+        let number = if metric.is_grouped() {
+            now.get(group)
+        } else {
+            now.iter().next().map(|(_, number)| number)
         };
         (name.clone(), json!(number.or_else(|| none.clone())))
     };

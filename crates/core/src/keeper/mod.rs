@@ -390,9 +390,10 @@ fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
         severity: "info".into(),
         at: ending.at,
         subject: ended.key.to_string(),
-        title: match ending.value.is_zero() {
-            true => "Abandoned".to_owned(),
-            false => format!("Abandoned with {value:.2} {} at stake", rules.currency),
+        title: if ending.value.is_zero() {
+            "Abandoned".to_owned()
+        } else {
+            format!("Abandoned with {value:.2} {} at stake", rules.currency)
         },
         detail: Detail::of(&Abandoned {
             currency: &rules.currency,

@@ -30,10 +30,7 @@ proptest! {
         ends in prop::collection::vec(0u8..6, 1..20),
     ) {
         let sigma = Sigma { over: over * STEP, samples_min: 4, value_min: 5.0, ..Sigma::default() };
-        let mut rule = match threshold {
-            true => rule_of(Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }),
-            false => rule_of(sigma),
-        };
+        let mut rule = if threshold { rule_of(Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }) } else { rule_of(sigma) };
         (rule.patience.hold, rule.patience.cooldown) = (hold * STEP, cooldown * STEP);
         let fresh = || keeper_with(rule.clone());
         let (mut keeper, mut snapshot) = (fresh(), Snapshot::default());

@@ -65,14 +65,13 @@ impl Keeper {
             let numbers: Vec<(EpochMs, f64)> =
                 of_metric.filter_map(|point| Some((point.end, point.value.scalar()?))).collect();
             let memo = &mut Memo::default();
-            let until = match watermark >= END_OF_TIME {
-                false => self.engine.state(index).next(),
-                // After the end of a replay time stands still where the events ended.
-                true => self
-                    .state
+            let until = if watermark < END_OF_TIME {
+                self.engine.state(index).next()
+            } else {
+                self.state
                     .max_at
                     .map(|at| metric.grid.pane(at, memo).end)
-                    .max(numbers.last().map(|(end, _)| *end)),
+                    .max(numbers.last().map(|(end, _)| *end))
             };
             let Some(until) = until else { continue };
             let began = self.began[index].or(self.state.first_at);

@@ -131,10 +131,7 @@ fn on_time(end: EpochMs, sample: &Sample) -> bool {
 }
 
 fn label(metric: &Metric, sample: &Sample) -> String {
-    match metric.spec.group_by.is_empty() {
-        true => String::new(),
-        false => (sample.user % 3).to_string(),
-    }
+    if metric.spec.group_by.is_empty() { String::new() } else { (sample.user % 3).to_string() }
 }
 
 type Key = (EpochMs, String);

@@ -21,10 +21,8 @@ impl Check {
             Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
             Check::Slot(slot, test, format) => (*slot, test, format),
         };
-        let attr = match test.wants_number() {
-            true => fact.attr(slot).as_number(format),
-            false => fact.attr(slot),
-        };
+        let attr =
+            if test.wants_number() { fact.attr(slot).as_number(format) } else { fact.attr(slot) };
         match (test, attr) {
             (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
             (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),

@@ -358,10 +358,7 @@ mod tests {
             hopping: bool,
             distinct: bool,
         ) {
-            let window = match hopping {
-                true => WindowSpec::Hopping { size: 1_000, slide: 100 },
-                false => WindowSpec::Tumbling { size: 250 },
-            };
+            let window = if hopping { WindowSpec::Hopping { size: 1_000, slide: 100 } } else { WindowSpec::Tumbling { size: 250 } };
             let aggregate =
                 if distinct { Distinct { exact_up_to: 9 }.into() } else { Count.into() };
             let metric = Metric::compile(&spec(aggregate, window, false), &schema());

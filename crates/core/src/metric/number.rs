@@ -175,10 +175,7 @@ impl FromIterator<(u32, Number)> for Values {
                 number => others.push((group, number)),
             }
         }
-        match others.is_empty() {
-            true => Values::Scalars(scalars),
-            false => Values::Others(others.into()),
-        }
+        if others.is_empty() { Values::Scalars(scalars) } else { Values::Others(others.into()) }
     }
 }
 

@@ -50,10 +50,7 @@ impl OpenCells {
     /// Adds a fact that was taken. Places are numbered from 0 on, as they come first.
     #[inline]
     pub fn add(&mut self, place: u32, group: u32, metric: &Metric, fact: &impl Fact) {
-        let at = match self.grouped {
-            true => self.find(place, group),
-            false => self.only(place, group),
-        };
+        let at = if self.grouped { self.find(place, group) } else { self.only(place, group) };
         self.facts[at] += 1;
         if !self.counts {
             metric.add(fact, &mut self.cells[at]);

@@ -27,12 +27,11 @@ pub struct Panes {
 impl Panes {
     /// Merges cells in: of groups in order, each there once.
     pub fn add(&mut self, pane: EpochMs, enters: EpochMs, cells: &[(u32, Cell)]) {
-        let known = match pane == enters {
-            true => self.on_time.entry(pane).or_default(),
-            false => {
-                self.entering.insert((enters, pane));
-                self.late.entry((pane, enters)).or_default()
-            }
+        let known = if pane == enters {
+            self.on_time.entry(pane).or_default()
+        } else {
+            self.entering.insert((enters, pane));
+            self.late.entry((pane, enters)).or_default()
         };
         merge_into(known, cells);
     }

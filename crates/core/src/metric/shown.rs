@@ -46,10 +46,7 @@ impl<'a> Shown<'a> {
         let memo = &mut Memo::default();
         // After the end of a replay the newest window that holds something is the newest.
         let ended = watermark >= END_OF_TIME;
-        let at = match ended {
-            true => state.history.back()?.end,
-            false => watermark,
-        };
+        let at = if ended { state.history.back()?.end } else { watermark };
         let running = metric.grid.pane(at, memo).start;
         let newest = state.last_entry().unwrap_or(running).max(running);
         let early = state.early(metric, newest);

@@ -104,13 +104,11 @@ impl Tiles {
 /// Where a fact counts when everything that ends at or before `settled` is final.
 fn late_place(metric: &Metric, at: EpochMs, settled: EpochMs, memo: &mut Memo) -> Place {
     let (pane, minute) = (metric.grid.pane(at, memo), grid::minute(at));
-    let enters = match pane.end > settled {
-        true => Some(pane.start),
-        // The first window that is not final ends with the pane that holds `settled`.
-        false => {
-            let first = metric.grid.pane(settled, memo).start;
-            (metric.grid.window_start(settled, memo) <= pane.start).then_some(first)
-        }
+    let enters = if pane.end > settled {
+        Some(pane.start)
+    } else {
+        let first = metric.grid.pane(settled, memo).start;
+        (metric.grid.window_start(settled, memo) <= pane.start).then_some(first)
     };
     let minute = (minute.end > settled).then_some(minute.start);
     Place { pane: pane.start, enters, minute }

@@ -66,10 +66,7 @@ impl Contents {
 
     /// Entries that were not taken back; at least 1 while something is left.
     pub fn entries(&self) -> u32 {
-        match self.has_entry() {
-            true => self.entries.saturating_sub(self.removals.num()).max(1),
-            false => 0,
-        }
+        if self.has_entry() { self.entries.saturating_sub(self.removals.num()).max(1) } else { 0 }
     }
 
     /// Value that was not taken back. Never below 0 by removals.

@@ -138,10 +138,8 @@ impl KeyedMachine for Machine {
     }
 
     fn heap_bytes(&self) -> usize {
-        let sessions = match self.sessions.spilled() {
-            true => self.sessions.capacity() * size_of::<State>(),
-            false => 0,
-        };
+        let sessions =
+            if self.sessions.spilled() { self.sessions.capacity() * size_of::<State>() } else { 0 };
         let carts = self.carts.as_ref().map_or(0, |carts| carts.bytes());
         sessions + carts
     }

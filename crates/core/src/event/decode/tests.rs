@@ -591,10 +591,7 @@ proptest! {
         let lines: Vec<String> = events.iter().map(Value::to_string).collect();
         let singles: Vec<Outcome> =
             lines.iter().flat_map(|line| outcomes(schema(), line.as_bytes())).collect();
-        let array = match pretty {
-            true => serde_json::to_string_pretty(&events).unwrap(),
-            false => Value::from(events).to_string(),
-        };
+        let array = if pretty { serde_json::to_string_pretty(&events).unwrap() } else { Value::from(events).to_string() };
         prop_assert_eq!(&outcomes(schema(), array.as_bytes()), &singles);
         prop_assert_eq!(&outcomes(schema(), lines.join("\n").as_bytes()), &singles);
         let parts = split(&Bytes::from(array), BodyKind::Json, 10).unwrap();

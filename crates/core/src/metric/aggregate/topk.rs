@@ -102,11 +102,10 @@ impl Top {
     fn ranking(&self, top: usize) -> Ranking {
         debug_assert!(self.sample.len() <= self.sample_max, "some of the sample waits");
         let mut counts: HashMap<u64, u64, FixedState> = HashMap::default();
-        match self.exact {
-            true => counts.extend(self.values.iter().map(|(hash, value)| (*hash, value.count))),
-            false => {
-                self.sample.iter().for_each(|(_, hash)| *counts.entry(*hash).or_default() += 1)
-            }
+        if self.exact {
+            counts.extend(self.values.iter().map(|(hash, value)| (*hash, value.count)))
+        } else {
+            self.sample.iter().for_each(|(_, hash)| *counts.entry(*hash).or_default() += 1)
         }
         let text = |hash: &u64| self.values.get(hash).map_or("", |value| &value.text);
         let mut all: Vec<(&str, u64)> = counts.iter().map(|(h, count)| (text(h), *count)).collect();

@@ -16,10 +16,7 @@ fn identified(rules: &Rules, events: &[(EpochMs, u16, bool)], cut: usize) -> Ses
             assert!(anonymous.is_empty());
             known.take_over(rules, given, watermark, &mut fx);
         }
-        let machine = match *is_anonymous && index < cut {
-            true => &mut anonymous,
-            false => &mut known,
-        };
+        let machine = if *is_anonymous && index < cut { &mut anonymous } else { &mut known };
         machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx).unwrap();
         watermark = watermark.max(*at);
     }
