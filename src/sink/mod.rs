@@ -3,8 +3,8 @@
 //!
 //! - [`feed`]: the one loop. It reads rows in order, hands a page of them to its sink, remembers
 //!   how far that got, waits and tries again, and leaves out or halts at what is refused for good.
-//! - [`note`]: how far a feed got, in the data folder.
-//! - [`track`]: how an output stands: metrics, the log, the status.
+//! - `note`: how far a feed got, in the data folder.
+//! - `track`: how an output stands: metrics, the log, the status.
 //!
 //! Another place for rows to go is another [`Sink`]; see `docs/extending.md`. What is a state and
 //! no row (the board, answers to questions) is not here: the latest is enough for it, so there is
