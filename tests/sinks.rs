@@ -23,7 +23,7 @@ use tidewatch::nats::link::Link;
 use tidewatch::nats::out::{JetRow, JetSink, OutSettings, Target};
 use tidewatch::nats::settings::LinkSettings;
 use tidewatch::sink::feed::{Feed, Refused, Terms};
-use tidewatch::sink::{Delivery, Fate, OutState, Place, Resumed, Row, Rows, Sink, Stop, Track};
+use tidewatch::sink::{Delivery, Fate, OutState, Reached, Resumed, Row, Rows, Sink, Stop, Track};
 use tokio::sync::{Notify, watch};
 
 use crate::support::events::Random;
@@ -198,8 +198,8 @@ impl Sink for Teller {
             return Err(Stop::Away("not there".into()));
         }
         let last = self.memory.arrived.lock().last().map(|(n, _)| *n);
-        let place = last.map_or(Place::Empty, Place::At);
-        Ok(Resumed { place, identity: "memory".into() })
+        let reached = last.map_or(Reached::Empty, Reached::At);
+        Ok(Resumed { reached, identity: "memory".into() })
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {
@@ -229,7 +229,7 @@ impl Sink for Blind {
     type Row = JetRow;
 
     async fn resume(&mut self) -> Result<Resumed, Stop> {
-        Ok(Resumed { place: Place::Unknown, identity: "memory".into() })
+        Ok(Resumed { reached: Reached::Unknown, identity: "memory".into() })
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {
@@ -319,7 +319,7 @@ impl<F: FnMut(&JetRow) -> Fate + Send + 'static> Sink for Scripted<F> {
     type Row = JetRow;
 
     async fn resume(&mut self) -> Result<Resumed, Stop> {
-        Ok(Resumed { place: Place::Unknown, identity: "memory".into() })
+        Ok(Resumed { reached: Reached::Unknown, identity: "memory".into() })
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {
@@ -387,7 +387,7 @@ impl Sink for Tired {
     type Row = JetRow;
 
     async fn resume(&mut self) -> Result<Resumed, Stop> {
-        Ok(Resumed { place: Place::Unknown, identity: "memory".into() })
+        Ok(Resumed { reached: Reached::Unknown, identity: "memory".into() })
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {

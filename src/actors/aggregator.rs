@@ -41,8 +41,8 @@ use crate::domain::time::{BEGINNING, EpochMs};
 
 use asked::Mailboxes;
 
-/// Mailbox of an aggregator: the ingestor's queue places and a barrier for each of them; and one
-/// more place for each question that may be under way (`pipeline.session_mailboxes_max`).
+/// Mailbox of an aggregator: the permits of the ingestor's queue, a barrier for each of them, and
+/// one more place for each question that may be under way (`pipeline.session_mailboxes_max`).
 pub const MAILBOX: usize = 32;
 
 /// Bytes of one section of session records: small enough that the allocator uses it again.
@@ -240,10 +240,10 @@ impl Actor for Aggregator {
 impl Handler<ShardBatch> for Aggregator {
     type Result = ();
 
-    fn handle(&mut self, ShardBatch { batch, place }: ShardBatch, _: &mut Context<Self>) {
+    fn handle(&mut self, ShardBatch { batch, permit }: ShardBatch, _: &mut Context<Self>) {
         self.take_batch(batch);
-        // Its place in the queue is free only now.
-        drop(place);
+        // Its permit is free only now.
+        drop(permit);
         self.serve_between();
     }
 }

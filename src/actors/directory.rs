@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
-use super::messages::{AreOpen, Describe, Find, Place};
+use super::messages::{AreOpen, AskPermit, Describe, Find};
 use super::session::Session;
 use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::session::SessionView;
@@ -33,13 +33,13 @@ pub struct NoAnswer;
 #[derive(Clone)]
 pub struct Directory {
     shards: Arc<ArcSwap<Shards>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     asked: Arc<Asked>,
 }
 
 /// The sessions that are being asked now, by key, and by how many: who asks one of them does not
 /// have to look for it. The address leaves with the last of those who ask, so there are no more
-/// than places.
+/// than permits.
 type Asked = DashMap<String, (Addr<Session>, usize), foldhash::fast::RandomState>;
 
 /// One of those who ask a session.
@@ -90,7 +90,7 @@ impl Directory {
     pub fn new(asked_max: usize) -> Self {
         Directory {
             shards: Arc::default(),
-            places: Arc::new(Semaphore::new(asked_max)),
+            permits: Arc::new(Semaphore::new(asked_max)),
             asked: Arc::default(),
         }
     }
@@ -113,10 +113,10 @@ impl Directory {
     /// started, or the question made the session panic.
     pub async fn describe(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         let answer = async {
-            let place = self.place().await?;
+            let permit = self.permit().await?;
             let asking = match Asking::join(&self.asked, key) {
                 Some(asking) => asking,
-                None => match self.find(key, &place).await? {
+                None => match self.find(key, &permit).await? {
                     Some(session) => Asking::at(&self.asked, key, session),
                     None => return Ok(None),
                 },
@@ -124,7 +124,7 @@ impl Directory {
             match asking.session.send(Describe { key: key.to_owned() }).await {
                 Ok(view) => Ok(view),
                 // It ended since, and has no mailbox any more; or it is there and said nothing.
-                Err(_) => match self.find(key, &place).await? {
+                Err(_) => match self.find(key, &permit).await? {
                     None => Ok(None),
                     Some(_) => Err(NoAnswer),
                 },
@@ -133,18 +133,18 @@ impl Directory {
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
     }
 
-    async fn place(&self) -> Result<Place, NoAnswer> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.map(Arc::new).map_err(|_| NoAnswer)
+    async fn permit(&self) -> Result<AskPermit, NoAnswer> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.map(Arc::new).map_err(|_| NoAnswer)
     }
 
     /// The address of a key's session, from its shard.
-    async fn find(&self, key: &str, place: &Place) -> Result<Option<Addr<Session>>, NoAnswer> {
+    async fn find(&self, key: &str, permit: &AskPermit) -> Result<Option<Addr<Session>>, NoAnswer> {
         let shards = self.shards.load_full();
         let Some(shard) = shards.of(key) else {
             return if shards.over { Ok(None) } else { Err(NoAnswer) };
         };
-        let find = Find { key: key.to_owned(), place: Arc::clone(place) };
+        let find = Find { key: key.to_owned(), permit: Arc::clone(permit) };
         shards.aggregators[shard].send(find).await.map_err(|_| NoAnswer)
     }
 
@@ -159,10 +159,10 @@ impl Directory {
         }
         let mut open = HashSet::new();
         let answers = async {
-            let Ok(place) = self.place().await else { return };
+            let Ok(permit) = self.permit().await else { return };
             for (aggregator, keys) in shards.aggregators.iter().zip(asked) {
                 if !keys.is_empty() {
-                    let question = AreOpen { keys, place: Arc::clone(&place) };
+                    let question = AreOpen { keys, permit: Arc::clone(&permit) };
                     open.extend(aggregator.send(question).await.unwrap_or_default());
                 }
             }

@@ -2,7 +2,7 @@
 //! watermark at its place in the log, routes it to its shard, and sets barriers.
 //!
 //! Back-pressure: events between source and durable commit never exceed the credits, and
-//! a shard's queue has a few places. When either is used up nothing is pulled: the lag
+//! a shard's queue has a few permits. When either is used up nothing is pulled: the lag
 //! grows in the durable log and memory does not.
 
 mod barriers;
@@ -41,7 +41,7 @@ use crate::domain::fault::Counts;
 use crate::domain::ledger::Ledger;
 use crate::domain::readers::{Reader, least};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
-use crate::telemetry::happenings::Gap;
+use crate::telemetry::happenings::SourceGap;
 
 /// How long to wait for room or for new events before looking at the clock again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -50,8 +50,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct ShardInlet {
     /// The aggregator; the one address batches go through.
     pub addr: Addr<Aggregator>,
-    /// Its queue's places.
-    pub places: Arc<Semaphore>,
+    /// Its queue's permits.
+    pub permits: Arc<Semaphore>,
 }
 
 /// What the ingestor is made of.
@@ -269,7 +269,7 @@ impl Ingestor {
             }
             Pull::Gap { from, to } => {
                 let source = self.readers[index].position.source.name.clone();
-                Gap { source: &source, from, to }.tell();
+                SourceGap { source: &source, from, to }.tell();
                 self.ledger.gap += (to + 1).saturating_sub(from);
                 // Nothing lies there that could be compared after a restart.
                 let to = to.max(self.readers[index].position.position);

@@ -17,8 +17,8 @@ use crate::domain::time::EpochMs;
 pub struct ShardBatch {
     /// The events.
     pub batch: EventBatch,
-    /// A place in the shard's queue, free again when the batch is done.
-    pub place: OwnedSemaphorePermit,
+    /// A permit of the shard's queue, free again when the batch is done.
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// Ingestor → aggregator: everything before this belongs to barrier `number`.
@@ -98,8 +98,8 @@ pub struct TakeOver {
 pub struct Find {
     /// The key.
     pub key: String,
-    /// The asker's place: given back when this was taken in, also when the asker has gone.
-    pub place: Place,
+    /// The asker's permit: given back when this was taken in, also when the asker has gone.
+    pub permit: AskPermit,
 }
 
 /// Web → aggregator: which of these keys have an open session?
@@ -109,11 +109,11 @@ pub struct AreOpen {
     /// The keys.
     pub keys: Vec<String>,
     /// As in [`Find`].
-    pub place: Place,
+    pub permit: AskPermit,
 }
 
-/// A place among those who ask at once. An aggregator's mailbox has room for all of them.
-pub type Place = Arc<OwnedSemaphorePermit>;
+/// A permit of those who ask at once. An aggregator's mailbox has room for all of them.
+pub type AskPermit = Arc<OwnedSemaphorePermit>;
 
 /// Web → session: describe yourself.
 #[derive(Message)]

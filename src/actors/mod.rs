@@ -21,7 +21,7 @@
 //! Data goes one way; what comes back are answers, credits and the durable position. No part
 //! on the event path waits for another's reply. A message that finds no room is a bug or a
 //! dead receiver, never a reason to drop something: the bounds are kept before sending, by
-//! credits, places and the number of barriers under way.
+//! credits, permits and the number of barriers under way.
 //!
 //! # Supervision
 //! ```text

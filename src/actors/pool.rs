@@ -16,10 +16,10 @@ pub struct BatchPool {
 }
 
 impl BatchPool {
-    /// An empty pool for a number of shards with that many places in their queues. It keeps
+    /// An empty pool for a number of shards with that many permits in their queues. It keeps
     /// those that may wait, the one at work, and the next.
-    pub fn new(shards: u16, places: usize) -> Self {
-        BatchPool { batches: Arc::default(), kept: usize::from(shards) * (places + 2) }
+    pub fn new(shards: u16, permits: usize) -> Self {
+        BatchPool { batches: Arc::default(), kept: usize::from(shards) * (permits + 2) }
     }
 
     /// An empty batch over `data`, with the space of an earlier one if there is any.

@@ -166,20 +166,20 @@ pub fn run(
     action: &DeadLettersAction,
     open: OpenIdle,
 ) -> Result<Done, DeadLettersError> {
-    let place = Place::find(config, listen, open)?;
+    let letters = Letters::find(config, listen, open)?;
     let fine = |text| Ok(Done { text, exit: Exit::Ok });
     match action {
         DeadLettersAction::List { after, limit, json } => {
-            let items = place.list(*after, *limit)?;
+            let items = letters.list(*after, *limit)?;
             fine(if *json { as_json(&items) } else { table(&items.items) })
         }
         DeadLettersAction::Show { id, json } => {
-            let item = place.one(*id)?;
+            let item = letters.one(*id)?;
             fine(if *json { as_json(&item) } else { page(&item) })
         }
         DeadLettersAction::Redrive { ids, all, json } => {
             let wanted = if *all { Wanted::After(0) } else { Wanted::Ids(ids.clone()) };
-            let result = place.redrive(config, wanted, open)?;
+            let result = letters.redrive(config, wanted, open)?;
             let exit = if result.refused.is_empty() { Exit::Ok } else { Exit::Failed };
             Ok(Done { text: if *json { as_json(&result) } else { outcome(&result) }, exit })
         }
@@ -187,22 +187,22 @@ pub fn run(
 }
 
 /// Where the dead letters are.
-enum Place {
+enum Letters {
     Server(Server),
     Idle(Arc<dyn Records>),
 }
 
-impl Place {
+impl Letters {
     fn find(
         config: &Config,
         listen: Option<&str>,
         open: OpenIdle,
-    ) -> Result<Place, DeadLettersError> {
+    ) -> Result<Letters, DeadLettersError> {
         let mut looked = Vec::new();
         if listen.is_some() {
             let url = format!("http://{}", config.web.listen);
             return match Server::at(&url) {
-                Ok(server) => Ok(Place::Server(server)),
+                Ok(server) => Ok(Letters::Server(server)),
                 Err(cause) => {
                     looked.push(format!("  {url} (--listen): {cause}"));
                     Err(nowhere(&looked))
@@ -212,14 +212,14 @@ impl Place {
         let folder = &config.general.data_dir;
         match server::endpoint(folder) {
             Some(url) => match Server::at(&url) {
-                Ok(server) => return Ok(Place::Server(server)),
+                Ok(server) => return Ok(Letters::Server(server)),
                 // A file left by a killed process leads nowhere: then the folder is idle.
                 Err(cause) => looked.push(format!("  {url} (of the data folder): {cause}")),
             },
             None => looked.push(format!("  {}: no server runs there", shown(folder))),
         }
         if folder.exists() && folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
-            return Ok(Place::Idle((open.records)(config)?));
+            return Ok(Letters::Idle((open.records)(config)?));
         }
         let what = if folder.exists() { "the folder is empty" } else { "there is no such folder" };
         looked.push(format!("  {}: {what}", shown(folder)));
@@ -227,7 +227,7 @@ impl Place {
         match Server::at(&url) {
             Ok(server) => {
                 eprintln!("tidewatch: {what} at {}; asking the server at {url}", shown(folder));
-                Ok(Place::Server(server))
+                Ok(Letters::Server(server))
             }
             Err(cause) => {
                 looked.push(format!("  {url} (web.listen): {cause}"));
@@ -241,14 +241,14 @@ impl Place {
         loop {
             let rest = limit - items.len() as u64;
             let next = match self {
-                Place::Server(server) => {
+                Letters::Server(server) => {
                     let path = format!("/v1/dead-letters?after={after}&limit={rest}");
                     let page: Items = server.get(&path)?;
                     items.extend(page.items);
                     // One that gives all it has at once names no place to go on.
                     page.next
                 }
-                Place::Idle(records) => {
+                Letters::Idle(records) => {
                     let page = records.dead_letters(after, rest as usize)?;
                     let next = page.last().map(|letter| letter.id);
                     items.extend(page.into_iter().map(Item::from));
@@ -264,7 +264,7 @@ impl Place {
 
     fn one(&self, id: u64) -> Result<Item, DeadLettersError> {
         match self {
-            Place::Server(server) => {
+            Letters::Server(server) => {
                 let mut item: Item = server.get(&format!("/v1/dead-letters/{id}"))?;
                 if item.cut {
                     let raw = server.bytes(&format!("/v1/dead-letters/{id}/raw"))?;
@@ -272,7 +272,7 @@ impl Place {
                 }
                 Ok(item)
             }
-            Place::Idle(records) => {
+            Letters::Idle(records) => {
                 let letter = records.dead_letter(id)?;
                 letter.map(Item::from).ok_or(DeadLettersError::Unknown(id))
             }
@@ -289,8 +289,8 @@ impl Place {
         let mut wanted = Some(wanted);
         while let Some(next) = wanted.take() {
             let done = match self {
-                Place::Server(server) => server.post("/v1/dead-letters/redrive", &body(&next))?,
-                Place::Idle(records) => redrive(config, records, next, open)?,
+                Letters::Server(server) => server.post("/v1/dead-letters/redrive", &body(&next))?,
+                Letters::Idle(records) => redrive(config, records, next, open)?,
             };
             wanted = done.more.then_some(Wanted::After(done.next));
             sum.redriven += done.redriven;

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::note::{Note, NoteFile};
 use super::track::Track;
-use super::{Delivery, Fate, Place, Resumed, Row, Rows, Sink, Stop};
+use super::{Delivery, Fate, Reached, Resumed, Row, Rows, Sink, Stop};
 use crate::actors::ports::StoreError;
 use crate::clock::SharedClock;
 use crate::domain::settings::Word;
@@ -285,16 +285,16 @@ impl<S: Sink> Feed<S> {
     /// Goes on where the other side is, which may lie before or behind what was thought.
     async fn go_on(&mut self, resumed: Resumed) {
         let known = self.resumed.as_ref().is_some_and(|last| last.identity == resumed.identity);
-        let n = match resumed.place {
+        let n = match resumed.reached {
             // It has what it took, and what was left out after it stays left out.
-            Place::At(n) if n == self.taken => self.cursor,
-            Place::At(n) => n,
+            Reached::At(n) if n == self.taken => self.cursor,
+            Reached::At(n) => n,
             // It never had a row: what was left out stays left out.
-            Place::Empty if known && self.taken == 0 => self.cursor,
-            Place::Unknown if known => self.cursor,
-            Place::Empty | Place::Unknown => self.noted_position(&resumed.identity).await,
+            Reached::Empty if known && self.taken == 0 => self.cursor,
+            Reached::Unknown if known => self.cursor,
+            Reached::Empty | Reached::Unknown => self.noted_position(&resumed.identity).await,
         };
-        if let Place::At(n) = resumed.place {
+        if let Reached::At(n) = resumed.reached {
             self.taken = n;
         }
         self.resumed = Some(resumed);
@@ -307,11 +307,11 @@ impl<S: Sink> Feed<S> {
             // It lost its tail: those rows come again, before what was read.
             self.page.clear();
         }
-        self.place(n);
+        self.stand_at(n);
     }
 
     /// Sets the cursor, and says how far the rows need not be kept for it.
-    fn place(&mut self, n: u64) {
+    fn stand_at(&mut self, n: u64) {
         self.cursor = n;
         self.page_bytes = self.page.iter().map(Row::bytes).sum();
         self.tries.retain(|tried, _| *tried > n);
@@ -375,7 +375,7 @@ impl<S: Sink> Feed<S> {
         let idle = fates.is_empty() && stop.is_none();
         let later = self.settle(fates);
         self.rounds += 1;
-        let alone = self.resumed.as_ref().is_some_and(|last| last.place == Place::Unknown);
+        let alone = self.resumed.as_ref().is_some_and(|last| last.reached == Reached::Unknown);
         if alone || self.rounds.is_multiple_of(NOTE_ROUNDS) {
             self.keep_note().await;
         }
@@ -449,7 +449,7 @@ impl<S: Sink> Feed<S> {
         stay.append(&mut self.page);
         self.page = stay;
         self.track.delivered(delivered);
-        self.place(cursor);
+        self.stand_at(cursor);
         if delivered > 0 && later.is_none() {
             self.track.fine();
         }

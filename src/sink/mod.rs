@@ -79,7 +79,7 @@ pub trait Sink: Send + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resumed {
     /// How far it got.
-    pub place: Place,
+    pub reached: Reached,
     /// What the note is bound to: the target, and its incarnation where it has one. A note of
     /// another identity does not count.
     pub identity: String,
@@ -87,7 +87,7 @@ pub struct Resumed {
 
 /// How far the other side got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Reached {
     /// It says itself: it has the row at this position, and all before it that it ever gets.
     At(u64),
     /// It could say, and has no row of this feed (any more): the note says how far it got, and
@@ -117,7 +117,7 @@ pub enum Fate {
     /// It will never be taken as it is, for this reason.
     Refused(String),
     /// It was not taken this time, for this reason; rows behind it may have been. Only for sinks
-    /// whose place is [`Place::Unknown`]: the others take rows in order.
+    /// that is [`Reached::Unknown`]: the others take rows in order.
     Later(String),
 }
 

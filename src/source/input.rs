@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::mapping::Mapping;
 use super::progress::{Phase, Progress};
-use super::records::{Framing, Place, read_at};
+use super::records::{Framing, RecordStart, read_at};
 use super::sniff::{self, Sniffed};
 use super::survey;
 use super::tally::FileReport;
@@ -142,8 +142,8 @@ pub(super) fn open_all(
     progress: &Progress,
 ) -> Result<(Vec<Input>, u64), OpenError> {
     let paths = spelled_out(opening.paths)?;
-    if paths.len() > Place::INPUTS_MAX {
-        return Err(OpenError::TooMany { count: paths.len(), max: Place::INPUTS_MAX });
+    if paths.len() > RecordStart::INPUTS_MAX {
+        return Err(OpenError::TooMany { count: paths.len(), max: RecordStart::INPUTS_MAX });
     }
     let mut hash = Xxh3::new();
     let mut inputs = Vec::with_capacity(paths.len());

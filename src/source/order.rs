@@ -3,11 +3,11 @@
 //! Most files are nearly in order; then they are streamed as they are, because the
 //! engine gives the same answers as long as no event is further behind than
 //! `out_of_orderness`. The first look stops at the first event that is. Only then is an
-//! index made, 16 bytes an event, sorted by (time, place in the inputs).
+//! index made, 16 bytes an event, sorted by (time, where it starts).
 
 use super::input::Input;
 use super::progress::{Phase, Progress};
-use super::records::{Chunks, Place, Records};
+use super::records::{Chunks, RecordStart, Records};
 use crate::actors::ports::SourceError;
 use crate::domain::event::time_text;
 use crate::domain::event::when::TimeOf;
@@ -17,7 +17,7 @@ use crate::domain::time::{EpochMs, SpanMs};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub at: EpochMs,
-    pub place: Place,
+    pub start: RecordStart,
 }
 
 /// First and last event time.
@@ -77,8 +77,8 @@ fn each_time(
         for record in Records::new(&chunk.data, chunk.framing, 0) {
             let at = times.of(&chunk.data[record.start..record.start + record.len]);
             last = at.unwrap_or(last);
-            let offset = chunk.place.offset() + record.begin as u64;
-            if !each(Entry { at: last, place: Place::new(chunk.place.input(), offset) }, at) {
+            let offset = chunk.start.offset() + record.begin as u64;
+            if !each(Entry { at: last, start: RecordStart::new(chunk.start.input(), offset) }, at) {
                 return Ok(false);
             }
             events += 1;

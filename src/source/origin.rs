@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::input::Input;
 use super::order::Entry;
-use super::records::{Chunks, Framing, Place, Records};
+use super::records::{Chunks, Framing, RecordStart, Records};
 use super::tally::FileReport;
 use crate::actors::ports::SourceError;
 use crate::domain::time::EpochMs;
@@ -71,14 +71,15 @@ impl Origin {
         let (mut input, mut lines, mut records) = (0, 0, 0);
         while !open.is_empty() {
             let Some(chunk) = chunks.next(&self.inputs)? else { break };
-            if chunk.place.input() != input {
-                (input, lines) = (chunk.place.input(), 0);
+            if chunk.start.input() != input {
+                (input, lines) = (chunk.start.input(), 0);
             }
             let mut counted = 0;
             for record in Records::new(&chunk.data, chunk.framing, 0) {
                 records += 1;
-                let offset = chunk.place.offset() + record.begin as u64;
-                let here = [Target::Record(records), Target::Place(Place::new(input, offset))];
+                let offset = chunk.start.offset() + record.begin as u64;
+                let here =
+                    [Target::Record(records), Target::Start(RecordStart::new(input, offset))];
                 while let Some((target, n)) = open.last().copied()
                     && here.contains(&target)
                 {
@@ -106,7 +107,7 @@ impl Origin {
         let before = position.checked_sub(1)?;
         match &self.index {
             None => Some(Target::Record(position)),
-            Some(entries) => Some(Target::Place(entries.get(before as usize)?.place)),
+            Some(entries) => Some(Target::Start(entries.get(before as usize)?.start)),
         }
     }
 }
@@ -116,6 +117,6 @@ impl Origin {
 enum Target {
     /// The n-th record.
     Record(u64),
-    /// The record at a place.
-    Place(Place),
+    /// The record that starts there.
+    Start(RecordStart),
 }

@@ -49,17 +49,17 @@ pub(super) fn put_framed(out: &mut Vec<u8>, line: u64, payload: &[u8], reason: &
 }
 
 /// Where a record begins: the number of its input in the upper bits, then its offset.
-/// Places grow in the order in which the inputs were given.
+/// They grow in the order in which the inputs were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u64);
+pub(super) struct RecordStart(u64);
 
-impl Place {
+impl RecordStart {
     const OFFSET_BITS: u32 = 48;
     /// Inputs that can be told apart.
     pub const INPUTS_MAX: usize = 1 << (64 - Self::OFFSET_BITS);
 
     pub fn new(input: usize, offset: u64) -> Self {
-        Place(((input as u64) << Self::OFFSET_BITS) | offset)
+        RecordStart(((input as u64) << Self::OFFSET_BITS) | offset)
     }
 
     pub fn input(self) -> usize {
@@ -75,7 +75,7 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub data: Bytes,
-    pub place: Place,
+    pub start: RecordStart,
     pub framing: Framing,
 }
 
@@ -147,9 +147,9 @@ impl Chunks {
             };
             data.truncate(whole);
         }
-        let place = Place::new(self.input, offset);
+        let start = RecordStart::new(self.input, offset);
         self.offset = offset + data.len() as u64;
-        Ok(Some(Chunk { data, place, framing }))
+        Ok(Some(Chunk { data, start, framing }))
     }
 
     /// Up to `len` bytes from `offset` on.
@@ -337,9 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn places_sort_by_input_then_offset() {
-        let place = Place::new(3, 77);
-        assert_eq!((place.input(), place.offset()), (3, 77));
-        assert!(Place::new(0, 1 << 40) < Place::new(1, 0));
+    fn starts_sort_by_input_then_offset() {
+        let start = RecordStart::new(3, 77);
+        assert_eq!((start.input(), start.offset()), (3, 77));
+        assert!(RecordStart::new(0, 1 << 40) < RecordStart::new(1, 0));
     }
 }

@@ -8,7 +8,7 @@ use super::figures::Figures;
 use super::log::EmbeddedLog;
 use super::outbox::{Block, OUTBOX, pack};
 use super::retain::Kept;
-use super::sqlite::{Place, put_meta};
+use super::sqlite::{DbFile, put_meta};
 use crate::actors::ports::StoreError;
 use crate::domain::alert::Alert;
 
@@ -84,7 +84,7 @@ impl Alerts {
     pub(super) fn deliver(
         &mut self,
         conn: &Connection,
-        place: &Place,
+        db: &DbFile,
         log: &EmbeddedLog,
         figures: &Figures,
     ) -> Result<Option<Kept>, StoreError> {
@@ -92,9 +92,9 @@ impl Alerts {
         if after >= self.last {
             return Ok(None);
         }
-        let blocks = OUTBOX.blocks_after(conn, place, after, u64::MAX, DELIVERY_BYTES)?;
+        let blocks = OUTBOX.blocks_after(conn, db, after, u64::MAX, DELIVERY_BYTES)?;
         let Some(last) = blocks.last().map(|block| block.last) else {
-            return Err(place.damaged(format!("alerts after {after} are missing")));
+            return Err(db.damaged(format!("alerts after {after} are missing")));
         };
         let bytes = blocks.iter().map(|block| block.blob.len() as u64).sum();
         let delivered = Kept { items: count(&blocks), bytes };
@@ -107,7 +107,7 @@ impl Alerts {
             put_meta(&tx, "alerts_delivered", &total.to_string())?;
             tx.commit()
         })()
-        .map_err(|error| place.error(error))?;
+        .map_err(|error| db.error(error))?;
         figures.alerts_delivered.store(total, Ordering::Relaxed);
         self.done = last;
         Ok(Some(delivered))

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::folder::Folder;
 use super::log::EmbeddedLog;
 use super::marks::Mark;
-use super::sqlite::Place;
+use super::sqlite::DbFile;
 use crate::actors::ports::StoreError;
 
 /// Entry of `meta`: position of the log's last event at the last commit, and which log.
@@ -14,7 +14,7 @@ pub(super) const LOG_END: &str = "log_end";
 /// That the state goes as far as it is known to have gone.
 pub(super) fn compare(
     folder: &Folder,
-    place: &Place,
+    db: &DbFile,
     mark: Mark,
     mark_of: u64,
     epoch: u64,
@@ -29,7 +29,7 @@ pub(super) fn compare(
         true => return Ok(()),
     };
     Err(StoreError::Damaged {
-        path: place.name(),
+        path: db.name(),
         what,
         remedy: format!(
             "stop tidewatch, then put state.db and state.db-wal back as they were; or move both \
@@ -42,15 +42,15 @@ pub(super) fn compare(
 
 /// That the log goes as far as it went at the last commit.
 pub(super) fn compare_log(
-    place: &Place,
+    db: &DbFile,
     conn: &Connection,
     log: &EmbeddedLog,
 ) -> Result<(), StoreError> {
-    let Some(text) = place.meta_opt(conn, LOG_END)? else { return Ok(()) };
+    let Some(text) = db.meta_opt(conn, LOG_END)? else { return Ok(()) };
     let Some((last, incarnation)) = text.split_once(' ') else {
-        return Err(place.damaged(format!("`{LOG_END}` is {text:?}")));
+        return Err(db.damaged(format!("`{LOG_END}` is {text:?}")));
     };
-    let last: u64 = last.parse().map_err(|_| place.damaged(format!("`{LOG_END}` is {text:?}")))?;
+    let last: u64 = last.parse().map_err(|_| db.damaged(format!("`{LOG_END}` is {text:?}")))?;
     let end = log.last_position();
     // Another log is told from this one by whoever reads it.
     if incarnation != log.identity().incarnation || end >= last {

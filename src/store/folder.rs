@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::marks::{MARKS, Marks};
 use super::private;
-use super::sqlite::{Kind, Place};
+use super::sqlite::{DbFile, Layout};
 use crate::actors::ports::StoreError;
 
 /// Name of the state database.
@@ -96,8 +96,8 @@ impl Folder {
     }
 
     /// A database of the folder.
-    pub(super) fn place(&self, file: &str, kind: &'static Kind) -> Place {
-        Place::new(self.path.join(file), kind).scratch(self.scratch)
+    pub(super) fn db(&self, file: &str, layout: &'static Layout) -> DbFile {
+        DbFile::new(self.path.join(file), layout).scratch(self.scratch)
     }
 
     /// What both databases say of each other's end.
@@ -245,8 +245,8 @@ mod tests {
             } else {
                 Folder::open(dir.path()).unwrap()
             };
-            let place = folder.place(STATE, &crate::store::tables::KIND);
-            let conn = place.open_or_create(Vec::new).unwrap();
+            let db = folder.db(STATE, &crate::store::tables::LAYOUT);
+            let conn = db.open_or_create(Vec::new).unwrap();
             let pragma = |name: &str| {
                 let read = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
                 conn.query_row(&format!("PRAGMA {name}"), [], read).unwrap()

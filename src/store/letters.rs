@@ -430,7 +430,7 @@ mod tests {
         conn.execute_batch(&format!(
             "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT \
              NULL) WITHOUT ROWID; {}",
-            tables::KIND.schema
+            tables::LAYOUT.schema
         ))
         .unwrap();
         conn
@@ -510,8 +510,8 @@ mod tests {
         let bound = Kept { items: 300, bytes: 1 << 20 };
         // Letters of the alphabet, because numbers are one kind.
         let name = |n: u64| {
-            let place = |by: u64| char::from(b'a' + (n / by % 26) as u8);
-            format!("odd {}{}", place(1), place(26))
+            let digit = |by: u64| char::from(b'a' + (n / by % 26) as u8);
+            format!("odd {}{}", digit(1), digit(26))
         };
         let many = (0..600).map(|n| letter(&name(n), n, 5)).collect();
         let letters = write(&conn, &Letters::default(), &unit(many), bound);

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::folder::STATE;
 use super::snapshot;
-use super::sqlite::{Place, suffixed};
-use super::tables::{KIND, read_head};
+use super::sqlite::{DbFile, suffixed};
+use super::tables::{LAYOUT, read_head};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{ENTRIES, Snapshot};
 
@@ -38,11 +38,11 @@ pub enum Seen {
 /// # Errors
 /// When it is damaged, of another format, or cannot be read.
 pub fn look(folder: &Path) -> Result<Seen, StoreError> {
-    let place = Place::new(folder.join(STATE), &KIND);
-    if !folder.try_exists().map_err(|error| place.io(error))? {
+    let db = DbFile::new(folder.join(STATE), &LAYOUT);
+    if !folder.try_exists().map_err(|error| db.io(error))? {
         return Ok(Seen::NoFolder);
     }
-    if !folder.join(STATE).try_exists().map_err(|error| place.io(error))? {
+    if !folder.join(STATE).try_exists().map_err(|error| db.io(error))? {
         return Ok(Seen::Nothing);
     }
     // Without a write-ahead log nobody uses the file. SQLite would make one to read it, unless
@@ -50,31 +50,31 @@ pub fn look(folder: &Path) -> Result<Seen, StoreError> {
     let wal = suffixed(&folder.join(STATE), "-wal");
     let used = || fs::metadata(&wal).is_ok();
     if !used() {
-        let seen = read(&place, true);
+        let seen = read(&db, true);
         if !used() {
             return seen;
         }
     }
-    read(&place, false)
+    read(&db, false)
 }
 
-fn read(place: &Place, unchanging: bool) -> Result<Seen, StoreError> {
-    let conn = place.open_to_read(unchanging)?;
-    let error = |error| place.error(error);
+fn read(db: &DbFile, unchanging: bool) -> Result<Seen, StoreError> {
+    let conn = db.open_to_read(unchanging)?;
+    let error = |error| db.error(error);
     // All of it as of one moment: rows leave when a snapshot was made.
     let tx = conn.unchecked_transaction().map_err(error)?;
-    let head = match read_head(&tx, place)? {
+    let head = match read_head(&tx, db)? {
         Some(head) if head.epoch > 0 => head,
         _ => return Ok(Seen::Nothing),
     };
     let mut small = Snapshot::default();
-    for section in snapshot::sections_of(&tx, place, &head, ENTRIES)? {
-        small.absorb(&section).map_err(|error| place.damaged(error.to_string()))?;
+    for section in snapshot::sections_of(&tx, db, &head, ENTRIES)? {
+        small.absorb(&section).map_err(|error| db.damaged(error.to_string()))?;
     }
     Ok(Seen::Commit { epoch: head.epoch, entries: small.entries })
 }
 
-impl Place {
+impl DbFile {
     /// Opens the existing file to read it, and checks that it is ours. `unchanging`: nobody
     /// writes, and there is no write-ahead log.
     fn open_to_read(&self, unchanging: bool) -> Result<Connection, StoreError> {

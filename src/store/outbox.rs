@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::retain::Shelf;
-use super::sqlite::{Place, checksum};
+use super::sqlite::{DbFile, checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::alert::Alert;
 
@@ -73,16 +73,16 @@ pub(super) fn unpack<T: DeserializeOwned>(blob: &[u8]) -> Result<Vec<T>, serde_j
 impl AlertTable {
     /// Inserts a block.
     pub(super) fn insert(&self, conn: &Connection, block: &Block) -> rusqlite::Result<()> {
-        let place = [block.first as i64, block.last as i64];
+        let at = [block.first as i64, block.last as i64];
         conn.prepare_cached(&format!(
             "INSERT INTO {}(first_n, last_n, count, checksum, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
             self.shelf.table
         ))?
         .execute(params![
-            place[0],
-            place[1],
+            at[0],
+            at[1],
             block.count as i64,
-            checksum(self.shelf.table, place, &block.blob),
+            checksum(self.shelf.table, at, &block.blob),
             block.blob
         ])?;
         Ok(())
@@ -103,13 +103,13 @@ impl AlertTable {
     pub(super) fn blocks_after(
         &self,
         conn: &Connection,
-        place: &Place,
+        db: &DbFile,
         after: u64,
         items_max: u64,
         bytes_max: usize,
     ) -> Result<Vec<Block>, StoreError> {
         let table = self.shelf.table;
-        let error = |error| place.error(error);
+        let error = |error| db.error(error);
         let mut query = conn
             .prepare_cached(&format!(
                 "SELECT first_n, last_n, count, checksum, blob FROM {table} WHERE last_n > ?1 \
@@ -123,7 +123,7 @@ impl AlertTable {
             let Some(row) = rows.next().map_err(error)? else { break };
             let (block, stored) = read_block(row).map_err(error)?;
             let at = [block.first as i64, block.last as i64];
-            place.verify(table, at, &block.blob, stored)?;
+            db.verify(table, at, &block.blob, stored)?;
             // Alerts at or before `after` in the first block do not count towards the limit.
             items += block.last.saturating_sub(after.max(block.first - 1)).min(block.count);
             bytes += block.blob.len();
@@ -136,14 +136,14 @@ impl AlertTable {
     pub(super) fn alerts_after(
         &self,
         conn: &Connection,
-        place: &Place,
+        db: &DbFile,
         after: u64,
         limit: usize,
     ) -> Result<Vec<Alert>, StoreError> {
         let mut alerts = Vec::new();
-        for block in self.blocks_after(conn, place, after, limit as u64, usize::MAX)? {
+        for block in self.blocks_after(conn, db, after, limit as u64, usize::MAX)? {
             let all: Vec<Alert> = unpack(&block.blob)
-                .map_err(|error| place.damaged(format!("{}: {error}", self.shelf.table)))?;
+                .map_err(|error| db.damaged(format!("{}: {error}", self.shelf.table)))?;
             alerts.extend(all.into_iter().filter(|alert| alert.n > after));
         }
         alerts.truncate(limit);

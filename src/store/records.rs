@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use super::folder::{Folder, LOG, STATE};
 use super::log;
 use super::outbox::{ALERT_LOG, OUTBOX, unpack};
-use super::sqlite::{Kind, Place};
+use super::sqlite::{DbFile, Layout};
 use super::tables::{self, letter_checksum};
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::domain::alert::Alert;
@@ -46,7 +46,7 @@ impl StoredRecords {
     /// # Errors
     /// When there is no state in the folder, or it is damaged or of another format.
     pub fn open(folder: &Path) -> Result<StoredRecords, StoreError> {
-        StoredRecords::at(folder, |name, kind| Place::new(folder.join(name), kind))
+        StoredRecords::at(folder, |name, layout| DbFile::new(folder.join(name), layout))
     }
 
     /// Opens the records of our own data folder.
@@ -54,29 +54,29 @@ impl StoredRecords {
     /// # Errors
     /// As [`StoredRecords::open`].
     pub fn of(folder: &Folder) -> Result<StoredRecords, StoreError> {
-        StoredRecords::at(folder.path(), |name, kind| folder.place(name, kind))
+        StoredRecords::at(folder.path(), |name, layout| folder.db(name, layout))
     }
 
     fn at(
         folder: &Path,
-        place: impl Fn(&str, &'static Kind) -> Place,
+        db: impl Fn(&str, &'static Layout) -> DbFile,
     ) -> Result<StoredRecords, StoreError> {
-        let pool = |name: &str, kind| {
-            let place = place(name, kind);
+        let pool = |name: &str, layout| {
+            let db = db(name, layout);
             if !folder.join(name).exists() {
-                return Err(place.io("there is no such file: is this a data folder of tidewatch?"));
+                return Err(db.io("there is no such file: is this a data folder of tidewatch?"));
             }
-            let first = place.open()?;
-            Ok(Pool { place, idle: Mutex::new(vec![first]) })
+            let first = db.open()?;
+            Ok(Pool { db, idle: Mutex::new(vec![first]) })
         };
-        Ok(StoredRecords { state: pool(STATE, &tables::KIND)?, log: pool(LOG, &log::KIND)? })
+        Ok(StoredRecords { state: pool(STATE, &tables::LAYOUT)?, log: pool(LOG, &log::LAYOUT)? })
     }
 }
 
 impl Records for StoredRecords {
     fn dead_letters(&self, after: u64, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
-        self.state.with(|conn, place| {
-            let error = |error| place.error(error);
+        self.state.with(|conn, db| {
+            let error = |error| db.error(error);
             let mut query = conn
                 .prepare_cached(&format!("{LETTERS} WHERE id > ?1 ORDER BY id LIMIT ?2"))
                 .map_err(error)?;
@@ -86,7 +86,7 @@ impl Records for StoredRecords {
             while bytes < BYTES_MAX
                 && let Some(row) = rows.next().map_err(error)?
             {
-                let letter = read_letter(row, place)?;
+                let letter = read_letter(row, db)?;
                 bytes += letter.raw.len();
                 letters.push(letter);
             }
@@ -100,8 +100,8 @@ impl Records for StoredRecords {
         limit: usize,
         raw_bytes_max: usize,
     ) -> Result<Vec<(StoredDeadLetter, usize)>, StoreError> {
-        self.state.with(|conn, place| {
-            let error = |error| place.error(error);
+        self.state.with(|conn, db| {
+            let error = |error| db.error(error);
             let mut query = conn
                 .prepare_cached(&format!("{LETTERS} WHERE id > ?1 ORDER BY id LIMIT ?2"))
                 .map_err(error)?;
@@ -112,7 +112,7 @@ impl Records for StoredRecords {
             while bytes < BYTES_MAX
                 && let Some(row) = rows.next().map_err(error)?
             {
-                let letter = read_letter(row, place)?.head(raw_bytes_max);
+                let letter = read_letter(row, db)?.head(raw_bytes_max);
                 bytes += letter.1;
                 letters.push(letter);
             }
@@ -121,17 +121,17 @@ impl Records for StoredRecords {
     }
 
     fn dead_letter(&self, id: u64) -> Result<Option<StoredDeadLetter>, StoreError> {
-        self.state.with(|conn, place| {
-            let error = |error| place.error(error);
+        self.state.with(|conn, db| {
+            let error = |error| db.error(error);
             let mut query =
                 conn.prepare_cached(&format!("{LETTERS} WHERE id = ?1")).map_err(error)?;
             let mut rows = query.query([key(id)]).map_err(error)?;
-            rows.next().map_err(error)?.map(|row| read_letter(row, place)).transpose()
+            rows.next().map_err(error)?.map(|row| read_letter(row, db)).transpose()
         })
     }
 
     fn mark_redriven(&self, ids: &[u64], at: EpochMs) -> Result<(), StoreError> {
-        self.state.with(|conn, place| {
+        self.state.with(|conn, db| {
             (|| {
                 let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
                 let mut mark =
@@ -142,7 +142,7 @@ impl Records for StoredRecords {
                 drop(mark);
                 tx.commit()
             })()
-            .map_err(|error| place.error(error))
+            .map_err(|error| db.error(error))
         })
     }
 
@@ -153,8 +153,8 @@ impl Records for StoredRecords {
         bytes_max: usize,
     ) -> Result<Vec<(u64, LateEvent)>, StoreError> {
         let before = before.unwrap_or(u64::MAX);
-        self.state.with(|conn, place| {
-            let error = |error| place.error(error);
+        self.state.with(|conn, db| {
+            let error = |error| db.error(error);
             let mut query = conn
                 .prepare_cached(
                     "SELECT epoch, count, checksum, blob, id FROM late WHERE id <= ?1 \
@@ -166,9 +166,9 @@ impl Records for StoredRecords {
             while let Some(row) = rows.next().map_err(error)? {
                 let at = [row.get(0).map_err(error)?, row.get(1).map_err(error)?];
                 let blob: Vec<u8> = row.get(3).map_err(error)?;
-                place.verify("late", at, &blob, row.get(2).map_err(error)?)?;
+                db.verify("late", at, &blob, row.get(2).map_err(error)?)?;
                 let block: Vec<LateEvent> =
-                    unpack(&blob).map_err(|error| place.damaged(format!("late: {error}")))?;
+                    unpack(&blob).map_err(|error| db.damaged(format!("late: {error}")))?;
                 let id: i64 = row.get(4).map_err(error)?;
                 for (index, event) in block.into_iter().enumerate().rev() {
                     let number = id as u64 * LATE_PLACES + (index as u64).min(LATE_PLACES - 1);
@@ -187,45 +187,45 @@ impl Records for StoredRecords {
     }
 
     fn dead_letters_newest(&self) -> Result<u64, StoreError> {
-        self.state.with(|conn, place| {
+        self.state.with(|conn, db| {
             let newest = "SELECT coalesce(max(id), 0) FROM dead_letters";
             let newest = conn.query_row(newest, [], |row| row.get::<_, i64>(0));
-            newest.map(|id| id as u64).map_err(|error| place.error(error))
+            newest.map(|id| id as u64).map_err(|error| db.error(error))
         })
     }
 
     fn alerts_newest(&self) -> Result<u64, StoreError> {
-        self.state.with(|conn, place| OUTBOX.newest(conn).map_err(|error| place.error(error)))
+        self.state.with(|conn, db| OUTBOX.newest(conn).map_err(|error| db.error(error)))
     }
 
     fn alerts(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
         let limit = limit.min(LIMIT_MAX);
-        self.state.with(|conn, place| OUTBOX.alerts_after(conn, place, after, limit))
+        self.state.with(|conn, db| OUTBOX.alerts_after(conn, db, after, limit))
     }
 
     fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
         let limit = limit.min(LIMIT_MAX);
-        self.log.with(|conn, place| ALERT_LOG.alerts_after(conn, place, after, limit))
+        self.log.with(|conn, db| ALERT_LOG.alerts_after(conn, db, after, limit))
     }
 }
 
 /// Connections to one file.
 struct Pool {
-    place: Place,
+    db: DbFile,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
     fn with<T>(
         &self,
-        work: impl FnOnce(&Connection, &Place) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connection, &DbFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let idle = self.idle.lock().pop();
         let conn = match idle {
             Some(conn) => conn,
-            None => self.place.connect()?,
+            None => self.db.connect()?,
         };
-        let result = work(&conn, &self.place);
+        let result = work(&conn, &self.db);
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX {
             idle.push(conn);
@@ -237,7 +237,7 @@ impl Pool {
 const LETTERS: &str =
     "SELECT id, source, position, reason, at, redriven, checksum, raw, hints FROM dead_letters";
 
-fn read_letter(row: &Row<'_>, place: &Place) -> Result<StoredDeadLetter, StoreError> {
+fn read_letter(row: &Row<'_>, db: &DbFile) -> Result<StoredDeadLetter, StoreError> {
     let read = || {
         let letter = StoredDeadLetter {
             id: row.get::<_, i64>(0)? as u64,
@@ -251,13 +251,13 @@ fn read_letter(row: &Row<'_>, place: &Place) -> Result<StoredDeadLetter, StoreEr
         };
         Ok((letter, row.get::<_, i64>(6)?, row.get::<_, String>(8)?))
     };
-    let (letter, stored, hints) = read().map_err(|error| place.error(error))?;
+    let (letter, stored, hints) = read().map_err(|error| db.error(error))?;
     let at = [letter.position as i64, letter.at];
     if letter_checksum(at, &letter.raw, &hints) != stored {
-        return Err(place.damaged(format!("checksum of dead letter {}", letter.id)));
+        return Err(db.damaged(format!("checksum of dead letter {}", letter.id)));
     }
     let hints = serde_json::from_str(&hints)
-        .map_err(|error| place.damaged(format!("hints of dead letter {}: {error}", letter.id)))?;
+        .map_err(|error| db.damaged(format!("hints of dead letter {}: {error}", letter.id)))?;
     Ok(StoredDeadLetter { hints, ..letter })
 }
 

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::Settings;
-use super::sqlite::{Place, checksum};
+use super::sqlite::{DbFile, checksum};
 use super::tables::{Head, write_head};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::Snapshot;
@@ -66,11 +66,11 @@ struct Installing {
 
 impl Snapshots {
     /// Measures the file. Leftovers of an interrupted installation go first.
-    pub(super) fn open(conn: &Connection, place: &Place, head: &Head) -> Result<Self, StoreError> {
+    pub(super) fn open(conn: &Connection, db: &DbFile, head: &Head) -> Result<Self, StoreError> {
         let sum = |sql: &str, epoch: u64| {
             conn.query_row(sql, [epoch as i64], |row| row.get::<_, i64>(0))
                 .map(|bytes| bytes as u64)
-                .map_err(|error| place.error(error))
+                .map_err(|error| db.error(error))
         };
         Ok(Snapshots {
             delta_bytes: sum(
@@ -90,7 +90,7 @@ impl Snapshots {
     pub(super) fn step(
         &mut self,
         conn: &Connection,
-        place: &Place,
+        db: &DbFile,
         head: &mut Head,
         settings: &Settings,
     ) -> Result<u64, StoreError> {
@@ -100,12 +100,12 @@ impl Snapshots {
                 let bound = least.max(2 * self.snapshot_bytes).max(self.failed_at + least);
                 if self.delta_bytes > bound {
                     let part_bytes = settings.snapshot_part_bytes;
-                    self.phase = Phase::Building(Builder::start(place, head.clone(), part_bytes)?);
+                    self.phase = Phase::Building(Builder::start(db, head.clone(), part_bytes)?);
                 }
                 Ok(0)
             }
             Phase::Building(builder) => {
-                match builder.result(place) {
+                match builder.result(db) {
                     Ok(None) => {}
                     Ok(Some(built)) => {
                         self.failed_at = 0;
@@ -125,13 +125,13 @@ impl Snapshots {
                 Ok(0)
             }
             Phase::Installing(installing) => {
-                let wrote = installing.step(conn, place)?;
+                let wrote = installing.step(conn, db)?;
                 if installing.left.is_empty() {
                     let mut next = head.clone();
                     next.snapshot_epoch = installing.epoch;
                     next.snapshot_parts = installing.written;
                     let bytes = installing.bytes;
-                    self.delta_bytes = switch(conn, &next).map_err(|error| place.error(error))?;
+                    self.delta_bytes = switch(conn, &next).map_err(|error| db.error(error))?;
                     self.snapshot_bytes = bytes;
                     self.phase = Phase::Clearing;
                     *head = next;
@@ -139,7 +139,7 @@ impl Snapshots {
                 Ok(wrote)
             }
             Phase::Clearing => {
-                if clear(conn, head).map_err(|error| place.error(error))? {
+                if clear(conn, head).map_err(|error| db.error(error))? {
                     self.phase = Phase::Idle;
                 }
                 Ok(0)
@@ -149,9 +149,9 @@ impl Snapshots {
 }
 
 impl Builder {
-    fn start(place: &Place, head: Head, part_bytes: usize) -> Result<Builder, StoreError> {
+    fn start(db: &DbFile, head: Head, part_bytes: usize) -> Result<Builder, StoreError> {
         let cancel = Arc::new(AtomicBool::new(false));
-        let (cancelled, at) = (cancel.clone(), place.clone());
+        let (cancelled, at) = (cancel.clone(), db.clone());
         let thread = std::thread::Builder::new()
             .name("tidewatch-snapshot".into())
             .spawn(move || {
@@ -161,17 +161,17 @@ impl Builder {
                 };
                 Ok(Some(Built { epoch: head.epoch, parts: snapshot.encode(part_bytes) }))
             })
-            .map_err(|error| place.io(error))?;
+            .map_err(|error| db.io(error))?;
         Ok(Builder { thread: Some(thread), cancel })
     }
 
     /// The result, once the thread has ended.
-    fn result(&mut self, place: &Place) -> Result<Option<Built>, StoreError> {
+    fn result(&mut self, db: &DbFile) -> Result<Option<Built>, StoreError> {
         if !self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
             return Ok(None);
         }
         let thread = self.thread.take().expect("it was there on the line above");
-        thread.join().map_err(|_| place.io("the thread that folds deltas panicked"))?
+        thread.join().map_err(|_| db.io("the thread that folds deltas panicked"))?
     }
 }
 
@@ -187,7 +187,7 @@ impl Drop for Builder {
 
 impl Installing {
     /// Writes the next parts and reads them back.
-    fn step(&mut self, conn: &Connection, place: &Place) -> Result<u64, StoreError> {
+    fn step(&mut self, conn: &Connection, db: &DbFile) -> Result<u64, StoreError> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while bytes < STEP_BYTES
@@ -202,11 +202,11 @@ impl Installing {
             Err(error) => {
                 // The same parts are written again by the next call (a full disk).
                 taken.into_iter().rev().for_each(|part| self.left.push_front(part));
-                return Err(place.error(error));
+                return Err(db.error(error));
             }
         }
         for part in 0..taken.len() as u64 {
-            read_part(conn, place, self.epoch, first + part)?;
+            read_part(conn, db, self.epoch, first + part)?;
         }
         self.written += taken.len() as u64;
         self.bytes += bytes;
@@ -281,7 +281,7 @@ fn delete_some(
 /// verifies, another absorbs: a restart waits for both.
 pub(super) fn absorb(
     conn: &Connection,
-    place: &Place,
+    db: &DbFile,
     head: &Head,
     cancel: &AtomicBool,
 ) -> Result<Option<Snapshot>, StoreError> {
@@ -292,16 +292,16 @@ pub(super) fn absorb(
             .spawn_scoped(scope, move || {
                 let mut snapshot = Snapshot::default();
                 for Section { from, epoch, blob } in read {
-                    let damaged = |error| place.damaged(format!("{from} {epoch}: {error}"));
+                    let damaged = |error| db.damaged(format!("{from} {epoch}: {error}"));
                     snapshot.absorb(&blob).map_err(damaged)?;
                 }
                 Ok(snapshot)
             })
-            .map_err(|error| place.io(error))?;
-        let whole = read_sections(conn, place, head, cancel, &sections);
+            .map_err(|error| db.io(error))?;
+        let whole = read_sections(conn, db, head, cancel, &sections);
         drop(sections);
         let snapshot =
-            absorbing.join().map_err(|_| place.io("the thread that absorbs deltas panicked"))?;
+            absorbing.join().map_err(|_| db.io("the thread that absorbs deltas panicked"))?;
         // What cannot be absorbed ends the reading, too, and is what there is to say.
         Ok((snapshot?, whole?)).map(|(snapshot, whole)| whole.then_some(snapshot))
     })
@@ -321,7 +321,7 @@ struct Section {
 /// Reads everything in order. False when it was not all: nobody wants the rest.
 fn read_sections(
     conn: &Connection,
-    place: &Place,
+    db: &DbFile,
     head: &Head,
     cancel: &AtomicBool,
     sections: &SyncSender<Section>,
@@ -330,18 +330,18 @@ fn read_sections(
         !cancel.load(Ordering::Relaxed) && sections.send(Section { from, epoch, blob }).is_ok()
     };
     for part in 0..head.snapshot_parts {
-        let blob = read_part(conn, place, head.snapshot_epoch, part)?;
+        let blob = read_part(conn, db, head.snapshot_epoch, part)?;
         if !give("snapshot", head.snapshot_epoch, blob) {
             return Ok(false);
         }
     }
     for epoch in head.snapshot_epoch + 1..=head.epoch {
-        let (parts, first) = read_section(conn, place, epoch, 0)?;
+        let (parts, first) = read_section(conn, db, epoch, 0)?;
         if parts > 0 && !give("commit", epoch, first) {
             return Ok(false);
         }
         for part in 1..parts {
-            if !give("commit", epoch, read_section(conn, place, epoch, part)?.1) {
+            if !give("commit", epoch, read_section(conn, db, epoch, part)?.1) {
                 return Ok(false);
             }
         }
@@ -352,7 +352,7 @@ fn read_sections(
 /// The sections at `head` that begin with a byte, in the order they are absorbed in.
 pub(super) fn sections_of(
     conn: &Connection,
-    place: &Place,
+    db: &DbFile,
     head: &Head,
     tag: u8,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -364,47 +364,42 @@ pub(super) fn sections_of(
                 })?;
                 rows.collect::<rusqlite::Result<Vec<_>>>()
             })
-            .map_err(|error| place.error(error))
+            .map_err(|error| db.error(error))
     };
     let mut sections = Vec::new();
     let whole = "SELECT epoch, part FROM snapshot WHERE epoch = ?1 AND substr(blob, 1, 1) = ?2 \
                  ORDER BY part";
     for (epoch, part) in found(whole, head.snapshot_epoch)? {
-        sections.push(read_part(conn, place, epoch, part)?);
+        sections.push(read_part(conn, db, epoch, part)?);
     }
     let later = "SELECT epoch, part FROM deltas WHERE epoch > ?1 AND substr(blob, 1, 1) = ?2 \
                  ORDER BY epoch, part";
     for (epoch, part) in found(later, head.snapshot_epoch)? {
-        sections.push(read_section(conn, place, epoch, part)?.1);
+        sections.push(read_section(conn, db, epoch, part)?.1);
     }
     Ok(sections)
 }
 
-fn read_part(
-    conn: &Connection,
-    place: &Place,
-    epoch: u64,
-    part: u64,
-) -> Result<Vec<u8>, StoreError> {
+fn read_part(conn: &Connection, db: &DbFile, epoch: u64, part: u64) -> Result<Vec<u8>, StoreError> {
     let at = [epoch as i64, part as i64];
     let (stored, blob): (i64, Vec<u8>) = conn
         .prepare_cached("SELECT checksum, blob FROM snapshot WHERE epoch = ?1 AND part = ?2")
         .and_then(|mut query| query.query_row(at, |row| Ok((row.get(0)?, row.get(1)?))))
-        .map_err(|error| missing(place, error, "snapshot", at))?;
-    place.verify("snapshot", at, &blob, stored)?;
+        .map_err(|error| missing(db, error, "snapshot", at))?;
+    db.verify("snapshot", at, &blob, stored)?;
     Ok(blob)
 }
 
 /// Where a section belongs, for its checksum: the number of sections is part of it,
 /// so that a commit cannot lose its last ones.
-pub(super) fn section_place(epoch: u64, part: u64, parts: u64) -> [i64; 2] {
+pub(super) fn section_at(epoch: u64, part: u64, parts: u64) -> [i64; 2] {
     [epoch as i64, (part << 32 | parts) as i64]
 }
 
 /// A section of a commit, with the number of sections the commit has.
 fn read_section(
     conn: &Connection,
-    place: &Place,
+    db: &DbFile,
     epoch: u64,
     part: u64,
 ) -> Result<(u64, Vec<u8>), StoreError> {
@@ -414,16 +409,16 @@ fn read_section(
         .and_then(|mut query| {
             query.query_row(at, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         })
-        .map_err(|error| missing(place, error, "commit", at))?;
-    place.verify("deltas", section_place(epoch, part, parts as u64), &blob, stored)?;
+        .map_err(|error| missing(db, error, "commit", at))?;
+    db.verify("deltas", section_at(epoch, part, parts as u64), &blob, stored)?;
     Ok((parts as u64, blob))
 }
 
-fn missing(place: &Place, error: rusqlite::Error, what: &str, at: [i64; 2]) -> StoreError {
+fn missing(db: &DbFile, error: rusqlite::Error, what: &str, at: [i64; 2]) -> StoreError {
     match error {
         rusqlite::Error::QueryReturnedNoRows => {
-            place.damaged(format!("part {} of {what} {} is missing", at[1], at[0]))
+            db.damaged(format!("part {} of {what} {} is missing", at[1], at[0]))
         }
-        other => place.error(other),
+        other => db.error(other),
     }
 }

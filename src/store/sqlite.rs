@@ -39,9 +39,9 @@ const SCRATCH_CHECKPOINT_BYTES: u64 = 1 << 30;
 /// Unused pages given back in one go, in bytes.
 const SHRINK_STEP_BYTES: u64 = 16 << 20;
 
-/// One of the two kinds of database.
+/// What one of the two databases is: its header and its tables.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct Layout {
     /// `application_id` in the file's header.
     pub application: i32,
     /// Format number this version writes and reads.
@@ -60,21 +60,21 @@ pub(super) struct Kind {
 
 /// A database file: knows how to name itself in errors.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct DbFile {
     path: PathBuf,
-    kind: &'static Kind,
+    layout: &'static Layout,
     /// It is removed when the process ends: nothing of it is synced.
     scratch: bool,
 }
 
-impl Place {
-    pub(super) fn new(path: PathBuf, kind: &'static Kind) -> Self {
-        Place { path, kind, scratch: false }
+impl DbFile {
+    pub(super) fn new(path: PathBuf, layout: &'static Layout) -> Self {
+        DbFile { path, layout, scratch: false }
     }
 
     /// That it is removed when the process ends, or not.
     pub(super) fn scratch(self, scratch: bool) -> Self {
-        Place { scratch, ..self }
+        DbFile { scratch, ..self }
     }
 
     /// The path as text.
@@ -87,7 +87,7 @@ impl Place {
         StoreError::Damaged {
             path: self.name(),
             what: what.into(),
-            remedy: self.kind.remedy.into(),
+            remedy: self.layout.remedy.into(),
         }
     }
 
@@ -200,9 +200,9 @@ impl Place {
              PRAGMA journal_mode=MEMORY; PRAGMA application_id={}; BEGIN; \
              CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL, \
              checksum INTEGER NOT NULL) WITHOUT ROWID; {}",
-            self.kind.page_bytes, self.kind.application, self.kind.schema
+            self.layout.page_bytes, self.layout.application, self.layout.schema
         ))?;
-        put_meta(&conn, "format", &self.kind.format.to_string())?;
+        put_meta(&conn, "format", &self.layout.format.to_string())?;
         for (key, value) in meta {
             put_meta(&conn, key, &value)?;
         }
@@ -227,7 +227,7 @@ impl Place {
     /// write-ahead log may end like that: a crash while it was being copied back.
     pub(super) fn check_length(&self) -> Result<(), StoreError> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-        let whole = length(&self.path).is_multiple_of(u64::from(self.kind.page_bytes));
+        let whole = length(&self.path).is_multiple_of(u64::from(self.layout.page_bytes));
         if whole || length(&suffixed(&self.path, "-wal")) > 0 {
             Ok(())
         } else {
@@ -251,7 +251,7 @@ impl Place {
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
         let automatic = if self.scratch {
-            2 * SCRATCH_CHECKPOINT_BYTES / u64::from(self.kind.page_bytes)
+            2 * SCRATCH_CHECKPOINT_BYTES / u64::from(self.layout.page_bytes)
         } else {
             16_384
         };
@@ -278,18 +278,18 @@ impl Place {
         let application: i32 = conn
             .query_row("PRAGMA application_id", [], |row| row.get(0))
             .map_err(|error| self.error(error))?;
-        if application != self.kind.application {
+        if application != self.layout.application {
             return Err(self.damaged("it is not a file of tidewatch"));
         }
         let text = self.meta(conn, "format")?;
         let found: u32 =
             text.parse().map_err(|_| self.damaged("its format number is not a number"))?;
-        if !(self.kind.oldest..=self.kind.format).contains(&found) {
+        if !(self.layout.oldest..=self.layout.format).contains(&found) {
             return Err(StoreError::Format {
                 path: self.name(),
                 found,
-                known: self.kind.format,
-                remedy: format!("use the version that wrote it, or {}", self.kind.remedy),
+                known: self.layout.format,
+                remedy: format!("use the version that wrote it, or {}", self.layout.remedy),
             });
         }
         Ok(found)
@@ -297,14 +297,14 @@ impl Place {
 
     /// Brings a file of an earlier format up to ours, all of it or nothing.
     fn upgrade(&self, conn: &Connection, found: u32) -> rusqlite::Result<()> {
-        if found == self.kind.format {
+        if found == self.layout.format {
             return Ok(());
         }
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        for step in &self.kind.upgrades[(found - self.kind.oldest) as usize..] {
+        for step in &self.layout.upgrades[(found - self.layout.oldest) as usize..] {
             tx.execute_batch(step)?;
         }
-        put_meta(&tx, "format", &self.kind.format.to_string())?;
+        put_meta(&tx, "format", &self.layout.format.to_string())?;
         tx.commit()
     }
 
@@ -337,14 +337,14 @@ impl Place {
     pub(super) fn verify(
         &self,
         table: &str,
-        place: [i64; 2],
+        at: [i64; 2],
         blob: &[u8],
         stored: i64,
     ) -> Result<(), StoreError> {
-        if checksum(table, place, blob) == stored {
+        if checksum(table, at, blob) == stored {
             Ok(())
         } else {
-            Err(self.damaged(format!("checksum of {table} {} {}", place[0], place[1])))
+            Err(self.damaged(format!("checksum of {table} {} {}", at[0], at[1])))
         }
     }
 }
@@ -358,10 +358,10 @@ pub(super) fn put_meta(conn: &Connection, key: &str, value: &str) -> rusqlite::R
 
 /// Checksum of a blob and of where it belongs, so that a blob in a wrong place is
 /// noticed as well as a changed one.
-pub(super) fn checksum(table: &str, place: [i64; 2], blob: &[u8]) -> i64 {
+pub(super) fn checksum(table: &str, at: [i64; 2], blob: &[u8]) -> i64 {
     let mut label = table.as_bytes().to_vec();
-    label.extend_from_slice(&place[0].to_le_bytes());
-    label.extend_from_slice(&place[1].to_le_bytes());
+    label.extend_from_slice(&at[0].to_le_bytes());
+    label.extend_from_slice(&at[1].to_le_bytes());
     xxh3_64_with_seed(blob, xxh3_64(&label)) as i64
 }
 
@@ -388,9 +388,9 @@ pub(super) struct Chores {
 
 impl Chores {
     /// Those of a database.
-    pub(super) fn of(place: &Place) -> Self {
-        let due = if place.scratch { SCRATCH_CHECKPOINT_BYTES } else { CHECKPOINT_BYTES };
-        Chores { written: 0, due, forced: place.checkpoint_forced() }
+    pub(super) fn of(db: &DbFile) -> Self {
+        let due = if db.scratch { SCRATCH_CHECKPOINT_BYTES } else { CHECKPOINT_BYTES };
+        Chores { written: 0, due, forced: db.checkpoint_forced() }
     }
 
     /// Notes about how many bytes a transaction wrote.

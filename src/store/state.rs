@@ -23,15 +23,15 @@ use super::outbox::Block;
 use super::retain::Kept;
 use super::rollups::{self, Rollups};
 use super::snapshot::{self, Snapshots};
-use super::sqlite::{Chores, Place, put_meta, random, text_checksum};
-use super::tables::{Head, KIND, read_head, write_delta, write_head};
+use super::sqlite::{Chores, DbFile, put_meta, random, text_checksum};
+use super::tables::{Head, LAYOUT, read_head, write_delta, write_head};
 use crate::actors::ports::{StateStore, StoreError};
 use crate::domain::commit::{CommitUnit, Restored};
 
 /// The state store. See [`StateStore`].
 pub struct StateDb {
     conn: Connection,
-    place: Place,
+    db: DbFile,
     settings: Settings,
     log: EmbeddedLog,
     figures: Arc<Figures>,
@@ -59,33 +59,33 @@ impl StateDb {
         log: EmbeddedLog,
         settings: Settings,
     ) -> Result<StateDb, StoreError> {
-        let place = folder.place(STATE, &KIND);
+        let db = folder.db(STATE, &LAYOUT);
         // To move the state away and start again from the log is nobody's loss.
         let mark = if folder.path().join(STATE).exists() {
             folder.marks().read(Slot::State)?
         } else {
             None
         };
-        let conn = place.open_or_create(|| {
+        let conn = db.open_or_create(|| {
             vec![
                 ("folder", format!("{:016x}", random())),
                 ("seed", format!("{:016x}", settings.seed.unwrap_or_else(random))),
             ]
         })?;
-        let seed = u64::from_str_radix(&place.meta(&conn, "seed")?, 16)
-            .map_err(|_| place.damaged("`seed` is not a number"))?;
+        let seed = u64::from_str_radix(&db.meta(&conn, "seed")?, 16)
+            .map_err(|_| db.damaged("`seed` is not a number"))?;
         let figures = Arc::new(Figures::default());
         for (name, figure) in figures.kept() {
-            figure.store(number(&place, &conn, name)?, Ordering::Relaxed);
+            figure.store(number(&db, &conn, name)?, Ordering::Relaxed);
         }
-        let error = |error| place.error(error);
-        let mut head = read_head(&conn, &place)?.unwrap_or_default();
+        let error = |error| db.error(error);
+        let mut head = read_head(&conn, &db)?.unwrap_or_default();
         folder.look([STATE])?;
-        let mark_of = text_checksum("folder", &place.meta(&conn, "folder")?) as u64;
+        let mark_of = text_checksum("folder", &db.meta(&conn, "folder")?) as u64;
         if let Some(mark) = mark {
-            compare(folder, &place, mark, mark_of, head.epoch)?;
+            compare(folder, &db, mark, mark_of, head.epoch)?;
         }
-        compare_log(&place, &conn, &log)?;
+        compare_log(&db, &conn, &log)?;
         head.owner = random() as i64;
         let owned = (|| {
             let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate)?;
@@ -93,21 +93,21 @@ impl StateDb {
             tx.commit()
         })();
         owned.map_err(error)?;
-        let snapshots = Snapshots::open(&conn, &place, &head)?;
-        let chores = Chores::of(&place);
+        let snapshots = Snapshots::open(&conn, &db, &head)?;
+        let chores = Chores::of(&db);
         let dropped = |name| -> Result<Dropped, StoreError> {
-            let Some(text) = place.meta_opt(&conn, name)? else { return Ok(Dropped::default()) };
-            serde_json::from_str(&text).map_err(|error| place.damaged(format!("`{name}`: {error}")))
+            let Some(text) = db.meta_opt(&conn, name)? else { return Ok(Dropped::default()) };
+            serde_json::from_str(&text).map_err(|error| db.damaged(format!("`{name}`: {error}")))
         };
-        let published = number(&place, &conn, PUBLISHED)?;
+        let published = number(&db, &conn, PUBLISHED)?;
         figures.letters_published.store(published, Ordering::Relaxed);
         let noted = Letters::noted(
             dropped(DROPPED)?,
             dropped(UNPUBLISHED)?,
-            number(&place, &conn, LAST)?,
+            number(&db, &conn, LAST)?,
             published,
         );
-        let done = number(&place, &conn, "alerts_done")?;
+        let done = number(&db, &conn, "alerts_done")?;
         let late_bound = Kept { items: settings.late_max, bytes: settings.late_bytes_max };
         let db = StateDb {
             alerts: Alerts::open(&conn, done, &log, &figures).map_err(error)?,
@@ -115,7 +115,7 @@ impl StateDb {
             letters: Letters::measure(&conn, noted).map_err(error)?,
             rollups: Rollups::default(),
             conn,
-            place,
+            db,
             settings,
             log,
             figures,
@@ -269,7 +269,7 @@ impl StateStore for StateDb {
         }
         let never = std::sync::atomic::AtomicBool::new(false);
         let head = &self.head;
-        let snapshot = snapshot::absorb(&self.conn, &self.place, head, &never)?
+        let snapshot = snapshot::absorb(&self.conn, &self.db, head, &never)?
             .expect("only a cancelled absorption gives nothing");
         Ok(Some(Restored {
             epoch: head.epoch,
@@ -281,14 +281,14 @@ impl StateStore for StateDb {
     }
 
     fn commit(&mut self, unit: &CommitUnit) -> Result<(), StoreError> {
-        let not_parent = || StoreError::NotParent { path: self.place.name(), epoch: unit.epoch };
+        let not_parent = || StoreError::NotParent { path: self.db.name(), epoch: unit.epoch };
         if unit.epoch != self.head.epoch + 1 {
             return Err(not_parent());
         }
         let late = late::News::of(&unit.late, self.settings.late_max);
         let outputs = Outputs {
-            alerts: self.alerts.pack(&unit.alerts, unit.epoch).map_err(|e| self.place.io(e))?,
-            late: late.map_err(|error| self.place.io(error))?,
+            alerts: self.alerts.pack(&unit.alerts, unit.epoch).map_err(|e| self.db.io(e))?,
+            late: late.map_err(|error| self.db.io(error))?,
         };
         let mut next = self.head.clone();
         (next.epoch, next.watermark, next.wall) = (unit.epoch, unit.watermark, unit.wall);
@@ -297,7 +297,7 @@ impl StateStore for StateDb {
         }
         self.folder.check()?;
         let written = self.write(unit, &next, &outputs);
-        match written.map_err(|error| self.place.error(error))? {
+        match written.map_err(|error| self.db.error(error))? {
             Some(lists) => {
                 self.follow(unit, next, &outputs, lists);
                 self.mark();
@@ -310,7 +310,7 @@ impl StateStore for StateDb {
     fn deliver_alerts(&mut self) -> Result<u64, StoreError> {
         let mut total = 0;
         while let Some(delivered) =
-            self.alerts.deliver(&self.conn, &self.place, &self.log, &self.figures)?
+            self.alerts.deliver(&self.conn, &self.db, &self.log, &self.figures)?
         {
             self.chores.wrote(delivered.bytes / 16);
             total += delivered.items;
@@ -369,16 +369,16 @@ impl StateStore for StateDb {
     }
 
     fn tidy(&mut self) -> Result<(), StoreError> {
-        let folded = self.snapshots.step(&self.conn, &self.place, &mut self.head, &self.settings);
+        let folded = self.snapshots.step(&self.conn, &self.db, &mut self.head, &self.settings);
         // A snapshot that finds no room must not keep the others from making some.
-        let retained = self.retain().map_err(|error| self.place.error(error));
+        let retained = self.retain().map_err(|error| self.db.error(error));
         self.chores.wrote(*folded.as_ref().unwrap_or(&0));
         let slack = self.settings.slack_bytes;
         let shrunk = self
             .chores
             .shrink(&self.conn, slack)
             .and_then(|()| self.chores.checkpoint(&self.conn))
-            .map_err(|error| self.place.error(error));
+            .map_err(|error| self.db.error(error));
         self.show();
         folded.and(retained).and(shrunk)
     }
@@ -396,10 +396,10 @@ struct Lists {
     late: late::After,
 }
 
-fn number(place: &Place, conn: &Connection, key: &str) -> Result<u64, StoreError> {
-    match place.meta_opt(conn, key)? {
+fn number(db: &DbFile, conn: &Connection, key: &str) -> Result<u64, StoreError> {
+    match db.meta_opt(conn, key)? {
         None => Ok(0),
-        Some(text) => text.parse().map_err(|_| place.damaged(format!("`{key}` is not a number"))),
+        Some(text) => text.parse().map_err(|_| db.damaged(format!("`{key}` is not a number"))),
     }
 }
 

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::snapshot;
-use super::sqlite::{Kind, Place, checksum, text_checksum};
+use super::sqlite::{DbFile, Layout, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
 use crate::domain::hash;
 
 /// What `state.db` is.
-pub(super) static KIND: Kind = Kind {
+pub(super) static LAYOUT: Layout = Layout {
     application: 0x7469_6473, // "tids"
     format: 3,
     // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
@@ -64,8 +64,8 @@ pub(super) struct Head {
 }
 
 /// Reads the head; `None` in a new file.
-pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>, StoreError> {
-    let error = |error| place.error(error);
+pub(super) fn read_head(conn: &Connection, db: &DbFile) -> Result<Option<Head>, StoreError> {
+    let error = |error| db.error(error);
     let mut head = Head::default();
     let read = conn
         .query_row(
@@ -82,7 +82,7 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
         )
         .optional()
         .map_err(error)?;
-    let Some(stored) = read else { return no_head(conn, place).map(|()| None) };
+    let Some(stored) = read else { return no_head(conn, db).map(|()| None) };
     let mut query = conn
         .prepare(
             "SELECT source, incarnation, position, fingerprint, watermark, cursor FROM positions",
@@ -106,12 +106,12 @@ pub(super) fn read_head(conn: &Connection, place: &Place) -> Result<Option<Head>
     if stored == head_checksum(&head) {
         Ok(Some(head))
     } else {
-        Err(place.damaged("checksum of the last commit"))
+        Err(db.damaged("checksum of the last commit"))
     }
 }
 
 /// A file without a head must be one that was never opened: nothing else is in it.
-fn no_head(conn: &Connection, place: &Place) -> Result<(), StoreError> {
+fn no_head(conn: &Connection, db: &DbFile) -> Result<(), StoreError> {
     let rows: i64 = conn
         .query_row(
             "SELECT (SELECT count(*) FROM deltas) + (SELECT count(*) FROM snapshot) \
@@ -119,10 +119,10 @@ fn no_head(conn: &Connection, place: &Place) -> Result<(), StoreError> {
             [],
             |row| row.get(0),
         )
-        .map_err(|error| place.error(error))?;
+        .map_err(|error| db.error(error))?;
     match rows {
         0 => Ok(()),
-        _ => Err(place.damaged("the last commit is missing")),
+        _ => Err(db.damaged("the last commit is missing")),
     }
 }
 
@@ -185,16 +185,16 @@ pub(super) fn write_delta(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::
         _ => unit.delta.iter().map(Vec::as_slice).collect(),
     };
     for (part, section) in sections.into_iter().enumerate() {
-        let place = snapshot::section_place(unit.epoch, part as u64, parts);
-        let sum = checksum("deltas", place, section);
-        insert.execute(params![place[0], part as i64, parts as i64, sum, section])?;
+        let at = snapshot::section_at(unit.epoch, part as u64, parts);
+        let sum = checksum("deltas", at, section);
+        insert.execute(params![at[0], part as i64, parts as i64, sum, section])?;
     }
     Ok(())
 }
 
 /// Checksum of a dead letter; one without hints has that of the files before there were any.
-pub(super) fn letter_checksum(place: [i64; 2], raw: &[u8], hints: &str) -> i64 {
-    let sum = checksum("dead_letters", place, raw);
+pub(super) fn letter_checksum(at: [i64; 2], raw: &[u8], hints: &str) -> i64 {
+    let sum = checksum("dead_letters", at, raw);
     match hints {
         "{}" => sum,
         hints => sum ^ text_checksum("hints", hints),

@@ -204,7 +204,7 @@ impl GaveUp<'_> {
 
 /// The source no longer holds events that were never read.
 #[derive(Clone, Debug)]
-pub struct Gap<'a> {
+pub struct SourceGap<'a> {
     /// The source.
     pub source: &'a str,
     /// First missing position.
@@ -213,11 +213,11 @@ pub struct Gap<'a> {
     pub to: u64,
 }
 
-impl Gap<'_> {
+impl SourceGap<'_> {
     /// Logs and counts it.
     pub fn tell(&self) {
         counter!(names::GAPS).increment(1);
-        let Gap { source, from, to } = *self;
+        let SourceGap { source, from, to } = *self;
         error!(source_name = source, from, to, "events were removed before they were read");
     }
 }
@@ -350,7 +350,7 @@ mod tests {
             CommitFailed { epoch: 4, cause: "no room", retried: true }.tell();
             SessionPanicked { shard: 0, position: 9 }.tell();
             PipelineRestarted { cause: "shard 0 died", times: 1, times_max: 5 }.tell();
-            Gap { source: "log", from: 3, to: 7 }.tell();
+            SourceGap { source: "log", from: 3, to: 7 }.tell();
         });
         let text = recorder.handle().render();
         for line in [

@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use serde::Serialize;
 
 use super::body::{Body, STEP_BYTES, Steps};
-use super::intake::{NoRoom, Place};
+use super::intake::{Admission, NoRoom};
 use super::problem::Problem;
 use super::unpack::{Coding, inflate};
 use super::{Settings, State, peer};
@@ -109,14 +109,14 @@ pub async fn events(
     if form.len.is_some_and(|len| len > state.settings.body_bytes_max) {
         return Err(Problem::too_large("body", state.settings.body_bytes_max));
     }
-    let place = state.load.intake.enter(peer(&request), state.clock.elapsed());
-    let body = read(payload, &form, &state, &place, &steps).await?;
-    place.arrived();
+    let admission = state.load.intake.enter(peer(&request), state.clock.elapsed());
+    let body = read(payload, &form, &state, &admission, &steps).await?;
+    admission.arrived();
     let coding = match form.coding {
         Coding::Identity => Coding::of_bytes(body.start()),
         named => named,
     };
-    let work = Work { form, coding, place, state: state.clone() };
+    let work = Work { form, coding, admission, state: state.clone() };
     let (parts, _place) = match coding {
         Coding::Identity if body.len() <= IN_PLACE_BYTES_MAX => work.take_apart(body.whole())?,
         _ => {
@@ -260,7 +260,7 @@ async fn read(
     mut payload: Payload,
     form: &Form,
     state: &State,
-    place: &Place,
+    admission: &Admission,
     steps: &Steps,
 ) -> Result<Body, Problem> {
     let settings = &state.settings;
@@ -271,7 +271,7 @@ async fn read(
         loop {
             let chunk = tokio::select! {
                 biased;
-                () = place.cut() => return Err(gave_way()),
+                () = admission.cut() => return Err(gave_way()),
                 chunk = payload.next() => chunk,
             };
             let Some(chunk) = chunk else { return Ok(body) };
@@ -281,12 +281,12 @@ async fn read(
             if len > settings.body_bytes_max {
                 return Err(Problem::too_large("body", settings.body_bytes_max));
             }
-            place.came(chunk.len(), now());
+            admission.came(chunk.len(), now());
             let announced = form.len.unwrap_or(usize::MAX);
             let mut capacity = body.bytes_with(chunk.len(), announced);
-            if place.hold(capacity, now()).is_err() {
+            if admission.hold(capacity, now()).is_err() {
                 capacity = body.bytes_at_least(chunk.len(), announced);
-                place.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
+                admission.hold_soon(capacity, now).await.map_err(|NoRoom| no_room(settings))?;
             }
             body.add(&chunk, capacity);
             in_step += chunk.len();
@@ -294,7 +294,7 @@ async fn read(
                 in_step = 0;
                 tokio::select! {
                     biased;
-                    () = place.cut() => return Err(gave_way()),
+                    () = admission.cut() => return Err(gave_way()),
                     () = steps.step() => {}
                 }
             }
@@ -322,22 +322,22 @@ fn no_room(settings: &Settings) -> Problem {
 struct Work {
     form: Form,
     coding: Coding,
-    place: Place,
+    admission: Admission,
     state: Data<State>,
 }
 
 impl Work {
-    /// The events; the place must be kept as long as they are.
-    fn take_apart(self, body: Bytes) -> Result<(Parts, Place), Problem> {
+    /// The events; the admission must be kept as long as they are.
+    fn take_apart(self, body: Bytes) -> Result<(Parts, Admission), Problem> {
         let settings = &self.state.settings;
         let held = body.len();
         let grow = |bytes: usize| {
-            let held = self.place.hold(held + bytes, self.state.clock.elapsed());
+            let held = self.admission.hold(held + bytes, self.state.clock.elapsed());
             held.map_err(|NoRoom| no_room(settings))
         };
         let body = inflate(self.coding, &body, settings.inflated_bytes_max, grow)?;
         let parts = self.events_of(body, held)?;
-        Ok((parts, self.place))
+        Ok((parts, self.admission))
     }
 
     fn events_of(&self, body: Bytes, held: usize) -> Result<Parts, Problem> {
@@ -371,7 +371,7 @@ impl Work {
         let inflated = if self.coding == Coding::Identity { 0 } else { body.len() };
         let bytes = held + inflated + items.len() * EVENT_PLACE_BYTES;
         let now = self.state.clock.elapsed();
-        self.place.hold(bytes, now).map_err(|NoRoom| no_room(settings))?;
+        self.admission.hold(bytes, now).map_err(|NoRoom| no_room(settings))?;
         Ok(judge(items, judged_at(&self.state), &HashSet::new(), &self.state))
     }
 }

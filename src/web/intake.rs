@@ -115,7 +115,7 @@ impl Intake {
 
     /// A place for a body that begins to arrive at `now` (interval time); nothing is
     /// held for it yet.
-    pub fn enter(&self, peer: Option<IpAddr>, now: i64) -> Place {
+    pub fn enter(&self, peer: Option<IpAddr>, now: i64) -> Admission {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), network);
         let cut = Arc::new(Notify::new());
         let mut table = self.0.table.lock();
@@ -136,7 +136,7 @@ impl Intake {
                 cut: Arc::clone(&cut),
             },
         );
-        Place { shared: Arc::clone(&self.0), id, cut }
+        Admission { shared: Arc::clone(&self.0), id, cut }
     }
 }
 
@@ -151,15 +151,15 @@ pub(super) fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// One body's place. What it holds is free again when it is dropped.
+/// One body that was let in. What it holds is free again when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Admission {
     shared: Arc<Shared>,
     id: u64,
     cut: Arc<Notify>,
 }
 
-impl Place {
+impl Admission {
     /// Holds `bytes` in all from now on; a smaller number changes nothing.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.shared.table.lock().leave(self.id);
         self.shared.freed.notify_waiters();

@@ -39,12 +39,12 @@ fn what_is_held_is_what_came_and_leaves_with_the_body() {
 fn large_bodies_leave_room_for_small_ones_and_one_peer_for_others() {
     let intake = intake();
     let mut held = Vec::new();
-    let fill = |n: u8, held: &mut Vec<Place>| {
+    let fill = |n: u8, held: &mut Vec<Admission>| {
         let mut taken = 0;
         loop {
-            let place = intake.enter(peer(n), 0);
-            let fits = place.hold(MIB, 0).is_ok();
-            held.push(place);
+            let admission = intake.enter(peer(n), 0);
+            let fits = admission.hold(MIB, 0).is_ok();
+            held.push(admission);
             if !fits {
                 return taken;
             }
@@ -67,8 +67,8 @@ fn large_bodies_leave_room_for_small_ones_and_one_peer_for_others() {
 fn a_body_that_hardly_moves_gives_way_and_one_that_moves_does_not() {
     let intake = intake();
     let stalled: Vec<_> = (0..18).map(|n| (intake.enter(peer(n), 0), 700 * KIB)).collect();
-    for (place, bytes) in &stalled {
-        place.hold(*bytes, 0).unwrap();
+    for (admission, bytes) in &stalled {
+        admission.hold(*bytes, 0).unwrap();
     }
     let moving = intake.enter(peer(40), 0);
     moving.hold(700 * KIB, 0).unwrap();
@@ -76,16 +76,16 @@ fn a_body_that_hardly_moves_gives_way_and_one_that_moves_does_not() {
     let done = intake.enter(peer(41), 0);
     done.hold(10, 0).unwrap();
     done.arrived();
-    let is_cut = |place: &Place| !intake.0.table.lock().bodies[&place.id].arriving;
+    let is_cut = |admission: &Admission| !intake.0.table.lock().bodies[&admission.id].arriving;
 
     let new = intake.enter(peer(50), 900);
     assert_eq!(new.hold(MIB, 900), Err(NoRoom));
-    assert!(!stalled.iter().any(|(place, _)| is_cut(place)), "nobody is slow yet");
+    assert!(!stalled.iter().any(|(admission, _)| is_cut(admission)), "nobody is slow yet");
     assert_eq!(new.hold(MIB, 1_500), Err(NoRoom));
-    let cut: Vec<_> = stalled.iter().filter(|(place, _)| is_cut(place)).collect();
+    let cut: Vec<_> = stalled.iter().filter(|(admission, _)| is_cut(admission)).collect();
     assert_eq!(cut.len(), 2, "two of them make room for one");
     assert!(!is_cut(&moving));
-    let kept = stalled.into_iter().filter(|(place, _)| !is_cut(place)).collect::<Vec<_>>();
+    let kept = stalled.into_iter().filter(|(admission, _)| !is_cut(admission)).collect::<Vec<_>>();
     new.hold(MIB, 1_500).unwrap();
     drop(kept);
 }
@@ -116,16 +116,16 @@ proptest::proptest! {
     #[test]
     fn the_sums_hold(steps in proptest::collection::vec((0u8..4, 0u8..4, 0usize..3 * MIB, 0i64..3_000), 1..60)) {
         let intake = intake();
-        let (mut places, mut now) = (Vec::<Place>::new(), 0);
+        let (mut admitted, mut now) = (Vec::<Admission>::new(), 0);
         for (what, who, bytes, passed) in steps {
             now += passed;
             match what {
-                0 => places.push(intake.enter(peer(who), now)),
-                1 if !places.is_empty() => { places.remove(bytes % places.len()); }
-                2 if !places.is_empty() => places[bytes % places.len()].arrived(),
-                _ if !places.is_empty() => {
-                    let at = usize::from(who) % places.len();
-                    let _ = places[at].hold(bytes, now);
+                0 => admitted.push(intake.enter(peer(who), now)),
+                1 if !admitted.is_empty() => { admitted.remove(bytes % admitted.len()); }
+                2 if !admitted.is_empty() => admitted[bytes % admitted.len()].arrived(),
+                _ if !admitted.is_empty() => {
+                    let at = usize::from(who) % admitted.len();
+                    let _ = admitted[at].hold(bytes, now);
                 }
                 _ => {}
             }

@@ -259,7 +259,7 @@ export class Client {
     if (message.schema) topic.about = message.schema;
     topic.state = fromSnapshot(topic.kind, message.d ?? {});
     if (known && topic.state) this.#count(topic.state.items.filter((item) => !known.has(item.id)));
-    topic.epoch = message.e;
+    topic.incarnation = message.e;
     if (topic.kind === 'log') this.#filledTo = 0;
     this.#moved(topic, message);
   }

@@ -9,7 +9,7 @@ class Topic {
   kind = '';
   /** Title, unit, window, columns, step_ms, note. */
   about = {};
-  epoch = null;
+  incarnation = null;
   n = null;
   /** Wall clock of the server at the last change. */
   at = null;

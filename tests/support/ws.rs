@@ -20,7 +20,7 @@ pub struct Followed {
     /// `map`, `series`, `grid` or `log`.
     pub kind: String,
     pub about: Value,
-    pub epoch: Value,
+    pub incarnation: Value,
     /// Version of the state.
     pub n: u64,
     pub watermark: i64,
@@ -207,7 +207,7 @@ impl Followed {
         match message["t"].as_str().unwrap() {
             "snap" => {
                 self.snapshots += 1;
-                self.epoch = message["e"].clone();
+                self.incarnation = message["e"].clone();
                 self.n = message["n"].as_u64().unwrap();
                 self.state = message["d"].clone();
             }

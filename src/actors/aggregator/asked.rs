@@ -114,7 +114,7 @@ impl Handler<Find> for Aggregator {
 
     fn handle(
         &mut self,
-        Find { key, place: _place }: Find,
+        Find { key, permit: _permit }: Find,
         ctx: &mut Context<Self>,
     ) -> Self::Result {
         let hash = key_hash(self.parts.seed, key.as_bytes());
@@ -132,7 +132,7 @@ impl Handler<AreOpen> for Aggregator {
 
     fn handle(
         &mut self,
-        AreOpen { mut keys, place: _place }: AreOpen,
+        AreOpen { mut keys, permit: _permit }: AreOpen,
         _: &mut Context<Self>,
     ) -> Self::Result {
         keys.retain(|key| {

@@ -58,8 +58,8 @@ pub struct PageParts {
     pub clients: ClientCounts,
     /// Shows figures of other parts.
     pub probe: Probe,
-    /// The places of each shard's queue.
-    pub places: Vec<Arc<Semaphore>>,
+    /// The permits of each shard's queue.
+    pub permits: Vec<Arc<Semaphore>>,
     /// Session gap and allowed lateness, for the page.
     pub spans: (SpanMs, SpanMs),
 }
@@ -115,9 +115,9 @@ impl Page {
         let ahead = &parts.flow.ahead;
         self.standing.look(keeper, watermark, ahead, bounds, &parts.status, now);
         let view = self.view();
-        let waiting = self.parts.places.iter().zip(&self.holds);
-        let shards = waiting.map(|(places, holds)| {
-            (self.parts.settings.shard_queue - places.available_permits(), *holds)
+        let waiting = self.parts.permits.iter().zip(&self.holds);
+        let shards = waiting.map(|(permits, holds)| {
+            (self.parts.settings.shard_queue - permits.available_permits(), *holds)
         });
         figures::tell(keeper, watermark, &view, &self.parts.settings, shards);
         (self.parts.probe)();

@@ -115,7 +115,7 @@ impl Ingestor {
         let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
         for inlet in &self.parts.shards {
             // A place is waited for, so that the mailbox is never full, and left at once.
-            drop(inlet.places.acquire().await);
+            drop(inlet.permits.acquire().await);
             if inlet.addr.try_send(message).is_err() {
                 self.parts.watch.fail("an aggregator does not take a barrier");
             }

@@ -52,9 +52,9 @@ impl Ingestor {
                 self.parts.pool.put(batch);
                 continue;
             }
-            let place = Arc::clone(&inlet.places).acquire_owned().await;
-            let Ok(place) = place else { return Ok(moved) };
-            if inlet.addr.try_send(ShardBatch { batch, place }).is_err() {
+            let permit = Arc::clone(&inlet.permits).acquire_owned().await;
+            let Ok(permit) = permit else { return Ok(moved) };
+            if inlet.addr.try_send(ShardBatch { batch, permit }).is_err() {
                 self.parts.watch.fail("an aggregator does not take its batch");
                 return Ok(moved);
             }
@@ -62,7 +62,7 @@ impl Ingestor {
         Ok(moved)
     }
 
-    /// Decodes the items of a batch from `next` on, as far as there is room; returns the place
+    /// Decodes the items of a batch from `next` on, as far as there is room; returns the index
     /// of the first that was left. An item is taken whole or not at all, so that a position
     /// says all about it. One with more events than there are credits is taken when nothing
     /// else is under way.
@@ -93,17 +93,17 @@ impl Ingestor {
         let shards = builders.len() as u16;
         let keeps_anonymous = parts.schema.anonymous.is_some();
         let received_before = ledger.received;
-        for (place, item) in raw.items.iter().enumerate().skip(next) {
+        for (index, item) in raw.items.iter().enumerate().skip(next) {
             let used = (ledger.received - received_before) as usize;
             let left = match used {
                 0 if alone => usize::MAX,
                 used => room.saturating_sub(used),
             };
             if left == 0 || *bytes >= bytes_max {
-                return place;
+                return index;
             }
-            let arrived = raw.arrived(place);
-            let taken = decoder.decode_raw(raw, place, left, |event| {
+            let arrived = raw.arrived(index);
+            let taken = decoder.decode_raw(raw, index, left, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
                     && parsed.at > arrived.saturating_add(AHEAD_MS)
@@ -138,11 +138,11 @@ impl Ingestor {
                     position: item.position,
                     reason,
                     raw: bytes.to_vec(),
-                    hints: raw.hints(place, part),
+                    hints: raw.hints(index, part),
                 });
             });
             if !taken {
-                return place;
+                return index;
             }
             *bytes += item.len as usize;
         }

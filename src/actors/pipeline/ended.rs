@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::actors::ports::{SourceError, StoreError};
 use crate::domain::commit::SourceIdentity;
 use crate::domain::time::SpanMs;
-use crate::telemetry::happenings::{Gap, LogDiverged};
+use crate::telemetry::happenings::{LogDiverged, SourceGap};
 
 /// Why a pipeline ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -71,7 +71,7 @@ pub(super) fn other_source(
 pub(in crate::actors) fn unreadable(error: SourceError) -> RunError {
     match &error {
         SourceError::Gap { source_name, from, to } => {
-            Gap { source: source_name, from: *from, to: *to }.tell();
+            SourceGap { source: source_name, from: *from, to: *to }.tell();
         }
         SourceError::Diverged { source_name, position, cause } => {
             LogDiverged { source: source_name, position: *position, cause }.tell();

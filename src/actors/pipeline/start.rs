@@ -44,8 +44,8 @@ pub(super) struct Starting<'a> {
     rules: &'a Arc<Rules>,
     metrics: &'a Arc<Vec<Metric>>,
     pool: BatchPool,
-    /// The places of each shard's queue.
-    places: Vec<Arc<Semaphore>>,
+    /// The permits of each shard's queue.
+    permits: Vec<Arc<Semaphore>>,
     arbiters: Vec<Arbiter>,
     failed: mpsc::Sender<Failure>,
     failures: mpsc::Receiver<Failure>,
@@ -70,9 +70,9 @@ impl<'a> Starting<'a> {
         let (failed, failures) = mpsc::channel(16);
         let settings = &setup.settings;
         let queue = || Arc::new(Semaphore::new(settings.shard_queue));
-        let places = (0..settings.shards).map(|_| queue()).collect();
+        let permits = (0..settings.shards).map(|_| queue()).collect();
         let pool = BatchPool::new(settings.shards, settings.shard_queue);
-        Starting { setup, rules, metrics, pool, places, arbiters: Vec::new(), failed, failures }
+        Starting { setup, rules, metrics, pool, permits, arbiters: Vec::new(), failed, failures }
     }
 
     /// Goes on from the last commit.
@@ -171,7 +171,7 @@ impl<'a> Starting<'a> {
             face: setup.face.clone(),
             clients: Arc::clone(&setup.clients),
             probe: Arc::clone(&setup.probe),
-            places: self.places.clone(),
+            permits: self.permits.clone(),
             spans: (setup.policy.gap, setup.time.allowed_lateness),
         };
         let parts = CommitterParts {
@@ -280,14 +280,14 @@ impl<'a> Starting<'a> {
         progress: Progress,
     ) {
         let setup = self.setup;
-        let inlets = shards.iter().cloned().zip(self.places.iter().cloned());
+        let inlets = shards.iter().cloned().zip(self.permits.iter().cloned());
         let parts = IngestorParts {
             settings: setup.settings.clone(),
             time: setup.time,
             schema: Arc::clone(&setup.schema),
             clock: Arc::clone(&setup.clock),
             sources: sources.clone(),
-            shards: inlets.map(|(addr, places)| ShardInlet { addr, places }).collect(),
+            shards: inlets.map(|(addr, permits)| ShardInlet { addr, permits }).collect(),
             committer,
             flow: Arc::clone(&setup.flow),
             pool: self.pool.clone(),

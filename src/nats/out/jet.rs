@@ -15,7 +15,7 @@ use super::streams;
 use crate::nats::link::{Link, LinkState};
 use crate::nats::publisher::answer::Answer;
 use crate::nats::publisher::post::{Limit, StreamLimit};
-use crate::sink::{Delivery, Fate, Place, Resumed, Row, Sink, Stop};
+use crate::sink::{Delivery, Fate, Reached, Resumed, Row, Sink, Stop};
 
 /// Messages that go one by one after a batch was refused, before a batch is tried again.
 const SINGLES: usize = 64;
@@ -199,8 +199,8 @@ impl Sink for JetSink {
         self.fence = read.sequence;
         self.found = Some(Found { stream, atomic, limit });
         // The stream holds none: it is new, or has dropped them all.
-        let place = if read.sequence == 0 { Place::Empty } else { Place::At(read.n) };
-        Ok(Resumed { place, identity })
+        let reached = if read.sequence == 0 { Reached::Empty } else { Reached::At(read.n) };
+        Ok(Resumed { reached, identity })
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {

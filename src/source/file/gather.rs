@@ -20,24 +20,24 @@ pub(super) fn gather(
     entries: &[Entry],
     position: u64,
 ) -> Result<RawBatch, SourceError> {
-    let mut by_place: Vec<u32> = (0..entries.len() as u32).collect();
-    by_place.sort_unstable_by_key(|index| entries[*index as usize].place);
+    let mut by_start: Vec<u32> = (0..entries.len() as u32).collect();
+    by_start.sort_unstable_by_key(|index| entries[*index as usize].start);
     let mut items: Vec<RawItem> = (1..=entries.len() as u64)
         .map(|n| RawItem { start: 0, len: 0, position: position + n })
         .collect();
     let mut data = Vec::new();
     let mut faults = Vec::new();
     let mut window = Window::default();
-    for (n, index) in by_place.iter().enumerate() {
-        let place = entries[*index as usize].place;
-        let next = by_place.get(n + 1).map(|index| entries[*index as usize].place);
+    for (n, index) in by_start.iter().enumerate() {
+        let start = entries[*index as usize].start;
+        let next = by_start.get(n + 1).map(|index| entries[*index as usize].start);
         let near = next.is_some_and(|next| {
-            next.input() == place.input() && next.offset() - place.offset() < WINDOW as u64
+            next.input() == start.input() && next.offset() - start.offset() < WINDOW as u64
         });
         let (record, reason) = window.record(
-            &inputs[place.input()],
-            place.input(),
-            place.offset(),
+            &inputs[start.input()],
+            start.input(),
+            start.offset(),
             if near { WINDOW } else { ALONE },
         )?;
         let item = &mut items[*index as usize];

@@ -14,7 +14,7 @@ use crate::actors::ports::StoreError;
 use crate::domain::event::RawItem;
 use crate::domain::time::EpochMs;
 use crate::domain::wire::{Malformed, Reader, put_bytes};
-use crate::store::sqlite::Place;
+use crate::store::sqlite::DbFile;
 
 /// Events that arrived together. Never empty.
 #[derive(Debug)]
@@ -73,11 +73,11 @@ impl Batch {
     /// batch read before and its chain: when this one follows it, they must fit.
     pub(super) fn read(
         conn: &Connection,
-        place: &Place,
+        db: &DbFile,
         position: u64,
         before: Option<(u64, i64)>,
     ) -> Result<Option<Batch>, StoreError> {
-        let error = |error| place.error(error);
+        let error = |error| db.error(error);
         let mut query = conn
             .prepare_cached(
                 "SELECT first, count, arrived, checksum, chain, blob FROM batches WHERE first <= ?1 \
@@ -93,17 +93,17 @@ impl Batch {
         }
         let chain = column(4)?;
         let blob: Vec<u8> = row.get(5).map_err(error)?;
-        place.verify("batches", seal(first as u64, count as u64, arrived), &blob, stored)?;
+        db.verify("batches", seal(first as u64, count as u64, arrived), &blob, stored)?;
         if let Some((_, before)) = before.filter(|(last, _)| last + 1 == first as u64)
             && chain != 0
             && chain != link(before, stored)
         {
             let what = format!("the events from {first} on do not follow those before them");
-            return Err(place.damaged(what));
+            return Err(db.damaged(what));
         }
         Batch::parse(first as u64, count as u64, arrived, blob.into())
             .map(|batch| Some(Batch { chain, ..batch }))
-            .map_err(|error| place.damaged(format!("batch {first}: {error}")))
+            .map_err(|error| db.damaged(format!("batch {first}: {error}")))
     }
 }
 

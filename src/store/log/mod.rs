@@ -23,7 +23,7 @@ use super::folder::{Folder, LOG};
 use super::marks::{Mark, Slot};
 use super::outbox::{ALERT_LOG, Block};
 use super::retain::{Kept, Shelf};
-use super::sqlite::{Kind, Place, random, text_checksum};
+use super::sqlite::{DbFile, Layout, random, text_checksum};
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Origin, StoreError};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
@@ -38,7 +38,7 @@ use writer::{Append, Delivery, Queue, Writer};
 pub const NAME: &str = "log";
 
 /// What `log.db` is.
-pub(super) static KIND: Kind = Kind {
+pub(super) static LAYOUT: Layout = Layout {
     application: 0x7469_646c, // "tidl"
     format: 2,
     // A lonely event is written as one or two pages: keep them small.
@@ -121,7 +121,7 @@ struct Head {
 
 /// What the handle, the writer and the readers share.
 struct Shared {
-    place: Place,
+    db: DbFile,
     settings: Settings,
     clock: SharedClock,
     identity: SourceIdentity,
@@ -174,21 +174,21 @@ impl EmbeddedLog {
         clock: SharedClock,
         settings: Settings,
     ) -> Result<EmbeddedLog, StoreError> {
-        let place = folder.place(LOG, &KIND);
+        let db = folder.db(LOG, &LAYOUT);
         let mark = folder.marks().read(Slot::Log)?;
         if let Some(mark) = mark.filter(|_| !folder.path().join(LOG).exists()) {
             let what = format!("it is missing, and {} events were answered", mark.last);
-            return Err(lost(folder, &place, what, 1, mark.last));
+            return Err(lost(folder, &db, what, 1, mark.last));
         }
         let made = format!("{}-{:016x}", clock.wall(), random());
-        let conn = place.open_or_create(|| vec![("incarnation", made)])?;
-        let incarnation = place.meta(&conn, "incarnation")?;
-        let head = read_head(&conn, &place)?;
+        let conn = db.open_or_create(|| vec![("incarnation", made)])?;
+        let incarnation = db.meta(&conn, "incarnation")?;
+        let head = read_head(&conn, &db)?;
         folder.look([LOG])?;
         if let Some(mark) = mark {
-            compare(folder, &place, mark, &incarnation, &head)?;
+            compare(folder, &db, mark, &incarnation, &head)?;
         }
-        let alerts_newest = ALERT_LOG.newest(&conn).map_err(|error| place.error(error))?;
+        let alerts_newest = ALERT_LOG.newest(&conn).map_err(|error| db.error(error))?;
         let shared = Arc::new(Shared {
             identity: SourceIdentity { name: NAME.into(), incarnation },
             queue: Queue::default(),
@@ -197,7 +197,7 @@ impl EmbeddedLog {
             acked: AtomicU64::new(head.acked),
             over: AtomicBool::new(false),
             recent: Mutex::new(Recent::new(settings.recent_bytes)),
-            place,
+            db,
             settings,
             clock,
             alerts_newest,
@@ -208,7 +208,7 @@ impl EmbeddedLog {
         let thread = std::thread::Builder::new()
             .name("tidewatch-log".into())
             .spawn(move || writer.run())
-            .map_err(|error| shared.place.io(error))?;
+            .map_err(|error| shared.db.io(error))?;
         Ok(EmbeddedLog { owner: Arc::new(Owner { shared, writer: Mutex::new(Some(thread)) }) })
     }
 
@@ -233,7 +233,7 @@ impl EmbeddedLog {
 
     /// A damaged log, with what is missing of it.
     pub(super) fn lost(&self, what: String, from: u64, to: u64) -> StoreError {
-        lost(&self.owner.shared.folder, &self.owner.shared.place, what, from, to)
+        lost(&self.owner.shared.folder, &self.owner.shared.db, what, from, to)
     }
 
     /// Whom to tell when the file is full, or was removed.
@@ -252,7 +252,7 @@ impl EmbeddedLog {
     pub(super) fn deliver(&self, blocks: Vec<Block>) -> Result<(), StoreError> {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         self.owner.shared.queue.deliver(Delivery { blocks, reply });
-        answer.recv().unwrap_or_else(|_| Err(self.owner.shared.place.io(STOPPED)))
+        answer.recv().unwrap_or_else(|_| Err(self.owner.shared.db.io(STOPPED)))
     }
 }
 
@@ -337,7 +337,7 @@ fn mark_of(incarnation: &str) -> u64 {
 /// That the log goes as far as it is known to have gone.
 fn compare(
     folder: &Folder,
-    place: &Place,
+    db: &DbFile,
     mark: Mark,
     incarnation: &str,
     head: &Head,
@@ -345,25 +345,25 @@ fn compare(
     let (last, end) = (mark.last, head.last);
     if mark.of != mark_of(incarnation) {
         let what = "it is another log than the one of this folder".to_owned();
-        return Err(lost(folder, place, what, 1, last));
+        return Err(lost(folder, db, what, 1, last));
     }
     if last > end {
         let what = format!(
             "it ends at event {end}, and {last} were answered: log.db-wal is damaged, cut or \
              missing, or an older copy was put back"
         );
-        return Err(lost(folder, place, what, end + 1, last));
+        return Err(lost(folder, db, what, end + 1, last));
     }
     if last == end && mark.chain != 0 && mark.chain != head.chain {
         let what = format!("the events up to {last} are not the ones that were answered");
-        return Err(lost(folder, place, what, 1, last));
+        return Err(lost(folder, db, what, 1, last));
     }
     Ok(())
 }
 
-fn lost(folder: &Folder, place: &Place, what: String, from: u64, to: u64) -> StoreError {
+fn lost(folder: &Folder, db: &DbFile, what: String, from: u64, to: u64) -> StoreError {
     StoreError::Damaged {
-        path: place.name(),
+        path: db.name(),
         what,
         remedy: format!(
             "stop tidewatch, then put log.db and log.db-wal back as they were, or move {} away \
@@ -374,8 +374,8 @@ fn lost(folder: &Folder, place: &Place, what: String, from: u64, to: u64) -> Sto
 }
 
 /// Reads the head and checks that the last batch is the one it names.
-fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
-    let error = |error| place.error(error);
+fn read_head(conn: &Connection, db: &DbFile) -> Result<Head, StoreError> {
+    let error = |error| db.error(error);
     let row: Option<[i64; 6]> = conn
         .query_row(
             "SELECT last, events, bytes, acked, checksum, chain FROM head WHERE id = 1",
@@ -393,7 +393,7 @@ fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
         chain: row[5],
     });
     if row.is_some_and(|row| row[4] != head_checksum(&head)) {
-        return Err(place.damaged("checksum of the head"));
+        return Err(db.damaged("checksum of the head"));
     }
     let end: Option<(i64, i64)> = conn
         .query_row(
@@ -407,7 +407,7 @@ fn read_head(conn: &Connection, place: &Place) -> Result<Head, StoreError> {
     if end as u64 == head.last && chain == head.chain {
         Ok(head)
     } else {
-        Err(place.damaged(format!("the batch with event {} is missing", head.last)))
+        Err(db.damaged(format!("the batch with event {} is missing", head.last)))
     }
 }
 

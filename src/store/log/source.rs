@@ -38,7 +38,7 @@ struct Slice {
 
 impl LogSource {
     pub(super) fn new(shared: Arc<Shared>) -> Result<LogSource, StoreError> {
-        let conn = shared.place.connect()?;
+        let conn = shared.db.connect()?;
         let last = shared.last.subscribe();
         Ok(LogSource { shared, conn, last, position: 0, current: None, before: None })
     }
@@ -49,7 +49,7 @@ impl LogSource {
     }
 
     fn damaged(&self, what: String) -> SourceError {
-        self.shared.place.damaged(what).into()
+        self.shared.db.damaged(what).into()
     }
 
     /// The batch that holds `position`.
@@ -62,8 +62,8 @@ impl LogSource {
         let batch = match recent {
             Some(batch) => Some(batch),
             None => {
-                let (place, before) = (&self.shared.place, self.before);
-                Batch::read(&self.conn, place, position, before)?.map(Arc::new)
+                let (db, before) = (&self.shared.db, self.before);
+                Batch::read(&self.conn, db, position, before)?.map(Arc::new)
             }
         };
         self.before = batch.as_ref().map(|batch| (batch.last(), batch.chain));
@@ -125,7 +125,7 @@ impl LogSource {
         self.conn
             .query_row("SELECT min(first) FROM batches", [], |row| row.get::<_, Option<i64>>(0))
             .map(|first| first.map(|first| first as u64))
-            .map_err(|error| self.shared.place.error(error).into())
+            .map_err(|error| self.shared.db.error(error).into())
     }
 }
 

@@ -162,13 +162,13 @@ impl Writer {
         shared: Arc<Shared>,
         head: Head,
     ) -> Result<Writer, StoreError> {
-        let error = |error| shared.place.error(error);
+        let error = |error| shared.db.error(error);
         Ok(Writer {
             alerts: ALERT_LOG.shelf.measure(&conn).map_err(error)?,
             alerts_last: ALERT_LOG.newest(&conn).map_err(error)?,
             conn,
             head,
-            chores: Chores::of(&shared.place),
+            chores: Chores::of(&shared.db),
             broken: None,
             full: false,
             checked: 0,
@@ -326,7 +326,7 @@ impl Writer {
         let mut fresh = Vec::with_capacity(blocks.len());
         for block in blocks {
             let rest = rest_after(block, self.alerts_last)
-                .map_err(|error| self.shared.place.io(format!("alerts to deliver: {error}")))?;
+                .map_err(|error| self.shared.db.io(format!("alerts to deliver: {error}")))?;
             fresh.extend(rest);
         }
         let Some(newest) = fresh.last().map(|block| block.last) else { return Ok(()) };
@@ -351,7 +351,7 @@ impl Writer {
         if self.broken.is_some() {
             return;
         }
-        if self.full && !self.shared.place.no_room() {
+        if self.full && !self.shared.db.no_room() {
             self.room(None);
         }
         let result = self.retain().and_then(|over| {
@@ -397,7 +397,7 @@ impl Writer {
     fn done<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
             let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
-            let error = self.shared.place.error(error);
+            let error = self.shared.db.error(error);
             if matches!(error, StoreError::DiskFull { .. }) {
                 self.room(Some(error.to_string()));
             }

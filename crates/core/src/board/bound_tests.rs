@@ -9,7 +9,7 @@ use crate::board::subscriber::WINDOW_BYTES;
 use crate::board::{LogItem, TopicAbout};
 
 fn snapshot_len(topic: &Topic) -> usize {
-    let stamp = Stamp { epoch: "node-18f0.0", n: u64::MAX, at: i64::MAX, watermark: 0 };
+    let stamp = Stamp { incarnation: "node-18f0.0", n: u64::MAX, at: i64::MAX, watermark: 0 };
     frame::snapshot(1, stamp, topic).len()
 }
 

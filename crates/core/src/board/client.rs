@@ -39,13 +39,13 @@ pub struct Followed {
     /// `map`, `series`, `grid` or `log`.
     pub kind: String,
     /// The incarnation of the position; empty before the first snapshot.
-    pub epoch: String,
+    pub incarnation: String,
     /// The last version that was taken.
     pub position: u64,
     /// Its state; `None` before the first snapshot.
     pub state: Option<TopicState>,
     /// Items of a log that were never given.
-    pub gaps: Vec<(u64, u64)>,
+    pub missed: Vec<(u64, u64)>,
 }
 
 /// A client's topics, by sub number.
@@ -74,8 +74,8 @@ impl Client {
             "diff" => self.diff(message),
             "ev" => self.events(message),
             "gap" => {
-                let gap = (unsigned(&message["from"], "from")?, unsigned(&message["to"], "to")?);
-                self.followed(message)?.gaps.push(gap);
+                let missed = (unsigned(&message["from"], "from")?, unsigned(&message["to"], "to")?);
+                self.followed(message)?.missed.push(missed);
                 Ok(())
             }
             _ => Ok(()),
@@ -84,8 +84,13 @@ impl Client {
 
     fn announced(&mut self, message: &Value) -> Result<(), ReadError> {
         let kind = text(&message["kind"], "kind")?;
-        let fresh =
-            Followed { kind, epoch: String::new(), position: 0, state: None, gaps: Vec::new() };
+        let fresh = Followed {
+            kind,
+            incarnation: String::new(),
+            position: 0,
+            state: None,
+            missed: Vec::new(),
+        };
         self.topics.insert(sub_of(message)?, fresh);
         Ok(())
     }
@@ -93,7 +98,7 @@ impl Client {
     fn snapshot(&mut self, message: &Value) -> Result<(), ReadError> {
         let followed = self.followed(message)?;
         followed.state = Some(state(&followed.kind, &message["d"])?);
-        followed.epoch = text(&message["e"], "e")?;
+        followed.incarnation = text(&message["e"], "e")?;
         followed.position = unsigned(&message["n"], "n")?;
         Ok(())
     }

@@ -27,7 +27,7 @@ const HISTORY_VERSIONS: usize = 8;
 /// takes some ten times the bytes of a cell.
 const HEAVY_DIFF_BYTES: usize = 64 * 1024;
 
-/// Most items of a log in one go; older ones are named as a gap.
+/// Most items of a log in one go; older ones are named as missed.
 pub const LOG_ITEMS_MAX: usize = 256;
 
 /// Different frames kept for sharing within one version. Clients differ in what
@@ -49,8 +49,8 @@ pub type Wanted = Vec<(u16, Option<Position>)>;
 /// All topics, with what was already written of them.
 pub struct Feeds {
     node: String,
-    epoch: String,
-    incarnation: u64,
+    incarnation: String,
+    restarts: u64,
     version: Option<u64>,
     at: EpochMs,
     watermark: EpochMs,
@@ -71,12 +71,12 @@ struct Feed {
 }
 
 impl Feeds {
-    /// No topics yet. `node` names this process in epochs.
+    /// No topics yet. `node` names this process in incarnations.
     pub fn new(node: String) -> Self {
         Feeds {
-            epoch: format!("{node}.0"),
+            incarnation: format!("{node}.0"),
             node,
-            incarnation: 0,
+            restarts: 0,
             version: None,
             at: 0,
             watermark: 0,
@@ -88,13 +88,13 @@ impl Feeds {
         }
     }
 
-    /// Takes the next board. One whose version does not grow begins a new epoch:
+    /// Takes the next board. One whose version does not grow begins a new incarnation:
     /// the engine went back to its last commit, and everybody gets snapshots.
     pub fn absorb(&mut self, board: &Board) {
         let restarted = self.version.is_some_and(|version| board.version <= version);
         if restarted {
-            self.incarnation += 1;
-            self.epoch = format!("{}.{}", self.node, self.incarnation);
+            self.restarts += 1;
+            self.incarnation = format!("{}.{}", self.node, self.restarts);
         }
         self.stand(board.stale, board.at);
         (self.version, self.at, self.watermark) = (Some(board.version), board.at, board.watermark);
@@ -148,7 +148,8 @@ impl Feeds {
 
     /// The messages that bring a topic from `from` to its head; none when it is there.
     pub fn messages(&mut self, number: u16, from: Option<Position>) -> Vec<ByteString> {
-        let stamp = Stamp { epoch: &self.epoch, n: 0, at: self.at, watermark: self.watermark };
+        let stamp =
+            Stamp { incarnation: &self.incarnation, n: 0, at: self.at, watermark: self.watermark };
         self.feeds[usize::from(number)].messages(number, from, stamp)
     }
 

@@ -24,8 +24,8 @@ const DATE_MAX_MS: EpochMs = 8_640_000_000_000_000;
 /// Which version of a topic a message brings, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stamp<'a> {
-    /// The incarnation of the topics; positions of two epochs do not compare.
-    pub epoch: &'a str,
+    /// The incarnation of the topics; positions of two do not compare.
+    pub incarnation: &'a str,
     /// Position after the message.
     pub n: u64,
     /// Wall clock when the board was made.
@@ -214,7 +214,7 @@ pub fn snapshot(sub: u16, stamp: Stamp<'_>, topic: &Topic) -> ByteString {
     text(&Snap {
         t: "snap",
         s: sub,
-        e: stamp.epoch,
+        e: stamp.incarnation,
         n: stamp.n,
         ts: stamp.at,
         wm: event_time(stamp.watermark),
@@ -255,14 +255,14 @@ pub fn diff(sub: u16, base: u64, stamp: Stamp<'_>, change: &Change) -> Vec<ByteS
 
 /// `ev` with the items of a log, after a `gap` when some are missing.
 pub fn events(sub: u16, tail: &LogTail) -> Vec<ByteString> {
-    let gap = tail.missing.map(|(from, to)| {
+    let missed = tail.missing.map(|(from, to)| {
         text(&json!({"t": "gap", "s": sub, "from": from, "to": to, "why": "too_far_behind"}))
     });
     let last = tail.items.last().map(|last| {
         let items: Vec<_> = tail.items.iter().map(|item| &**item).collect();
         text(&json!({"t": "ev", "s": sub, "n": last.n, "items": items}))
     });
-    gap.into_iter().chain(last).collect()
+    missed.into_iter().chain(last).collect()
 }
 
 /// Joins messages to one frame: one as it is, several as an array.

@@ -203,18 +203,18 @@ fn a_log_is_caught_up_item_by_item_or_with_a_named_gap() {
 }
 
 #[test]
-fn a_board_that_steps_back_begins_a_new_epoch() {
+fn a_board_that_steps_back_begins_a_new_incarnation() {
     let mut rig = Rig::new();
     rig.publish(&[("kpi", map(2, 0))]);
     rig.say(json!({"t": "hello", "v": 1, "subs": [{"topic": "kpi"}]})).unwrap();
     rig.deliver();
     rig.publish(&[("kpi", map(2, 1))]);
     rig.deliver();
-    let epoch = rig.client.topics[&0].epoch.clone();
+    let incarnation = rig.client.topics[&0].incarnation.clone();
     rig.version = 0;
     rig.publish(&[("kpi", map(2, 1))]);
     assert_eq!(rig.deliver(), ["snap"]);
-    assert_ne!(rig.client.topics[&0].epoch, epoch);
+    assert_ne!(rig.client.topics[&0].incarnation, incarnation);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::context::{Place, is_json};
+use super::context::{Level, is_json};
 use super::draft::Draft;
 use super::value::Text;
 use super::walk;
@@ -78,9 +78,9 @@ pub(super) fn read<'de>(
     text: &'de str,
     unpacked: Option<&'de str>,
 ) -> Result<(), String> {
-    walk::read(draft, text, Place::Envelope)?;
+    walk::read(draft, text, Level::Envelope)?;
     if let Some(data) = unpacked {
-        walk::read(draft, data, Place::Data).map_err(|rule| {
+        walk::read(draft, data, Level::Data).map_err(|rule| {
             match rule.strip_prefix("not JSON: ") {
                 Some(cause) => format!("CloudEvent: the data is not JSON: {cause}"),
                 None => format!("CloudEvent: in \"data_base64\": {rule}"),

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::context::Place;
+use super::context::Level;
 use super::draft::{Draft, Patch, Seen, patched};
 use super::names::{Lookup, Names};
 use super::parsed::{Parsed, ParsedValue, Rejected};
@@ -159,20 +159,20 @@ impl Desk {
 
 /// Hands over the event that a draft has become, or the rule that it breaks (`read` is the first),
 /// and returns the space its values lay in, for [`Desk::keep`]. What the event left open is
-/// taken from `offer`. `place`: `Native`, or `Envelope` for a CloudEvent.
+/// taken from `offer`. `level`: `Native`, or `Envelope` for a CloudEvent.
 pub(super) fn hand_over<'de>(
     mut draft: Draft<'de, '_>,
     mut read: Result<(), String>,
-    (raw, place): (&'de [u8], Place),
+    (raw, level): (&'de [u8], Level),
     offer: Option<Offer<'de>>,
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) -> Vec<ParsedValue<'static>> {
     if let (Ok(()), Some(offer)) = (&read, offer) {
-        read = fill_in(&mut draft, offer, place);
+        read = fill_in(&mut draft, offer, level);
     }
     draft.join_key();
-    let read = read.and_then(|()| match place {
-        Place::Native => complete(&mut draft),
+    let read = read.and_then(|()| match level {
+        Level::Native => complete(&mut draft),
         _ => Ok(()),
     });
     let read = read.and_then(|()| key_fits(&draft));
@@ -202,20 +202,20 @@ pub(super) fn hand_over<'de>(
 }
 
 /// Fills in what the event left open. A CloudEvent has its id, so it takes attributes only.
-fn fill_in<'de>(draft: &mut Draft<'de, '_>, offer: Offer<'de>, place: Place) -> Result<(), String> {
+fn fill_in<'de>(draft: &mut Draft<'de, '_>, offer: Offer<'de>, level: Level) -> Result<(), String> {
     for (name, text) in &offer.note.attributes {
         if let Some(name) = offer.names.get(usize::from(*name)) {
-            draft.fill_in(name, Text::Borrowed(text), place)?;
+            draft.fill_in(name, Text::Borrowed(text), level)?;
         }
     }
-    if offer.note.id.is_empty() || place != Place::Native {
+    if offer.note.id.is_empty() || level != Level::Native {
         return Ok(());
     }
     let text = match offer.part {
         None => Text::Borrowed(&offer.note.id),
         part => Text::copy(draft.scratch, &offer.note.id_of(part)),
     };
-    draft.fill_in("id", text, place)
+    draft.fill_in("id", text, level)
 }
 
 /// What every native event must have.

@@ -2,7 +2,7 @@
 
 /// Where the object being walked stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Level {
     /// A native event.
     Native,
     /// The outer object of a CloudEvent.

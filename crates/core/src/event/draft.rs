@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use super::context::{CONTEXT, Place};
+use super::context::{CONTEXT, Level};
 use super::names::{Lookup, Name, Names, role};
 use super::parsed::ParsedValue;
 use super::time_rule::{Guess, NoTime, TimeRule};
@@ -183,13 +183,13 @@ impl<'de, 'w> Draft<'de, 'w> {
 
     /// Takes the value of a used attribute.
     #[inline]
-    pub fn take(&mut self, index: u16, raw: Raw<'de>, place: Place) -> Result<(), String> {
+    pub fn take(&mut self, index: u16, raw: Raw<'de>, level: Level) -> Result<(), String> {
         let name = self.names.get(index);
-        if place == Place::Data && name.roles & role::TYPE != 0 {
+        if level == Level::Data && name.roles & role::TYPE != 0 {
             // The type of a CloudEvent is that of its envelope.
             return Ok(());
         }
-        let stamp = self.seen.stamp + u64::from(place == Place::Data);
+        let stamp = self.seen.stamp + u64::from(level == Level::Data);
         if std::mem::replace(&mut self.seen.names[usize::from(index)], stamp) == stamp {
             return Err(format!("attribute {:?} appears twice", name.text));
         }
@@ -197,17 +197,17 @@ impl<'de, 'w> Draft<'de, 'w> {
             return Ok(());
         }
         // A name before its aliases, the data of a CloudEvent before its envelope.
-        let rank = name.rank + if place == Place::Envelope { ENVELOPE_RANK } else { 0 };
+        let rank = name.rank + if level == Level::Envelope { ENVELOPE_RANK } else { 0 };
         let taken = &mut self.seen.taken[usize::from(name.attribute)];
         if taken.0 == self.seen.stamp && taken.1 <= rank {
             return Ok(());
         }
         *taken = (self.seen.stamp, rank);
-        self.play(name, raw, place)
+        self.play(name, raw, level)
     }
 
     /// Takes a text for an attribute that is used and was not there.
-    pub fn fill_in(&mut self, name: &str, text: Text<'de>, place: Place) -> Result<(), String> {
+    pub fn fill_in(&mut self, name: &str, text: Text<'de>, level: Level) -> Result<(), String> {
         let Some(index) = self.names.find(name) else { return Ok(()) };
         let name = self.names.get(index);
         let taken = &mut self.seen.taken[usize::from(name.attribute)];
@@ -217,12 +217,12 @@ impl<'de, 'w> Draft<'de, 'w> {
             return Ok(());
         }
         *taken = (self.seen.stamp, name.rank);
-        self.play(name, Raw::Text(text), place)
+        self.play(name, Raw::Text(text), level)
     }
 
     /// Gives a value to the parts that its attribute plays.
     #[inline]
-    fn play(&mut self, name: &'w Name, raw: Raw<'de>, place: Place) -> Result<(), String> {
+    fn play(&mut self, name: &'w Name, raw: Raw<'de>, level: Level) -> Result<(), String> {
         if name.roles & !role::SLOT == 0 {
             if name.roles != 0 {
                 self.fill(name, raw);
@@ -246,7 +246,7 @@ impl<'de, 'w> Draft<'de, 'w> {
         if name.roles & role::ANONYMOUS != 0 {
             self.anonymous = self.label(&name.text, raw)?;
         }
-        if place == Place::Native {
+        if level == Level::Native {
             if name.roles & role::TS != 0 && !self.timed {
                 self.take_time(&name.text, raw, self.time)?;
             }
@@ -420,7 +420,7 @@ impl<'de, 'w> Draft<'de, 'w> {
             _ => {}
         }
         match self.names.find(name) {
-            Some(index) => self.take(index, raw, Place::Envelope),
+            Some(index) => self.take(index, raw, Level::Envelope),
             None => Ok(()),
         }
     }

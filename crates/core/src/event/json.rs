@@ -7,7 +7,7 @@ use super::Limits;
 use super::NoteTime;
 use super::cloudevent;
 use super::codec::{Codec, Desk, Offer, hand_over, part};
-use super::context::Place;
+use super::context::Level;
 use super::parsed::{Parsed, Rejected};
 use super::scan::Scanner;
 use super::split::Parts;
@@ -60,14 +60,14 @@ impl Codec for Json {
             Ok(())
         } else {
             draft.restart(offer.map_or(NoteTime::None, |offer| offer.note.time));
-            shallow(raw, &limits).and_then(|()| walk::read(&mut draft, text, Place::Native))
+            shallow(raw, &limits).and_then(|()| walk::read(&mut draft, text, Level::Native))
         };
         if draft.is_cloudevent {
             let values = draft.values;
             desk.keep(values);
             return envelope(desk, text, offer, each);
         }
-        let values = hand_over(draft, read, (raw, Place::Native), offer, each);
+        let values = hand_over(draft, read, (raw, Level::Native), offer, each);
         desk.keep(values);
     }
 }
@@ -85,7 +85,7 @@ fn envelope(
     };
     let mut draft = desk.draft(offer);
     let read = cloudevent::read(&mut draft, text, unpacked.as_deref());
-    let values = hand_over(draft, read, (raw, Place::Envelope), offer, each);
+    let values = hand_over(draft, read, (raw, Level::Envelope), offer, each);
     desk.keep(values);
 }
 

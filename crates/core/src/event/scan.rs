@@ -7,7 +7,7 @@
 //! So the two agree in every field; `the_fast_road_ends_where_the_general_reader_does` and the
 //! fuzz target `scan_equals_decode` show it.
 
-use super::context::Place;
+use super::context::Level;
 use super::draft::Draft;
 use super::marks::{Marks, Quotes};
 use super::names::Names;
@@ -104,7 +104,7 @@ impl Scanner {
                 if Some(index) == self.specversion {
                     return None;
                 }
-                draft.take(index, raw, Place::Native).ok()?;
+                draft.take(index, raw, Level::Native).ok()?;
             }
             if last {
                 return Some(());

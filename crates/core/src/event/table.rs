@@ -4,11 +4,11 @@
 /// Words with a number each.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// A power of two of them, three quarters free. A word lies at its place or, where that is
+    /// A power of two of them, three quarters free. A word lies in its slot or, where that is
     /// taken, at the next free one.
     cells: Vec<Cell>,
     words: Vec<Box<[u8]>>,
-    /// What spreads the words so that hardly two have the same place.
+    /// What spreads the words so that hardly two have the same slot.
     factor: u64,
     shift: u32,
 }
@@ -41,10 +41,10 @@ impl Table {
         let size = (4 * named.len()).next_power_of_two().max(8);
         let shift = u64::BITS - size.trailing_zeros();
         let crowd = |factor: u64| {
-            let place = |word: &[u8]| place(mark(word, 0, word.len()), word.len(), factor, shift);
-            let mut places: Vec<usize> = named.iter().map(|(word, _)| place(word)).collect();
-            places.sort_unstable();
-            places.windows(2).filter(|pair| pair[0] == pair[1]).count()
+            let slot_of = |word: &[u8]| slot(mark(word, 0, word.len()), word.len(), factor, shift);
+            let mut slots: Vec<usize> = named.iter().map(|(word, _)| slot_of(word)).collect();
+            slots.sort_unstable();
+            slots.windows(2).filter(|pair| pair[0] == pair[1]).count()
         };
         // Odd, and without a pattern.
         let factors =
@@ -70,7 +70,7 @@ impl Table {
 
     fn put(&mut self, bytes: &[u8], number: u16, word: u16) {
         let mark = mark(bytes, 0, bytes.len());
-        let mut at = place(mark, bytes.len(), self.factor, self.shift);
+        let mut at = slot(mark, bytes.len(), self.factor, self.shift);
         while self.cells[at].number != FREE {
             at = (at + 1) % self.cells.len();
         }
@@ -82,7 +82,7 @@ impl Table {
     pub fn find(&self, line: &[u8], start: usize, end: usize) -> Option<u16> {
         let len = end - start;
         let mark = mark(line, start, len);
-        let mut at = place(mark, len, self.factor, self.shift);
+        let mut at = slot(mark, len, self.factor, self.shift);
         loop {
             let cell = *self.cells.get(at)?;
             if cell.number == FREE {
@@ -127,7 +127,7 @@ fn few(bytes: &[u8]) -> u64 {
 }
 
 #[inline]
-fn place(mark: u64, len: usize, factor: u64, shift: u32) -> usize {
+fn slot(mark: u64, len: usize, factor: u64, shift: u32) -> usize {
     ((mark ^ (len as u64).rotate_right(8)).wrapping_mul(factor) >> shift) as usize
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn names_as_people_give_them_have_a_place_each() {
+    fn names_as_people_give_them_have_a_slot_each() {
         let words = [
             "ts",
             "type",
@@ -166,11 +166,11 @@ mod tests {
             "a",
         ];
         let table = Table::new(words.iter().zip(0u16..).map(|(word, at)| (*word, at)));
-        let places = words.map(|word| {
+        let slots = words.map(|word| {
             let bytes = word.as_bytes();
-            place(mark(bytes, 0, bytes.len()), bytes.len(), table.factor, table.shift)
+            slot(mark(bytes, 0, bytes.len()), bytes.len(), table.factor, table.shift)
         });
-        let different: std::collections::HashSet<_> = places.iter().collect();
+        let different: std::collections::HashSet<_> = slots.iter().collect();
         assert_eq!(different.len(), words.len());
     }
 

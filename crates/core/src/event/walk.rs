@@ -5,22 +5,22 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::context::{CONTEXT, PREFIX, Place, not_an_attribute};
+use super::context::{CONTEXT, Level, PREFIX, not_an_attribute};
 use super::draft::Draft;
 use super::names::{Names, role};
 use super::value::{Raw, Text};
 
-/// Reads `text` into `draft` as one object standing at `place`.
+/// Reads `text` into `draft` as one object standing at `level`.
 ///
 /// # Errors
 /// The rule that was broken.
 pub(super) fn read<'de>(
     draft: &mut Draft<'de, '_>,
     text: &'de str,
-    place: Place,
+    level: Level,
 ) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Walk { draft: &mut *draft, place }.deserialize(&mut json).and_then(|()| json.end());
+    let read = Walk { draft: &mut *draft, level }.deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| match (draft.failure.take(), draft.reading) {
         (Some(rule), _) => rule,
         (None, Some(index)) => {
@@ -33,7 +33,7 @@ pub(super) fn read<'de>(
 /// Walks one object into a draft.
 struct Walk<'de, 'w, 'd> {
     draft: &'d mut Draft<'de, 'w>,
-    place: Place,
+    level: Level,
 }
 
 impl Walk<'_, '_, '_> {
@@ -95,8 +95,8 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let place = self.place;
-        while let Some(key) = map.next_key_seed(KeySeed { draft: self.draft, place })? {
+        let level = self.level;
+        while let Some(key) = map.next_key_seed(KeySeed { draft: self.draft, level })? {
             match key {
                 Key::Ignored => {
                     map.next_value::<IgnoredAny>()?;
@@ -104,19 +104,19 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
                 Key::Used(index) => {
                     self.draft.reading = Some(index);
                     let inner = self.draft.names.get(index).inner;
-                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, place, inner })?;
+                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, level, inner })?;
                     self.draft.reading = None;
-                    let taken = self.draft.take(index, raw, place);
+                    let taken = self.draft.take(index, raw, level);
                     self.check(taken)?;
                 }
                 Key::Context(at) if CONTEXT[usize::from(at)] == "data" => {
-                    map.next_value_seed(Walk { draft: self.draft, place: Place::Data })?;
+                    map.next_value_seed(Walk { draft: self.draft, level: Level::Data })?;
                     let taken = self.draft.take_context(at, Raw::Nested);
                     self.check(taken)?;
                 }
                 Key::Context(at) => {
                     let inner = None;
-                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, place, inner })?;
+                    let raw = map.next_value_seed(ValueSeed { draft: self.draft, level, inner })?;
                     let taken = self.draft.take_context(at, raw);
                     self.check(taken)?;
                 }
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
 /// passed over, or walked where names that matter lie inside.
 struct ValueSeed<'de, 'w, 'd> {
     draft: &'d mut Draft<'de, 'w>,
-    place: Place,
+    level: Level,
     /// See `Name::inner`.
     inner: Option<u16>,
 }
@@ -144,11 +144,11 @@ impl<'de, 'w> ValueSeed<'de, 'w, '_> {
     /// The same for the value of `index`, inside this one.
     fn of(&mut self, index: u16) -> ValueSeed<'de, 'w, '_> {
         let inner = self.draft.names.get(index).inner;
-        ValueSeed { draft: self.draft, place: self.place, inner }
+        ValueSeed { draft: self.draft, level: self.level, inner }
     }
 
     fn take<E: Error>(&mut self, index: u16, raw: Raw<'de>) -> Result<(), E> {
-        self.draft.take(index, raw, self.place).map_err(|rule| {
+        self.draft.take(index, raw, self.level).map_err(|rule| {
             self.draft.failure = Some(rule);
             E::custom("refused")
         })
@@ -285,7 +285,7 @@ enum Key {
 /// Reads one key and looks it up.
 struct KeySeed<'de, 'w, 'd> {
     draft: &'d mut Draft<'de, 'w>,
-    place: Place,
+    level: Level,
 }
 
 impl<'de> DeserializeSeed<'de> for KeySeed<'de, '_, '_> {
@@ -310,12 +310,12 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
             self.draft.failure = Some(rule);
             return Ok(Key::Refused);
         }
-        if self.place == Place::Envelope
+        if self.level == Level::Envelope
             && let Some(at) = CONTEXT.iter().position(|known| *known == name)
         {
             return Ok(Key::Context(at as u8));
         }
-        if self.place == Place::Envelope && name.starts_with(PREFIX) {
+        if self.level == Level::Envelope && name.starts_with(PREFIX) {
             self.draft.failure = Some(not_an_attribute(name));
             return Ok(Key::Refused);
         }
@@ -323,7 +323,7 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
             return Ok(Key::Ignored);
         };
         let roles = self.draft.names.get(index).roles;
-        if self.place == Place::Native && roles & role::SPECVERSION != 0 {
+        if self.level == Level::Native && roles & role::SPECVERSION != 0 {
             return Ok(Key::Cloudevent);
         }
         Ok(Key::Used(index))
