@@ -490,12 +490,12 @@ fn the_board_is_on_its_subject_and_in_its_bucket() {
 
 #[test]
 fn a_board_beyond_the_servers_limit_is_told() {
-    let nats = Broker::with("max_payload: 2048");
+    let nats = Broker::with("max_payload: 1024");
     let rig = Rig::start();
     let link = connect(&nats);
     let outputs = rig.outputs(&link, quick());
     rig.wait(&outputs, "board", "the board is too large", |state| {
-        state.error.contains("raise its max_payload") && state.delivered == 0
+        state.error.contains("max_payload is 1024 bytes: raise it") && state.delivered == 0
     });
     rig.runtime.block_on(outputs.stop(PATIENCE));
 }

@@ -18,12 +18,10 @@ mod limit;
 mod origin;
 mod request;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, HeaderMap, Subject, jetstream};
+use async_nats::Subject;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,10 +29,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use self::limit::Limits;
 use self::origin::Origins;
-use self::request::{Message, Request};
+use self::request::Message;
 use super::NatsError;
 use super::link::Link;
 use super::publisher::check_subject;
+use super::publisher::line::{Line, Window};
+use super::publisher::post::Post;
 use super::settings::plain_subject;
 use super::wire::HEADER_TIME;
 use crate::actors::aside::BYTES_MAX;
@@ -45,6 +45,11 @@ use crate::domain::settings::settings;
 
 /// Most messages that may be on their way at a time.
 const IN_FLIGHT_MAX: i64 = 65_536;
+/// Bytes of one request that may be on their way at a time; the request holds them in any case.
+const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+/// Lines kept for further requests: a subscription each. One is opened when all are in use, at most
+/// one for each request on its way.
+const LINES_KEPT: usize = 16;
 
 settings! {
     /// What can be set of the gateway.
@@ -69,22 +74,11 @@ settings! {
     }
 }
 
-impl GatewaySettings {
-    fn context(&self, client: Client) -> jetstream::Context {
-        ContextBuilder::new()
-            .timeout(self.timeout)
-            .ack_timeout(self.timeout)
-            .max_ack_inflight(self.in_flight_max)
-            .backpressure_on_inflight(true)
-            .build(client)
-    }
-}
-
 /// An [`EventLog`] whose log is a stream.
 pub struct Gateway {
     link: Link,
-    /// Made on the connection's thread: the client spawns a task of its own for it.
-    context: Arc<OnceLock<jetstream::Context>>,
+    /// Not in use by a request.
+    lines: Arc<Mutex<Vec<Line>>>,
     settings: GatewaySettings,
     subject: Subject,
     room: Arc<Semaphore>,
@@ -111,7 +105,7 @@ impl Gateway {
             });
         }
         Ok(Gateway {
-            context: Arc::default(),
+            lines: Arc::default(),
             subject: Subject::from(settings.subject.as_str()),
             room: Arc::new(Semaphore::new(settings.in_flight_max)),
             decoder: Mutex::new(Decoder::new(schema)),
@@ -130,22 +124,15 @@ impl Gateway {
         })
     }
 
-    /// The message of an event on `subject`.
-    fn message(
-        &self,
-        index: usize,
-        event: Bytes,
-        subject: Subject,
-        stored: Option<i64>,
-    ) -> Message {
-        let mut headers = HeaderMap::new();
-        if let Some(id) = message_id(&mut self.decoder.lock(), &event) {
-            headers.insert(NATS_MESSAGE_ID, id);
+    /// An event as a message on `subject`.
+    fn post(&self, event: Bytes, subject: Subject, stored: Option<i64>) -> Post {
+        let id = message_id(&mut self.decoder.lock(), &event);
+        let post = Post::new(subject, event);
+        let post = if let Some(id) = id { post.id(&id) } else { post };
+        match stored {
+            Some(stored) => post.header(HEADER_TIME, &stored.to_string()),
+            None => post,
         }
-        if let Some(stored) = stored {
-            headers.insert(HEADER_TIME, stored.to_string());
-        }
-        Message { index, subject, headers, event }
     }
 
     /// The messages that can be sent, and what cannot; nothing is sent yet.
@@ -158,9 +145,9 @@ impl Gateway {
                 Some(origin) => (origins.subject(origin, &self.subject).await?, origin.stored),
             };
             let made = subject.and_then(|subject| {
-                let message = self.message(index, event, subject, stored);
-                let checked = self.limits.check(&self.link, &message);
-                checked.map(|()| message).map_err(|error| error.to_string())
+                let post = self.post(event, subject, stored);
+                let checked = self.limits.check(&self.link, &post);
+                checked.map(|()| Message { index, post }).map_err(|error| error.to_string())
             });
             match made {
                 Ok(message) => messages.push(message),
@@ -178,13 +165,22 @@ impl Gateway {
         if !self.link.connected() {
             return Err(AppendError::Away(self.link.away().to_string()));
         }
-        let (context, client) = (Arc::clone(&self.context), self.link.client().clone());
-        let settings = self.settings.clone();
+        let (link, lines, timeout) =
+            (self.link.clone(), Arc::clone(&self.lines), self.settings.timeout);
+        let window = Window { messages: self.settings.in_flight_max, bytes: IN_FLIGHT_BYTES_MAX };
         // On the connection's thread: a caller that goes away must not leave half of a
         // request unsent, and may run another kind of executor.
         let work = self.link.spawn(async move {
-            let context = context.get_or_init(|| settings.context(client)).clone();
-            let offered = Request::new(context, settings.in_flight_max).publish(messages).await;
+            let kept = lines.lock().pop();
+            let mut line = match kept {
+                Some(line) => line,
+                None => Line::open(&link, timeout).await.map_err(AppendError::Broken)?,
+            };
+            let offered = request::publish(&mut line, messages, window).await;
+            let mut lines = lines.lock();
+            if lines.len() < LINES_KEPT {
+                lines.push(line);
+            }
             drop(room);
             offered
         });

@@ -10,10 +10,8 @@ use async_nats::jetstream::{Context, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::publisher::post::BATCH_SINCE;
 use super::settings::{Manage, SourceSettings};
-
-/// First server with atomic batches, which the publisher uses.
-const ATOMIC_SINCE: (u64, u64) = (2, 12);
 
 /// The reason when nobody takes a question to JetStream.
 pub const NOBODY: &str = "JetStream does not answer";
@@ -95,7 +93,7 @@ pub fn wanted_stream(settings: &SourceSettings, server: (u64, u64)) -> stream::C
         duplicate_window: settings.duplicate_window,
         num_replicas: settings.replicas,
         allow_direct: true,
-        allow_atomic_publish: server >= ATOMIC_SINCE,
+        allow_atomic_publish: server >= BATCH_SINCE,
         description: Some("events read by tidewatch".into()),
         ..stream::Config::default()
     }

@@ -1,10 +1,10 @@
 //! What a stream answers to a publish, and what follows from it.
 
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Message, StatusCode};
 use serde::Deserialize;
+
+use crate::limit::TooLarge;
 
 /// An answer of the stream, or what is known without one.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,33 +41,17 @@ impl Answer {
     /// Of a message that came to the publish's reply subject.
     pub(super) fn of(message: &Message) -> Answer {
         match message.status {
-            Some(StatusCode::NO_RESPONDERS) => Answer::no_stream(),
+            // So it is too while a stream has no leader.
+            Some(StatusCode::NO_RESPONDERS) => {
+                Answer::Again("no stream takes the subject now".into())
+            }
             _ => Answer::read(&message.payload),
         }
     }
 
-    /// Of a publish by the client.
-    pub fn published(answer: Result<PublishAck, PublishError>) -> Answer {
-        let error = match answer {
-            Ok(PublishAck { sequence, duplicate, .. }) => {
-                return Answer::Acked { sequence, duplicate, batch: None };
-            }
-            Err(error) => error,
-        };
-        let said = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-        match (error.kind(), said) {
-            (_, Some(said)) => Answer::said(said),
-            // So it is too while a stream has no leader.
-            (PublishErrorKind::StreamNotFound, _) => Answer::no_stream(),
-            (PublishErrorKind::MaxPayloadExceeded, _) => {
-                Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, error.to_string())
-            }
-            _ => Answer::Unknown(error.to_string()),
-        }
-    }
-
-    fn no_stream() -> Answer {
-        Answer::Again("no stream takes the subject now".into())
+    /// Of a message that is not sent.
+    pub(super) fn too_large(error: TooLarge) -> Answer {
+        Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, error.to_string())
     }
 
     fn read(payload: &[u8]) -> Answer {
@@ -113,17 +97,5 @@ mod tests {
             assert_eq!(Answer::read(payload.as_bytes()), expected, "{payload}");
         }
         assert!(matches!(Answer::read(b""), Answer::Unknown(_)));
-    }
-
-    #[test]
-    fn without_an_answer_nothing_is_known_of_a_message() {
-        let of = |kind| Answer::published(Err(PublishError::new(kind)));
-        assert!(matches!(of(PublishErrorKind::TimedOut), Answer::Unknown(_)));
-        assert!(matches!(of(PublishErrorKind::BrokenPipe), Answer::Unknown(_)));
-        assert!(matches!(of(PublishErrorKind::StreamNotFound), Answer::Again(_)));
-        assert!(matches!(
-            of(PublishErrorKind::MaxPayloadExceeded),
-            Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, _)
-        ));
     }
 }

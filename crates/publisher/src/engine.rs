@@ -1,33 +1,27 @@
 //! The task behind a publisher: forms messages, sends them, waits for the stream's answers,
 //! sends again. It runs on the connection's thread and never waits for the caller.
-//!
-//! Answers come to one subscription, at a subject that ends in the message's number; that is
-//! cheaper than a subscription or a timer for each message.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::ErrorCode;
-use async_nats::{Client, Message, Subject};
-use futures_util::StreamExt as _;
 use tidewatch_clock::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::Answer;
 use super::counts::Counts;
+use super::id::{PACK_ID_BYTES, message_id};
+use super::limit::Limit;
+use super::line::{Line, backoff};
+use super::post::{BATCH_SINCE, batch_bytes, id_bytes};
 use super::unit::{Entry, Unit};
 use super::{FlushReport, Mode, Options};
-use crate::link::{Link, version};
+use crate::link::Link;
 
-/// First server that knows atomic batches.
-const ATOMIC_SINCE: (u64, u64) = (2, 12);
-/// Answers and commands taken at once, and messages sent before the next look at answers.
+/// Commands taken at once, and messages sent before the next look at answers.
 const AT_ONCE: usize = 256;
-/// Wait before a message is sent again that the server did not take now; doubles.
-const BACKOFF: Duration = Duration::from_millis(50);
-/// Bytes of a message left for headers when packs are formed.
-const HEADER_BYTES: usize = 1_024;
 
 /// What a publisher asks of its engine.
 pub(super) enum Command {
@@ -35,22 +29,11 @@ pub(super) enum Command {
     Flush(oneshot::Sender<FlushReport>),
 }
 
-/// What became of a send.
-enum Sent {
-    Yes,
-    /// The connection takes nothing now.
-    Stalled,
-    /// It will never be taken.
-    Refused(String),
-}
-
 /// State of the task. All queues are bounded by the room their events hold.
 pub(super) struct Engine {
     link: Link,
-    client: Client,
     options: Options,
     subject: Subject,
-    inbox: String,
     clock: SharedClock,
     counts: Arc<Counts>,
     /// How often the connection was made when it was last looked at.
@@ -61,7 +44,6 @@ pub(super) struct Engine {
     atomic_refused: bool,
     /// Most bytes of a pack that this server takes.
     pack_bytes: usize,
-    batches: u64,
     /// Number of the next event.
     next: u64,
     forming: Vec<Entry>,
@@ -79,12 +61,9 @@ pub(super) struct Engine {
 
 impl Engine {
     pub fn new(link: Link, options: Options, clock: SharedClock, counts: Arc<Counts>) -> Self {
-        let client = link.client().clone();
         Engine {
-            inbox: client.new_inbox(),
             subject: Subject::from(options.subject.as_str()),
             link,
-            client,
             options,
             clock,
             counts,
@@ -92,7 +71,6 @@ impl Engine {
             atomic: false,
             atomic_refused: false,
             pack_bytes: usize::MAX,
-            batches: 0,
             next: 1,
             forming: Vec::new(),
             forming_bytes: 0,
@@ -107,8 +85,7 @@ impl Engine {
 
     /// Runs until the publisher is gone and everything is settled.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let Ok(answers) = self.client.subscribe(format!("{}.*", self.inbox)).await else { return };
-        let mut answers = answers.ready_chunks(AT_ONCE);
+        let Ok(mut line) = Line::open(&self.link, self.options.ack_wait).await else { return };
         let mut state = self.link.state();
         let mut tick = tokio::time::interval(tick(self.options.ack_wait));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -117,8 +94,8 @@ impl Engine {
         while open || self.next_unsettled().is_some() {
             let linger = self.linger();
             tokio::select! {
-                Some(messages) = answers.next() => {
-                    messages.iter().for_each(|message| self.answered(message));
+                answers = line.answers() => {
+                    answers.into_iter().for_each(|(number, answer)| self.answered(number, answer));
                 }
                 count = commands.recv_many(&mut received, AT_ONCE), if open => {
                     open = count > 0;
@@ -130,7 +107,7 @@ impl Engine {
                 Ok(()) = state.changed() => {}
                 _ = tick.tick() => {
                     self.give_up();
-                    self.send_again().await;
+                    self.send_again(&line).await;
                 }
                 () = tokio::time::sleep(linger), if !self.forming.is_empty() => self.form(),
                 () = std::future::ready(()), if self.can_send() => {}
@@ -140,7 +117,7 @@ impl Engine {
                 self.connects = connects;
                 self.reconnected();
             }
-            self.send_waiting().await;
+            self.send_waiting(&line).await;
             self.answer_flushes();
         }
     }
@@ -160,6 +137,11 @@ impl Engine {
         let (events, bytes) = match self.options.mode {
             Mode::Single => (1, usize::MAX),
             Mode::Pack { events, bytes, .. } => (events, bytes.min(self.pack_bytes)),
+            // Alone it has no headers of a batch.
+            Mode::Atomic { .. } if !self.fits_a_batch(&entry) => {
+                self.form();
+                (1, usize::MAX)
+            }
             Mode::Atomic { events, .. } => (events, usize::MAX),
         };
         let len = entry.event.len() + 1;
@@ -171,6 +153,17 @@ impl Engine {
         if self.forming.len() >= events || self.forming_bytes >= bytes {
             self.form();
         }
+    }
+
+    /// Whether an event can be the next of the forming batch.
+    fn fits_a_batch(&self, entry: &Entry) -> bool {
+        let headers =
+            id_bytes(message_id(&entry.held.id).len()) + batch_bytes(self.forming.len() + 1);
+        self.limit().check_bytes(headers, entry.event.len()).is_ok()
+    }
+
+    fn limit(&self) -> Limit<'static> {
+        Limit::of(self.link.client().max_payload(), None)
     }
 
     /// Makes what has come together a unit to send.
@@ -199,10 +192,9 @@ impl Engine {
     }
 
     fn reconnected(&mut self) {
-        let info = self.client.server_info();
-        let knows = version(&info.version).is_some_and(|found| found >= ATOMIC_SINCE);
+        let knows = self.link.server_version().is_some_and(|found| found >= BATCH_SINCE);
         self.atomic = knows && !self.atomic_refused;
-        self.pack_bytes = info.max_payload.saturating_sub(HEADER_BYTES).max(1);
+        self.pack_bytes = self.limit().bytes().saturating_sub(id_bytes(PACK_ID_BYTES)).max(1);
         self.stalled_until = 0;
         // Answers to what was sent before are lost, and maybe the messages too.
         self.flight.values_mut().for_each(|unit| unit.due = 0);
@@ -215,7 +207,7 @@ impl Engine {
         room && self.link.connected() && self.clock.elapsed() >= self.stalled_until
     }
 
-    async fn send_waiting(&mut self) {
+    async fn send_waiting(&mut self, line: &Line) {
         let mut messages = 0;
         while messages < AT_ONCE && self.can_send() {
             let Some(unit) = self.waiting.pop_front() else { return };
@@ -225,14 +217,15 @@ impl Engine {
                 continue;
             }
             messages += unit.messages();
-            self.first_try(unit).await;
+            self.first_try(line, unit).await;
         }
     }
 
-    async fn first_try(&mut self, mut unit: Unit) {
-        match self.send(&unit).await {
+    async fn first_try(&mut self, line: &Line, mut unit: Unit) {
+        match self.send(line, &unit).await {
+            Ok(()) => unit.due = self.clock.elapsed() + ms(self.options.ack_wait),
             // One of its events may be too large; the others are not.
-            Sent::Refused(_) if unit.events() > 1 => {
+            Err(Answer::Refused(..)) if unit.events() > 1 => {
                 self.counts.fell_back();
                 return unit
                     .singles()
@@ -240,11 +233,10 @@ impl Engine {
                     .rev()
                     .for_each(|one| self.waiting.push_front(one));
             }
-            Sent::Refused(reason) => return self.failed(unit, &reason),
+            Err(Answer::Refused(_, reason)) => return self.failed(unit, &reason),
             // A part of the batch may have gone: it is published one by one.
-            Sent::Stalled if unit.is_batch() => unit.due = 0,
-            Sent::Stalled => return self.waiting.push_front(unit),
-            Sent::Yes => unit.due = self.clock.elapsed() + ms(self.options.ack_wait),
+            Err(_) if unit.is_batch() => unit.due = 0,
+            Err(_) => return self.waiting.push_front(unit),
         }
         unit.tries = 1;
         self.flight_messages += unit.messages();
@@ -252,7 +244,7 @@ impl Engine {
     }
 
     /// Sends what got no answer in time, the oldest first.
-    async fn send_again(&mut self) {
+    async fn send_again(&mut self, line: &Line) {
         let now = self.clock.elapsed();
         let due = |unit: &Unit| unit.due <= now;
         let batches = self.flight.values().filter(|unit| unit.is_batch() && due(unit));
@@ -265,26 +257,24 @@ impl Engine {
                 return;
             }
             let Some(mut unit) = self.flight.remove(&first) else { continue };
-            match self.send(&unit).await {
-                Sent::Refused(_) if unit.events() > 1 => {
-                    self.flight.insert(first, unit);
-                    self.one_by_one(first);
-                    continue;
-                }
-                Sent::Refused(reason) => {
-                    self.flight_messages -= unit.messages();
-                    self.failed(unit, &reason);
-                    continue;
-                }
-                Sent::Stalled => {
-                    self.flight.insert(first, unit);
-                    return;
-                }
-                Sent::Yes => {
+            match self.send(line, &unit).await {
+                Ok(()) => {
                     unit.tries += 1;
                     unit.due = self.clock.elapsed() + ms(self.options.ack_wait);
                     self.counts.retried(unit.events());
                     self.flight.insert(first, unit);
+                }
+                Err(Answer::Refused(..)) if unit.events() > 1 => {
+                    self.flight.insert(first, unit);
+                    self.one_by_one(first);
+                }
+                Err(Answer::Refused(_, reason)) => {
+                    self.flight_messages -= unit.messages();
+                    self.failed(unit, &reason);
+                }
+                Err(_) => {
+                    self.flight.insert(first, unit);
+                    return;
                 }
             }
         }
@@ -305,58 +295,23 @@ impl Engine {
         }
     }
 
-    async fn send(&mut self, unit: &Unit) -> Sent {
-        let batch = if unit.is_batch() {
-            self.batches += 1;
-            // At most 64 characters; the inbox's own name is 22 and different in
-            // every publisher.
-            let name = self.inbox.rsplit('.').next().unwrap_or_default();
-            format!("{name}-{}", self.batches)
-        } else {
-            String::new()
-        };
-        let messages = unit.wire(&batch);
-        let last = messages.len() - 1;
-        for (n, (headers, payload)) in messages.into_iter().enumerate() {
-            let subject = self.subject.clone();
-            let sent = async {
-                if n == last {
-                    let reply = self.reply(unit);
-                    let client = &self.client;
-                    client.publish_with_reply_and_headers(subject, reply, headers, payload).await
-                } else {
-                    self.client.publish_with_headers(subject, headers, payload).await
-                }
-            };
-            match tokio::time::timeout(self.options.ack_wait, sent).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) if is_final(&error) => return Sent::Refused(error.to_string()),
-                Ok(Err(_)) | Err(_) => {
-                    self.stalled_until = self.clock.elapsed() + ms(tick(self.options.ack_wait));
-                    return Sent::Stalled;
-                }
-            }
+    async fn send(&mut self, line: &Line, unit: &Unit) -> Result<(), Answer> {
+        let sent = line.send(unit.number(), unit.posts(&self.subject)).await;
+        if matches!(sent, Err(Answer::Again(_) | Answer::Unknown(_))) {
+            // The connection takes nothing now.
+            self.stalled_until = self.clock.elapsed() + ms(tick(self.options.ack_wait));
         }
-        Sent::Yes
+        sent
     }
 
-    /// Where the answer to a unit comes to. A batch and its first event, published alone
-    /// later, must not be taken for each other.
-    fn reply(&self, unit: &Unit) -> Subject {
-        Subject::from(format!("{}.{}{}", self.inbox, unit.kind(), unit.first))
-    }
-
-    fn answered(&mut self, message: &Message) {
-        let token = message.subject.rsplit('.').next().unwrap_or_default();
-        let (Some(kind), Some(Ok(first))) = (token.get(..1), token.get(1..).map(str::parse)) else {
-            return;
-        };
+    fn answered(&mut self, number: u64, answer: Answer) {
+        let first = Unit::first_of(number);
         // Answered before, or given up, or no batch any more.
         let Some(unit) = self.flight.get_mut(&first) else { return };
-        if unit.kind() != kind {
+        if unit.number() != number {
             return;
         }
-        match Answer::of(message) {
+        match answer {
             Answer::Acked { duplicate, batch: Some(count), .. } if count == unit.events() => {
                 self.acked(first, duplicate);
             }
@@ -378,8 +333,8 @@ impl Engine {
             }
             Answer::Acked { .. } => {}
             Answer::Again(trouble) | Answer::Unknown(trouble) => {
-                let wait = BACKOFF.saturating_mul(1 << unit.tries.min(16));
-                unit.due = self.clock.elapsed() + ms(wait.min(self.options.ack_wait));
+                let wait = backoff(unit.tries, self.options.ack_wait);
+                unit.due = self.clock.elapsed() + ms(wait);
                 unit.trouble = trouble;
             }
             Answer::Refused(_, reason) => {
@@ -482,8 +437,4 @@ fn tick(ack_wait: Duration) -> Duration {
 
 fn ms(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4)
-}
-
-fn is_final(error: &async_nats::PublishError) -> bool {
-    !matches!(error.kind(), async_nats::client::PublishErrorKind::Send)
 }

@@ -123,6 +123,9 @@ pub(super) fn message_id(id: &str) -> Cow<'_, str> {
     }
 }
 
+/// Bytes of the id of a pack.
+pub(super) const PACK_ID_BYTES: usize = 32;
+
 /// Id of a pack: a hash of its bytes, so the same events packed alike are known again.
 pub(super) fn hashed(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))

@@ -34,6 +34,8 @@ mod denied;
 mod engine;
 mod error;
 mod id;
+pub mod limit;
+pub mod line;
 pub mod link;
 pub mod names;
 pub mod post;
@@ -56,21 +58,11 @@ use connection::LinkSettings;
 use counts::Counts;
 use engine::{Command, Engine};
 use id::{Ids, identify};
+use limit::{Limit, TooLarge};
 use link::Link;
-use post::{HEADERS_FRAME, Limit, TooLarge, header_line};
 use unit::{Entry, Held};
 
-/// Messages of an atomic batch: the server takes no more.
-pub const BATCH_EVENTS_MAX: usize = 1_000;
-
-/// Bytes of the headers besides the id: the server counts them with the event.
-const HEADERS_FIXED: usize = HEADERS_FRAME + header_line("Nats-Msg-Id".len(), 0);
-
-/// Bytes of the headers that make a message part of a batch, at most: the batch's name has up to
-/// 64 characters, a number up to 4.
-const BATCH_HEADERS: usize = header_line("Nats-Batch-Id".len(), 64)
-    + header_line("Nats-Batch-Sequence".len(), 4)
-    + header_line("Nats-Batch-Commit".len(), 1);
+pub use post::BATCH_MAX;
 
 /// Places for `flush` in the queue to the engine, besides the events.
 const FLUSHES_MAX: usize = 16;
@@ -94,7 +86,7 @@ pub enum Mode {
     /// 2.12 on and a stream with `allow_atomic_publish`; without them, or when the batch is
     /// refused or not answered, its events are published one by one with the same ids.
     Atomic {
-        /// Most events in a batch, 1 to [`BATCH_EVENTS_MAX`].
+        /// Most events in a batch, 1 to [`BATCH_MAX`].
         events: usize,
         /// Longest wait for further events.
         linger: Duration,
@@ -158,7 +150,7 @@ impl Options {
             Mode::Pack { events, .. } if !(1..=10_000).contains(&events) => {
                 return wrong("pack events", "1 to 10000");
             }
-            Mode::Atomic { events, .. } if !(1..=BATCH_EVENTS_MAX).contains(&events) => {
+            Mode::Atomic { events, .. } if !(1..=BATCH_MAX).contains(&events) => {
                 return wrong("batch events", "1 to 1000");
             }
             Mode::Pack { linger, .. } | Mode::Atomic { linger, .. } if !lingers(linger) => {
@@ -279,8 +271,6 @@ pub struct Publisher {
     ids: Mutex<Ids>,
     clock: SharedClock,
     counts: Arc<Counts>,
-    /// Bytes that the headers of a batch may take.
-    batch_headers: usize,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -327,10 +317,6 @@ impl Publisher {
             ids: Mutex::new(Ids::new()),
             clock: Arc::clone(&clock),
             counts: Arc::clone(&counts),
-            batch_headers: match options.mode {
-                Mode::Single | Mode::Pack { .. } => 0,
-                Mode::Atomic { .. } => BATCH_HEADERS,
-            },
         };
         let engine = Engine::new(link.clone(), options, clock, counts);
         link.spawn(engine.run(received));
@@ -390,8 +376,8 @@ impl Publisher {
     fn identify(&self, event: Bytes) -> Result<id::Identified, PublishError> {
         let found = identify(event, || self.ids.lock().next(self.clock.wall()))?;
         let bytes = found.event.len();
-        let headers = HEADERS_FIXED + id::message_id(&found.id).len() + self.batch_headers;
-        Limit::of(self.link.client().max_payload(), None).check(headers, bytes)?;
+        let limit = Limit::of(self.link.client().max_payload(), None);
+        limit.check_named(id::message_id(&found.id).len(), bytes)?;
         match bytes {
             bytes if bytes > self.bytes_max => {
                 Err(PublishError::TooLarge { bytes, bound: self.bytes_max })

@@ -5,7 +5,6 @@
 //! delays a heartbeat and a flood of messages never delays a shard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, jetstream};
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::connection::{API, Auth, LinkSettings};
 use crate::denied::{Denied, note_denied};
+use crate::line::backoff;
 use crate::{NatsError, SERVER_MIN};
 use tidewatch_clock::{SharedClock, SystemClock};
 
@@ -35,17 +35,6 @@ pub struct LinkState {
 /// again at what this user may do.
 const DENIED_AGAIN: Duration = Duration::from_secs(15);
 
-/// What happened to the connection since the process started.
-#[derive(Debug, Default)]
-pub struct LinkCounts {
-    /// Times the connection was lost.
-    pub disconnects: AtomicU64,
-    /// Times the client had to drop messages because a subscription was too slow.
-    pub slow_consumers: AtomicU64,
-    /// Errors the server sent.
-    pub server_errors: AtomicU64,
-}
-
 /// A connection, cheap to clone. The thread behind it ends with the last clone.
 #[derive(Clone)]
 pub struct Link {
@@ -57,7 +46,6 @@ struct Inner {
     client: Client,
     context: jetstream::Context,
     state: watch::Receiver<LinkState>,
-    counts: Arc<LinkCounts>,
     handle: Handle,
     /// Ends the thread when it is dropped.
     _alive: tokio::sync::oneshot::Sender<()>,
@@ -78,8 +66,7 @@ impl Link {
     pub fn open(settings: LinkSettings) -> Result<Link, NatsError> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-        let counts = Arc::new(LinkCounts::default());
-        let (work, seen) = (settings.clone(), Arc::clone(&counts));
+        let work = settings.clone();
         let thread = std::thread::Builder::new().name("nats".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
@@ -90,7 +77,7 @@ impl Link {
                 }
             };
             runtime.block_on(async move {
-                let made = connect(&work, seen).await.map(|(client, state)| {
+                let made = connect(&work).await.map(|(client, state)| {
                     // Here, because the client spawns a task for it.
                     let mut context = jetstream::with_prefix(client.clone(), &work.api);
                     context.set_timeout(work.request_timeout);
@@ -105,7 +92,7 @@ impl Link {
         thread.map_err(|error| setting("nats", &error))?;
         let gone = |_| setting("nats", &"the thread of the connection ended");
         let (client, state, context, handle) = answered.recv().map_err(gone)??;
-        let inner = Inner { settings, client, context, state, counts, handle, _alive: alive };
+        let inner = Inner { settings, client, context, state, handle, _alive: alive };
         Ok(Link { inner: Arc::new(inner) })
     }
 
@@ -146,6 +133,11 @@ impl Link {
         &self.inner.settings.api
     }
 
+    /// How long one request to the server may take.
+    pub fn request_timeout(&self) -> Duration {
+        self.inner.settings.request_timeout
+    }
+
     /// A reason, with what the server does not let this user do, which is mostly why.
     pub fn explain(&self, cause: impl Into<String>) -> String {
         let mut cause = cause.into();
@@ -171,11 +163,6 @@ impl Link {
         self.inner.state.borrow().connected
     }
 
-    /// What happened so far.
-    pub fn counts(&self) -> &LinkCounts {
-        &self.inner.counts
-    }
-
     /// The URL as configured, without user and password.
     pub fn url(&self) -> &str {
         let url = &self.inner.settings.url;
@@ -199,7 +186,7 @@ impl Link {
 }
 
 /// Major and minor of `2.15.1`, `2.12.0-beta.1`.
-pub(crate) fn version(text: &str) -> Option<(u64, u64)> {
+fn version(text: &str) -> Option<(u64, u64)> {
     let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
     Some((parts.next()??, parts.next()??))
 }
@@ -210,14 +197,15 @@ fn setting(key: &str, cause: &impl ToString) -> NatsError {
 
 type Made = (Client, watch::Receiver<LinkState>);
 
-async fn connect(settings: &LinkSettings, counts: Arc<LinkCounts>) -> Result<Made, NatsError> {
+async fn connect(settings: &LinkSettings) -> Result<Made, NatsError> {
     let mut options = ConnectOptions::new()
         .name(&settings.name)
         .retry_on_initial_connect()
         .request_timeout(Some(settings.request_timeout))
         .custom_inbox_prefix(&settings.inbox);
     let reconnect_max = settings.reconnect_max;
-    options = options.reconnect_delay_callback(move |attempt| delay(attempt, reconnect_max));
+    options =
+        options.reconnect_delay_callback(move |attempt| backoff(attempt as u32, reconnect_max));
     options = match &settings.auth {
         Auth::None => options,
         Auth::Creds(path) => {
@@ -247,18 +235,12 @@ async fn connect(settings: &LinkSettings, counts: Arc<LinkCounts>) -> Result<Mad
     let told = Arc::new(Mutex::new(told));
     let (clock, inbox) = (SystemClock::shared(), settings.inbox.clone());
     let options = options.event_callback(move |event| {
-        note(&event, &told.lock(), &counts, (&clock, &inbox));
+        note(&event, &told.lock(), (&clock, &inbox));
         async {}
     });
     let urls: Vec<&str> = settings.url.split(',').map(str::trim).collect();
     let client = options.connect(urls).await.map_err(|error| setting("nats.url", &error))?;
     Ok((client, state))
-}
-
-/// Doubling from 50 ms up to the longest wait.
-fn delay(attempt: usize, longest: Duration) -> Duration {
-    let doubled = Duration::from_millis(50).saturating_mul(1 << attempt.min(16) as u32);
-    doubled.min(longest)
 }
 
 /// Makes the connection anew now and then while answers cannot come.
@@ -272,12 +254,7 @@ async fn try_denied_again(client: Client, mut state: watch::Receiver<LinkState>)
     }
 }
 
-fn note(
-    event: &Event,
-    told: &watch::Sender<LinkState>,
-    counts: &LinkCounts,
-    (clock, inbox): (&SharedClock, &str),
-) {
+fn note(event: &Event, told: &watch::Sender<LinkState>, (clock, inbox): (&SharedClock, &str)) {
     match event {
         Event::Connected => told.send_modify(|state| {
             state.connected = true;
@@ -285,25 +262,18 @@ fn note(
             state.error.clear();
             state.denied.clear();
         }),
-        Event::Disconnected | Event::Closed => {
-            counts.disconnects.fetch_add(1, Ordering::Relaxed);
-            told.send_modify(|state| state.connected = false);
-        }
-        Event::SlowConsumer(_) => {
-            counts.slow_consumers.fetch_add(1, Ordering::Relaxed);
-        }
-        Event::ServerError(error) => {
-            counts.server_errors.fetch_add(1, Ordering::Relaxed);
-            told.send_modify(|state| {
-                let known = Denied::parse(&error.to_string(), inbox, clock.elapsed());
-                match known {
-                    Some(denied) => note_denied(&mut state.denied, denied),
-                    None => state.error = error.to_string(),
-                }
-            });
-        }
+        Event::Disconnected | Event::Closed => told.send_modify(|state| state.connected = false),
+        Event::ServerError(error) => told.send_modify(|state| {
+            let known = Denied::parse(&error.to_string(), inbox, clock.elapsed());
+            match known {
+                Some(denied) => note_denied(&mut state.denied, denied),
+                None => state.error = error.to_string(),
+            }
+        }),
         Event::ClientError(error) => told.send_modify(|state| state.error = error.to_string()),
-        Event::LameDuckMode | Event::Draining => {}
+        // What a slow subscription dropped is missed by who reads it: a number that does not follow,
+        // an answer that does not come.
+        Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => {}
     }
 }
 
@@ -317,12 +287,5 @@ mod tests {
         assert_eq!(version("2.12.0-beta.1"), Some((2, 12)));
         assert_eq!(version("dev"), None);
         assert!((2, 9) < SERVER_MIN && (2, 11) >= SERVER_MIN);
-    }
-
-    #[test]
-    fn waits_grow_up_to_their_bound() {
-        let longest = Duration::from_secs(4);
-        assert_eq!(delay(0, longest), Duration::from_millis(50));
-        assert_eq!(delay(40, longest), longest);
     }
 }

@@ -1,13 +1,11 @@
 //! What is sent and acknowledged as one: a message, a pack, an atomic batch.
 
-use async_nats::header::{
-    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_MESSAGE_ID,
-};
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::Subject;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::id::{hashed, message_id};
+use super::post::Post;
 
 /// One accepted event.
 #[derive(Debug)]
@@ -25,6 +23,9 @@ pub(super) struct Held {
     /// Its place in the buffer: one event, and its bytes. Given back when it is dropped.
     pub _room: [OwnedSemaphorePermit; 2],
 }
+
+/// Ways of sending, see [`Unit::number`].
+const WAYS: u64 = 4;
 
 /// What is sent and acknowledged as one.
 #[derive(Debug)]
@@ -126,14 +127,20 @@ impl Unit {
         }
     }
 
-    /// One letter for each way of sending, so that the answer to one is not taken for that to
-    /// another.
-    pub fn kind(&self) -> &'static str {
-        match self.body {
-            Body::One(..) => "m",
-            Body::Pack(..) => "p",
-            Body::Batch(_) => "b",
-        }
+    /// Where its answer comes to: its number and the way it is sent, so that the answer to a batch
+    /// is not taken for that to its first event, published alone later.
+    pub fn number(&self) -> u64 {
+        let way = match self.body {
+            Body::One(..) => 0,
+            Body::Pack(..) => 1,
+            Body::Batch(_) => 2,
+        };
+        self.first * WAYS + way
+    }
+
+    /// The number of the first event, of the number that an answer came to.
+    pub fn first_of(number: u64) -> u64 {
+        number / WAYS
     }
 
     /// A batch or a pack as single messages with the same ids and numbers; anything else as it
@@ -157,29 +164,14 @@ impl Unit {
         (first..).zip(entries).map(one).collect()
     }
 
-    /// What goes over the wire, in order; only the last one asks for an answer.
-    pub fn wire(&self, batch: &str) -> Vec<(HeaderMap, Bytes)> {
+    /// The messages it is sent as, in order.
+    pub fn posts(&self, subject: &Subject) -> Vec<Post> {
+        let post = |payload: &Bytes, id: &str| Post::new(subject.clone(), payload.clone()).id(id);
+        let one = |(held, event): &(Held, Bytes)| post(event, &message_id(&held.id));
         match &self.body {
-            Body::One(held, event) => vec![(named(&message_id(&held.id)), event.clone())],
-            Body::Pack(_, payload) => vec![(named(&hashed(payload)), payload.clone())],
-            Body::Batch(entries) => {
-                let message = |(n, (held, event)): (usize, &(Held, Bytes))| {
-                    let mut headers = named(&message_id(&held.id));
-                    headers.insert(NATS_BATCH_ID, batch);
-                    headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(n + 1));
-                    if n + 1 == entries.len() {
-                        headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
-                    }
-                    (headers, event.clone())
-                };
-                entries.iter().enumerate().map(message).collect()
-            }
+            Body::One(held, event) => vec![post(event, &message_id(&held.id))],
+            Body::Pack(_, payload) => vec![post(payload, &hashed(payload))],
+            Body::Batch(entries) => entries.iter().map(one).collect(),
         }
     }
-}
-
-fn named(id: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, id);
-    headers
 }

@@ -11,10 +11,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::request::Message;
 use crate::nats::link::{Link, LinkState};
 use crate::nats::manage::{self, Refusal};
-use crate::nats::publisher::post::{Limit, StreamLimit, TooLarge, header_bytes};
+use crate::nats::publisher::limit::{Limit, StreamLimit, TooLarge};
+use crate::nats::publisher::post::Post;
 
 /// How often the stream is asked whether its bound is another one by now.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -51,10 +51,9 @@ impl Limits {
     ///
     /// # Errors
     /// When it is longer than the server or the stream takes.
-    pub fn check(&self, link: &Link, message: &Message) -> Result<(), TooLarge> {
+    pub fn check(&self, link: &Link, post: &Post) -> Result<(), TooLarge> {
         let stream = self.stream.load();
-        Limit::of(link.client().max_payload(), stream.as_deref())
-            .check(header_bytes(&message.headers), message.event.len())
+        Limit::of(link.client().max_payload(), stream.as_deref()).check(post)
     }
 }
 

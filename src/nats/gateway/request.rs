@@ -1,96 +1,66 @@
 //! The messages of one request on their way: sent in order, so many at a time, until each is
 //! answered.
 
-use std::collections::VecDeque;
-
-use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{HeaderMap, Subject};
-use bytes::Bytes;
+use async_nats::jetstream::ErrorCode;
 
 use crate::actors::ports::{AppendError, Appended, Offered, Unfit};
 use crate::nats::publisher::answer::Answer;
+use crate::nats::publisher::line::{Line, Window};
+use crate::nats::publisher::post::Post;
 
 /// One event as it is published.
 pub(super) struct Message {
     /// Which event of the request it is.
     pub index: usize,
-    pub subject: Subject,
-    pub headers: HeaderMap,
-    pub event: Bytes,
+    pub post: Post,
 }
 
-/// The events of one append on their way.
-pub(super) struct Request {
-    context: jetstream::Context,
-    window: usize,
-    pending: VecDeque<(usize, PublishAckFuture)>,
-    offered: Offered,
-    acked: usize,
+/// Publishes all of them.
+///
+/// # Errors
+/// When the stream does not take events now; some may be in it.
+pub(super) async fn publish(
+    line: &mut Line,
+    messages: Vec<Message>,
+    window: Window,
+) -> Result<Offered, AppendError> {
+    let count = messages.len();
+    let (indices, units): (Vec<usize>, Vec<Vec<Post>>) =
+        messages.into_iter().map(|Message { index, post }| (index, vec![post])).unzip();
+    let (mut offered, mut acked) = (Offered::default(), 0);
+    let told = |n: usize, answer| judge(answer, indices[n], count, &mut acked, &mut offered);
+    line.exchange(units, window, told).await?;
+    Ok(offered)
 }
 
-impl Request {
-    /// With at most `window` messages that are not answered.
-    pub fn new(context: jetstream::Context, window: usize) -> Self {
-        let (pending, offered) = (VecDeque::new(), Offered::default());
-        Request { context, window, pending, offered, acked: 0 }
-    }
-
-    /// Publishes all of them.
-    ///
-    /// # Errors
-    /// When the stream does not take events now; some may be in it.
-    pub async fn publish(mut self, messages: Vec<Message>) -> Result<Offered, AppendError> {
-        let count = messages.len();
-        for Message { index, subject, headers, event } in messages {
-            while self.pending.len() >= self.window {
-                self.settle(count).await?;
-            }
-            let message = PublishMessage::build().headers(headers).payload(event);
-            match self.context.send_publish(subject, message).await {
-                Ok(answer) => self.pending.push_back((index, answer)),
-                Err(error) => self.judge(index, Answer::published(Err(error)), count)?,
-            }
+/// Whatever may pass is an error of now: the caller sends the same events again.
+fn judge(
+    answer: Answer,
+    index: usize,
+    count: usize,
+    acked: &mut usize,
+    offered: &mut Offered,
+) -> Result<(), AppendError> {
+    match answer {
+        Answer::Acked { sequence, .. } => {
+            *acked += 1;
+            let one = Appended { first: sequence, last: sequence };
+            let known = offered.appended.unwrap_or(one);
+            // The sequence of a duplicate is that of the event it repeats.
+            offered.appended =
+                Some(Appended { first: known.first.min(sequence), last: known.last.max(sequence) });
+            Ok(())
         }
-        while !self.pending.is_empty() {
-            self.settle(count).await?;
+        // Too large after all: a bound was lowered meanwhile.
+        Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, said) => {
+            let reason = format!("the event is longer than the stream takes: {said}");
+            offered.refused.push(Unfit { index, reason });
+            Ok(())
         }
-        Ok(self.offered)
-    }
-
-    /// Waits for the oldest answer.
-    async fn settle(&mut self, count: usize) -> Result<(), AppendError> {
-        let Some((index, oldest)) = self.pending.pop_front() else { return Ok(()) };
-        self.judge(index, Answer::published(oldest.await), count)
-    }
-
-    /// Whatever may pass is an error of now: the caller sends the same events again.
-    fn judge(&mut self, index: usize, answer: Answer, count: usize) -> Result<(), AppendError> {
-        match answer {
-            Answer::Acked { sequence, .. } => {
-                self.acked += 1;
-                let one = Appended { first: sequence, last: sequence };
-                let known = self.offered.appended.unwrap_or(one);
-                // The sequence of a duplicate is that of the event it repeats.
-                self.offered.appended = Some(Appended {
-                    first: known.first.min(sequence),
-                    last: known.last.max(sequence),
-                });
-                Ok(())
-            }
-            // Too large after all: a bound was lowered meanwhile.
-            Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, said) => {
-                let reason = format!("the event is longer than the stream takes: {said}");
-                self.offered.refused.push(Unfit { index, reason });
-                Ok(())
-            }
-            // A stream that is full, sealed, without a leader.
-            Answer::Again(said) | Answer::Refused(_, said) => {
-                let acked = self.acked;
-                Err(AppendError::Refused(format!("{said}; {acked} of {count} events are in it")))
-            }
-            Answer::Unknown(said) => Err(AppendError::Away(said)),
+        // A stream that is full, sealed, without a leader.
+        Answer::Again(said) | Answer::Refused(_, said) => {
+            Err(AppendError::Refused(format!("{said}; {acked} of {count} events are in it")))
         }
+        Answer::Unknown(said) => Err(AppendError::Away(said)),
     }
 }

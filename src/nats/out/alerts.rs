@@ -6,8 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::jet::{JetRow, Target};
-use super::publish::{TRUNCATED, own_bytes};
+use super::message::{JetRow, TRUNCATED, Target, own_bytes};
 use super::{OutSettings, token};
 use crate::actors::ports::{Records, StoreError};
 use crate::domain::alert::Alert;

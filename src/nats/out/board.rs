@@ -13,10 +13,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{BOARD_KEY, OutSettings, Parts, streams};
 use crate::domain::board::{Board, frame};
 use crate::nats::link::Link;
+use crate::nats::publisher::answer::Answer;
+use crate::nats::publisher::limit::Limit;
+use crate::nats::publisher::line::{Line, tell};
+use crate::nats::publisher::post::Post;
 use crate::sink::Track;
-
-/// Bytes of a message that the server counts and the payload does not have.
-const HEADERS_ROOM: usize = 1_024;
 
 /// Publishes boards.
 pub(super) struct Desk {
@@ -25,8 +26,10 @@ pub(super) struct Desk {
     board: Arc<ArcSwap<Board>>,
     track: Arc<Track>,
     stop: watch::Receiver<bool>,
-    /// The bucket and the connection it was found on.
-    bucket: Option<(Store, u64)>,
+    /// The way into the bucket; `None` until there is something for it.
+    line: Option<Line>,
+    /// Where the board goes in the bucket, and the connection that was found on.
+    bucket: Option<(String, u64)>,
     /// The board in the bucket.
     written: Option<Arc<Board>>,
 }
@@ -45,6 +48,7 @@ impl Desk {
             board: Arc::clone(&parts.board),
             track,
             stop,
+            line: None,
             bucket: None,
             written: None,
         }
@@ -81,11 +85,10 @@ impl Desk {
             return Ok(());
         }
         let text = Bytes::from(frame::board(&board));
-        self.fits(&text)?;
         if !self.settings.board_subject.is_empty() {
-            let subject = self.settings.board_subject.clone();
-            let sent = self.link.client().publish(subject, text.clone()).await;
-            sent.map_err(|error| error.to_string())?;
+            let post = self.post(&self.settings.board_subject, &text)?;
+            let sent = tell(&self.link, post, self.link.request_timeout()).await;
+            sent.map_err(|answer| why(answer).unwrap_or_default())?;
             self.track.delivered(1);
         }
         if !self.settings.board_bucket.is_empty() {
@@ -94,17 +97,16 @@ impl Desk {
         Ok(())
     }
 
-    fn fits(&self, text: &Bytes) -> Result<(), String> {
-        let most = self.link.client().max_payload();
-        if text.len() + HEADERS_ROOM > most {
-            Err(format!(
-                "the board has {} bytes and the server takes {most}: raise its max_payload, or \
-             give metrics smaller group limits",
+    fn post(&self, subject: &str, text: &Bytes) -> Result<Post, String> {
+        let post = Post::new(subject, text.clone());
+        let limit = Limit::of(self.link.client().max_payload(), None);
+        limit.check(&post).map_err(|_| {
+            format!(
+                "the board has {} bytes and {limit}: raise it, or give metrics smaller group limits",
                 text.len()
-            ))
-        } else {
-            Ok(())
-        }
+            )
+        })?;
+        Ok(post)
     }
 
     /// Writes a board into the bucket, unless it says the same as the one there.
@@ -112,21 +114,45 @@ impl Desk {
         let connects = self.link.state().borrow().connects;
         if self.bucket.as_ref().is_none_or(|(_, seen)| *seen != connects) {
             let found = streams::bucket(&self.link, &self.settings).await;
-            self.bucket = Some((found.map_err(|error| error.to_string())?, connects));
+            let subject = put_subject(&found.map_err(|error| error.to_string())?, self.link.api());
+            self.bucket = Some((subject, connects));
             // The broker may have lost it.
             self.written = None;
         }
         if self.written.as_ref().is_some_and(|written| same(written, &board)) {
             return Ok(());
         }
-        let Some((bucket, _)) = &self.bucket else { return Ok(()) };
-        if let Err(error) = bucket.put(BOARD_KEY, text).await {
+        let Some((subject, _)) = &self.bucket else { return Ok(()) };
+        let post = self.post(subject, &text)?;
+        let line = match &mut self.line {
+            Some(line) => line,
+            none => none.insert(Line::open(&self.link, self.link.request_timeout()).await?),
+        };
+        if let Some(cause) = why(line.deliver(vec![post]).await) {
             self.bucket = None;
-            return Err(format!("bucket {}: {error}", self.settings.board_bucket));
+            return Err(format!("bucket {}: {cause}", self.settings.board_bucket));
         }
         self.written = Some(board);
         self.track.delivered(1);
         Ok(())
+    }
+}
+
+/// Where the bucket takes the board.
+fn put_subject(bucket: &Store, api: &str) -> String {
+    let keys = bucket.put_prefix.as_ref().unwrap_or(&bucket.prefix);
+    if bucket.use_jetstream_prefix {
+        format!("{api}.{keys}{BOARD_KEY}")
+    } else {
+        format!("{keys}{BOARD_KEY}")
+    }
+}
+
+/// Why something is not in the stream.
+fn why(answer: Answer) -> Option<String> {
+    match answer {
+        Answer::Acked { .. } => None,
+        Answer::Again(why) | Answer::Refused(_, why) | Answer::Unknown(why) => Some(why),
     }
 }
 

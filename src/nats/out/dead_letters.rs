@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::jet::{JetRow, Target};
-use super::publish::{TRUNCATED, own_bytes};
+use super::message::{JetRow, TRUNCATED, Target, own_bytes};
 use super::{OutSettings, token};
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
 use crate::sink::Rows;

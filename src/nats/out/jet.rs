@@ -1,89 +1,34 @@
-//! A stream as a sink: rows are published in order, each fenced, and the stream itself says how far
-//! it got (`cursor`). So neither a crash of ours nor one of the broker repeats or loses a row
-//! (`publish`).
+//! A stream as a sink: rows are published in order, each fenced (`message`), and the stream itself
+//! says how far it got (`cursor`). So neither a crash of ours nor one of the broker repeats or loses
+//! a row.
 
 use std::sync::Arc;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::Stream;
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::OutSettings;
 use super::cursor;
-use super::publish::{Publisher, fenced, not_as_batch};
+use super::message::{JetRow, Target};
 use super::streams;
 use crate::nats::link::{Link, LinkState};
 use crate::nats::publisher::answer::Answer;
-use crate::nats::publisher::post::{Limit, StreamLimit};
-use crate::sink::{Delivery, Fate, Reached, Resumed, Row, Sink, Stop};
+use crate::nats::publisher::limit::{Limit, StreamLimit};
+use crate::nats::publisher::line::Line;
+use crate::nats::publisher::post::Post;
+use crate::sink::{Delivery, Fate, Reached, Resumed, Sink, Stop};
 
 /// Messages that go one by one after a batch was refused, before a batch is tried again.
 const SINGLES: usize = 64;
-
-/// A row as a message.
-#[derive(Clone, Debug)]
-pub struct JetRow {
-    /// Position in the feed; grows by 1.
-    pub n: u64,
-    /// `Nats-Msg-Id`.
-    pub id: String,
-    /// Token of the subject before the feed's.
-    pub token: String,
-    /// Its own headers.
-    pub headers: Vec<(&'static str, String)>,
-    /// The message.
-    pub payload: Bytes,
-}
-
-impl Row for JetRow {
-    fn n(&self) -> u64 {
-        self.n
-    }
-
-    fn key(&self) -> &str {
-        &self.id
-    }
-
-    fn bytes(&self) -> usize {
-        self.payload.len()
-    }
-}
-
-/// The shorter form of a row whose message is too large, in so many bytes: its own headers
-/// (see `own_bytes`) and the payload. `None` when there is none as short as that.
-pub type Shorten = fn(&JetRow, usize) -> Option<(Vec<(&'static str, String)>, Bytes)>;
-
-/// Where the rows of one feed go.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The stream.
-    pub stream: String,
-    /// First tokens of the subject.
-    pub subject: String,
-    /// Identity of the data folder, a token.
-    pub feed: String,
-    /// What goes out of a row that is too large.
-    pub shorten: Shorten,
-}
-
-impl Target {
-    /// The subject of a row.
-    pub(super) fn subject_of(&self, row: &JetRow) -> String {
-        format!("{}.{}.{}", self.subject, row.token, self.feed)
-    }
-
-    /// Matches all subjects of this feed.
-    fn filter(&self) -> String {
-        format!("{}.*.{}", self.subject, self.feed)
-    }
-}
 
 /// Publishes the rows of one feed into a stream.
 pub struct JetSink {
     link: Link,
     settings: Arc<OutSettings>,
     target: Target,
-    publisher: Publisher,
+    /// `None` until the first look-up.
+    line: Option<Line>,
     state: watch::Receiver<LinkState>,
     /// Connected, and how often, when the stream was looked up last.
     seen: (bool, u64),
@@ -108,7 +53,7 @@ impl JetSink {
     /// A sink on a connection, which may be away at the moment.
     pub fn new(link: &Link, settings: &Arc<OutSettings>, target: Target) -> JetSink {
         JetSink {
-            publisher: Publisher { link: link.clone(), filter: target.filter() },
+            line: None,
             state: link.state(),
             link: link.clone(),
             settings: Arc::clone(settings),
@@ -121,30 +66,37 @@ impl JetSink {
         }
     }
 
-    /// How many rows go at once.
-    fn round_len(&self, page: &[JetRow], atomic: bool, limit: Limit<'_>) -> usize {
-        if !atomic || self.singles > 0 {
-            return 1;
+    /// The messages of the first rows that go at once, and what becomes of each.
+    fn posts(&mut self, page: &[JetRow]) -> Result<(Vec<Post>, Vec<Fate>), Delivery> {
+        let Some(Found { atomic, limit, .. }) = &self.found else {
+            return Err(Delivery::stopped(Stop::Doubt));
+        };
+        let limit = Limit::of(self.link.client().max_payload(), limit.as_deref());
+        if *atomic && self.singles == 0 {
+            let posts = self.target.batch(page, self.fence, limit);
+            if posts.len() > 1 {
+                let fates = vec![Fate::Taken; posts.len()];
+                return Ok((posts, fates));
+            }
         }
-        let fits = |row: &&JetRow| self.publisher.fits_a_batch(&self.target, row, limit);
-        page.iter().take_while(fits).count().max(1)
-    }
-
-    /// Publishes one row, in its shorter form if need be.
-    async fn one(&mut self, row: &JetRow, limit: Limit<'_>) -> Result<(Answer, Fate), Delivery> {
-        let message = self.publisher.message(&self.target, row, self.fence, limit);
-        let whole = message.as_ref().is_some_and(|message| !message.short);
+        let row = &page[0];
+        let message = self.target.alone(row, self.fence, limit);
+        let whole = matches!(message, Some((_, false)));
         if !whole && self.measured != row.n {
             // The bound may be a wider one by now.
             self.measured = row.n;
             return Err(Delivery::stopped(Stop::Doubt));
         }
-        let Some(message) = message else {
-            let refused = Fate::Refused(limit.to_string());
-            return Err(Delivery { rows: vec![refused], stop: None });
-        };
-        let fate = if message.short { Fate::Shortened } else { Fate::Taken };
-        Ok((self.publisher.one(&self.target, row, message).await, fate))
+        match message {
+            Some((post, short)) => {
+                let fate = if short { Fate::Shortened } else { Fate::Taken };
+                Ok((vec![post], vec![fate]))
+            }
+            None => {
+                let refused = Fate::Refused(limit.to_string());
+                Err(Delivery { rows: vec![refused], stop: None })
+            }
+        }
     }
 
     /// The broker knows the first row's id. Either a copy got there before, which the cursor
@@ -154,7 +106,7 @@ impl JetSink {
         let Some(Found { stream, .. }) = &self.found else {
             return Delivery::stopped(Stop::Doubt);
         };
-        let read = cursor::read(stream, &self.publisher.filter, &self.target.feed).await;
+        let read = cursor::read(stream, &self.target.filter(), &self.target.feed).await;
         let read = match read {
             Ok(read) => read,
             Err(cause) => return self.failed(cause),
@@ -189,9 +141,13 @@ impl Sink for JetSink {
         }
         let failed = |cause: String| Stop::failed(self.link.explain(cause));
         let Target { stream: name, subject, feed, .. } = &self.target;
+        if self.line.is_none() {
+            let line = Line::open(&self.link, self.link.request_timeout()).await;
+            self.line = Some(line.map_err(failed)?);
+        }
         let stream = streams::stream(&self.link, &self.settings, name, subject).await;
         let stream = stream.map_err(|error| failed(error.to_string()))?;
-        let read = cursor::read(&stream, &self.publisher.filter, feed).await.map_err(failed)?;
+        let read = cursor::read(&stream, &self.target.filter(), feed).await.map_err(failed)?;
         let info = stream.cached_info();
         let identity = format!("{name} of {}, feed {feed}", info.created);
         let atomic = info.config.allow_atomic_publish;
@@ -204,40 +160,33 @@ impl Sink for JetSink {
     }
 
     async fn deliver(&mut self, page: &[JetRow]) -> Delivery {
-        let now = seen(&self.state.borrow());
-        let Some(Found { atomic, limit, .. }) = self.found.as_ref().filter(|_| now == self.seen)
-        else {
+        if self.found.is_none() || seen(&self.state.borrow()) != self.seen {
             return Delivery::stopped(Stop::Doubt);
+        }
+        let (posts, fates) = match self.posts(page) {
+            Ok(made) => made,
+            Err(delivery) => return delivery,
         };
-        let (atomic, stream) = (*atomic, limit.clone());
-        let limit = Limit::of(self.link.client().max_payload(), stream.as_deref());
-        let rows = &page[..self.round_len(page, atomic, limit)];
-        let answered = match rows {
-            [row] => match self.one(row, limit).await {
-                Ok((answer, fate)) => (answer, vec![fate]),
-                Err(delivery) => return delivery,
-            },
-            rows => {
-                let answer = self.publisher.batch(&self.target, rows, self.fence).await;
-                (answer, vec![Fate::Taken; rows.len()])
-            }
-        };
-        match answered {
-            (Answer::Acked { sequence, duplicate: true, .. }, _) => {
-                self.known(&rows[0], sequence).await
-            }
-            (Answer::Acked { sequence, .. }, fates) => {
+        let Some(line) = &mut self.line else { return Delivery::stopped(Stop::Doubt) };
+        match line.deliver(posts).await {
+            Answer::Acked { sequence, duplicate: true, .. } => self.known(&page[0], sequence).await,
+            Answer::Acked { sequence, .. } => {
                 self.fence = sequence;
                 self.singles = self.singles.saturating_sub(fates.len());
                 Delivery { rows: fates, stop: None }
             }
-            (Answer::Refused(code, _), _) if fenced(code) => Delivery::stopped(Stop::Doubt),
-            (Answer::Refused(code, cause), fates) if not_as_batch(code) => {
+            // Another message of the feed came first.
+            Answer::Refused(
+                ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
+                _,
+            ) => Delivery::stopped(Stop::Doubt),
+            Answer::Refused(_, cause) if fates.len() > 1 => {
                 tracing::debug!(cause, "a batch was refused; one by one");
                 self.singles = SINGLES.max(fates.len());
                 Delivery::stopped(Stop::Doubt)
             }
-            (Answer::Again(cause) | Answer::Refused(_, cause) | Answer::Unknown(cause), _) => {
+            Answer::Again(cause) | Answer::Refused(_, cause) | Answer::Unknown(cause) => {
                 self.failed(cause)
             }
         }

@@ -2,8 +2,8 @@
 //! board on a subject and in a bucket; answers to questions of other services.
 //!
 //! - `jet`: a stream as a sink of rows ([`crate::sink`]). The stream itself says how far it got
-//!   (`cursor`), so that neither a crash of ours nor one of the broker repeats or loses a message
-//!   (`publish`).
+//!   (`cursor`), so that neither a crash of ours nor one of the broker repeats or loses a message;
+//!   `message`: rows as messages, alone and in batches.
 //! - `alerts`, `dead_letters`: the rows, and what a message of them looks like.
 //! - `board`, `service`: views; the latest state is enough.
 //! - `streams`: makes what is missing, or says what does not fit.
@@ -16,7 +16,7 @@ mod board;
 mod cursor;
 mod dead_letters;
 mod jet;
-mod publish;
+mod message;
 mod service;
 mod streams;
 
@@ -44,7 +44,8 @@ use crate::sink::{OutState, Rows, Track};
 use alerts::Alerts;
 use dead_letters::Letters;
 
-pub use jet::{JetRow, JetSink, Target};
+pub use jet::JetSink;
+pub use message::{JetRow, Target};
 
 settings! {
     /// What leaves, and where to. An empty name switches its output off.

@@ -7,6 +7,7 @@ use async_nats::jetstream::{ErrorCode, kv};
 use super::OutSettings;
 use crate::nats::NatsError;
 use crate::nats::link::Link;
+use crate::nats::publisher::post::BATCH_SINCE;
 use crate::nats::settings::Manage;
 
 /// The stream of a feed whose subjects begin with `subject`.
@@ -105,7 +106,7 @@ fn config(link: &Link, settings: &OutSettings, name: &str, subject: &str) -> Con
         num_replicas: settings.replicas,
         allow_direct: true,
         // Servers before 2.12 do not know the field.
-        allow_atomic_publish: link.client().is_server_compatible(2, 12, 0),
+        allow_atomic_publish: link.server_version() >= Some(BATCH_SINCE),
         ..Config::default()
     }
 }
