@@ -139,11 +139,11 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
 
 /// A recorder with the buckets of every histogram in the table.
 fn recorder() -> PrometheusBuilder {
-    names::TABLE.iter().fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
-        names::Kind::Histogram(buckets) => builder
+    names::TABLE.iter().fold(PrometheusBuilder::new(), |builder, metric| match metric.instrument {
+        names::Instrument::Histogram(buckets) => builder
             .set_buckets_for_metric(Matcher::Full(metric.name.into()), buckets.bounds())
             .expect("the table's buckets are not empty"),
-        names::Kind::Counter | names::Kind::Gauge => builder,
+        names::Instrument::Counter | names::Instrument::Gauge => builder,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Every metric the process exports: name, kind, unit, labels, meaning. One table, so
+//! Every metric the process exports: name, instrument, unit, labels, meaning. One table, so
 //! that a name is written once and a reader finds all of them.
 //!
 //! Names start with `tidewatch_`, end with their base unit, counters with `_total`. A
@@ -9,7 +9,7 @@ use metrics::{KeyName, Unit, describe_counter, describe_gauge, describe_histogra
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Instrument {
     /// Only grows, until the process ends.
     Counter,
     /// Goes up and down.
@@ -55,7 +55,7 @@ pub struct Metric {
     /// Its name as exported.
     pub name: &'static str,
     /// How it behaves.
-    pub kind: Kind,
+    pub instrument: Instrument,
     /// Unit of its values.
     pub unit: Unit,
     /// Its labels.
@@ -65,7 +65,7 @@ pub struct Metric {
 }
 
 macro_rules! table {
-    ($(#[$about:meta])* $table:ident: $($constant:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $meaning:literal;)*) => {
+    ($(#[$about:meta])* $table:ident: $($constant:ident = $name:literal, $instrument:expr, $unit:ident, $labels:expr, $meaning:literal;)*) => {
         $(
             #[doc = $meaning]
             pub const $constant: &str = concat!("tidewatch_", $name);
@@ -74,7 +74,7 @@ macro_rules! table {
         $(#[$about])*
         pub const $table: &[Metric] = &[$(Metric {
             name: $constant,
-            kind: $kind,
+            instrument: $instrument,
             unit: Unit::$unit,
             labels: &$labels,
             meaning: $meaning,
@@ -82,7 +82,7 @@ macro_rules! table {
     };
 }
 
-use Kind::{Counter, Gauge, Histogram};
+use Instrument::{Counter, Gauge, Histogram};
 
 table! {
     /// All metrics of a running pipeline.
@@ -217,7 +217,7 @@ pub mod outcome {
 pub fn describe(table: &[Metric]) {
     for metric in table {
         let name = KeyName::from_const_str(metric.name);
-        match metric.kind {
+        match metric.instrument {
             Counter => describe_counter!(name, metric.unit, metric.meaning),
             Gauge => describe_gauge!(name, metric.unit, metric.meaning),
             Histogram(_) => describe_histogram!(name, metric.unit, metric.meaning),
@@ -240,7 +240,7 @@ mod tests {
             assert!(name.starts_with("tidewatch_"), "{name}");
             let allowed = |c: char| c.is_ascii_lowercase() || c == '_';
             assert!(name.chars().all(allowed), "{name}");
-            assert_eq!(metric.kind == Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(metric.instrument == Counter, name.ends_with("_total"), "{name}");
             if metric.unit == Unit::Seconds {
                 assert!(name.ends_with("_seconds"), "{name}");
             }

@@ -45,7 +45,7 @@ pub(in crate::source) struct Choice {
     pub columns: Vec<usize>,
     join: String,
     cuts: Vec<Cut>,
-    kind: Kind,
+    makes: Makes,
     /// As declared, for messages.
     form: String,
     map: BTreeMap<String, String>,
@@ -59,7 +59,7 @@ pub(in crate::source) struct Choice {
 
 /// What is made of a cell.
 #[derive(Clone, Debug)]
-enum Kind {
+enum Makes {
     /// The event's time.
     Time(TimeRule),
     /// When the file was written last, or standard input was read.
@@ -148,7 +148,7 @@ impl Choice {
             return broken("`join` stands between several `columns`");
         }
         let is_number = !matches!(table.number, NumberSpec::Plain(false));
-        let kind = match (&table.unit, &table.format) {
+        let makes = match (&table.unit, &table.format) {
             (Some(_), _) | (_, Some(_)) if !is_time => {
                 return broken("only `ts` has a unit or a format");
             }
@@ -158,23 +158,23 @@ impl Choice {
                     "`ts` needs a unit: ms, s, us, ns, iso, clf, http, auto or arrival; or a format",
                 );
             }
-            (Some(unit), None) if unit == "arrival" => Kind::Arrival,
+            (Some(unit), None) if unit == "arrival" => Makes::Arrival,
             (unit, format) if is_time => {
                 let form = unit.as_deref().or(format.as_deref()).unwrap_or_default();
                 let zone = table.zone.as_deref().unwrap_or_default();
-                Kind::Time(TimeRule::declared(form, zone).map_err(|rule| Broken::new(key, rule))?)
+                Makes::Time(TimeRule::declared(form, zone).map_err(|rule| Broken::new(key, rule))?)
             }
             _ if table.zone.is_some() => return broken("only `ts` has a zone"),
             _ => match &table.number {
-                NumberSpec::Plain(false) => Kind::Text,
-                NumberSpec::Plain(true) => Kind::Number(NumberFormat::default()),
-                NumberSpec::Example(example) => Kind::Number(
+                NumberSpec::Plain(false) => Makes::Text,
+                NumberSpec::Plain(true) => Makes::Number(NumberFormat::default()),
+                NumberSpec::Example(example) => Makes::Number(
                     NumberFormat::by_example(example).map_err(|rule| Broken::new(key, rule))?,
                 ),
             },
         };
         let constant = table.value.is_some() || table.default.is_some();
-        let arrival = matches!(kind, Kind::Arrival);
+        let arrival = matches!(makes, Makes::Arrival);
         if columns.is_empty() && !arrival && (!constant || !table.map.is_empty() || is_time) {
             return broken("names no column");
         }
@@ -200,7 +200,7 @@ impl Choice {
                 (_, Some(format)) => format!("format = {format:?}"),
                 _ => String::new(),
             },
-            kind,
+            makes,
             map: table.map,
             default: table.default,
             value,
@@ -215,7 +215,7 @@ impl Choice {
         if let Some(value) = &self.value {
             return Made::Value(value.clone());
         }
-        if matches!(self.kind, Kind::Arrival) {
+        if matches!(self.makes, Makes::Arrival) {
             return Made::Time(arrival);
         }
         let text = match self.text(cells) {
@@ -226,8 +226,8 @@ impl Choice {
                 return Made::Unusable(reason, cell);
             }
         };
-        match &self.kind {
-            Kind::Time(rule) => match text {
+        match &self.makes {
+            Makes::Time(rule) => match text {
                 None => Made::Absent,
                 Some(text) => match rule.of_text(&text) {
                     Ok(time) => Made::Time(time.at),
@@ -240,7 +240,7 @@ impl Choice {
                     }
                 },
             },
-            Kind::Number(format) => match text {
+            Makes::Number(format) => match text {
                 None => Made::Absent,
                 Some(text) => match format.read(&text) {
                     NumberText::Absent => Made::Absent,
@@ -248,7 +248,7 @@ impl Choice {
                     NumberText::Unreadable => Made::Unusable("not a number", text.into()),
                 },
             },
-            Kind::Arrival | Kind::Text => self.named(text, cells),
+            Makes::Arrival | Makes::Text => self.named(text, cells),
         }
     }
 
