@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tidewatch::clock::SystemClock;
-use tidewatch::telemetry::names::{Kind, TABLE};
+use tidewatch::telemetry::names::{Instrument, TABLE};
 
 use support::events::{Event, GAP};
 use support::ws::Client;
@@ -67,7 +67,8 @@ fn every_metric_of_the_table_is_exported() {
     let missing: Vec<&str> = TABLE
         .iter()
         .filter(|metric| {
-            let suffix = if matches!(metric.kind, Kind::Histogram(_)) { "_count" } else { "" };
+            let suffix =
+                if matches!(metric.instrument, Instrument::Histogram(_)) { "_count" } else { "" };
             !wanted(&found, metric.name, suffix)
         })
         .map(|metric| metric.name)

@@ -5,14 +5,16 @@
 //! one the folder is opened directly, to read it only unless events are redriven. Where there is
 //! no folder either, a server at the configured address will do. Nothing is ever made here.
 
+mod error;
 mod server;
+
+pub use error::DeadLettersError;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::actors::ports::{EventLog, Records, StoreError, StoredDeadLetter};
 use crate::actors::redrive::{Gate, Redrive, RedriveError, Redriven, Wanted};
@@ -31,61 +33,6 @@ pub struct OpenIdle {
     pub records: fn(&Config) -> Result<Arc<dyn Records>, StoreError>,
     /// The folder as its owner, and the log that events go to.
     pub log: fn(&Config) -> Result<Box<dyn EventLog>, StoreError>,
-}
-
-/// Why it did not work.
-#[derive(Debug, Error)]
-pub enum DeadLettersError {
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A server uses the folder, and where it listens is not known.
-    #[error(
-        "{cause}; it is running, so name its address with --listen, or stop it to redrive \
-         directly"
-    )]
-    InUse {
-        /// Which process.
-        cause: StoreError,
-    },
-    /// The log did not take the events.
-    #[error("cannot redrive: {0}")]
-    Redrive(RedriveError),
-    /// There is no such dead letter.
-    #[error("there is no dead letter {0}; it may have made room for newer ones")]
-    Unknown(u64),
-    /// The running server did not do it.
-    #[error("the server at {url}: {cause}")]
-    Server {
-        /// Its URL.
-        url: String,
-        /// What it said.
-        cause: String,
-    },
-    /// There is neither a server nor a folder.
-    #[error(
-        "no dead letters found. Looked here:\n{looked}\nName the data folder with --data-dir, or \
-         a running server's address with --listen"
-    )]
-    Nowhere {
-        /// A line for each place, and what was there.
-        looked: String,
-    },
-}
-
-impl DeadLettersError {
-    /// The exit code that tells what to do.
-    pub fn exit(&self) -> Exit {
-        match self {
-            DeadLettersError::Store(StoreError::Locked { .. }) | DeadLettersError::InUse { .. } => {
-                Exit::Locked
-            }
-            DeadLettersError::Store(StoreError::Damaged { .. } | StoreError::Format { .. }) => {
-                Exit::Damaged
-            }
-            _ => Exit::Failed,
-        }
-    }
 }
 
 /// A dead letter as `GET /v1/dead-letters` shows it.

@@ -1,18 +1,14 @@
 //! The aggregate of a `[[metric]]`: its keys, and what must be there for it. Called by
 //! `metrics.rs`; which aggregates there are is the list of `domain::metric::aggregate`.
 
-use super::metrics::{Item, MetricKeys};
+use super::item::Item;
+use super::metric_keys::MetricKeys;
 use crate::domain::metric::aggregate::Needs;
 use crate::domain::metric::{Aggregate, Condition, FactKind};
 use crate::domain::settings::Section;
 
 /// The key that names it.
 pub(super) const AGGREGATE: &str = "aggregate";
-
-/// Their names.
-pub(super) fn words() -> Vec<&'static str> {
-    Aggregate::all().iter().map(Aggregate::word).collect()
-}
 
 /// Reads the one that is named, with its keys. Keys of another one are a mistake.
 pub(super) fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {

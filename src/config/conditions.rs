@@ -2,12 +2,20 @@
 //! Called by `metrics.rs` for `where` and `numerator`.
 
 use super::document::{Node, Value};
-use super::metrics::{CONDITIONS_MAX, wrong_attribute};
 use super::near;
 use crate::domain::metric::{Condition, Test};
 use crate::domain::number::Decimal;
 
+/// Most conditions of a metric, and most values of one condition.
+pub(super) const CONDITIONS_MAX: usize = 32;
+
 const OPERATORS: [&str; 5] = ["ge", "gt", "le", "lt", "exists"];
+
+/// Why `name` cannot be used as an attribute here, if so.
+pub(super) fn wrong_attribute(name: &str, aliases: &[(String, String)]) -> Option<String> {
+    let (_, to) = aliases.iter().find(|(from, _)| from == name)?;
+    Some(format!("{name:?} is an alias of {to:?}, write {to:?}"))
+}
 
 /// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
 pub(super) fn conditions(

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::Config;
 use super::units::show_span;
+use super::whole::Config;
 use crate::demo::pause_max;
 use crate::domain::anomaly::Detect;
 use crate::domain::metric::WindowSpec;

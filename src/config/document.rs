@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::reader::Problem;
+use super::problem::Problem;
 
 /// Longest piece of a value repeated in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;

@@ -1,7 +1,7 @@
 //! `[events]`: what an event's attributes are called, and what must hold between its keys.
 //! The bounds on one event are those of `domain::event::Limits`.
 
-use super::metrics::wrong_attribute;
+use super::conditions::wrong_attribute;
 use super::reader::Reader;
 use crate::domain::event::Limits;
 use crate::domain::event::number_text::NumberFormat;

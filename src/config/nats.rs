@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::document::{Node, Value};
-use super::reader::{Problem, Reader};
+use super::problem::Problem;
+use super::reader::Reader;
 use crate::domain::settings::Section;
 use crate::nats::gateway::GatewaySettings;
 use crate::nats::out::OutSettings;

@@ -9,7 +9,8 @@ use std::fmt::Write;
 
 use super::toml_text::{hours, span, table, text, texts};
 use super::units::show_calendar;
-use super::{Config, sections, values};
+use super::whole::Config;
+use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
@@ -21,6 +22,29 @@ type Entry = (&'static str, String);
 
 /// A key of a section with its value.
 pub(super) type Setting = (&'static Key, Value);
+
+impl Config {
+    /// The settings that decide what a session is and how it ends, as TOML by key.
+    pub fn sessions_meaning(&self) -> BTreeMap<String, String> {
+        sessions_meaning(self)
+    }
+
+    /// The keys that decide the numbers of each metric and rule, as TOML.
+    pub fn meanings(&self) -> Meanings {
+        meanings(self)
+    }
+
+    /// The effective configuration as TOML; reading it again gives the same configuration.
+    pub fn print(&self) -> String {
+        whole(self)
+    }
+
+    /// Stable hash of everything that changes results: what events mean, time, sessions,
+    /// metrics and rules. Titles, units, bounds on memory and addresses are not part of it.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(meaning(self).as_bytes())
+    }
+}
 
 /// The whole configuration.
 pub(super) fn whole(config: &Config) -> String {

@@ -6,34 +6,11 @@
 //! is, and `values.rs` what a value must look like.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::document::{Node, Value};
+use super::problem::Problem;
 use super::{near, values};
 use crate::domain::settings::{self, Rule, Section};
-
-/// One mistake in the configuration: where, what, and the rule it breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// `file:line:column`, the environment variable, or the flag.
-    pub place: String,
-    /// The key with its section, `session.gap`; empty when the file is not TOML.
-    pub key: String,
-    /// The value as written; empty when there is none.
-    pub value: String,
-    /// What is wrong with it, and what would be right.
-    pub rule: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.key.as_str(), self.value.as_str()) {
-            ("", _) => write!(out, "{}: {}", self.place, self.rule),
-            (key, "") => write!(out, "{}: {key}: {}", self.place, self.rule),
-            (key, value) => write!(out, "{}: {key} = {value}: {}", self.place, self.rule),
-        }
-    }
-}
 
 /// What stands in a message for a value that must not be seen.
 const HIDDEN: &str = "(not shown)";

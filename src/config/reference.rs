@@ -5,10 +5,11 @@
 //! they are taken over as they are.
 
 use super::aggregates::AGGREGATE;
-use super::metrics::MetricKeys;
+use super::metric_keys::MetricKeys;
 use super::print::{Setting, by_section};
 use super::rules::{DETECT, RuleKeys};
-use super::{Config, SHIPPED, values};
+use super::values;
+use super::whole::{Config, SHIPPED};
 use crate::domain::anomaly::Detect;
 use crate::domain::metric::Aggregate;
 use crate::domain::settings::{Section, Value, entries};

@@ -1,6 +1,6 @@
 //! One `[[rule]]`, checked against the metric it watches. Called by `metrics.rs`.
 
-use super::metrics::Item;
+use super::item::Item;
 use super::reader::Reader;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{FactKind, MetricSpec};

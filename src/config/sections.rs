@@ -5,12 +5,14 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::conditions::wrong_attribute;
 use super::events::{self, EventsConfig};
 use super::metrics;
 use super::nats;
 use super::reader::Reader;
+use super::units;
+use super::whole::Config;
 use super::windows::Days;
-use super::{Config, units};
 use crate::actors;
 use crate::domain::session::SessionPolicy;
 use crate::domain::settings::{Key, Section};
@@ -104,7 +106,7 @@ fn session_fits(reader: &mut Reader, policy: &mut SessionPolicy, events: &Events
         ("session.segment", &policy.segment),
     ];
     for (key, name) in attributes {
-        let wrong = |name: &String| metrics::wrong_attribute(name, &events.aliases);
+        let wrong = |name: &String| wrong_attribute(name, &events.aliases);
         if let Some(rule) = name.as_ref().and_then(wrong) {
             reader.problem(key, rule);
         }

@@ -1,8 +1,9 @@
 //! Each mistake is named with its place, key, value and rule; what is printed reads back as the
 //! same configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::load::read;
 use super::*;
 use crate::domain::metric::aggregate::Distinct;
 use crate::domain::metric::{CalendarSpan, Weekday, WindowSpec};

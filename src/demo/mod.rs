@@ -20,6 +20,7 @@ use crate::domain::settings::settings;
 use crate::domain::time::{EpochMs, SpanMs};
 
 pub use phases::Phases;
+use phases::REGIONS;
 use visitor::{Action, Visitor};
 
 /// Most events of one call of [`Shop::events_until`]: 50 ms of a shop at full speed.
@@ -28,16 +29,6 @@ pub const EVENTS_PER_CALL_MAX: usize = 50_000;
 /// How far an event's time may lie behind one that came before it: clients send late.
 /// Within the second that the demo's watermark waits.
 pub const BACKWARDS_MS_MAX: SpanMs = 800;
-
-/// The regions of the shop and their share of the traffic, in percent.
-const REGIONS: [(&str, u32); 6] = [
-    ("eu-west-1", 28),
-    ("eu-central-1", 24),
-    ("us-east-1", 20),
-    ("us-west-2", 12),
-    ("ap-south-1", 10),
-    ("sa-east-1", 6),
-];
 
 /// Share of the events that are requests of machines, the rest are steps of visitors.
 const REQUEST_SHARE: f64 = 0.4;

@@ -5,9 +5,18 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use std::f64::consts::TAU;
 
-use super::REGIONS;
 use crate::domain::hash;
 use crate::domain::time::{EpochMs, SpanMs};
+
+/// The regions of the shop and their share of the traffic, in percent.
+pub(super) const REGIONS: [(&str, u32); 6] = [
+    ("eu-west-1", 28),
+    ("eu-central-1", 24),
+    ("us-east-1", 20),
+    ("us-west-2", 12),
+    ("ap-south-1", 10),
+    ("sa-east-1", 6),
+];
 
 /// A whole day of the shop: long enough to see it rise and fall over a coffee.
 pub const DAY: SpanMs = 600_000;

@@ -14,14 +14,11 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::note::{Note, NoteFile};
-use super::track::Track;
+use super::track::{PAGE, Track};
 use super::{Delivery, Fate, Reached, Resumed, Row, Rows, Sink, Stop};
 use crate::actors::ports::StoreError;
 use crate::clock::SharedClock;
 use crate::domain::settings::Word;
-
-/// Most rows read and not delivered. 1,024 alerts are about 1 MB.
-pub const PAGE: usize = 1_024;
 
 /// No more rows are read once those in memory have so many bytes.
 pub const PAGE_BYTES: usize = 4 << 20;

@@ -7,10 +7,12 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::feed::PAGE;
 use crate::actors::status::Status;
 use crate::domain::condition::Condition;
 use crate::telemetry::names;
+
+/// Most rows read and not delivered. 1,024 alerts are about 1 MB.
+pub const PAGE: usize = 1_024;
 
 /// How one output stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

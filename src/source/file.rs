@@ -13,22 +13,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use encoding_rs::Encoding;
 
-use self::gather::gather;
+use self::gather::{batch_of, gather};
 use self::pace::{PACED_BATCH, Pace};
-use super::input::{self, Input, OpenError, Opening};
+use super::input::{Framing, Input, OpenError};
 use super::mapping::Mapping;
+use super::opening::{self, Opening};
 use super::order::{self, Entry};
 use super::origin::Origin;
 use super::progress::{Phase, Progress};
-use super::records::{Chunk, Chunks, Framing, Records};
+use super::records::{Chunk, Chunks, Records};
 use super::text;
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
 use crate::domain::event::when::TimeOf;
-use crate::domain::event::{Fault, Note, RawBatch, RawItem, Schema};
+use crate::domain::event::{RawBatch, RawItem, Schema};
 use crate::domain::hash;
-use crate::domain::time::{END_OF_TIME, EpochMs, SpanMs};
+use crate::domain::time::{EpochMs, SpanMs};
 
 /// What to replay, and how.
 #[derive(Clone, Debug)]
@@ -163,7 +164,7 @@ impl FileSource {
             keep_going: settings.keep_going,
             now: clock.wall(),
         };
-        let (inputs, content) = input::open_all(&opening, &progress)?;
+        let (inputs, content) = opening::open_all(&opening, &progress)?;
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let name = names.join(", ");
         let mut times = TimeOf::new(&settings.schema);
@@ -356,19 +357,6 @@ fn stream_batch(
         items.push(RawItem { start: record.start as u32, len: record.len as u32, position });
     }
     Ok(batch_of(data.slice(..end), items, faults))
-}
-
-/// A batch; `faults` are the rows that could not be made an event, by their place in it.
-fn batch_of(data: Bytes, items: Vec<RawItem>, faults: Vec<(usize, Box<str>)>) -> RawBatch {
-    let mut notes = Vec::new();
-    if !faults.is_empty() {
-        notes.resize(items.len(), Note { arrived: END_OF_TIME, ..Note::default() });
-        for (place, reason) in faults {
-            let reason = reason.into_string();
-            notes[place].fault = Some(Box::new(Fault { reason, context: Vec::new() }));
-        }
-    }
-    RawBatch { data, items, arrived: END_OF_TIME, notes, ..RawBatch::default() }
 }
 
 #[cfg(test)]

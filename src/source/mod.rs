@@ -6,9 +6,10 @@
 //! row, by a mapping, so that there is one decoder and one place where an event is refused.
 //!
 //! - [`mod@file`]: the source itself: positions, pace, batches
-//! - [`input`]: opening; `unpack`, `text`: archives and encodings
+//! - [`input`]: what is open; `opening`: how it comes to that; `unpack`, `text`: archives and
+//!   encodings
 //! - `sniff`, `survey`: finding out the format, and whether a file can be read as it stands
-//! - [`mapping`], `rows` and `translate`: columns to attributes
+//! - [`mapping`], `rows`, `translate` and `writer`: columns to attributes
 //! - [`tally`]: every line and row by what became of it
 //! - [`order`]: the order of time
 //! - `records`: large reads, cut into records
@@ -23,6 +24,7 @@
 pub mod file;
 pub mod input;
 pub mod mapping;
+mod opening;
 pub mod order;
 pub mod origin;
 pub mod progress;
@@ -35,3 +37,4 @@ pub mod tally;
 mod text;
 mod translate;
 mod unpack;
+mod writer;

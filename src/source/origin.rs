@@ -4,9 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::input::Input;
+use super::input::{Framing, Input};
 use super::order::Entry;
-use super::records::{Chunks, Framing, RecordStart, Records};
+use super::records::{Chunks, RecordStart, Records};
 use super::tally::FileReport;
 use crate::actors::ports::SourceError;
 use crate::domain::time::EpochMs;

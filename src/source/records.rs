@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::input::Input;
+use super::input::{Framing, Input};
 use crate::actors::ports::SourceError;
 
 /// Bytes of one read: they stay in the processor's own cache until they are decoded.
@@ -24,15 +24,6 @@ const REASON_MAX: usize = 4_096;
 
 /// Bytes before a framed record: its length, that of its reason, the line it began on.
 const HEADER: usize = 16;
-
-/// How records lie in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// A line each, ended by this byte.
-    Lines(u8),
-    /// Each behind a header with its length, so that it may hold any byte.
-    Framed,
-}
 
 /// Appends a framed record that began on `line`. With a `reason` it is a row that could not be
 /// made an event, kept as it came.

@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::input::Input;
+use super::input::{Framing, Input};
 use super::progress::{Phase, Progress};
-use super::records::{CHUNK, Chunks, Framing, Records, read_at};
+use super::records::{CHUNK, Chunks, Records, read_at};
 use super::rows::ROW_MAX;
 use super::tally::FileReport;
 use super::text;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::figures::Figures;
 use super::sqlite::put_meta;
-use crate::domain::commit::RollupRow;
+use crate::domain::metric::RollupRow;
 use crate::domain::time::SpanMs;
 
 /// They are looked through once for so much progress of their newest minute.

@@ -17,7 +17,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::Settings;
 use super::sqlite::{DbFile, checksum};
-use super::tables::{Head, write_head};
+use super::tables::{Head, section_at, write_head};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::Snapshot;
 
@@ -388,12 +388,6 @@ fn read_part(conn: &Connection, db: &DbFile, epoch: u64, part: u64) -> Result<Ve
         .map_err(|error| missing(db, error, "snapshot", at))?;
     db.verify("snapshot", at, &blob, stored)?;
     Ok(blob)
-}
-
-/// Where a section belongs, for its checksum: the number of sections is part of it,
-/// so that a commit cannot lose its last ones.
-pub(super) fn section_at(epoch: u64, part: u64, parts: u64) -> [i64; 2] {
-    [epoch as i64, (part << 32 | parts) as i64]
 }
 
 /// A section of a commit, with the number of sections the commit has.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::snapshot;
 use super::sqlite::{DbFile, Layout, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
@@ -185,11 +184,17 @@ pub(super) fn write_delta(tx: &Transaction<'_>, unit: &CommitUnit) -> rusqlite::
         _ => unit.delta.iter().map(Vec::as_slice).collect(),
     };
     for (part, section) in sections.into_iter().enumerate() {
-        let at = snapshot::section_at(unit.epoch, part as u64, parts);
+        let at = section_at(unit.epoch, part as u64, parts);
         let sum = checksum("deltas", at, section);
         insert.execute(params![at[0], part as i64, parts as i64, sum, section])?;
     }
     Ok(())
+}
+
+/// Where a section belongs, for its checksum: the number of sections is part of it,
+/// so that a commit cannot lose its last ones.
+pub(super) fn section_at(epoch: u64, part: u64, parts: u64) -> [i64; 2] {
+    [epoch as i64, (part << 32 | parts) as i64]
 }
 
 /// Checksum of a dead letter; one without hints has that of the files before there were any.

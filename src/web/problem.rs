@@ -7,7 +7,6 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 use thiserror::Error;
 
-use super::unpack::CODINGS;
 use crate::actors::ports::{AppendError, StoreError};
 
 /// Why a request was not carried out. The text is for the client.
@@ -67,6 +66,9 @@ pub enum Problem {
     #[error("{0}")]
     Internal(String),
 }
+
+/// What the `Content-Encoding` header may say, for `Accept-Encoding` of a refusal.
+pub const CODINGS: &str = "gzip, zstd, deflate";
 
 /// Seconds after which a refused request may be tried again: a commit takes half a
 /// second, so a backlog moves within one.

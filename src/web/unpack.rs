@@ -30,9 +30,6 @@ pub enum Coding {
     Zstd,
 }
 
-/// What the `Content-Encoding` header may say, for `Accept-Encoding` of a refusal.
-pub const CODINGS: &str = "gzip, zstd, deflate";
-
 impl Coding {
     /// What a `Content-Encoding` header says.
     ///

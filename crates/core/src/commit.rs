@@ -18,7 +18,7 @@ use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
 use super::metric::number::{NO_VALUES, Values};
 use super::metric::window::Window;
-use super::metric::{Cell, Floor, Number, OVERFLOW, Place};
+use super::metric::{Cell, Floor, Number, OVERFLOW, Place, RollupRow};
 use super::number::FarSum;
 use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
@@ -91,24 +91,6 @@ pub struct LateEvent {
     pub reason: String,
     /// The event as it came, as text (lossy where it is not UTF-8).
     pub raw: String,
-}
-
-/// One minute of one metric and group.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RollupRow {
-    /// The metric's name.
-    pub metric: String,
-    /// Start of the minute.
-    pub minute: EpochMs,
-    /// The group as `metric::groups::group_text` writes it: labels joined by `|`, and
-    /// `other` for what lies beyond `group_limit`; empty without `group_by`.
-    pub group: String,
-    /// Events or sessions in it.
-    pub count: u64,
-    /// Sum of the field, in the field's unit.
-    pub sum: f64,
-    /// The metric's own value for the minute (average, distinct count, ranked list, ...).
-    pub value: Number,
 }
 
 /// The key that an anonymous one stands for, and when it was used last.

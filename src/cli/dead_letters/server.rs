@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::DeadLettersError;
+use super::error::DeadLettersError;
 
 /// File in the data folder that holds the URL of the server that runs on it.
 pub(super) const ENDPOINT_FILE: &str = "endpoint";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::anomaly::{Detector as _, Patience, Side, Sigma};
-use crate::domain::metric::Aggregate;
+use crate::domain::metric::{Aggregate, Test};
 use crate::domain::settings::Section;
 
 #[test]

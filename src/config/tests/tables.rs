@@ -1,8 +1,11 @@
 //! What follows from the tables of keys, for every key: the shipped file, defaults, bounds, names
 //! in the environment.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::super::load::{flatten, key_of_variable};
+use super::super::reader::Reader;
 use super::super::*;
 use super::complaint;
 use crate::domain::anomaly::Detect;
@@ -56,7 +59,8 @@ fn the_shipped_file_shows_every_key_at_its_default() {
 /// All tables of keys, those of lists included.
 fn tables(config: &Config) -> Vec<&dyn Section> {
     static SOURCE: LazyLock<SourceKeys> = LazyLock::new(SourceKeys::default);
-    static METRIC: LazyLock<metrics::MetricKeys> = LazyLock::new(metrics::MetricKeys::default);
+    static METRIC: LazyLock<metric_keys::MetricKeys> =
+        LazyLock::new(metric_keys::MetricKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);

@@ -1,11 +1,13 @@
 //! Records read in an order that is not that of the files.
 
-use super::batch_of;
+use bytes::Bytes;
+
 use crate::actors::ports::SourceError;
-use crate::domain::event::{RawBatch, RawItem};
-use crate::source::input::Input;
+use crate::domain::event::{Fault, Note, RawBatch, RawItem};
+use crate::domain::time::END_OF_TIME;
+use crate::source::input::{Framing, Input};
 use crate::source::order::Entry;
-use crate::source::records::{CHUNK, Framing, Records, read_at};
+use crate::source::records::{CHUNK, Records, read_at};
 
 /// Bytes read at once where the next record of a batch lies near.
 const WINDOW: usize = 65_536;
@@ -98,4 +100,21 @@ impl Window {
             (self.input, self.offset) = (number, offset);
         }
     }
+}
+
+/// A batch; `faults` are the rows that could not be made an event, by their index in it.
+pub(super) fn batch_of(
+    data: Bytes,
+    items: Vec<RawItem>,
+    faults: Vec<(usize, Box<str>)>,
+) -> RawBatch {
+    let mut notes = Vec::new();
+    if !faults.is_empty() {
+        notes.resize(items.len(), Note { arrived: END_OF_TIME, ..Note::default() });
+        for (index, reason) in faults {
+            let reason = reason.into_string();
+            notes[index].fault = Some(Box::new(Fault { reason, context: Vec::new() }));
+        }
+    }
+    RawBatch { data, items, arrived: END_OF_TIME, notes, ..RawBatch::default() }
 }

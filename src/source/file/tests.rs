@@ -44,7 +44,7 @@ fn drain(source: &mut FileSource, max: usize) -> Vec<(u64, String)> {
         match source.pull_now(max).unwrap() {
             Pull::Batch(batch) => {
                 assert!((1..=max).contains(&batch.items.len()));
-                assert_eq!(batch.arrived, END_OF_TIME);
+                assert_eq!(batch.arrived, crate::domain::time::END_OF_TIME);
                 all.extend(batch.items.iter().map(|item| {
                     (item.position, String::from_utf8_lossy(batch.bytes(item)).into_owned())
                 }));

@@ -2,8 +2,9 @@
 
 use regex::Regex;
 
+use super::cell::Cell;
 use super::document::{ConditionSpec, OneOrMore};
-use super::{Broken, Cell};
+use super::error::Broken;
 
 /// A condition on one column. All of what it names must hold.
 #[derive(Clone, Debug)]

@@ -9,9 +9,34 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 
-use super::{Broken, Format, MappingError};
+use super::error::{Broken, MappingError};
 use crate::domain::time::EpochMs;
 use crate::source::text;
+
+/// The form of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Format {
+    /// JSON values: a line each, or in arrays, or over several lines.
+    Json { explode: Option<String> },
+    /// Delimited text.
+    Csv { delimiter: u8, quoting: bool, escape: Option<u8>, columns: Option<Vec<String>> },
+    /// Lines of a web server's log.
+    Combined,
+    /// W3C extended log: `#Fields` names the columns.
+    W3c,
+}
+
+impl Format {
+    /// As in a mapping.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Json { .. } => "json",
+            Format::Csv { .. } => "csv",
+            Format::Combined => "combined",
+            Format::W3c => "w3c",
+        }
+    }
+}
 
 /// Reads the document.
 pub(super) fn read(text: &str) -> Result<Document, MappingError> {

@@ -7,28 +7,13 @@ use percent_encoding::percent_decode_str;
 use regex::Regex;
 use serde::Serialize;
 
-use super::Broken;
+use super::cell::Cell;
 use super::condition::{Condition, pattern};
 use super::document::{NumberSpec, Spec};
+use super::error::Broken;
 use crate::domain::event::number_text::{NumberFormat, NumberText};
 use crate::domain::event::time_rule::{NoTime, TimeRule};
 use crate::domain::time::EpochMs;
-
-/// A cell of a row.
-#[derive(Clone, Debug)]
-pub(in crate::source) enum Cell<'a> {
-    Text(Cow<'a, str>),
-    /// A JSON value that is not text.
-    Json(Cow<'a, str>),
-}
-
-impl Cell<'_> {
-    pub fn text(&self) -> &str {
-        match self {
-            Cell::Text(text) | Cell::Json(text) => text,
-        }
-    }
-}
 
 /// One attribute.
 #[derive(Clone, Debug)]

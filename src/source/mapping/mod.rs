@@ -6,15 +6,20 @@
 //!
 //! Nothing here reads files.
 
+mod cell;
 mod condition;
 mod document;
+mod error;
 mod field;
 
 use encoding_rs::Encoding;
-use thiserror::Error;
 
+pub(super) use cell::Cell;
 pub(super) use condition::Condition;
-pub(super) use field::{Cell, Field, Made, quoted};
+pub(super) use document::Format;
+use error::Broken;
+pub use error::MappingError;
+pub(super) use field::{Field, Made, quoted};
 
 use crate::domain::time::EpochMs;
 
@@ -41,49 +46,6 @@ pub struct Mapping {
     pub(super) spare: Vec<bool>,
     /// In the order in which they are written: time and type first.
     pub(super) fields: Vec<Field>,
-}
-
-/// The form of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// JSON values: a line each, or in arrays, or over several lines.
-    Json { explode: Option<String> },
-    /// Delimited text.
-    Csv { delimiter: u8, quoting: bool, escape: Option<u8>, columns: Option<Vec<String>> },
-    /// Lines of a web server's log.
-    Combined,
-    /// W3C extended log: `#Fields` names the columns.
-    W3c,
-}
-
-impl Format {
-    /// As in a mapping.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Format::Json { .. } => "json",
-            Format::Csv { .. } => "csv",
-            Format::Combined => "combined",
-            Format::W3c => "w3c",
-        }
-    }
-}
-
-/// Why a mapping was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum MappingError {
-    /// It is not TOML of the known form; the text names line and column.
-    #[error("{0}")]
-    Form(String),
-    /// It says something that cannot be meant.
-    #[error("{}{key}: {rule}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
-    Rule {
-        /// Line of the key, where it can be told.
-        line: Option<usize>,
-        /// The key.
-        key: String,
-        /// The rule that it breaks.
-        rule: String,
-    },
 }
 
 impl Mapping {
@@ -175,19 +137,6 @@ impl Mapping {
             self.wanted.push(name);
             self.wanted.len() - 1
         })
-    }
-}
-
-/// A key that breaks a rule.
-#[derive(Debug)]
-struct Broken {
-    key: String,
-    rule: String,
-}
-
-impl Broken {
-    fn new(key: impl Into<String>, rule: impl Into<String>) -> Self {
-        Broken { key: key.into(), rule: rule.into() }
     }
 }
 

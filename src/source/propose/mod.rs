@@ -14,13 +14,15 @@ use self::column::Column;
 use self::fields::Fields;
 use self::table::{Form, Table, toml_text};
 use super::file::encoding_of;
-use super::input::{self, OpenError, Opened, Opening, sample_of};
+use super::input::OpenError;
 use super::mapping::Mapping;
+use super::opening::{self, Opened, Opening, sample_of};
 use super::progress::Progress;
 use super::records::Records;
 use super::sniff::{self, Sniffed};
 use super::text;
-use super::translate::{self, How};
+use super::translate;
+use super::writer::How;
 use crate::clock::SharedClock;
 
 /// What to look at.
@@ -68,7 +70,7 @@ pub fn propose(settings: &Settings, clock: &SharedClock) -> Result<Proposal, Ope
         now: clock.wall(),
     };
     let mut room = settings.unpacked_max;
-    let mut opened = input::open(&settings.file, &opening, &mut room, &progress)?;
+    let mut opened = opening::open(&settings.file, &opening, &mut room, &progress)?;
     let sample = sample_of(&opened.input, SAMPLE)?;
     let name = opened.input.name.clone();
     let other = |what: &str| OpenError::Form { name: name.clone(), what: what.to_owned() };

@@ -14,7 +14,7 @@ use super::each_line;
 use crate::source::input::OpenError;
 use crate::source::mapping::Cell;
 use crate::source::text::{self, Text};
-use crate::source::translate::Writer;
+use crate::source::writer::Writer;
 
 /// Over bytes: a log holds whatever a client sent.
 static LOG_LINE: LazyLock<Regex> = LazyLock::new(|| {

@@ -11,7 +11,7 @@ use super::next_line;
 use crate::source::input::OpenError;
 use crate::source::mapping::Cell;
 use crate::source::text::{self, Text};
-use crate::source::translate::Writer;
+use crate::source::writer::Writer;
 
 /// How cells are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

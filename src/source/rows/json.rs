@@ -15,7 +15,7 @@ use super::ROW_MAX;
 use crate::source::input::OpenError;
 use crate::source::mapping::Cell;
 use crate::source::text::{self, Line, Text};
-use crate::source::translate::Writer;
+use crate::source::writer::Writer;
 
 /// Longest value that is taken apart: it lies in memory.
 const DOCUMENT_MAX: usize = 64 << 20;

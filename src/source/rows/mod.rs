@@ -8,7 +8,7 @@ pub(super) mod w3c;
 
 use super::input::OpenError;
 use super::text::{Line, Text};
-use super::translate::Writer;
+use super::writer::Writer;
 
 /// Longest row, whatever `events.event_bytes` allows beyond it: rows are handed on in chunks of
 /// 4 MiB, with room for what a mapping adds to one.

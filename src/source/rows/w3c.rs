@@ -7,7 +7,7 @@ use super::next_line;
 use crate::source::input::OpenError;
 use crate::source::mapping::Cell;
 use crate::source::text::{self, Text};
-use crate::source::translate::Writer;
+use crate::source::writer::Writer;
 
 /// True for a line with which such a log begins.
 pub(in crate::source) fn is_directive(line: &[u8]) -> bool {

@@ -7,7 +7,9 @@ use encoding_rs::{UTF_8, WINDOWS_1252};
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::mapping::Mapping;
 use crate::source::records::Records;
+use crate::source::tally::{FileReport, NeverSeen, Seen};
 
 fn input(text: &[u8]) -> Input {
     let mut file = tempfile::tempfile().unwrap();

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::board::TopicState;
-use crate::commit::RollupRow;
 use crate::commit::Snapshot;
 use crate::event::Schema;
+use crate::metric::RollupRow;
 use crate::metric::aggregate::{Count, Needs, TopK};
 use crate::metric::grid::{Memo, Stretch, minute};
 use crate::metric::groups::group_text;

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::aggregate::Cell;
 use super::compile::Metric;
-use super::fold::{Flushed, PaneDelta, Place};
+use super::fold::{Flushed, PaneDelta};
 use super::groups::{Labels, OVERFLOW};
 use super::late::LateCounts;
 use super::number::Number;
+use super::place::Place;
+use super::rollup::RollupRow;
 use super::window::{MetricState, Window};
-use crate::commit::RollupRow;
 use crate::number::FarSum;
 use crate::time::{EpochMs, SpanMs};
 

@@ -13,24 +13,13 @@ use super::fact::Fact;
 use super::groups::{Candidate, Labels, OVERFLOW, ShardGroups};
 use super::late::LateCounts;
 use super::open::OpenCells;
+use super::place::Place;
 use super::routes::Routes;
 use super::spec::FactKind;
 use super::tiles::Tiles;
 use super::watch::{Notes, Watch};
 use crate::fault::{Fault, Tally};
 use crate::time::{EpochMs, SpanMs};
-
-/// Which windows and which minute a fact counts in: those that were not final at its stamp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Start of the pane that holds the fact.
-    pub pane: EpochMs,
-    /// Start of the pane whose window is the first it counts in: `pane` when it came in
-    /// time, a later one when windows were final already, `None` when all of them were.
-    pub enters: Option<EpochMs>,
-    /// Start of the roll-up minute it counts in; `None` when that was final.
-    pub minute: Option<EpochMs>,
-}
 
 /// What one flush changes in one place of one group.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fold::Place;
+use super::place::Place;
 
 /// Facts of one metric (events, or closed sessions) by what they came too late for. The
 /// second is part of the first; the third is counted apart.

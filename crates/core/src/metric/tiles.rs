@@ -10,9 +10,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::compile::Metric;
-use super::fold::Place;
 use super::grid::{self, Memo, Stretch};
 use super::late::LateCounts;
+use super::place::Place;
 use crate::time::EpochMs;
 
 /// Tiles that are looked through first: events of the same seconds come mixed.

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use super::aggregate::Cell;
 use super::ahead::Ahead;
 use super::compile::Metric;
-use super::fold::Place;
 use super::grid::{MINUTE, Memo};
 use super::groups::KeptGroups;
 use super::number::{Number, Values};
 use super::panes::{Cells, Floor, Panes, merge_into};
+use super::place::Place;
+use super::rollup::RollupRow;
 use super::running::Runner;
-use crate::commit::RollupRow;
 use crate::time::EpochMs;
 
 /// One window: its end and the number of each group in it.

@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use super::carts::{Cart, Carts, Mark, What};
 use super::contents::Contents;
 use super::machine::Machine;
+use super::rules::COUNTED_KINDS;
 use super::rules::Rules;
-use super::state::{COUNTED_KINDS, NO_CUT, State, TRAIL_LEN};
+use super::state::{NO_CUT, State, TRAIL_LEN};
 use crate::number::Amount;
 use crate::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 

@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use super::policy::{Deadline, SessionPolicy};
-use super::state::COUNTED_KINDS;
 use crate::event::Schema;
 use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, uses};
 use crate::metric::{Attr, Fact};
 use crate::number::{Amount, Countable};
 use crate::time::{EpochMs, SpanMs, TimePolicy};
+
+/// Event types counted apart in a session: slot 0 is `other`, the rest the configured ones.
+pub const COUNTED_KINDS: usize = 8;
 
 /// One event as the machine sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,11 @@
 //! One open session: what its events add up to.
 
 use super::contents::Contents;
-use super::rules::{Rules, SessionEvent};
+use super::rules::{COUNTED_KINDS, Rules, SessionEvent};
 use crate::time::EpochMs;
 
 /// Latest events kept for the drill-down.
 pub const TRAIL_LEN: usize = 6;
-/// Event types counted apart in a session: slot 0 is `other`, the rest the configured ones.
-pub const COUNTED_KINDS: usize = 8;
 /// The limit of a session that was not cut.
 pub(super) const NO_CUT: EpochMs = EpochMs::MAX;
 

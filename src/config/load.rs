@@ -1,0 +1,243 @@
+//! A configuration from its four sources: defaults, then the file, then the environment, then
+//! flags.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::document::{self, Node, Value};
+use super::general::General;
+use super::near;
+use super::problem::Problem;
+use super::reader::Reader;
+use super::sections;
+use super::units::show_size;
+use super::whole::Config;
+use crate::domain::settings::Section as _;
+
+/// Variables of the environment that set a key: `TIDEWATCH_SECTION__KEY`.
+pub const ENV_PREFIX: &str = "TIDEWATCH_";
+
+/// Largest configuration file. The shipped one has 10 KiB.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Most mistakes shown at once; more rarely help.
+const PROBLEMS_SHOWN_MAX: usize = 20;
+
+/// A key set by a flag of the command line, above everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// The key, `web.listen`.
+    pub key: &'static str,
+    /// The flag, `--listen`, for messages.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// Something in it breaks a rule; at least one problem.
+    Invalid(Vec<Problem>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problems = match self {
+            ConfigError::Unreadable { path, cause } => {
+                return write!(out, "cannot read the configuration {path}: {cause}");
+            }
+            ConfigError::Invalid(problems) => problems,
+        };
+        for (index, problem) in problems.iter().take(PROBLEMS_SHOWN_MAX).enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(out, "{end}{problem}")?;
+        }
+        match problems.len().saturating_sub(PROBLEMS_SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(out, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads `file` (if any), the environment and the flags, in that order.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or with every mistake found.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Config, ConfigError> {
+        let Some(path) = file else {
+            return read("", "", env, flags);
+        };
+        let name = path.display().to_string();
+        let unreadable = |cause: String| ConfigError::Unreadable { path: name.clone(), cause };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX as u64 {
+            let bound = show_size(FILE_BYTES_MAX as u64);
+            return Err(unreadable(format!("it has {size} bytes, more than {bound}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        read(&name, &text, env, flags)
+    }
+
+    /// Reads a configuration from text; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// With every mistake found.
+    pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
+        read(name, text, [], &[])
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::parse("", "").expect("a test reads the shipped file and all defaults")
+    }
+}
+
+/// The variables of this process that are text.
+pub fn environment() -> Vec<(String, String)> {
+    let texts = std::env::vars_os();
+    texts
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads all sources into one configuration.
+pub(super) fn read(
+    file: &str,
+    text: &str,
+    env: impl IntoIterator<Item = (String, String)>,
+    flags: &[Flag],
+) -> Result<Config, ConfigError> {
+    let table =
+        document::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
+    let mut strange = Vec::new();
+    for (variable, value) in env {
+        match key_of_variable(&variable) {
+            Some(key) => reader.overlay(&key, Node::bare(&variable, &value)),
+            None if is_strange(&variable) => strange.push(variable),
+            None => {}
+        }
+    }
+    for flag in flags {
+        reader.overlay(flag.key, Node::bare(flag.name, &flag.value));
+    }
+    let config = sections::read(&mut reader);
+    for variable in strange {
+        let rule = unknown_variable(&variable, &reader.known);
+        let (key, value) = (String::new(), String::new());
+        reader.problems.push(Problem { place: variable, key, value, rule });
+    }
+    match reader.finish() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(ConfigError::Invalid(problems)),
+    }
+}
+
+/// `[session] gap` becomes `session.gap`; `[[metric]]` and `[[rule]]` stay whole.
+pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
+    let mut flat = BTreeMap::new();
+    for (name, node) in table {
+        let is_list = name == "metric" || name == "rule";
+        match node.value {
+            // An empty section that nobody knows is a mistake, too.
+            Value::Table(keys) if !is_list && (!keys.is_empty() || is_section(&name)) => {
+                let named = |(key, node): (String, Node)| (format!("{name}.{key}"), node);
+                let (inner, plain): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                    keys.into_iter().map(named).partition(|(key, node)| {
+                        let is_table = matches!(node.value, Value::Table(_));
+                        is_table && is_section(key)
+                    });
+                flat.extend(plain);
+                for (name, node) in inner {
+                    let Value::Table(keys) = node.value else { continue };
+                    let named = |(key, node)| (format!("{name}.{key}"), node);
+                    flat.extend(keys.into_iter().map(named));
+                }
+            }
+            _ => {
+                flat.insert(name, node);
+            }
+        }
+    }
+    flat
+}
+
+fn is_section(name: &str) -> bool {
+    sections::names().contains(name)
+}
+
+/// Variables that the command line reads itself, behind the prefix.
+const FLAG_VARIABLES: [&str; 5] = ["CONFIG", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT"];
+
+/// Variables of the project's own tests, behind the prefix: a shell that runs them may run the
+/// program as well.
+const TEST_VARIABLES: [&str; 12] = [
+    "CRASH_CYCLES",
+    "FAULT_CYCLES",
+    "FUZZ_INPUTS",
+    "FUZZ_TARGET",
+    "LAW_LOGS",
+    "NATS_SERVER",
+    "OUT_CYCLES",
+    "OVERLOAD_CSV",
+    "OVERLOAD_S",
+    "SET_SEED",
+    "SHARED_DATA",
+    "SKIPPED",
+];
+
+/// Whether a variable looks like ours and sets nothing. Container platforms add names such as
+/// `TIDEWATCH_PORT`, `TIDEWATCH_SERVICE_HOST` and `TIDEWATCH_PORT_7077_TCP_ADDR` to every
+/// container beside a service called so.
+fn is_strange(variable: &str) -> bool {
+    let Some(name) = variable.strip_prefix(ENV_PREFIX) else { return false };
+    let added = |name: &str| {
+        name == "PORT"
+            || name == "NAME"
+            || name.ends_with("_PORT")
+            || ["PORT_", "SERVICE_", "ENV_"].iter().any(|start| name.starts_with(start))
+            || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"].iter().any(|e| name.contains(e))
+    };
+    let of_tests = name.starts_with("TEST_") || TEST_VARIABLES.contains(&name);
+    !FLAG_VARIABLES.contains(&name) && !of_tests && !added(name)
+}
+
+/// What to say of such a variable.
+fn unknown_variable(variable: &str, known: &[&str]) -> String {
+    let name = variable.trim_start_matches(ENV_PREFIX);
+    let of_key = |key: &&str| key.to_uppercase().replace('.', "__");
+    let flags = FLAG_VARIABLES.iter().map(|flag| (*flag).to_owned());
+    let all: Vec<String> = known.iter().map(of_key).chain(flags).collect();
+    let near = near::nearest(name, all.iter().map(String::as_str));
+    let tail = format!("__{name}");
+    let near = near.or_else(|| all.iter().find(|key| key.ends_with(&tail)).map(String::as_str));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean {ENV_PREFIX}{near}?"));
+    format!("is not a tidewatch variable: a key is {ENV_PREFIX}SECTION__KEY{hint}")
+}
+
+/// The key that a variable sets. Variables without `__` are only ours when they name a
+/// key outside the sections.
+pub(super) fn key_of_variable(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
+    match name.split_once("__") {
+        Some((section, key)) => Some(format!("{section}.{}", key.replace("__", "."))),
+        None => General::default().keys().iter().any(|key| key.path == name).then_some(name),
+    }
+}

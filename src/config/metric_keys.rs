@@ -1,0 +1,64 @@
+//! The keys of a `[[metric]]`, besides those of its aggregate.
+
+use crate::domain::metric::{Aggregate, FactKind};
+use crate::domain::settings::terms::DAY;
+use crate::domain::settings::{Derived, settings};
+use crate::domain::time::SpanMs;
+
+/// Most labels of a metric; `region`, `status` and two more.
+const GROUP_BY_MAX: usize = 4;
+
+/// Longest history: ten years of months; `POINTS_MAX` bounds what it holds.
+const KEEP_MAX: SpanMs = 3_660 * DAY;
+
+/// Names of the aggregates.
+fn aggregates() -> Vec<&'static str> {
+    Aggregate::all().iter().map(Aggregate::word).collect()
+}
+
+settings! {
+    /// One `[[metric]]` as it is written.
+    #[derive(Clone, Debug)]
+    pub(super) struct MetricKeys in "" {
+        /// Needed; letters in lower case, digits and _. History is kept under it.
+        pub name: () = (), shape();
+        /// For people. Made from the name.
+        pub title: Derived<String> = Derived(None), text();
+        /// "events"; "sessions", closed ones, at their end; or "live_sessions", those open now:
+        /// only count, only by step, no window.
+        pub of: FactKind = FactKind::Events, word::<FactKind>();
+        /// Conditions that must all hold:
+        /// { status = { ge = 400 }, region = ["eu", "us"], amount = { exists = true } }.
+        /// There are ge, gt, le, lt and exists.
+        pub filter as "where": () = (), shape();
+        /// Needed:
+        pub aggregate: String = String::new(), Rule::Word(aggregates);
+        /// Of ratio: conditions counted above the line.
+        pub numerator: () = (), shape();
+        /// The attribute that is added up or compared. Where any value will do, as for distinct,
+        /// "" is the session key.
+        pub field: Option<String> = None, text();
+        /// Labels. As text they are joined by |, with a \ before | and \ within a label.
+        pub group_by: Vec<String> = Vec::new(), names_in_order(0, GROUP_BY_MAX);
+        /// The first so many combinations of labels in the order of the log are kept for good,
+        /// whatever the number of shards. How many events went to the other groups is counted
+        /// (tidewatch_other_groups_total); their label is "other", and a real lone label of that
+        /// name is "\other".
+        pub group_limit: usize = 200, count(1, 10_000);
+        /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } or
+        /// { since_midnight = true, slide = "1s" } (or a zone instead of true). Lengths in days,
+        /// weeks or months ("1d", "1w", "3mo") are the calendar's, in the zone above or in the
+        /// window's own (zone = "..."): a day has 23 or 25 hours where clocks change, weeks begin
+        /// with first_weekday, months divide the year. { hopping = "7d", slide = "1d" } is seven
+        /// such days. Lengths in hours or shorter ("24h", "1h") are exact and counted from 1970 in
+        /// UTC: where a zone is half an hour off, its hours begin at half past. A running total
+        /// since midnight has a point every slide from midnight on, and the last one of a day at
+        /// the next midnight.
+        pub window: () = (), shape();
+        /// History on the page, of metrics with one number for each window. 1h, and 30 windows of days, weeks or months; at most 3600 points
+        /// are shown.
+        pub keep: Derived<SpanMs> = Derived(None), span(SECOND, KEEP_MAX);
+        /// For people.
+        pub unit: String = String::new(), text();
+    }
+}

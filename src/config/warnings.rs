@@ -1,0 +1,50 @@
+//! What is sound and probably not meant.
+
+use super::events::EventsConfig;
+use super::near;
+use super::whole::{Config, types_named};
+
+impl Config {
+    /// What is sound and probably not meant: names that differ from others by a slip of the
+    /// pen, and those that nothing uses.
+    pub fn warnings(&self) -> Vec<String> {
+        let session = &self.session;
+        let of_session: Vec<&str> =
+            session.entry.iter().chain(&session.goal).chain(&session.steps).map(|s| &**s).collect();
+        let mut warnings = Vec::new();
+        for metric in &self.metrics {
+            let conditions = metric.filter.iter().chain(&metric.numerator);
+            for kind in conditions.flat_map(types_named) {
+                if !of_session.contains(&kind.as_str())
+                    && let Some(near) = near::nearest(kind, of_session.iter().copied())
+                {
+                    warnings.push(format!(
+                        "metric.{}: the event type {kind:?} is not the {near:?} of [session]",
+                        metric.name
+                    ));
+                }
+            }
+        }
+        let schema = self.schema(0);
+        let fixed = ["ts", "type", "id"].map(String::from);
+        let used: Vec<&str> =
+            schema.keys.iter().chain(&schema.slots).chain(&fixed).map(|name| &**name).collect();
+        let unused = |name: &str| {
+            let near = near::hint(name, used.iter().copied());
+            (!used.contains(&name)).then(|| format!("nothing uses the attribute {name:?}{near}"))
+        };
+        if self.events.aliases != EventsConfig::default().aliases {
+            let aliases = self.events.aliases.iter().filter_map(|(from, to)| {
+                Some(format!("events.aliases: {from:?} leads nowhere: {}", unused(to)?))
+            });
+            warnings.extend(aliases);
+        }
+        let numbers = self.events.numbers.iter();
+        warnings.extend(
+            numbers.filter_map(|(name, _)| Some(format!("events.numbers: {}", unused(name)?))),
+        );
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+}

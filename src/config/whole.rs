@@ -1,0 +1,106 @@
+//! Everything that can be set, and what an event's decoder takes of it.
+
+use crate::actors::Settings;
+use crate::demo as shop;
+use crate::domain::anomaly::Rule;
+use crate::domain::event::number_text::NumberFormat;
+use crate::domain::event::{Limits, Schema};
+use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
+use crate::domain::session::SessionPolicy;
+use crate::domain::time::TimePolicy;
+use crate::{store, web};
+
+use super::events::{EventsConfig, TimeMissing};
+use super::general::General;
+use super::nats::NatsConfig;
+
+/// The shipped configuration file: every key commented out at its default, and the shipped
+/// metrics and rules, which stand nowhere else.
+pub const SHIPPED: &str = include_str!("../../config/tidewatch.toml");
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What stands outside the sections.
+    pub general: General,
+    /// What an event's attributes are called, and its bounds.
+    pub events: EventsConfig,
+    /// What is on time.
+    pub time: TimePolicy,
+    /// What a session is.
+    pub session: SessionPolicy,
+    /// The metrics.
+    pub metrics: Vec<MetricSpec>,
+    /// The anomaly rules.
+    pub rules: Vec<Rule>,
+    /// Bounds and beats of the pipeline.
+    pub pipeline: Settings,
+    /// What the state store keeps.
+    pub store: store::Settings,
+    /// The embedded log.
+    pub log: store::log::Settings,
+    /// HTTP, websocket and the page.
+    pub web: web::Settings,
+    /// The simulated shop.
+    pub demo: shop::Settings,
+    /// NATS: streams in, alerts and boards out.
+    pub nats: NatsConfig,
+}
+
+impl Config {
+    /// What decoders and the engine look up in events. `seed` is the data folder's.
+    pub fn schema(&self, seed: u64) -> Schema {
+        let mut slots = Names::default();
+        let mut kinds = Names::default();
+        let session = &self.session;
+        slots.extend(session.value.iter().chain(&session.segment));
+        kinds.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
+        kinds.extend(&session.remove);
+        for metric in self.metrics.iter().filter(|metric| metric.of == FactKind::Events) {
+            let conditions = || metric.filter.iter().chain(&metric.numerator);
+            slots.extend(conditions().map(|condition| &condition.attribute));
+            slots.extend(metric.group_by.iter().chain(&metric.field));
+            kinds.extend(conditions().flat_map(types_named));
+        }
+        Schema {
+            keys: self.events.keys.clone(),
+            anonymous: self.session.identify.clone(),
+            aliases: self.events.aliases.clone(),
+            slots: slots.0,
+            kinds: kinds.0,
+            // Both were checked when the configuration was read.
+            time: self.events.time_rule().unwrap_or_default(),
+            arrival_is_time: self.events.time_missing == TimeMissing::Arrival,
+            numbers: self.events.numbers.iter().filter_map(number_format).collect(),
+            seed,
+            limits: Limits { session_key_bytes: self.session.key_bytes_max, ..self.events.limits },
+        }
+    }
+}
+
+/// An attribute with its format of numbers.
+fn number_format((name, example): &(String, String)) -> Option<(String, NumberFormat)> {
+    Some((name.clone(), NumberFormat::by_example(example).ok()?))
+}
+
+/// The event types that a condition names.
+pub(super) fn types_named(condition: &Condition) -> &[String] {
+    match &condition.test {
+        Test::TextIn(texts) if condition.attribute == "type" => texts,
+        _ => &[],
+    }
+}
+
+/// Names in order of first mention, each once.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    fn extend<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names {
+            if !self.0.contains(name) {
+                self.0.push(name.clone());
+            }
+        }
+    }
+}
