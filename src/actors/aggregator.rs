@@ -157,20 +157,21 @@ impl Aggregator {
     /// Nothing of a key is open any more.
     #[cold]
     fn let_go(&mut self, slot: u32) {
-        let Some((child, key_hash)) = self.children.remove(slot) else { return };
+        let child = self.children.get(slot);
         if child.asked {
             self.mailboxes.close(slot);
-        }
-        let floor = child.session.machine().floor();
-        if floor > BEGINNING {
-            self.closed.insert(key_hash, floor);
         }
         // Before the records of this barrier, so that one of the same key holds. What no commit
         // knows of need not be forgotten.
         if child.kept {
             self.sessions.session(child.key.as_bytes(), &[]);
-            self.close_full_section();
         }
+        let floor = child.session.machine().floor();
+        let key_hash = self.children.remove(slot);
+        if floor > BEGINNING {
+            self.closed.insert(key_hash, floor);
+        }
+        close_full(&mut self.sessions, &mut self.delta);
     }
 
     /// Writes the record of each session that changed since the last barrier.
@@ -181,21 +182,11 @@ impl Aggregator {
             record.clear();
             child.session.machine().encode(&turn.segments, &mut record);
             sessions.session(child.key.as_bytes(), &record);
-            if sessions.len() >= SECTION_BYTES {
-                let full = std::mem::replace(sessions, SectionWriter::sessions());
-                delta.sections.push(full.finish());
-            }
+            close_full(sessions, delta);
         });
         let rest = std::mem::replace(sessions, SectionWriter::sessions());
         if !rest.is_empty() {
             delta.sections.push(rest.finish());
-        }
-    }
-
-    fn close_full_section(&mut self) {
-        if self.sessions.len() >= SECTION_BYTES {
-            let full = std::mem::replace(&mut self.sessions, SectionWriter::sessions());
-            self.delta.sections.push(full.finish());
         }
     }
 
@@ -222,6 +213,14 @@ impl Aggregator {
             let (key, segment) = (child.key.clone(), SmolStr::from(segment));
             self.delta.ended.push(EndedSession { key, segment, ending });
         }
+    }
+}
+
+/// Begins another section of sessions when one is full.
+fn close_full(sessions: &mut SectionWriter, delta: &mut ShardDelta) {
+    if sessions.len() >= SECTION_BYTES {
+        let next = SectionWriter::sessions().with_room(SECTION_BYTES + SECTION_BYTES / 16);
+        delta.sections.push(std::mem::replace(sessions, next).finish());
     }
 }
 

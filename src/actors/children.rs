@@ -10,6 +10,7 @@ mod wheel;
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::session::Session;
@@ -175,9 +176,10 @@ impl<M: KeyedMachine> Children<M> {
         self.index.reserve(sessions);
     }
 
-    /// Brings near where these hashes are looked for.
-    pub fn look_for(&self, hashes: impl Iterator<Item = u64>) {
-        hashes.for_each(|hash| self.index.touch(hash));
+    /// Brings near where a hash is looked for.
+    #[inline]
+    pub fn look_for(&self, key_hash: u64) {
+        self.index.touch(key_hash);
     }
 
     /// Takes up a restored session.
@@ -231,14 +233,16 @@ impl<M: KeyedMachine> Children<M> {
         true
     }
 
-    /// Lets a child go whose sessions have all ended; with it the hash of its key.
-    pub fn remove(&mut self, slot: u32) -> Option<(Child<M>, u64)> {
-        let child = self.slab.remove(slot)?;
+    /// Lets a child go whose sessions have all ended. The hash of its key.
+    pub fn remove(&mut self, slot: u32) -> u64 {
+        let seed = self.seed;
+        let child = self.get(slot);
+        let (heap, hash) = (child.heap as usize, key_hash(seed, child.key.as_bytes()));
+        self.slab.remove(slot);
         self.turns += 1;
-        let hash = key_hash(self.seed, child.key.as_bytes());
         self.index.remove(hash, slot);
-        self.bytes -= SESSION_BYTES + child.heap as usize;
-        Some((child, hash))
+        self.bytes -= SESSION_BYTES + heap;
+        hash
     }
 
     /// Every child that changed since this was called last, in the order in which they did
@@ -308,14 +312,27 @@ impl<M: KeyedMachine> Children<M> {
         self.candidates.sort_unstable_by(|a, b| b.cmp(a));
     }
 
-    /// Children whose deadline the watermark has passed. Timers that fire early are put
-    /// where their deadline is now.
-    pub fn due(&mut self, watermark: EpochMs) -> Vec<u32> {
-        let mut due = Vec::new();
-        for (place, slots) in self.wheel.fire(watermark) {
-            for slots in slots.chunks(AHEAD) {
-                slots.iter().for_each(|slot| self.look_at(*slot));
-                due.extend(slots.iter().filter(|slot| self.is_due(**slot, place, watermark)));
+    /// Timers up to the place of the watermark, in order: place and slot. Each is put to
+    /// [`Children::due`].
+    pub fn fire(&mut self, watermark: EpochMs) -> Vec<(i64, u32)> {
+        self.wheel.fire(watermark)
+    }
+
+    /// Of some timers that fired, the children whose deadline the watermark has passed, each with
+    /// the hash of its key. Those that fired early are put where their deadline is now.
+    pub fn due(
+        &mut self,
+        fired: &[(i64, u32)],
+        watermark: EpochMs,
+    ) -> SmallVec<[(u32, u64); AHEAD]> {
+        fired.iter().for_each(|(_, slot)| self.look_at(*slot));
+        let mut due = SmallVec::new();
+        for (place, slot) in fired {
+            if self.is_due(*slot, *place, watermark) {
+                let seed = self.seed;
+                let hash = key_hash(seed, self.get(*slot).key.as_bytes());
+                self.index.touch(hash);
+                due.push((*slot, hash));
             }
         }
         due

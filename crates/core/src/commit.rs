@@ -313,6 +313,12 @@ impl SectionWriter {
         bytes
     }
 
+    /// The same, with room for so many more bytes: it need not grow step by step.
+    pub fn with_room(mut self, bytes: usize) -> Self {
+        self.bytes.reserve(bytes);
+        self
+    }
+
     fn named(tag: u8, metric: &str) -> Self {
         let mut bytes = vec![tag];
         put_bytes(&mut bytes, metric.as_bytes());

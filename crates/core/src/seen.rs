@@ -252,7 +252,10 @@ impl Seen {
     /// events were before that time. In order within each.
     pub fn take_fresh(&mut self) -> Vec<(EpochMs, Vec<EventIdentity>)> {
         self.stow();
-        let fresh = std::mem::take(&mut self.fresh).into_iter();
+        let fresh = std::mem::take(&mut self.fresh);
+        // About as many will be new until the next time: it need not grow step by step.
+        self.recent.fresh.reserve(fresh.values().map(Vec::len).sum());
+        let fresh = fresh.into_iter();
         fresh.map(|(part, ids)| ((part + 1) * self.part, ids)).collect()
     }
 

@@ -2,23 +2,29 @@
 
 use actix::Handler as _;
 
-use super::Aggregator;
+use super::{Aggregator, SECTION_BYTES};
 use crate::actors::children::AHEAD;
 use crate::actors::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
 use crate::domain::commit::SectionWriter;
+use crate::domain::hash::EventIdentity;
 use crate::domain::time::BEGINNING;
+
+/// Two numbers where they are written, at most.
+const NUMBERS_BYTES: usize = 20;
+/// A closed session where it is written, at most.
+const CLOSED_BYTES: usize = 18;
 
 impl Aggregator {
     pub(super) fn take_barrier(&mut self, barrier: ShardBarrier) {
         let watermark = barrier.watermark;
         self.turn.watermark = watermark;
-        let due = self.children.due(watermark);
-        for slots in due.chunks(AHEAD) {
-            slots.iter().for_each(|slot| self.children.look_at(*slot));
-            for slot in slots {
-                let session = &mut self.children.get(*slot).session;
+        for fired in self.children.fire(watermark).chunks(AHEAD) {
+            let due = self.children.due(fired, watermark);
+            due.iter().for_each(|(_, key_hash)| self.closed.look_for(*key_hash));
+            for (slot, _) in due {
+                let session = &mut self.children.get(slot).session;
                 session.handle(Expire { watermark }, &mut self.turn);
-                self.after_turn(*slot, barrier.drained_at);
+                self.after_turn(slot, barrier.drained_at);
             }
         }
         self.hand_over(barrier);
@@ -42,6 +48,7 @@ impl Aggregator {
         self.closed.sweep(barrier.watermark);
         self.children.may_walk();
         let mut delta = std::mem::take(&mut self.delta);
+        self.delta.ended.reserve(delta.ended.len());
         delta.identity_floor = floor;
         delta.forgotten_early = std::mem::take(&mut self.seen.forgotten_early);
         let forgotten = self.seen.forgotten_until(barrier.watermark);
@@ -50,8 +57,8 @@ impl Aggregator {
         self.learn_groups();
         delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
-        let mut closed = SectionWriter::closed();
         let changes = self.closed.take_changes();
+        let mut closed = SectionWriter::closed().with_room(changes.len() * CLOSED_BYTES);
         changes.iter().for_each(|(key_hash, floor)| closed.floor(*key_hash, *floor));
         if !closed.is_empty() {
             delta.sections.push(closed.finish());
@@ -59,10 +66,13 @@ impl Aggregator {
         self.write_aliases(&mut delta, barrier.watermark);
         delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);
         delta.closed_forgotten = Some(self.closed.forgotten).filter(|at| *at > BEGINNING);
-        let mut ids = SectionWriter::identities();
-        self.seen.take_fresh().iter().for_each(|(until, fresh)| ids.until(*until, fresh));
-        if !ids.is_empty() {
-            delta.sections.push(ids.finish());
+        for (until, fresh) in self.seen.take_fresh() {
+            for some in fresh.chunks(SECTION_BYTES / EventIdentity::BYTES) {
+                let room = some.len() * EventIdentity::BYTES + NUMBERS_BYTES;
+                let mut ids = SectionWriter::identities().with_room(room);
+                ids.until(until, some);
+                delta.sections.push(ids.finish());
+            }
         }
         let evicted = self.seen.take_evicted();
         if !evicted.is_empty() {

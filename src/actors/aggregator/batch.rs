@@ -58,15 +58,22 @@ impl Aggregator {
     /// them will touch brought near: each loop waits for memory once, and not for every event.
     #[inline]
     fn look_ahead(&self, batch: &EventBatch, next: Range<usize>) -> [Option<u32>; AHEAD] {
-        let mut guesses = [None; AHEAD];
-        for (guess, event) in guesses.iter_mut().zip(&batch.events[next.clone()]) {
-            *guess = self.children.guess(event.key_hash);
-        }
-        for position in next {
-            let touched = self.seen.touch(batch.events[position].identity);
+        let events = &batch.events[next.clone()];
+        // No branch hangs on what these reads bring, so that all are under way together.
+        for (position, event) in next.zip(events) {
+            self.children.look_for(event.key_hash);
+            let touched = self.seen.touch(event.identity);
             std::hint::black_box((touched, batch.glance(position)));
         }
-        guesses.iter().flatten().for_each(|slot| self.children.look_at(*slot));
+        let mut guesses = [None; AHEAD];
+        for (guess, event) in guesses.iter_mut().zip(events) {
+            *guess = self.children.guess(event.key_hash);
+            match guess {
+                Some(slot) => self.children.look_at(*slot),
+                // A session may open.
+                None => self.closed.look_for(event.key_hash),
+            }
+        }
         guesses
     }
 

@@ -67,7 +67,7 @@ impl Aggregator {
             if some.is_empty() {
                 break;
             }
-            self.children.look_for(some.iter().map(|(hash, ..)| *hash));
+            some.iter().for_each(|(hash, ..)| self.children.look_for(*hash));
             for (hash, key, record) in &some {
                 self.restore_session(*hash, key, record, &mut open)?;
             }

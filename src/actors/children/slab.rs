@@ -57,12 +57,15 @@ impl<M> Slab<M> {
         slot
     }
 
-    /// Takes a child out.
-    pub fn remove(&mut self, slot: u32) -> Option<Child<M>> {
+    /// Lets a child go; false when none is there.
+    pub fn remove(&mut self, slot: u32) -> bool {
         let (piece, place) = split(slot);
-        let child = self.pieces.get_mut(piece)?.get_mut(place)?.take()?;
+        let cell = self.pieces.get_mut(piece).and_then(|piece| piece.get_mut(place));
+        let Some(cell) = cell else { return false };
+        let Some(child) = cell else { return false };
         self.free.push((slot, child.armed));
-        Some(child)
+        *cell = None;
+        true
     }
 
     /// Every child with its slot.

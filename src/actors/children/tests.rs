@@ -15,6 +15,15 @@ fn children(keys_max: usize) -> Children {
     Children::new(rules, 7, Bounds { keys_max, bytes_max: 1 << 20 })
 }
 
+impl<M: KeyedMachine> Children<M> {
+    /// Children whose deadline the watermark has passed.
+    fn all_due(&mut self, watermark: EpochMs) -> Vec<u32> {
+        let fired = self.fire(watermark);
+        let due = |some| self.due(some, watermark).into_iter().map(|(slot, _)| slot);
+        fired.chunks(AHEAD).flat_map(due).collect()
+    }
+}
+
 impl Children {
     /// One event of a key at a time; its slot.
     fn event(&mut self, key: &str, at: EpochMs, entry: bool) -> u32 {
@@ -42,10 +51,10 @@ fn a_timer_that_fires_early_is_put_where_the_deadline_is_now() {
     let mut children = children(100);
     let slot = children.event("a", 0, false);
     children.event("a", 50_000, false);
-    assert_eq!(children.due(GAP + 1_000), [0u32; 0], "the event at 50 s moved the deadline");
-    assert_eq!(children.due(50_000 + GAP), [0u32; 0], "an event just now would still belong");
-    assert_eq!(children.due(50_000 + GAP + 1_000), [slot]);
-    assert_eq!(children.due(50_000 + GAP + 9_000), [0u32; 0], "it is told once");
+    assert_eq!(children.all_due(GAP + 1_000), [0u32; 0], "the event at 50 s moved the deadline");
+    assert_eq!(children.all_due(50_000 + GAP), [0u32; 0], "an event just now would still belong");
+    assert_eq!(children.all_due(50_000 + GAP + 1_000), [slot]);
+    assert_eq!(children.all_due(50_000 + GAP + 9_000), [0u32; 0], "it is told once");
 }
 
 #[test]
@@ -56,17 +65,16 @@ fn a_commit_is_told_of_each_session_once_and_of_those_that_are_open() {
     children.event("a", 2, false);
     children.event("short", 3, false);
     let short = children.event("short", 4, false);
-    let (gone, _) = children.remove(short).expect("it is open");
-    assert!(!gone.kept, "no commit knows of it, so none need forget it");
+    assert!(!children.get(short).kept, "no commit knows of it, so none need forget it");
+    children.remove(short);
     let again = children.event("c", 5, false);
     assert_eq!(again, short, "a cell is used again");
     assert_eq!(children.changed(), ["a", "b", "c"]);
     assert_eq!(children.changed(), [""; 0]);
     children.event("b", 6, false);
     assert_eq!(children.changed(), ["b"]);
-    let (gone, hash) = children.remove(slot).expect("it is open");
-    assert!(gone.kept, "a commit holds its record");
-    assert_eq!((hash, children.open_keys()), (key_hash(7, b"b"), 2));
+    assert!(children.get(slot).kept, "a commit holds its record");
+    assert_eq!((children.remove(slot), children.open_keys()), (key_hash(7, b"b"), 2));
 }
 
 #[test]
@@ -98,11 +106,11 @@ fn a_slot_that_is_used_again_and_again_is_armed_once() {
     }
     assert!(children.wheel.len() <= 2, "{}", children.wheel.len());
     // What fired for a former child is no timer of the next one.
-    children.due(1 << 40);
+    children.all_due(1 << 40);
     let at = 1 << 41;
     let slot = children.event("last", at, false);
-    assert!(children.due(at).is_empty());
-    assert_eq!(children.due(1 << 42), [slot]);
+    assert!(children.all_due(at).is_empty());
+    assert_eq!(children.all_due(1 << 42), [slot]);
 }
 
 #[test]
@@ -214,11 +222,10 @@ fn a_machine_of_another_kind_is_kept_the_same_way() {
         let machine = Streak::decode(&record, &mut (), &rest).unwrap();
         again.restore(&key, key_hash(7, key.as_bytes()), machine);
     }
-    let slots = again.due(5_000);
-    for slot in &slots {
-        again.get(*slot).session.machine_mut().expire(&rest, 5_000, &mut ended);
-        assert!(!again.after_turn(*slot));
-        again.remove(*slot);
+    for slot in again.all_due(5_000) {
+        again.get(slot).session.machine_mut().expire(&rest, 5_000, &mut ended);
+        assert!(!again.after_turn(slot));
+        again.remove(slot);
     }
     ended.sort_unstable();
     assert_eq!((ended, again.open_keys(), again.bytes()), (vec![1, 1, 2], 0, 0));

@@ -33,11 +33,16 @@ impl Wheel {
         self.places.entry(place).or_default().push(slot);
     }
 
-    /// Takes out all places up to that of the watermark, in order.
-    pub fn fire(&mut self, watermark: EpochMs) -> impl Iterator<Item = (i64, Vec<u32>)> + use<> {
+    /// Takes out all slots up to the place of the watermark, in order, each with its place.
+    pub fn fire(&mut self, watermark: EpochMs) -> Vec<(i64, u32)> {
         self.fired = self.fired.max(Wheel::place(watermark));
         let later = self.places.split_off(&(Wheel::place(watermark) + 1));
-        std::mem::replace(&mut self.places, later).into_iter()
+        let passed = std::mem::replace(&mut self.places, later);
+        let mut all = Vec::with_capacity(passed.values().map(Vec::len).sum());
+        for (place, slots) in passed {
+            all.extend(slots.into_iter().map(|slot| (place, slot)));
+        }
+        all
     }
 
     /// The last place that was taken out.

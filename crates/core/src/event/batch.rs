@@ -9,6 +9,11 @@ use super::{Event, Hints, RawBatch, Schema, Span, Value};
 use crate::hash::{EventIdentity, key_hash, shard_of};
 use crate::time::EpochMs;
 
+/// Texts up to this long are copied beside each other. A shard then reads a line of memory or
+/// two for all texts of an event, and not one for each; the bytes as they came are read only
+/// where they are kept, for a late event or a dead letter.
+const SHORT: usize = 64;
+
 /// Where an event goes, by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -66,7 +71,7 @@ pub struct EventBatch {
 }
 
 impl EventBatch {
-    /// Adds an event; texts become spans of the shared buffer. `keeps_anonymous`: the schema
+    /// Adds an event; its texts become spans. `keeps_anonymous`: the schema
     /// names the key of visitors who are not known yet.
     pub fn push(
         &mut self,
@@ -75,9 +80,9 @@ impl EventBatch {
         (position, watermark): (u64, EpochMs),
         keeps_anonymous: bool,
     ) {
-        let key = self.span(parsed.known().as_bytes());
+        let key = self.near(parsed.known().as_bytes());
         if keeps_anonymous {
-            let anonymous = self.span(parsed.anonymous.as_bytes());
+            let anonymous = self.near(parsed.anonymous.as_bytes());
             self.anonymous.push(anonymous);
         }
         let raw = self.span(parsed.raw);
@@ -87,7 +92,7 @@ impl EventBatch {
                 ParsedValue::Number(number) => Value::Number(*number),
                 ParsedValue::Bool(value) => Value::Bool(*value),
                 ParsedValue::Unusable(why) => Value::Unusable(*why),
-                ParsedValue::Text(text) => Value::Text(self.span(text.as_bytes())),
+                ParsedValue::Text(text) => Value::Text(self.near(text.as_bytes())),
             };
             self.slots.push(value);
         }
@@ -104,6 +109,11 @@ impl EventBatch {
         });
     }
 
+    /// Where a text lies; a short one is copied, so that those of an event lie together.
+    fn near(&mut self, text: &[u8]) -> Span {
+        if text.len() > SHORT { self.span(text) } else { self.copy(text) }
+    }
+
     /// Where a text lies in the shared buffer; copied behind it when it was unescaped.
     fn span(&mut self, text: &[u8]) -> Span {
         let (data, len) = (&self.data, text.len() as u32);
@@ -111,9 +121,13 @@ impl EventBatch {
         if start <= data.len() && start + text.len() <= data.len() {
             return Span { start: start as u32, len };
         }
-        let start = (data.len() + self.extra.len()) as u32;
+        self.copy(text)
+    }
+
+    fn copy(&mut self, text: &[u8]) -> Span {
+        let start = (self.data.len() + self.extra.len()) as u32;
         self.extra.extend_from_slice(text);
-        Span { start, len }
+        Span { start, len: text.len() as u32 }
     }
 
     /// The text of a span.
@@ -130,7 +144,7 @@ impl EventBatch {
     /// memory overlap.
     #[inline]
     pub fn glance(&self, index: usize) -> (Option<u8>, bool) {
-        let key = self.data.get(self.events[index].key.start as usize).copied();
+        let key = self.text(self.events[index].key).first().copied();
         let value = self.slots.get(index * self.width);
         (key, matches!(value, Some(Value::Missing)))
     }
@@ -182,11 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_spans_of_the_buffer_unless_they_were_escaped() {
+    fn short_texts_lie_together_and_others_where_they_came() {
+        let long = "w".repeat(SHORT + 1);
+        let long = format!(r#"{{"ts":3,"type":"a","visitor":"v2","t":"{long}"}}"#);
         let lines = [
             r#"{"ts":1,"type":"a","user":"ada","n":1.5,"t":"plain","b":true,"o":[1]}"#,
             r#"{"ts":2,"type":"a","user":"b\u0062","t":"x\ny","visitor":"v\"1"}"#,
-            r#"{"ts":3,"type":"a","visitor":"v2"}"#,
+            &long,
         ];
         let (batch, _) = batch(&schema(), &lines, 4);
         let text = |span: Span| std::str::from_utf8(batch.text(span)).unwrap();
@@ -206,10 +222,10 @@ mod tests {
             assert_eq!((text(event.raw), event.watermark), (line, 7));
             assert!((event.raw.start as usize) < batch.data.len(), "copied: {line}");
         }
-        let first = batch.events[0].key.start as usize;
-        assert_eq!(&batch.data[first..first + 3], b"ada");
-        // What was escaped, and nothing else: a key is a slot here too.
-        assert_eq!(batch.extra.len(), "bb".len() * 2 + "x\ny".len() + "v\"1".len());
+        // A key is a slot here too.
+        assert_eq!(batch.extra, b"adaadaplainbbv\"1bbx\nyv2v2");
+        let Value::Text(kept) = batch.values(2)[2] else { panic!("a text") };
+        assert!((kept.start as usize) < batch.data.len(), "a long one is not copied");
     }
 
     #[test]

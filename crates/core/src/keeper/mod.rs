@@ -343,14 +343,13 @@ impl Keeper {
     /// Alerts of this barrier, numbered in order.
     fn raise(&mut self, unit: &mut CommitUnit) {
         let abandoned = self.ended.iter().filter(|e| e.ending.outcome == Outcome::Abandoned);
-        let mut alerts: Vec<Alert> =
-            abandoned.map(|ended| abandonment(ended, &self.rules)).collect();
-        alerts.extend(self.judge(unit.watermark));
-        for mut alert in alerts {
+        unit.alerts.reserve(abandoned.clone().count());
+        unit.alerts.extend(abandoned.map(|ended| abandonment(ended, &self.rules)));
+        unit.alerts.extend(self.judge(unit.watermark));
+        for alert in &mut unit.alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;
             self.state.alerts_over += u64::from(alert.kind == rules::OVER);
-            unit.alerts.push(alert);
         }
         let newest = unit.alerts.len().saturating_sub(BOARD_ALERTS);
         for alert in &unit.alerts[newest..] {

@@ -145,7 +145,10 @@ impl Engine {
             };
             let numbers: Vec<u32> = groups.iter().map(number).collect();
             // Places are far fewer than cells: each is looked up once.
-            let mut by_place: Vec<Vec<(u32, Cell)>> = vec![Vec::new(); places.len()];
+            let mut sizes = vec![0; places.len()];
+            panes.iter().for_each(|pane| sizes[pane.place as usize] += 1);
+            let mut by_place: Vec<Vec<(u32, Cell)>> =
+                sizes.into_iter().map(Vec::with_capacity).collect();
             for PaneDelta { place, group, facts, cell } in panes {
                 let group = numbers.get(group as usize).copied().unwrap_or(OVERFLOW);
                 if group == OVERFLOW {
@@ -156,7 +159,11 @@ impl Engine {
             for ((metric, place), mut cells) in places.into_iter().zip(by_place) {
                 let absorbed = absorbed.entry(usize::from(metric)).or_default();
                 let known = absorbed.cells.entry(place).or_default();
-                known.append(&mut cells);
+                if known.is_empty() {
+                    std::mem::swap(known, &mut cells);
+                } else {
+                    known.append(&mut cells);
+                }
                 // Those of two shards are two runs; several groups may be in the overflow.
                 known.sort_by_key(|(group, _)| *group);
                 known.dedup_by(|(group, cell), (before, whole)| {

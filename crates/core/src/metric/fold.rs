@@ -125,6 +125,7 @@ impl Fold {
     /// Hands over everything since the last flush.
     pub fn flush(&mut self) -> Flushed {
         let mut flushed = Flushed::default();
+        flushed.panes.reserve(self.open.iter().map(|open| open.cells.len()).sum());
         for (metric, OpenMetric { tiles, groups, cells }) in (0u16..).zip(&mut self.open) {
             let first = flushed.places.len() as u32;
             flushed.places.extend(tiles.places().iter().map(|place| (metric, *place)));

@@ -57,6 +57,11 @@ impl OpenCells {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Hands over all of them: place, group, facts, and what they amount to.
     pub fn drain(&mut self, mut each: impl FnMut(u32, u32, u64, Cell)) {
         let mut cells = self.cells.drain(..);

@@ -6,10 +6,14 @@
 //! itself. Two keys with one 64-bit hash share an entry: with 4 million entries a late event
 //! is refused for another key's sake with a chance of 2·10⁻¹³, others never.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::rules::Rules;
 use crate::time::{BEGINNING, EpochMs, SpanMs};
+
+/// Keys that are looked for before any of them is forgotten, so that the waits for memory overlap.
+const TOGETHER: usize = 16;
 
 /// Closed sessions of one shard.
 #[derive(Debug)]
@@ -57,6 +61,12 @@ impl Closed {
         if floor < watermark.saturating_sub(self.memory) { BEGINNING } else { floor }
     }
 
+    /// Brings near where a key is looked for.
+    #[inline]
+    pub fn look_for(&self, key_hash: u64) {
+        std::hint::black_box(self.floors.get(&key_hash));
+    }
+
     /// Remembers that all sessions of a key are closed.
     pub fn insert(&mut self, key_hash: u64, floor: EpochMs) {
         if floor > self.forgotten && self.put(key_hash, floor) {
@@ -88,19 +98,24 @@ impl Closed {
             if !passed && self.floors.len() <= self.max {
                 return;
             }
-            for key_hash in first.remove() {
-                let floor = self.floors.get(&key_hash).copied().unwrap_or(BEGINNING);
-                // A later one has taken its place.
-                if floor.div_euclid(self.slot) != slot {
-                    continue;
-                }
-                self.floors.remove(&key_hash);
-                self.changes.push((key_hash, BEGINNING));
-                if !passed {
-                    self.forgotten_early += 1;
-                    self.forgotten = self.forgotten.max(floor);
-                }
+            for some in first.remove().chunks(TOGETHER) {
+                some.iter().for_each(|key_hash| self.look_for(*key_hash));
+                some.iter().for_each(|key_hash| self.forget(*key_hash, slot, passed));
             }
+        }
+    }
+
+    fn forget(&mut self, key_hash: u64, slot: i64, passed: bool) {
+        let Entry::Occupied(known) = self.floors.entry(key_hash) else { return };
+        // A later one may have taken its place.
+        if known.get().div_euclid(self.slot) != slot {
+            return;
+        }
+        let floor = known.remove();
+        self.changes.push((key_hash, BEGINNING));
+        if !passed {
+            self.forgotten_early += 1;
+            self.forgotten = self.forgotten.max(floor);
         }
     }
 

@@ -244,11 +244,11 @@ impl Machine {
         until: EpochMs,
         fx: &mut SessionEffects,
     ) {
-        let mut state = State::empty(event.at);
-        state.until = until;
+        self.sessions.insert(place, State { until, ..State::empty(event.at) });
+        // In its place: what was written a moment ago is not copied.
+        let state = &mut self.sessions[place];
         state.absorb(event);
         fx.entered(state.step);
-        self.sessions.insert(place, state);
     }
 
     /// Makes a session and those after it one where they lie within the gap now.

@@ -19,7 +19,12 @@ use crate::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 pub struct Segments {
     names: Vec<compact_str::CompactString>,
     index: HashMap<Box<[u8]>, u16, foldhash::fast::RandomState>,
+    /// Indices of texts that were met lately, by a few of their bytes.
+    near: [u16; NEAR],
 }
+
+/// Texts that are looked for by a few of their bytes before a hash is made of all of them.
+const NEAR: usize = 64;
 
 /// Most segments told apart; further ones count as `other`.
 pub const SEGMENTS_MAX: usize = 4_096;
@@ -28,20 +33,26 @@ pub const SEGMENT_BYTES_MAX: usize = 64;
 
 impl Default for Segments {
     fn default() -> Self {
-        Segments { names: vec!["".into()], index: Default::default() }
+        Segments { names: vec!["".into()], index: Default::default(), near: [0; NEAR] }
     }
 }
 
 impl Segments {
     /// The index of a text, learnt if it is new.
+    #[inline]
     pub fn intern(&mut self, text: &[u8]) -> u16 {
-        if text.is_empty() {
-            return 0;
+        let (Some(first), Some(last)) = (text.first(), text.last()) else { return 0 };
+        let few = usize::from(*first) * 5 + usize::from(*last) * 3 + text.len();
+        let near = self.near[few % NEAR];
+        if self.text(near).as_bytes() == text {
+            return near;
         }
-        if let Some(&index) = self.index.get(text) {
-            return index;
-        }
-        self.learn(text)
+        let index = match self.index.get(text) {
+            Some(index) => *index,
+            None => self.learn(text),
+        };
+        self.near[few % NEAR] = index;
+        index
     }
 
     #[cold]

@@ -116,17 +116,23 @@ impl State {
         while place > 0 && at < self.trail_time(place - 1) {
             place -= 1;
         }
-        if len == TRAIL_LEN {
-            if place == 0 {
-                return;
+        // As a rule it is the latest: then nothing moves, or all by one.
+        if len < TRAIL_LEN {
+            if place < len {
+                self.trail_at.copy_within(place..len, place + 1);
+                self.trail_kind.copy_within(place..len, place + 1);
             }
+            self.trail_len += 1;
+        } else if place == TRAIL_LEN {
+            self.trail_at.copy_within(1.., 0);
+            self.trail_kind.copy_within(1.., 0);
+            place -= 1;
+        } else if place > 0 {
             self.trail_at.copy_within(1..place, 0);
             self.trail_kind.copy_within(1..place, 0);
             place -= 1;
         } else {
-            self.trail_at.copy_within(place..len, place + 1);
-            self.trail_kind.copy_within(place..len, place + 1);
-            self.trail_len += 1;
+            return;
         }
         self.trail_at[place] = at as u32;
         self.trail_kind[place] = kind;

@@ -39,8 +39,14 @@ impl Undo {
     /// Notes how things stand. From now on, and until [`Undo::restore`] or [`Undo::done`], every
     /// change of carts is written down in the effects.
     pub fn note(&mut self, machine: &Machine, fx: &mut SessionEffects) {
-        self.sessions.clear();
-        self.sessions.extend_from_slice(&machine.sessions);
+        match (&mut self.sessions[..], &machine.sessions[..]) {
+            // As a rule: of a length that is known, so that it takes no call.
+            ([kept], [open]) => *kept = *open,
+            (_, open) => {
+                self.sessions.clear();
+                self.sessions.extend_from_slice(open);
+            }
+        }
         self.floor = machine.floor;
         self.carts = machine.carts.as_ref().map(|carts| carts.stand);
         self.endings = fx.endings.len();
