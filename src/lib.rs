@@ -40,6 +40,7 @@ pub mod web;
 
 pub use tidewatch_clock as clock;
 pub use tidewatch_core as domain;
+#[cfg(feature = "nats")]
 pub use tidewatch_publisher as publisher;
 
 /// The way to embed tidewatch; see the crate's documentation.

@@ -19,8 +19,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tidewatch::actors::status::Standing;
 use tidewatch::domain::condition::Condition;
-use tidewatch::nats::out::OutSettings;
-use tidewatch::nats::settings::Manage;
+use tidewatch::nats::settings::{Manage, OutSettings};
 
 use nats_out_rig::{Rig, alerts_only, check, connect, header, moment, quick};
 use support::nats::takes_batches;

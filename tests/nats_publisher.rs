@@ -24,8 +24,9 @@ use serde_json::{Value, json};
 use support::{Folder, until};
 use tidewatch::actors::ports::{AppendError, EventLog};
 use tidewatch::domain::event::Schema;
-use tidewatch::nats::gateway::{Gateway, GatewaySettings};
+use tidewatch::nats::gateway::Gateway;
 use tidewatch::nats::link::Link;
+use tidewatch::nats::settings::GatewaySettings;
 use tidewatch::publisher::{FlushReport, Mode, Options, PublishError, Publisher};
 
 const SUBJECT: &str = "events.shop";

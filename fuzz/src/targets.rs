@@ -27,7 +27,8 @@ use tidewatch::domain::session::{Deadline, Machine, Rules, Segments, SessionPoli
 use tidewatch::domain::time::TimePolicy;
 use tidewatch::domain::wire::Reader;
 use tidewatch::nats::settings::SourceTime;
-use tidewatch::nats::wire::{Template, Unpacker};
+use tidewatch::nats::settings::template::Template;
+use tidewatch::nats::wire::Unpacker;
 use tidewatch::source::file::{FileSource, Settings, Speed};
 use tidewatch::source::mapping::Mapping;
 

@@ -40,6 +40,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration asks for a part that this build is without.
+    #[error("{0}")]
+    Missing(String),
     /// The source of a replay cannot be read.
     #[error("{0}")]
     Source(String),

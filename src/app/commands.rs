@@ -10,6 +10,7 @@ use actix::System;
 use super::builder::Builder;
 #[cfg(feature = "prove")]
 use super::prove;
+#[cfg(feature = "nats")]
 use super::publish;
 use super::running::Running;
 use super::serving::{AtEnd, Said, complain, serve_until, start_exit, stop_signal, with_telemetry};
@@ -39,25 +40,27 @@ pub fn commands() -> Commands {
         #[cfg(feature = "replay")]
         replay: replay::run,
         #[cfg(not(feature = "replay"))]
-        replay: |_, _, _| lacks("replay"),
+        replay: |_, _, _| lacks("reading of files", "replay"),
         #[cfg(feature = "replay")]
         map: map::run,
         #[cfg(not(feature = "replay"))]
-        map: |_| lacks("replay"),
+        map: |_| lacks("reading of files", "replay"),
+        #[cfg(feature = "nats")]
         publish: publish::run,
+        #[cfg(not(feature = "nats"))]
+        publish: |_, _, _| lacks("NATS", "nats"),
         #[cfg(feature = "prove")]
         prove: prove::run,
         #[cfg(not(feature = "prove"))]
-        prove: |_, _| lacks("prove"),
+        prove: |_, _| lacks("proof", "prove"),
         open_idle: OpenIdle { records: idle_records, log: idle_log },
     }
 }
 
 /// What a command answers where the build has no part for it.
-#[cfg(not(all(feature = "replay", feature = "prove")))]
-fn lacks(feature: &str) -> Exit {
-    let text = format!("this build is without the feature {feature:?} that the command needs");
-    complain(&text, Exit::Usage)
+#[cfg(not(all(feature = "nats", feature = "replay", feature = "prove")))]
+fn lacks(part: &str, feature: &str) -> Exit {
+    complain(&crate::config::missing(part, feature), Exit::Usage)
 }
 
 fn serve(config: Config, common: &Common) -> Exit {
@@ -131,10 +134,10 @@ fn idle_log(config: &Config) -> Result<Box<dyn EventLog>, StoreError> {
     let folder = Folder::open(&config.general.data_dir)?;
     // The seed places keys on shards; nothing of that is decided here.
     let schema = super::parts::schema(config, 0);
-    let stream = super::nats::PatientLog::open(config, &schema, folder.clone())
+    let stream = super::nats::patient_log(config, &schema, folder.clone())
         .map_err(|error| StoreError::Io { path: "nats".into(), cause: error.to_string() })?;
     if let Some(stream) = stream {
-        return Ok(Box::new(stream));
+        return Ok(stream);
     }
     let settings = super::parts::log_settings(config);
     Ok(Box::new(EmbeddedLog::open(&folder, SystemClock::shared(), settings)?))

@@ -7,13 +7,19 @@ mod commands;
 mod figures;
 #[cfg(feature = "replay")]
 mod map;
+#[cfg(feature = "nats")]
 mod nats;
+#[cfg(not(feature = "nats"))]
+#[path = "no_nats.rs"]
+mod nats;
+#[cfg(feature = "nats")]
 mod nats_out;
 #[cfg(feature = "replay")]
 mod output;
 mod parts;
 #[cfg(feature = "prove")]
 mod prove;
+#[cfg(feature = "nats")]
 mod publish;
 #[cfg(feature = "replay")]
 mod rejections;
@@ -24,7 +30,6 @@ mod serving;
 mod thread;
 mod ways;
 
-pub use crate::nats::out::DRAIN as NATS_DRAIN;
 pub use builder::{Builder, StartError};
 pub use commands::commands;
 pub use running::Running;

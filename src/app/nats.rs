@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::builder::StartError;
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Source};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
@@ -13,10 +14,18 @@ use crate::config::Config;
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::nats::gateway::Gateway;
-use crate::nats::link::Link;
 use crate::nats::source::JetSource;
 use crate::nats::{Denied, NatsError};
 use crate::store::folder::Folder;
+
+pub use crate::nats::link::Link;
+pub use crate::nats::out::{OUTPUTS, Outputs};
+
+impl From<NatsError> for StartError {
+    fn from(error: NatsError) -> Self {
+        StartError::Source(error.to_string())
+    }
+}
 
 /// The sources of `[nats]`, in the order of the configuration.
 pub type Sources = Vec<Box<dyn Source>>;
@@ -98,7 +107,7 @@ pub fn gateway(
 }
 
 /// The stream as the log of a command that runs for a moment: it waits for the connection.
-pub struct PatientLog {
+struct PatientLog {
     link: Link,
     log: Arc<dyn EventLog>,
     patience: Duration,
@@ -106,24 +115,24 @@ pub struct PatientLog {
     _folder: Folder,
 }
 
-impl PatientLog {
-    /// For `tidewatch dead-letters` beside an idle folder; `None` without `nats.url`.
-    ///
-    /// # Errors
-    /// When a setting cannot be used, or nothing may be published.
-    pub fn open(
-        config: &Config,
-        schema: &Arc<Schema>,
-        folder: Folder,
-    ) -> Result<Option<PatientLog>, NatsError> {
-        let Some(settings) = &config.nats.link else { return Ok(None) };
-        let link = Link::open(settings.clone())?;
-        let log = gateway(config, &link, schema)?.ok_or_else(|| NatsError::Setting {
-            key: "nats.gateway.subject".into(),
-            cause: "is empty, so nothing can be sent to the stream again".into(),
-        })?;
-        Ok(Some(PatientLog { link, log, patience: settings.request_timeout, _folder: folder }))
-    }
+/// The stream as the log of `tidewatch dead-letters` beside an idle folder; `None` without
+/// `nats.url`.
+///
+/// # Errors
+/// When a setting cannot be used, or nothing may be published.
+pub fn patient_log(
+    config: &Config,
+    schema: &Arc<Schema>,
+    folder: Folder,
+) -> Result<Option<Box<dyn EventLog>>, NatsError> {
+    let Some(settings) = &config.nats.link else { return Ok(None) };
+    let link = Link::open(settings.clone())?;
+    let log = gateway(config, &link, schema)?.ok_or_else(|| NatsError::Setting {
+        key: "nats.gateway.subject".into(),
+        cause: "is empty, so nothing can be sent to the stream again".into(),
+    })?;
+    let patience = settings.request_timeout;
+    Ok(Some(Box::new(PatientLog { link, log, patience, _folder: folder })))
 }
 
 impl PatientLog {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::running::Running;
 use crate::nats::link::Link;
-use crate::nats::out::{OutSettings, Outputs, Parts, feed_of};
+use crate::nats::out::{Outputs, Parts, feed_of};
+use crate::nats::settings::OutSettings;
 
 impl Running {
     /// Sends alerts, dead letters and boards of this pipeline to NATS and answers there,

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::nats::Outputs;
 use super::thread::PipelineThread;
 use crate::actors::broadcaster::Broadcaster;
 use crate::actors::directory::NoAnswer;
@@ -21,10 +22,13 @@ use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::SessionView;
 use crate::domain::time::SpanMs;
-use crate::nats::out::{DRAIN, Outputs};
 use crate::store::folder::Folder;
 use crate::store::state::Figures;
 use crate::web;
+
+/// Longest wait for alerts and dead letters to be delivered when the process stops. What
+/// is left is delivered after the next start.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// A running pipeline. Dropping it stops the pipeline without waiting for it.
 pub struct Running {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, StartError};
+use super::nats;
 use super::running::Running;
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{SourceError, StoreError};
 use crate::cli::Exit;
 use crate::cli::args::{Common, LogFormat};
 use crate::domain::keeper::ReplayNumbers;
-use crate::nats::out;
 use crate::sink;
 use crate::telemetry::{self, happenings};
 use crate::web::server;
@@ -43,7 +43,7 @@ pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builde
     raise_open_files();
     match telemetry::install(&settings) {
         Ok(metrics) => {
-            sink::begin_at_zero(out::OUTPUTS);
+            sink::begin_at_zero(nats::OUTPUTS);
             Ok(builder.metrics(Arc::new(move || metrics.render())))
         }
         Err(error) => Err(complain(&error, Exit::Usage)),
@@ -200,6 +200,7 @@ pub(super) fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
 pub(super) fn start_exit(error: &StartError) -> Exit {
     match error {
         StartError::Store(error) => store_exit(error),
+        StartError::Missing(_) => Exit::Usage,
         StartError::Source(_) | StartError::Thread(_) => Exit::Failed,
     }
 }

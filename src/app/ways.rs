@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::builder::{SourceFactory, StartError};
-use super::{nats, parts};
+use super::nats::{self, Link};
+use super::parts;
 use crate::actors::ports::{EventLog, Records, Source};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::event::Schema;
-use crate::nats::link::Link;
 use crate::store;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
@@ -59,8 +59,7 @@ impl Ways {
         files: &Files,
         schema: &Arc<Schema>,
     ) -> Result<Ways, StartError> {
-        let failed = |error: crate::nats::NatsError| StartError::Source(error.to_string());
-        let Some((link, sources)) = nats::open(config, clock).map_err(failed)? else {
+        let Some((link, sources)) = nats::open(config, clock)? else {
             let sources: Vec<Box<dyn Source>> = vec![Box::new(files.log.source()?)];
             return Ok(Ways { sources, intake: Some(Arc::new(files.log.clone())), link: None });
         };
@@ -68,7 +67,7 @@ impl Ways {
             // Before the store's thread begins: none may leave until the output says so.
             files.state.figures().publish_letters();
         }
-        let intake = nats::gateway(config, &link, schema).map_err(failed)?;
+        let intake = nats::gateway(config, &link, schema)?;
         Ways { sources, intake, link: Some(link) }.checked()
     }
 

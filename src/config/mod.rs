@@ -39,6 +39,7 @@ pub use nats::NatsConfig;
 pub use problem::Problem;
 pub use reference::{reference, written_default};
 pub use units::{parse_size, parse_span, show_size, show_span};
+pub use warnings::missing;
 pub use whole::{Config, SHIPPED};
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use super::document::{Node, Value};
 use super::problem::Problem;
 use super::reader::Reader;
 use crate::domain::settings::Section;
-use crate::nats::gateway::GatewaySettings;
-use crate::nats::out::OutSettings;
 use crate::nats::settings::{
-    Auth, LinkSettings, NatsSettings, SourceKeys, SourceSettings, covers, domain_api,
+    Auth, GatewaySettings, LinkSettings, NatsSettings, OutSettings, SourceKeys, SourceSettings,
+    covers, domain_api,
 };
 
 /// Most sources.

@@ -4,6 +4,11 @@ use super::events::EventsConfig;
 use super::near;
 use super::whole::{Config, types_named};
 
+/// What is said where this build has no part for what is asked of it.
+pub fn missing(part: &str, feature: &str) -> String {
+    format!("this build has no {part}: build with --features {feature}")
+}
+
 impl Config {
     /// What is sound and probably not meant: names that differ from others by a slip of the
     /// pen, and those that nothing uses.
@@ -12,6 +17,8 @@ impl Config {
         let of_session: Vec<&str> =
             session.entry.iter().chain(&session.goal).chain(&session.steps).map(|s| &**s).collect();
         let mut warnings = Vec::new();
+        #[cfg(not(feature = "nats"))]
+        warnings.extend(self.nats.link.as_ref().map(|_| missing("NATS", "nats")));
         for metric in &self.metrics {
             let conditions = metric.filter.iter().chain(&metric.numerator);
             for kind in conditions.flat_map(types_named) {

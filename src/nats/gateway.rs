@@ -19,7 +19,6 @@ mod origin;
 mod request;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -32,47 +31,20 @@ use self::origin::Origins;
 use self::request::Message;
 use super::NatsError;
 use super::link::Link;
-use super::publisher::check_subject;
 use super::publisher::line::{Line, Window};
 use super::publisher::post::Post;
-use super::settings::plain_subject;
+use super::settings::gateway::IN_FLIGHT_MAX;
+use super::settings::{GatewaySettings, check_subject};
 use super::wire::HEADER_TIME;
-use crate::actors::aside::BYTES_MAX;
 use crate::actors::ports::{AppendError, Appended, BoxFuture, EventLog, Offer, Offered, Unfit};
 use crate::domain::event::Schema;
 use crate::domain::event::decode::Decoder;
-use crate::domain::settings::settings;
 
-/// Most messages that may be on their way at a time.
-const IN_FLIGHT_MAX: i64 = 65_536;
 /// Bytes of one request that may be on their way at a time; the request holds them in any case.
 const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 /// Lines kept for further requests: a subscription each. One is opened when all are in use, at most
 /// one for each request on its way.
 const LINES_KEPT: usize = 16;
-
-settings! {
-    /// What can be set of the gateway.
-    #[derive(Clone, Debug, PartialEq)]
-    pub struct GatewaySettings in "nats.gateway." {
-        /// POST /v1/events publishes to this subject and answers after the stream has it. A source
-        /// must read it. "": nothing can be posted.
-        pub subject: String = "events.http".into(), checked(plain_subject);
-        /// Messages published and not confirmed yet, of all requests together: some 8 MiB with
-        /// events of 2 KiB. Beyond it POST answers 429.
-        pub in_flight_max: usize = 4_096, count(1, IN_FLIGHT_MAX);
-        /// Longest wait for the stream's confirmation; then 503, and the client tries again with
-        /// the same ids.
-        pub timeout: Duration = Duration::from_secs(5), span(100, MINUTE);
-        /// Bytes of posted events that the stream cannot take (larger than its max_msg_size, or the
-        /// server's max_payload), on their way to the dead letters: a commit's worth of them.
-        /// Beyond it POST answers 429.
-        pub refused_bytes_max: usize = BYTES_MAX, size(MIB, 4 * GIB);
-    } besides {
-        /// The streams that are read: a dead letter of one of them goes back to it.
-        pub streams: Vec<String> = Vec::new();
-    }
-}
 
 /// An [`EventLog`] whose log is a stream.
 pub struct Gateway {
@@ -97,12 +69,12 @@ impl Gateway {
         settings: GatewaySettings,
         schema: Arc<Schema>,
     ) -> Result<Self, NatsError> {
-        check_subject("nats.gateway.subject", &settings.subject)?;
+        let wrong = |key: &str, cause| NatsError::Setting { key: key.into(), cause };
+        check_subject(&settings.subject, false)
+            .map_err(|cause| wrong("nats.gateway.subject", cause))?;
         if !(1..=IN_FLIGHT_MAX as usize).contains(&settings.in_flight_max) {
-            return Err(NatsError::Setting {
-                key: "nats.gateway.in_flight_max".into(),
-                cause: "must be 1 to 65536".into(),
-            });
+            let rule = format!("must be 1 to {IN_FLIGHT_MAX}");
+            return Err(wrong("nats.gateway.in_flight_max", rule));
         }
         Ok(Gateway {
             lines: Arc::default(),

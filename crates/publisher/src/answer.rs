@@ -54,6 +54,17 @@ impl Answer {
         Answer::Refused(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, error.to_string())
     }
 
+    /// The sequence of the message, the last one of a batch.
+    ///
+    /// # Errors
+    /// Why it is not in the stream, as far as is known.
+    pub fn sequence(self) -> Result<u64, String> {
+        match self {
+            Answer::Acked { sequence, .. } => Ok(sequence),
+            Answer::Again(why) | Answer::Refused(_, why) | Answer::Unknown(why) => Err(why),
+        }
+    }
+
     fn read(payload: &[u8]) -> Answer {
         match serde_json::from_slice::<Wire>(payload) {
             Ok(Wire { error: Some(error), .. }) => Answer::said(&error),

@@ -28,7 +28,6 @@
 //!   [`Publisher::flush`] says so. It may be in the stream all the same.
 
 pub mod answer;
-pub mod connection;
 mod counts;
 mod denied;
 mod engine;
@@ -51,10 +50,12 @@ use thiserror::Error;
 use tidewatch_clock::{SharedClock, SystemClock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use tidewatch_connection as connection;
+
 pub use denied::Denied;
 pub use error::{NatsError, SERVER_MIN};
 
-use connection::LinkSettings;
+use connection::{LinkSettings, check_subject};
 use counts::Counts;
 use engine::{Command, Engine};
 use id::{Ids, identify};
@@ -141,10 +142,9 @@ impl Options {
     }
 
     fn check(&self) -> Result<(), NatsError> {
-        check_subject("subject", &self.subject)?;
-        let wrong = |key: &str, rule: &str| {
-            Err(NatsError::Setting { key: key.into(), cause: format!("must be {rule}") })
-        };
+        let setting = |key: &str, cause| NatsError::Setting { key: key.into(), cause };
+        check_subject(&self.subject, false).map_err(|cause| setting("subject", cause))?;
+        let wrong = |key: &str, rule: &str| Err(setting(key, format!("must be {rule}")));
         let lingers = |linger: Duration| linger < self.give_up_after;
         match self.mode {
             Mode::Pack { events, .. } if !(1..=10_000).contains(&events) => {
@@ -174,28 +174,6 @@ impl Options {
             return wrong("give_up_after", "at least ack_wait");
         }
         Ok(())
-    }
-}
-
-/// Whether one can publish to a subject: tokens between dots, no wildcard, no white space.
-///
-/// # Errors
-/// Names `key` and the rule.
-pub fn check_subject(key: &str, subject: &str) -> Result<(), NatsError> {
-    let token = |token: &str| {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
-        !token.is_empty() && token.chars().all(plain)
-    };
-    if subject.split('.').all(token) {
-        Ok(())
-    } else {
-        Err(NatsError::Setting {
-            key: key.into(),
-            cause: format!(
-                "{subject:?} is not a subject to publish to; write words with dots between them, \
-             without * and >"
-            ),
-        })
     }
 }
 
@@ -436,21 +414,6 @@ fn written(event: &(impl Serialize + ?Sized)) -> Result<Bytes, PublishError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_subject_to_publish_to_has_no_wildcard() {
-        for (subject, fine) in [
-            ("events", true),
-            ("events.shop.eu-1", true),
-            ("", false),
-            ("events.", false),
-            ("events.*", false),
-            ("events.>", false),
-            ("events.a b", false),
-        ] {
-            assert_eq!(check_subject("subject", subject).is_ok(), fine, "{subject:?}");
-        }
-    }
 
     #[test]
     fn options_out_of_bounds_are_named() {

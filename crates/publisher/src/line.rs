@@ -49,7 +49,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line over a connection, which may be away. Call it on the connection's thread.
+    /// A line over a connection, which may be away. It waits by the timer of the runtime that
+    /// it is used in.
     ///
     /// # Errors
     /// When the connection has ended for good.

@@ -3,8 +3,6 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::header::NATS_MESSAGE_ID;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,6 +16,8 @@ use super::workload::{self, Event, Repeat};
 use super::{ProveError, Stage, broker};
 use crate::cli::args::ProveArgs;
 use crate::clock::{SharedClock, SystemClock};
+use crate::nats::publisher::line::{Line, Window};
+use crate::nats::publisher::post::Post;
 use crate::nats::publisher::{Options, Publisher};
 
 /// Pieces that the events of one cycle are published in.
@@ -139,22 +139,19 @@ impl<'a> Feeder<'a> {
 
     /// The same events under other message ids, as after the stream's duplicate window.
     async fn store_again(&self, piece: &[Event]) -> Result<(), ProveError> {
-        let failed = |error: async_nats::jetstream::context::PublishError| {
-            ProveError::Publish(format!("a repeat did not get into the stream: {error}"))
+        let failed = |cause: String| {
+            ProveError::Publish(format!("a repeat did not get into the stream: {cause}"))
         };
-        let jetstream = self.stage.link.jetstream();
-        let mut acks = Vec::new();
-        for event in piece.iter().filter(|event| event.repeat == Repeat::Stored) {
-            let mut headers = HeaderMap::new();
-            headers.insert(NATS_MESSAGE_ID, format!("{}-again", event.id));
-            let body = event.json().to_string().into();
-            let sent = jetstream.publish_with_headers(self.subject.clone(), headers, body);
-            acks.push(sent.await.map_err(failed)?);
-        }
-        for ack in acks {
-            ack.await.map_err(failed)?;
-        }
-        Ok(())
+        let again = piece.iter().filter(|event| event.repeat == Repeat::Stored).map(|event| {
+            let post = Post::new(self.subject.as_str(), event.json().to_string());
+            vec![post.id(&format!("{}-again", event.id))]
+        });
+        let link = &self.stage.link;
+        let mut line = Line::open(link, link.request_timeout()).await.map_err(failed)?;
+        let window = Window { messages: 256, bytes: 1 << 20 };
+        let stored =
+            line.exchange(again.collect(), window, |_, answer| answer.sequence().map(drop));
+        stored.await.map_err(failed)
     }
 }
 

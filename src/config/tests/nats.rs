@@ -45,8 +45,7 @@ fn a_mistake_in_nats_is_named() {
     check(&[
         (
             "[nats]\nurl = \"http://a\"",
-            "t.toml:2:1: nats.url = \"http://a\": \"http://a\" is not a server such as \
-             nats://host:4222: invalid scheme for NATS server URL: http",
+            "t.toml:2:1: nats.url = \"http://a\": \"http://a\" must begin with nats:// or tls://",
         ),
         (
             "[nats]\nurl = \"nats://u:secret@a\"",

@@ -6,10 +6,10 @@ use async_nats::Subject;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::GatewaySettings;
 use crate::actors::ports::{AppendError, Origin};
 use crate::nats::link::Link;
 use crate::nats::manage::{self, Refusal};
+use crate::nats::settings::GatewaySettings;
 
 /// Finds the subjects of one request's dead letters.
 pub(super) struct Origins<'a> {

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::message::{JetRow, TRUNCATED, Target, own_bytes};
-use super::{OutSettings, token};
+use super::token;
 use crate::actors::ports::{Records, StoreError};
 use crate::domain::alert::Alert;
+use crate::nats::settings::OutSettings;
 use crate::sink::Rows;
 
 /// Content type of an alert's message.

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BOARD_KEY, OutSettings, Parts, streams};
+use super::{BOARD_KEY, Parts, streams};
 use crate::domain::board::{Board, frame};
 use crate::nats::link::Link;
-use crate::nats::publisher::answer::Answer;
 use crate::nats::publisher::limit::Limit;
 use crate::nats::publisher::line::{Line, tell};
 use crate::nats::publisher::post::Post;
+use crate::nats::settings::OutSettings;
 use crate::sink::Track;
 
 /// Publishes boards.
@@ -88,7 +88,7 @@ impl Desk {
         if !self.settings.board_subject.is_empty() {
             let post = self.post(&self.settings.board_subject, &text)?;
             let sent = tell(&self.link, post, self.link.request_timeout()).await;
-            sent.map_err(|answer| why(answer).unwrap_or_default())?;
+            sent.or_else(|answer| answer.sequence().map(drop))?;
             self.track.delivered(1);
         }
         if !self.settings.board_bucket.is_empty() {
@@ -128,7 +128,7 @@ impl Desk {
             Some(line) => line,
             none => none.insert(Line::open(&self.link, self.link.request_timeout()).await?),
         };
-        if let Some(cause) = why(line.deliver(vec![post]).await) {
+        if let Err(cause) = line.deliver(vec![post]).await.sequence() {
             self.bucket = None;
             return Err(format!("bucket {}: {cause}", self.settings.board_bucket));
         }
@@ -145,14 +145,6 @@ fn put_subject(bucket: &Store, api: &str) -> String {
         format!("{api}.{keys}{BOARD_KEY}")
     } else {
         format!("{keys}{BOARD_KEY}")
-    }
-}
-
-/// Why something is not in the stream.
-fn why(answer: Answer) -> Option<String> {
-    match answer {
-        Answer::Acked { .. } => None,
-        Answer::Again(why) | Answer::Refused(_, why) | Answer::Unknown(why) => Some(why),
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::message::{JetRow, TRUNCATED, Target, own_bytes};
-use super::{OutSettings, token};
+use super::token;
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
+use crate::nats::settings::OutSettings;
 use crate::sink::Rows;
 
 /// Longest text of a header, in characters: the server bounds all headers of a message.

@@ -8,7 +8,6 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 
-use super::OutSettings;
 use super::cursor;
 use super::message::{JetRow, Target};
 use super::streams;
@@ -17,6 +16,7 @@ use crate::nats::publisher::answer::Answer;
 use crate::nats::publisher::limit::{Limit, StreamLimit};
 use crate::nats::publisher::line::Line;
 use crate::nats::publisher::post::Post;
+use crate::nats::settings::OutSettings;
 use crate::sink::{Delivery, Fate, Reached, Resumed, Sink, Stop};
 
 /// Messages that go one by one after a batch was refused, before a batch is tried again.

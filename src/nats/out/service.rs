@@ -11,11 +11,12 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{OutSettings, Parts};
+use super::Parts;
 use crate::actors::directory::Directory;
 use crate::actors::status::Status;
 use crate::domain::board::{Board, frame};
 use crate::nats::link::Link;
+use crate::nats::settings::OutSettings;
 use crate::sink::Track;
 use crate::sink::feed::delays;
 

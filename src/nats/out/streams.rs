@@ -4,11 +4,10 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, Stream};
 use async_nats::jetstream::{ErrorCode, kv};
 
-use super::OutSettings;
 use crate::nats::NatsError;
 use crate::nats::link::Link;
 use crate::nats::publisher::post::BATCH_SINCE;
-use crate::nats::settings::Manage;
+use crate::nats::settings::{Manage, OutSettings};
 
 /// The stream of a feed whose subjects begin with `subject`.
 ///

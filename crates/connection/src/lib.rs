@@ -1,4 +1,5 @@
-//! Where a NATS server is and how to sign in.
+//! Where a NATS server is and how to sign in: settings alone, so that a build without a client
+//! knows and checks them, too.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,4 +93,45 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// Our certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Checks a subject: words with dots between them; wildcards are allowed where `wild` says so.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check_subject(subject: &str, wild: bool) -> Result<(), String> {
+    let last = subject.split('.').count() - 1;
+    for (index, token) in subject.split('.').enumerate() {
+        let is_wild = token == "*" || (token == ">" && index == last);
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>');
+        if token.is_empty() || (token.contains(odd) && !(wild && is_wild)) {
+            let example = if wild { "events.>" } else { "events.http" };
+            return Err(format!("{subject:?} is not a subject such as {example:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_has_words_and_a_wildcard_only_where_it_may() {
+        for (subject, wild, good) in [
+            ("events.>", true, true),
+            ("events.*.x", true, true),
+            ("events.>", false, false),
+            ("events.*", false, false),
+            (">.a", true, false),
+            ("a..b", true, false),
+            ("a.", false, false),
+            ("a b", true, false),
+            ("a.b", false, true),
+            ("events.shop.eu-1", false, true),
+            ("", true, false),
+        ] {
+            assert_eq!(check_subject(subject, wild).is_ok(), good, "{subject:?}");
+        }
+    }
 }
