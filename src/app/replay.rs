@@ -1,8 +1,6 @@
 //! `tidewatch replay`: files through the same engine, then a report.
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +13,8 @@ use super::output::{Digests, Targets};
 use super::rejections::Rejections;
 use super::running::Running;
 use super::serving::{
-    AtEnd, Said, complain, run_exit, serve_until, start_exit, stop_signal, with_telemetry,
+    AtEnd, Said, complain, private_folder, run_exit, serve_until, start_exit, stop_signal,
+    with_telemetry,
 };
 use crate::actors::Idle;
 use crate::actors::ports::Source;
@@ -335,10 +334,4 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         unused_aliases: numbers.unused_aliases.clone(),
         ..Report::default()
     }
-}
-
-/// A folder for this run alone, whatever the umask.
-pub(super) fn private_folder(prefix: &str) -> std::io::Result<tempfile::TempDir> {
-    let only_us = Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix(prefix).permissions(only_us).tempdir()
 }

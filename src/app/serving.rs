@@ -34,6 +34,14 @@ fn raise_open_files() {
     }
 }
 
+/// A folder for this run alone, whatever the umask.
+#[cfg(any(feature = "replay", feature = "prove"))]
+pub(super) fn private_folder(prefix: &str) -> std::io::Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let only_us = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(only_us).tempdir()
+}
+
 /// Installs logs and metrics, and gives the builder its `/metrics`.
 pub(super) fn with_telemetry(common: &Common, builder: Builder) -> Result<Builder, Exit> {
     let settings = telemetry::Settings {

@@ -121,7 +121,7 @@ async fn prove(config: &Config, args: &ProveArgs) -> Result<bool, ProveError> {
 
 /// Finds or starts a server and connects to it.
 async fn set_up(config: &Config, args: &ProveArgs) -> Result<Stage, ProveError> {
-    let folder = super::replay::private_folder("tidewatch-prove-");
+    let folder = super::serving::private_folder("tidewatch-prove-");
     let folder = folder.map_err(|error| ProveError::Cannot(format!("no folder: {error}")))?;
     let configured = config.nats.link.clone().filter(|_| args.nats_server.is_none());
     let (server, mut settings) = match configured {
