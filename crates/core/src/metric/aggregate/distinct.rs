@@ -62,7 +62,7 @@ impl Aggregation for Distinct {
     }
 
     fn accuracy(&self) -> Option<Accuracy> {
-        Some(Accuracy {
+        Some(Accuracy::Estimate {
             exact_up_to: self.exact_up_to,
             standard_error_percent: SKETCH_ERROR_PERCENT,
             bound_95_percent: SKETCH_BOUND_PERCENT,

@@ -8,8 +8,10 @@
 
 mod count;
 mod distinct;
+mod edge;
 mod extreme;
 mod histogram;
+mod quantile;
 mod ratio;
 mod stddev;
 mod sum;
@@ -17,8 +19,10 @@ mod topk;
 
 pub use count::{Count, Rate};
 pub use distinct::Distinct;
+pub use edge::{Delta, First, Last};
 pub use extreme::{Max, Min};
 pub use histogram::Histogram;
+pub use quantile::Quantile;
 pub use ratio::Ratio;
 pub use stddev::Stddev;
 pub use sum::{Avg, Sum};
@@ -90,6 +94,43 @@ pub trait State: Sized {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
+/// In a box, because a cell is small.
+impl<S: State> State for Box<S> {
+    const SUBTRACTS: bool = S::SUBTRACTS;
+
+    fn merge(&mut self, other: &Self) {
+        (**self).merge(other);
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        (**self).subtract(other);
+    }
+
+    fn count(&self) -> u64 {
+        (**self).count()
+    }
+
+    fn sum(&self) -> f64 {
+        (**self).sum()
+    }
+
+    fn takes(&self, other: &Self) -> bool {
+        (**self).takes(other)
+    }
+
+    fn settle(&mut self) {
+        (**self).settle();
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        (**self).encode(out);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        S::decode(reader).map(Box::new)
+    }
+}
+
 /// One aggregate: its settings, which are its keys in `[[metric]]` ([`Section`], none by
 /// default), and what is made of them.
 pub trait Aggregation: Section + Default {
@@ -148,23 +189,34 @@ pub trait Aggregation: Section + Default {
 
 /// How exact the numbers of an aggregate are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accuracy {
-    /// Up to so many different values in a pane they are exact.
-    pub exact_up_to: usize,
-    /// Beyond, their standard error: of two numbers in three it is less.
-    pub standard_error_percent: f64,
-    /// Beyond, 95 % of the numbers are as near as this.
-    pub bound_95_percent: f64,
+#[serde(untagged)]
+pub enum Accuracy {
+    /// Exact while few, then an estimate.
+    Estimate {
+        /// Up to so many different values in a pane they are exact.
+        exact_up_to: usize,
+        /// Beyond, their standard error: of two numbers in three it is less.
+        standard_error_percent: f64,
+        /// Beyond, 95 % of the numbers are as near as this.
+        bound_95_percent: f64,
+    },
+    /// Never further from the exact number than this share of it.
+    Relative {
+        /// The share.
+        error_percent: f64,
+    },
 }
 
 impl fmt::Display for Accuracy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Accuracy { exact_up_to, standard_error_percent, bound_95_percent } = self;
-        write!(
-            out,
-            "exact up to {exact_up_to} in a pane, then a standard error of \
-             {standard_error_percent} % (95 % within ± {bound_95_percent} %)"
-        )
+        match self {
+            Accuracy::Estimate { exact_up_to, standard_error_percent, bound_95_percent } => write!(
+                out,
+                "exact up to {exact_up_to} in a pane, then a standard error of \
+                 {standard_error_percent} % (95 % within ± {bound_95_percent} %)"
+            ),
+            Accuracy::Relative { error_percent } => write!(out, "within ± {error_percent} %"),
+        }
     }
 }
 
@@ -381,6 +433,10 @@ aggregates! {
     18 => Ratio,
     19 => TopK,
     20 => Histogram,
+    21 => First,
+    22 => Last,
+    23 => Delta,
+    24 => Quantile,
 }
 
 impl Aggregate {

@@ -14,8 +14,7 @@ pub struct Stddev;
 
 impl Section for Stddev {}
 
-/// Boxed: much larger than other states, and rare.
-impl State for Box<Moments> {
+impl State for Moments {
     const SUBTRACTS: bool = true;
 
     fn merge(&mut self, other: &Self) {
@@ -39,7 +38,7 @@ impl State for Box<Moments> {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Moments::decode(reader).map(Box::new)
+        Moments::decode(reader)
     }
 }
 

@@ -265,7 +265,7 @@ impl Aggregation for TopK {
     fn accuracy(&self) -> Option<Accuracy> {
         // Greatest where half of all have one value.
         let percent = |sure: f64| (sure * 500.0 / (self.sample as f64).sqrt()).round() / 10.0;
-        Some(Accuracy {
+        Some(Accuracy::Estimate {
             exact_up_to: self.values_max,
             standard_error_percent: percent(1.0),
             bound_95_percent: percent(SURE),
