@@ -30,7 +30,8 @@ pub fn begin_at_zero() {
     }
     counter!(names::DEAD_LETTERS_DROPPED, "reason" => "other reasons").increment(0);
     counter!(names::DEAD_LETTERS_UNPUBLISHED, "reason" => "other reasons").increment(0);
-    for condition in Condition::ALL {
+    // A slow client is told of it alone, and counted by `names::WEB_CLIENTS_LAGGING`.
+    for condition in Condition::ALL.iter().filter(|one| **one != Condition::SlowClient) {
         gauge!(names::CONDITION, "condition" => condition.name()).set(0.0);
     }
 }
