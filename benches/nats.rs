@@ -14,7 +14,8 @@
 //! a bare pull consumer, which only counts, and `tidewatch serve` with four queries and an
 //! empty data folder. It is measured from outside, from the start of the process until the
 //! last event is in a durable commit. The first event is seen in what the server says of the
-//! consumer, the last in the wall time of the commit, so neither waits for a tick.
+//! consumer, the last in the wall time of the commit, so neither waits for a tick. Beside it stand
+//! user and system seconds of the reader and of nats-server: on a busy machine they say more.
 //!
 //! Latency: a publisher at a steady rate, a websocket that follows the pipeline's topic. A
 //! marker is the n-th event published; it is visible once the topic says that n events are
@@ -68,11 +69,11 @@ const BARE_BATCH: usize = 2_000;
 const BARE_ACK_EVERY: u64 = 500;
 
 /// Least share of the bare consumer at one event a message.
-const AIM_SHARE: f64 = 0.8;
+const AIM_SHARE: f64 = 0.65;
 /// Least events a second in packed messages.
-const AIM_PACKED: f64 = 0.7e6;
+const AIM_PACKED: f64 = 1.2e6;
 /// Most that a marker's p99 may be above the tick, ms.
-const AIM_OVER_TICK_MS: i64 = 150;
+const AIM_OVER_TICK_MS: i64 = 50;
 
 /// Distance between two looks at a process or a server.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -413,6 +414,16 @@ fn memory(server: &Server, name: &str) -> u64 {
     kib.expect("the process runs") * 1_024
 }
 
+/// User and system seconds that a process has taken.
+fn processor(pid: u32) -> f64 {
+    // The kernel tells them in hundredths of a second, whatever its own clock.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    let (_, after) = text.rsplit_once(") ").expect("a name in parentheses");
+    let ticks = after.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / TICKS_A_SECOND
+}
+
 fn table(names: &str) {
     println!("\n| {names} |");
     println!("|{}", "---|".repeat(names.split('|').count()));
@@ -426,6 +437,8 @@ struct Measured {
     seconds: f64,
     /// From the first event on.
     seconds_reading: f64,
+    /// Processor seconds of the reader, and of the server meanwhile.
+    processor: (f64, f64),
     peak_bytes: u64,
 }
 
@@ -453,8 +466,8 @@ fn throughput(options: &Options) {
         }
         rows.push((pack, bare, ours));
     }
-    let columns =
-        "what | M events/s median | min | max | of the bare consumer | aim | peak RSS MiB";
+    let columns = "what | M events/s median | min | max | of the bare consumer | aim | processor s: reader, \
+         nats-server | peak RSS MiB";
     table(columns);
     for (pack, bare, ours) in &rows {
         show(options, *pack, bare, ours);
@@ -489,6 +502,8 @@ fn fill(rig: &Rig, options: &Options, pack: u64) -> u64 {
 fn bare_consumer(rig: &Rig, messages: u64, bytes: u64) -> Measured {
     const NAME: &str = "bare";
     let watch = Stopwatch::start();
+    let taken = || (processor(std::process::id()), processor(rig.broker.pid()));
+    let before = taken();
     let config = pull::Config {
         durable_name: Some(NAME.into()),
         ack_policy: AckPolicy::All,
@@ -514,8 +529,10 @@ fn bare_consumer(rig: &Rig, messages: u64, bytes: u64) -> Measured {
     });
     let seconds = watch.elapsed().as_secs_f64();
     assert_eq!(read_bytes, bytes, "each message once");
+    let after = taken();
     rig.runtime.block_on(rig.stream.delete_consumer(NAME)).unwrap();
-    Measured { seconds, seconds_reading: seconds - first, peak_bytes: 0 }
+    let processor = (after.0 - before.0, after.1 - before.1);
+    Measured { seconds, seconds_reading: seconds - first, processor, peak_bytes: 0 }
 }
 
 /// The service, from nothing to the last commit.
@@ -527,7 +544,7 @@ fn serve(rig: &Rig, options: &Options, clock: &SharedClock) -> Measured {
         options.shards,
         rig.config()
     );
-    let start = clock.wall();
+    let (start, before) = (clock.wall(), processor(rig.broker.pid()));
     let mut server = folder.serve(&config).spawn();
     let watch = Stopwatch::start();
     while rig.delivered() == 0 {
@@ -538,6 +555,7 @@ fn serve(rig: &Rig, options: &Options, clock: &SharedClock) -> Measured {
     let first = clock.wall();
     server.wait_listening();
     wait_settled(&mut server, options.events);
+    let processor = (processor(server.pid()), processor(rig.broker.pid()) - before);
     let pipeline = server.pipeline();
     assert_eq!(pipeline["applied"], options.events, "each event counts once: {pipeline}");
     let last = pipeline["committed_at"].as_i64().expect("a time");
@@ -545,7 +563,7 @@ fn serve(rig: &Rig, options: &Options, clock: &SharedClock) -> Measured {
     assert!(server.stop().success(), "a clean end: {}", server.stderr());
     rig.forget_service();
     let seconds = |from: i64| (last - from).max(1) as f64 / 1_000.0;
-    Measured { seconds: seconds(start), seconds_reading: seconds(first), peak_bytes }
+    Measured { seconds: seconds(start), seconds_reading: seconds(first), processor, peak_bytes }
 }
 
 fn show(options: &Options, pack: u64, bare: &[Measured], ours: &[Measured]) {
@@ -561,11 +579,15 @@ fn show(options: &Options, pack: u64, bare: &[Measured], ours: &[Measured]) {
         1 => floor / median(&whole) >= AIM_SHARE,
         _ => options.events as f64 / median(&whole) >= AIM_PACKED,
     };
-    let row = |what: &str, seconds: &[f64], aim: &str, peak: &str| {
+    let processor = |runs: &[Measured]| {
+        let reader = median(&sorted(runs, |run| run.processor.0));
+        format!("{reader:.2}, {:.2}", median(&sorted(runs, |run| run.processor.1)))
+    };
+    let row = |what: &str, seconds: &[f64], (aim, taken): (&str, &str), peak: &str| {
         let rate = |seconds: f64| options.events as f64 / seconds / 1e6;
         let (middle, least, most) = (median(seconds), seconds[0], seconds[seconds.len() - 1]);
         println!(
-            "| {what}, {a_message} | {:.3} | {:.3} | {:.3} | {:.0} % | {aim} | {peak} |",
+            "| {what}, {a_message} | {:.3} | {:.3} | {:.3} | {:.0} % | {aim} | {taken} | {peak} |",
             rate(middle),
             rate(most),
             rate(least),
@@ -574,9 +596,9 @@ fn show(options: &Options, pack: u64, bare: &[Measured], ours: &[Measured]) {
     };
     let peak = peak.to_string();
     let aim = format!("{aim}: {}", if met { "met" } else { "NOT MET" });
-    row("bare consumer", &sorted(bare, |run| run.seconds), "", "");
-    row("tidewatch serve, whole process", &whole, &aim, &peak);
-    row("from its first event", &sorted(ours, |run| run.seconds_reading), "", &peak);
+    row("bare consumer", &sorted(bare, |run| run.seconds), ("", &processor(bare)), "");
+    row("tidewatch serve, whole process", &whole, (&aim, &processor(ours)), &peak);
+    row("from its first event", &sorted(ours, |run| run.seconds_reading), ("", ""), &peak);
 }
 
 /// Figures of the runs, least first.

@@ -2,6 +2,8 @@
 //! stream that exists is never changed; what does not fit is named field by field, with
 //! what to do.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::{self, AckPolicy};
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::response::Response;
@@ -243,7 +245,9 @@ struct MakeConsumer<'a> {
     action: &'static str,
 }
 
-/// Makes the consumer, to read from position `start` on (all that is kept when `None`).
+/// Makes the consumer, to read from position `start` on: without acknowledgements, for the position
+/// is ours, and to remember what was delivered and not acknowledged costs the server more than to
+/// deliver it. Without a start it reads all that is kept, and holds what is not acknowledged.
 ///
 /// # Errors
 /// See [`Refusal`].
@@ -257,6 +261,10 @@ pub async fn make_consumer(
         Some(start_sequence) => consumer::DeliverPolicy::ByStartSequence { start_sequence },
         None => consumer::DeliverPolicy::All,
     };
+    let (ack_policy, ack_wait, max_ack_pending) = match start {
+        Some(_) => (AckPolicy::None, Duration::ZERO, 0),
+        None => (AckPolicy::All, ACK_WAIT, settings.max_ack_pending),
+    };
     let config = consumer::Config {
         durable_name: Some(name.clone()),
         name: Some(name.clone()),
@@ -264,11 +272,11 @@ pub async fn make_consumer(
             "tidewatch: made anew at every start, never a position of its own".into(),
         ),
         deliver_policy,
-        ack_policy: AckPolicy::All,
-        ack_wait: ACK_WAIT,
+        ack_policy,
+        ack_wait,
         max_deliver: -1,
         filter_subjects: settings.filter.clone(),
-        max_ack_pending: settings.max_ack_pending,
+        max_ack_pending,
         ..consumer::Config::default()
     };
     let body = MakeConsumer { stream_name: stream, config, action: "create" };
@@ -277,7 +285,7 @@ pub async fn make_consumer(
 
 /// How long the server waits for an acknowledgement: far longer than a commit takes. What
 /// is lost on the way is noticed by its number and not by this wait.
-const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(600);
+const ACK_WAIT: Duration = Duration::from_secs(600);
 
 /// Deletes the consumer; one that is not there is as good as deleted.
 ///
@@ -378,7 +386,7 @@ mod tests {
         assert_eq!(stream_warnings(&settings, &found(|_| {})), Vec::<String>::new());
         let other = found(|config| {
             config.retention = RetentionPolicy::WorkQueue;
-            config.max_age = std::time::Duration::from_secs(60);
+            config.max_age = Duration::from_secs(60);
         });
         let warnings = stream_warnings(&settings, &other);
         assert!(warnings[0].starts_with("stream EVENTS: retention is workqueue"), "{warnings:?}");

@@ -30,7 +30,7 @@ use super::NatsError;
 use super::link::{Link, LinkState};
 use super::manage::{self, Refusal};
 use super::settings::template::Template;
-use super::settings::{API, OnGap, SourceSettings};
+use super::settings::{API, Manage, OnGap, SourceSettings};
 use super::wire::Unpacker;
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
@@ -55,6 +55,8 @@ pub struct JetSource {
     last: u64,
     last_fingerprint: Option<u64>,
     acked: u64,
+    /// The consumer waits for acknowledgements.
+    acks: bool,
     lag: u64,
     /// Bytes of the last batch: the next one begins with as much room.
     usual: usize,
@@ -150,6 +152,7 @@ impl JetSource {
             last: 0,
             last_fingerprint: None,
             acked: 0,
+            acks: false,
             lag: 0,
             usual: 0,
             replies: VecDeque::new(),
@@ -162,6 +165,12 @@ impl JetSource {
             settings,
             clock,
         })
+    }
+
+    /// Whether the consumer is ours to delete and to make. Under other retentions it holds what is
+    /// not acknowledged, and is kept.
+    fn owns_consumer(&self) -> bool {
+        self.settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits
     }
 
     /// What it is called in errors.

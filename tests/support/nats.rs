@@ -125,6 +125,11 @@ impl Broker {
         self.signal("HUP");
     }
 
+    /// Process of the server; panics while it does not run.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -1,13 +1,10 @@
 //! A message that does not follow the last one: was what is missing deleted, or lost on the way?
 
-use async_nats::jetstream::stream::RetentionPolicy;
-
 use super::deliveries::{BATCH_BYTES, Collected};
 use super::reading::{Delivery, Reading};
 use super::{JetSource, Phase, Stop};
 use crate::actors::ports::Pull;
 use crate::nats::manage;
-use crate::nats::settings::Manage;
 
 /// Messages read one by one in one go.
 const SINGLES_MAX: usize = 256;
@@ -47,8 +44,7 @@ impl JetSource {
         if let Some(to) = deleted_to.filter(|to| *to > self.last) {
             self.note_gap(wanted, to).map_err(Stop::Final)?;
         }
-        let owned =
-            self.settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
+        let owned = self.owns_consumer();
         let Phase::Broken(mut reading, message, ..) = self.phase.take() else { return Ok(()) };
         self.phase = match deleted_to {
             Some(_) => {

@@ -68,6 +68,11 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
+/// The usual size once a message of `bytes` came: a mean that forgets within some hundred messages.
+fn usual(before: usize, bytes: usize) -> usize {
+    if before == 0 { bytes } else { (before * 63 + bytes).div_ceil(64) }
+}
+
 /// What came.
 pub(super) enum Incoming {
     /// A message.
@@ -86,6 +91,8 @@ pub(super) struct Reading {
     requests: u64,
     /// Messages asked for and not taken yet.
     pub ahead: usize,
+    /// Bytes of a message as they usually are, headers and subjects included; 0 before the first.
+    usual: usize,
     /// Messages that the server had not delivered when it spoke last.
     pub pending: u64,
     /// Whether `pending` still holds: the server would have said so otherwise.
@@ -128,6 +135,7 @@ impl Reading {
             context: context.clone(),
             requests: 0,
             ahead: 0,
+            usual: 0,
             pending: info.num_pending,
             sure: true,
             heard: now,
@@ -139,11 +147,14 @@ impl Reading {
         })
     }
 
-    /// Asks for more when less than half of `target` is still to come.
+    /// Asks for more when less than half of what may be ahead is still to come: `target` messages,
+    /// or as many of the usual size as make `AHEAD_BYTES`. A request that ended by its bytes would
+    /// leave the server with nothing to do until we came to its end.
     ///
     /// # Errors
     /// When the connection is closed.
     pub async fn top_up(&mut self, target: usize) -> Result<(), String> {
+        let target = target.min(AHEAD_BYTES / self.usual.max(1)).max(1);
         if self.ahead > target / 2 {
             return Ok(());
         }
@@ -201,6 +212,7 @@ impl Reading {
                 }
             }
             self.ahead = self.ahead.saturating_sub(1);
+            self.usual = usual(self.usual, message.length);
             self.strikes = 0;
             let delivery = message.reply.as_deref().and_then(Delivery::parse);
             let Some(delivery) = delivery else {
@@ -237,6 +249,15 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usual_size_follows_the_messages() {
+        let after = |from, bytes| (0..500).fold(from, |size, _| usual(size, bytes));
+        assert_eq!(after(0, 200), 200);
+        assert!((10_000..10_100).contains(&after(10_000, 10_000)));
+        assert!(after(200, 10_000) > 9_900 && after(10_000, 200) < 300);
+        assert_eq!(usual(200, 200), 200);
+    }
 
     #[test]
     fn a_reply_subject_is_read_in_both_forms() {

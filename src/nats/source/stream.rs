@@ -2,7 +2,7 @@
 //! still the stream that was opened (I7).
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{self, RawMessage, RetentionPolicy};
+use async_nats::jetstream::stream::{self, RawMessage};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -168,8 +168,7 @@ impl JetSource {
     /// Makes the consumer (or takes the one that is there) and begins to read it.
     pub(super) async fn subscribe(&mut self, connects: u64) -> Result<(), Stop> {
         let (context, settings) = (self.link.jetstream(), &self.settings);
-        // Under other retentions a consumer holds what is not acknowledged: it is kept.
-        let owned = settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits;
+        let owned = self.owns_consumer();
         let after = self.gap.map_or(self.last, |(_, to)| to);
         let info = if owned {
             manage::delete_consumer(context, settings).await?;
@@ -189,7 +188,8 @@ impl JetSource {
                 info => info?,
             }
         };
-        if let Some(mismatch) = manage::consumer_mismatch(settings, &info, after) {
+        let mismatch = || manage::consumer_mismatch(settings, &info, after);
+        if let Some(mismatch) = (!owned).then(mismatch).flatten() {
             return Err(Stop::Final(SourceError::Unfit(mismatch)));
         }
         let delivered = info.delivered.stream_sequence;
@@ -201,6 +201,7 @@ impl JetSource {
             ConsumerMade { source: &self.identity.name, after: self.last, cause }.tell();
         }
         self.lag = reading.pending;
+        self.acks = !owned;
         let reading = Box::new(reading);
         self.replies.clear();
         self.phase = if !owned && delivered > after {
