@@ -93,17 +93,17 @@ impl Ingestor {
         let shards = builders.len() as u16;
         let keeps_anonymous = parts.schema.anonymous.is_some();
         let received_before = ledger.received;
-        for (index, item) in raw.items.iter().enumerate().skip(next) {
+        for (nth, item) in raw.items.iter().enumerate().skip(next) {
             let used = (ledger.received - received_before) as usize;
             let left = match used {
                 0 if alone => usize::MAX,
                 used => room.saturating_sub(used),
             };
             if left == 0 || *bytes >= bytes_max {
-                return index;
+                return nth;
             }
-            let arrived = raw.arrived(index);
-            let taken = decoder.decode_raw(raw, index, left, |event| {
+            let arrived = raw.arrived(nth);
+            let taken = decoder.decode_raw(raw, nth, left, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
                     && parsed.at > arrived.saturating_add(AHEAD_MS)
@@ -138,11 +138,11 @@ impl Ingestor {
                     position: item.position,
                     reason,
                     raw: bytes.to_vec(),
-                    hints: raw.hints(index, part),
+                    hints: raw.hints(nth, part),
                 });
             });
             if !taken {
-                return index;
+                return nth;
             }
             *bytes += item.len as usize;
         }
