@@ -63,6 +63,94 @@ fn a_threshold_is_a_line_from_the_first_window_on() {
     assert_eq!(alerts(config, &series("failed", &[51; 60])), (1, 0));
 }
 
+/// A rule over the failures of ten seconds.
+fn failures(keys: &str) -> String {
+    format!(
+        "[[metric]]\nname = \"m\"\nwhere = {{ type = \"failed\" }}\naggregate = \"count\"\n\
+         window = {{ tumbling = \"10s\" }}\n[[rule]]\nname = \"r\"\nmetric = \"m\"\n{keys}\n"
+    )
+}
+
+#[test]
+fn the_median_judges_zeros_constants_and_few_events() {
+    let robust = failures("detect = \"robust\"\ncooldown = \"1m\"");
+    for (count, flood) in [(0, 400), (1, 400), (7, 450), (0, 11)] {
+        let counts = after(150, count, &[flood, flood, count, count]);
+        assert_eq!(alerts(&robust, &series("failed", &counts)).0, 1, "{count}");
+    }
+    for counts in [
+        after(150, 0, &[4, 0, 9, 0]),
+        after(150, 1, &[6, 1, 0, 3]),
+        after(150, 0, &[]),
+        after(29, 0, &[400]),
+    ] {
+        assert_eq!(alerts(&robust, &series("failed", &counts)), (0, 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_change_is_judged_against_the_window_of_some_time_ago() {
+    let change = failures("detect = \"rate_of_change\"\nago = \"1m\"\npercent = 100");
+    // Rising slowly is none; few events change by any percent.
+    let slowly: Vec<usize> = (0..60).map(|index| 20 + index).collect();
+    for (counts, wanted) in
+        [(slowly, 0), (after(30, 20, &[60, 60, 60]), 1), (after(30, 1, &[3, 3, 3]), 0)]
+    {
+        assert_eq!(alerts(&change, &series("failed", &counts)).0, wanted, "{counts:?}");
+    }
+}
+
+/// Silence is noticed while it lasts; what a verdict says is in the feed; what a rule still has to
+/// learn is said.
+#[test]
+fn silence_is_an_alert_by_the_watermark_and_verdicts_say_what_was_expected() {
+    let rules = failures("detect = \"absence\"\nfor = \"1m\"\nseverity = \"critical\"")
+        + "[[rule]]\nname = \"usual\"\ntitle = \"Failures\"\nmetric = \"m\"\ndetect = \"robust\"\n\
+           side = \"both\"\n";
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}{rules}")).start();
+    let note = || {
+        let about = server.get("v1/board")["topics"]["usual"]["about"].clone();
+        about["note"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(note(), "of m, learning: 0 of 30 samples");
+    let counts = [&[25; 40][..], &[90], &[25; 3], &[0; 12]].concat();
+    let events = series("failed", &counts);
+    let lines: Vec<String> = events.iter().map(Event::line).collect();
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    let of = |subject: &str| {
+        until(30, "it is in the feed", || {
+            let feed = server.all("v1/alerts");
+            feed.into_iter().find(|alert| alert["subject"] == subject)
+        })
+    };
+    // The silence goes on: nothing of the type came after it.
+    let silent = of("r");
+    assert_eq!(silent["at"], START + 50 * WINDOW, "{silent}");
+    assert_eq!(silent["title"], "R: nothing for 1 min");
+    let detail = &silent["detail"];
+    assert_eq!((&detail["since"], &detail["far"]), (&json!(START + 44 * WINDOW), &json!(60.0)));
+    let spike = of("usual");
+    assert_eq!(spike["at"], START + 41 * WINDOW, "{spike}");
+    let detail = &spike["detail"];
+    for (name, wanted) in [
+        ("rule", json!("usual")),
+        ("metric", json!("m")),
+        ("value", json!(90.0)),
+        ("expected", json!(25.0)),
+        ("since", json!(START + 40 * WINDOW)),
+        ("measure", json!("deviations")),
+    ] {
+        assert_eq!(detail[name], wanted, "{name} of {spike}");
+    }
+    let number = |name: &str| detail[name].as_f64().unwrap();
+    assert!(number("low") < 25.0 && number("high") > 25.0 && number("high") < 90.0, "{spike}");
+    let times = (90.0 - 25.0) / (number("high") - 25.0) * 6.0;
+    assert!((number("far") - times).abs() < 1e-9, "{spike}");
+    assert_eq!(note(), "of m");
+}
+
 #[test]
 fn a_history_without_deviation_is_judged_by() {
     // The shipped rule: no failure before, one in each window, or one only, then a flood.

@@ -57,17 +57,16 @@ const SESSIONS: &str = "Sessions have the attributes outcome (\"abandoned\", \"c
      \"browsed\"), step, segment, value, events and duration_s.";
 
 const RULES: [&str; 2] = [
-    "Rules, [[rule]]. name and metric are needed. With detect = \"threshold\" a window of the metric \
-     stands out when it lies above (or below) limit; with \"sigma\" when it lies more than k standard deviations above (or below) the mean of the windows before it within \
-     over, once there were samples_min of them and if it reaches value_min (side = \"above\"). The \
-     deviation is never taken to be less than sigma_min: a history that is always the same has \
-     none, and would make an alert of every change. Below a mean it is at most half of what lies \
-     between the mean and zero, so that silence stands out. Windows without events are zeros of \
-     counts, sums, rates and distinct counts, from the first event on.",
+    "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
+     out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
+     zeros of counts, sums, rates and distinct counts, from the first event on. A history that is \
+     always the same has no deviation, and would make an alert of every change, so there is a least \
+     one.",
     "An alert goes up when windows have stood out for as long as \"for\" says, one after the other; \
-     it stays up while windows lie beyond k_clear (or limit_clear), and is over, which is said in the same feed \
-     (kind \"over\"), when none did for cooldown. What stands out is kept out of the mean of sigma \
-     until then; after over it is called usual, and the alert is over too.",
+     it stays up while windows lie beyond k_clear (or limit_clear), and is over, which is said in \
+     the same feed (kind \"over\"), when none did for cooldown. What stands out teaches sigma and \
+     robust nothing until then; after over, or usual_after, it is called usual, and the alert is \
+     over too.",
 ];
 
 /// The whole file.

@@ -4,6 +4,7 @@ use super::item::Item;
 use super::reader::Reader;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{FactKind, MetricSpec};
+use crate::domain::settings::terms::MINUTE;
 use crate::domain::settings::{Derived, Section, settings};
 use crate::domain::time::SpanMs;
 
@@ -30,10 +31,10 @@ settings! {
         /// How long windows must stand out, one after the other, before there is an alert. "0s": the
         /// first window is one.
         pub hold as "for": SpanMs = 0, span(0, 7 * DAY);
-        /// How long none must for the alert to be over. By default 2 min; for sigma a fifth
-        /// of over.
+        /// How long none must for the alert to be over. By default 2 min; for sigma a fifth of over,
+        /// for robust of the time that samples windows take, for absence "0s".
         pub cooldown: Derived<SpanMs> = Derived(None), span(0, 7 * DAY);
-        /// "above" or "below".
+        /// Which values stand out: "above", "below" or "both".
         pub side: Side = Side::Above, word::<Side>();
         /// "info", "warning" or "critical".
         pub severity: String = "warning".into(), Rule::Word(severities);
@@ -53,17 +54,18 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
     let mut detect = item.reader.section(named);
     let all = Detect::all();
     item.reader.only_of(DETECT, &detect, all.iter().map(|one| (one.word(), one as &dyn Section)));
-    detect.fill();
+    let metric = metrics.iter().find(|metric| metric.name == keys.metric);
+    let step = metric.map_or(MINUTE, |metric| metric.window.step());
+    detect.fill(step);
     let patience = Patience {
         hold: keys.hold,
-        cooldown: keys.cooldown.0.unwrap_or(detect.cooldown()),
+        cooldown: keys.cooldown.0.unwrap_or(detect.cooldown(step)),
         side: keys.side,
     };
-    if !keys.metric.is_empty() {
-        match metrics.iter().find(|metric| metric.name == keys.metric) {
-            Some(metric) => rule_fits(&mut item.reader, &detect, patience, metric),
-            None => item.reader.problem("metric", "names no metric"),
-        }
+    match metric {
+        Some(metric) => rule_fits(&mut item.reader, &detect, patience, metric),
+        None if keys.metric.is_empty() => {}
+        None => item.reader.problem("metric", "names no metric"),
     }
     anomaly::Rule {
         name: item.name.clone(),

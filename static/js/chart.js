@@ -1,5 +1,6 @@
 // Line charts of series topics on uPlot. All charts share one time range and one crosshair.
-// A rule's topic (columns value, mean, limit) also shows its limit and marks what exceeds it.
+// A rule's topic (columns value, expected, low, high) also shows what is expected and marks what
+// lies beyond it.
 
 import { element, html, render, setText, uPlot } from './dom.js';
 import { OTHER_GROUPS, axisLabel, clock, groupName, inUnit, minute, when, words } from './format.js';
@@ -92,7 +93,7 @@ export class Chart {
 
   #isRule() {
     const columns = this.#columns();
-    return columns[0] === 'value' && columns.includes('limit');
+    return columns[0] === 'value' && columns.includes('high');
   }
 
   /** (Re)creates the plot when the topic or its columns changed. */
@@ -145,7 +146,7 @@ export class Chart {
       series: [{}, ...state.columns.slice(1).map((_, i) => this.#line(i))],
       hooks: {
         setCursor: [() => this.#read()],
-        draw: this.#isRule() ? [(u) => markExcess(u, this.#columns().indexOf('limit') + 1)] : [],
+        draw: this.#isRule() ? [(u) => markExcess(u, ['low', 'high'].map((name) => this.#columns().indexOf(name) + 1))] : [],
       },
     };
   }
@@ -162,10 +163,10 @@ export class Chart {
         points: { show: false, size: 4, filter: (u, s) => isolated(u.data[s]) },
       };
     }
-    if (this.#isRule() && name === 'mean') {
+    if (this.#isRule() && name === 'expected') {
       return { label: name, width: 1.25, dash: [4, 4], stroke: () => color('--muted'), points: { show: false } };
     }
-    if (this.#isRule() && name === 'limit') {
+    if (this.#isRule()) {
       return { label: name, width: 1.25, dash: [8, 4], stroke: () => color('--bad'), points: { show: false } };
     }
     return { label: name, show: false, scale: 'y' };
@@ -292,24 +293,27 @@ function shade(u) {
   return gradient;
 }
 
-/** Marks the points above the limit with a triangle: shape as well as colour. */
-function markExcess(u, limitColumn) {
+/** Marks the points beyond the band with a triangle: shape as well as colour. */
+function markExcess(u, [lowColumn, highColumn]) {
   const [times, values] = u.data;
-  const limits = u.data[limitColumn];
+  const [lows, highs] = [u.data[lowColumn], u.data[highColumn]];
   const { min, max } = u.scales.x;
   const size = MARK_PX * uPlot.pxRatio;
   const { ctx } = u;
   ctx.save();
   ctx.fillStyle = color('--bad');
   for (let i = 0; i < times.length; i += 1) {
-    const exceeds = values[i] != null && limits[i] != null && values[i] > limits[i];
-    if (!exceeds || times[i] < min || times[i] > max) continue;
+    if (values[i] == null || times[i] < min || times[i] > max) continue;
+    const above = highs[i] != null && values[i] > highs[i];
+    if (!above && !(lows[i] != null && values[i] < lows[i])) continue;
+    // It points away from the band.
+    const way = above ? 1 : -1;
     const x = u.valToPos(times[i], 'x', true);
     const y = u.valToPos(values[i], 'y', true);
     ctx.beginPath();
-    ctx.moveTo(x, y - size * 1.2);
-    ctx.lineTo(x + size, y + size * 0.8);
-    ctx.lineTo(x - size, y + size * 0.8);
+    ctx.moveTo(x, y - way * size * 1.2);
+    ctx.lineTo(x + size, y + way * size * 0.8);
+    ctx.lineTo(x - size, y + way * size * 0.8);
     ctx.fill();
   }
   ctx.restore();

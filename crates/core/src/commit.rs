@@ -715,7 +715,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anomaly::RingChange;
+    use crate::anomaly::{Band, RingChange};
     use proptest::prelude::*;
 
     fn delta() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -796,9 +796,9 @@ mod tests {
             sections.extend((floor == 3).then(|| SectionWriter::rule_dropped("r")));
             let samples: Vec<RuleSample> =
                 windows.iter().map(|window| (window.end, window.end as f64 / 3.0)).collect();
-            let mean = (floor > 0).then_some(0.5);
+            let band = Band { expected: (floor > 0).then_some(0.5), low: None, high: Some(1.0) };
             let points: Vec<RulePoint> =
-                samples.iter().map(|(end, value)| (*end, *value, mean, None)).collect();
+                samples.iter().map(|(end, value)| (*end, *value, band)).collect();
             let mut writer = SectionWriter::rule("r");
             writer.rule_samples(&RingChange { gone: 0, new: samples.iter().collect() });
             writer.rule_samples(&RingChange { gone: samples.len() / 2, new: vec![] });

@@ -35,7 +35,7 @@ fn the_shipped_metrics_are_the_documented_ones() {
     assert_eq!(revenue.window, WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 1_000 });
     let rule = &config.rules[0];
     let mut sigma = Sigma { value_min: 5.0, ..Sigma::default() };
-    sigma.fill();
+    sigma.fill(10_000);
     assert_eq!((sigma.k, sigma.over, sigma.samples_min), (3.0, 600_000, 30));
     assert_eq!(rule.detect, sigma.into());
     assert_eq!(rule.patience, Patience { hold: 0, cooldown: 120_000, side: Side::Above });

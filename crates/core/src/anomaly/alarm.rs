@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Past, Sample, Side};
+use super::{Change, Past, Peak, Sample, Side, Stands};
 use crate::time::{EpochMs, SpanMs};
 
 /// How long is long enough.
@@ -30,8 +30,8 @@ pub enum Alarm {
     Pending {
         /// When the first of them began.
         since: EpochMs,
-        /// The number that stood out most.
-        peak: f64,
+        /// The one that stood out most.
+        peak: Peak,
     },
     /// An alert is up.
     Up {
@@ -41,8 +41,8 @@ pub enum Alarm {
         raised: EpochMs,
         /// End of the last window that stood out.
         last: EpochMs,
-        /// The number that stood out most.
-        peak: f64,
+        /// The one that stood out most.
+        peak: Peak,
     },
 }
 
@@ -57,27 +57,31 @@ impl Alarm {
         matches!(self, Alarm::Up { .. })
     }
 
-    /// Takes the next window. `out`: it stands out enough for an alert; `stays`: enough to keep
-    /// one up. What stays for as long as `usual` is usual; without it nothing is.
+    /// When the first window that stands out began; `None` while nothing does.
+    pub fn since(&self) -> Option<EpochMs> {
+        match self {
+            Alarm::Quiet => None,
+            Alarm::Pending { since, .. } | Alarm::Up { since, .. } => Some(*since),
+        }
+    }
+
+    /// Takes the next window. What stays for as long as `usual` is usual; without it nothing is.
     pub fn step(
         &mut self,
         patience: Patience,
         usual: Option<SpanMs>,
         sample: Sample,
-        out: bool,
-        stays: bool,
+        stands: Stands,
     ) -> Option<Change> {
         let Sample { start, end, value } = sample;
-        let further = |peak: f64| match (value, patience.side) {
-            (Some(value), Side::Above) => peak.max(value),
-            (Some(value), Side::Below) => peak.min(value),
-            (None, _) => peak,
-        };
+        let Stands { out, stays, far } = stands;
+        let this = Peak { value, far };
+        let further = |peak: Peak| if far > peak.far { this } else { peak };
         match *self {
             Alarm::Quiet | Alarm::Pending { .. } if out => {
                 let (since, peak) = match *self {
                     Alarm::Pending { since, peak } => (since, further(peak)),
-                    _ => (start, value?),
+                    _ => (start, this),
                 };
                 if end - since < patience.hold {
                     *self = Alarm::Pending { since, peak };

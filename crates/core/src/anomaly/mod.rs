@@ -4,15 +4,28 @@
 //! file and a line in the list below. When standing out is an alert, and when that is over, is the
 //! same for all ([`Alarm`]).
 
+mod absence;
 mod alarm;
+mod band;
+mod held;
+mod history;
+mod poisson;
+mod rate_of_change;
 mod ring;
+mod robust;
 mod samples;
 mod sigma;
+mod sorted;
 mod spread;
 mod threshold;
 
+pub use absence::Absence;
 pub use alarm::{Alarm, Patience};
+pub use band::Band;
+use held::{Held, Lesson};
+pub use rate_of_change::RateOfChange;
 pub use ring::{Ring, RingChange};
+pub use robust::{Robust, Season};
 pub use sigma::Sigma;
 pub use spread::Spread;
 pub use threshold::Threshold;
@@ -42,28 +55,23 @@ pub struct Rule {
     pub detect: Detect,
 }
 
-/// Which side of a line stands out.
+/// Most windows that a rule keeps.
+const SAMPLES_MAX: SpanMs = 86_400;
+
+/// Which side of what is expected stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Values above.
     Above,
     /// Values below.
     Below,
+    /// Values on either side.
+    Both,
 }
 
 impl Word for Side {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("above", Side::Above), ("below", Side::Below)];
-}
-
-impl Side {
-    /// True when a value lies beyond a line on this side.
-    pub fn is_beyond(self, value: f64, line: f64) -> bool {
-        match self {
-            Side::Above => value > line,
-            Side::Below => value < line,
-        }
-    }
+        &[("above", Side::Above), ("below", Side::Below), ("both", Side::Both)];
 }
 
 /// One final window of the metric.
@@ -82,12 +90,36 @@ pub struct Sample {
 pub struct Verdict {
     /// The sample.
     pub sample: Sample,
-    /// What is usual; `None` while too little is known, or where nothing is learned.
-    pub mean: Option<f64>,
-    /// Where the rule draws its line.
-    pub limit: Option<f64>,
+    /// What was expected; empty while too little is known.
+    pub band: Band,
+    /// How far the sample lies from that, in the measure of the detector; `None` where that cannot
+    /// be said. `f64::MAX` where the measure has no end, such as percents of 0.
+    pub far: Option<f64>,
+    /// When the first window that stands out began; `None` while nothing does.
+    pub since: Option<EpochMs>,
     /// An alert goes up, or is over.
     pub change: Option<Change>,
+}
+
+/// How a sample lies to the line of a detector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stands {
+    /// It stands out enough for an alert.
+    pub out: bool,
+    /// It stands out enough to keep one up.
+    pub stays: bool,
+    /// How far, in any measure that grows with it.
+    pub far: f64,
+}
+
+/// The window of an alert that stood out most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// Its number.
+    pub value: Option<f64>,
+    /// How far it was, in the measure of the detector.
+    pub far: f64,
 }
 
 /// An alert goes up, or is over.
@@ -108,8 +140,8 @@ pub struct Past {
     pub since: EpochMs,
     /// End of the last one.
     pub last: EpochMs,
-    /// The number that stood out most.
-    pub peak: f64,
+    /// The window that stood out most.
+    pub peak: Peak,
     /// It did not go away but lasted so long that it is usual now.
     pub usual: bool,
 }
@@ -126,8 +158,8 @@ pub trait State {
     fn is_settled(&self, value: Option<f64>) -> bool;
 
     /// Lists that go into commits by what changed: what was learned, and what stood out.
-    fn rings(&mut self) -> Option<[&mut Ring<Known>; 2]> {
-        None
+    fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {
+        [None, None]
     }
 
     /// Puts these lists back.
@@ -149,18 +181,32 @@ pub trait Detector: Section + Default {
     /// What it is, for people who choose one.
     const SAYS: &'static str;
 
-    /// Gives keys whose default comes from others their value.
-    fn fill(&mut self) {}
+    /// The measure of how far a sample lies outside, in a word for machines and people.
+    const MEASURE: &'static str = "deviations";
+
+    /// Gives keys whose default comes from others their value. `step`, here and below: the distance
+    /// between two windows of the metric.
+    fn fill(&mut self, _step: SpanMs) {}
 
     /// How long no window must stand out, where a rule does not say.
-    fn cooldown(&self) -> SpanMs;
+    fn cooldown(&self, step: SpanMs) -> SpanMs;
 
     /// How far back what it knows reaches.
-    fn reach(&self) -> SpanMs;
+    fn reach(&self, step: SpanMs) -> SpanMs;
 
-    /// What cannot be, given the distance between two windows of the metric.
+    /// What cannot be.
     fn misfits(&self, _patience: Patience, _metric: &str, _step: SpanMs) -> Vec<Misfit> {
         Vec::new()
+    }
+
+    /// How many windows it knows, and how many it needs before it judges; `None` once it does.
+    fn learning(&self, _state: &Self::State, _step: SpanMs) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// See [`Detector::MEASURE`].
+    fn measure(&self) -> &'static str {
+        Self::MEASURE
     }
 
     /// Judges one sample by the earlier ones, then keeps it. Samples come in order, without a
@@ -176,7 +222,24 @@ pub trait Detector: Section + Default {
     /// What its line is, for its panel.
     fn words(&self) -> String;
 
-    /// What an alert says besides value, mean and limit.
+    /// What an alert says of the sample that raised it, behind the title of the rule.
+    fn found(&self, verdict: &Verdict) -> String {
+        let number = |number: Option<f64>| number.map(|number| format!("{number:.2}"));
+        let value = verdict.sample.value.unwrap_or_default();
+        let expected = match (number(verdict.band.low), number(verdict.band.high)) {
+            (Some(low), Some(high)) => format!(", expected {low} to {high}"),
+            (Some(low), None) => format!(", expected at least {low}"),
+            (None, Some(high)) => format!(", expected at most {high}"),
+            (None, None) => String::new(),
+        };
+        let far = match (verdict.far, self.measure()) {
+            (None | Some(f64::MAX), _) | (_, "difference") => String::new(),
+            (Some(far), measure) => format!(" ({far:.1} {measure})"),
+        };
+        format!("{value:.2}{expected}{far}")
+    }
+
+    /// What an alert says of the rule.
     fn detail(&self) -> Map<String, Json> {
         Map::new()
     }
@@ -228,23 +291,41 @@ macro_rules! detectors {
             }
 
             /// See [`Detector::fill`].
-            pub fn fill(&mut self) {
-                match self { $( Detect::$name(one) => one.fill(), )+ }
+            pub fn fill(&mut self, step: SpanMs) {
+                match self { $( Detect::$name(one) => one.fill(step), )+ }
             }
 
             /// See [`Detector::cooldown`].
-            pub fn cooldown(&self) -> SpanMs {
-                match self { $( Detect::$name(one) => one.cooldown(), )+ }
+            pub fn cooldown(&self, step: SpanMs) -> SpanMs {
+                match self { $( Detect::$name(one) => one.cooldown(step), )+ }
             }
 
             /// See [`Detector::reach`].
-            pub fn reach(&self) -> SpanMs {
-                match self { $( Detect::$name(one) => one.reach(), )+ }
+            pub fn reach(&self, step: SpanMs) -> SpanMs {
+                match self { $( Detect::$name(one) => one.reach(step), )+ }
             }
 
             /// See [`Detector::misfits`].
             pub fn misfits(&self, patience: Patience, metric: &str, step: SpanMs) -> Vec<Misfit> {
                 match self { $( Detect::$name(one) => one.misfits(patience, metric, step), )+ }
+            }
+
+            /// See [`Detector::learning`].
+            pub fn learning(&self, state: &Watched, step: SpanMs) -> Option<(usize, usize)> {
+                match (self, state) {
+                    $( (Detect::$name(one), Watched::$name(state)) => one.learning(state, step), )+
+                    _ => None,
+                }
+            }
+
+            /// See [`Detector::measure`].
+            pub fn measure(&self) -> &'static str {
+                match self { $( Detect::$name(one) => one.measure(), )+ }
+            }
+
+            /// See [`Detector::found`].
+            pub fn found(&self, verdict: &Verdict) -> String {
+                match self { $( Detect::$name(one) => one.found(verdict), )+ }
             }
 
             /// See [`Detector::words`].
@@ -307,7 +388,7 @@ macro_rules! detectors {
                 match self { $( Watched::$name(one) => one.is_settled(value), )+ }
             }
 
-            fn rings(&mut self) -> Option<[&mut Ring<Known>; 2]> {
+            fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {
                 match self { $( Watched::$name(one) => one.rings(), )+ }
             }
 
@@ -320,7 +401,10 @@ macro_rules! detectors {
 
 detectors! {
     Sigma,
+    Robust,
     Threshold,
+    RateOfChange,
+    Absence,
 }
 
 impl Detect {

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use crate::time::EpochMs;
+
 /// Items in order; the oldest leave first.
 #[derive(Clone, Debug)]
 pub struct Ring<T> {
@@ -92,6 +94,15 @@ impl<T> Ring<T> {
     /// It is written as it is now.
     pub fn written(&mut self) {
         (self.gone, self.known) = (0, self.items.len());
+    }
+}
+
+impl<T> Ring<(EpochMs, T)> {
+    /// Of items in order of time those from one time to another, both included.
+    pub fn between(&self, from: EpochMs, to: EpochMs) -> impl Iterator<Item = &(EpochMs, T)> {
+        let start = self.items.partition_point(|(at, _)| *at < from);
+        let end = self.items.partition_point(|(at, _)| *at <= to);
+        self.items.range(start..end.max(start))
     }
 }
 

@@ -10,14 +10,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::samples::Samples;
 use super::{
-    Alarm, Change, Detector, Known, Misfit, Patience, Ring, Sample, Side, Spread, State, Verdict,
+    Alarm, Band, Detector, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side,
+    Spread, Stands, State, Verdict,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, settings};
 use crate::time::{EpochMs, SpanMs};
-
-/// Most windows that a mean is made of.
-const SAMPLES_MAX: SpanMs = 86_400;
 
 settings! {
     /// `k` standard deviations above (or below) the trailing mean of a metric.
@@ -51,16 +49,8 @@ pub struct SigmaState {
     samples: Samples,
     /// What stood out and teaches nothing yet; as long as `over` at most.
     #[serde(skip)]
-    held: Ring<Known>,
+    held: Held,
     alarm: Alarm,
-}
-
-/// Mean, and the lines drawn around it.
-#[derive(Clone, Copy, Debug)]
-struct Lines {
-    mean: f64,
-    limit: f64,
-    clear: f64,
 }
 
 impl State for SigmaState {
@@ -72,12 +62,12 @@ impl State for SigmaState {
         self.alarm.is_quiet() && value.is_none_or(|value| self.samples.are_all(value))
     }
 
-    fn rings(&mut self) -> Option<[&mut Ring<Known>; 2]> {
-        Some([self.samples.ring(), &mut self.held])
+    fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {
+        [Some(self.samples.ring()), Some(self.held.ring())]
     }
 
     fn restore(&mut self, learned: VecDeque<Known>, held: VecDeque<Known>) {
-        (self.samples, self.held) = (Samples::restored(learned), Ring::restored(held));
+        (self.samples, self.held) = (Samples::restored(learned), Held::restored(held));
     }
 }
 
@@ -86,16 +76,16 @@ impl Detector for Sigma {
     const WORD: &'static str = "sigma";
     const SAYS: &'static str = "deviations from the mean of what was before";
 
-    fn fill(&mut self) {
+    fn fill(&mut self, _: SpanMs) {
         self.k_clear.0.get_or_insert(self.k);
     }
 
     /// As a part of `over` it fits windows of seconds as well as windows of days.
-    fn cooldown(&self) -> SpanMs {
+    fn cooldown(&self, _: SpanMs) -> SpanMs {
         self.over / 5
     }
 
-    fn reach(&self) -> SpanMs {
+    fn reach(&self, _: SpanMs) -> SpanMs {
         self.over.saturating_mul(2)
     }
 
@@ -127,6 +117,11 @@ impl Detector for Sigma {
         wrong.map(|(_, keys, rule)| (keys, rule)).collect()
     }
 
+    fn learning(&self, state: &SigmaState, _: SpanMs) -> Option<(usize, usize)> {
+        let have = state.samples.len();
+        (have < self.samples_min).then_some((have, self.samples_min))
+    }
+
     fn judge(
         &self,
         patience: Patience,
@@ -139,37 +134,27 @@ impl Detector for Sigma {
         if state.alarm.is_quiet() {
             state.samples.forget(end - self.over, 0);
         }
-        let lines = self.lines(patience.side, &state.samples, spread);
-        let stands = |line: fn(&Lines) -> f64| match (value, &lines) {
-            (Some(value), Some(lines)) => self.is_beyond(patience.side, value, line(lines)),
-            _ => false,
-        };
-        let out = stands(|lines| lines.limit);
+        let band = self.band(&state.samples, spread);
+        let far = value.filter(|_| band.expected.is_some()).map(|value| band.far(value) * self.k);
+        let out = self.stands_out(band, patience.side, value);
         let was_up = state.alarm.is_up();
         // Before an alert is up only what is out counts.
-        let stays = out || (was_up && stands(|lines| lines.clear));
-        let change = state.alarm.step(patience, Some(self.over), sample, out, stays);
-        if stays {
-            value.into_iter().for_each(|value| state.held.push_back((end, value)));
-        } else {
-            if !was_up {
-                // What did not last long enough was nothing unusual.
-                let held = state.held.take();
-                held.into_iter().for_each(|(end, value)| state.samples.keep(end, value));
+        let clear = || band.narrowed(self.k_clear() / self.k);
+        let stays = out || (was_up && self.stands_out(clear(), patience.side, value));
+        let stands = Stands { out, stays, far: far.unwrap_or_default() };
+        let since = state.alarm.since();
+        let change = state.alarm.step(patience, Some(self.over), sample, stands);
+        match state.held.take(value.map(|value| (end, value)), was_up, stays, change) {
+            Lesson::More(more) => {
+                more.into_iter().for_each(|(end, value)| state.samples.keep(end, value));
+                if was_up && value.is_some() {
+                    state.samples.forget(end - self.over, self.samples_min);
+                }
             }
-            value.into_iter().for_each(|value| state.samples.keep(end, value));
-            if was_up && value.is_some() {
-                state.samples.forget(end - self.over, self.samples_min);
-            }
+            Lesson::Nothing => {}
+            Lesson::Usual(usual) => state.samples.keep_among(usual),
         }
-        if let Some(Change::Over(past)) = change {
-            let held = state.held.take();
-            if past.usual {
-                state.samples.keep_among(held);
-            }
-        }
-        let (mean, limit) = (lines.map(|lines| lines.mean), lines.map(|lines| lines.limit));
-        Verdict { sample, mean, limit, change }
+        Verdict { sample, band, far, since: state.alarm.since().or(since), change }
     }
 
     fn words(&self) -> String {
@@ -187,27 +172,26 @@ impl Sigma {
         self.k_clear.0.unwrap_or(self.k)
     }
 
-    fn lines(&self, side: Side, samples: &Samples, spread: Spread) -> Option<Lines> {
-        if samples.len() < self.samples_min {
-            return None;
-        }
-        let (mean, deviation) = samples.mean_and_deviation()?;
-        let least = self.sigma_min.0.unwrap_or_else(|| spread.least(side, self.k, mean));
-        let sigma = deviation.max(least);
-        let line = |k: f64| match side {
-            Side::Above => mean + k * sigma,
-            Side::Below => mean - k * sigma,
+    fn band(&self, samples: &Samples, spread: Spread) -> Band {
+        let known = samples.mean_and_deviation().filter(|_| samples.len() >= self.samples_min);
+        let Some((mean, deviation)) = known else { return Band::default() };
+        let width = |side: Side| {
+            let least = self.sigma_min.0.unwrap_or_else(|| spread.least(side, self.k, mean));
+            self.k * deviation.max(least)
         };
-        Some(Lines { mean, limit: line(self.k), clear: line(self.k_clear()) })
+        Band::around(mean, width(Side::Below), width(Side::Above))
     }
 
-    fn is_beyond(&self, side: Side, value: f64, line: f64) -> bool {
-        side.is_beyond(value, line) && (side == Side::Below || value >= self.value_min)
+    fn stands_out(&self, band: Band, side: Side, value: Option<f64>) -> bool {
+        value.is_some_and(|value| {
+            band.excludes(side, value) && (value >= self.value_min || band.is_below(value))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Change;
     use super::*;
 
     const STEP: i64 = 10_000;

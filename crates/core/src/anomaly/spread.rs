@@ -40,7 +40,7 @@ impl Spread {
             Spread::Share(share) => mean.abs() * share,
         };
         match side {
-            Side::Above => least,
+            Side::Above | Side::Both => least,
             // Below a small count there is little room: silence must stand out from a
             // number that was always there.
             Side::Below => least.min(mean.abs() / (2.0 * k)),

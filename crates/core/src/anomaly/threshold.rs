@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alarm, Detector, Misfit, Patience, Sample, Side, Spread, State, Verdict};
+use super::{
+    Alarm, Band, Detector, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict,
+};
 use crate::settings::{Derived, settings};
 use crate::time::{EpochMs, SpanMs};
 
@@ -43,16 +45,17 @@ impl Detector for Threshold {
     type State = ThresholdState;
     const WORD: &'static str = "threshold";
     const SAYS: &'static str = "a line that does not move";
+    const MEASURE: &'static str = "difference";
 
-    fn fill(&mut self) {
+    fn fill(&mut self, _: SpanMs) {
         self.limit_clear.0 = self.limit_clear.0.or(self.limit.0);
     }
 
-    fn cooldown(&self) -> SpanMs {
+    fn cooldown(&self, _: SpanMs) -> SpanMs {
         COOLDOWN
     }
 
-    fn reach(&self) -> SpanMs {
+    fn reach(&self, _: SpanMs) -> SpanMs {
         0
     }
 
@@ -63,6 +66,9 @@ impl Detector for Threshold {
         let (wrong, near) = match patience.side {
             Side::Above => (clear > limit, "at most"),
             Side::Below => (clear < limit, "at least"),
+            Side::Both => {
+                return vec![(vec!["side"], "must be above or below: a line has one".into())];
+            }
         };
         let rule = || format!("must be {near} limit, which is {limit}");
         wrong.then(|| (vec!["limit_clear"], rule())).into_iter().collect()
@@ -76,14 +82,24 @@ impl Detector for Threshold {
         sample: Sample,
     ) -> Verdict {
         state.last = Some(sample.end);
-        let beyond = |line: Option<f64>| match (sample.value, line) {
-            (Some(value), Some(line)) => patience.side.is_beyond(value, line),
-            _ => false,
+        let band = |line: Option<f64>| match patience.side {
+            Side::Below => Band { low: line, ..Band::default() },
+            _ => Band { high: line, ..Band::default() },
+        };
+        let beyond = |line: Option<f64>| {
+            sample.value.is_some_and(|value| band(line).excludes(patience.side, value))
         };
         let out = beyond(self.limit.0);
         let stays = out || beyond(self.limit_clear.0);
-        let change = state.alarm.step(patience, None, sample, out, stays);
-        Verdict { sample, mean: None, limit: self.limit.0, change }
+        let far = sample.value.zip(self.limit.0).map(|(value, limit)| match patience.side {
+            Side::Below => limit - value,
+            _ => value - limit,
+        });
+        let stands = Stands { out, stays, far: far.unwrap_or_default() };
+        let since = state.alarm.since();
+        let change = state.alarm.step(patience, None, sample, stands);
+        let band = band(self.limit.0);
+        Verdict { sample, band, far, since: state.alarm.since().or(since), change }
     }
 
     fn words(&self) -> String {

@@ -4,20 +4,20 @@
 use std::collections::VecDeque;
 
 use super::{SectionWriter, number, put_number};
-use crate::anomaly::RingChange;
+use crate::anomaly::{Band, RingChange};
 use crate::time::EpochMs;
 use crate::wire::{Malformed, Reader, put_i64, put_u64};
 
 /// End and number of a window.
 pub type RuleSample = (EpochMs, f64);
 
-/// End and number of a window, and the mean and the line it was judged by.
-pub type RulePoint = (EpochMs, f64, Option<f64>, Option<f64>);
+/// End and number of a window, and what was expected of it.
+pub type RulePoint = (EpochMs, f64, Band);
 
 /// The lists of one rule, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleSnapshot {
-    /// What its mean is made of.
+    /// What it has learned.
     pub samples: VecDeque<RuleSample>,
     /// What stood out and teaches nothing yet.
     pub held: VecDeque<RuleSample>,
@@ -27,7 +27,8 @@ pub struct RuleSnapshot {
 
 const SAMPLES: u8 = 0;
 const HELD: u8 = 1;
-const POINTS: u8 = 2;
+/// 2 were points with a mean and a limit.
+const POINTS: u8 = 3;
 
 impl SectionWriter {
     /// How the samples of a rule changed.
@@ -88,7 +89,7 @@ impl RuleSnapshot {
 }
 
 /// About what a point takes.
-const ITEM_BYTES: usize = 32;
+const ITEM_BYTES: usize = 40;
 
 fn parts<T>(list: &VecDeque<T>, items: usize) -> impl Iterator<Item = Vec<&T>> {
     let starts = (0..list.len()).step_by(items);
@@ -128,10 +129,10 @@ impl Item for RuleSample {
 
 impl Item for RulePoint {
     fn put(&self, out: &mut Vec<u8>) {
-        let (end, value, mean, limit) = self;
+        let (end, value, Band { expected, low, high }) = self;
         put_i64(out, *end);
         put_number(out, *value);
-        for number in [mean, limit] {
+        for number in [expected, low, high] {
             out.push(u8::from(number.is_some()));
             number.iter().for_each(|number| put_number(out, *number));
         }
@@ -147,6 +148,7 @@ impl Item for RulePoint {
                 _ => Err(Malformed { what, at }),
             }
         };
-        Ok((end, value, optional("mean")?, optional("limit")?))
+        let (expected, low) = (optional("expected")?, optional("low")?);
+        Ok((end, value, Band { expected, low, high: optional("high")? }))
     }
 }

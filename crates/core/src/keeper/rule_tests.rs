@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{STEP, keeper_with, rule, rule_of, second};
 use super::*;
-use crate::anomaly::{Sigma, Threshold};
+use crate::anomaly::{Absence, Detect, RateOfChange, Robust, Season, Sigma, Threshold};
 use crate::commit::{RuleSnapshot, Snapshot};
 use crate::settings::Derived;
 
@@ -16,6 +16,28 @@ fn pass(keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize, count: u64) 
     unit.delta.iter().map(Vec::len).sum()
 }
 
+/// One of each detector, over so many windows.
+pub(super) fn detectors(over: i64) -> Vec<Detect> {
+    let samples = over as usize;
+    let season = Robust {
+        season: Season::Day,
+        season_width: over * STEP,
+        samples_min: 4,
+        ..Robust::default()
+    };
+    let mut all: Vec<Detect> = vec![
+        Sigma { over: over * STEP, samples_min: 4, value_min: 5.0, ..Sigma::default() }.into(),
+        Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }.into(),
+        Robust { samples, samples_min: 4, ..Robust::default() }.into(),
+        season.into(),
+        RateOfChange { ago: over * STEP, percent: Derived(Some(50.0)), ..RateOfChange::default() }
+            .into(),
+        Absence.into(),
+    ];
+    all.iter_mut().for_each(|detect| detect.fill(STEP));
+    all
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     /// What came after the last snapshot, added to it, is what the keeper holds; also while an
@@ -24,13 +46,12 @@ proptest! {
     fn commits_add_up_to_the_rules_of_the_keeper(
         stretches in prop::collection::vec((1usize..15, prop::sample::select(vec![0u64, 3, 90])), 1..9),
         over in 6i64..20,
-        threshold: bool,
+        detector in 0usize..6,
         hold in 0i64..4,
         cooldown in 0i64..6,
         ends in prop::collection::vec(0u8..6, 1..20),
     ) {
-        let sigma = Sigma { over: over * STEP, samples_min: 4, value_min: 5.0, ..Sigma::default() };
-        let mut rule = if threshold { rule_of(Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }) } else { rule_of(sigma) };
+        let mut rule = rule_of(detectors(over).swap_remove(detector));
         (rule.patience.hold, rule.patience.cooldown) = (hold * STEP, cooldown * STEP);
         let fresh = || keeper_with(rule.clone());
         let (mut keeper, mut snapshot) = (fresh(), Snapshot::default());

@@ -2,12 +2,12 @@
 //! what is over, become alerts.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 
 use super::Keeper;
 use crate::alert::{Alert, Detail, alert_id};
 use crate::anomaly::{
-    Change, Past, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched,
+    Band, Change, Past, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched,
 };
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
@@ -98,7 +98,7 @@ impl Keeper {
 }
 
 impl RuleKept {
-    fn new(rule: &Rule) -> Self {
+    pub(super) fn new(rule: &Rule) -> Self {
         RuleKept { state: rule.detect.start(), total: None, points: Ring::default() }
     }
 
@@ -112,15 +112,23 @@ impl RuleKept {
     pub(super) fn write(&mut self, id: &str) -> Option<Vec<u8>> {
         let mut writer = SectionWriter::rule(id);
         let empty = writer.len();
-        if let Some([samples, held]) = self.state.rings() {
+        let [samples, held] = self.state.rings();
+        if let Some(samples) = samples {
             samples.change().iter().for_each(|change| writer.rule_samples(change));
-            held.change().iter().for_each(|change| writer.rule_held(change));
             samples.written();
+        }
+        if let Some(held) = held {
+            held.change().iter().for_each(|change| writer.rule_held(change));
             held.written();
         }
         self.points.change().iter().for_each(|change| writer.rule_points(change));
         self.points.written();
         (writer.len() > empty).then(|| writer.finish())
+    }
+
+    /// How many windows the rule knows and needs before it judges; `None` once it does.
+    pub(super) fn learning(&self, rule: &Rule, metric: &Metric) -> Option<(usize, usize)> {
+        rule.detect.learning(&self.state, metric.spec.window.step())
     }
 
     /// Judges every window that ends in a stretch; `numbers` are those that are not empty.
@@ -153,7 +161,7 @@ impl RuleKept {
             let verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
             each(&verdict);
             if let Some(value) = value {
-                self.points.push_back((pane.end, value, verdict.mean, verdict.limit));
+                self.points.push_back((pane.end, value, verdict.band));
             }
             while self.points.len() > RULE_POINTS {
                 self.points.pop_front();
@@ -163,8 +171,9 @@ impl RuleKept {
                 // Long silence: only its end is judged, which comes to the same.
                 let next = numbers.peek().map_or(stretch.end, |(end, _)| end - 1);
                 let same = metric.grid.day_end(pane.start, memo).min(next);
-                let shown = RULE_POINTS as i64 * metric.spec.window.step();
-                let far = same.saturating_sub(rule.detect.reach().saturating_add(shown));
+                let step = metric.spec.window.step();
+                let shown = RULE_POINTS as i64 * step;
+                let far = same.saturating_sub(rule.detect.reach(step).saturating_add(shown));
                 at = at.max(metric.grid.pane(far, memo).start);
             }
         }
@@ -172,23 +181,18 @@ impl RuleKept {
 }
 
 fn anomaly(rule: &Rule, verdict: &Verdict) -> Alert {
-    let Verdict { sample, mean, limit, .. } = *verdict;
-    let value = sample.value.unwrap_or_default();
     let mut detail = rule.detect.detail();
-    detail.extend([
-        ("metric".to_owned(), json!(rule.metric)),
-        ("value".to_owned(), json!(value)),
-        ("mean".to_owned(), json!(mean)),
-        ("limit".to_owned(), json!(limit)),
-    ]);
+    detail.extend(facts(rule, verdict));
+    detail.insert("since".into(), json!(verdict.since));
+    detail.insert("far".into(), measured(verdict.far));
     Alert {
         n: 0,
-        id: alert_id("anomaly", &rule.name, sample.end),
+        id: alert_id("anomaly", &rule.name, verdict.sample.end),
         kind: "anomaly".into(),
         severity: rule.severity.clone(),
-        at: sample.end,
+        at: verdict.sample.end,
         subject: rule.name.clone(),
-        title: format!("{}: {value:.2}", rule.title),
+        title: format!("{}: {}", rule.title, rule.detect.found(verdict)),
         detail: Detail::of(&detail),
     }
 }
@@ -197,6 +201,16 @@ fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
     let Past { raised, since, last, peak, usual } = *past;
     let lasted = (last - since) as f64 / 60_000.0;
     let why = if usual { "this is usual now" } else { "back to usual" };
+    let mut detail: Map<String, Json> = facts(rule, verdict).into_iter().collect();
+    detail.extend([
+        ("alert".to_owned(), json!(alert_id("anomaly", &rule.name, raised))),
+        ("raised".to_owned(), json!(raised)),
+        ("since".to_owned(), json!(since)),
+        ("last".to_owned(), json!(last)),
+        ("peak".to_owned(), json!(peak.value)),
+        ("far".to_owned(), measured(Some(peak.far))),
+        ("usual".to_owned(), json!(usual)),
+    ]);
     Alert {
         n: 0,
         id: alert_id(OVER, &rule.name, verdict.sample.end),
@@ -205,17 +219,27 @@ fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
         at: verdict.sample.end,
         subject: rule.name.clone(),
         title: format!("{} is over: {why} after {lasted:.1} min", rule.title),
-        detail: Detail::of(&json!({
-            "metric": rule.metric,
-            "alert": alert_id("anomaly", &rule.name, raised),
-            "raised": raised,
-            "since": since,
-            "last": last,
-            "peak": peak,
-            "usual": usual,
-            "value": verdict.sample.value,
-            "mean": verdict.mean,
-            "limit": verdict.limit,
-        })),
+        detail: Detail::of(&detail),
     }
+}
+
+/// What alerts of a rule have in common: the sample, what was expected of it, and in which measure
+/// `far` is.
+fn facts(rule: &Rule, verdict: &Verdict) -> [(String, Json); 7] {
+    let Band { expected, low, high } = verdict.band;
+    [
+        ("rule", json!(rule.name)),
+        ("metric", json!(rule.metric)),
+        ("value", json!(verdict.sample.value)),
+        ("expected", json!(expected)),
+        ("low", json!(low)),
+        ("high", json!(high)),
+        ("measure", json!(rule.detect.measure())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+/// `null` where the measure has no end.
+fn measured(far: Option<f64>) -> Json {
+    json!(far.filter(|far| *far < f64::MAX))
 }

@@ -167,7 +167,7 @@ fn a_value_three_deviations_above_its_average_is_one_alert_with_a_stable_id() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn rules_judge_the_same_wherever_the_barriers_are(
         // Silences, shorter and far longer than the rule looks back, and counts.
@@ -175,7 +175,11 @@ proptest! {
             (prop_oneof![0i64..3, 20i64..90, 400i64..700], 1i64..40, 0u64..30), 1..8),
         cuts in prop::collection::vec(any::<bool>(), 1..9),
         seconds: bool,
+        detector in 0usize..6,
+        hold in 0i64..3,
     ) {
+        let mut rule = rule_of(super::rule_tests::detectors(20).swap_remove(detector));
+        rule.patience.hold = hold * STEP;
         let mut events = Vec::new();
         let mut at = 0;
         for (silence, length, count) in steps {
@@ -186,7 +190,8 @@ proptest! {
             at += length;
         }
         let run = |cut: &dyn Fn(usize) -> bool, ticks: bool| {
-            let (mut keeper, mut alerts, mut waiting) = (keeper(), Vec::new(), Vec::new());
+            let keeper = keeper_with(rule.clone());
+            let (mut keeper, mut alerts, mut waiting) = (keeper, Vec::new(), Vec::new());
             let mut former = 0;
             for (index, (at, count)) in events.iter().enumerate() {
                 for second in former + 1..=*at {

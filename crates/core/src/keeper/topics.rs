@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::metric_topic::{about, metric_topic};
-use super::rules::{RULE_POINTS, rule_id};
+use super::rules::{RULE_POINTS, RuleKept, rule_id};
 use super::{BOARD_ALERTS, Keeper};
 use crate::anomaly::Rule;
 use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
@@ -186,17 +186,23 @@ impl Keeper {
     }
 
     fn rule_topic(&self, rule: &Rule) -> Topic {
-        let kept = self.state.rules.get(&rule_id(rule, self.engine.metrics()));
-        let points = kept
-            .iter()
-            .flat_map(|kept| kept.points.iter())
-            .map(|(end, value, mean, limit)| (*end, vec![Some(*value), *mean, *limit]));
+        let metrics = self.engine.metrics();
+        let kept = self.state.rules.get(&rule_id(rule, metrics));
+        let points = kept.iter().flat_map(|kept| kept.points.iter()).map(|(end, value, band)| {
+            (*end, vec![Some(*value), band.expected, band.low, band.high])
+        });
+        let mut note = format!("of {}", rule.metric);
+        if let Some(metric) = metrics.iter().find(|metric| metric.spec.name == rule.metric)
+            && let Some((have, need)) = kept.unwrap_or(&RuleKept::new(rule)).learning(rule, metric)
+        {
+            note += &format!(", learning: {have} of {need} samples");
+        }
         Topic {
             about: TopicAbout {
                 title: rule.title.clone(),
                 window: rule.detect.words(),
-                columns: ["value", "mean", "limit"].map(String::from).into(),
-                note: format!("of {}", rule.metric),
+                columns: ["value", "expected", "low", "high"].map(String::from).into(),
+                note,
                 ..TopicAbout::default()
             },
             state: TopicState::Series(Series { capacity: RULE_POINTS, points: points.collect() }),
