@@ -36,7 +36,7 @@ use crate::clock::SharedClock;
 use crate::domain::commit::SourcePosition;
 use crate::domain::condition::Condition;
 use crate::domain::event::decode::Decoder;
-use crate::domain::event::{DeadLetter, Hints, RawBatch, Schema};
+use crate::domain::event::{CheckedBatch, DeadLetter, Hints, Schema};
 use crate::domain::fault::Counts;
 use crate::domain::ledger::Ledger;
 use crate::domain::readers::{Reader, least};
@@ -128,7 +128,7 @@ pub struct Ingestor {
 struct Pending {
     /// Number of its source.
     index: usize,
-    raw: Arc<RawBatch>,
+    batch: CheckedBatch,
     /// Place of the next item.
     next: usize,
 }
@@ -255,7 +255,7 @@ impl Ingestor {
                 self.readers[index].busy();
                 self.readers[index].lags(lag);
                 let arrived = raw.items.len().checked_sub(1).map(|last| raw.arrived(last));
-                self.pending.push_back(Pending { index, raw: Arc::new(raw), next: 0 });
+                self.pending.push_back(Pending { index, batch: raw.into(), next: 0 });
                 self.parts.flow.sources.lock()[index].arrived = arrived.unwrap_or(BEGINNING);
                 (PullState::Reading, lag.unwrap_or(0))
             }

@@ -20,7 +20,7 @@ use futures_util::StreamExt;
 use tidewatch::actors::ports::{Pull, Resume, Source, SourceError};
 use tidewatch::clock::SystemClock;
 use tidewatch::domain::event::decode::Decoder;
-use tidewatch::domain::event::{Note, RawBatch, Schema};
+use tidewatch::domain::event::{CheckedBatch, Note, RawBatch, Schema, Value};
 use tidewatch::nats::link::Link;
 use tidewatch::nats::settings::{LinkSettings, Manage, OnGap, SourceSettings};
 use tidewatch::nats::source::JetSource;
@@ -415,12 +415,21 @@ async fn what_headers_and_subject_say_reaches_the_event() {
             source.wait().await;
             continue;
         };
-        for index in 0..batch.items.len() {
-            let lines = found.entry(batch.items[index].position).or_default();
+        let batch = CheckedBatch::from(batch);
+        for (index, item) in batch.raw.items.iter().enumerate() {
+            let lines = found.entry(item.position).or_default();
             count += 1;
             decoder.decode_raw(&batch, index, usize::MAX, |event| {
                 lines.push(match event {
-                    Ok(e) => format!("{:?} {} {:?} {}", e.id, e.key, e.values[0], e.kind),
+                    Ok(e) => {
+                        let value = match e.values[0] {
+                            Value::Text(span) => {
+                                format!("Text({:?})", str::from_utf8(e.text(span)).unwrap())
+                            }
+                            other => format!("{other:?}"),
+                        };
+                        format!("{:?} {} {value} {}", e.id, e.key, e.kind)
+                    }
                     Err(bad) => format!("{} [{}]", bad.reason, bad.raw.len()),
                 });
             });

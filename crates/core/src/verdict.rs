@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use super::arrival::timed;
-use super::event::Schema;
-use super::event::decode::{Decoder, Parsed, ParsedValue};
+use super::event::decode::{Decoder, Parsed};
+use super::event::{Schema, Value};
 use super::fault::{Fault, Use, uses};
 use super::metric::watch::{Watch, all_uses};
 use super::metric::{Attr, Fact, FactKind, Metric, MetricSpec, Order};
@@ -209,11 +209,11 @@ impl Fact for Posted<'_> {
 
     fn attr(&self, slot: usize) -> Attr<'_> {
         match self.0.values.get(slot) {
-            None | Some(ParsedValue::Missing) => Attr::Missing,
-            Some(ParsedValue::Number(number)) => Attr::Number(*number),
-            Some(ParsedValue::Text(text)) => Attr::Text(text.as_bytes()),
-            Some(ParsedValue::Bool(value)) => Attr::Bool(*value),
-            Some(ParsedValue::Unusable(why)) => Attr::Unusable(*why),
+            None | Some(Value::Missing) => Attr::Missing,
+            Some(Value::Number(number)) => Attr::Number(*number),
+            Some(Value::Text(text)) => Attr::Text(self.0.text(*text)),
+            Some(Value::Bool(value)) => Attr::Bool(*value),
+            Some(Value::Unusable(why)) => Attr::Unusable(*why),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::actors::pipeline::RunError;
 use crate::actors::standing::AHEAD_MS;
 use crate::domain::arrival::timed;
 use crate::domain::event::decode::Rejected;
-use crate::domain::event::{DeadLetter, EventBatch, RawBatch, Route};
+use crate::domain::event::{CheckedBatch, DeadLetter, EventBatch, Route};
 use crate::domain::hash::fingerprint;
 use crate::domain::readers::Clockwork;
 
@@ -18,29 +18,30 @@ impl Ingestor {
     /// Decodes as much of the oldest pending batch as there is room for, and hands every shard
     /// its events. True when some of it was taken; what is left stays pending.
     pub(super) async fn go_through(&mut self) -> Result<bool, RunError> {
-        let Some(Pending { index, raw, next }) = self.pending.pop_front() else {
+        let Some(Pending { index, batch, next }) = self.pending.pop_front() else {
             return Ok(false);
         };
+        let raw = &batch.raw;
         let shards = self.parts.shards.len();
         let width = self.parts.schema.slots.len();
         let mut builders: Vec<EventBatch> =
             (0..shards).map(|_| self.parts.pool.take(raw.data.clone(), width)).collect();
-        let noted = (!raw.notes.is_empty()).then_some(&raw);
+        let noted = (!raw.notes.is_empty()).then_some(raw);
         self.batches += 1;
-        for batch in &mut builders {
-            batch.source = index as u16;
-            batch.number = self.batches;
-            batch.noted = noted.cloned();
+        for builder in &mut builders {
+            builder.source = index as u16;
+            builder.number = self.batches;
+            builder.noted = noted.cloned();
         }
         let received_before = self.ledger.received;
-        let end = self.decode(index, &raw, next, &mut builders);
+        let end = self.decode(index, &batch, next, &mut builders);
         let moved = end > next;
         if let Some(last) = raw.items[next..end].last() {
             self.stand_at(index, last.position, fingerprint(raw.bytes(last)))?;
             self.parts.flow.sources.lock()[index].position = last.position;
         }
         if end < raw.items.len() {
-            self.pending.push_front(Pending { index, raw, next: end })
+            self.pending.push_front(Pending { index, batch, next: end })
         } else {
             self.polls.done(index)
         }
@@ -69,10 +70,11 @@ impl Ingestor {
     fn decode(
         &mut self,
         index: usize,
-        raw: &RawBatch,
+        checked: &CheckedBatch,
         next: usize,
         builders: &mut [EventBatch],
     ) -> usize {
+        let raw = &checked.raw;
         let room = self.room();
         let bytes_max = bytes_max(&self.parts.settings, self.far_behind());
         let alone = self.parts.flow.in_flight.load(Ordering::SeqCst) == 0;
@@ -103,7 +105,7 @@ impl Ingestor {
                 return nth;
             }
             let arrived = raw.arrived(nth);
-            let taken = decoder.decode_raw(raw, nth, left, |event| {
+            let taken = decoder.decode_raw(checked, nth, left, |event| {
                 ledger.received += 1;
                 if let Ok(parsed) = &event
                     && parsed.at > arrived.saturating_add(AHEAD_MS)

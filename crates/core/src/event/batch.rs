@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::parsed::{Parsed, ParsedValue};
+use super::parsed::Parsed;
 use super::{Event, Hints, RawBatch, Schema, Span, Value};
 use crate::hash::{EventIdentity, key_hash, shard_of};
 use crate::time::EpochMs;
@@ -88,11 +88,8 @@ impl EventBatch {
         let raw = self.span(parsed.raw);
         for value in parsed.values {
             let value = match value {
-                ParsedValue::Missing => Value::Missing,
-                ParsedValue::Number(number) => Value::Number(*number),
-                ParsedValue::Bool(value) => Value::Bool(*value),
-                ParsedValue::Unusable(why) => Value::Unusable(*why),
-                ParsedValue::Text(text) => Value::Text(self.near(text.as_bytes())),
+                Value::Text(text) => Value::Text(self.near(parsed.text(*text))),
+                other => *other,
             };
             self.slots.push(value);
         }
@@ -166,6 +163,7 @@ impl EventBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::CheckedBatch;
     use crate::event::decode::Decoder;
 
     fn schema() -> Schema {
@@ -179,13 +177,14 @@ mod tests {
     /// The batch of these lines in one buffer, and the ways of their events.
     fn batch(schema: &Schema, lines: &[&str], shards: u16) -> (EventBatch, Vec<Route>) {
         let items = (1u64..).zip(lines);
-        let raw = RawBatch::of(0, items);
+        let checked = CheckedBatch::from(RawBatch::of(0, items));
+        let raw = &checked.raw;
         let width = schema.slots.len();
         let mut batch = EventBatch { data: raw.data.clone(), width, ..EventBatch::default() };
         let mut decoder = Decoder::new(Arc::new(schema.clone()));
         let mut routes = Vec::new();
         for (index, item) in raw.items.iter().enumerate() {
-            decoder.decode_raw(&raw, index, usize::MAX, |event| {
+            decoder.decode_raw(&checked, index, usize::MAX, |event| {
                 let event = event.unwrap();
                 let route = Route::of(schema, &event, shards);
                 batch.push(&event, route, (item.position, 7), schema.anonymous.is_some());

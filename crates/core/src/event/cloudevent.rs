@@ -20,9 +20,9 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::Span;
 use super::context::{Level, is_json};
-use super::draft::Draft;
-use super::value::Text;
+use super::draft::{Broken, Draft};
 use super::walk;
 
 /// With or without the padding at its end: senders differ.
@@ -73,14 +73,10 @@ pub(super) fn unpack(text: &str) -> Result<Option<String>, String> {
 ///
 /// # Errors
 /// The rule that was broken.
-pub(super) fn read<'de>(
-    draft: &mut Draft<'de, '_>,
-    text: &'de str,
-    unpacked: Option<&'de str>,
-) -> Result<(), String> {
-    walk::read(draft, text, Level::Envelope)?;
+pub(super) fn read(draft: &mut Draft<'_>, unpacked: Option<&str>) -> Result<(), Broken> {
+    walk::read(draft, Level::Envelope)?;
     if let Some(data) = unpacked {
-        walk::read(draft, data, Level::Data).map_err(|rule| {
+        walk::read_of(draft, data, Level::Data).map_err(|rule| {
             match rule.strip_prefix("not JSON: ") {
                 Some(cause) => format!("CloudEvent: the data is not JSON: {cause}"),
                 None => format!("CloudEvent: in \"data_base64\": {rule}"),
@@ -88,21 +84,20 @@ pub(super) fn read<'de>(
         })?;
     }
     draft.at = draft.at.or(draft.arrival);
+    let len = |span: Option<Span>| span.map_or(0, |span| span.len as usize);
     let required = [
-        ("id", draft.id.len()),
-        ("source", draft.envelope.source.len()),
-        ("type", draft.kind.len()),
+        ("id", len(draft.id)),
+        ("source", len(draft.envelope.source)),
+        ("type", len(draft.kind)),
         ("time", usize::from(draft.at.is_some())),
     ];
     if let Some((name, _)) = required.into_iter().find(|(_, len)| *len == 0) {
-        return Err(format!("CloudEvent: {name:?} is missing"));
+        return Err(format!("CloudEvent: {name:?} is missing").into());
     }
-    let identity = {
-        let scratch: &str = draft.scratch;
-        format!("{} {}", draft.envelope.source.get(scratch), draft.id.get(scratch))
-    };
-    draft.id = Text::copy(draft.scratch, &identity);
-    if draft.key == Text::None && draft.anonymous == Text::None {
+    let text = |span: Option<Span>| span.map_or("", |span| draft.get(span));
+    let identity = format!("{} {}", text(draft.envelope.source), text(draft.id));
+    draft.id = Some(draft.span(&identity));
+    if draft.key.is_none() && draft.anonymous.is_none() {
         draft.key = draft.envelope.subject;
     }
     Ok(())

@@ -2,14 +2,14 @@
 //! formats is here: the bounds, the scratch space, and what becomes of a finished draft. A
 //! [`Codec`] brings the attributes.
 
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use super::context::Level;
-use super::draft::{Draft, Patch, Seen, patched};
+use super::draft::{Broken, Draft, Space};
 use super::names::{Lookup, Names};
-use super::parsed::{Parsed, ParsedValue, Rejected};
-use super::value::Text;
-use super::{Note, NoteTime, Schema};
+use super::parsed::{Parsed, Rejected};
+use super::{Note, NoteTime, Schema, Span};
 use crate::time::EpochMs;
 
 /// Reads one format. The decoder has one of each, and goes by `Note::format`.
@@ -27,16 +27,59 @@ pub(super) trait Codec {
     /// Why it cannot be taken apart. It is then rejected as a whole.
     fn parts(item: &[u8]) -> Result<Option<Self::Parts<'_>>, String>;
 
-    /// Reads one event, of at most `Limits::event_bytes`, into a draft of the desk, which hands
+    /// Reads a usual event, of at most `Limits::event_bytes`, and hands it to `each`. False when
+    /// this is not worth trying, or it is none: then nothing was handed over.
+    fn usual(
+        &mut self,
+        desk: &mut Desk,
+        event: Item<'_>,
+        offer: Option<Offer<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) -> bool;
+
+    /// Reads one event, of at most `Limits::event_bytes`, into a draft of the desk, and hands
     /// it to `each`. Bytes that break a rule are handed over too, with the rule; none are
     /// passed over.
     fn event(
         &mut self,
         desk: &mut Desk,
-        raw: &[u8],
+        event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     );
+}
+
+/// The bytes of an item, or of one of its events.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub bytes: &'a [u8],
+    /// A text that they may be a piece of.
+    pub within: Option<&'a str>,
+}
+
+impl<'a> Item<'a> {
+    /// Bytes of which nothing is known.
+    pub fn alone(bytes: &'a [u8]) -> Self {
+        Item { bytes, within: None }
+    }
+
+    /// A piece of it.
+    fn piece(self, bytes: &'a [u8]) -> Self {
+        Item { bytes, ..self }
+    }
+
+    /// As text.
+    ///
+    /// # Errors
+    /// They are not UTF-8.
+    #[inline]
+    pub fn text(self) -> Result<&'a str, Utf8Error> {
+        let piece = self.within.and_then(|whole| {
+            let start = self.bytes.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+            whole.get(start..start.checked_add(self.bytes.len())?)
+        });
+        piece.map_or_else(|| std::str::from_utf8(self.bytes), Ok)
+    }
 }
 
 /// What an item's note offers to one of its events.
@@ -53,34 +96,35 @@ pub(super) fn part(offer: Option<Offer<'_>>) -> Option<u32> {
     offer.and_then(|offer| offer.part)
 }
 
-/// What drafts are made with. Keeps scratch space between events.
+/// What all drafts go by.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Rules {
     pub schema: Arc<Schema>,
     pub names: Names,
-    pub seen: Seen,
+    pub kinds: Lookup,
+}
+
+impl Rules {
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let kinds = Lookup::new(schema.kinds.iter().map(String::as_str));
+        Rules { names: Names::new(&schema), kinds, schema }
+    }
+}
+
+/// What drafts are made with, used again for each.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub rules: Rules,
+    pub space: Space,
     /// The time of an event that has none of its own.
     pub arrival: Option<EpochMs>,
-    kinds: Lookup,
-    scratch: String,
-    values: Vec<ParsedValue<'static>>,
-    patches: Vec<Patch>,
 }
 
 impl Desk {
     /// For this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let names = Names::new(&schema);
-        Desk {
-            kinds: Lookup::new(schema.kinds.iter().map(String::as_str)),
-            seen: Seen::new(names.len()),
-            names,
-            schema,
-            scratch: String::new(),
-            values: Vec::new(),
-            patches: Vec::new(),
-            arrival: None,
-        }
+        let rules = Rules::new(schema);
+        Desk { space: Space::new(&rules.names), rules, arrival: None }
     }
 
     /// Decodes an item, unless it holds more than `room` events: then nothing is handed over
@@ -88,16 +132,21 @@ impl Desk {
     pub fn item<C: Codec>(
         &mut self,
         codec: &mut C,
-        item: &[u8],
+        item: Item<'_>,
         offer: Option<Offer<'_>>,
         room: usize,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) -> bool {
-        let whole = |reason| Err(Rejected { reason, raw: C::bare(item), part: None });
-        let parts = match C::parts(item) {
+        let bare = item.piece(C::bare(item.bytes));
+        // Before anything is looked for that would take it apart: nearly every item is this.
+        if self.is_usual(codec, bare, offer, each) {
+            return true;
+        }
+        let whole = |reason| Err(Rejected { reason, raw: bare.bytes, part: None });
+        let parts = match C::parts(item.bytes) {
             Ok(Some(parts)) => parts,
             Ok(None) => {
-                self.one(codec, C::bare(item), offer, each);
+                self.one(codec, bare, offer, each);
                 return true;
             }
             Err(reason) => {
@@ -106,7 +155,7 @@ impl Desk {
             }
         };
         // Counted before anything is made of them.
-        let most = self.schema.limits.item_events;
+        let most = self.rules.schema.limits.item_events;
         let count = parts.clone().take(most.saturating_add(1)).count();
         if count > most {
             each(whole(format!(
@@ -120,132 +169,141 @@ impl Desk {
         }
         for (index, raw) in parts.enumerate() {
             let part = (count > 1).then_some(index as u32);
-            self.one(codec, raw, offer.map(|offer| Offer { part, ..offer }), each);
+            let (event, offer) = (item.piece(raw), offer.map(|offer| Offer { part, ..offer }));
+            if !self.is_usual(codec, event, offer, each) {
+                self.one(codec, event, offer, each);
+            }
         }
         true
+    }
+
+    #[inline]
+    fn is_usual<C: Codec>(
+        &mut self,
+        codec: &mut C,
+        event: Item<'_>,
+        offer: Option<Offer<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) -> bool {
+        event.bytes.len() <= self.rules.schema.limits.event_bytes
+            && codec.usual(self, event, offer, each)
     }
 
     fn one<C: Codec>(
         &mut self,
         codec: &mut C,
-        raw: &[u8],
+        event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
-        let most = self.schema.limits.event_bytes;
+        let most = self.rules.schema.limits.event_bytes;
+        let raw = event.bytes;
         if raw.len() > most {
             let reason = format!("an event of {} bytes is longer than {most}", raw.len());
             return each(Err(Rejected { reason, raw, part: part(offer) }));
         }
-        codec.event(self, raw, offer, each);
+        codec.event(self, event, offer, each);
     }
 
-    /// An empty draft. It goes back by [`Desk::keep`], so that its space is used again.
-    pub fn draft<'de>(&mut self, offer: Option<Offer<'_>>) -> Draft<'de, '_> {
-        Draft::new(
-            &self.schema,
-            (&self.names, &self.kinds),
-            (&mut self.scratch, &mut self.patches, &mut self.seen),
-            recycle(std::mem::take(&mut self.values)),
-            (self.arrival, offer.map_or(NoteTime::None, |offer| offer.note.time)),
-        )
-    }
-
-    /// Takes back the space that a draft's values lay in.
-    pub fn keep(&mut self, values: Vec<ParsedValue<'_>>) {
-        self.values = recycle(values);
+    /// An empty draft. Texts that are pieces of `text` are not copied; it is the event's bytes,
+    /// or empty where those are no text.
+    #[inline]
+    pub fn draft<'a>(&'a mut self, text: &'a str, offer: Option<Offer<'_>>) -> Draft<'a> {
+        let time = offer.map_or(NoteTime::None, |offer| offer.note.time);
+        Draft::new(&self.rules, &mut self.space, text, (self.arrival, time))
     }
 }
 
-/// Hands over the event that a draft has become, or the rule that it breaks (`read` is the first),
-/// and returns the space its values lay in, for [`Desk::keep`]. What the event left open is
-/// taken from `offer`. `level`: `Native`, or `Envelope` for a CloudEvent.
-pub(super) fn hand_over<'de>(
-    mut draft: Draft<'de, '_>,
-    mut read: Result<(), String>,
-    (raw, level): (&'de [u8], Level),
-    offer: Option<Offer<'de>>,
+/// Hands over the event that a draft has become, or the rule that it breaks (`read` is the first).
+/// What the event left open is taken from `offer`. `level`: `Native`, or `Envelope` for a
+/// CloudEvent.
+#[inline]
+pub(super) fn hand_over(
+    mut draft: Draft<'_>,
+    mut read: Result<(), Broken>,
+    (raw, level): (&[u8], Level),
+    offer: Option<Offer<'_>>,
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
-) -> Vec<ParsedValue<'static>> {
-    if let (Ok(()), Some(offer)) = (&read, offer) {
-        read = fill_in(&mut draft, offer, level);
+) {
+    if read.is_ok() {
+        read = finish(&mut draft, level, offer);
     }
-    draft.join_key();
-    let read = read.and_then(|()| match level {
-        Level::Native => complete(&mut draft),
-        _ => Ok(()),
-    });
-    let read = read.and_then(|()| key_fits(&draft));
     let part = part(offer);
-    let Draft { at, guess, kind, id, key, anonymous, kinds, mut values, .. } = draft;
-    match (read, at) {
-        (Err(reason), _) => each(Err(Rejected { reason, raw, part })),
+    match (read, draft.at) {
+        (Err(reason), _) => each(Err(Rejected { reason: reason.into(), raw, part })),
         (Ok(()), None) => unreachable!("an event without a time is not complete"),
         (Ok(()), Some(at)) => {
-            let scratch: &str = draft.scratch;
-            patched(&mut values, draft.patches, scratch);
-            let id = id.get(scratch);
+            let text = |span: Option<Span>| span.map_or("", |span| draft.get(span));
+            let id = text(draft.id);
             each(Ok(Parsed {
                 at,
-                guess,
+                guess: draft.guess,
                 id: (!id.is_empty()).then_some(id),
-                key: key.get(scratch),
-                anonymous: anonymous.get(scratch),
-                kind: kinds.get(kind.get(scratch)).unwrap_or(Schema::OTHER_KIND),
-                values: &values,
+                key: text(draft.key),
+                anonymous: text(draft.anonymous),
+                kind: draft.rules.kinds.get(text(draft.kind)).unwrap_or(Schema::OTHER_KIND),
+                values: &draft.space.values,
                 raw,
+                texts: (draft.text.as_bytes(), draft.space.scratch.as_bytes()),
                 part,
             }));
         }
     }
-    recycle(values)
+}
+
+/// Completes a draft that was read.
+#[inline]
+fn finish(draft: &mut Draft<'_>, level: Level, offer: Option<Offer<'_>>) -> Result<(), Broken> {
+    if let Some(offer) = offer {
+        fill_in(draft, offer, level)?;
+    }
+    draft.join_key();
+    if level == Level::Native {
+        complete(draft)?;
+    }
+    key_fits(draft)
 }
 
 /// Fills in what the event left open. A CloudEvent has its id, so it takes attributes only.
-fn fill_in<'de>(draft: &mut Draft<'de, '_>, offer: Offer<'de>, level: Level) -> Result<(), String> {
+fn fill_in(draft: &mut Draft<'_>, offer: Offer<'_>, level: Level) -> Result<(), Broken> {
     for (name, text) in &offer.note.attributes {
         if let Some(name) = offer.names.get(usize::from(*name)) {
-            draft.fill_in(name, Text::Borrowed(text), level)?;
+            draft.fill_in(name, text, level)?;
         }
     }
     if offer.note.id.is_empty() || level != Level::Native {
         return Ok(());
     }
-    let text = match offer.part {
-        None => Text::Borrowed(&offer.note.id),
-        part => Text::copy(draft.scratch, &offer.note.id_of(part)),
-    };
-    draft.fill_in("id", text, level)
+    match offer.part {
+        None => draft.fill_in("id", &offer.note.id, level),
+        part => draft.fill_in("id", &offer.note.id_of(part), level),
+    }
 }
 
 /// What every native event must have.
-fn complete(draft: &mut Draft<'_, '_>) -> Result<(), String> {
+#[inline]
+fn complete(draft: &mut Draft<'_>) -> Result<(), Broken> {
     draft.at = draft.at.or(draft.arrival);
     if draft.at.is_none() {
-        return Err("attribute \"ts\" is missing".to_owned());
+        return Err("attribute \"ts\" is missing".into());
     }
-    if draft.kind.len() == 0 {
-        return Err("attribute \"type\" is missing or empty".to_owned());
+    if draft.kind.is_none_or(|kind| kind.len == 0) {
+        return Err("attribute \"type\" is missing or empty".into());
     }
     Ok(())
 }
 
 /// A session keeps its key in memory and in every commit.
-fn key_fits(draft: &Draft<'_, '_>) -> Result<(), String> {
-    let len = draft.key.len().max(draft.anonymous.len());
-    let most = draft.limits.session_key_bytes;
+#[inline]
+fn key_fits(draft: &Draft<'_>) -> Result<(), Broken> {
+    let len = |span: Option<Span>| span.map_or(0, |span| span.len as usize);
+    let len = len(draft.key).max(len(draft.anonymous));
+    let most = draft.rules.schema.limits.session_key_bytes;
     if len > most {
-        Err(format!(
+        return Err(format!(
             "the session key has {len} bytes, at most {most} are allowed (session.key_bytes_max)"
-        ))
-    } else {
-        Ok(())
+        )
+        .into());
     }
-}
-
-/// The same allocation for values of another lifetime.
-fn recycle<'a>(mut values: Vec<ParsedValue<'_>>) -> Vec<ParsedValue<'a>> {
-    values.clear();
-    // Collecting in place keeps the allocation; there is no element to convert.
-    values.into_iter().map(|_| ParsedValue::Missing).collect()
+    Ok(())
 }

@@ -1,16 +1,16 @@
 //! Bytes to events, by the codec of their format.
 //!
 //! Called by the ingestor for every item and by the web side for its verdicts. This is
-//! the hot path: a line with one event is checked as UTF-8 once and walked once, and nothing is
+//! the hot path: the bytes of a batch are checked as UTF-8 once, a line with one event is walked once, and nothing is
 //! allocated.
 
 use std::sync::Arc;
 
-use super::codec::{Desk, Offer};
+use super::codec::{Desk, Item, Offer};
 use super::hints;
 use super::json::Json;
-pub use super::parsed::{Parsed, ParsedValue, Rejected};
-use super::{Format, Hints, Note, NoteTime, RawBatch, Schema};
+pub use super::parsed::{Parsed, Rejected};
+use super::{CheckedBatch, Format, Hints, Note, NoteTime, Schema};
 use crate::time::{END_OF_TIME, EpochMs};
 
 /// Decodes items by a schema. Keeps scratch space between calls.
@@ -40,7 +40,8 @@ impl Decoder {
     /// The time that the next items arrive at, for events without one where the schema says
     /// that their arrival is their time. `END_OF_TIME`: it means nothing (files).
     pub fn arrive(&mut self, at: EpochMs) {
-        self.desk.arrival = (self.desk.schema.arrival_is_time && at < END_OF_TIME).then_some(at);
+        self.desk.arrival =
+            (self.desk.rules.schema.arrival_is_time && at < END_OF_TIME).then_some(at);
     }
 
     /// Decodes one item and hands each of its events to `each`, in order.
@@ -48,7 +49,7 @@ impl Decoder {
     /// An item with no event in it (an empty array) hands over nothing; an item that
     /// is nothing but white space is rejected.
     pub fn decode(&mut self, item: &[u8], mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>)) {
-        self.item(Format::default(), item, None, usize::MAX, &mut each);
+        self.item(Format::default(), Item::alone(item), None, usize::MAX, &mut each);
     }
 
     /// As [`Decoder::decode`]; what an event leaves open is taken from the note: its id
@@ -61,7 +62,7 @@ impl Decoder {
         names: &[String],
         mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
-        self.noted(item, note, names, usize::MAX, &mut each);
+        self.noted(Item::alone(item), note, names, usize::MAX, &mut each);
     }
 
     /// Decodes item `index` of a batch, with its note if it has one, unless it holds more
@@ -69,36 +70,38 @@ impl Decoder {
     /// one event is always decoded.
     pub fn decode_raw(
         &mut self,
-        batch: &RawBatch,
+        batch: &CheckedBatch,
         index: usize,
         room: usize,
         mut each: impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) -> bool {
-        let bytes = batch.bytes(&batch.items[index]);
-        self.arrive(batch.arrived(index));
-        match batch.notes.get(index) {
-            Some(note) => self.noted(bytes, note, &batch.note_names, room, &mut each),
-            None => self.item(Format::default(), bytes, None, room, &mut each),
+        let CheckedBatch { raw, text } = batch;
+        let item = Item { bytes: raw.bytes(&raw.items[index]), within: text.as_deref() };
+        self.arrive(raw.arrived(index));
+        match raw.notes.get(index) {
+            Some(note) => self.noted(item, note, &raw.note_names, room, &mut each),
+            None => self.item(Format::default(), item, None, room, &mut each),
         }
     }
 
     /// Aliases that no event has carried so far, as they are written in the configuration.
     pub fn unused_aliases(&self) -> Vec<String> {
-        let of = |text: &str| self.desk.names.every(text).any(|index| self.desk.seen.ever(index));
-        let aliases = self.desk.schema.aliases.iter().map(|(from, _)| from);
+        let of =
+            |text: &str| self.desk.rules.names.every(text).any(|index| self.desk.space.ever(index));
+        let aliases = self.desk.rules.schema.aliases.iter().map(|(from, _)| from);
         aliases.filter(|from| !of(from)).cloned().collect()
     }
 
     fn noted(
         &mut self,
-        item: &[u8],
+        item: Item<'_>,
         note: &Note,
         names: &[String],
         room: usize,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) -> bool {
         if let Some(fault) = &note.fault {
-            each(Err(Rejected { reason: fault.reason.clone(), raw: item, part: None }));
+            each(Err(Rejected { reason: fault.reason.clone(), raw: item.bytes, part: None }));
             return true;
         }
         let silent =
@@ -112,7 +115,7 @@ impl Decoder {
     fn item(
         &mut self,
         format: Format,
-        item: &[u8],
+        item: Item<'_>,
         offer: Option<Offer<'_>>,
         room: usize,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
@@ -163,7 +166,8 @@ impl Decoder {
                  the message again from where it came"
             ));
         }
-        let whole = if hints.is_empty() { None } else { hints.write_into(&raw, &self.desk.names) };
+        let whole =
+            if hints.is_empty() { None } else { hints.write_into(&raw, &self.desk.rules.names) };
         let item = whole.unwrap_or(raw);
         let note = Note { time: hints.time(), ..Note::default() };
         self.verdict_noted(&item, &note)?;
@@ -176,7 +180,8 @@ impl Decoder {
         let several = events.len() > 1;
         let named = |(index, (has_id, event)): (usize, (bool, Vec<u8>))| {
             let id = if several { format!("{name}/{index}") } else { name.to_owned() };
-            let named = (!has_id).then(|| hints::with_id(&event, &self.desk.names, &id)).flatten();
+            let named =
+                (!has_id).then(|| hints::with_id(&event, &self.desk.rules.names, &id)).flatten();
             named.unwrap_or(event)
         };
         Ok(events.into_iter().enumerate().map(named).collect())

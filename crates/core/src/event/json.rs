@@ -4,10 +4,10 @@
 //! made of beyond a line with one event is found out in `split`.
 
 use super::Limits;
-use super::NoteTime;
 use super::cloudevent;
-use super::codec::{Codec, Desk, Offer, hand_over, part};
+use super::codec::{Codec, Desk, Item, Offer, hand_over, part};
 use super::context::Level;
+use super::draft::Broken;
 use super::parsed::{Parsed, Rejected};
 use super::scan::Scanner;
 use super::split::Parts;
@@ -23,8 +23,8 @@ impl Json {
     /// `scans`: usual events are left to the scanner.
     pub fn new(desk: &Desk, scans: bool) -> Self {
         // What the scanner reads is one deep.
-        let scans = scans && desk.schema.limits.depth > 0;
-        Json { scanner: Scanner::new(&desk.names, scans) }
+        let scans = scans && desk.rules.schema.limits.depth > 0;
+        Json { scanner: Scanner::new(&desk.rules.names, scans) }
     }
 }
 
@@ -43,32 +43,45 @@ impl Codec for Json {
         if one { Ok(None) } else { Parts::of(item).map(Some) }
     }
 
+    #[inline]
+    fn usual(
+        &mut self,
+        desk: &mut Desk,
+        event: Item<'_>,
+        offer: Option<Offer<'_>>,
+        each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
+    ) -> bool {
+        if !self.scanner.may(event.bytes) {
+            return false;
+        }
+        let Ok(text) = event.text() else { return false };
+        let mut draft = desk.draft(text, offer);
+        let done = self.scanner.scan(&mut draft);
+        if done {
+            hand_over(draft, Ok(()), (event.bytes, Level::Native), offer, each);
+        }
+        done
+    }
+
     fn event(
         &mut self,
         desk: &mut Desk,
-        raw: &[u8],
+        event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) {
-        let text = match object(raw) {
+        let raw = event.bytes;
+        let text = match object(event) {
             Ok(text) => text,
             Err(reason) => return each(Err(Rejected { reason, raw, part: part(offer) })),
         };
-        let limits = desk.schema.limits;
-        let mut draft = desk.draft(offer);
-        let read = if self.scanner.scan(text, &mut draft) {
-            Ok(())
-        } else {
-            draft.restart(offer.map_or(NoteTime::None, |offer| offer.note.time));
-            shallow(raw, &limits).and_then(|()| walk::read(&mut draft, text, Level::Native))
-        };
+        let deep = shallow(raw, &desk.rules.schema.limits);
+        let mut draft = desk.draft(text, offer);
+        let read = deep.and_then(|()| walk::read(&mut draft, Level::Native));
         if draft.is_cloudevent {
-            let values = draft.values;
-            desk.keep(values);
             return envelope(desk, text, offer, each);
         }
-        let values = hand_over(draft, read, (raw, Level::Native), offer, each);
-        desk.keep(values);
+        hand_over(draft, read, (raw, Level::Native), offer, each);
     }
 }
 
@@ -78,22 +91,22 @@ fn envelope(
     offer: Option<Offer<'_>>,
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
 ) {
-    let raw = text.as_bytes();
     let unpacked = match cloudevent::unpack(text) {
         Ok(unpacked) => unpacked,
-        Err(reason) => return each(Err(Rejected { reason, raw, part: part(offer) })),
+        Err(reason) => {
+            return each(Err(Rejected { reason, raw: text.as_bytes(), part: part(offer) }));
+        }
     };
-    let mut draft = desk.draft(offer);
-    let read = cloudevent::read(&mut draft, text, unpacked.as_deref());
-    let values = hand_over(draft, read, (raw, Level::Envelope), offer, each);
-    desk.keep(values);
+    let mut draft = desk.draft(text, offer);
+    let read = cloudevent::read(&mut draft, unpacked.as_deref());
+    hand_over(draft, read, (text.as_bytes(), Level::Envelope), offer, each);
 }
 
 /// The text of what begins like an object.
-fn object(raw: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(raw)
-        .map_err(|error| format!("not UTF-8 from byte {} on", error.valid_up_to()))?;
-    if raw.first() != Some(&b'{') {
+fn object(event: Item<'_>) -> Result<&str, String> {
+    let text =
+        event.text().map_err(|error| format!("not UTF-8 from byte {} on", error.valid_up_to()))?;
+    if event.bytes.first() != Some(&b'{') {
         return Err(match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) => "an event must be a JSON object".to_owned(),
             Err(error) => format!("not JSON: {error}"),
@@ -103,13 +116,13 @@ fn object(raw: &[u8]) -> Result<&str, String> {
 }
 
 /// Whether an object is nested no deeper than allowed.
-fn shallow(raw: &[u8], limits: &Limits) -> Result<(), String> {
+fn shallow(raw: &[u8], limits: &Limits) -> Result<(), Broken> {
     // Brackets inside texts are counted too, so this only says when to look closer.
     let brackets = openings(raw);
     if brackets > limits.depth {
         let depth = depth(raw);
         if depth > limits.depth {
-            return Err(format!("nested {depth} deep, at most {} is allowed", limits.depth));
+            return Err(format!("nested {depth} deep, at most {} is allowed", limits.depth).into());
         }
     }
     Ok(())

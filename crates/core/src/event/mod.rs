@@ -24,6 +24,7 @@ mod walk;
 pub mod when;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -54,6 +55,22 @@ pub struct RawBatch {
     pub notes: Vec<Note>,
     /// Names of the attributes in `notes`.
     pub note_names: Arc<[String]>,
+}
+
+/// A batch to be decoded. Whether its bytes are UTF-8 is looked at once for all of them: for
+/// each event alone that costs several times as much.
+#[derive(Debug)]
+pub struct CheckedBatch {
+    /// As it came.
+    pub raw: Arc<RawBatch>,
+    /// Its bytes, where they are UTF-8.
+    text: Option<ByteString>,
+}
+
+impl From<RawBatch> for CheckedBatch {
+    fn from(raw: RawBatch) -> Self {
+        CheckedBatch { text: ByteString::try_from(raw.data.clone()).ok(), raw: Arc::new(raw) }
+    }
 }
 
 /// What a source knows of an item besides its bytes: a stream's headers and subject.

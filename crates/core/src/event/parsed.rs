@@ -1,8 +1,7 @@
 //! What the decoder hands over: an event that was understood, or one that was not.
 
-use super::Unusable;
 use super::time_rule::Guess;
-use crate::number::Decimal;
+use super::{Span, Value};
 use crate::time::EpochMs;
 
 /// One understood event, borrowed from the item's bytes or from the decoder's scratch.
@@ -25,35 +24,33 @@ pub struct Parsed<'a> {
     /// Index in `Schema::kinds`, or `Schema::OTHER_KIND`.
     pub kind: u16,
     /// A value for each slot of the schema.
-    pub values: &'a [ParsedValue<'a>],
+    pub values: &'a [Value],
     /// The event as it came, without the white space around it.
     pub raw: &'a [u8],
+    /// Texts of `values` are pieces of the first, which is `raw` or empty, or, with places behind
+    /// its end, of the second.
+    pub(super) texts: (&'a [u8], &'a [u8]),
     /// Which of its item's events it is, where a note offers it something; `None` for the only
     /// one.
     pub part: Option<u32>,
 }
 
-impl Parsed<'_> {
+impl<'a> Parsed<'a> {
+    /// The text of a value.
+    #[inline]
+    pub fn text(&self, span: Span) -> &'a [u8] {
+        let (start, len) = (span.start as usize, span.len as usize);
+        let (own, scratch) = self.texts;
+        match start.checked_sub(own.len()) {
+            None => &own[start..start + len],
+            Some(start) => &scratch[start..start + len],
+        }
+    }
+
     /// The key that it goes by: that of the visitor while nobody knows who it is.
     pub(super) fn known(&self) -> &str {
         if self.key.is_empty() { self.anonymous } else { self.key }
     }
-}
-
-/// A decoded attribute.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum ParsedValue<'a> {
-    /// Absent, or `null`.
-    #[default]
-    Missing,
-    /// A number, exactly as it is written.
-    Number(Decimal),
-    /// Text.
-    Text(&'a str),
-    /// `true` or `false`.
-    Bool(bool),
-    /// It is there, and nothing can be made of it.
-    Unusable(Unusable),
 }
 
 /// An event that was not understood.

@@ -7,12 +7,13 @@
 //! So the two agree in every field; `the_fast_road_ends_where_the_general_reader_does` and the
 //! fuzz target `scan_equals_decode` show it.
 
+use super::Span;
 use super::context::Level;
 use super::draft::Draft;
 use super::marks::{Marks, Quotes};
 use super::names::Names;
 use super::table::Table;
-use super::value::{Raw, Text};
+use super::value::Raw;
 
 /// Reads usual events. Keeps scratch space between calls.
 #[derive(Debug)]
@@ -42,23 +43,34 @@ impl Scanner {
         }
     }
 
-    /// Brings the attributes of one event to an empty draft. False when the general reader is
-    /// to read it: what the draft then holds is of no use.
+    /// Whether it is worth trying: `event` may be a usual one.
     #[inline]
-    pub fn scan<'de>(&mut self, text: &'de str, draft: &mut Draft<'de, '_>) -> bool {
+    pub fn may(&mut self, event: &[u8]) -> bool {
+        if !self.on || event.first() != Some(&b'{') {
+            return false;
+        }
         let tired = self.misses >= PATIENCE && !self.misses.is_multiple_of(PATIENCE);
-        let done = self.on
-            && !tired
-            && self.marks.set(text.as_bytes())
-            && self.walk(text, draft).is_some();
+        let may = !tired && self.marks.set(event);
+        self.misses = if may { self.misses } else { self.misses.wrapping_add(1) };
+        may
+    }
+
+    /// Brings the attributes of one event to an empty draft of it, after [`Scanner::may`] said
+    /// yes. False when the general reader is to read it: what the draft then holds is of no use.
+    #[inline]
+    pub fn scan(&mut self, draft: &mut Draft<'_>) -> bool {
+        let done = self.walk(draft).is_some();
         self.misses = if done { 0 } else { self.misses.wrapping_add(1) };
         done
     }
 
     /// Goes through the members. `None`: give up.
     #[inline]
-    fn walk<'de>(&self, text: &'de str, draft: &mut Draft<'de, '_>) -> Option<()> {
+    fn walk(&self, draft: &mut Draft<'_>) -> Option<()> {
+        let text = draft.text;
         let line = text.as_bytes();
+        let (key_bytes, attributes) =
+            (draft.rules.schema.limits.key_bytes, draft.rules.schema.limits.attributes);
         let mut quotes = self.marks.quotes();
         let mut members = 0;
         // The opening brace is there: the caller looked.
@@ -66,7 +78,7 @@ impl Scanner {
         loop {
             let (open, close) = text_at(line, &mut at, &mut quotes)?;
             members += 1;
-            if close - open > draft.limits.key_bytes {
+            if close - open > key_bytes {
                 return None;
             }
             let index = self.names.find(line, open, close);
@@ -78,10 +90,7 @@ impl Scanner {
             let raw = match *line.get(at)? {
                 b'"' => {
                     let (open, close) = text_at(line, &mut at, &mut quotes)?;
-                    match index {
-                        Some(_) => Raw::Text(Text::Borrowed(text.get(open..close)?)),
-                        None => Raw::Null,
-                    }
+                    Raw::Text(Span { start: open as u32, len: (close - open) as u32 })
                 }
                 b'-' | b'0'..=b'9' => number(text, &mut at)?,
                 b't' => word(line, &mut at, b"true", Raw::Bool(true))?,
@@ -96,8 +105,8 @@ impl Scanner {
                 _ => return None,
             };
             // Only now: what gives up later is read again, and what the general reader would
-            // not have come to must leave no trace (`Seen::ever`).
-            if members > draft.limits.attributes {
+            // not have come to must leave no trace (`Space::ever`).
+            if members > attributes {
                 return None;
             }
             if let Some(index) = index {
@@ -127,7 +136,7 @@ fn text_at(line: &[u8], at: &mut usize, quotes: &mut Quotes<'_>) -> Option<(usiz
 }
 
 #[inline]
-fn word<'de>(line: &[u8], at: &mut usize, word: &[u8], raw: Raw<'de>) -> Option<Raw<'de>> {
+fn word(line: &[u8], at: &mut usize, word: &[u8], raw: Raw) -> Option<Raw> {
     let found = line.get(*at..*at + word.len())? == word;
     *at += word.len();
     found.then_some(raw)
@@ -149,7 +158,7 @@ const POWERS: [f64; 16] =
 /// Reads the number that begins at `at`: a whole one that fits 64 bits, or one with decimals,
 /// as the nearest double, which is what the general reader makes of it.
 #[inline]
-fn number<'de>(text: &str, at: &mut usize) -> Option<Raw<'de>> {
+fn number(text: &str, at: &mut usize) -> Option<Raw> {
     let (line, begin) = (text.as_bytes(), *at);
     let negative = line[begin] == b'-';
     let first = begin + usize::from(negative);

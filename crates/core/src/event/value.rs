@@ -2,62 +2,23 @@
 
 use std::fmt;
 
-/// Text of the event: where it lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum Text<'de> {
-    /// There is none.
-    #[default]
-    None,
-    /// In the event's own bytes.
-    Borrowed(&'de str),
-    /// In the scratch space, because it had to be unescaped: start and length.
-    Copied(usize, usize),
-}
-
-impl<'de> Text<'de> {
-    /// The text itself; empty when there is none.
-    pub fn get<'a>(self, scratch: &'a str) -> &'a str
-    where
-        'de: 'a,
-    {
-        match self {
-            Text::None => "",
-            Text::Borrowed(text) => text,
-            Text::Copied(start, len) => &scratch[start..start + len],
-        }
-    }
-
-    /// Length in bytes.
-    pub fn len(self) -> usize {
-        match self {
-            Text::None => 0,
-            Text::Borrowed(text) => text.len(),
-            Text::Copied(_, len) => len,
-        }
-    }
-
-    /// Appends `text` to the scratch space.
-    pub fn copy(scratch: &mut String, text: &str) -> Self {
-        let start = scratch.len();
-        scratch.push_str(text);
-        Text::Copied(start, text.len())
-    }
-}
+use super::Span;
 
 /// A JSON value. Objects and arrays are passed over.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Raw<'de> {
+pub(super) enum Raw {
     Null,
     Bool(bool),
     Int(i64),
     /// An integer past `i64`.
     Huge(u64),
     Float(f64),
-    Text(Text<'de>),
+    /// Where it lies, as in a draft.
+    Text(Span),
     Nested,
 }
 
-impl Raw<'_> {
+impl Raw {
     /// A number without a fraction, and as text the same whoever writes it.
     pub fn is_whole(&self) -> bool {
         match self {
@@ -80,7 +41,7 @@ impl Raw<'_> {
 }
 
 /// A number as it is quoted in a reason: short even when it is enormous.
-impl fmt::Display for Raw<'_> {
+impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Raw::Int(number) => write!(f, "{number}"),

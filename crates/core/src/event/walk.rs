@@ -6,39 +6,44 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::context::{CONTEXT, Level, PREFIX, not_an_attribute};
-use super::draft::Draft;
+use super::draft::{Broken, Draft};
 use super::names::{Names, role};
-use super::value::{Raw, Text};
+use super::value::Raw;
 
 /// Reads `text` into `draft` as one object standing at `level`.
 ///
 /// # Errors
 /// The rule that was broken.
-pub(super) fn read<'de>(
-    draft: &mut Draft<'de, '_>,
-    text: &'de str,
-    level: Level,
-) -> Result<(), String> {
+pub(super) fn read(draft: &mut Draft<'_>, level: Level) -> Result<(), Broken> {
+    read_of(draft, draft.text, level)
+}
+
+/// The same of a text that is not its own.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn read_of(draft: &mut Draft<'_>, text: &str, level: Level) -> Result<(), Broken> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read = Walk { draft: &mut *draft, level }.deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| match (draft.failure.take(), draft.reading) {
         (Some(rule), _) => rule,
         (None, Some(index)) => {
-            format!("not JSON in attribute {:?}: {error}", draft.names.get(index).text)
+            let name = &draft.rules.names.get(index).text;
+            format!("not JSON in attribute {name:?}: {error}").into()
         }
-        (None, None) => format!("not JSON: {error}"),
+        (None, None) => format!("not JSON: {error}").into(),
     })
 }
 
 /// Walks one object into a draft.
-struct Walk<'de, 'w, 'd> {
-    draft: &'d mut Draft<'de, 'w>,
+struct Walk<'w, 'd> {
+    draft: &'d mut Draft<'w>,
     level: Level,
 }
 
-impl Walk<'_, '_, '_> {
+impl Walk<'_, '_> {
     /// Notes the rule that was broken and stops the reader.
-    fn check<T, E: Error>(&mut self, result: Result<T, String>) -> Result<T, E> {
+    fn check<T, E: Error>(&mut self, result: Result<T, Broken>) -> Result<T, E> {
         result.map_err(|rule| {
             self.draft.failure = Some(rule);
             E::custom("refused")
@@ -46,7 +51,7 @@ impl Walk<'_, '_, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'de, '_, '_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     type Value = ();
 
     #[inline]
@@ -57,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'de, '_, '_> {
 
 /// Anything but an object can only be the `data` of a CloudEvent (the caller has seen
 /// the opening brace of everything else), and then has no attributes.
-impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
+impl<'de> Visitor<'de> for Walk<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +108,7 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
                 }
                 Key::Used(index) => {
                     self.draft.reading = Some(index);
-                    let inner = self.draft.names.get(index).inner;
+                    let inner = self.draft.rules.names.get(index).inner;
                     let raw = map.next_value_seed(ValueSeed { draft: self.draft, level, inner })?;
                     self.draft.reading = None;
                     let taken = self.draft.take(index, raw, level);
@@ -133,21 +138,21 @@ impl<'de> Visitor<'de> for Walk<'de, '_, '_> {
 
 /// Reads one value. Unescaped text goes to the draft's scratch space; objects and arrays are
 /// passed over, or walked where names that matter lie inside.
-struct ValueSeed<'de, 'w, 'd> {
-    draft: &'d mut Draft<'de, 'w>,
+struct ValueSeed<'w, 'd> {
+    draft: &'d mut Draft<'w>,
     level: Level,
     /// See `Name::inner`.
     inner: Option<u16>,
 }
 
-impl<'de, 'w> ValueSeed<'de, 'w, '_> {
+impl<'w> ValueSeed<'w, '_> {
     /// The same for the value of `index`, inside this one.
-    fn of(&mut self, index: u16) -> ValueSeed<'de, 'w, '_> {
-        let inner = self.draft.names.get(index).inner;
+    fn of(&mut self, index: u16) -> ValueSeed<'w, '_> {
+        let inner = self.draft.rules.names.get(index).inner;
         ValueSeed { draft: self.draft, level: self.level, inner }
     }
 
-    fn take<E: Error>(&mut self, index: u16, raw: Raw<'de>) -> Result<(), E> {
+    fn take<E: Error>(&mut self, index: u16, raw: Raw) -> Result<(), E> {
         self.draft.take(index, raw, self.level).map_err(|rule| {
             self.draft.failure = Some(rule);
             E::custom("refused")
@@ -155,62 +160,60 @@ impl<'de, 'w> ValueSeed<'de, 'w, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ValueSeed<'de, '_, '_> {
-    type Value = Raw<'de>;
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
+    type Value = Raw;
 
     #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed<'de, '_, '_> {
-    type Value = Raw<'de>;
+impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
+    type Value = Raw;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
     #[inline]
-    fn visit_unit<E>(self) -> Result<Raw<'de>, E> {
+    fn visit_unit<E>(self) -> Result<Raw, E> {
         Ok(Raw::Null)
     }
 
     #[inline]
-    fn visit_bool<E>(self, value: bool) -> Result<Raw<'de>, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
         Ok(Raw::Bool(value))
     }
 
     #[inline]
-    fn visit_i64<E>(self, value: i64) -> Result<Raw<'de>, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
         Ok(Raw::Int(value))
     }
 
     #[inline]
-    fn visit_u64<E>(self, value: u64) -> Result<Raw<'de>, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
         Ok(i64::try_from(value).map_or(Raw::Huge(value), Raw::Int))
     }
 
     #[inline]
-    fn visit_f64<E>(self, value: f64) -> Result<Raw<'de>, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
         Ok(Raw::Float(value))
     }
 
     #[inline]
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Raw<'de>, E> {
-        Ok(Raw::Text(Text::Borrowed(value)))
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(self.draft.span(value)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Raw<'de>, E> {
-        Ok(Raw::Text(Text::copy(self.draft.scratch, value)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Raw<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Raw, A::Error> {
         let Some(inner) = self.inner else {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(Raw::Nested);
         };
-        while let Some(name) = map.next_key_seed(Inside { names: self.draft.names, inner })? {
+        while let Some(name) =
+            map.next_key_seed(Inside { names: &self.draft.rules.names, inner })?
+        {
             match name {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(index) => {
@@ -222,13 +225,13 @@ impl<'de> Visitor<'de> for ValueSeed<'de, '_, '_> {
         Ok(Raw::Nested)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Raw<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Raw, A::Error> {
         let Some(inner) = self.inner else {
             while seq.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(Raw::Nested);
         };
         for at in 0usize.. {
-            let name = self.draft.names.inside(inner, &compact_str::format_compact!("{at}"));
+            let name = self.draft.rules.names.inside(inner, &compact_str::format_compact!("{at}"));
             match name {
                 None if seq.next_element::<IgnoredAny>()?.is_none() => break,
                 None => {}
@@ -283,12 +286,12 @@ enum Key {
 }
 
 /// Reads one key and looks it up.
-struct KeySeed<'de, 'w, 'd> {
-    draft: &'d mut Draft<'de, 'w>,
+struct KeySeed<'w, 'd> {
+    draft: &'d mut Draft<'w>,
     level: Level,
 }
 
-impl<'de> DeserializeSeed<'de> for KeySeed<'de, '_, '_> {
+impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_> {
     type Value = Key;
 
     #[inline]
@@ -297,7 +300,7 @@ impl<'de> DeserializeSeed<'de> for KeySeed<'de, '_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
+impl<'de> Visitor<'de> for KeySeed<'_, '_> {
     type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -316,13 +319,13 @@ impl<'de> Visitor<'de> for KeySeed<'de, '_, '_> {
             return Ok(Key::Context(at as u8));
         }
         if self.level == Level::Envelope && name.starts_with(PREFIX) {
-            self.draft.failure = Some(not_an_attribute(name));
+            self.draft.failure = Some(not_an_attribute(name).into());
             return Ok(Key::Refused);
         }
-        let Some(index) = self.draft.names.find(name) else {
+        let Some(index) = self.draft.rules.names.find(name) else {
             return Ok(Key::Ignored);
         };
-        let roles = self.draft.names.get(index).roles;
+        let roles = self.draft.rules.names.get(index).roles;
         if self.level == Level::Native && roles & role::SPECVERSION != 0 {
             return Ok(Key::Cloudevent);
         }

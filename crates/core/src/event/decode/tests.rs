@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event::binding::{Protocol, compose};
 use crate::event::split::{BodyKind, split};
-use crate::event::{Fault, Limits, RawItem};
+use crate::event::{Fault, Limits, RawBatch, RawItem, Span, Value as Slot};
 
 /// An event or a rejection that owns what it holds, written as one line.
 type Outcome = Result<String, (String, Vec<u8>)>;
@@ -26,16 +26,20 @@ fn schema() -> Schema {
     }
 }
 
+fn text<'a>(event: &Parsed<'a>, span: Span) -> &'a str {
+    std::str::from_utf8(event.text(span)).unwrap()
+}
+
 fn render(event: &Parsed<'_>) -> String {
     let mut line =
         format!("at={} id={:?} key={:?} kind={}", event.at, event.id, event.key, event.kind);
     for value in event.values {
         match value {
-            ParsedValue::Missing => line.push_str(" -"),
-            ParsedValue::Number(number) => write!(line, " {number}").unwrap(),
-            ParsedValue::Text(text) => write!(line, " {text:?}").unwrap(),
-            ParsedValue::Bool(value) => write!(line, " {value}").unwrap(),
-            ParsedValue::Unusable(why) => write!(line, " {why:?}").unwrap(),
+            Slot::Missing => line.push_str(" -"),
+            Slot::Number(number) => write!(line, " {number}").unwrap(),
+            Slot::Text(span) => write!(line, " {:?}", text(event, *span)).unwrap(),
+            Slot::Bool(value) => write!(line, " {value}").unwrap(),
+            Slot::Unusable(why) => write!(line, " {why:?}").unwrap(),
         }
     }
     line
@@ -411,11 +415,10 @@ fn text_is_borrowed_from_the_item_unless_it_was_escaped() {
     let within = item.as_ptr_range();
     Decoder::new(Arc::new(schema())).decode(item, |event| {
         let event = event.unwrap();
-        let (ParsedValue::Text(region), ParsedValue::Text(first)) =
-            (event.values[2], event.values[4])
-        else {
+        let (Slot::Text(region), Slot::Text(first)) = (event.values[2], event.values[4]) else {
             panic!("{event:?}");
         };
+        let [region, first] = [region, first].map(|span| text(&event, span));
         for text in [event.id.unwrap(), event.key, region] {
             assert!(within.contains(&text.as_ptr()), "{text} was copied");
         }
@@ -613,8 +616,11 @@ fn noted(item: &str, note: &Note) -> Vec<String> {
     decoder.decode_noted(item.as_bytes(), note, &names, |event| {
         found.push(match event {
             Ok(event) => {
-                let region = event.values[0];
-                format!("{:?}|{}|{region:?}|{}", event.id, event.key, event.kind)
+                let region = match event.values[0] {
+                    Slot::Text(span) => format!("Text({:?})", text(&event, span)),
+                    other => format!("{other:?}"),
+                };
+                format!("{:?}|{}|{region}|{}", event.id, event.key, event.kind)
             }
             Err(rejected) => rejected.reason,
         });
@@ -782,13 +788,39 @@ fn an_item_is_decoded_whole_when_there_is_room_and_not_at_all_when_there_is_none
         RawItem { start: 0, len: first, position: 1 },
         RawItem { start: first, len: second, position: 2 },
     ];
-    let batch = RawBatch { data, items, ..RawBatch::default() };
+    let batch = CheckedBatch::from(RawBatch { data, items, ..RawBatch::default() });
     let mut decoder = Decoder::new(schema().into());
     for (index, room, want) in [(0, 1, None), (0, 2, Some(2)), (1, 1, Some(1))] {
         let mut count = 0;
         let taken = decoder.decode_raw(&batch, index, room, |_| count += 1);
         assert_eq!(taken.then_some(count), want, "item {index}, room {room}");
         assert!(taken || count == 0);
+    }
+}
+
+#[test]
+fn whether_bytes_are_utf8_is_judged_for_each_event_alone() {
+    let event = |user: &[u8]| [&br#"{"ts":1,"type":"x","user":""#[..], user, br#""}"#].concat();
+    let (whole, half) = (event("\u{e9}".as_bytes()), event(b"\xc3"));
+    // Cut within a character: as a whole the bytes are UTF-8, the items are not.
+    let cut = event("\u{e9}".as_bytes());
+    let (first, second) = cut.split_at(cut.iter().position(|byte| *byte == 0xc3).unwrap() + 1);
+    for (items, want) in [
+        (vec![&whole[..], &whole], vec![true, true]),
+        (vec![&whole[..], &half, &whole], vec![true, false, true]),
+        (vec![first, second, &whole], vec![false, false, true]),
+    ] {
+        let batch = CheckedBatch::from(RawBatch::of(0, (1..).zip(&items)));
+        let mut decoder = Decoder::new(schema().into());
+        let mut found = Vec::new();
+        for index in 0..items.len() {
+            let taken = decoder.decode_raw(&batch, index, usize::MAX, |event| {
+                assert_eq!(event.as_ref().map_or("\u{e9}", |event| event.key), "\u{e9}");
+                found.push(event.is_ok());
+            });
+            assert!(taken);
+        }
+        assert_eq!(found, want);
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::codec::Rules;
 use crate::event::decode::Decoder;
-use crate::event::draft::Seen;
-use crate::event::names::Lookup;
+use crate::event::draft::Space;
 use crate::event::number_text::NumberFormat;
 use crate::event::time_rule::TimeRule;
 use crate::event::{Limits, Note, NoteTime, Schema};
@@ -271,13 +271,15 @@ proptest! {
 
 /// Whether the scanner reads an event itself.
 fn scans(schema: &Schema, event: &str) -> bool {
-    let names = Names::new(schema);
-    let kinds = Lookup::new(std::iter::empty());
-    let mut scanner = Scanner::new(&names, true);
-    let (mut scratch, mut patches, mut seen) = (String::new(), Vec::new(), Seen::new(names.len()));
-    let work = (&mut scratch, &mut patches, &mut seen);
-    let mut draft = Draft::new(schema, (&names, &kinds), work, Vec::new(), (None, NoteTime::None));
-    scanner.scan(event, &mut draft)
+    let rules = Rules::new(Arc::new(schema.clone()));
+    let mut scanner = Scanner::new(&rules.names, true);
+    reads(&mut scanner, &rules, event)
+}
+
+fn reads(scanner: &mut Scanner, rules: &Rules, event: &str) -> bool {
+    let mut space = Space::new(&rules.names);
+    let mut draft = Draft::new(rules, &mut space, event, (None, NoteTime::None));
+    scanner.may(event.as_bytes()) && scanner.scan(&mut draft)
 }
 
 #[test]
@@ -313,17 +315,9 @@ fn the_usual_event_takes_the_fast_road_and_no_other() {
 
 #[test]
 fn it_comes_back_to_the_fast_road_when_events_are_usual_again() {
-    let names = Names::new(&Schema::default());
-    let kinds = Lookup::new(std::iter::empty());
-    let mut scanner = Scanner::new(&names, true);
-    let schema = Schema::default();
-    let (mut scratch, mut patches, mut seen) = (String::new(), Vec::new(), Seen::new(names.len()));
-    let mut scan = |event: &str| {
-        let work = (&mut scratch, &mut patches, &mut seen);
-        let mut draft =
-            Draft::new(&schema, (&names, &kinds), work, Vec::new(), (None, NoteTime::None));
-        scanner.scan(event, &mut draft)
-    };
+    let rules = Rules::new(Arc::default());
+    let mut scanner = Scanner::new(&rules.names, true);
+    let mut scan = |event: &str| reads(&mut scanner, &rules, event);
     assert!((0..1_000).all(|_| !scan(r#"{"ts":1,"type":"x","nested":{}}"#)));
     let usual = r#"{"ts":1,"type":"x"}"#;
     assert!((0..PATIENCE).any(|_| scan(usual)), "one of so many is tried");
