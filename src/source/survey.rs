@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 
 use super::input::{Framing, Input};
 use super::progress::{Phase, Progress};
-use super::records::{CHUNK, Chunks, Records, read_at};
+use super::records::{CHUNK, Chunks, read_at};
 use super::rows::ROW_MAX;
 use super::tally::FileReport;
 use super::text;
@@ -53,19 +53,26 @@ pub(super) fn lines(input: &Input, progress: &Progress) -> Result<Option<Survey>
         if std::str::from_utf8(data).is_err() {
             return Ok(None);
         }
-        for record in Records::new(data, chunk.framing, 0) {
-            let line = data[record.start..record.start + record.len].trim_ascii();
+        let rest = (!last).then_some(data.len());
+        let mut start = 0;
+        for end in memchr::memchr_iter(separator, data).chain(rest) {
+            let row = data[start..end].trim_ascii_end();
+            start = end + 1;
+            survey.lines += 1;
+            if row.is_empty() {
+                continue;
+            }
+            let line = row.trim_ascii_start();
             let whole = match line.first() {
                 Some(b'{') => line.last() == Some(&b'}'),
                 Some(b'[' | 0x1e) => false,
                 _ => true,
             };
-            if !whole || record.len > ROW_MAX {
+            if !whole || row.len() > ROW_MAX {
                 return Ok(None);
             }
             survey.rows += 1;
         }
-        survey.lines += memchr::memchr_iter(separator, data).count() as u64 + u64::from(!last);
         progress.advance(data.len() as u64, 0);
     }
     Ok(Some(survey))
