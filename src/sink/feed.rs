@@ -54,7 +54,7 @@ impl Word for Refused {
 /// How a feed goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Most rows handed over at once, 1 to [`PAGE`].
+    /// Most rows handed over at once, 1 to 1,024.
     pub rows_max: usize,
     /// Most bytes of them, unless a single row has more.
     pub bytes_max: usize,

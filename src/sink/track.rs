@@ -21,7 +21,7 @@ pub struct OutState {
     pub output: String,
     /// What it is called where people read: `nats alerts`.
     pub title: String,
-    /// Rows read and not delivered, at most [`PAGE`].
+    /// Rows read and not delivered, at most 1,024.
     pub pending: u64,
     /// Rows that are committed and not delivered, those in memory among them.
     pub lag: u64,
