@@ -16,6 +16,7 @@ use tidewatch_core::time::END_OF_TIME;
 /// Bytes of a batch, as files are read.
 const BATCH: usize = 512 << 10;
 
+#[allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 fn main() {
     // `cargo bench` adds flags of its own.
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
