@@ -50,6 +50,7 @@ const PURE_CRATES: &[&str] = &[
     "bytestring",
     "compact_str",
     "datasketches",
+    "sketches_ddsketch",
     "foldhash",
     "hashbrown",
     "jiff",
