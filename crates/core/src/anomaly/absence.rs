@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alarm, Band, Detector, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict,
+    Alarm, Band, Detector, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict, broken,
 };
 use crate::keeper::span_words;
 use crate::settings::Section;
@@ -59,11 +59,14 @@ impl Detector for Absence {
 
     fn misfits(&self, patience: Patience, _: &str, _: SpanMs) -> Vec<Misfit> {
         let checks = [
-            (patience.hold == 0, "for", "must say how long: write for = \"10m\""),
-            (patience.side != Side::Above, "side", "means nothing where nothing is missed"),
+            (patience.hold == 0, vec!["for"], "must say how long: write for = \"10m\"".to_owned()),
+            (
+                patience.side != Side::Above,
+                vec!["side"],
+                "means nothing where nothing is missed".to_owned(),
+            ),
         ];
-        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
-        wrong.map(|(_, key, rule)| (vec![key], rule.to_owned())).collect()
+        broken(checks)
     }
 
     fn judge(

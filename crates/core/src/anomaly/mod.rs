@@ -169,6 +169,12 @@ pub trait State {
 /// What its keys cannot be: the keys, and the rule that they break.
 pub type Misfit = (Vec<&'static str>, String);
 
+/// The rules of a list that are broken: whether it is, the keys, and the rule.
+fn broken(checks: impl IntoIterator<Item = (bool, Vec<&'static str>, String)>) -> Vec<Misfit> {
+    let broken = checks.into_iter().filter(|(broken, ..)| *broken);
+    broken.map(|(_, keys, rule)| (keys, rule)).collect()
+}
+
 /// One way to draw a line: its settings, which are its keys in `[[rule]]`, and what is made of
 /// them.
 pub trait Detector: Section + Default {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Alarm, Band, Detector, Known, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side, Spread,
-    Stands, State, Verdict,
+    Stands, State, Verdict, broken,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, settings};
@@ -96,8 +96,7 @@ impl Detector for RateOfChange {
                 format!("must be at most {most} windows of {metric}"),
             ),
         ];
-        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
-        wrong.map(|(_, keys, rule)| (keys, rule)).collect()
+        broken(checks)
     }
 
     fn learning(&self, state: &RateOfChangeState, step: SpanMs) -> Option<(usize, usize)> {

@@ -12,7 +12,7 @@ use super::history::{History, Reference};
 use super::poisson;
 use super::{
     Alarm, Band, Detector, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side,
-    Spread, Stands, State, Verdict,
+    Spread, Stands, State, Verdict, broken,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, Word, settings};
@@ -175,8 +175,7 @@ impl Detector for Robust {
                 format!("must be longer than the {} from window to window", span_words(step)),
             ),
         ];
-        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
-        wrong.map(|(_, keys, rule)| (keys, rule)).collect()
+        broken(checks)
     }
 
     fn learning(&self, state: &RobustState, _: SpanMs) -> Option<(usize, usize)> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use super::samples::Samples;
 use super::{
     Alarm, Band, Detector, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side,
-    Spread, Stands, State, Verdict,
+    Spread, Stands, State, Verdict, broken,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, settings};
@@ -113,8 +113,7 @@ impl Detector for Sigma {
                 format!("over holds {samples} samples of {metric}, at most {SAMPLES_MAX}"),
             ),
         ];
-        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
-        wrong.map(|(_, keys, rule)| (keys, rule)).collect()
+        broken(checks)
     }
 
     fn learning(&self, state: &SigmaState, _: SpanMs) -> Option<(usize, usize)> {

@@ -12,20 +12,21 @@ use crate::settings::Section;
 use crate::time::{EpochMs, SpanMs};
 use crate::wire::{Malformed, Reader, put_i64, put_u64};
 
-/// First value of the field.
+/// First value of the field, or, where `LAST`, the last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct First;
+pub struct EdgeOf<const LAST: bool>;
+
+/// First value of the field.
+pub type First = EdgeOf<false>;
 
 /// Last value of the field.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Last;
+pub type Last = EdgeOf<true>;
 
 /// Last value of the field less its first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta;
 
-impl Section for First {}
-impl Section for Last {}
+impl<const LAST: bool> Section for EdgeOf<LAST> {}
 impl Section for Delta {}
 
 /// How many numbers, and the one that came first, or, where `LAST`, last.
@@ -129,10 +130,10 @@ impl State for Ends {
     }
 }
 
-impl Aggregation for First {
-    type State = Box<Edge<false>>;
-    const WORD: &'static str = "first";
-    const SAYS: &'static str = "its first value";
+impl<const LAST: bool> Aggregation for EdgeOf<LAST> {
+    type State = Box<Edge<LAST>>;
+    const WORD: &'static str = if LAST { "last" } else { "first" };
+    const SAYS: &'static str = if LAST { "its last value" } else { "its first value" };
     const NEEDS: Needs = Needs::Number;
 
     fn zero(&self) -> Self::State {
@@ -140,32 +141,12 @@ impl Aggregation for First {
     }
 
     #[inline]
-    fn add(&self, first: &mut Self::State, metric: &Metric, fact: &impl Fact) {
-        metric.number(fact).into_iter().for_each(|number| first.add(Dated::of(fact, number)));
+    fn add(&self, edge: &mut Self::State, metric: &Metric, fact: &impl Fact) {
+        metric.number(fact).into_iter().for_each(|number| edge.add(Dated::of(fact, number)));
     }
 
-    fn value(&self, first: &Self::State, _: SpanMs) -> Option<Number> {
-        first.number().map(|number| number.to_f64().into())
-    }
-}
-
-impl Aggregation for Last {
-    type State = Box<Edge<true>>;
-    const WORD: &'static str = "last";
-    const SAYS: &'static str = "its last value";
-    const NEEDS: Needs = Needs::Number;
-
-    fn zero(&self) -> Self::State {
-        Box::default()
-    }
-
-    #[inline]
-    fn add(&self, last: &mut Self::State, metric: &Metric, fact: &impl Fact) {
-        metric.number(fact).into_iter().for_each(|number| last.add(Dated::of(fact, number)));
-    }
-
-    fn value(&self, last: &Self::State, _: SpanMs) -> Option<Number> {
-        last.number().map(|number| number.to_f64().into())
+    fn value(&self, edge: &Self::State, _: SpanMs) -> Option<Number> {
+        edge.number().map(|number| number.to_f64().into())
     }
 }
 

@@ -10,16 +10,17 @@ use crate::settings::Section;
 use crate::time::SpanMs;
 use crate::wire::{Malformed, Reader, put_u64};
 
-/// Least value of the field.
+/// Least value of the field, or, where `GREATEST`, the greatest.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Min;
+pub struct ExtremeOf<const GREATEST: bool>;
+
+/// Least value of the field.
+pub type Min = ExtremeOf<false>;
 
 /// Greatest value of the field.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Max;
+pub type Max = ExtremeOf<true>;
 
-impl Section for Min {}
-impl Section for Max {}
+impl<const GREATEST: bool> Section for ExtremeOf<GREATEST> {}
 
 /// How many numbers, and the one of them that no other goes before: the least, or, where
 /// `GREATEST`, the greatest.
@@ -64,10 +65,10 @@ impl<const GREATEST: bool> State for Extreme<GREATEST> {
     }
 }
 
-impl Aggregation for Min {
-    type State = Extreme<false>;
-    const WORD: &'static str = "min";
-    const SAYS: &'static str = "its least value";
+impl<const GREATEST: bool> Aggregation for ExtremeOf<GREATEST> {
+    type State = Extreme<GREATEST>;
+    const WORD: &'static str = if GREATEST { "max" } else { "min" };
+    const SAYS: &'static str = if GREATEST { "its greatest value" } else { "its least value" };
     const NEEDS: Needs = Needs::Number;
 
     fn zero(&self) -> Self::State {
@@ -75,31 +76,11 @@ impl Aggregation for Min {
     }
 
     #[inline]
-    fn add(&self, least: &mut Self::State, metric: &Metric, fact: &impl Fact) {
-        metric.number(fact).into_iter().for_each(|number| least.add(number));
+    fn add(&self, extreme: &mut Self::State, metric: &Metric, fact: &impl Fact) {
+        metric.number(fact).into_iter().for_each(|number| extreme.add(number));
     }
 
-    fn value(&self, least: &Self::State, _: SpanMs) -> Option<Number> {
-        least.number().map(Number::from)
-    }
-}
-
-impl Aggregation for Max {
-    type State = Extreme<true>;
-    const WORD: &'static str = "max";
-    const SAYS: &'static str = "its greatest value";
-    const NEEDS: Needs = Needs::Number;
-
-    fn zero(&self) -> Self::State {
-        Extreme::default()
-    }
-
-    #[inline]
-    fn add(&self, greatest: &mut Self::State, metric: &Metric, fact: &impl Fact) {
-        metric.number(fact).into_iter().for_each(|number| greatest.add(number));
-    }
-
-    fn value(&self, greatest: &Self::State, _: SpanMs) -> Option<Number> {
-        greatest.number().map(Number::from)
+    fn value(&self, extreme: &Self::State, _: SpanMs) -> Option<Number> {
+        extreme.number().map(Number::from)
     }
 }
