@@ -20,6 +20,15 @@ impl Band {
         Band { expected: Some(expected), low: Some(expected - below), high: Some(expected + above) }
     }
 
+    /// With the bounds of a side alone: nothing stands out beyond the other one.
+    pub fn on(self, side: Side) -> Band {
+        Band {
+            low: self.low.filter(|_| side != Side::Above),
+            high: self.high.filter(|_| side != Side::Below),
+            ..self
+        }
+    }
+
     /// True when a value lies beyond it on this side.
     pub fn excludes(&self, side: Side, value: f64) -> bool {
         let (above, below) = (self.high.is_some_and(|high| value > high), self.is_below(value));
@@ -75,6 +84,10 @@ mod tests {
             prop_assert!(out == (far > 1.0) || (far - 1.0).abs() < 1e-6, "{far}");
             let sides = [Side::Above, Side::Below].map(|side| band.excludes(side, value));
             prop_assert_eq!(out, sides[0] || sides[1]);
+            let alone = [Side::Above, Side::Below]
+                .map(|side| band.on(side).excludes(Side::Both, value));
+            prop_assert_eq!(alone, sides);
+            prop_assert_eq!(band.on(Side::Both), band);
             prop_assert!(!out || band.narrowed(part).excludes(Side::Both, value));
         }
     }

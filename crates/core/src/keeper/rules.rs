@@ -158,7 +158,9 @@ impl RuleKept {
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
             let sample = Sample { start: pane.start, end: pane.end, value };
-            let verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
+            let mut verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
+            // What is told: a bound on a side that the rule does not look at is none.
+            verdict.band = verdict.band.on(rule.patience.side);
             each(&verdict);
             if let Some(value) = value {
                 self.points.push_back((pane.end, value, verdict.band));
