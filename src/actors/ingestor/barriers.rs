@@ -16,8 +16,9 @@ const BARRIERS_MAX: u64 = 4;
 /// under way then, so that what is in flight stays the same.
 const BEHIND: u64 = 2;
 /// A barrier is set this long before a board is due, so that the board shows what has just
-/// come instead of what the last commit held; in ms.
-pub(super) const BOARD_LEAD: i64 = 60;
+/// come instead of what the last barrier held; in ms. Enough for the shards and the keeper, whom
+/// the board waits for, and not for the disk, which it does not.
+pub(super) const BOARD_LEAD: i64 = 25;
 
 /// What there is since the last barrier.
 struct Since {

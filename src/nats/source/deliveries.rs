@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use async_nats::{Message, Subject};
 use bytes::Bytes;
@@ -21,10 +20,6 @@ use crate::telemetry::names;
 /// Bytes of a batch; one item more may lie over it. What is decoded lies in the cache then, and
 /// the broker has more under way meanwhile.
 pub(super) const BATCH_BYTES: usize = 1 << 20;
-/// A batch with fewer bytes waits for more while the broker has as many, this long: each batch
-/// costs a turn of every shard.
-const ENOUGH_BYTES: usize = 256 << 10;
-const WAIT_FOR_MORE: Duration = Duration::from_millis(4);
 /// Most reply subjects kept to acknowledge by: beyond it every other one is let go.
 const REPLIES_MAX: usize = 4_096;
 /// Looks in vain, each `LOOK_AGAIN` long, before deliveries under way count as lost.
@@ -61,21 +56,12 @@ impl JetSource {
     /// Takes what has come, as much as fits, and what stood in the way of more.
     pub(super) async fn collect(&mut self, max: usize) -> (Collected, Found) {
         let mut batch = Collected { data: Vec::with_capacity(self.usual), ..Default::default() };
-        let mut found = self.take(max, &mut batch).await;
-        let (items, bytes) = (batch.items.len(), batch.data.len());
-        if matches!(found, Found::Nothing) && items < max && is_short(items, bytes, self.lag) {
-            tokio::time::sleep(WAIT_FOR_MORE).await;
-            found = self.take(max, &mut batch).await;
-        }
+        let now = self.clock.elapsed();
+        // All of it in one poll: a task's budget would end it after 128 messages.
+        let drained = poll_fn(|cx| Poll::Ready(self.drain(cx, now, max, &mut batch)));
+        let found = tokio::task::unconstrained(drained).await;
         self.usual = batch.data.len().min(BATCH_BYTES);
         (batch, found)
-    }
-
-    /// All that has come, in one poll: a task's budget would end it after 128 messages.
-    async fn take(&mut self, max: usize, batch: &mut Collected) -> Found {
-        let now = self.clock.elapsed();
-        let drained = poll_fn(|cx| Poll::Ready(self.drain(cx, now, max, batch)));
-        tokio::task::unconstrained(drained).await
     }
 
     fn drain(
@@ -202,25 +188,5 @@ impl JetSource {
         };
         self.phase = Phase::Lost(Some(cause.into()));
         Ok(())
-    }
-}
-
-/// Whether a batch of so many items and bytes has too little, while the broker has enough `left`.
-fn is_short(items: usize, bytes: usize, left: u64) -> bool {
-    let likely = (bytes as u64).saturating_mul(left) / (items as u64).max(1);
-    items > 0 && bytes < ENOUGH_BYTES && likely >= ENOUGH_BYTES as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_waits_only_when_it_is_short_and_enough_is_left() {
-        assert!(is_short(1, 200, 2_000));
-        assert!(!is_short(1, 200, 1_000), "near the end nobody waits");
-        assert!(!is_short(0, 0, 1_000_000), "nothing came: the source says so");
-        assert!(!is_short(2_000, ENOUGH_BYTES, u64::MAX), "enough");
-        assert!(!is_short(2_000, ENOUGH_BYTES - 1, 1_000));
     }
 }
