@@ -11,10 +11,11 @@ use tidewatch_clock::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::answer::Answer;
+use super::backoff::backoff;
 use super::counts::Counts;
 use super::id::{PACK_ID_BYTES, message_id};
 use super::limit::Limit;
-use super::line::{Line, backoff};
+use super::line::Line;
 use super::post::{BATCH_SINCE, batch_bytes, id_bytes};
 use super::unit::{Entry, Unit};
 use super::{FlushReport, Mode, Options};

@@ -28,6 +28,7 @@
 //!   [`Publisher::flush`] says so. It may be in the stream all the same.
 
 pub mod answer;
+mod backoff;
 mod counts;
 mod denied;
 mod engine;

@@ -6,7 +6,7 @@
 //!
 //! What follows from an answer is the same for all. What may pass ([`Answer::Again`],
 //! [`Answer::Unknown`]) is sent again with the same id, after waits that double
-//! ([`backoff`]); what is refused is not. A batch that did not go goes one by one. Who sends again
+//! ([`crate::backoff`]); what is refused is not. A batch that did not go goes one by one. Who sends again
 //! is who holds the message: the publisher's engine, the loop of a feed, the client of the gateway.
 
 use std::collections::BTreeMap;
@@ -192,11 +192,6 @@ pub async fn tell(link: &Link, post: Post, patience: Duration) -> Result<(), Ans
     hand_over(link.client(), post, None, patience).await
 }
 
-/// The wait before the `tries`th repetition, from 0: doubles from 50 ms up to `longest`.
-pub fn backoff(tries: u32, longest: Duration) -> Duration {
-    Duration::from_millis(50).saturating_mul(1 << tries.min(16)).min(longest)
-}
-
 /// What is sent and not answered.
 #[derive(Debug, Default)]
 struct Flight {
@@ -276,14 +271,6 @@ fn unsent(error: &PublishError) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_grow_up_to_their_bound() {
-        let longest = Duration::from_secs(4);
-        assert_eq!(backoff(0, longest), Duration::from_millis(50));
-        assert_eq!(backoff(1, longest), Duration::from_millis(100));
-        assert_eq!(backoff(u32::MAX, longest), longest);
-    }
 
     #[test]
     fn a_window_bounds_messages_and_bytes_and_lets_one_unit_through() {

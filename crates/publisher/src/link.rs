@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::backoff::backoff;
 use crate::connection::{API, Auth, LinkSettings};
 use crate::denied::{Denied, note_denied};
-use crate::line::backoff;
 use crate::{NatsError, SERVER_MIN};
 use tidewatch_clock::{SharedClock, SystemClock};
 

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{SectionWriter, group, time};
 use crate::metric::number::{Number, Values};
-use crate::metric::window::Window;
-use crate::metric::{Cell, Floor, Place};
+use crate::metric::{Cell, Floor, Place, Window};
 use crate::number::FarSum;
 use crate::time::EpochMs;
 use crate::wire::{Malformed, Reader};

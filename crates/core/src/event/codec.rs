@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::context::Level;
 use super::draft::{Broken, Draft, Space};
-use super::names::{Lookup, Names};
+use super::names::Rules;
 use super::parsed::{Parsed, Rejected};
 use super::{Note, NoteTime, Schema, Span};
 use crate::time::EpochMs;
@@ -94,21 +94,6 @@ pub(super) struct Offer<'a> {
 /// As [`Parsed::part`].
 pub(super) fn part(offer: Option<Offer<'_>>) -> Option<u32> {
     offer.and_then(|offer| offer.part)
-}
-
-/// What all drafts go by.
-#[derive(Debug)]
-pub(super) struct Rules {
-    pub schema: Arc<Schema>,
-    pub names: Names,
-    pub kinds: Lookup,
-}
-
-impl Rules {
-    pub fn new(schema: Arc<Schema>) -> Self {
-        let kinds = Lookup::new(schema.kinds.iter().map(String::as_str));
-        Rules { names: Names::new(&schema), kinds, schema }
-    }
 }
 
 /// What drafts are made with, used again for each.

@@ -7,9 +7,8 @@
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use super::codec::Rules;
 use super::context::{CONTEXT, Level};
-use super::names::{Name, Names, role};
+use super::names::{Name, Names, Rules, role};
 use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::Raw;
 use super::{NoteTime, Span, Unusable, Value};

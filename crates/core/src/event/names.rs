@@ -4,6 +4,8 @@
 //! keys, and hardly two of the names we look for are equally long. Built once from
 //! the schema, asked for every key of every event.
 
+use std::sync::Arc;
+
 use super::Schema;
 
 /// Small table from text to index: grouped by length, then compared.
@@ -264,6 +266,21 @@ fn split_path(text: &str) -> Option<(&str, &str)> {
 
 /// Aliases past this many share one rank.
 const MAX_RANK: u16 = 100;
+
+/// What all drafts go by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub schema: Arc<Schema>,
+    pub names: Names,
+    pub kinds: Lookup,
+}
+
+impl Rules {
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let kinds = Lookup::new(schema.kinds.iter().map(String::as_str));
+        Rules { names: Names::new(&schema), kinds, schema }
+    }
+}
 
 #[cfg(test)]
 mod tests {

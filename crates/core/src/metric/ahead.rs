@@ -5,10 +5,19 @@ use std::collections::BTreeMap;
 use super::aggregate::Cell;
 use super::compile::Metric;
 use super::grid::{Grid, Memo, Stretch};
+use super::number::Values;
 use super::panes::Panes;
 use super::running::Runner;
-use super::window::Window;
 use crate::time::EpochMs;
+
+/// One window: its end and the number of each group in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// The first time after it.
+    pub end: EpochMs,
+    /// Group index and number; groups without a number are left out.
+    pub values: Values,
+}
 
 /// Goes over the windows from one on. Used for final windows and for those that are not.
 #[derive(Debug)]

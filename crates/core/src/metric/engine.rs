@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Cell;
+use super::ahead::Window;
 use super::compile::Metric;
 use super::fold::{Flushed, PaneDelta};
 use super::groups::{Labels, OVERFLOW};
@@ -14,7 +15,7 @@ use super::late::LateCounts;
 use super::number::Number;
 use super::place::Place;
 use super::rollup::RollupRow;
-use super::window::{MetricState, Window};
+use super::window::MetricState;
 use crate::number::FarSum;
 use crate::time::{EpochMs, SpanMs};
 

@@ -31,6 +31,7 @@ pub mod watch;
 pub mod window;
 
 pub use aggregate::{Aggregate, Cell};
+pub use ahead::Window;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta};

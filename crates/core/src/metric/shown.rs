@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
+use super::ahead::Window;
 use super::compile::Metric;
 use super::grid::Memo;
 use super::number::{NO_VALUES, Values};
-use super::window::{MetricState, Window};
+use super::window::MetricState;
 use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
 /// Windows of one metric at a watermark, final and early.

@@ -7,25 +7,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::aggregate::Cell;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Window};
 use super::compile::Metric;
 use super::grid::{MINUTE, Memo};
 use super::groups::KeptGroups;
-use super::number::{Number, Values};
+use super::number::Number;
 use super::panes::{Cells, Floor, Panes, merge_into};
 use super::place::Place;
 use super::rollup::RollupRow;
 use super::running::Runner;
 use crate::time::EpochMs;
-
-/// One window: its end and the number of each group in it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Window {
-    /// The first time after it.
-    pub end: EpochMs,
-    /// Group index and number; groups without a number are left out.
-    pub values: Values,
-}
 
 /// Everything the engine keeps of one metric.
 #[derive(Debug, Default)]

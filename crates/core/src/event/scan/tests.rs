@@ -6,9 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::codec::Rules;
 use crate::event::decode::Decoder;
 use crate::event::draft::Space;
+use crate::event::names::Rules;
 use crate::event::number_text::NumberFormat;
 use crate::event::time_rule::TimeRule;
 use crate::event::{Limits, Note, NoteTime, Schema};
