@@ -104,7 +104,7 @@ fn schemas() -> [Arc<Schema>; 6] {
     let time = |form, zone| TimeRule::declared(form, zone).expect("a good form");
     let plain = Schema {
         slots: words(&["type", "amount", "region", "user", "id", "ts"]),
-        kinds: words(&["cart_add", "x"]),
+        event_types: words(&["cart_add", "x"]),
         ..Schema::default()
     };
     let paths = Schema {

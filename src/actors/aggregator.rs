@@ -32,7 +32,7 @@ use crate::domain::commit::SectionWriter;
 use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::keyed::KeyedMachine as _;
-use crate::domain::metric::{FactKind, Fold, Labels, Metric};
+use crate::domain::metric::{Facts, Fold, Labels, Metric};
 use crate::domain::seen::Seen;
 use crate::domain::session::{
     AliasBounds, Aliases, Changes, Closed, Ending, Late, Outcome, Rules, SessionEvent,
@@ -208,7 +208,7 @@ impl Aggregator {
         let child = self.children.get(slot);
         let fact =
             SessionFact { ending: &ending, key: &child.key, rules: &self.parts.rules, segment };
-        self.fold.add(FactKind::Sessions, &fact, ending.stamp);
+        self.fold.add(Facts::Sessions, &fact, ending.stamp);
         if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {
             let (key, segment) = (child.key.clone(), SmolStr::from(segment));
             self.delta.ended.push(EndedSession { key, segment, ending });

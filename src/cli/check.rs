@@ -75,7 +75,7 @@ fn summary(config: &Config) -> String {
         config.metrics.len(),
         config.rules.len(),
         schema.slots.len(),
-        schema.kinds.len()
+        schema.event_types.len()
     )
 }
 

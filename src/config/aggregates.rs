@@ -4,7 +4,7 @@
 use super::item::Item;
 use super::metric_keys::MetricKeys;
 use crate::domain::metric::aggregate::Needs;
-use crate::domain::metric::{Aggregate, Condition, FactKind};
+use crate::domain::metric::{Aggregate, Condition, Facts};
 use crate::domain::settings::Section;
 
 /// The key that names it.
@@ -20,10 +20,10 @@ pub(super) fn aggregate(item: &mut Item<'_>, keys: &MetricKeys) -> Aggregate {
     let all = Aggregate::all();
     item.reader.only_of(AGGREGATE, &own, all.iter().map(|one| (one.word(), one as &dyn Section)));
     let word = own.word();
-    if keys.of == FactKind::LiveSessions && word != "count" {
+    if keys.of == Facts::LiveSessions && word != "count" {
         item.reader.problem(AGGREGATE, "live sessions can only be counted: write \"count\"");
     }
-    if keys.of == FactKind::Sessions && own.needs() == Needs::Value {
+    if keys.of == Facts::Sessions && own.needs() == Needs::Value {
         item.reader.problem(AGGREGATE, "is only possible for of = \"events\"");
     }
     own

@@ -1,6 +1,6 @@
 //! The keys of a `[[metric]]`, besides those of its aggregate.
 
-use crate::domain::metric::{Aggregate, FactKind};
+use crate::domain::metric::{Aggregate, Facts};
 use crate::domain::settings::terms::DAY;
 use crate::domain::settings::{Derived, settings};
 use crate::domain::time::SpanMs;
@@ -26,7 +26,7 @@ settings! {
         pub title: Derived<String> = Derived(None), text();
         /// "events"; "sessions", closed ones, at their end; or "live_sessions", those open now:
         /// only count, only by step, no window.
-        pub of: FactKind = FactKind::Events, word::<FactKind>();
+        pub of: Facts = Facts::Events, word::<Facts>();
         /// Conditions that must all hold:
         /// { status = { ge = 400 }, region = ["eu", "us"], amount = { exists = true } }.
         /// There are ge, gt, le, lt and exists.

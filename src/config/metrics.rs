@@ -15,7 +15,7 @@ use super::windows::{Days, parse_window};
 use super::{aggregates, rules, units};
 use crate::domain::anomaly;
 use crate::domain::metric::{
-    Aggregate, Condition, FactKind, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
+    Aggregate, Condition, Facts, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
 };
 use crate::domain::settings::Derived;
 use crate::domain::settings::terms::{GIB, HOUR, SECOND};
@@ -115,8 +115,8 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
 /// Live sessions are a gauge of this moment: their window is never looked at.
 const NO_WINDOW: WindowSpec = WindowSpec::Tumbling { size: SECOND };
 
-fn window(item: &mut Item<'_>, of: FactKind) -> WindowSpec {
-    if of == FactKind::LiveSessions {
+fn window(item: &mut Item<'_>, of: Facts) -> WindowSpec {
+    if of == Facts::LiveSessions {
         if item.reader.is_set("window") {
             item.reader.problem("window", "has no meaning for live sessions");
         }
@@ -129,7 +129,7 @@ fn window(item: &mut Item<'_>, of: FactKind) -> WindowSpec {
 
 /// Every attribute must exist for the facts the metric is of.
 fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
-    if spec.of == FactKind::LiveSessions {
+    if spec.of == Facts::LiveSessions {
         if !spec.filter.is_empty() {
             item.reader.problem("where", "has no meaning for live sessions");
         }
@@ -150,14 +150,12 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
     for (key, names) in uses {
         for name in names {
             let rule = match spec.of {
-                FactKind::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => {
-                    Some(format!(
-                        "{name:?} is not an attribute of a session; there are {}{}",
-                        SESSION_ATTRIBUTES.join(", "),
-                        near::hint(&name, SESSION_ATTRIBUTES)
-                    ))
-                }
-                FactKind::Sessions => None,
+                Facts::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => Some(format!(
+                    "{name:?} is not an attribute of a session; there are {}{}",
+                    SESSION_ATTRIBUTES.join(", "),
+                    near::hint(&name, SESSION_ATTRIBUTES)
+                )),
+                Facts::Sessions => None,
                 _ => wrong_attribute(&name, item.aliases),
             };
             if let Some(rule) = rule {

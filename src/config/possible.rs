@@ -3,7 +3,7 @@
 
 use super::near;
 use crate::domain::metric::aggregate::Needs;
-use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
+use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::number::Decimal;
 use crate::domain::session::Outcome;
 
@@ -21,7 +21,7 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
         }
         for condition in conditions {
             let rule = match spec.of {
-                FactKind::Events => looks_like_comparison(condition),
+                Facts::Events => looks_like_comparison(condition),
                 _ => of_session(condition, steps),
             };
             found.extend(rule.map(|rule| (key, format!("{}: {rule}", condition.attribute))));
@@ -29,7 +29,7 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
     }
     let adds_up = matches!(spec.aggregate.needs(), Needs::Amount | Needs::Number);
     if let Some(field) = spec.field.as_deref()
-        && spec.of == FactKind::Sessions
+        && spec.of == Facts::Sessions
         && adds_up
         && !NUMBERS.contains(&field)
     {

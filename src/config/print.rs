@@ -14,7 +14,7 @@ use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
-use crate::domain::metric::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
 /// One key with its value as TOML.
@@ -219,7 +219,7 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
         keys.push(("group_by", texts(&metric.group_by)));
         keys.push(("group_limit", metric.group_limit.to_string()));
     }
-    if metric.of != FactKind::LiveSessions {
+    if metric.of != Facts::LiveSessions {
         keys.push(("window", window(&metric.window)));
     }
     keys.push(("keep", span(metric.keep)));

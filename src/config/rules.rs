@@ -3,7 +3,7 @@
 use super::item::Item;
 use super::reader::Reader;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
-use crate::domain::metric::{FactKind, MetricSpec};
+use crate::domain::metric::{Facts, MetricSpec};
 use crate::domain::settings::terms::MINUTE;
 use crate::domain::settings::{Derived, Section, settings};
 use crate::domain::time::SpanMs;
@@ -86,7 +86,7 @@ fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &
         reader
             .problem("metric", format!("must have one number for each window: a {word} has none"));
     }
-    if metric.of == FactKind::LiveSessions {
+    if metric.of == Facts::LiveSessions {
         reader.problem("metric", "must not be of live sessions: they have no windows to compare");
     }
     for (keys, rule) in detect.misfits(patience, &metric.name, metric.window.step()) {

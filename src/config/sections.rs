@@ -111,20 +111,22 @@ fn session_fits(reader: &mut Reader, policy: &mut SessionPolicy, events: &Events
             reader.problem(key, rule);
         }
     }
-    if let Some(both) = policy.entry.iter().find(|kind| policy.goal.contains(kind)) {
+    if let Some(both) = policy.entry.iter().find(|event_type| policy.goal.contains(event_type)) {
         reader.conflict(
             &["session.goal", "session.entry"],
             format!("{both:?} cannot be an entry and a goal at once"),
         );
     }
-    let taken = |kind: &&String| policy.entry.contains(kind) || policy.goal.contains(kind);
+    let taken = |event_type: &&String| {
+        policy.entry.contains(event_type) || policy.goal.contains(event_type)
+    };
     // The default gives way to a file that uses its name for something else.
     match policy.remove.iter().find(taken).cloned() {
         Some(both) if reader.is_set("session.remove") => reader.conflict(
             &["session.remove"],
             format!("{both:?} cannot be a removal and an entry or a goal at once"),
         ),
-        Some(both) => policy.remove.retain(|kind| *kind != both),
+        Some(both) => policy.remove.retain(|event_type| *event_type != both),
         None => {}
     }
     if let Some(rule) = policy.identify.as_ref().and_then(|name| wrong_identify(name, events)) {

@@ -33,7 +33,7 @@ fn the_schema_has_what_the_configuration_names() {
     assert_eq!(schema.aliases, [("code".to_string(), "status".to_string())]);
     assert_eq!(schema.slots, ["amount", "region", "status", "type"]);
     assert_eq!(
-        schema.kinds,
+        schema.event_types,
         [
             "page_view",
             "cart_add",

@@ -21,12 +21,12 @@ impl Config {
         warnings.extend(self.nats.link.as_ref().map(|_| missing("NATS", "nats")));
         for metric in &self.metrics {
             let conditions = metric.filter.iter().chain(&metric.numerator);
-            for kind in conditions.flat_map(types_named) {
-                if !of_session.contains(&kind.as_str())
-                    && let Some(near) = near::nearest(kind, of_session.iter().copied())
+            for event_type in conditions.flat_map(types_named) {
+                if !of_session.contains(&event_type.as_str())
+                    && let Some(near) = near::nearest(event_type, of_session.iter().copied())
                 {
                     warnings.push(format!(
-                        "metric.{}: the event type {kind:?} is not the {near:?} of [session]",
+                        "metric.{}: the event type {event_type:?} is not the {near:?} of [session]",
                         metric.name
                     ));
                 }

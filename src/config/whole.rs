@@ -5,7 +5,7 @@ use crate::demo as shop;
 use crate::domain::anomaly::Rule;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
-use crate::domain::metric::{Condition, FactKind, MetricSpec, Test};
+use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 use crate::{store, web};
@@ -51,23 +51,23 @@ impl Config {
     /// What decoders and the engine look up in events. `seed` is the data folder's.
     pub fn schema(&self, seed: u64) -> Schema {
         let mut slots = Names::default();
-        let mut kinds = Names::default();
+        let mut event_types = Names::default();
         let session = &self.session;
         slots.extend(session.value.iter().chain(&session.segment));
-        kinds.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
-        kinds.extend(&session.remove);
-        for metric in self.metrics.iter().filter(|metric| metric.of == FactKind::Events) {
+        event_types.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
+        event_types.extend(&session.remove);
+        for metric in self.metrics.iter().filter(|metric| metric.of == Facts::Events) {
             let conditions = || metric.filter.iter().chain(&metric.numerator);
             slots.extend(conditions().map(|condition| &condition.attribute));
             slots.extend(metric.group_by.iter().chain(&metric.field));
-            kinds.extend(conditions().flat_map(types_named));
+            event_types.extend(conditions().flat_map(types_named));
         }
         Schema {
             keys: self.events.keys.clone(),
             anonymous: self.session.identify.clone(),
             aliases: self.events.aliases.clone(),
             slots: slots.0,
-            kinds: kinds.0,
+            event_types: event_types.0,
             // Both were checked when the configuration was read.
             time: self.events.time_rule().unwrap_or_default(),
             arrival_is_time: self.events.time_missing == TimeMissing::Arrival,

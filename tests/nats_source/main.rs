@@ -404,7 +404,7 @@ async fn what_headers_and_subject_say_reaches_the_event() {
     let mut found: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     let schema = Schema {
         slots: vec!["region".into()],
-        kinds: vec!["cart_add".into(), "payment_completed".into(), "page_view".into()],
+        event_types: vec!["cart_add".into(), "payment_completed".into(), "page_view".into()],
         ..Schema::default()
     };
     let mut decoder = Decoder::new(schema.into());
@@ -428,7 +428,7 @@ async fn what_headers_and_subject_say_reaches_the_event() {
                             }
                             other => format!("{other:?}"),
                         };
-                        format!("{:?} {} {value} {}", e.id, e.key, e.kind)
+                        format!("{:?} {} {value} {}", e.id, e.key, e.event_type)
                     }
                     Err(bad) => format!("{} [{}]", bad.reason, bad.raw.len()),
                 });

@@ -25,7 +25,9 @@ fn main() {
     let file = std::fs::read(&path).expect("a file that can be read");
     let schema = Arc::new(Schema {
         slots: ["type", "region", "status", "amount"].map(String::from).to_vec(),
-        kinds: ["page_view", "cart_add", "checkout_start", "purchase"].map(String::from).to_vec(),
+        event_types: ["page_view", "cart_add", "checkout_start", "purchase"]
+            .map(String::from)
+            .to_vec(),
         ..Schema::default()
     });
     let mut each = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidewatch_core::event::Schema;
 use tidewatch_core::metric::engine::Engine;
 use tidewatch_core::metric::{
-    Aggregate, Attr, Fact, FactKind, Fold, Metric, MetricSpec, Order, WindowSpec,
+    Aggregate, Attr, Fact, Facts, Fold, Metric, MetricSpec, Order, WindowSpec,
 };
 use tidewatch_core::number::Decimal;
 use tidewatch_core::time::{BEGINNING, END_OF_TIME};
@@ -40,7 +40,7 @@ impl Fact for Event {
     fn at(&self) -> i64 {
         self.n as i64 / 2
     }
-    fn kind(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         (self.n % 7) as u16
     }
     fn key(&self) -> &[u8] {
@@ -66,7 +66,7 @@ fn metric(aggregate: Aggregate, field: bool, groups: &[&str], window: WindowSpec
         name: "m".into(),
         title: String::new(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![],
         numerator: vec![],
         group_by: groups.iter().map(|group| (*group).to_owned()).collect(),
@@ -95,7 +95,7 @@ fn run(metrics: &[Metric], events: u64) -> u64 {
     let mut watermark = BEGINNING;
     for n in 0..events {
         let event = Event::of(n);
-        fold.add(FactKind::Events, &event, watermark);
+        fold.add(Facts::Events, &event, watermark);
         watermark = event.at();
         if n % BARRIER == BARRIER - 1 || n == events - 1 {
             engine.absorb(vec![fold.flush()]);

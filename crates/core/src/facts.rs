@@ -24,8 +24,8 @@ impl Fact for EventFact<'_> {
     }
 
     #[inline]
-    fn kind(&self) -> u16 {
-        self.event.kind
+    fn event_type(&self) -> u16 {
+        self.event.event_type
     }
 
     #[inline]
@@ -75,7 +75,7 @@ impl Fact for SessionFact<'_> {
     }
 
     #[inline]
-    fn kind(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         u16::MAX
     }
 
@@ -133,11 +133,11 @@ mod tests {
             key: Span { start: 0, len: 3 },
             raw: Span::default(),
             part: Event::WHOLE,
-            kind: 2,
+            event_type: 2,
         };
         let batch = EventBatch { data, slots, width: 2, ..EventBatch::default() };
         let fact = |position| EventFact { batch: &batch, position, event: &event };
-        assert_eq!((fact(0).at(), fact(0).kind(), fact(0).key()), (7, 2, &b"ada"[..]));
+        assert_eq!((fact(0).at(), fact(0).event_type(), fact(0).key()), (7, 2, &b"ada"[..]));
         assert!(matches!(fact(0).attr(0), Attr::Missing));
         assert!(matches!(fact(0).attr(1), Attr::Bool(true)));
         assert!(matches!(fact(1).attr(0), Attr::Text(b"eu")));

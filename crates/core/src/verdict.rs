@@ -12,7 +12,7 @@ use super::event::decode::{Decoder, Parsed};
 use super::event::{Schema, Value};
 use super::fault::{Fault, Use, uses};
 use super::metric::watch::{Watch, all_uses};
-use super::metric::{Attr, Fact, FactKind, Metric, MetricSpec, Order};
+use super::metric::{Attr, Fact, Facts, Metric, MetricSpec, Order};
 use super::session::{Rules, SessionPolicy};
 use super::time::{EpochMs, TimePolicy};
 
@@ -141,7 +141,7 @@ impl Meaning {
             });
         }
         for (index, metric) in self.metrics.iter().enumerate() {
-            if metric.spec.of == FactKind::Events {
+            if metric.spec.of == Facts::Events {
                 self.watch.passes(index, metric, &fact, &mut faults);
             }
         }
@@ -190,8 +190,8 @@ impl Fact for Posted<'_> {
         self.0.at
     }
 
-    fn kind(&self) -> u16 {
-        self.0.kind
+    fn event_type(&self) -> u16 {
+        self.0.event_type
     }
 
     fn key(&self) -> &[u8] {
@@ -237,7 +237,7 @@ mod tests {
             name: "revenue".into(),
             title: String::new(),
             unit: String::new(),
-            of: FactKind::Events,
+            of: Facts::Events,
             filter: Vec::new(),
             numerator: Vec::new(),
             group_by: vec!["region".into()],
@@ -249,7 +249,7 @@ mod tests {
         };
         let schema = Schema {
             slots: vec!["amount".into(), "region".into()],
-            kinds: vec!["cart_add".into()],
+            event_types: vec!["cart_add".into()],
             ..Schema::default()
         };
         let policy = SessionPolicy::default();

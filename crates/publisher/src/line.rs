@@ -6,7 +6,7 @@
 //!
 //! What follows from an answer is the same for all. What may pass ([`Answer::Again`],
 //! [`Answer::Unknown`]) is sent again with the same id, after waits that double
-//! ([`crate::backoff`]); what is refused is not. A batch that did not go goes one by one. Who sends again
+//! (`backoff.rs`); what is refused is not. A batch that did not go goes one by one. Who sends again
 //! is who holds the message: the publisher's engine, the loop of a feed, the client of the gateway.
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch};
 use crate::domain::facts::EventFact;
 use crate::domain::fault::{Fault, uses};
-use crate::domain::metric::FactKind;
+use crate::domain::metric::Facts;
 use crate::domain::seen::Sight;
 use crate::domain::session::{Late, Needs, SessionEvent, late_alone};
 use crate::telemetry::happenings::SessionPanicked;
@@ -184,7 +184,7 @@ impl Aggregator {
 
     #[inline]
     fn session_event(&mut self, event: &Event, needs: &Needs<'_>) -> SessionEvent {
-        let meaning = self.parts.rules.meaning(event.kind);
+        let meaning = self.parts.rules.meaning(event.event_type);
         let segment = needs.segment().map_or(0, |text| self.turn.segments.intern(&text));
         SessionEvent {
             at: event.at,
@@ -215,7 +215,7 @@ impl Aggregator {
                 fault.into_iter().for_each(|fault| tally.note(number, fault));
             }),
         }
-        self.fold.add(FactKind::Events, fact, event.watermark);
+        self.fold.add(Facts::Events, fact, event.watermark);
     }
 
     /// Late for its session; each window judges for itself. Not where it may be a repeat: no
@@ -227,7 +227,7 @@ impl Aggregator {
         self.delta.late.push(late_event(batch, event, why));
         if why != Late::Forgotten && !self.is_old(event) {
             let fact = EventFact { batch, position, event };
-            self.fold.add(FactKind::Events, &fact, event.watermark);
+            self.fold.add(Facts::Events, &fact, event.watermark);
         }
     }
 

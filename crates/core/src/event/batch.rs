@@ -102,7 +102,7 @@ impl EventBatch {
             key,
             raw,
             part: parsed.part.unwrap_or(Event::WHOLE),
-            kind: parsed.kind,
+            event_type: parsed.event_type,
         });
     }
 

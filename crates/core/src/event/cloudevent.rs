@@ -88,7 +88,7 @@ pub(super) fn read(draft: &mut Draft<'_>, unpacked: Option<&str>) -> Result<(), 
     let required = [
         ("id", len(draft.id)),
         ("source", len(draft.envelope.source)),
-        ("type", len(draft.kind)),
+        ("type", len(draft.event_type)),
         ("time", usize::from(draft.at.is_some())),
     ];
     if let Some((name, _)) = required.into_iter().find(|(_, len)| *len == 0) {

@@ -226,7 +226,11 @@ pub(super) fn hand_over(
                 id: (!id.is_empty()).then_some(id),
                 key: text(draft.key),
                 anonymous: text(draft.anonymous),
-                kind: draft.rules.kinds.get(text(draft.kind)).unwrap_or(Schema::OTHER_KIND),
+                event_type: draft
+                    .rules
+                    .event_types
+                    .get(text(draft.event_type))
+                    .unwrap_or(Schema::OTHER_TYPE),
                 values: &draft.space.values,
                 raw,
                 texts: (draft.text.as_bytes(), draft.space.scratch.as_bytes()),
@@ -272,7 +276,7 @@ fn complete(draft: &mut Draft<'_>) -> Result<(), Broken> {
     if draft.at.is_none() {
         return Err("attribute \"ts\" is missing".into());
     }
-    if draft.kind.is_none_or(|kind| kind.len == 0) {
+    if draft.event_type.is_none_or(|event_type| event_type.len == 0) {
         return Err("attribute \"type\" is missing or empty".into());
     }
     Ok(())

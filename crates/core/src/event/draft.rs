@@ -84,7 +84,7 @@ pub(super) struct Draft<'a> {
     pub arrival: Option<EpochMs>,
     /// `at` was given from outside and stands, whatever the event says.
     timed: bool,
-    pub kind: Option<Span>,
+    pub event_type: Option<Span>,
     pub id: Option<Span>,
     pub key: Option<Span>,
     /// The key of a visitor who is not known yet.
@@ -132,7 +132,7 @@ impl<'a> Draft<'a> {
             guess: None,
             arrival,
             timed,
-            kind: None,
+            event_type: None,
             id: None,
             key: None,
             anonymous: None,
@@ -264,7 +264,7 @@ impl<'a> Draft<'a> {
                 self.take_time(&name.text, raw, &self.rules.schema.time)?;
             }
             if name.roles & role::TYPE != 0 {
-                self.kind = Some(self.text_of(&name.text, raw)?);
+                self.event_type = Some(self.text_of(&name.text, raw)?);
             }
             if name.roles & role::ID != 0 {
                 self.id = Some(self.label(&name.text, raw)?);
@@ -432,7 +432,7 @@ impl<'a> Draft<'a> {
             "time" if raw != Raw::Null && !self.timed => {
                 self.take_time(name, raw, native_time())?
             }
-            "type" => self.kind = self.envelope_text(name, raw)?,
+            "type" => self.event_type = self.envelope_text(name, raw)?,
             "id" => self.id = self.envelope_text(name, raw)?,
             "source" => self.envelope.source = self.envelope_text(name, raw)?,
             "subject" => self.envelope.subject = self.envelope_text(name, raw)?,

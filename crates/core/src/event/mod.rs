@@ -231,8 +231,8 @@ pub struct Event {
     pub raw: Span,
     /// Which of its item's events it is, or [`Event::WHOLE`].
     pub part: u32,
-    /// Index in [`Schema::kinds`], or [`Schema::OTHER_KIND`].
-    pub kind: u16,
+    /// Index in [`Schema::event_types`], or [`Schema::OTHER_TYPE`].
+    pub event_type: u16,
 }
 
 impl Event {
@@ -255,8 +255,8 @@ pub struct Schema {
     /// `("code", "status")`. `id`, `ts`, `type` and the key may have them too. When an
     /// event carries both, the name used here wins, then the first listed.
     pub aliases: Vec<(String, String)>,
-    /// Event types the configuration names, by kind index.
-    pub kinds: Vec<String>,
+    /// Event types the configuration names, by their number.
+    pub event_types: Vec<String>,
     /// How the time of an event is written.
     pub time: TimeRule,
     /// An event without a time gets the one at which it arrived, where that means something.
@@ -276,8 +276,8 @@ impl Schema {
         declared.map(|(_, format)| format.clone()).unwrap_or_default()
     }
 
-    /// The kind of every type that the configuration does not name.
-    pub const OTHER_KIND: u16 = u16::MAX;
+    /// The number of every type that the configuration does not name.
+    pub const OTHER_TYPE: u16 = u16::MAX;
 }
 
 impl Default for Schema {
@@ -287,7 +287,7 @@ impl Default for Schema {
             anonymous: None,
             slots: Vec::new(),
             aliases: Vec::new(),
-            kinds: Vec::new(),
+            event_types: Vec::new(),
             time: TimeRule::default(),
             arrival_is_time: false,
             numbers: Vec::new(),

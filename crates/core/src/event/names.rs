@@ -272,13 +272,13 @@ const MAX_RANK: u16 = 100;
 pub(super) struct Rules {
     pub schema: Arc<Schema>,
     pub names: Names,
-    pub kinds: Lookup,
+    pub event_types: Lookup,
 }
 
 impl Rules {
     pub fn new(schema: Arc<Schema>) -> Self {
-        let kinds = Lookup::new(schema.kinds.iter().map(String::as_str));
-        Rules { names: Names::new(&schema), kinds, schema }
+        let event_types = Lookup::new(schema.event_types.iter().map(String::as_str));
+        Rules { names: Names::new(&schema), event_types, schema }
     }
 }
 

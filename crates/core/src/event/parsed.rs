@@ -21,8 +21,8 @@ pub struct Parsed<'a> {
     /// The key of the visitor before it was known, where `Schema::anonymous` names it: empty
     /// when the event has none. With an empty `key` it is the key.
     pub anonymous: &'a str,
-    /// Index in `Schema::kinds`, or `Schema::OTHER_KIND`.
-    pub kind: u16,
+    /// Index in `Schema::event_types`, or `Schema::OTHER_TYPE`.
+    pub event_type: u16,
     /// A value for each slot of the schema.
     pub values: &'a [Value],
     /// The event as it came, without the white space around it.

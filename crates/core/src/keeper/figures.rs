@@ -7,7 +7,7 @@ use super::{Keeper, window_words};
 use crate::board::figure::{Figure, Row};
 use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
 use crate::metric::shown::Shown;
-use crate::metric::{FactKind, Metric};
+use crate::metric::{Facts, Metric};
 use crate::time::EpochMs;
 
 impl Keeper {
@@ -17,7 +17,7 @@ impl Keeper {
         metrics
             .map(|(index, metric)| {
                 let spec = &metric.spec;
-                let live = spec.of == FactKind::LiveSessions;
+                let live = spec.of == Facts::LiveSessions;
                 Figure {
                     metric: spec.name.clone(),
                     title: spec.title.clone(),
@@ -33,7 +33,7 @@ impl Keeper {
     }
 
     fn newest(&self, index: usize, metric: &Metric, watermark: EpochMs) -> Vec<Row> {
-        if metric.spec.of == FactKind::LiveSessions {
+        if metric.spec.of == Facts::LiveSessions {
             let number = |(step, count): (&str, i64)| Row {
                 labels: Arc::new(vec![step.to_owned()]),
                 value: Some((count as f64).into()),

@@ -12,7 +12,7 @@ use crate::commit::Snapshot;
 use crate::event::Schema;
 use crate::metric::aggregate::Count;
 use crate::metric::groups::group_text;
-use crate::metric::{Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+use crate::metric::{Attr, Fact, Facts, Fold, MetricSpec, Order, WindowSpec};
 use crate::number::Decimal;
 use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
@@ -34,7 +34,7 @@ impl Fact for Sample {
     fn at(&self) -> EpochMs {
         self.at
     }
-    fn kind(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         0
     }
     fn key(&self) -> &[u8] {
@@ -62,7 +62,7 @@ impl Fact for Sample {
     }
 }
 
-fn metric(name: &str, of: FactKind, group_by: &[&str], limit: usize) -> MetricSpec {
+fn metric(name: &str, of: Facts, group_by: &[&str], limit: usize) -> MetricSpec {
     MetricSpec {
         name: name.into(),
         title: String::new(),
@@ -85,7 +85,7 @@ fn keeper(specs: &[MetricSpec]) -> Keeper {
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
     let compile = |spec: &MetricSpec| {
         // The tests' endings carry the labels of events.
-        let events = MetricSpec { of: FactKind::Events, ..spec.clone() };
+        let events = MetricSpec { of: Facts::Events, ..spec.clone() };
         let mut metric = Metric::compile(&events, &schema);
         metric.spec.of = spec.of;
         metric
@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn add(&mut self, of: FactKind, sample: &Sample, stamp: EpochMs) {
+    fn add(&mut self, of: Facts, sample: &Sample, stamp: EpochMs) {
         let shard = usize::from(sample.user) % self.shards.len();
         self.shards[shard].add(of, sample, stamp);
     }
@@ -240,15 +240,15 @@ proptest! {
         behind in 0usize..4,
     ) {
         let specs = [
-            metric("one", FactKind::Events, &["a"], limits.0),
-            metric("two", FactKind::Events, &["a", "b"], limits.1),
-            metric("whole", FactKind::Events, &[], 1),
+            metric("one", Facts::Events, &["a"], limits.0),
+            metric("two", Facts::Events, &["a", "b"], limits.1),
+            metric("whole", Facts::Events, &[], 1),
         ];
         let mut run = Run::new(&specs, shards, behind);
         let (mut found, mut committed, mut index) = (Numbers::new(), 0, 0);
         let mut died = std::collections::BTreeSet::new();
         while index < samples.len() {
-            run.add(FactKind::Events, &samples[index], samples[index].at - 1);
+            run.add(Facts::Events, &samples[index], samples[index].at - 1);
             let (barrier, death) = barriers[index % barriers.len()];
             index += 1;
             if death == Death::Before && died.insert(index) {
@@ -296,7 +296,7 @@ proptest! {
         let mut ended: Vec<Sample> =
             samples.into_iter().map(|sample| Sample { position: 0, ..sample }).collect();
         ended.sort_by_key(|sample| (sample.at, sample.user));
-        let specs = [metric("ended", FactKind::Sessions, &["a", "b"], limit)];
+        let specs = [metric("ended", Facts::Sessions, &["a", "b"], limit)];
         let expected = recomputed(&specs[0], &ended);
         let mut cuts = cuts;
         cuts.sort_unstable();
@@ -308,7 +308,7 @@ proptest! {
             // Some order that has nothing to do with time.
             let mut batch: Vec<Sample> = ended[from..to].to_vec();
             batch.sort_by_key(|s| (u64::from(s.user) + 1).wrapping_mul(shuffle | 1) ^ s.at as u64);
-            batch.iter().for_each(|sample| run.add(FactKind::Sessions, sample, sample.at));
+            batch.iter().for_each(|sample| run.add(Facts::Sessions, sample, sample.at));
             found.extend(run.barrier(cut).0);
             from = to;
         }
@@ -337,14 +337,14 @@ fn a_commit_costs_what_changed_and_not_how_many_groups_there_are() {
         .map(|n| &*Box::leak(format!("a rather long label of a group {n}").into_boxed_str()))
         .collect();
     let specs = [
-        metric("tumbling", FactKind::Events, &["a"], 10_000),
+        metric("tumbling", Facts::Events, &["a"], 10_000),
         MetricSpec {
             window: WindowSpec::Hopping { size: 3_600_000, slide: 1_000 },
-            ..metric("hopping", FactKind::Events, &["a"], 10_000)
+            ..metric("hopping", Facts::Events, &["a"], 10_000)
         },
         MetricSpec {
             window: WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 1_000 },
-            ..metric("today", FactKind::Events, &["a"], 10_000)
+            ..metric("today", Facts::Events, &["a"], 10_000)
         },
     ];
     let mut run = Run::new(&specs, 2, 0);
@@ -356,7 +356,7 @@ fn a_commit_costs_what_changed_and_not_how_many_groups_there_are() {
         labels: [labels[label], ""],
     };
     for n in 0..10_000 {
-        run.add(FactKind::Events, &event(n as u64 + 1, 500, n), 0);
+        run.add(Facts::Events, &event(n as u64 + 1, 500, n), 0);
     }
     let (_, first) = run.barrier(1_000);
     assert!(first > 10_000 * 30, "{first} bytes: every group is new");
@@ -364,7 +364,7 @@ fn a_commit_costs_what_changed_and_not_how_many_groups_there_are() {
     run.barrier(3_000);
     for n in 0..10 {
         let at = 3_500 + n * 1_000;
-        run.add(FactKind::Events, &event(20_000 + n as u64, at, 77), at - 1);
+        run.add(Facts::Events, &event(20_000 + n as u64, at, 77), at - 1);
         let (_, bytes) = run.barrier(at + 500);
         assert!(bytes <= 500, "{bytes} bytes for one event");
     }
@@ -378,14 +378,14 @@ fn a_commit_costs_what_changed_and_not_how_many_groups_there_are() {
 fn a_point_of_history_has_sixteen_bytes() {
     let labels: Vec<&'static str> =
         (0..300).map(|n| &*Box::leak(format!("{n}").into_boxed_str())).collect();
-    let specs = [metric("m", FactKind::Events, &["a"], 300)];
+    let specs = [metric("m", Facts::Events, &["a"], 300)];
     let mut run = Run::new(&specs, 1, 0);
     for second in 0..20u64 {
         for (n, label) in labels.iter().enumerate().take(100 + 10 * second as usize) {
             let position = 1 + second * 1_000 + n as u64;
             let at = second as i64 * 1_000;
             let sample = Sample { at, position, user: 0, labels: [label, ""] };
-            run.add(FactKind::Events, &sample, at - 1);
+            run.add(Facts::Events, &sample, at - 1);
         }
         run.barrier(second as i64 * 1_000 + 1_000);
     }
@@ -407,14 +407,13 @@ fn a_point_of_history_has_sixteen_bytes() {
 fn a_grid_of_many_groups_holds_what_is_shown() {
     let labels: Vec<&'static str> =
         (0..10_001).map(|n| &*Box::leak(format!("group {n}").into_boxed_str())).collect();
-    let specs =
-        [MetricSpec { keep: 60_000, ..metric("tumbling", FactKind::Events, &["a"], 10_000) }];
+    let specs = [MetricSpec { keep: 60_000, ..metric("tumbling", Facts::Events, &["a"], 10_000) }];
     let mut run = Run::new(&specs, 2, 0);
     let mut position = 0;
     let mut add = |run: &mut Run<'_>, at: EpochMs, label: usize| {
         position += 1;
         let sample = Sample { at, position, user: 0, labels: [labels[label], ""] };
-        run.add(FactKind::Events, &sample, at - 1);
+        run.add(Facts::Events, &sample, at - 1);
     };
     let shown = |run: &Run<'_>| {
         let topics = run.live.topics(59_900, &PipelineView::default());

@@ -7,9 +7,7 @@ use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
 use crate::commit::Snapshot;
 use crate::event::Schema;
 use crate::metric::aggregate::{Aggregate, Count};
-use crate::metric::{
-    Candidate, FactKind, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec,
-};
+use crate::metric::{Candidate, Facts, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec};
 use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
 
@@ -20,7 +18,7 @@ fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
         name: name.into(),
         title: name.into(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![],
         numerator: vec![],
         group_by: vec![],
@@ -54,7 +52,7 @@ fn keeper() -> Keeper {
 }
 
 pub(super) fn keeper_with(rule: Rule) -> Keeper {
-    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
+    let schema = Schema { slots: vec![], event_types: vec![], seed: 0, ..Schema::default() };
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
     let metrics = [
@@ -228,7 +226,7 @@ fn second_of(second: i64) -> Barrier {
 /// The keeper of these tests with its metrics and its rule edited, after a restart.
 fn restarted(snapshot: &Snapshot, edit: impl Fn(&mut Vec<MetricSpec>, &mut Rule)) -> Keeper {
     let former = keeper();
-    let schema = Schema { slots: vec![], kinds: vec![], seed: 0, ..Schema::default() };
+    let schema = Schema { slots: vec![], event_types: vec![], seed: 0, ..Schema::default() };
     let mut specs: Vec<MetricSpec> =
         former.engine.metrics().iter().map(|metric| metric.spec.clone()).collect();
     let mut rule = former.watching[0].clone();

@@ -15,7 +15,7 @@ use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
 use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
-use crate::metric::{FactKind, Metric};
+use crate::metric::{Facts, Metric};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Topics that are always there; no metric and no rule may have one of these names.
@@ -134,7 +134,7 @@ impl Keeper {
             let state = self.engine.state(index);
             let shown = Shown::new(metric, state, self.began(index), watermark);
             let topic = match metric.spec.of {
-                FactKind::LiveSessions => self.live_sessions(metric),
+                Facts::LiveSessions => self.live_sessions(metric),
                 _ => {
                     let overflows = self.engine.overflow[index] > 0;
                     metric_topic(metric, state, shown.as_ref(), overflows)
@@ -294,7 +294,7 @@ impl Keeper {
 /// What a metric with one number is now, as the strip at the top shows it.
 fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
     let is_scalar = metric.spec.aggregate.shape().is_scalar();
-    if !metric.spec.group_by.is_empty() || metric.spec.of == FactKind::LiveSessions || !is_scalar {
+    if !metric.spec.group_by.is_empty() || metric.spec.of == Facts::LiveSessions || !is_scalar {
         return None;
     }
     let value = shown.now()?.iter().next().map(|(_, value)| value);

@@ -18,8 +18,8 @@ use crate::metric::aggregate::{Count, Needs, TopK};
 use crate::metric::grid::{Memo, Stretch, minute};
 use crate::metric::groups::group_text;
 use crate::metric::{
-    Aggregate, Attr, CalendarSpan, Cell, Condition, Fact, FactKind, Fold, MetricSpec, Number,
-    Order, Test, Weekday, WindowSpec,
+    Aggregate, Attr, CalendarSpan, Cell, Condition, Fact, Facts, Fold, MetricSpec, Number, Order,
+    Test, Weekday, WindowSpec,
 };
 use crate::number::Decimal;
 use crate::session::SessionPolicy;
@@ -46,7 +46,7 @@ impl Fact for Sample {
     fn at(&self) -> EpochMs {
         self.at
     }
-    fn kind(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         0
     }
     fn key(&self) -> &[u8] {
@@ -69,7 +69,7 @@ impl Fact for Sample {
 fn schema() -> Schema {
     Schema {
         slots: vec!["amount".into(), "class".into()],
-        kinds: vec![],
+        event_types: vec![],
         seed: 0,
         ..Schema::default()
     }
@@ -80,7 +80,7 @@ fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
         name: "m".into(),
         title: String::new(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![],
         numerator: vec![Condition {
             attribute: "amount".into(),
@@ -226,7 +226,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
     while index <= last {
         if let Some(sample) = samples.get(index) {
             let shard = sample.user as usize % shards;
-            folds_now[shard].add(FactKind::Events, sample, sample.stamp);
+            folds_now[shard].add(Facts::Events, sample, sample.stamp);
         }
         let (barrier, crash) = barriers[index % barriers.len()];
         let at_end = index == last;

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 /// A condition on the type of an event, or on the attribute in a slot.
 #[derive(Clone, Debug)]
 pub(super) enum Check {
-    Kinds(Vec<u16>),
+    Types(Vec<u16>),
     Slot(usize, Test, NumberFormat),
 }
 
@@ -18,7 +18,7 @@ impl Check {
     /// True when a fact meets it.
     pub fn holds(&self, fact: &impl Fact) -> bool {
         let (slot, test, format) = match self {
-            Check::Kinds(kinds) => return kinds.contains(&fact.kind()),
+            Check::Types(types) => return types.contains(&fact.event_type()),
             Check::Slot(slot, test, format) => (*slot, test, format),
         };
         let attr =

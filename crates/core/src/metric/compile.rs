@@ -1,5 +1,5 @@
 //! Metric specs, compiled against the schema: attribute names become slots, event types
-//! become kind sets.
+//! become sets of event types.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -8,7 +8,7 @@ use super::check::Check;
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
 use super::meaning::meaning;
-use super::spec::{Condition, FactKind, MetricSpec, Test};
+use super::spec::{Condition, Facts, MetricSpec, Test};
 use crate::event::Schema;
 use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, Use};
@@ -61,15 +61,16 @@ impl Metric {
     pub fn compile(spec: &MetricSpec, schema: &Schema) -> Metric {
         let slot = |name: &str| -> usize {
             let found = match spec.of {
-                FactKind::Events => schema.slots.iter().position(|slot| slot == name),
+                Facts::Events => schema.slots.iter().position(|slot| slot == name),
                 _ => SESSION_ATTRIBUTES.iter().position(|slot| *slot == name),
             };
             found.unwrap_or(usize::MAX)
         };
         let check = |condition: &Condition| match &condition.test {
-            Test::TextIn(names) if spec.of == FactKind::Events && condition.attribute == "type" => {
-                let kind = |name: &String| schema.kinds.iter().position(|kind| kind == name);
-                Check::Kinds(names.iter().filter_map(kind).map(|kind| kind as u16).collect())
+            Test::TextIn(names) if spec.of == Facts::Events && condition.attribute == "type" => {
+                let known = &schema.event_types;
+                let number = |name: &String| known.iter().position(|known| known == name);
+                Check::Types(names.iter().filter_map(number).map(|number| number as u16).collect())
             }
             test => {
                 let format = schema.number_format(&condition.attribute);
@@ -81,7 +82,7 @@ impl Metric {
         let mut filter: Vec<(&Condition, Check)> =
             spec.filter.iter().map(|condition| (condition, check(condition))).collect();
         filter.sort_by_key(|(_, check)| match check {
-            Check::Kinds(_) => 0,
+            Check::Types(_) => 0,
             Check::Slot(_, Test::TextIn(_) | Test::NumberIn(_), _) => 1,
             Check::Slot(..) => 2,
         });
@@ -112,18 +113,18 @@ impl Metric {
     }
 
     /// The types of events that its conditions name.
-    pub fn kinds(&self) -> impl Iterator<Item = u16> {
+    pub fn event_types(&self) -> impl Iterator<Item = u16> {
         let named = self.filter.iter().filter_map(|check| match check {
-            Check::Kinds(kinds) => Some(kinds),
+            Check::Types(types) => Some(types),
             Check::Slot(..) => None,
         });
         named.flatten().copied()
     }
 
     /// True when it takes events of a type, as far as that goes.
-    pub fn admits(&self, kind: u16) -> bool {
+    pub fn admits(&self, event_type: u16) -> bool {
         let admits = |check: &Check| match check {
-            Check::Kinds(kinds) => kinds.contains(&kind),
+            Check::Types(types) => types.contains(&event_type),
             Check::Slot(..) => true,
         };
         self.filter.iter().all(admits)
@@ -131,7 +132,7 @@ impl Metric {
 
     /// The first condition after those on the type, if it asks for certain values.
     pub fn equality(&self) -> Option<Equality<'_>> {
-        let first = self.filter.iter().find(|check| !matches!(check, Check::Kinds(_)))?;
+        let first = self.filter.iter().find(|check| !matches!(check, Check::Types(_)))?;
         match first {
             Check::Slot(slot, Test::TextIn(texts), _) => Some(Equality::Texts(*slot, texts)),
             Check::Slot(slot, Test::NumberIn(numbers), format) => {

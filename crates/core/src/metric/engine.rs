@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::event::Schema;
     use crate::metric::aggregate::{Aggregate, Count, Distinct, Sum};
-    use crate::metric::{Attr, Fact, FactKind, Fold, MetricSpec, Order, WindowSpec};
+    use crate::metric::{Attr, Fact, Facts, Fold, MetricSpec, Order, WindowSpec};
     use crate::number::Decimal;
     use proptest::prelude::*;
 
@@ -266,7 +266,7 @@ mod tests {
         fn at(&self) -> EpochMs {
             self.at
         }
-        fn kind(&self) -> u16 {
+        fn event_type(&self) -> u16 {
             0
         }
         fn key(&self) -> &[u8] {
@@ -291,7 +291,7 @@ mod tests {
             name: "m".into(),
             title: String::new(),
             unit: String::new(),
-            of: FactKind::Events,
+            of: Facts::Events,
             filter: vec![],
             numerator: vec![],
             group_by: if group { vec!["class".into()] } else { vec![] },
@@ -309,7 +309,7 @@ mod tests {
     fn schema() -> Schema {
         Schema {
             slots: vec!["amount".into(), "class".into()],
-            kinds: vec![],
+            event_types: vec![],
             seed: 0,
             ..Schema::default()
         }
@@ -331,7 +331,7 @@ mod tests {
         let (mut points, mut rollups) = (Vec::new(), Vec::new());
         let mut watermark = crate::time::BEGINNING;
         for (index, sample) in samples.iter().enumerate() {
-            folds[sample.user as usize % 2].add(FactKind::Events, sample, watermark);
+            folds[sample.user as usize % 2].add(Facts::Events, sample, watermark);
             watermark = watermark.max(sample.at);
             if flushes[index % flushes.len()] {
                 engine.absorb(folds.iter_mut().map(Fold::flush).collect());
@@ -375,7 +375,7 @@ mod tests {
             let mut fold = Fold::new(Arc::clone(&metrics), 500);
             let mut engine = Engine::new(metrics, 500);
             let last = samples.last().unwrap().at;
-            samples.iter().for_each(|s| fold.add(FactKind::Events, s, s.at));
+            samples.iter().for_each(|s| fold.add(Facts::Events, s, s.at));
             engine.absorb(vec![fold.flush()]);
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
             engine.settle(last, |_| true, &mut points, &mut rollups);

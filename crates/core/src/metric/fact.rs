@@ -115,7 +115,7 @@ pub trait Fact {
     /// Event time it counts at.
     fn at(&self) -> EpochMs;
     /// Index of the event type (events only).
-    fn kind(&self) -> u16;
+    fn event_type(&self) -> u16;
     /// The session key; empty when it concerns no session.
     fn key(&self) -> &[u8];
     /// Its place in the one order of all facts of its kind.

@@ -15,7 +15,7 @@ use super::late::LateCounts;
 use super::open::OpenCells;
 use super::place::Place;
 use super::routes::Routes;
-use super::spec::FactKind;
+use super::spec::Facts;
 use super::tiles::Tiles;
 use super::watch::{Notes, Watch};
 use crate::fault::{Fault, Tally};
@@ -92,7 +92,7 @@ impl Fold {
 
     /// Feeds a fact to every metric of its kind. `watermark` is the fact's own stamp, at
     /// any distance from the fact: each window decides for itself whether it was final.
-    pub fn add(&mut self, of: FactKind, fact: &impl Fact, watermark: EpochMs) {
+    pub fn add(&mut self, of: Facts, fact: &impl Fact, watermark: EpochMs) {
         let Fold { metrics, routes, open, late, watch, concerned, tally, .. } = self;
         let settled = watermark - self.lateness;
         routes.each(of, fact, |index| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::aggregate::Needs;
-use super::spec::{CalendarSpan, Condition, FactKind, MetricSpec, Test, WindowSpec};
+use super::spec::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::hash::fingerprint;
 use crate::settings::{Word as _, entries};
 
@@ -17,9 +17,9 @@ pub fn meaning(spec: &MetricSpec, key: &str) -> u64 {
 
 fn words(spec: &MetricSpec, key: &str) -> String {
     let of = match spec.of {
-        FactKind::Events => "events",
-        FactKind::Sessions => "sessions",
-        FactKind::LiveSessions => "live_sessions",
+        Facts::Events => "events",
+        Facts::Sessions => "sessions",
+        Facts::LiveSessions => "live_sessions",
     };
     let settings = entries(&spec.aggregate).map(|(_, value)| format!(" {value}"));
     let aggregate = spec.aggregate.word().to_owned() + &settings.collect::<String>();
@@ -95,7 +95,7 @@ mod tests {
             name: "orders".into(),
             title: "Orders".into(),
             unit: String::new(),
-            of: FactKind::Events,
+            of: Facts::Events,
             filter: vec![where_("type", "order"), where_("region", "eu")],
             numerator: vec![],
             group_by: vec!["region".into()],
@@ -130,7 +130,7 @@ mod tests {
     fn whatever_changes_its_numbers_is_another_metric() {
         let mut all = BTreeSet::from([meaning(&spec(), "user"), meaning(&spec(), "visitor")]);
         let edits: [fn(&mut MetricSpec); 9] = [
-            |spec| spec.of = FactKind::Sessions,
+            |spec| spec.of = Facts::Sessions,
             |spec| spec.aggregate = Distinct { exact_up_to: 20 }.into(),
             |spec| spec.aggregate = Count.into(),
             |spec| spec.field = Some("amount".into()),

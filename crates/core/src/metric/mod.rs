@@ -41,4 +41,4 @@ pub use number::{Number, Shape};
 pub use panes::Floor;
 pub use place::Place;
 pub use rollup::RollupRow;
-pub use spec::{CalendarSpan, Condition, FactKind, MetricSpec, Test, Weekday, WindowSpec};
+pub use spec::{CalendarSpan, Condition, Facts, MetricSpec, Test, Weekday, WindowSpec};

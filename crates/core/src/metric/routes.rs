@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::compile::{Equality, Metric};
 use super::fact::{Attr, Fact};
-use super::spec::FactKind;
+use super::spec::Facts;
 use crate::event::number_text::NumberFormat;
 use crate::number::Decimal;
 
@@ -17,7 +17,7 @@ use crate::number::Decimal;
 #[derive(Clone, Debug)]
 pub struct Routes {
     /// By type of event; the last is that of every type that no metric names.
-    kinds: Vec<Route>,
+    event_types: Vec<Route>,
     sessions: Vec<u16>,
 }
 
@@ -47,40 +47,40 @@ struct BySlot {
 impl Routes {
     /// For these metrics.
     pub fn new(metrics: &[Metric]) -> Self {
-        let of = |kind| {
+        let of = |facts| {
             let metrics = (0u16..).zip(metrics);
-            metrics.filter(move |(_, metric)| metric.spec.of == kind)
+            metrics.filter(move |(_, metric)| metric.spec.of == facts)
         };
-        let named = of(FactKind::Events).flat_map(|(_, metric)| metric.kinds());
-        let kinds = named.max().map_or(0, |most| usize::from(most) + 1);
+        let named = of(Facts::Events).flat_map(|(_, metric)| metric.event_types());
+        let event_types = named.max().map_or(0, |most| usize::from(most) + 1);
         // No type has the greatest number.
-        let kinds = (0..kinds as u16).chain([u16::MAX]);
-        let kinds = kinds.map(|kind| {
+        let event_types = (0..event_types as u16).chain([u16::MAX]);
+        let event_types = event_types.map(|event_type| {
             let mut route = Route::default();
-            of(FactKind::Events)
-                .filter(|(_, metric)| metric.admits(kind))
+            of(Facts::Events)
+                .filter(|(_, metric)| metric.admits(event_type))
                 .for_each(|(index, metric)| route.add(index, metric));
             route
         });
-        let sessions = of(FactKind::Sessions).map(|(index, _)| index).collect();
-        Routes { kinds: kinds.collect(), sessions }
+        let sessions = of(Facts::Sessions).map(|(index, _)| index).collect();
+        Routes { event_types: event_types.collect(), sessions }
     }
 
     /// Names each metric that a fact may concern, once.
     #[inline]
-    pub fn each(&self, of: FactKind, fact: &impl Fact, mut found: impl FnMut(usize)) {
+    pub fn each(&self, of: Facts, fact: &impl Fact, mut found: impl FnMut(usize)) {
         let mut all = |metrics: &[u16]| metrics.iter().for_each(|one| found(usize::from(*one)));
         match of {
-            FactKind::Events => {
-                let kind = usize::from(fact.kind()).min(self.kinds.len() - 1);
-                let route = &self.kinds[kind];
+            Facts::Events => {
+                let event_type = usize::from(fact.event_type()).min(self.event_types.len() - 1);
+                let route = &self.event_types[event_type];
                 all(&route.always);
                 for by in &route.by_slot {
                     by.each(fact.attr(by.slot), &mut all);
                 }
             }
-            FactKind::Sessions => all(&self.sessions),
-            FactKind::LiveSessions => {}
+            Facts::Sessions => all(&self.sessions),
+            Facts::LiveSessions => {}
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct MetricSpec {
     /// Unit of its value; empty for counts.
     pub unit: String,
     /// Which facts feed it.
-    pub of: FactKind,
+    pub of: Facts,
     /// All conditions must hold.
     pub filter: Vec<Condition>,
     /// For a ratio: the conditions that count above the line.
@@ -36,7 +36,7 @@ pub struct MetricSpec {
 
 /// Which facts feed a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FactKind {
+pub enum Facts {
     /// Every applied event, at its time.
     Events,
     /// Every closed session, at its deadline. Attributes: `outcome` (`abandoned`,
@@ -46,11 +46,11 @@ pub enum FactKind {
     LiveSessions,
 }
 
-impl Word for FactKind {
+impl Word for Facts {
     const WORDS: &'static [(&'static str, Self)] = &[
-        ("events", FactKind::Events),
-        ("sessions", FactKind::Sessions),
-        ("live_sessions", FactKind::LiveSessions),
+        ("events", Facts::Events),
+        ("sessions", Facts::Sessions),
+        ("live_sessions", Facts::LiveSessions),
     ];
 }
 

@@ -6,7 +6,7 @@
 
 use super::compile::Metric;
 use super::fact::Fact;
-use super::spec::FactKind;
+use super::spec::Facts;
 use crate::fault::{Fault, Tally, Use, uses};
 
 /// Where faults go.
@@ -61,7 +61,7 @@ impl Watch {
         }
     }
 
-    /// True when a fact of the metric's kind counts in metric `index`: it meets the
+    /// True when such a fact counts in metric `index`: it meets the
     /// conditions and has the field.
     #[inline]
     pub fn passes(
@@ -72,14 +72,14 @@ impl Watch {
         notes: &mut impl Notes,
     ) -> bool {
         if let Some(at) = metric.refuses(fact) {
-            if metric.spec.of == FactKind::Events && metric.may_misjudge(at, fact) {
+            if metric.spec.of == Facts::Events && metric.may_misjudge(at, fact) {
                 self.misjudged(index, metric, at, fact, notes);
             }
             return false;
         }
         let has_field = metric.has_field(fact);
         // Sessions carry everything that they have.
-        if metric.spec.of == FactKind::Events {
+        if metric.spec.of == Facts::Events {
             notes.concern(index);
             self.look_at(index, metric, fact, has_field, notes);
         }

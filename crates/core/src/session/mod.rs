@@ -24,7 +24,7 @@ pub use late::{Late, late_alone};
 pub use machine::Machine;
 pub use policy::{Deadline, SessionPolicy};
 pub use record::{SEGMENT_BYTES_MAX, SEGMENTS_MAX, Segments};
-pub use rules::{KindMeaning, Needs, Rules, SessionEvent};
+pub use rules::{Needs, Rules, SessionEvent, TypeMeaning};
 pub use undo::Undo;
 
 use serde::Serialize;
@@ -78,5 +78,5 @@ pub struct TrailEntry {
     pub at: EpochMs,
     /// Event type, `other` when it is not a configured one.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub event_type: String,
 }

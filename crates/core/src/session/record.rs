@@ -133,7 +133,7 @@ fn encode_state(state: &State, segments: &Segments, out: &mut Vec<u8>) {
     let mut previous = state.last as u32;
     for index in (0..usize::from(state.trail_len)).rev() {
         put_u64(out, previous.wrapping_sub(state.trail_at[index]).into());
-        out.push(state.trail_kind[index]);
+        out.push(state.trail_type[index]);
         previous = state.trail_at[index];
     }
 }
@@ -172,7 +172,7 @@ fn decode_state(reader: &mut Reader<'_>, segments: &mut Segments) -> Result<Stat
     for index in (0..usize::from(state.trail_len)).rev() {
         previous = previous.wrapping_sub(reader.narrow("trail time")?);
         state.trail_at[index] = previous;
-        state.trail_kind[index] = reader.u8("trail kind")?;
+        state.trail_type[index] = reader.u8("trail type")?;
     }
     Ok(state)
 }

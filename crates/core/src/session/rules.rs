@@ -41,7 +41,7 @@ pub struct SessionEvent {
 
 /// What an event type means to a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KindMeaning {
+pub struct TypeMeaning {
     /// See [`SessionEvent::step`].
     pub step: u8,
     /// See [`SessionEvent::counted`].
@@ -79,7 +79,7 @@ pub struct Rules {
     pub segment_slot: Option<usize>,
     /// Unit of the value.
     pub currency: String,
-    meanings: Vec<KindMeaning>,
+    meanings: Vec<TypeMeaning>,
 }
 
 impl Rules {
@@ -96,7 +96,11 @@ impl Rules {
         let slot = |name: &Option<String>| {
             name.as_ref().and_then(|name| schema.slots.iter().position(|slot| slot == name))
         };
-        let meanings = schema.kinds.iter().map(|kind| meaning(policy, &counted, kind)).collect();
+        let meanings = schema
+            .event_types
+            .iter()
+            .map(|event_type| meaning(policy, &counted, event_type))
+            .collect();
         Rules {
             gap: policy.gap,
             lateness: time.allowed_lateness,
@@ -121,14 +125,14 @@ impl Rules {
     }
 
     /// What an event type means; types without a name mean nothing special.
-    pub fn meaning(&self, kind: u16) -> KindMeaning {
-        self.meanings.get(usize::from(kind)).copied().unwrap_or_default()
+    pub fn meaning(&self, event_type: u16) -> TypeMeaning {
+        self.meanings.get(usize::from(event_type)).copied().unwrap_or_default()
     }
 
     /// What a session takes of the attributes of an event with a key.
     #[inline]
     pub fn needs<'f>(&self, fact: &'f impl Fact) -> Needs<'f> {
-        let meaning = self.meaning(fact.kind());
+        let meaning = self.meaning(fact.event_type());
         let mut needs = Needs { segmented: self.segment_slot.is_some(), ..Needs::default() };
         if let Some(slot) = self.value_slot.filter(|_| meaning.entry || meaning.remove) {
             let (value, fault) = self.value_of(fact.attr(slot));
@@ -206,9 +210,9 @@ impl<'f> Needs<'f> {
     }
 }
 
-fn meaning(policy: &SessionPolicy, counted: &[String], kind: &str) -> KindMeaning {
-    let position = |names: &[String]| names.iter().position(|name| name == kind);
-    KindMeaning {
+fn meaning(policy: &SessionPolicy, counted: &[String], event_type: &str) -> TypeMeaning {
+    let position = |names: &[String]| names.iter().position(|name| name == event_type);
+    TypeMeaning {
         step: position(&policy.steps).map_or(0, |index| index as u8 + 1),
         counted: position(counted).unwrap_or(0) as u8,
         entry: position(&policy.entry).is_some(),

@@ -22,7 +22,7 @@ pub(super) struct State {
     pub counts: [u16; COUNTED_KINDS],
     pub segment: u16,
     pub goals: u16,
-    pub trail_kind: [u8; TRAIL_LEN],
+    pub trail_type: [u8; TRAIL_LEN],
     pub trail_len: u8,
     /// 0 for none, else index in the policy's steps plus one.
     pub step: u8,
@@ -40,7 +40,7 @@ impl State {
             trail_at: [0; TRAIL_LEN],
             counts: [0; COUNTED_KINDS],
             segment: 0,
-            trail_kind: [0; TRAIL_LEN],
+            trail_type: [0; TRAIL_LEN],
             trail_len: 0,
             step: 0,
         }
@@ -86,8 +86,8 @@ impl State {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.until = self.until.min(other.until);
-        for (at, kind) in other.trail() {
-            self.push_trail(at, kind);
+        for (at, event_type) in other.trail() {
+            self.push_trail(at, event_type);
         }
         self.contents.merge(&other.contents);
         self.events = self.events.saturating_add(other.events);
@@ -101,7 +101,7 @@ impl State {
     /// The trail, oldest first. Times are kept modulo 2^32 ms (49 days) and completed
     /// from the session's last event.
     pub fn trail(&self) -> impl Iterator<Item = (EpochMs, u8)> + '_ {
-        (0..usize::from(self.trail_len)).map(|i| (self.trail_time(i), self.trail_kind[i]))
+        (0..usize::from(self.trail_len)).map(|i| (self.trail_time(i), self.trail_type[i]))
     }
 
     fn trail_time(&self, index: usize) -> EpochMs {
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Keeps the latest `TRAIL_LEN` events in time order. `last` already covers `at`.
-    fn push_trail(&mut self, at: EpochMs, kind: u8) {
+    fn push_trail(&mut self, at: EpochMs, event_type: u8) {
         let len = usize::from(self.trail_len);
         let mut place = len;
         while place > 0 && at < self.trail_time(place - 1) {
@@ -120,22 +120,22 @@ impl State {
         if len < TRAIL_LEN {
             if place < len {
                 self.trail_at.copy_within(place..len, place + 1);
-                self.trail_kind.copy_within(place..len, place + 1);
+                self.trail_type.copy_within(place..len, place + 1);
             }
             self.trail_len += 1;
         } else if place == TRAIL_LEN {
             self.trail_at.copy_within(1.., 0);
-            self.trail_kind.copy_within(1.., 0);
+            self.trail_type.copy_within(1.., 0);
             place -= 1;
         } else if place > 0 {
             self.trail_at.copy_within(1..place, 0);
-            self.trail_kind.copy_within(1..place, 0);
+            self.trail_type.copy_within(1..place, 0);
             place -= 1;
         } else {
             return;
         }
         self.trail_at[place] = at as u32;
-        self.trail_kind[place] = kind;
+        self.trail_type[place] = event_type;
     }
 
     pub fn at_risk(&self) -> bool {

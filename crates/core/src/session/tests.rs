@@ -27,16 +27,16 @@ fn rules_of(policy: SessionPolicy) -> Rules {
     let time = TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() };
     let schema = Schema {
         slots: vec!["amount".into(), "region".into()],
-        kinds: policy.steps.iter().chain(&policy.remove).cloned().collect(),
+        event_types: policy.steps.iter().chain(&policy.remove).cloned().collect(),
         seed: 1,
         ..Schema::default()
     };
     Rules::compile(&policy, &time, &schema)
 }
 
-/// kind: 0 page view, 1 entry, 3 goal, 4 removal.
-fn event(rules: &Rules, at: EpochMs, watermark: EpochMs, kind: u16) -> SessionEvent {
-    let meaning = rules.meaning(kind);
+/// Event type: 0 page view, 1 entry, 3 goal, 4 removal.
+fn event(rules: &Rules, at: EpochMs, watermark: EpochMs, event_type: u16) -> SessionEvent {
+    let meaning = rules.meaning(event_type);
     SessionEvent {
         at,
         watermark,
@@ -56,12 +56,13 @@ fn batch(events: &[(EpochMs, u16)]) -> Vec<(EpochMs, EpochMs, u32, Outcome)> {
     let mut sorted = events.to_vec();
     sorted.sort();
     let mut found: Vec<(EpochMs, EpochMs, u32, bool, bool)> = Vec::new();
-    for (at, kind) in sorted {
+    for (at, event_type) in sorted {
         match found.last_mut().filter(|open| at - open.1 <= GAP) {
             Some(open) => {
-                *open = (open.0, at, open.2 + 1, open.3 || kind == 1, open.4 || kind == 3);
+                *open =
+                    (open.0, at, open.2 + 1, open.3 || event_type == 1, open.4 || event_type == 3);
             }
-            None => found.push((at, at, 1, kind == 1, kind == 3)),
+            None => found.push((at, at, 1, event_type == 1, event_type == 3)),
         }
     }
     let outcome = |entry, goal| match (entry, goal) {
@@ -77,11 +78,11 @@ fn run(rules: &Rules, events: &[(EpochMs, u16)], ticks: &[bool]) -> (Machine, Se
     let mut machine = Machine::default();
     let mut fx = SessionEffects::default();
     let mut watermark = BEGINNING;
-    for (index, (at, kind)) in events.iter().enumerate() {
+    for (index, (at, event_type)) in events.iter().enumerate() {
         if ticks.get(index).copied().unwrap_or(false) {
             machine.expire(rules, watermark, &mut fx);
         }
-        machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx).unwrap();
+        machine.apply(rules, &event(rules, *at, watermark, *event_type), &mut fx).unwrap();
         watermark = watermark.max(*at);
     }
     machine.expire(rules, END_OF_TIME, &mut fx);
@@ -93,7 +94,7 @@ fn disturbed() -> impl Strategy<Value = Vec<(EpochMs, u16)>> {
     let one = (0i64..40_000, prop_oneof![Just(0u16), Just(1), Just(3)], 0i64..=LATENESS);
     prop::collection::vec(one, 1..80).prop_map(|mut events| {
         events.sort_by_key(|(at, _, delay)| at + delay);
-        events.into_iter().map(|(at, kind, _)| (at, kind)).collect()
+        events.into_iter().map(|(at, event_type, _)| (at, event_type)).collect()
     })
 }
 
@@ -147,7 +148,7 @@ proptest! {
         let mut machine = Machine::default();
         let mut fx = SessionEffects::default();
         let mut watermark = BEGINNING;
-        for (index, (at, kind)) in events.iter().enumerate() {
+        for (index, (at, event_type)) in events.iter().enumerate() {
             if index == cut {
                 let mut record = Vec::new();
                 machine.encode(&segments, &mut record);
@@ -155,7 +156,7 @@ proptest! {
                 prop_assert_eq!(&read, &machine);
                 machine = read;
             }
-            let mut event = event(&rules, *at, watermark, *kind);
+            let mut event = event(&rules, *at, watermark, *event_type);
             event.segment = segments.intern(["eu", "us", ""][index % 3].as_bytes());
             machine.apply(&rules, &event, &mut fx).unwrap();
             watermark = watermark.max(*at);
@@ -178,8 +179,8 @@ proptest! {
         let rules = rules(if since_entry { Deadline::SinceEntry } else { Deadline::Inactivity });
         let (mut segments, mut machine) = (Segments::default(), Machine::default());
         let mut fx = SessionEffects::default();
-        for (at, kind) in &events {
-            machine.apply(&rules, &event(&rules, *at, BEGINNING, *kind), &mut fx).unwrap();
+        for (at, event_type) in &events {
+            machine.apply(&rules, &event(&rules, *at, BEGINNING, *event_type), &mut fx).unwrap();
         }
         let mut record = Vec::new();
         machine.encode(&segments, &mut record);
@@ -201,8 +202,8 @@ proptest! {
         let mut machine = Machine::default();
         let mut fx = SessionEffects::default();
         let mut watermark = BEGINNING;
-        for (at, kind) in events {
-            machine.apply(&rules, &event(&rules, at, watermark, kind), &mut fx).unwrap();
+        for (at, event_type) in events {
+            machine.apply(&rules, &event(&rules, at, watermark, event_type), &mut fx).unwrap();
             watermark = watermark.max(at);
             let due = machine.next_deadline(&rules).unwrap();
             let (mut early, mut fired) = (machine.clone(), machine.clone());
@@ -228,8 +229,8 @@ fn the_view_tells_state_deadline_and_trail() {
     let rules = rules(Deadline::Inactivity);
     let mut machine = Machine::default();
     let mut fx = SessionEffects::default();
-    for (at, kind) in [(100, 0), (400, 1), (300, 0)] {
-        machine.apply(&rules, &event(&rules, at, 0, kind), &mut fx).unwrap();
+    for (at, event_type) in [(100, 0), (400, 1), (300, 0)] {
+        machine.apply(&rules, &event(&rules, at, 0, event_type), &mut fx).unwrap();
     }
     let view = machine.view("u1", &rules, &Segments::default(), 500);
     let open = &view.sessions[0];

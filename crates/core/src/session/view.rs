@@ -24,7 +24,8 @@ impl Machine {
 
 fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -> OpenSession {
     let deadline = state.deadline(rules);
-    let name = |kind: u8| rules.counted.get(usize::from(kind)).cloned().unwrap_or_default();
+    let name =
+        |event_type: u8| rules.counted.get(usize::from(event_type)).cloned().unwrap_or_default();
     let counts = state.counts.iter().enumerate().filter(|(_, count)| **count > 0);
     OpenSession {
         state: match (state.at_risk(), state.contents.had_entry() && state.goals > 0) {
@@ -41,7 +42,12 @@ fn open(state: &State, rules: &Rules, segments: &Segments, watermark: EpochMs) -
         value: state.contents.value().to_f64(),
         currency: rules.currency.clone(),
         segment: segments.text(state.segment).to_owned(),
-        counts: counts.map(|(kind, count)| (name(kind as u8), u64::from(*count))).collect(),
-        trail: state.trail().map(|(at, kind)| TrailEntry { at, kind: name(kind) }).collect(),
+        counts: counts
+            .map(|(event_type, count)| (name(event_type as u8), u64::from(*count)))
+            .collect(),
+        trail: state
+            .trail()
+            .map(|(at, event_type)| TrailEntry { at, event_type: name(event_type) })
+            .collect(),
     }
 }

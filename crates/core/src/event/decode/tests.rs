@@ -21,7 +21,7 @@ fn schema() -> Schema {
         aliases: [("code", "status"), ("state", "status"), ("uid", "user")]
             .map(|(from, to)| (from.to_owned(), to.to_owned()))
             .to_vec(),
-        kinds: ["cart_add", "payment_completed"].map(String::from).to_vec(),
+        event_types: ["cart_add", "payment_completed"].map(String::from).to_vec(),
         ..Schema::default()
     }
 }
@@ -32,7 +32,7 @@ fn text<'a>(event: &Parsed<'a>, span: Span) -> &'a str {
 
 fn render(event: &Parsed<'_>) -> String {
     let mut line =
-        format!("at={} id={:?} key={:?} kind={}", event.at, event.id, event.key, event.kind);
+        format!("at={} id={:?} key={:?} kind={}", event.at, event.id, event.key, event.event_type);
     for value in event.values {
         match value {
             Slot::Missing => line.push_str(" -"),
@@ -298,7 +298,7 @@ fn paths_lead_into_objects_and_arrays_and_the_literal_name_comes_first() {
         aliases: [("event", "type"), ("meta.at", "ts"), ("props.cost", "properties.price")]
             .map(|(from, to)| (from.to_owned(), to.to_owned()))
             .to_vec(),
-        kinds: vec!["cart_add".into()],
+        event_types: vec!["cart_add".into()],
         ..Schema::default()
     };
     for (item, want) in [
@@ -548,7 +548,7 @@ prop_compose! {
 /// The line that `render` writes for an event, found without the decoder.
 fn expected(event: &Value) -> String {
     let kind = event["type"].as_str().unwrap();
-    let index = schema().kinds.iter().position(|known| known == kind).unwrap_or(65_535);
+    let index = schema().event_types.iter().position(|known| known == kind).unwrap_or(65_535);
     let user = event["user"].as_str().unwrap();
     let mut line = format!("at={} id=None key={user:?} kind={index} {kind:?}", event["ts"]);
     for name in ["amount", "region", "status", "first"] {
@@ -603,11 +603,11 @@ proptest! {
     }
 }
 
-/// What a note fills in, as `id|key|region|kind` of each event, or the reason.
+/// What a note fills in, as `id|key|region|type` of each event, or the reason.
 fn noted(item: &str, note: &Note) -> Vec<String> {
     let schema = Schema {
         slots: vec!["region".into()],
-        kinds: vec!["cart_add".into(), "page_view".into()],
+        event_types: vec!["cart_add".into(), "page_view".into()],
         ..Schema::default()
     };
     let names: Vec<String> = ["region", "type", "user"].map(String::from).into();
@@ -620,7 +620,7 @@ fn noted(item: &str, note: &Note) -> Vec<String> {
                     Slot::Text(span) => format!("Text({:?})", text(&event, span)),
                     other => format!("{other:?}"),
                 };
-                format!("{:?}|{}|{region}|{}", event.id, event.key, event.kind)
+                format!("{:?}|{}|{region}|{}", event.id, event.key, event.event_type)
             }
             Err(rejected) => rejected.reason,
         });

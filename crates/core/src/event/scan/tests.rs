@@ -25,7 +25,7 @@ fn aliases(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 fn schemas() -> Vec<Schema> {
     let plain = Schema {
         slots: words(&["type", "amount", "region", "a"]),
-        kinds: words(&["buy", "view"]),
+        event_types: words(&["buy", "view"]),
         ..Schema::default()
     };
     let time = |form, zone| TimeRule::declared(form, zone).unwrap();

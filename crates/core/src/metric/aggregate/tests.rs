@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Schema;
-use crate::metric::{Attr, Condition, FactKind, MetricSpec, Order, Test, WindowSpec};
+use crate::metric::{Attr, Condition, Facts, MetricSpec, Order, Test, WindowSpec};
 use crate::number::Decimal;
 use crate::time::EpochMs;
 
@@ -18,7 +18,7 @@ impl Fact for Sample {
     fn at(&self) -> EpochMs {
         0
     }
-    fn kind(&self) -> u16 {
+    fn event_type(&self) -> u16 {
         0
     }
     fn key(&self) -> &[u8] {
@@ -43,7 +43,7 @@ fn metric(aggregate: Aggregate) -> Metric {
         name: "m".into(),
         title: String::new(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![],
         numerator: vec![positive],
         group_by: vec![],

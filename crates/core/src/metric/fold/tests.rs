@@ -16,7 +16,7 @@ const SLOTS: usize = 3;
 #[derive(Clone, Debug)]
 struct Sample {
     at: EpochMs,
-    kind: u16,
+    event_type: u16,
     attrs: [Attr<'static>; SLOTS],
 }
 
@@ -24,8 +24,8 @@ impl Fact for Sample {
     fn at(&self) -> EpochMs {
         self.at
     }
-    fn kind(&self) -> u16 {
-        self.kind
+    fn event_type(&self) -> u16 {
+        self.event_type
     }
     fn key(&self) -> &[u8] {
         b"key"
@@ -60,11 +60,12 @@ fn attrs() -> impl Strategy<Value = Attr<'static>> {
 
 fn samples() -> impl Strategy<Value = Vec<(Sample, SpanMs, bool)>> {
     // Types 0 to 2 are named, 3 is not, and no type at all is the greatest number.
-    let kinds = prop::sample::select(vec![0, 1, 2, 3, u16::MAX]);
-    let one = (0i64..200_000, kinds, prop::array::uniform3(attrs()), 0i64..90_000, 0u8..10);
+    let event_types = prop::sample::select(vec![0, 1, 2, 3, u16::MAX]);
+    let one = (0i64..200_000, event_types, prop::array::uniform3(attrs()), 0i64..90_000, 0u8..10);
     prop::collection::vec(one, 1..200).prop_map(|all| {
-        let sample =
-            |(at, kind, attrs, behind, flush)| (Sample { at, kind, attrs }, behind, flush == 0);
+        let sample = |(at, event_type, attrs, behind, flush)| {
+            (Sample { at, event_type, attrs }, behind, flush == 0)
+        };
         all.into_iter().map(sample).collect()
     })
 }
@@ -104,7 +105,7 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
             name: "m".into(),
             title: String::new(),
             unit: String::new(),
-            of: if sessions && filter.is_empty() { FactKind::Sessions } else { FactKind::Events },
+            of: if sessions && filter.is_empty() { Facts::Sessions } else { Facts::Events },
             filter,
             numerator: vec![Condition { attribute: "b".into(), test: Test::Gt(number("7")) }],
             group_by: group_by.into_iter().map(str::to_owned).collect(),
@@ -123,7 +124,7 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
 fn schema() -> Schema {
     Schema {
         slots: vec!["a".into(), "b".into(), "c".into()],
-        kinds: vec!["k0".into(), "k1".into(), "k2".into()],
+        event_types: vec!["k0".into(), "k1".into(), "k2".into()],
         ..Schema::default()
     }
 }
@@ -206,7 +207,7 @@ proptest! {
             (Tally::new(watch.num_uses()), vec![LateCounts::default(); metrics.len()]);
         let (mut found, mut wanted, mut told) = (Found::new(), Found::new(), tally.clone());
         for (sample, behind, flush) in &samples {
-            for of in [FactKind::Events, FactKind::Sessions] {
+            for of in [Facts::Events, Facts::Sessions] {
                 let watermark = sample.at + lateness - 20_000 + behind;
                 fold.add(of, sample, watermark);
                 for (index, metric) in metrics.iter().enumerate().filter(|(_, m)| m.spec.of == of) {
@@ -264,7 +265,7 @@ fn an_event_is_put_to_the_metrics_that_it_may_concern() {
         name: format!("m{n}"),
         title: String::new(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![condition],
         numerator: vec![],
         group_by: vec![],
@@ -283,10 +284,10 @@ fn an_event_is_put_to_the_metrics_that_it_may_concern() {
     });
     let metrics: Vec<Metric> = metrics.map(|spec| Metric::compile(&spec, &schema())).collect();
     let routes = Routes::new(&metrics);
-    let asked = |kind, a, b| {
-        let sample = Sample { at: 0, kind, attrs: [a, b, Attr::Missing] };
+    let asked = |event_type, a, b| {
+        let sample = Sample { at: 0, event_type, attrs: [a, b, Attr::Missing] };
         let mut asked = Vec::new();
-        routes.each(FactKind::Events, &sample, |metric| asked.push(metric));
+        routes.each(Facts::Events, &sample, |metric| asked.push(metric));
         asked.sort_unstable();
         asked
     };
@@ -306,7 +307,7 @@ fn places_that_lie_far_apart_are_found_again() {
         name: "m".into(),
         title: String::new(),
         unit: String::new(),
-        of: FactKind::Events,
+        of: Facts::Events,
         filter: vec![],
         numerator: vec![],
         group_by: vec![],
@@ -322,8 +323,8 @@ fn places_that_lie_far_apart_are_found_again() {
     for n in 0..2 * minutes {
         // Back and forth over the month.
         let at = (n * 7_919 % minutes) * 60_000;
-        let sample = Sample { at, kind: 0, attrs: [Attr::Missing; SLOTS] };
-        fold.add(FactKind::Events, &sample, 0);
+        let sample = Sample { at, event_type: 0, attrs: [Attr::Missing; SLOTS] };
+        fold.add(Facts::Events, &sample, 0);
     }
     let flushed = fold.flush();
     assert_eq!(flushed.panes.len(), minutes as usize);

@@ -6,10 +6,10 @@ use crate::keyed::KeyedMachine as _;
 fn apply(
     machine: &mut Machine,
     rules: &Rules,
-    (at, stamp, kind): (EpochMs, EpochMs, u16),
+    (at, stamp, event_type): (EpochMs, EpochMs, u16),
     fx: &mut SessionEffects,
 ) -> Result<(), Late> {
-    machine.apply(rules, &event(rules, at, stamp, kind), fx)
+    machine.apply(rules, &event(rules, at, stamp, event_type), fx)
 }
 
 fn ends(fx: &SessionEffects) -> Vec<(Outcome, EpochMs, u32)> {
@@ -35,9 +35,9 @@ fn what_comes_after_its_cart_ended_is_late() {
     for mark in [(0, 0, 1), (100, 100, 3), (200, 200, 0), (900, 900, 0)] {
         apply(&mut machine, &rules, mark, &mut fx).unwrap();
     }
-    for kind in [1, 3, 4] {
-        let late = apply(&mut machine, &rules, (50, 900, kind), &mut fx);
-        assert_eq!(late, Err(Late::Cart(100)), "kind {kind}");
+    for event_type in [1, 3, 4] {
+        let late = apply(&mut machine, &rules, (50, 900, event_type), &mut fx);
+        assert_eq!(late, Err(Late::Cart(100)), "kind {event_type}");
     }
     apply(&mut machine, &rules, (50, 900, 0), &mut fx).expect("a page view has no cart");
     machine.expire(&rules, END_OF_TIME, &mut fx);
@@ -100,12 +100,12 @@ fn in_order(marks: &[(EpochMs, u16)]) -> (Vec<(Outcome, EpochMs, u32)>, u64, u64
     let mut open: Option<(EpochMs, u32, u32)> = None;
     let mut marks = marks.to_vec();
     marks.sort_by_key(|mark| mark.0);
-    for (at, kind) in marks.into_iter().chain([(END_OF_TIME, 0)]) {
+    for (at, event_type) in marks.into_iter().chain([(END_OF_TIME, 0)]) {
         if let Some((last, entries, removals)) = open.filter(|open| at > open.0 + GAP) {
             ends.push((Outcome::Abandoned, last + GAP, (entries - removals).max(1)));
             open = None;
         }
-        match (kind, &mut open) {
+        match (event_type, &mut open) {
             (1, Some(cart)) => *cart = (at, cart.1 + 1, cart.2),
             (1, None) => open = Some((at, 1, 0)),
             (3, Some(cart)) => {
@@ -139,19 +139,19 @@ proptest! {
         let mut accepted = Vec::new();
         let mut stamp = 0;
         let mut times = std::collections::HashSet::new();
-        for (step, off, kind, expires) in steps {
+        for (step, off, event_type, expires) in steps {
             stamp += step;
             let at = stamp + off;
             // Equal times keep their order of arrival, so give each event its own.
-            if kind == 2 || !times.insert(at) {
+            if event_type == 2 || !times.insert(at) {
                 continue;
             }
             if expires {
                 machine.expire(&rules, stamp, &mut fx);
             }
             let before = fx.endings.clone();
-            if apply(&mut machine, &rules, (at, stamp, kind), &mut fx).is_ok() && kind > 0 {
-                accepted.push((at, kind));
+            if apply(&mut machine, &rules, (at, stamp, event_type), &mut fx).is_ok() && event_type > 0 {
+                accepted.push((at, event_type));
             }
             prop_assert_eq!(&fx.endings[..before.len()], &before[..]);
             let mut record = Vec::new();

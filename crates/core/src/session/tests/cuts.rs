@@ -83,18 +83,18 @@ proptest! {
     /// Sums do not depend on the order in which things were put in and taken out.
     #[test]
     fn removals_count_the_same_in_any_order(
-        mut kinds in prop::collection::vec(prop_oneof![Just(0u16), Just(1), Just(4)], 1..12),
+        mut event_types in prop::collection::vec(prop_oneof![Just(0u16), Just(1), Just(4)], 1..12),
         seed in any::<u64>(),
     ) {
         let rules = rules(Deadline::Inactivity);
-        let end = |kinds: &[u16]| {
-            let events: Vec<_> = kinds.iter().map(|kind| (0, *kind)).collect();
+        let end = |event_types: &[u16]| {
+            let events: Vec<_> = event_types.iter().map(|event_type| (0, *event_type)).collect();
             let (_, fx) = run(&rules, &events, &[]);
             assert_eq!((fx.changes.at_risk, fx.changes.value), (0, Sum::ZERO));
             (fx.endings[0], fx.changes.emptied)
         };
-        let (ending, emptied) = end(&kinds);
-        let count = |kind: u16| kinds.iter().filter(|k| **k == kind).count() as u32;
+        let (ending, emptied) = end(&event_types);
+        let count = |event_type: u16| event_types.iter().filter(|k| **k == event_type).count() as u32;
         let left = count(1).saturating_sub(count(4));
         prop_assert_eq!(ending.entries, left);
         prop_assert_eq!(ending.value, Amount::from_i64(5 * i64::from(left)));
@@ -102,9 +102,9 @@ proptest! {
         let outcome = if at_stake { Outcome::Abandoned } else { Outcome::Browsed };
         prop_assert_eq!(ending.outcome, outcome);
         prop_assert_eq!(emptied > 0, count(1) > 0 && !at_stake);
-        let num = kinds.len();
-        (0..num).for_each(|i| kinds.swap(i, (seed as usize).wrapping_mul(i + 7) % num));
-        prop_assert_eq!(end(&kinds), (ending, emptied));
+        let num = event_types.len();
+        (0..num).for_each(|i| event_types.swap(i, (seed as usize).wrapping_mul(i + 7) % num));
+        prop_assert_eq!(end(&event_types), (ending, emptied));
     }
 }
 

@@ -10,14 +10,14 @@ fn identified(rules: &Rules, events: &[(EpochMs, u16, bool)], cut: usize) -> Ses
     let (mut known, mut anonymous) = (Machine::default(), Machine::default());
     let mut fx = SessionEffects::default();
     let mut watermark = BEGINNING;
-    for (index, (at, kind, is_anonymous)) in events.iter().enumerate() {
+    for (index, (at, event_type, is_anonymous)) in events.iter().enumerate() {
         if index == cut {
             let given = anonymous.give_up(rules, watermark, &mut fx);
             assert!(anonymous.is_empty());
             known.take_over(rules, given, watermark, &mut fx);
         }
         let machine = if *is_anonymous && index < cut { &mut anonymous } else { &mut known };
-        machine.apply(rules, &event(rules, *at, watermark, *kind), &mut fx).unwrap();
+        machine.apply(rules, &event(rules, *at, watermark, *event_type), &mut fx).unwrap();
         watermark = watermark.max(*at);
     }
     [known, anonymous].iter_mut().for_each(|machine| machine.expire(rules, END_OF_TIME, &mut fx));
@@ -26,15 +26,15 @@ fn identified(rules: &Rules, events: &[(EpochMs, u16, bool)], cut: usize) -> Ses
 
 fn visits() -> impl Strategy<Value = Vec<(EpochMs, u16, bool)>> {
     // Never a silence: neither key's session ends before the visitor is known.
-    let kind = prop_oneof![Just(0u16), Just(1), Just(3), Just(4)];
-    let one = (0..GAP / 16, kind, any::<bool>(), 0..LATENESS);
+    let event_type = prop_oneof![Just(0u16), Just(1), Just(3), Just(4)];
+    let one = (0..GAP / 16, event_type, any::<bool>(), 0..LATENESS);
     prop::collection::vec(one, 1..15).prop_map(|steps| {
         let mut at = 0;
         let mut events: Vec<_> = steps
             .into_iter()
-            .map(|(step, kind, anonymous, delay)| {
+            .map(|(step, event_type, anonymous, delay)| {
                 at += step;
-                (at + delay, (at, kind, anonymous))
+                (at + delay, (at, event_type, anonymous))
             })
             .collect();
         events.sort_by_key(|(arrives, _)| *arrives);
@@ -48,11 +48,11 @@ proptest! {
         for deadline in POLICY {
             let rules = rules(deadline);
             // Goals decide carts at once: with them the past of two keys stays two.
-            let fits = |kind: u16| deadline == Deadline::Inactivity || !matches!(kind, 3 | 4);
+            let fits = |event_type: u16| deadline == Deadline::Inactivity || !matches!(event_type, 3 | 4);
             let mut events: Vec<_> =
-                events.iter().copied().filter(|(_, kind, _)| fits(*kind)).collect();
+                events.iter().copied().filter(|(_, event_type, _)| fits(*event_type)).collect();
             events.dedup_by_key(|(at, ..)| *at);
-            let one: Vec<_> = events.iter().map(|(at, kind, _)| (*at, *kind)).collect();
+            let one: Vec<_> = events.iter().map(|(at, event_type, _)| (*at, *event_type)).collect();
             let (_, mut want) = run(&rules, &one, &[]);
             let mut got = identified(&rules, &events, cut.min(events.len().saturating_sub(1)));
             for fx in [&mut want, &mut got] {

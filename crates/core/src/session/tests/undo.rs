@@ -22,9 +22,9 @@ proptest! {
         let (mut plain, mut plain_fx) = (Machine::default(), SessionEffects::default());
         let mut undo = Undo::default();
         let (mut now, mut watermark) = (0, BEGINNING);
-        for (step, kind, behind) in events {
+        for (step, event_type, behind) in events {
             now += step;
-            let event = event(&rules, now - behind, watermark, kind);
+            let event = event(&rules, now - behind, watermark, event_type);
             undo.note(&machine, &mut fx);
             let first = machine.apply(&rules, &event, &mut fx);
             undo.restore(&mut machine, &mut fx);
