@@ -37,6 +37,9 @@ pub(super) fn needs_fit(
     numerator: &[Condition],
 ) {
     let reader = &mut item.reader;
+    if reader.is_wrong(AGGREGATE) {
+        return;
+    }
     let (needs, word) = (aggregate.needs(), aggregate.word());
     match (needs == Needs::Numerator, reader.is_set("numerator")) {
         (true, false) => reader.problem(
@@ -58,7 +61,9 @@ pub(super) fn needs_fit(
             reader.problem("field", "is missing: name the attribute to compute from");
         }
         (Needs::Nothing | Needs::Numerator, true) => {
-            reader.problem("field", "has no meaning for this aggregate");
+            let rule =
+                format!("has no meaning for {word:?}: leave it out, or write \"sum\" or \"avg\"");
+            reader.problem("field", rule);
         }
         _ => {}
     }

@@ -149,11 +149,18 @@ impl Node {
 /// Parses a file into a table of nodes.
 pub(super) fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Node>, Problem> {
     let source = Source { file, text };
-    let table = DeTable::parse(text).map_err(|error| Problem {
-        place: source.place(error.span().map_or(0, |span| span.start)),
-        key: String::new(),
-        value: String::new(),
-        rule: format!("not valid TOML: {}", error.message()),
+    let table = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let hint = match (error.message(), text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!(": {key} stands above already"),
+            (message, _) if message.contains("must be quoted") => {
+                ": texts, durations and sizes stand in quotes, as \"30m\" and \"64KiB\" do".into()
+            }
+            _ => String::new(),
+        };
+        let rule = format!("not valid TOML: {}{hint}", error.message());
+        let (key, value) = (String::new(), String::new());
+        Problem { place: source.place(span.start), key, value, rule }
     })?;
     Ok(source.table(table.get_ref()))
 }

@@ -3,6 +3,7 @@
 
 use super::conditions::wrong_attribute;
 use super::reader::Reader;
+use super::units::show_size;
 use crate::domain::event::Limits;
 use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::time_rule::TimeRule;
@@ -74,7 +75,11 @@ pub(super) fn check(reader: &mut Reader, events: &EventsConfig) {
     if limits.text_bytes > limits.event_bytes {
         reader.conflict(
             &["events.text_bytes", "events.event_bytes"],
-            "events.text_bytes must not be greater than events.event_bytes",
+            format!(
+                "events.text_bytes, {}, must not be greater than events.event_bytes, {}",
+                show_size(limits.text_bytes as u64),
+                show_size(limits.event_bytes as u64)
+            ),
         );
     }
     if let Some(rule) = wrong_aliases(&events.aliases) {

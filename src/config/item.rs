@@ -16,8 +16,8 @@ const NAME_BYTES_MAX: usize = 64;
 /// What the tables of one list have in common.
 pub(super) struct Items<'a> {
     pub reader: &'a mut Reader,
-    /// Names that are taken.
-    pub names: &'a mut Vec<String>,
+    /// Names that are taken, with the places of their tables.
+    pub names: &'a mut Vec<(String, String)>,
     pub days: Days<'a>,
     pub aliases: &'a [(String, String)],
     pub steps: &'a [String],
@@ -68,10 +68,10 @@ impl<'a> Items<'a> {
         let name = reader
             .required("name", "name = \"...\"", |node| checked_name(node.text("text in quotes")?));
         if !name.is_empty() {
-            if self.names.contains(&name) {
-                reader.problem("name", "is used by another metric or rule");
+            if let Some((_, place)) = self.names.iter().find(|(taken, _)| *taken == name) {
+                reader.problem("name", format!("is taken by the metric or rule at {place}"));
             }
-            self.names.push(name.clone());
+            self.names.push((name.clone(), node.place.clone()));
         }
         let Items { days, aliases, steps, .. } = *self;
         Item { reader, name, days, aliases, steps }

@@ -186,7 +186,7 @@ fn sources(reader: &mut Reader, common: &NatsSettings, credits: usize) -> Vec<So
             reader.problem("nats.source", "must be written as [[nats.source]], once for each");
             continue;
         };
-        let (keys, problems) = source(index, node.place, entries, blank.clone());
+        let (keys, problems) = source(index, node.place.clone(), entries, blank.clone());
         reader.problems.extend(problems);
         let source = SourceSettings::of(common, keys, credits);
         let same = |other: &&SourceSettings| {
@@ -194,11 +194,12 @@ fn sources(reader: &mut Reader, common: &NatsSettings, credits: usize) -> Vec<So
         };
         if let Some(other) = sources.iter().find(same) {
             let rule = format!(
-                "stream {} is read twice through consumer {:?}: give each source a consumer of \
-                 its own",
+                "stream {} is read above through consumer {:?} already: give each source a \
+                 consumer of its own",
                 other.stream, other.consumer
             );
-            reader.problem("nats.source", rule);
+            let (key, value) = (format!("nats.source.{}.consumer", index + 1), String::new());
+            reader.problems.push(Problem { place: node.place, key, value, rule });
         }
         sources.push(source);
     }
@@ -211,7 +212,7 @@ fn source(
     entries: BTreeMap<String, Node>,
     blank: SourceKeys,
 ) -> (SourceKeys, Vec<Problem>) {
-    let mut reader = Reader::new(format!("nats.source.{index}."), place, entries);
+    let mut reader = Reader::new(format!("nats.source.{}.", index + 1), place, entries);
     reader.need("stream", "stream = \"EVENTS\"");
     let keys = reader.section(blank);
     (keys, reader.finish())

@@ -1,7 +1,28 @@
 //! What somebody probably meant to write.
 
+/// What things are called elsewhere, and here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("average", "avg"),
+    ("mean", "avg"),
+    ("median", "quantile"),
+    ("percentile", "quantile"),
+    ("p50", "quantile"),
+    ("p90", "quantile"),
+    ("p95", "quantile"),
+    ("p99", "quantile"),
+    ("std", "stddev"),
+    ("unique", "distinct"),
+    ("cardinality", "distinct"),
+    ("heavy_hitters", "topk"),
+    ("zscore", "sigma"),
+    ("mad", "robust"),
+    ("deadman", "absence"),
+    ("silence", "absence"),
+];
+
 /// The candidate that `word` is a slip of the pen away from, if there is one: letters left
-/// out, added, changed or swapped, one in three at most, and no more than three.
+/// out, added, changed or swapped, one in three at most, and no more than three. Else the one that
+/// is called so elsewhere, or that begins so.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -9,11 +30,15 @@ pub(super) fn nearest<'a>(
     let reach = (word.chars().count() / 3).clamp(1, 3);
     let lower = word.to_lowercase();
     let distance = |other: &str| strsim::damerau_levenshtein(&lower, &other.to_lowercase());
-    let near = candidates.into_iter().filter(|other| *other != word);
-    near.map(|other| (distance(other), other))
-        .filter(|(distance, _)| *distance <= reach)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, other)| other)
+    let others: Vec<&str> = candidates.into_iter().filter(|other| *other != word).collect();
+    let near = others.iter().map(|other| (distance(other), *other));
+    let slip =
+        near.filter(|(distance, _)| *distance <= reach).min_by_key(|(distance, _)| *distance);
+    let called = ELSEWHERE.iter().find(|(name, _)| *name == lower).map(|(_, here)| *here);
+    let begun = |other: &&&str| lower.len() >= 3 && other.starts_with(&lower);
+    slip.map(|(_, other)| other)
+        .or_else(|| others.iter().find(|other| Some(**other) == called).copied())
+        .or_else(|| others.iter().find(begun).copied())
 }
 
 /// `; did you mean "..."?`, or nothing.
@@ -33,11 +58,15 @@ mod tests {
             ("Abandoned", Some("abandoned")),
             ("covnerted", Some("converted")),
             ("gte", Some("ge")),
+            ("p95", None),
+            ("abandon", Some("abandoned")),
+            ("ab", None),
             ("bought", None),
             ("closed", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, words), want, "{word}");
         }
+        assert_eq!(nearest("P95", ["sum", "quantile"]), Some("quantile"));
     }
 }

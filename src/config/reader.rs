@@ -122,7 +122,8 @@ impl Reader {
     ) {
         let has = |one: &dyn Section, path| one.keys().iter().any(|key| key.path == path);
         for path in all.clone().flat_map(|(_, one)| one.keys()).map(|key| key.path) {
-            if !has(own, path) && !self.known.contains(&path) && self.is_set(path) {
+            let foreign = !has(own, path) && !self.known.contains(&path) && self.is_set(path);
+            if foreign && !self.is_wrong(choice) {
                 let owners = all.clone().filter(|(_, one)| has(*one, path));
                 let words: Vec<String> = owners.map(|(word, _)| format!("{word:?}")).collect();
                 let rule = format!("only belongs to {choice} = {}", words.join(" or "));
@@ -137,8 +138,18 @@ impl Reader {
         self.conflict(&[key], rule);
     }
 
-    /// Notes a mistake that several keys make together, at the first one that is written.
+    /// True when a mistake in `key` was noted.
+    pub fn is_wrong(&self, key: &str) -> bool {
+        let key = format!("{}{key}", self.prefix);
+        self.problems.iter().any(|problem| problem.key == key)
+    }
+
+    /// Notes a mistake that several keys make together, at the first one that is written. What
+    /// follows from a mistake that is noted already is none.
     pub fn conflict(&mut self, keys: &[&str], rule: impl Into<String>) {
+        if keys.iter().any(|key| self.is_wrong(key)) {
+            return;
+        }
         let written = keys.iter().find_map(|key| Some((*key, self.entries.get(*key)?)));
         let first = keys.first().copied().unwrap_or("");
         let (key, place, value) = match written {
@@ -162,15 +173,27 @@ impl Reader {
     pub fn finish(mut self) -> Vec<Problem> {
         let unknown = self.entries.keys().filter(|key| !self.known.contains(&key.as_str()));
         for key in unknown.cloned().collect::<Vec<_>>() {
-            let known = self.known.iter().copied();
-            let hint = near::nearest(&key, known)
-                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            let rule = format!("is not a known key; known here: {}{hint}", self.neighbours(&key));
+            let rule = self.unknown(&key);
             let place = self.entries[&key].place.clone();
             let key = format!("{}{key}", self.prefix);
             self.problems.push(Problem { place, key, value: String::new(), rule });
         }
         self.problems
+    }
+
+    /// What to say of a key that nobody knows.
+    fn unknown(&self, key: &str) -> String {
+        let sections = self.known.iter().filter_map(|known| Some(known.rsplit_once('.')?.0));
+        if let Some(section) = sections.clone().find(|section| *section == key) {
+            return format!("is a section: write [{section}], and its keys below");
+        }
+        let tail = format!(".{key}");
+        let elsewhere = || self.known.iter().copied().find(|known| known.ends_with(&tail));
+        let near = near::nearest(key, self.known.iter().copied()).or_else(elsewhere);
+        if let Some(near) = near.or_else(|| near::nearest(key, sections)) {
+            return format!("is not a known key; did you mean {near}?");
+        }
+        format!("is not a known key; known here: {}", self.neighbours(key))
     }
 
     /// The known keys of the same section, or the sections when there is none.

@@ -1,6 +1,7 @@
 //! One `[[rule]]`, checked against the metric it watches. Called by `metrics.rs`.
 
 use super::item::Item;
+use super::near;
 use super::reader::Reader;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{Facts, MetricSpec};
@@ -65,7 +66,12 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
     match metric {
         Some(metric) => rule_fits(&mut item.reader, &detect, patience, metric),
         None if keys.metric.is_empty() => {}
-        None => item.reader.problem("metric", "names no metric"),
+        None => {
+            let names = || metrics.iter().map(|metric| metric.name.as_str());
+            let hint = near::hint(&keys.metric, names());
+            let known = names().collect::<Vec<_>>().join(", ");
+            item.reader.problem("metric", format!("names no metric; there are {known}{hint}"));
+        }
     }
     anomaly::Rule {
         name: item.name.clone(),
@@ -88,6 +94,9 @@ fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &
     }
     if metric.of == Facts::LiveSessions {
         reader.problem("metric", "must not be of live sessions: they have no windows to compare");
+    }
+    if reader.is_wrong("metric") {
+        return;
     }
     for (keys, rule) in detect.misfits(patience, &metric.name, metric.window.step()) {
         reader.conflict(&keys, rule);

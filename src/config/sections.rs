@@ -145,7 +145,10 @@ fn session_fits(reader: &mut Reader, policy: &mut SessionPolicy, events: &Events
     if policy.max_length.is_some_and(|longest| longest < policy.gap) {
         reader.conflict(
             &["session.max_length", "session.gap"],
-            "session.max_length must not be shorter than session.gap, or \"0s\" for no bound",
+            format!(
+                "session.max_length must not be shorter than session.gap, \"{}\"; \"0s\" is no bound",
+                units::show_span(policy.gap)
+            ),
         );
     }
 }

@@ -21,7 +21,7 @@ fn uncommented() -> String {
 }
 
 /// Set it to have `config/tidewatch.toml` written anew from the tables of keys.
-const REFRESH: &str = "TIDEWATCH_TEST_REFRESH";
+pub(super) const REFRESH: &str = "TIDEWATCH_TEST_REFRESH";
 
 #[test]
 fn the_shipped_file_is_what_the_tables_of_keys_say() {
