@@ -20,13 +20,15 @@ pub(super) fn compare(
     epoch: u64,
 ) -> Result<(), StoreError> {
     let last = mark.last;
-    let what = match mark.of == mark_of {
-        false => "it is another state than the one of this folder".to_owned(),
-        true if last > epoch => format!(
+    let what = if mark.of != mark_of {
+        "it is another state than the one of this folder".to_owned()
+    } else if last > epoch {
+        format!(
             "it ends at commit {epoch}, and {last} were made: state.db-wal is damaged, cut or \
              missing, or an older copy was put back"
-        ),
-        true => return Ok(()),
+        )
+    } else {
+        return Ok(());
     };
     Err(StoreError::Damaged {
         path: db.name(),

@@ -284,6 +284,7 @@ impl Server {
         self.wait_pipeline(&format!("{received} events received and none in flight"), |pipeline| {
             pipeline["received"].as_u64() >= Some(received)
                 && pipeline["in_flight"] == 0
+                && pipeline["credits_free"] == pipeline["credits_total"]
                 && pipeline["alerts_committed"] == pipeline["alerts_delivered"]
         })
     }

@@ -70,15 +70,15 @@ impl Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Denied { subject, .. } = self;
-        match self.publish {
-            true => write!(out, "may not publish to {subject}"),
-            false if self.answers => write!(
-                out,
-                "may not subscribe to {subject}, where answers come to: allow it, or set \
-                 nats.inbox_prefix to a prefix that is allowed"
-            ),
-            false => write!(out, "may not subscribe to {subject}"),
+        let verb = if self.publish { "publish" } else { "subscribe" };
+        write!(out, "may not {verb} to {subject}")?;
+        if self.answers && !self.publish {
+            out.write_str(
+                ", where answers come to: allow it, or set nats.inbox_prefix to a prefix that is \
+                 allowed",
+            )?;
         }
+        Ok(())
     }
 }
 

@@ -109,12 +109,10 @@ impl Queue {
             if waiting.closed {
                 return None;
             }
-            match full {
-                true if self.wake.wait_for(&mut waiting, ROOM_AGAIN).timed_out() => {
-                    return Some(Work::Tidy);
-                }
-                true => {}
-                false => self.wake.wait(&mut waiting),
+            if !full {
+                self.wake.wait(&mut waiting);
+            } else if self.wake.wait_for(&mut waiting, ROOM_AGAIN).timed_out() {
+                return Some(Work::Tidy);
             }
         }
     }

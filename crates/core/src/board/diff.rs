@@ -153,11 +153,11 @@ fn grid_change(old: &Grid, new: &Grid) -> Option<Change> {
     let kept = kept(&old.columns, &new.columns, new.capacity)?;
     let mut cells = Vec::new();
     for (index, (at, counts)) in new.columns.iter().enumerate() {
-        let before: &[u64] = match index < kept.len {
-            true if Arc::ptr_eq(&old.columns[kept.dropped + index].1, counts) => continue,
-            true => &old.columns[kept.dropped + index].1,
-            false => &[],
-        };
+        let column = (index < kept.len).then(|| &old.columns[kept.dropped + index].1);
+        if column.is_some_and(|before| Arc::ptr_eq(before, counts)) {
+            continue;
+        }
+        let before = column.map_or(&[][..], |before| before);
         for row in 0..counts.len().max(before.len()) {
             let count = counts.get(row).copied().unwrap_or(0);
             if count != before.get(row).copied().unwrap_or(0) {

@@ -346,24 +346,25 @@ impl DeadLetter {
         let mut quoted = false;
         for piece in self.reason.split('"') {
             let name = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.');
-            match quoted {
-                true if piece.len() <= 24 && piece.chars().all(name) => {
-                    kind += &format!("\"{piece}\"");
-                }
-                true => kind.push('…'),
-                false => kind += piece,
+            if !quoted {
+                kind += piece;
+            } else if piece.len() <= 24 && piece.chars().all(name) {
+                kind += &format!("\"{piece}\"");
+            } else {
+                kind.push('…');
             }
             quoted = !quoted;
         }
         let mut plain = String::new();
         let mut number = false;
         for c in kind.chars() {
-            match c.is_ascii_digit() {
-                true if number => {}
-                true => plain.push('N'),
-                false => plain.push(if c.is_control() { ' ' } else { c }),
+            let digit = c.is_ascii_digit();
+            if !digit {
+                plain.push(if c.is_control() { ' ' } else { c });
+            } else if !number {
+                plain.push('N');
             }
-            number = c.is_ascii_digit();
+            number = digit;
         }
         plain.chars().take(80).collect()
     }

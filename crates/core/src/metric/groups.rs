@@ -202,11 +202,13 @@ impl ShardGroups {
     /// The shard's own number of a fact's group; `OVERFLOW` for what is known not to be kept.
     #[inline]
     pub fn of(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
-        let group = match metric.is_grouped() {
-            true => self.find(metric, fact),
+        let group = if metric.is_grouped() {
+            self.find(metric, fact)
+        } else if self.labels.is_empty() {
+            self.meet(metric, fact, 0)
+        } else {
             // There is one, and no label to look at.
-            false if !self.labels.is_empty() => 0,
-            false => self.meet(metric, fact, 0),
+            0
         };
         if !self.fresh.is_empty() {
             self.came_earlier(group, fact);

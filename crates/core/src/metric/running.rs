@@ -82,13 +82,11 @@ impl Runner {
 
     /// Takes out what lies before `start`.
     pub fn leave(&mut self, metric: &Metric, panes: &Panes, start: EpochMs) {
-        match metric.grid.runs_from_midnight() {
-            true if start != self.start => self.groups.clear(),
-            true => {}
-            false if self.groups.is_empty() => {}
-            false => panes
-                .among(self.start..start, EpochMs::MIN..EpochMs::MAX)
-                .for_each(|(pane, cells)| self.take_out(pane, cells)),
+        if !metric.grid.runs_from_midnight() && !self.groups.is_empty() {
+            let left = panes.among(self.start..start, EpochMs::MIN..EpochMs::MAX);
+            left.for_each(|(pane, cells)| self.take_out(pane, cells));
+        } else if start != self.start {
+            self.groups.clear();
         }
         self.start = start;
     }

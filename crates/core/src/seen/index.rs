@@ -219,16 +219,12 @@ mod tests {
             for (n, there) in steps {
                 let known = plain.contains_key(&n);
                 prop_assert_eq!(index.find(hash(n), |place| place == n).is_some(), known);
-                match there {
-                    true if !known => {
-                        index.insert(hash(n), n);
-                        plain.insert(n, hash(n));
-                    }
-                    true => {}
-                    false => {
-                        let removed = index.remove(hash(n), |place| place == n);
-                        prop_assert_eq!(removed, plain.remove(&n).map(|_| n));
-                    }
+                if !there {
+                    let removed = index.remove(hash(n), |place| place == n);
+                    prop_assert_eq!(removed, plain.remove(&n).map(|_| n));
+                } else if !known {
+                    index.insert(hash(n), n);
+                    plain.insert(n, hash(n));
                 }
             }
             for n in 0..300 {

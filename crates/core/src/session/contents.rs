@@ -96,9 +96,12 @@ impl Contents {
     pub fn is_emptied(&self) -> bool {
         let by_value = !self.removals.unpriced() && self.value.parts() > 0;
         let removals = self.removals.num();
-        match self.entries > 0 && removals > 0 {
-            true if by_value => self.removed.parts() >= self.value.parts(),
-            some => some && removals >= self.entries,
+        if self.entries == 0 || removals == 0 {
+            false
+        } else if by_value {
+            self.removed.parts() >= self.value.parts()
+        } else {
+            removals >= self.entries
         }
     }
 
