@@ -131,6 +131,55 @@ fn the_demo_shows_an_abandonment_within_a_minute_and_a_half() {
 }
 
 #[test]
+fn what_is_at_risk_is_listed_and_leads_to_its_session() {
+    let folder = Folder::default();
+    let server = folder.serve("").start();
+    let now = server.get("v1/board")["at"].as_i64().unwrap();
+    let events: Vec<String> = (0..9)
+        .map(|n| {
+            let at = now - n * 60_000;
+            let user = if n == 3 {
+                "a key that is longer than its place".repeat(3)
+            } else {
+                format!("u{n}")
+            };
+            let mut event = Event::new(format!("e{n}"), at, "cart_add", user);
+            event.more.insert("amount".into(), json!(n as f64 * 12.5));
+            event.line()
+        })
+        .collect();
+    Poster::new(server.target()).post(&events);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    let first = |list: &str| {
+        page.script(&format!(
+            "return document.querySelector('[data-list={list}] tbody tr')?.dataset.key"
+        ))
+    };
+    page.wait("the lists are there", || {
+        (first("by_deadline") == "u8" && first("by_value") == "u8").then_some(())
+    });
+    assert_eq!(page.count("[data-list=by_value] tbody tr"), 6);
+    for (name, scheme, width, height) in [
+        ("at-risk-light", "light", 1400, 1000),
+        ("at-risk-dark", "dark", 1400, 1000),
+        ("at-risk-phone", "light", 390, 844),
+    ] {
+        page.look(scheme, width, height);
+        page.script("document.querySelector('[data-panel=at-risk]').scrollIntoView()");
+        page.screenshot(name);
+        let wide = "const e = document.documentElement; return e.scrollWidth - e.clientWidth";
+        assert_eq!(page.script(wide), 0, "{name}: nothing is wider than the window");
+    }
+    page.script("document.querySelector('[data-list=by_value] tbody button').click()");
+    page.wait("its session is open", || {
+        (page.count("[data-session-state=at_risk]") == 1).then_some(())
+    });
+    page.assert_no_errors(&[]);
+}
+
+#[test]
 fn the_page_survives_a_restart_of_the_server() {
     let folder = Folder::default();
     let mut server = folder.serve(HOLD).start();

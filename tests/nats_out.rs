@@ -527,7 +527,9 @@ fn the_micro_service_answers_and_leaves() {
     let mut subjects: Vec<_> =
         info["endpoints"].as_array().unwrap().iter().map(|one| one["subject"].clone()).collect();
     subjects.sort_by_key(ToString::to_string);
-    assert_eq!(subjects, ["tidewatch.ready", "tidewatch.session", "tidewatch.snapshot"]);
+    let served =
+        ["at_risk", "ready", "session", "snapshot"].map(|name| format!("tidewatch.{name}"));
+    assert_eq!(subjects, served);
 
     let applied = |board: &Value| board["topics"]["pipeline"]["d"]["applied"].clone();
     until(30, "the board is asked", || {
@@ -545,6 +547,13 @@ fn the_micro_service_answers_and_leaves() {
         let words = headers.get("Nats-Service-Error").unwrap().as_str();
         assert!(words.contains("session"), "{words}");
     }
+    for body in ["", r#"{"by":"value","limit":5}"#] {
+        let at_risk = json("tidewatch.at_risk", body);
+        assert_eq!((&at_risk["sessions"], &at_risk["items"]), (&0.into(), &Value::Array(vec![])));
+    }
+    let refused = ask("tidewatch.at_risk", r#"{"by":"size"}"#).unwrap().headers;
+    let refused = refused.expect("an error has headers");
+    assert_eq!(refused.get("Nats-Service-Error-Code").unwrap().as_str(), "400");
     let stats = json("$SRV.STATS.tidewatch", "");
     let of = |name: &str| {
         let all = stats["endpoints"].as_array().unwrap();

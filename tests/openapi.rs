@@ -236,6 +236,7 @@ fn what_a_server_answers_fits_the_description() {
         ("/v1/board", "get", rig.get("/v1/board")),
         ("/v1/topics", "get", rig.get("/v1/topics")),
         ("/v1/sessions/{key}", "get", rig.get("/v1/sessions/nobody")),
+        ("/v1/at-risk", "get", rig.get("/v1/at-risk?by=value")),
         ("/v1/alerts", "get", rig.get("/v1/alerts")),
         ("/v1/alerts", "get", rig.get("/v1/alerts?since=soon")),
         ("/v1/alert-log", "get", rig.get("/v1/alert-log?order=desc")),

@@ -25,6 +25,7 @@ use crate::domain::board::frame::CloseReason;
 use crate::domain::board::subscriber::{Now, Subscriber};
 use crate::domain::condition::Condition;
 use crate::domain::hash::fingerprint;
+use crate::domain::keeper::AT_RISK;
 use crate::domain::time::SpanMs;
 use crate::telemetry::names;
 
@@ -56,12 +57,18 @@ impl Default for Settings {
 pub struct BroadcastStats {
     clients: AtomicUsize,
     lagging: AtomicUsize,
+    at_risk: AtomicUsize,
 }
 
 impl BroadcastStats {
     /// Connected clients.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Clients that follow the sessions at risk, which somebody must look for then.
+    pub fn at_risk(&self) -> usize {
+        self.at_risk.load(Ordering::Relaxed)
     }
 
     /// Clients that topics wait for.
@@ -257,6 +264,12 @@ impl Broadcaster {
         let lagging = self.connections.values().filter(|c| c.subscriber.is_lagging()).count();
         self.stats.clients.store(self.connections.len(), Ordering::Relaxed);
         self.stats.lagging.store(lagging, Ordering::Relaxed);
+        let at_risk = self.feeds.number(AT_RISK);
+        let follows = |connection: &&Connection| {
+            at_risk.is_some_and(|topic| connection.subscriber.follows(topic))
+        };
+        let at_risk = self.connections.values().filter(follows).count();
+        self.stats.at_risk.store(at_risk, Ordering::Relaxed);
         gauge!(names::WEB_CLIENTS).set(self.connections.len() as f64);
         gauge!(names::WEB_CLIENTS_LAGGING).set(lagging as f64);
     }

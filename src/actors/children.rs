@@ -115,6 +115,11 @@ impl<M: KeyedMachine> Children<M> {
         self.slab.get_mut(slot).expect("a slot is used only while its child lives")
     }
 
+    /// Every child, in no order: a walk over all of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Child<M>> {
+        self.slab.iter().map(|(_, child)| child)
+    }
+
     /// Keys with an open session.
     pub fn open_keys(&self) -> usize {
         self.index.len()

@@ -17,13 +17,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, ActorFutureExt as _, AsyncContext, Context, Handler, WrapFuture as _};
 use tokio::sync::watch;
 
 use self::handover::Handover;
 use self::lineup::{Complete, LineUp};
 use self::page::Page;
-pub use self::page::{ClientCounts, Face, PageParts, Probe};
+pub use self::page::{ClientCounts, Clients, Face, PageParts, Probe};
 use super::aggregator::DecidedGroups;
 use super::flow::Flow;
 use super::messages::{BarrierNote, OpenRestored, ShardDone, Stored};
@@ -168,6 +168,19 @@ impl Committer {
         }
     }
 
+    /// Looks for what is at risk, for the next board, if anybody follows that. Whoever looks meanwhile
+    /// gets the same.
+    fn look_at_risk(&mut self, ctx: &mut Context<Self>) {
+        let Some(directory) = self.page.at_risk_wanted() else { return };
+        let look = async move { directory.at_risk().await };
+        ctx.spawn(look.into_actor(self).map(|seen, committer, _| {
+            // A shard that is busy or just starting answers another time.
+            if let Ok(seen) = seen {
+                committer.page.at_risk = Some(seen);
+            }
+        }));
+    }
+
     fn show(&mut self) {
         self.page.show(&self.keeper, self.watermark);
     }
@@ -188,7 +201,10 @@ impl Actor for Committer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(OFFER_AGAIN, |committer, _| committer.handover.offer());
         let tick = Duration::from_millis(self.page.tick().max(1) as u64);
-        ctx.run_interval(tick, |committer, _| committer.show());
+        ctx.run_interval(tick, |committer, ctx| {
+            committer.show();
+            committer.look_at_risk(ctx);
+        });
         self.show();
     }
 }

@@ -8,15 +8,18 @@ use std::time::Duration;
 use actix::Addr;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use futures_util::future::try_join_all;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
-use super::messages::{AreOpen, AskPermit, Describe, Find};
+use super::messages::{AreOpen, AskPermit, Describe, Find, LookAtRisk};
 use super::session::Session;
+use crate::clock::SharedClock;
 use crate::domain::hash::{key_hash, shard_of};
-use crate::domain::session::SessionView;
+use crate::domain::session::{AtRisk, SessionView};
+use crate::domain::time::SpanMs;
 
 /// How long a drill-down waits, behind others and for a busy shard.
 const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
@@ -24,9 +27,19 @@ const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
 /// How long a warning about a late event waits for whether its session is open.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
 
+/// Sessions at risk in each list, at most.
+pub const AT_RISK_MAX: usize = 200;
+
+/// What was seen of the sessions at risk is shown for so long to all who ask, in ms.
+const LOOK_AGAIN: SpanMs = 250;
+
+/// A look walks over all open sessions, and no shard does anything else meanwhile: it comes again
+/// only after so many times as long as it took, so that it costs a shard a twentieth of its time.
+const LOOK_SHARE: SpanMs = 20;
+
 /// The shard of a key did not say in time what is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the shard of this key did not answer in time; ask again")]
+#[error("a shard did not answer in time; ask again")]
 pub struct NoAnswer;
 
 /// The shards to ask. Cheap to clone.
@@ -35,6 +48,16 @@ pub struct Directory {
     shards: Arc<ArcSwap<Shards>>,
     permits: Arc<Semaphore>,
     asked: Arc<Asked>,
+    clock: SharedClock,
+    looked: Arc<Mutex<Looked>>,
+}
+
+/// The last look at the sessions at risk.
+#[derive(Default)]
+struct Looked {
+    found: Arc<AtRisk>,
+    /// Monotonic time until which it is shown.
+    until: SpanMs,
 }
 
 /// The sessions that are being asked now, by key, and by how many: who asks one of them does not
@@ -87,11 +110,13 @@ struct Shards {
 impl Directory {
     /// Nothing is running yet. At most `asked_max` questions are under way at once, which bounds
     /// the mailboxes of sessions; who comes later waits.
-    pub fn new(asked_max: usize) -> Self {
+    pub fn new(asked_max: usize, clock: SharedClock) -> Self {
         Directory {
             shards: Arc::default(),
             permits: Arc::new(Semaphore::new(asked_max)),
             asked: Arc::default(),
+            clock,
+            looked: Arc::default(),
         }
     }
 
@@ -131,6 +156,35 @@ impl Directory {
             }
         };
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// What is at risk, with at most [`AT_RISK_MAX`] sessions in each list. All who ask get the
+    /// same look, which is taken again when it is 250 ms old, and 20 times as old as it
+    /// took.
+    ///
+    /// # Errors
+    /// [`NoAnswer`], as of [`Directory::describe`].
+    pub async fn at_risk(&self) -> Result<Arc<AtRisk>, NoAnswer> {
+        let look = async {
+            let mut looked = self.looked.lock().await;
+            let begun = self.clock.elapsed();
+            if begun < looked.until {
+                return Ok(Arc::clone(&looked.found));
+            }
+            let permit = self.permit().await?;
+            let shards = self.shards.load_full();
+            if shards.aggregators.is_empty() && !shards.over {
+                return Err(NoAnswer);
+            }
+            let question = || LookAtRisk { most: AT_RISK_MAX, permit: Arc::clone(&permit) };
+            let answers = shards.aggregators.iter().map(|shard| shard.send(question()));
+            let answers = try_join_all(answers).await.map_err(|_| NoAnswer)?;
+            looked.found = Arc::new(AtRisk::merge(answers, AT_RISK_MAX));
+            let now = self.clock.elapsed();
+            looked.until = now + LOOK_AGAIN.max(LOOK_SHARE * (now - begun));
+            Ok(Arc::clone(&looked.found))
+        };
+        timeout(DESCRIBE_WAIT, look).await.unwrap_or(Err(NoAnswer))
     }
 
     async fn permit(&self) -> Result<AskPermit, NoAnswer> {

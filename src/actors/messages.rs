@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::session::Session;
 use crate::domain::event::EventBatch;
 use crate::domain::keeper::{Barrier, Gauges, ShardDelta};
-use crate::domain::session::{Late, Machine, SessionEvent, SessionView};
+use crate::domain::session::{AtRisk, Late, Machine, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
 
 /// Ingestor → aggregator: the shard's events of one batch.
@@ -108,6 +108,16 @@ pub struct Find {
 pub struct AreOpen {
     /// The keys.
     pub keys: Vec<String>,
+    /// As in [`Find`].
+    pub permit: AskPermit,
+}
+
+/// Web → aggregator: what is at risk in your sessions?
+#[derive(Message)]
+#[rtype(result = "AtRisk")]
+pub struct LookAtRisk {
+    /// Sessions in each list, at most.
+    pub most: usize,
     /// As in [`Find`].
     pub permit: AskPermit,
 }

@@ -18,7 +18,7 @@ use super::thread::PipelineThread;
 use super::ways::{Files, Ways};
 use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
-use crate::actors::committer::{ClientCounts, Face};
+use crate::actors::committer::{ClientCounts, Clients, Face};
 use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::{OutputFactory, Pipeline, Setup, Witness};
@@ -221,7 +221,7 @@ impl Builder {
         web::State {
             log: ways.intake.clone(),
             records: Arc::clone(&files.records),
-            directory: Directory::new(config.pipeline.session_mailboxes_max),
+            directory: Directory::new(config.pipeline.session_mailboxes_max, Arc::clone(clock)),
             broadcaster,
             board,
             clients,
@@ -276,5 +276,9 @@ type Broadcasting = (Addr<Broadcaster>, Arc<ArcSwap<Board>>, Arc<BroadcastStats>
 
 fn counts(clients: &Arc<BroadcastStats>) -> ClientCounts {
     let clients = Arc::clone(clients);
-    Arc::new(move || (clients.clients() as u64, clients.lagging() as u64))
+    Arc::new(move || Clients {
+        all: clients.clients() as u64,
+        lagging: clients.lagging() as u64,
+        at_risk: clients.at_risk() as u64,
+    })
 }

@@ -20,7 +20,7 @@ use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
-use crate::domain::session::SessionView;
+use crate::domain::session::{AtRisk, SessionView};
 use crate::domain::time::SpanMs;
 use crate::store::folder::Folder;
 use crate::store::state::Figures;
@@ -75,6 +75,15 @@ impl Running {
     /// [`NoAnswer`] when its shard is so busy that no answer came for some seconds.
     pub async fn session(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         self.web.directory.describe(key).await
+    }
+
+    /// Open sessions with an entry and no goal: what is at stake, and the first of them by deadline
+    /// and by value. All who ask within a quarter of a second get the same.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when a shard is so busy that no answer came for some seconds.
+    pub async fn at_risk(&self) -> Result<Arc<AtRisk>, NoAnswer> {
+        self.web.directory.at_risk().await
     }
 
     /// What `tidewatch::web::configure` needs to mount the routes into an `App`.

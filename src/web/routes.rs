@@ -38,6 +38,7 @@ pub fn all() -> Vec<Entry> {
         get("/v1/topics", board::topics),
         get("/v1/groups/{metric}", groups::groups),
         get("/v1/sessions/{key:.*}", sessions::session),
+        get("/v1/at-risk", sessions::at_risk),
         get("/v1/alerts", records::alerts),
         get("/v1/alert-log", records::alert_log),
         get("/v1/late", records::late),

@@ -1,10 +1,14 @@
-//! One key's open sessions, asked from their actor.
+//! Open sessions: one key's, asked from their actor; and those at risk, asked from their shards.
 
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 
-use super::State;
+use super::answer::PAGE_BYTES_MAX;
+use super::lists::limit;
 use super::problem::Problem;
+use super::{State, answer};
+use crate::domain::session::By;
 
 /// `GET /v1/sessions/{key}`. The key may hold slashes.
 ///
@@ -16,4 +20,30 @@ pub async fn session(state: Data<State>, key: Path<String>) -> Result<HttpRespon
         Ok(None) => Err(Problem::NotFound("this key has no open session".into())),
         Err(no_answer) => Err(Problem::Unavailable(no_answer.to_string())),
     }
+}
+
+/// Query of `/v1/at-risk`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtRiskAsked {
+    #[serde(default)]
+    by: By,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/at-risk`: open sessions with an entry and no goal, by deadline or by value, with what
+/// is at stake in all of them.
+///
+/// # Errors
+/// `BadRequest`, `Unavailable` when a shard does not answer.
+pub async fn at_risk(
+    state: Data<State>,
+    request: HttpRequest,
+    query: Result<Query<AtRiskAsked>, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let asked = query?.into_inner();
+    let found = state.directory.at_risk().await;
+    let found = found.map_err(|no_answer| Problem::Unavailable(no_answer.to_string()))?;
+    let page = found.page(asked.by, limit(asked.limit), PAGE_BYTES_MAX);
+    answer::once(&state, &request, "application/json", page.to_string()).await
 }

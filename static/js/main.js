@@ -1,6 +1,7 @@
 // The composition root of the page: which panels there are, what feeds them, and the one clock
 // that makes ages and countdowns move.
 
+import { AT_RISK, AtRisk } from './at-risk.js';
 import { Alerts } from './alerts.js';
 import { Bar } from './bar.js';
 import { Chart } from './chart.js';
@@ -24,6 +25,7 @@ const PANELS = [
   { id: 'alerts', type: 'alerts', topics: ['alerts'], title: 'Alerts', span: 4, tall: true },
   { id: 'steps', type: 'steps', topics: ['sessions_by_step'], span: 4 },
   { id: 'visitors', type: 'chart', topics: ['unique_visitors'], span: 4 },
+  { id: 'at-risk', type: 'atRisk', topics: [AT_RISK], span: 12 },
   { id: 'errors', type: 'heatmap', topics: ['errors_by_region_status'], span: 8 },
   { id: 'payments', type: 'chart', topics: ['failed_payments_spike', 'failed_payments'], span: 4 },
   { id: 'pipeline', type: 'pipeline', topics: [PIPELINE], title: 'Pipeline', span: 12 },
@@ -58,6 +60,9 @@ const bar = new Bar({
   restyle,
 });
 
+/** What shows ages or countdowns. */
+const TICKS = new Set(['alerts', 'atRisk', 'pipeline']);
+
 /** What a panel of each type is made of. */
 const MAKE = {
   chart: (panel) => new Chart(panel, store),
@@ -65,6 +70,7 @@ const MAKE = {
   steps: (panel) => new Steps(panel, store),
   ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
+  atRisk: (panel) => new AtRisk(panel, store, { open: (key) => drawer.session(key) }),
   alerts: (panel) => {
     alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
     return alerts;
@@ -75,7 +81,7 @@ function addPanel(spec) {
   const panel = frame({ ...spec, table: spec.type === 'chart' || spec.type === 'heatmap' });
   byId('grid').append(panel.root);
   const view = MAKE[spec.type](panel);
-  const ticks = spec.type === 'alerts' || spec.type === 'pipeline';
+  const ticks = TICKS.has(spec.type);
   drawing.add(panel.root, { topics: spec.topics, draw: () => view.draw(), ticks });
   frames.set(spec.id, panel);
 }

@@ -262,7 +262,7 @@ impl Drop for Rig {
 
 /// Sessions of a service that has ended: nobody can be there any more.
 fn nobody() -> Directory {
-    let directory = Directory::new(16);
+    let directory = Directory::new(16, SystemClock::shared());
     directory.disconnect();
     directory
 }

@@ -6,14 +6,15 @@ use std::task::{self, Poll, Waker};
 
 use actix::dev::EnvelopeProxy as _;
 use actix::dev::channel::AddressReceiver;
-use actix::{ActorFuture, Addr, AsyncContext as _, Context, Handler};
+use actix::{ActorFuture, Addr, AsyncContext as _, Context, Handler, MessageResult};
 use futures_util::Stream as _;
 
 use super::Aggregator;
-use crate::actors::messages::{AreOpen, Find};
+use crate::actors::messages::{AreOpen, Find, LookAtRisk};
 use crate::actors::session::Session;
 use crate::actors::turn::mailbox;
 use crate::domain::hash::key_hash;
+use crate::domain::session::AtRisk;
 use crate::telemetry::happenings::QuestionPanicked;
 
 /// Questions that are answered before the log goes on.
@@ -140,5 +141,21 @@ impl Handler<AreOpen> for Aggregator {
             self.children.find(key.as_bytes(), hash, None).is_some()
         });
         keys
+    }
+}
+
+impl Handler<LookAtRisk> for Aggregator {
+    type Result = MessageResult<LookAtRisk>;
+
+    /// A walk over all open sessions, between two batches: who asks sees to it that it is seldom
+    /// (`directory`).
+    fn handle(
+        &mut self,
+        LookAtRisk { most, permit: _permit }: LookAtRisk,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let (children, turn) = (&self.children, &self.turn);
+        let open = children.iter().map(|child| (child.key.as_str(), child.session.machine()));
+        MessageResult(AtRisk::of(open, &turn.rules, &turn.segments, turn.watermark, most))
     }
 }

@@ -13,8 +13,8 @@ use crate::domain::time::{BEGINNING, EpochMs};
 
 impl Aggregator {
     /// Takes up this shard's part of a snapshot: anonymous keys, identities, sessions, and those
-    /// that were closed, of which all up to `closed_forgotten` may be missing. Returns what is
-    /// open then.
+    /// that were closed, of which all up to `closed_forgotten` may be missing; as of a
+    /// watermark. Returns what is open then.
     ///
     /// # Errors
     /// When a record is malformed: names the key.
@@ -22,7 +22,9 @@ impl Aggregator {
         &mut self,
         snapshot: &Snapshot,
         closed_forgotten: EpochMs,
+        watermark: EpochMs,
     ) -> Result<Gauges, String> {
+        self.turn.watermark = watermark;
         self.restore_aliases(&snapshot.aliases);
         self.restore_identities(snapshot);
         let (shard, shards) = (self.parts.shard, self.parts.shards);

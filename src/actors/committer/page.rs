@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::actors::Settings;
 use crate::actors::broadcaster::Publish;
+use crate::actors::directory::Directory;
 use crate::actors::figures;
 use crate::actors::flow::Flow;
 use crate::actors::messages::ShardHolds;
@@ -19,6 +20,7 @@ use crate::domain::board::{Board, Topic, bound, share};
 use crate::domain::condition::{Condition, Severity};
 use crate::domain::keeper::{ConditionView, Keeper, PipelineView, SourceView};
 use crate::domain::lag::CatchUp;
+use crate::domain::session::AtRisk;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// What is read while it is younger than this is live.
@@ -33,8 +35,19 @@ pub struct Face {
     pub notice: String,
 }
 
-/// Counts of websocket clients, read for the pipeline panel.
-pub type ClientCounts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
+/// How many look, for the pipeline panel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clients {
+    /// Websocket clients.
+    pub all: u64,
+    /// Those that do not keep up.
+    pub lagging: u64,
+    /// Those that follow the topic of sessions at risk.
+    pub at_risk: u64,
+}
+
+/// Counts them.
+pub type ClientCounts = Arc<dyn Fn() -> Clients + Send + Sync>;
 
 /// Shows figures of parts that the pipeline does not know (the log, the store, the web
 /// side). Called at every tick; must not wait.
@@ -56,6 +69,8 @@ pub struct PageParts {
     pub face: Face,
     /// Websocket clients.
     pub clients: ClientCounts,
+    /// The way to open sessions.
+    pub directory: Directory,
     /// Shows figures of other parts.
     pub probe: Probe,
     /// The permits of each shard's queue.
@@ -72,6 +87,8 @@ pub(super) struct Page {
     pub commit_ms: i64,
     /// The last barrier of all is durable.
     pub finished: bool,
+    /// What was seen last of the sessions at risk; `None` while nobody follows it.
+    pub at_risk: Option<Arc<AtRisk>>,
     version: u64,
     /// The topics of the last board.
     shown: BTreeMap<String, Arc<Topic>>,
@@ -86,12 +103,22 @@ impl Page {
             epoch,
             commit_ms: 0,
             finished: false,
+            at_risk: None,
             version: 0,
             shown: BTreeMap::new(),
             catch_up: CatchUp::default(),
             standing: Watch::default(),
             parts,
         }
+    }
+
+    /// Somebody follows what is at risk: the way to look for it.
+    pub(super) fn at_risk_wanted(&mut self) -> Option<Directory> {
+        let followed = (self.parts.clients)().at_risk > 0;
+        if !followed {
+            self.at_risk = None;
+        }
+        followed.then(|| self.parts.directory.clone())
     }
 
     /// Distance between two boards, in ms.
@@ -149,7 +176,7 @@ impl Page {
         let flow = &parts.flow;
         let in_flight = flow.in_flight.load(Ordering::SeqCst);
         let credits = parts.settings.credits as u64;
-        let (clients, clients_lagging) = (parts.clients)();
+        let clients = (parts.clients)();
         let sources = flow.look(parts.clock.wall());
         let behind =
             !flow.caught_up.load(Ordering::SeqCst) && !nearly_live(&sources) && !self.finished;
@@ -184,12 +211,13 @@ impl Page {
             closed_sessions_max: parts.settings.closed_sessions_max as u64,
             dead_letters_dropped: flow.letters_dropped.load(Ordering::Relaxed),
             alerts_delivered: flow.delivered.load(Ordering::SeqCst),
-            clients,
-            clients_lagging,
+            clients: clients.all,
+            clients_lagging: clients.lagging,
             restarts: flow.restarts.load(Ordering::SeqCst),
             gap_ms: parts.spans.0,
             lateness_ms: parts.spans.1,
             wall: parts.clock.wall(),
+            at_risk: self.at_risk.clone(),
         }
     }
 }

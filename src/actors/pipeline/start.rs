@@ -170,6 +170,7 @@ impl<'a> Starting<'a> {
             status: Arc::clone(&setup.status),
             face: setup.face.clone(),
             clients: Arc::clone(&setup.clients),
+            directory: setup.directory.clone(),
             probe: Arc::clone(&setup.probe),
             permits: self.permits.clone(),
             spans: (setup.policy.gap, setup.time.allowed_lateness),
@@ -212,7 +213,8 @@ impl<'a> Starting<'a> {
     ) -> Result<(Vec<Addr<Aggregator>>, Gauges), RunError> {
         let setup = self.setup;
         let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
-        let (snapshot, forgotten) = (Arc::new(snapshot), since.closed_forgotten);
+        let (forgotten, watermark) = (since.closed_forgotten, since.watermark);
+        let snapshot = Arc::new(snapshot);
         let mut addrs = Vec::new();
         let mut restored = Vec::new();
         for shard in 0..setup.settings.shards {
@@ -224,7 +226,7 @@ impl<'a> Starting<'a> {
                 fail::fail_point!("aggregator_start");
                 ctx.set_mailbox_capacity(mailbox);
                 let mut aggregator = Aggregator::new(parts);
-                let _ = done.send(aggregator.restore(&snapshot, forgotten));
+                let _ = done.send(aggregator.restore(&snapshot, forgotten, watermark));
                 aggregator
             });
             self.arbiters.push(arbiter);

@@ -1,5 +1,5 @@
 //! Answers other services over NATS: a micro service with `$SRV.PING`, `$SRV.INFO`,
-//! `$SRV.STATS` and three endpoints, so that a fleet can ask without HTTP.
+//! `$SRV.STATS` and four endpoints, so that a fleet can ask without HTTP.
 
 use std::sync::Arc;
 
@@ -8,13 +8,15 @@ use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt, error};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::Parts;
-use crate::actors::directory::Directory;
+use crate::actors::directory::{AT_RISK_MAX, Directory};
 use crate::actors::status::Status;
 use crate::domain::board::{Board, frame};
+use crate::domain::session::By;
 use crate::nats::link::Link;
 use crate::nats::settings::OutSettings;
 use crate::sink::Track;
@@ -22,6 +24,9 @@ use crate::sink::feed::delays;
 
 /// Longest session key asked for, in bytes; what events may carry is shorter.
 const KEY_BYTES_MAX: usize = 4_096;
+
+/// Most bytes of the sessions at risk in an answer: half of what a server lets through by default.
+const AT_RISK_BYTES_MAX: usize = 512 * 1024;
 
 /// Answers requests.
 pub(super) struct Desk {
@@ -84,12 +89,14 @@ impl Desk {
         let guard = Guard(Some(started.map_err(|error| format!("service {name}: {error}"))?));
         let snapshot = endpoint(&guard, name, "snapshot").await?;
         let session = endpoint(&guard, name, "session").await?;
+        let at_risk = endpoint(&guard, name, "at_risk").await?;
         let ready = endpoint(&guard, name, "ready").await?;
         self.track.fine();
         let all = async {
             tokio::join!(
                 self.answer(snapshot, Question::Snapshot),
                 self.answer(session, Question::Session),
+                self.answer(at_risk, Question::AtRisk),
                 self.answer(ready, Question::Ready),
             );
         };
@@ -114,6 +121,7 @@ impl Desk {
                 let answer = match question {
                     Question::Snapshot => Ok(answers.snapshot()),
                     Question::Session => answers.session(&request.message.payload).await,
+                    Question::AtRisk => answers.at_risk(&request.message.payload).await,
                     Question::Ready => Ok(answers.ready()),
                 };
                 // Who asked without a reply subject gets no answer.
@@ -131,7 +139,16 @@ impl Desk {
 enum Question {
     Snapshot,
     Session,
+    AtRisk,
     Ready,
+}
+
+/// Payload of `at_risk`; an empty one is `{}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AtRiskAsked {
+    by: By,
+    limit: Option<usize>,
 }
 
 async fn endpoint(guard: &Guard, service: &str, name: &str) -> Result<Endpoint, String> {
@@ -166,6 +183,20 @@ impl Answers {
             Ok(None) => Err(failure(404, "this key has no open session")),
             Err(no_answer) => Err(failure(503, &no_answer.to_string())),
         }
+    }
+
+    /// As `GET /v1/at-risk`.
+    async fn at_risk(&self, payload: &[u8]) -> Result<String, error::Error> {
+        let asked: AtRiskAsked = match payload {
+            b"" => AtRiskAsked::default(),
+            json => {
+                serde_json::from_slice(json).map_err(|error| failure(400, &error.to_string()))?
+            }
+        };
+        let found = self.directory.at_risk().await;
+        let found = found.map_err(|no_answer| failure(503, &no_answer.to_string()))?;
+        let limit = asked.limit.unwrap_or(AT_RISK_MAX);
+        Ok(found.page(asked.by, limit, AT_RISK_BYTES_MAX).to_string())
     }
 
     /// As `GET /readyz`; not being ready is an answer, and no error.

@@ -167,6 +167,11 @@ impl Subscriber {
         }
     }
 
+    /// Whether it follows a topic.
+    pub fn follows(&self, topic: u16) -> bool {
+        self.subs.contains_key(&topic)
+    }
+
     /// The first board has come: answers what was asked before it.
     pub fn topics_known(&mut self, feeds: &Feeds) {
         for (id, topic) in std::mem::take(&mut self.waiting) {

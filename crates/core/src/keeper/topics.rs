@@ -11,19 +11,26 @@ use super::metric_topic::{about, metric_topic};
 use super::rules::{RULE_POINTS, RuleKept, rule_id};
 use super::{BOARD_ALERTS, Keeper};
 use crate::anomaly::Rule;
+use crate::board::bound::label;
 use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
 use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
 use crate::metric::{Facts, Metric};
+use crate::session::{AtRisk, By, SessionAtRisk};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Topics that are always there; no metric and no rule may have one of these names.
-pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS];
+pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS, AT_RISK];
 
 const KPI: &str = "kpi";
 const PIPELINE: &str = "pipeline";
 const ALERTS: &str = "alerts";
+/// Followed, it has lists that somebody must look for ([`PipelineView::at_risk`]).
+pub const AT_RISK: &str = "at_risk";
+
+/// Sessions in each list of the topic: what a panel shows.
+const AT_RISK_SHOWN_MAX: usize = 20;
 
 /// Most lines of unusable attributes on the board.
 const FAULTS_SHOWN_MAX: usize = 50;
@@ -123,6 +130,9 @@ pub struct PipelineView {
     pub lateness_ms: SpanMs,
     /// Wall clock, to tell the watermark's lag.
     pub wall: EpochMs,
+    /// What was seen last of the sessions at risk, while somebody follows it.
+    #[serde(skip)]
+    pub at_risk: Option<Arc<AtRisk>>,
 }
 
 impl Keeper {
@@ -155,6 +165,8 @@ impl Keeper {
         let log = Log { capacity: BOARD_ALERTS, items: self.recent_alerts.clone() };
         let alerts = Topic { about: about("Alerts"), state: TopicState::Log(log) };
         topics.insert(ALERTS.into(), Arc::new(alerts));
+        let at_risk = self.at_risk(view.at_risk.as_deref());
+        topics.insert(AT_RISK.into(), map(about("At risk"), at_risk));
         topics
     }
 
@@ -169,6 +181,18 @@ impl Keeper {
             ("at_risk".into(), json!(gauges.at_risk)),
             ("value_at_stake".into(), json!(gauges.value.in_units())),
             ("currency".into(), json!(self.rules.currency)),
+        ])
+    }
+
+    fn at_risk(&self, seen: Option<&AtRisk>) -> BTreeMap<String, Value> {
+        let list = |by| seen.map(|seen| first_at_risk(seen, by));
+        let gauges = &self.state.gauges;
+        BTreeMap::from([
+            ("sessions".into(), json!(gauges.at_risk)),
+            ("value".into(), json!(gauges.value.in_units())),
+            ("currency".into(), json!(self.rules.currency)),
+            ("by_deadline".into(), json!(list(By::Deadline))),
+            ("by_value".into(), json!(list(By::Value))),
         ])
     }
 
@@ -289,6 +313,17 @@ impl Keeper {
             _ => "exactly once".into(),
         }
     }
+}
+
+/// The first sessions at risk by an order, with short texts.
+fn first_at_risk(seen: &AtRisk, by: By) -> Vec<Value> {
+    let row = |row: &SessionAtRisk| {
+        json!({
+            "key": label(&row.key), "value": row.value, "deadline": row.deadline,
+            "step": row.step, "segment": label(&row.segment),
+        })
+    };
+    seen.first(by).iter().take(AT_RISK_SHOWN_MAX).map(row).collect()
 }
 
 /// What a metric with one number is now, as the strip at the top shows it.

@@ -93,9 +93,14 @@ impl Carts {
         size_of::<Carts>() + self.marks.capacity() * size_of::<Mark>()
     }
 
-    /// Value of the cart that is open once all marks are taken.
+    /// The cart that is open once all marks are taken.
+    pub(super) fn open(&self) -> Option<&Cart> {
+        self.stand.tip.as_ref()
+    }
+
+    /// Value of that cart.
     pub(super) fn stake(&self) -> Option<Amount> {
-        self.stand.tip.map(|cart| cart.contents.value())
+        self.open().map(|cart| cart.contents.value())
     }
 
     /// When something happens next if nothing more comes.

@@ -1,6 +1,7 @@
 //! Sessions: one key's activity, closed by silence.
 
 mod aliases;
+mod at_risk;
 mod carts;
 mod closed;
 mod contents;
@@ -18,6 +19,7 @@ mod undo;
 mod view;
 
 pub use aliases::{AliasBounds, Aliases};
+pub use at_risk::{AtRisk, By, SessionAtRisk};
 pub use closed::Closed;
 pub use effects::{Changes, Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
 pub use late::{Late, late_alone};

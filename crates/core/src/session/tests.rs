@@ -1,5 +1,6 @@
 //! Laws of the session machine against a plain batch model.
 
+mod at_risk;
 mod carts;
 mod cuts;
 mod identify;
