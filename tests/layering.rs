@@ -63,6 +63,7 @@ const PURE_CRATES: &[&str] = &[
     "sha2",
     "smallvec",
     "smol_str",
+    "strsim",
     "thiserror",
     "xxhash_rust",
 ];

@@ -2,8 +2,8 @@
 //! Called by `metrics.rs` for `where` and `numerator`.
 
 use super::document::{Node, Value};
-use super::near;
 use crate::domain::metric::{Condition, Test};
+use crate::domain::near;
 use crate::domain::number::Decimal;
 
 /// Most conditions of a metric, and most values of one condition.

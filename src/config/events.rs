@@ -5,8 +5,8 @@ use super::conditions::wrong_attribute;
 use super::reader::Reader;
 use super::units::show_size;
 use crate::domain::event::Limits;
-use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::time_rule::TimeRule;
+use crate::domain::number::text::NumberFormat;
 use crate::domain::settings::{Word, settings};
 
 /// Most attributes of a session key.

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::document::{self, Node, Value};
 use super::general::General;
-use super::near;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::sections;
 use super::units::show_size;
 use super::whole::Config;
+use crate::domain::near;
 use crate::domain::settings::Section as _;
 
 /// Variables of the environment that set a key: `TIDEWATCH_SECTION__KEY`.

@@ -7,7 +7,6 @@ use super::conditions::wrong_attribute;
 use super::document::{self, Value};
 use super::item::{Item, Items};
 use super::metric_keys::MetricKeys;
-use super::near;
 use super::possible::impossible;
 use super::reader::Reader;
 use super::whole::SHIPPED;
@@ -17,6 +16,7 @@ use crate::domain::anomaly;
 use crate::domain::metric::{
     Aggregate, Condition, Facts, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
 };
+use crate::domain::near;
 use crate::domain::settings::Derived;
 use crate::domain::settings::terms::{GIB, HOUR, SECOND};
 use crate::domain::time::SpanMs;

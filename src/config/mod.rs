@@ -16,7 +16,6 @@ mod load;
 mod metric_keys;
 mod metrics;
 mod nats;
-mod near;
 mod possible;
 mod print;
 mod problem;

@@ -1,9 +1,9 @@
 //! Conditions that can never hold, found before anybody waits for their numbers. Called by
 //! `metrics.rs` for every metric.
 
-use super::near;
 use crate::domain::metric::aggregate::Needs;
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
+use crate::domain::near;
 use crate::domain::number::Decimal;
 use crate::domain::session::Outcome;
 

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use super::document::{Node, Value};
 use super::problem::Problem;
-use super::{near, values};
+use super::values;
+use crate::domain::near;
 use crate::domain::settings::{self, Rule, Section};
 
 /// What stands in a message for a value that must not be seen.

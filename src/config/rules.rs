@@ -1,10 +1,10 @@
 //! One `[[rule]]`, checked against the metric it watches. Called by `metrics.rs`.
 
 use super::item::Item;
-use super::near;
 use super::reader::Reader;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{Facts, MetricSpec};
+use crate::domain::near;
 use crate::domain::settings::terms::MINUTE;
 use crate::domain::settings::{Derived, Section, settings};
 use crate::domain::time::SpanMs;

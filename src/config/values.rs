@@ -4,8 +4,9 @@
 use std::ops::RangeInclusive;
 
 use super::document::Node;
+use super::toml_text;
 use super::units::{parse_size, parse_span, show_size, show_span};
-use super::{near, toml_text};
+use crate::domain::near;
 use crate::domain::settings::{Rule, Value};
 use crate::domain::time::SpanMs;
 

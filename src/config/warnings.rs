@@ -1,8 +1,8 @@
 //! What is sound and probably not meant.
 
 use super::events::EventsConfig;
-use super::near;
 use super::whole::{Config, types_named};
+use crate::domain::near;
 
 /// What is said where this build has no part for what is asked of it.
 pub fn missing(part: &str, feature: &str) -> String {

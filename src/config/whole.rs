@@ -3,9 +3,9 @@
 use crate::actors::Settings;
 use crate::demo as shop;
 use crate::domain::anomaly::Rule;
-use crate::domain::event::number_text::NumberFormat;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
+use crate::domain::number::text::NumberFormat;
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 use crate::{store, web};

@@ -113,7 +113,8 @@ impl Fact for SessionFact<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Span, Unusable};
+    use crate::event::Span;
+    use crate::unusable::Unusable;
 
     #[test]
     fn an_event_shows_its_own_slots_and_its_key() {

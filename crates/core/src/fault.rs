@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::event::Unusable;
 use super::event::time_rule::{Guess, Unit};
 use super::time::EpochMs;
+use super::unusable::Unusable;
 
 /// Why a value was of no use, or of another than it seems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,8 +11,8 @@ use super::cell::Cell;
 use super::condition::{Condition, pattern};
 use super::document::{NumberSpec, Spec};
 use super::error::Broken;
-use crate::domain::event::number_text::{NumberFormat, NumberText};
 use crate::domain::event::time_rule::{NoTime, TimeRule};
+use crate::domain::number::text::{NumberFormat, NumberText};
 use crate::domain::time::EpochMs;
 
 /// One attribute.

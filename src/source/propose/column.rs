@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::event::number_text::{NumberFormat, NumberText, is_absent};
 use crate::domain::event::time_rule::{Guess, TimeRule, Unit};
+use crate::domain::number::text::{NumberFormat, NumberText, is_absent};
 
 /// A column of the first rows.
 #[derive(Debug)]

@@ -11,9 +11,10 @@ use super::context::{CONTEXT, Level};
 use super::names::{Name, Names, Rules, role};
 use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::Raw;
-use super::{NoteTime, Span, Unusable, Value};
+use super::{NoteTime, Span, Value};
 use crate::number::Decimal;
 use crate::time::EpochMs;
+use crate::unusable::Unusable;
 
 /// The rule that an event breaks, in words.
 pub(super) type Broken = Box<str>;

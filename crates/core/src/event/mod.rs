@@ -12,7 +12,6 @@ mod hints;
 mod json;
 mod marks;
 mod names;
-pub mod number_text;
 mod parsed;
 mod scan;
 pub mod split;
@@ -31,12 +30,13 @@ use std::sync::Arc;
 
 use super::hash::EventIdentity;
 use super::number::Decimal;
+use super::number::text::NumberFormat;
 use super::session::SessionPolicy;
 use super::settings::settings;
 use super::time::EpochMs;
+use super::unusable::Unusable;
 pub use batch::{EventBatch, Route};
 pub use hints::Hints;
-use number_text::NumberFormat;
 use time_rule::TimeRule;
 
 /// Raw events as a source hands them over: one buffer, and where each item lies in it.
@@ -190,15 +190,6 @@ pub enum Value {
     Bool(bool),
     /// It is there, and nothing can be made of it.
     Unusable(Unusable),
-}
-
-/// Why a value that an event carries is of no use, whatever is asked of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    /// An object or an array.
-    Nested,
-    /// A text longer than `Limits::text_bytes`.
-    TooLong,
 }
 
 /// A piece of text in an [`EventBatch`]: in the raw buffer, or in `extra` when it

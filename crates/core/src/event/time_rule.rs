@@ -11,8 +11,8 @@ use std::fmt;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use super::number_text::is_absent;
 use super::time_text::{self, EARLIEST, LATEST};
+use crate::number::text::is_absent;
 use crate::time::EpochMs;
 
 /// First time that is guessed for, 1990-01-01, in ms.

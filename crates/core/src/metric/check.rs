@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use super::fact::{Attr, Fact};
 use super::spec::Test;
-use crate::event::number_text::NumberFormat;
 use crate::fault::Fault;
+use crate::number::text::NumberFormat;
 
 /// A condition on the type of an event, or on the attribute in a slot.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use super::grid::Grid;
 use super::meaning::meaning;
 use super::spec::{Condition, Facts, MetricSpec, Test};
 use crate::event::Schema;
-use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, Use};
 use crate::hash::fingerprint;
+use crate::number::text::NumberFormat;
 use crate::number::{Amount, Decimal};
 
 /// Slots of a closed session's attributes, by index.

@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::groups::Order;
-use crate::event::Unusable;
-use crate::event::number_text::{NumberFormat, NumberText};
 use crate::fault::Fault;
+use crate::number::text::{NumberFormat, NumberText};
 use crate::number::{Amount, Countable, Decimal};
 use crate::time::EpochMs;
+use crate::unusable::Unusable;
 
 /// An attribute of a fact, borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

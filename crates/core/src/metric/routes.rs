@@ -10,8 +10,8 @@ use hashbrown::{HashMap, HashSet};
 use super::compile::{Equality, Metric};
 use super::fact::{Attr, Fact};
 use super::spec::Facts;
-use crate::event::number_text::NumberFormat;
 use crate::number::Decimal;
+use crate::number::text::NumberFormat;
 
 /// The metrics of a pipeline, by what may concern them. Metrics are named by their index.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ mod decimal;
 mod far;
 mod moments;
 mod rounding;
+pub mod text;
 mod wide;
 
 pub use amount::{Amount, Countable};

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::policy::{Deadline, SessionPolicy};
 use crate::event::Schema;
-use crate::event::number_text::NumberFormat;
 use crate::fault::{Fault, uses};
 use crate::metric::{Attr, Fact};
+use crate::number::text::NumberFormat;
 use crate::number::{Amount, Countable};
 use crate::time::{EpochMs, SpanMs, TimePolicy};
 

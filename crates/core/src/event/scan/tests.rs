@@ -9,9 +9,9 @@ use super::*;
 use crate::event::decode::Decoder;
 use crate::event::draft::Space;
 use crate::event::names::Rules;
-use crate::event::number_text::NumberFormat;
 use crate::event::time_rule::TimeRule;
 use crate::event::{Limits, Note, NoteTime, Schema};
+use crate::number::text::NumberFormat;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()

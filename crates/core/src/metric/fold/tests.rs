@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Schema, Unusable};
+use crate::event::Schema;
 use crate::metric::aggregate::{Aggregate, Count, Needs};
 use crate::metric::grid::{self, Memo};
 use crate::metric::{Attr, Condition, MetricSpec, Order, Test, WindowSpec};
 use crate::number::Decimal;
+use crate::unusable::Unusable;
 
 const SLOTS: usize = 3;
 

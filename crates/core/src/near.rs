@@ -23,10 +23,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// The candidate that `word` is a slip of the pen away from, if there is one: letters left
 /// out, added, changed or swapped, one in three at most, and no more than three. Else the one that
 /// is called so elsewhere, or that begins so.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let reach = (word.chars().count() / 3).clamp(1, 3);
     let lower = word.to_lowercase();
     let distance = |other: &str| strsim::damerau_levenshtein(&lower, &other.to_lowercase());
@@ -42,7 +39,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `; did you mean "..."?`, or nothing.
-pub(super) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
 }
 
