@@ -48,6 +48,7 @@ const PURE_CRATES: &[&str] = &[
     "base64",
     "bytes",
     "bytestring",
+    "cel",
     "compact_str",
     "datasketches",
     "sketches_ddsketch",

@@ -52,6 +52,8 @@ pub enum Fault {
     LongAgo,
     /// A time after 2100.
     After2100,
+    /// Divided by zero, in an expression.
+    DividedByZero,
 }
 
 /// 1980-01-01.
@@ -65,7 +67,7 @@ const LONG: EpochMs = 3_653 * 86_400_000;
 
 impl Fault {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Fault; 17] = [
+    pub const ALL: [Fault; 18] = [
         Fault::Absent,
         Fault::Text,
         Fault::Flag,
@@ -83,6 +85,7 @@ impl Fault {
         Fault::Before1980,
         Fault::LongAgo,
         Fault::After2100,
+        Fault::DividedByZero,
     ];
 
     /// One word for metrics and JSON. Stable: it is stored.
@@ -105,6 +108,7 @@ impl Fault {
             Fault::Before1980 => "before_1980",
             Fault::LongAgo => "long_ago",
             Fault::After2100 => "after_2100",
+            Fault::DividedByZero => "divided_by_zero",
         }
     }
 
@@ -131,6 +135,7 @@ impl Fault {
             Fault::Before1980 => "before 1980",
             Fault::LongAgo => "more than ten years ago",
             Fault::After2100 => "after 2100",
+            Fault::DividedByZero => "divided by zero",
         }
     }
 
@@ -144,6 +149,11 @@ impl From<Unusable> for Fault {
         match why {
             Unusable::Nested => Fault::Nested,
             Unusable::TooLong => Fault::TooLong,
+            Unusable::Text => Fault::Text,
+            Unusable::Flag => Fault::Flag,
+            Unusable::Number => Fault::Number,
+            Unusable::OutOfRange => Fault::OutOfRange,
+            Unusable::DividedByZero => Fault::DividedByZero,
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod board;
 pub mod commit;
 pub mod condition;
 pub mod event;
+pub mod expr;
 pub mod facts;
 pub mod fault;
 pub mod hash;

@@ -7,4 +7,14 @@ pub enum Unusable {
     Nested,
     /// A text longer than `Limits::text_bytes`.
     TooLong,
+    /// Made of a text that is not a number, or not `true` or `false`, where one was needed.
+    Text,
+    /// Made of `true` or `false`, where something else was needed.
+    Flag,
+    /// Made of a number, where something else was needed.
+    Number,
+    /// Past all numbers.
+    OutOfRange,
+    /// Divided by zero.
+    DividedByZero,
 }

@@ -7,6 +7,7 @@
 //! to the exact result.
 
 mod amount;
+mod arithmetic;
 mod decimal;
 mod far;
 mod moments;
