@@ -19,6 +19,7 @@ pub use self::ended::RunError;
 pub(super) use self::ended::unreadable;
 use self::sources::continue_from;
 use self::start::Starting;
+pub use self::start::horizon;
 use super::Settings;
 use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Face, Probe};

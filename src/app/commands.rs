@@ -15,7 +15,7 @@ use super::publish;
 use super::running::Running;
 use super::serving::{AtEnd, Said, complain, serve_until, start_exit, stop_signal, with_telemetry};
 #[cfg(feature = "replay")]
-use super::{map, replay};
+use super::{dry_run, map, replay};
 
 use crate::actors::ports::{EventLog, Records, StoreError};
 use crate::cli::args::{Common, DemoArgs};
@@ -45,6 +45,10 @@ pub fn commands() -> Commands {
         map: map::run,
         #[cfg(not(feature = "replay"))]
         map: |_| lacks("reading of files", "replay"),
+        #[cfg(feature = "replay")]
+        dry_run: dry_run::run,
+        #[cfg(not(feature = "replay"))]
+        dry_run: |_, _, _| lacks("reading of files", "replay"),
         #[cfg(feature = "nats")]
         publish: publish::run,
         #[cfg(not(feature = "nats"))]

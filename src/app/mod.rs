@@ -4,6 +4,8 @@
 
 mod builder;
 mod commands;
+#[cfg(feature = "replay")]
+mod dry_run;
 mod figures;
 #[cfg(feature = "replay")]
 mod map;

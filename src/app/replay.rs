@@ -1,6 +1,7 @@
 //! `tidewatch replay`: files through the same engine, then a report.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,11 @@ use crate::source::progress::{Bar, Progress};
 use crate::web::server;
 
 /// Deltas of a temporary folder before a snapshot is made.
-const SCRATCH_SNAPSHOT_BYTES: u64 = 4 << 30;
+pub(super) const SCRATCH_SNAPSHOT_BYTES: u64 = 4 << 30;
 /// Seed of a replay's hashes: two runs over the same input do the same.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
+/// Bytes that files may unpack to, in temporary files, where nothing else is said.
+const UNPACKED_MAX: u64 = 64 << 30;
 /// How often the progress bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -160,28 +163,16 @@ fn source(
     progress: Arc<Progress>,
     origin: Arc<Mutex<Option<Origin>>>,
 ) -> Result<SourceFactory, String> {
-    let mapping = match &args.map {
-        None => None,
-        Some(path) => {
-            let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
-            Some(Arc::new(Mapping::parse(&text).map_err(|error| named(&error))?))
-        }
-    };
     let settings = FileSettings {
-        files: args.files.clone(),
-        mapping,
         encoding: args.encoding.clone(),
         unpacked_max: args.unpacked_max,
         keep_going: args.keep_going,
         raw_order: args.raw_order,
-        // The seed places keys on shards; only times are looked up here.
-        schema: Arc::new(config.schema(0)),
-        out_of_orderness: config.time.out_of_orderness,
         speed: match args.speed {
             Speed::Max => FileSpeed::Max,
             Speed::Times(times) => FileSpeed::Factor(times),
         },
+        ..file_settings(config, &args.files, args.map.as_deref())?
     };
     Ok(Box::new(move |clock| {
         FileSource::of(&settings, clock, progress)
@@ -193,8 +184,39 @@ fn source(
     }))
 }
 
+/// How files are read where nothing else is said.
+///
+/// # Errors
+/// When there is no such map, or it is wrong.
+pub(super) fn file_settings(
+    config: &Config,
+    files: &[PathBuf],
+    map: Option<&Path>,
+) -> Result<FileSettings, String> {
+    let mapping = match map {
+        None => None,
+        Some(path) => {
+            let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            Some(Arc::new(Mapping::parse(&text).map_err(|error| named(&error))?))
+        }
+    };
+    Ok(FileSettings {
+        files: files.to_vec(),
+        mapping,
+        encoding: String::new(),
+        unpacked_max: UNPACKED_MAX,
+        keep_going: false,
+        raw_order: false,
+        // The seed places keys on shards; only times are looked up here.
+        schema: Arc::new(config.schema(SEED)),
+        out_of_orderness: config.time.out_of_orderness,
+        speed: FileSpeed::Max,
+    })
+}
+
 /// Redraws the progress bar, where there is a terminal, until it is aborted.
-async fn draw(progress: Arc<Progress>) {
+pub(super) async fn draw(progress: Arc<Progress>) {
     let Some(bar) = Bar::on_terminal(progress) else { return };
     loop {
         bar.refresh();

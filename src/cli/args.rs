@@ -2,16 +2,19 @@
 
 mod check;
 mod dead_letters;
+mod dry_run;
 mod prove;
 mod publish;
 mod replay;
 
 pub use check::CheckArgs;
 pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
+pub use dry_run::{DryRunArgs, HistoryArgs};
 pub use prove::ProveArgs;
 pub use publish::{NatsFlags, PublishArgs};
 pub use replay::{MapArgs, ReplayArgs, Speed};
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -144,6 +147,9 @@ pub enum Command {
     /// Look at a file and propose a map for it
     #[command(help_template = with(replay::MAP_EXAMPLES), after_help = replay::MAP_NOTES)]
     Map(MapArgs),
+    /// Say when a rule would have fired on events of the past, at several settings at once
+    #[command(help_template = with(dry_run::DRY_RUN_EXAMPLES), after_help = dry_run::DRY_RUN_NOTES)]
+    DryRun(DryRunArgs),
     /// Publish a file of events to a NATS subject
     #[command(help_template = with(publish::PUBLISH_EXAMPLES), after_help = publish::PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),
@@ -218,7 +224,7 @@ impl Args {
             _ => {}
         }
         let set = |(key, name, value): (_, _, Option<String>)| {
-            value.map(|value| Flag { key, name, value })
+            value.map(|value| Flag { key: Cow::Borrowed(key), name: Cow::Borrowed(name), value })
         };
         flags.into_iter().filter_map(set).collect()
     }
@@ -245,7 +251,7 @@ mod tests {
             "tidewatch demo --users 5 --seed 7 --listen 127.0.0.1:1 --data-dir d",
         ] {
             let flags = parse(line).unwrap().flags();
-            let set: Vec<_> = flags.iter().map(|flag| (flag.key, flag.value.as_str())).collect();
+            let set: Vec<_> = flags.iter().map(|flag| (&*flag.key, flag.value.as_str())).collect();
             assert_eq!(
                 set,
                 [
@@ -333,7 +339,7 @@ mod tests {
             assert_eq!(parse(&format!("tidewatch prove{rest}")).is_ok(), fine, "{rest}");
         }
         let flags = parse("tidewatch prove --nats nats://h:1").unwrap().flags();
-        assert_eq!((flags[0].key, flags[0].value.as_str()), ("nats.url", "nats://h:1"));
+        assert_eq!((&*flags[0].key, flags[0].value.as_str()), ("nats.url", "nats://h:1"));
     }
 
     #[test]

@@ -15,7 +15,9 @@ use std::string::FromUtf8Error;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use args::{Args, Command, Common, DemoArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs};
+use args::{
+    Args, Command, Common, DemoArgs, DryRunArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs,
+};
 
 use crate::config::{Config, environment, reference};
 
@@ -55,6 +57,8 @@ pub struct Commands {
     pub replay: fn(Config, &Common, &ReplayArgs) -> Exit,
     /// `tidewatch map`.
     pub map: fn(&MapArgs) -> Exit,
+    /// `tidewatch dry-run`.
+    pub dry_run: fn(Config, &Common, &DryRunArgs) -> Exit,
     /// `tidewatch publish`.
     pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
@@ -81,6 +85,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
         Command::Map(args) => (commands.map)(args),
+        Command::DryRun(args) => with_config(&|config| (commands.dry_run)(config, common, args)),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),
         Command::Check(args) if args.defaults => {

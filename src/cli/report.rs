@@ -401,12 +401,12 @@ fn place(first: &First) -> String {
 }
 
 /// A time for people and machines.
-fn date(at: EpochMs) -> String {
+pub(crate) fn date(at: EpochMs) -> String {
     Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| time.to_string())
 }
 
 /// A span in its two greatest units.
-fn duration(ms: i64) -> String {
+pub(crate) fn duration(ms: i64) -> String {
     const UNITS: [(i64, &str); 5] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
     let Some(at) = UNITS.iter().position(|(unit, _)| ms >= *unit) else {
@@ -431,7 +431,7 @@ pub fn rss_mb() -> Option<f64> {
 }
 
 /// 1234567 as `1 234 567`.
-fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -444,7 +444,7 @@ fn grouped(count: u64) -> String {
 }
 
 /// A number with at most three decimals.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }

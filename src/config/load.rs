@@ -1,17 +1,20 @@
 //! A configuration from its four sources: defaults, then the file, then the environment, then
 //! flags.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::document::{self, Node, Value};
 use super::general::General;
+use super::metrics;
 use super::problem::Problem;
 use super::reader::Reader;
-use super::sections;
 use super::units::show_size;
 use super::whole::Config;
+use super::{rules, sections};
 use crate::domain::near;
 use crate::domain::settings::Section as _;
 
@@ -27,10 +30,10 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// A key set by a flag of the command line, above everything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// The key, `web.listen`.
-    pub key: &'static str,
+    /// The key, `web.listen`; of a metric or a rule with its name, `rule.spike.k`.
+    pub key: Cow<'static, str>,
     /// The flag, `--listen`, for messages.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: String,
 }
@@ -80,6 +83,8 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
         flags: &[Flag],
     ) -> Result<Config, ConfigError> {
+        let from_env = env.into_iter().filter(|(variable, _)| variable.starts_with(ENV_PREFIX));
+        let env: Vec<(String, String)> = from_env.collect();
         let Some(path) = file else {
             return read("", "", env, flags);
         };
@@ -100,6 +105,43 @@ impl Config {
     /// With every mistake found.
     pub fn parse(name: &str, text: &str) -> Result<Config, ConfigError> {
         read(name, text, [], &[])
+    }
+}
+
+impl Config {
+    /// The same configuration with some keys set otherwise: read anew from the same file,
+    /// environment and flags, with these flags above them.
+    ///
+    /// # Errors
+    /// With every mistake found.
+    pub fn with(&self, flags: &[Flag]) -> Result<Config, ConfigError> {
+        let Written { file, text, env, flags: before } = &*self.written.0;
+        read(file, text, env.clone(), &[before, flags].concat())
+    }
+}
+
+/// What a configuration was read from. Not to be shown: secrets may stand in it.
+#[derive(Clone, Default)]
+struct Written {
+    file: String,
+    text: String,
+    env: Vec<(String, String)>,
+    flags: Vec<Flag>,
+}
+
+/// What a configuration was read from, which is no part of what it is: any two are equal.
+#[derive(Clone, Default)]
+pub struct Origin(Arc<Written>);
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Origin({:?})", self.0.file)
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Origin) -> bool {
+        true
     }
 }
 
@@ -124,21 +166,33 @@ pub(super) fn read(
     env: impl IntoIterator<Item = (String, String)>,
     flags: &[Flag],
 ) -> Result<Config, ConfigError> {
-    let table =
+    let mut table =
         document::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    let (of_items, of_keys): (Vec<&Flag>, Vec<&Flag>) =
+        flags.iter().partition(|flag| item_of(&flag.key).is_some());
+    if !of_items.is_empty() {
+        metrics::declare(&mut table);
+    }
+    for flag in &of_items {
+        set_item(&mut table, flag);
+    }
+    let mut written = Written { flags: flags.to_vec(), ..Written::default() };
+    (written.file, written.text) = (file.to_owned(), text.to_owned());
     let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
     let mut strange = Vec::new();
     for (variable, value) in env {
         match key_of_variable(&variable) {
             Some(key) => reader.overlay(&key, Node::bare(&variable, &value)),
-            None if is_strange(&variable) => strange.push(variable),
+            None if is_strange(&variable) => strange.push(variable.clone()),
             None => {}
         }
+        written.env.push((variable, value));
     }
-    for flag in flags {
-        reader.overlay(flag.key, Node::bare(flag.name, &flag.value));
+    for flag in of_keys {
+        reader.overlay(&flag.key, Node::bare(&flag.name, &flag.value));
     }
-    let config = sections::read(&mut reader);
+    let mut config = sections::read(&mut reader);
+    config.written = Origin(Arc::new(written));
     for variable in strange {
         let rule = unknown_variable(&variable, &reader.known);
         let (key, value) = (String::new(), String::new());
@@ -150,11 +204,36 @@ pub(super) fn read(
     }
 }
 
+/// List, name and key of `rule.spike.k`.
+fn item_of(key: &str) -> Option<(&str, &str, &str)> {
+    let (list, rest) = key.split_once('.').filter(|(list, _)| LISTS.contains(list))?;
+    rest.split_once('.').map(|(name, key)| (list, name, key))
+}
+
+/// Sets a key of one table of a list. A flag for what is not there sets nothing.
+fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
+    let Some((list, name, key)) = item_of(&flag.key) else { return };
+    let Some(Value::List(items)) = table.get_mut(list).map(|node| &mut node.value) else { return };
+    for item in items {
+        let Value::Table(keys) = &mut item.value else { continue };
+        let called = keys.get("name").is_some_and(|node| node.text("") == Ok(name));
+        if called {
+            if key == rules::DETECT {
+                keys.retain(|key, _| rules::may_have(&flag.value, key));
+            }
+            keys.insert(key.to_owned(), Node::bare(&flag.name, &flag.value));
+        }
+    }
+}
+
+/// Tables that may stand several times, and have names.
+const LISTS: [&str; 2] = ["metric", "rule"];
+
 /// `[session] gap` becomes `session.gap`; `[[metric]]` and `[[rule]]` stay whole.
 pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
     let mut flat = BTreeMap::new();
     for (name, node) in table {
-        let is_list = name == "metric" || name == "rule";
+        let is_list = LISTS.contains(&name.as_str());
         match node.value {
             // An empty section that nobody knows is a mistake, too.
             Value::Table(keys) if !is_list && (!keys.is_empty() || is_section(&name)) => {

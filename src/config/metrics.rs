@@ -3,8 +3,10 @@
 //! A file that declares none gets the shipped ones (`config/tidewatch.toml`). Called by
 //! `sections.rs` alone; `domain::metric` says what each part of a metric means.
 
+use std::collections::BTreeMap;
+
 use super::conditions::wrong_attribute;
-use super::document::{self, Value};
+use super::document::{self, Node, Value};
 use super::item::{Item, Items};
 use super::metric_keys::MetricKeys;
 use super::possible::impossible;
@@ -52,6 +54,22 @@ fn keep(
     })
 }
 
+/// What is shipped, as it is written.
+fn shipped() -> BTreeMap<String, Node> {
+    document::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default()
+}
+
+/// Writes the shipped metrics and rules down where a file declares none and they hold.
+pub(super) fn declare(table: &mut BTreeMap<String, Node>) {
+    let mut shipped = shipped();
+    let metrics = table.contains_key("metric");
+    for key in ["metric", "rule"] {
+        if let Some(node) = shipped.remove(key).filter(|_| !metrics) {
+            table.entry(key.to_owned()).or_insert(node);
+        }
+    }
+}
+
 /// Reads all metrics and rules, or takes the shipped ones.
 pub(super) fn read(
     reader: &mut Reader,
@@ -60,7 +78,6 @@ pub(super) fn read(
     steps: &[String],
 ) -> (Vec<MetricSpec>, Vec<anomaly::Rule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
-    let shipped = || document::parse("config/tidewatch.toml", SHIPPED).unwrap_or_default();
     let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {
         Some(Value::List(nodes)) => nodes,
         _ => Vec::new(),

@@ -47,6 +47,28 @@ fn words() -> Vec<&'static str> {
     Detect::all().iter().map(Detect::word).collect()
 }
 
+/// The keys of rules that decide when they fire.
+pub fn rule_keys() -> Vec<&'static str> {
+    let said = ["name", "title", "metric", "severity"];
+    let keys = RuleKeys::default().keys().iter().map(|key| key.path);
+    let mut keys: Vec<&str> = keys.filter(|key| !said.contains(key)).collect();
+    for key in Detect::all().iter().flat_map(Section::keys).map(|key| key.path) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Whether a rule of this detector may have a key: not one of other detectors alone.
+pub(super) fn may_have(detect: &str, key: &str) -> bool {
+    let has = |one: &dyn Section| one.keys().iter().any(|own| own.path == key);
+    let all = Detect::all();
+    has(&RuleKeys::default())
+        || Detect::named(detect).is_none_or(|one| has(&one))
+        || !all.iter().any(|one| has(one))
+}
+
 /// One `[[rule]]`.
 pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule {
     item.reader.need("metric", "metric = \"...\"");

@@ -48,7 +48,22 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     sizes_fit(reader, &events, &log, &web);
     let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
     let (metrics, rules) = metrics::read(reader, days, &events.aliases, &session.steps);
-    Config { general, events, time, session, metrics, rules, pipeline, store, log, web, demo, nats }
+    let written = Default::default();
+    Config {
+        general,
+        events,
+        time,
+        session,
+        metrics,
+        rules,
+        pipeline,
+        store,
+        log,
+        web,
+        demo,
+        nats,
+        written,
+    }
 }
 
 /// Everything at its default, without sources, metrics and rules.
@@ -66,6 +81,7 @@ fn untouched() -> Config {
         web: Default::default(),
         demo: Default::default(),
         nats: Default::default(),
+        written: Default::default(),
     }
 }
 

@@ -68,7 +68,12 @@ fn the_environment_stands_over_the_file_and_flags_over_both() {
         ("TIDEWATCH_LOG", "info"),
         ("PATH", "/bin"),
     ]);
-    let flags = [Flag { key: "web.listen", name: "--listen", value: "127.0.0.1:3".into() }];
+    let listen = |value: &str| Flag {
+        key: "web.listen".into(),
+        name: "--listen".into(),
+        value: value.into(),
+    };
+    let flags = [listen("127.0.0.1:3")];
     let config = read("t.toml", text, vars, &flags).unwrap();
     assert_eq!(config.session.gap, 600_000);
     assert_eq!(config.session.entry, ["basket", "wishlist"]);
@@ -169,4 +174,41 @@ fn what_events_look_like_is_checked_and_reaches_the_schema() {
         let error = Config::parse("t.toml", &format!("[events]\n{text}")).unwrap_err().to_string();
         assert!(error.contains(part) && error.starts_with("t.toml:2:1: events."), "{error}");
     }
+}
+
+#[test]
+fn the_same_configuration_with_other_keys_is_read_anew() {
+    let set = |key: &str, value: &str| Flag {
+        key: key.to_owned().into(),
+        name: format!("--vary {key}={value}").into(),
+        value: value.into(),
+    };
+    // What follows from a key follows from its other value; the environment still stands over the file.
+    let text = "[session]\nvalue = \"net\"\n[[rule]]\nname = \"r\"\nmetric = \"failed_payments\"\n\
+                detect = \"robust\"\n";
+    let env = [("TIDEWATCH_SESSION__GAP".to_owned(), "20m".to_owned())];
+    let config = read("t.toml", text, env, &[]).unwrap();
+    let other = config.with(&[set("rule.r.k", "2"), set("time.allowed_lateness", "1m")]).unwrap();
+    let robust = |k: f64| {
+        use crate::domain::anomaly::Detector as _;
+        let mut robust = crate::domain::anomaly::Robust { k, ..Default::default() };
+        robust.fill(10_000);
+        robust.into()
+    };
+    assert_eq!(config.rules[0].detect, robust(6.0));
+    assert_eq!(other.rules[0].detect, robust(2.0));
+    assert_eq!((other.session.gap, other.time.allowed_lateness), (1_200_000, 60_000));
+    assert_eq!(config.with(&[]).unwrap(), config);
+    assert!(!format!("{config:?}").contains("net\\n"), "a file may hold secrets");
+
+    // The shipped ones can be set as well.
+    let shipped =
+        Config::default().with(&[set("rule.failed_payments_spike.side", "both")]).unwrap();
+    assert_eq!(shipped.rules[0].patience.side, crate::domain::anomaly::Side::Both);
+    assert_eq!(shipped.metrics, Config::default().metrics);
+    let error = config.with(&[set("rule.r.k", "many")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--vary rule.r.k=many: rule.r.k = \"many\": must be a number, this is text"
+    );
 }

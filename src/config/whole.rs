@@ -12,6 +12,7 @@ use crate::{store, web};
 
 use super::events::{EventsConfig, TimeMissing};
 use super::general::General;
+use super::load::Origin;
 use super::nats::NatsConfig;
 
 /// The shipped configuration file: every key commented out at its default, and the shipped
@@ -45,6 +46,8 @@ pub struct Config {
     pub demo: shop::Settings,
     /// NATS: streams in, alerts and boards out.
     pub nats: NatsConfig,
+    /// What it was read from, for [`Config::with`].
+    pub written: Origin,
 }
 
 impl Config {

@@ -13,7 +13,7 @@ use tidewatch::actors::ports::{
 };
 use tidewatch::domain::hash::fingerprint;
 use tidewatch::store::folder::Folder;
-use tidewatch::store::log::{EmbeddedLog, LogSource, Settings};
+use tidewatch::store::log::{EmbeddedLog, History, LogSource, Settings};
 
 use crate::support::{Hand, SmallDisk, until};
 
@@ -192,6 +192,56 @@ async fn dropped_to(folder: &Folder, committed: u64) -> (EmbeddedLog, u64) {
     until("retention", || oldest() >= committed.min(82) as i64);
     let oldest = oldest() as u64;
     (log, oldest)
+}
+
+#[tokio::test]
+async fn who_looks_back_reads_what_is_kept_and_counts_what_leaves_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let settings = Settings { keep_events: 20, ..Settings::default() };
+    let log = open(&folder, settings);
+    append(&log, 1, 100, 1).await;
+    let mut history = History::open(dir.path()).unwrap();
+    assert_eq!(history.len(), 100);
+    let mut pull = async |max| history.pull(max).await.unwrap();
+    let positions = |pull: Pull| match pull {
+        Pull::Batch(batch) => batch.items.iter().map(|item| item.position).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(positions(pull(7).await), [1]);
+    // What is written after it was opened is not its concern; what is committed may leave.
+    let mut source = log.source().unwrap();
+    go_on(&mut source, 0).await.unwrap();
+    source.ack(95);
+    append(&log, 101, 101, 1).await;
+    let conn = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    let oldest = || {
+        conn.query_row("SELECT min(first) FROM batches", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    until("retention", || oldest() == 82);
+    assert!(matches!(pull(7).await, Pull::Gap { from: 2, to: 81 }));
+    for position in 82..=100 {
+        assert_eq!(positions(pull(7).await), [position]);
+    }
+    assert!(matches!(pull(7).await, Pull::End));
+    assert_eq!(History::open(dir.path()).unwrap().len(), 20);
+    // Batches of several events are given out in parts.
+    append(&log, 102, 150, 49).await;
+    let mut history = History::open(dir.path()).unwrap();
+    let mut all = Vec::new();
+    loop {
+        match history.pull(5).await.unwrap() {
+            Pull::Batch(batch) => {
+                assert!(batch.items.len() <= 5);
+                all.extend(batch.items.iter().map(|i| (i.position, batch.bytes(i).to_vec())));
+            }
+            Pull::End => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let last = all.last().unwrap().clone();
+    assert_eq!(last, (150, event(150).to_vec()));
+    assert!(all.iter().all(|(position, bytes)| *bytes == event(*position)));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::Setup;
 use super::ended::{RunError, damaged};
+use crate::actors::Settings;
 use crate::actors::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
 use crate::actors::children::Bounds;
 use crate::actors::committer::{self, Committer, CommitterParts, PageParts};
@@ -18,10 +19,10 @@ use crate::actors::store_thread::StoreCommand;
 use crate::actors::supervision::{DeathWatch, Failure};
 use crate::domain::commit::{Restored, Snapshot, SourcePosition};
 use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, ReplayNumbers};
-use crate::domain::metric::Metric;
 use crate::domain::metric::watch::all_uses;
+use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
-use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
 /// Identities are kept for the sake of windows no longer than this, unless the configuration
 /// says so.
@@ -256,7 +257,7 @@ impl<'a> Starting<'a> {
             rules: Arc::clone(self.rules),
             metrics: Arc::clone(self.metrics),
             groups: Arc::clone(groups),
-            horizon: horizon(setup, self.metrics),
+            horizon: horizon(settings, setup.time, &setup.policy, &setup.metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),
             bounds: Bounds {
                 keys_max: settings.per_shard(settings.sessions_max),
@@ -321,11 +322,16 @@ fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
 /// How long identities are kept: as long as an event may be behind and still open a session,
 /// and one gap, which that session reaches back; or still count in the longest window. An
 /// event older than that is late, unless a session of its key has been open for longer.
-fn horizon(setup: &Setup, metrics: &[Metric]) -> SpanMs {
-    let lateness = setup.time.allowed_lateness;
-    let session = 2 * setup.policy.gap + lateness;
-    let window = metrics.iter().map(|metric| metric.spec.window.reach()).max().unwrap_or(0);
-    match setup.settings.dedup_horizon {
+pub fn horizon(
+    settings: &Settings,
+    time: TimePolicy,
+    policy: &SessionPolicy,
+    metrics: &[MetricSpec],
+) -> SpanMs {
+    let lateness = time.allowed_lateness;
+    let session = 2 * policy.gap + lateness;
+    let window = metrics.iter().map(|metric| metric.window.reach()).max().unwrap_or(0);
+    match settings.dedup_horizon {
         Some(horizon) => horizon.max(session),
         None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),
     }

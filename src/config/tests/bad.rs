@@ -32,8 +32,8 @@ impl Case<'_> {
         let env = env.map(|(variable, value)| (variable.to_owned(), value.to_owned()));
         let flags = self.lines.iter().filter_map(|line| line.strip_prefix("--listen="));
         let flags = flags.map(|value| Flag {
-            key: "web.listen",
-            name: "--listen",
+            key: "web.listen".into(),
+            name: "--listen".into(),
             value: value.to_owned(),
         });
         let of_file = |line: &&&str| !line.starts_with("$ ") && !line.starts_with("--");

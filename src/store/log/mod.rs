@@ -7,6 +7,7 @@
 //! find the newest batches in memory and the rest in the file.
 
 mod batch;
+mod history;
 mod source;
 mod writer;
 
@@ -31,6 +32,7 @@ use crate::domain::commit::SourceIdentity;
 use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
 use batch::Recent;
+pub use history::History;
 pub use source::LogSource;
 use writer::{Append, Delivery, Queue, Writer};
 

@@ -31,9 +31,9 @@ pub struct LogSource {
 }
 
 /// Some events of one batch.
-struct Slice {
-    batch: Arc<Batch>,
-    range: Range<usize>,
+pub(super) struct Slice {
+    pub batch: Arc<Batch>,
+    pub range: Range<usize>,
 }
 
 impl LogSource {
@@ -169,7 +169,7 @@ impl Source for LogSource {
 }
 
 /// One batch out of slices of equal arrival; a single slice is not copied.
-fn merge(mut slices: Vec<Slice>) -> RawBatch {
+pub(super) fn merge(mut slices: Vec<Slice>) -> RawBatch {
     if slices.len() == 1 {
         let Slice { batch, range } = slices.remove(0);
         let (data, items) = (batch.data.clone(), batch.items[range].to_vec());

@@ -257,6 +257,11 @@ impl Keeper {
         self.state.max_at
     }
 
+    /// Time of the first event applied.
+    pub fn first_at(&self) -> Option<EpochMs> {
+        self.state.first_at
+    }
+
     /// The first time that could have counted in a metric; `None` before the first event.
     pub fn began(&self, metric: usize) -> Option<EpochMs> {
         self.began[metric].or(self.state.first_at)

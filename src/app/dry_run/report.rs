@@ -1,0 +1,373 @@
+//! What a dry run found, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use super::seen::{Alerts, Fired, Range};
+use super::trial::Tried;
+use super::vary::{Setting, Subject};
+use crate::cli::report::{date, duration, grouped, number};
+use crate::domain::ledger::Ledger;
+use crate::domain::time::{EpochMs, SpanMs};
+
+const WEEK: SpanMs = 7 * 24 * 60 * 60_000;
+
+/// Alerts that are listed for people.
+const SHOWN_MAX: usize = 20;
+
+/// What a dry run found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    /// `rule`, `metric` or `abandoned`.
+    pub of: &'static str,
+    pub name: String,
+    pub history: History,
+    /// The first one is as configured.
+    pub settings: Vec<Line>,
+}
+
+/// What was looked back on.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct History {
+    pub source: String,
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// First and last event time, ms since 1970.
+    pub first: Option<EpochMs>,
+    pub last: Option<EpochMs>,
+    /// The time that was looked at: what was before only taught.
+    pub from: Option<EpochMs>,
+    pub to: Option<EpochMs>,
+}
+
+/// What came of one setting.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Line {
+    /// What is other than configured.
+    pub set: BTreeMap<String, String>,
+    /// Why it cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertsLine>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsLine>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<NumbersLine>,
+}
+
+/// When it would have fired.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct AlertsLine {
+    pub alerts: u64,
+    /// Alerts for each week of the time that was looked at.
+    pub a_week: Option<f64>,
+    /// How long windows stood out in all, and in the longest alert, ms.
+    pub lasted: SpanMs,
+    pub longest: SpanMs,
+    pub fired: Vec<Fired>,
+    /// Alerts that are not in `fired`.
+    pub left_out: u64,
+}
+
+/// What became of the sessions that ended in the time that was looked at.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct SessionsLine {
+    pub sessions: u64,
+    pub with_entry: u64,
+    pub converted: u64,
+    /// abandoned / (abandoned + converted).
+    pub rate: Option<f64>,
+}
+
+/// The numbers of final windows.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct NumbersLine {
+    pub windows: u64,
+    pub min: Option<f64>,
+    pub median: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+    pub mean: Option<f64>,
+    /// Windows that the quantiles are without: there were too many.
+    pub left_out: u64,
+}
+
+impl Report {
+    pub fn of(
+        subject: &Subject,
+        source: String,
+        range: Range,
+        settings: &[Setting],
+        tried: &[Tried],
+    ) -> Report {
+        let mut history = History { source, ..History::default() };
+        if let Some(first) = tried.first() {
+            history.ledger = first.numbers.ledger;
+            (history.first, history.last) = (first.seen.first, first.seen.last);
+            history.from = history.first.map(|first| first.max(range.from));
+            history.to = history.last.map(|last| last.min(range.to));
+        }
+        let span = history.to.zip(history.from).map(|(to, from)| to - from);
+        let mut lines: Vec<Line> = settings.iter().map(Line::of).collect();
+        for Tried { settings, seen, .. } in tried {
+            for (index, place) in settings.iter().enumerate() {
+                let line = &mut lines[*place];
+                match subject {
+                    Subject::Rule(_) => {
+                        let alerts = seen.alerts[index].clone();
+                        line.alerts = Some(AlertsLine::of(alerts, span));
+                    }
+                    Subject::Metric(_) => {
+                        let (windows, left_out) = (seen.windows, seen.numbers_left_out);
+                        let numbers = seen.numbers.iter().map(|(_, number)| *number).collect();
+                        line.numbers = Some(NumbersLine::of(windows, numbers, left_out));
+                    }
+                    Subject::Abandoned => {
+                        let alerts = seen.abandoned.clone();
+                        line.alerts = Some(AlertsLine::of(alerts, span));
+                        let totals = seen.ended;
+                        line.sessions = Some(SessionsLine {
+                            sessions: totals.closed,
+                            with_entry: totals.with_entry,
+                            converted: totals.converted,
+                            rate: totals.rate(),
+                        });
+                    }
+                }
+            }
+        }
+        let (of, name) = match subject {
+            Subject::Rule(name) => ("rule", name.clone()),
+            Subject::Metric(name) => ("metric", name.clone()),
+            Subject::Abandoned => ("abandoned", String::new()),
+        };
+        Report { of, name, history, settings: lines }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report is plain data")
+    }
+}
+
+impl Line {
+    fn of(setting: &Setting) -> Line {
+        // Of a rule's key its name says nothing more.
+        let short = |key: &str| match key.starts_with("rule.") {
+            true => key.rsplit('.').next().unwrap_or(key).to_owned(),
+            false => key.to_owned(),
+        };
+        let set = setting.set.iter().map(|(key, value)| (short(key), value.clone()));
+        Line {
+            set: set.collect(),
+            refused: setting.config.as_ref().err().cloned(),
+            ..Line::default()
+        }
+    }
+
+    /// Its cells, by the columns of the table.
+    fn cells(&self) -> Vec<(&'static str, String)> {
+        if let Some(why) = &self.refused {
+            return vec![("", why.lines().next().unwrap_or_default().to_owned())];
+        }
+        let mut cells = Vec::new();
+        if let Some(line) = &self.sessions {
+            cells.extend([
+                ("sessions", grouped(line.sessions)),
+                ("with entry", grouped(line.with_entry)),
+                ("converted", grouped(line.converted)),
+            ]);
+        }
+        if let Some(line) = &self.alerts {
+            let what = if self.sessions.is_some() { "abandoned" } else { "alerts" };
+            cells.extend([
+                (what, grouped(line.alerts)),
+                ("a week", line.a_week.map_or("-".into(), |rate| format!("{rate:.1}"))),
+            ]);
+            if self.sessions.is_none() {
+                cells.extend([
+                    ("longest", duration(line.longest)),
+                    ("last", line.fired.last().map_or("-".into(), |fired| date(fired.at))),
+                ]);
+            }
+        }
+        if let Some(line) = &self.sessions {
+            let rate = |rate: f64| format!("{:.1} %", rate * 100.0);
+            cells.push(("rate", line.rate.map_or("-".into(), rate)));
+        }
+        if let Some(line) = &self.numbers {
+            let show = |value: Option<f64>| value.map_or("-".to_owned(), number);
+            cells.extend([
+                ("windows", grouped(line.windows)),
+                ("min", show(line.min)),
+                ("median", show(line.median)),
+                ("p95", show(line.p95)),
+                ("p99", show(line.p99)),
+                ("max", show(line.max)),
+                ("mean", show(line.mean)),
+            ]);
+        }
+        cells
+    }
+}
+
+impl AlertsLine {
+    pub fn of(alerts: Alerts, span: Option<SpanMs>) -> AlertsLine {
+        let span = span.filter(|span| *span > 0);
+        AlertsLine {
+            alerts: alerts.count,
+            a_week: span.map(|span| alerts.count as f64 * WEEK as f64 / span as f64),
+            lasted: alerts.lasted,
+            longest: alerts.longest,
+            left_out: alerts.count - alerts.list.len() as u64,
+            fired: alerts.list,
+        }
+    }
+}
+
+impl NumbersLine {
+    fn of(windows: u64, mut numbers: Vec<f64>, left_out: u64) -> NumbersLine {
+        numbers.sort_unstable_by(f64::total_cmp);
+        let last = numbers.len().saturating_sub(1);
+        // The nearest rank.
+        let at = |share: f64| numbers.get((last as f64 * share).round() as usize).copied();
+        let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+        NumbersLine {
+            windows,
+            min: at(0.0),
+            median: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            max: at(1.0),
+            mean: Some(mean).filter(|mean| mean.is_finite()),
+            left_out,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}", self.history)?;
+        self.table(out)?;
+        let one = match &*self.settings {
+            // The one that was asked for, where there is one alone.
+            [_, varied] => varied,
+            [configured, ..] => configured,
+            [] => return Ok(()),
+        };
+        let Some(alerts) = &one.alerts else { return Ok(()) };
+        if alerts.fired.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{} would have fired:", words(&one.set))?;
+        for fired in alerts.fired.iter().take(SHOWN_MAX) {
+            write!(out, "  {}  {}", date(fired.at), fired.title)?;
+            if let (Some(since), Some(last), "rule") = (fired.since, fired.last, self.of) {
+                write!(out, ", for {}", duration(last - since))?;
+            }
+            writeln!(out)?;
+        }
+        match alerts.alerts.saturating_sub(SHOWN_MAX as u64) {
+            0 => Ok(()),
+            more => {
+                writeln!(out, "  and {} more: --json lists {}", grouped(more), alerts.fired.len())
+            }
+        }
+    }
+}
+
+/// What is set otherwise, in words.
+fn words(set: &BTreeMap<String, String>) -> String {
+    if set.is_empty() {
+        return "As configured it".to_owned();
+    }
+    let parts: Vec<String> = set.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    format!("With {} it", parts.join(", "))
+}
+
+impl Report {
+    fn table(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let keys: Vec<&String> = self.settings.iter().flat_map(|line| line.set.keys()).collect();
+        let mut names: Vec<&str> = Vec::new();
+        for key in keys {
+            if !names.contains(&&**key) {
+                names.push(key);
+            }
+        }
+        let first = if names.is_empty() { vec![""] } else { names.clone() };
+        let sound = self.settings.iter().find(|line| line.refused.is_none());
+        let heads: Vec<&str> = sound
+            .map(|line| line.cells().iter().map(|(head, _)| *head).collect())
+            .unwrap_or_default();
+        let mut rows = vec![first.iter().chain(&heads).map(|head| (*head).to_owned()).collect()];
+        for line in &self.settings {
+            let mut row: Vec<String> = match line.set.is_empty() {
+                true => std::iter::once("as configured".to_owned())
+                    .chain(first.iter().skip(1).map(|_| String::new()))
+                    .collect(),
+                false => first
+                    .iter()
+                    .map(|name| line.set.get(*name).cloned().unwrap_or_default())
+                    .collect(),
+            };
+            row.extend(line.cells().into_iter().map(|(_, cell)| cell));
+            rows.push(row);
+        }
+        let columns = first.len() + heads.len();
+        let full = |row: &&Vec<String>| row.len() == columns;
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                let cells = rows.iter().filter(full).map(|row| row[column].chars().count());
+                cells.max().unwrap_or(0)
+            })
+            .collect();
+        for row in &rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(line, "  {cell:>width$}")?;
+            }
+            // A setting that cannot be has a sentence in place of numbers.
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ledger = &self.ledger;
+        let (Some(from), Some(to)) = (self.from, self.to) else {
+            return writeln!(out, "{}: no event was applied", self.source);
+        };
+        writeln!(
+            out,
+            "{}: {} events applied of {}, {} to {} ({})",
+            self.source,
+            grouped(ledger.applied),
+            grouped(ledger.received),
+            date(from),
+            date(to),
+            duration((to - from).max(0))
+        )?;
+        let left_out = [
+            ("duplicate", ledger.duplicate),
+            ("late", ledger.late),
+            ("rejected", ledger.rejected),
+            ("gone before they were read", ledger.gap),
+        ];
+        let left_out = left_out.iter().filter(|(_, count)| *count > 0);
+        let left_out: Vec<String> =
+            left_out.map(|(what, count)| format!("{} {what}", grouped(*count))).collect();
+        if !left_out.is_empty() {
+            writeln!(out, "not applied: {}", left_out.join(", "))?;
+        }
+        if self.first.is_some_and(|first| first < from) {
+            writeln!(out, "what was before only taught")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! What is tried: the settings that `--vary` asks for, each a configuration of its own.
+
+use crate::config::{Config, Flag, rule_keys};
+use crate::domain::settings::Section;
+
+/// Most settings tried at once.
+pub(super) const SETTINGS_MAX: usize = 64;
+
+/// Keys with the values that are tried.
+pub(super) type Set = Vec<(String, String)>;
+
+/// What a dry run is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// When a rule fires.
+    Rule(String),
+    /// The numbers of a metric.
+    Metric(String),
+    /// Which sessions end with an entry and without a goal.
+    Abandoned,
+}
+
+/// The word for [`Subject::Abandoned`]: the kind of its alerts.
+const ABANDONED: &str = "abandoned";
+
+impl Subject {
+    /// The one of a name.
+    ///
+    /// # Errors
+    /// When there is none: the names that there are.
+    pub fn named(config: &Config, name: &str) -> Result<Subject, String> {
+        if config.rules.iter().any(|rule| rule.name == name) {
+            return Ok(Subject::Rule(name.into()));
+        }
+        if let Some(metric) = config.metrics.iter().find(|metric| metric.name == name) {
+            if !metric.aggregate.shape().is_scalar() {
+                let word = metric.aggregate.word();
+                return Err(format!(
+                    "a {word} has no single number to look back on: `tidewatch replay` shows it"
+                ));
+            }
+            return Ok(Subject::Metric(name.into()));
+        }
+        if name == ABANDONED {
+            return Ok(Subject::Abandoned);
+        }
+        let names = |names: Vec<&str>| match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        };
+        Err(format!(
+            "{name:?} is no rule ({}), no metric ({}) and not {ABANDONED:?}",
+            names(config.rules.iter().map(|rule| &*rule.name).collect()),
+            names(config.metrics.iter().map(|metric| &*metric.name).collect()),
+        ))
+    }
+
+    /// The metric that it needs.
+    pub fn metric<'c>(&'c self, config: &'c Config) -> Option<&'c str> {
+        match self {
+            Subject::Abandoned => None,
+            Subject::Metric(name) => Some(name),
+            Subject::Rule(name) => {
+                config.rules.iter().find(|rule| rule.name == *name).map(|rule| &*rule.metric)
+            }
+        }
+    }
+
+    /// The key of the configuration that a word of `--vary` means.
+    fn key(&self, config: &Config, word: &str) -> Result<String, String> {
+        let sections: [&dyn Section; 2] = [&config.session, &config.time];
+        let keys: Vec<&str> =
+            sections.iter().flat_map(|section| section.keys()).map(|key| key.path).collect();
+        let own = match self {
+            Subject::Rule(_) => rule_keys(),
+            _ => Vec::new(),
+        };
+        if let (Subject::Rule(name), true) = (self, own.contains(&word)) {
+            return Ok(format!("rule.{name}.{word}"));
+        }
+        let short = format!("session.{word}");
+        match keys.iter().find(|key| **key == word || **key == short) {
+            Some(key) => Ok((*key).to_owned()),
+            None => {
+                let all = own.iter().chain(&keys).copied().collect::<Vec<_>>().join(", ");
+                Err(format!("--vary {word}: is not a key that can be varied here; there are {all}"))
+            }
+        }
+    }
+}
+
+/// A configuration that is tried.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    /// What is other than configured; nothing in the first one.
+    pub set: Set,
+    /// The whole, or why it cannot be.
+    pub config: Result<Config, String>,
+}
+
+/// The configuration as it stands, and one for each combination of values.
+///
+/// # Errors
+/// What is wrong with the words of `--vary`, or that they are too many.
+pub(super) fn settings(
+    config: &Config,
+    subject: &Subject,
+    vary: &[String],
+) -> Result<Vec<Setting>, String> {
+    let mut sets: Vec<Set> = vec![Vec::new()];
+    for text in vary {
+        let (word, values) = text
+            .split_once('=')
+            .ok_or_else(|| format!("--vary {text}: write KEY=VALUES, such as k=2..6"))?;
+        let key = subject.key(config, word.trim())?;
+        let values = values_of(values).map_err(|rule| format!("--vary {text}: {rule}"))?;
+        if sets.len() * values.len() > SETTINGS_MAX {
+            return Err(format!("--vary: more than {SETTINGS_MAX} settings at once"));
+        }
+        let with = |set: &Set, value: &String| {
+            set.iter().cloned().chain([(key.clone(), value.clone())]).collect()
+        };
+        sets =
+            sets.iter().flat_map(|set| values.iter().map(move |value| with(set, value))).collect();
+    }
+    let mut found = vec![Setting { set: Vec::new(), config: Ok(config.clone()) }];
+    let varied = sets.into_iter().filter(|set| !set.is_empty());
+    found.extend(varied.map(|set| setting(config, set)));
+    Ok(found)
+}
+
+/// A configuration with some keys set otherwise.
+pub(super) fn setting(config: &Config, set: Set) -> Setting {
+    let flag = |(key, value): &(String, String)| Flag {
+        key: key.clone().into(),
+        name: "--vary".into(),
+        value: value.clone(),
+    };
+    let flags: Vec<Flag> = set.iter().map(flag).collect();
+    Setting { config: config.with(&flags).map_err(|error| error.to_string()), set }
+}
+
+/// `2..6` is 2, 3, 4, 5 and 6; `2..4/0.5` goes by halves; `15m,30m` is what it says.
+fn values_of(text: &str) -> Result<Vec<String>, String> {
+    let list = || text.split(',').map(|value| value.trim().to_owned()).collect::<Vec<_>>();
+    let Some((from, rest)) = text.split_once("..") else {
+        let list = list();
+        return if list.contains(&String::new()) {
+            Err("a value is empty".into())
+        } else {
+            Ok(list)
+        };
+    };
+    let (to, step) = rest.split_once('/').unwrap_or((rest, "1"));
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    let (Some(from), Some(to), Some(step)) = (number(from), number(to), number(step)) else {
+        return Err("write numbers such as 2..6 or 2..4/0.5, or a list such as 15m,30m".into());
+    };
+    let steps = (to - from) / step + 1e-9;
+    if !(0.0..SETTINGS_MAX as f64).contains(&steps) {
+        return Err(format!("from {from} to {to} by {step} are not 1 to {SETTINGS_MAX} values"));
+    }
+    let value = |index: u32| {
+        // Ten digits: 0.1 three times is 0.3.
+        let value = from + f64::from(index) * step;
+        format!("{}", (value * 1e10).round() / 1e10)
+    };
+    Ok((0..=steps as u32).map(value).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_ranges_or_lists() {
+        for (text, values) in [
+            ("2..6", vec!["2", "3", "4", "5", "6"]),
+            ("2..3/0.5", vec!["2", "2.5", "3"]),
+            ("0.1..0.3/0.1", vec!["0.1", "0.2", "0.3"]),
+            ("15m, 30m", vec!["15m", "30m"]),
+            ("5", vec!["5"]),
+        ] {
+            assert_eq!(values_of(text).unwrap(), values, "{text}");
+        }
+        for wrong in ["", "a..b", "6..2", "1..2/0", "1..1000", "1,,2", "1..2/-1"] {
+            assert!(values_of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_a_key_of_the_rule_or_of_sessions() {
+        let config = Config::default();
+        let rule = Subject::named(&config, "failed_payments_spike").unwrap();
+        let of = |subject: &Subject, vary: &[&str]| {
+            let vary: Vec<String> = vary.iter().map(|text| (*text).to_owned()).collect();
+            settings(&config, subject, &vary)
+        };
+        let tried = of(&rule, &["k=2..4", "gap=15m,30m"]).unwrap();
+        assert_eq!(tried.len(), 7);
+        assert_eq!(
+            tried[2].set,
+            [
+                ("rule.failed_payments_spike.k".to_owned(), "2".to_owned()),
+                ("session.gap".to_owned(), "30m".to_owned())
+            ]
+        );
+        assert_eq!(tried[1].config.as_ref().unwrap().session.gap, 900_000);
+        // A setting that cannot be says why; the others are tried.
+        let tried = of(&rule, &["over=1m,10m"]).unwrap();
+        assert!(tried[1].config.as_ref().unwrap_err().contains("can never alert"));
+        assert!(tried[2].config.is_ok());
+        for (vary, part) in [
+            (&["k"][..], "write KEY=VALUES"),
+            (&["kk=2"], "is not a key that can be varied here"),
+            (&["k=1..20", "value_min=1..20"], "more than 64 settings"),
+        ] {
+            let error = of(&rule, vary).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(of(&Subject::Abandoned, &["k=2"]).is_err());
+        let unknown = Subject::named(&config, "nope").unwrap_err();
+        assert!(unknown.contains("failed_payments_spike") && unknown.contains("revenue"));
+    }
+}

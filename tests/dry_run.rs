@@ -1,0 +1,273 @@
+//! Shows that a dry run finds on events of the past what the live run found on them: the same
+//! alerts, the same carts, at every setting as if that alone had been configured.
+//!
+//! How: random events (the seed is printed) into a server; its alerts are read from the feed, and
+//! compared with dry runs over its log while it runs, and over files.
+
+mod support;
+
+use serde_json::Value;
+
+use support::events::{Event, Random};
+use support::{Folder, HOLD, Poster, until};
+
+/// A midnight of UTC, 2023-11-14.
+const START: i64 = 1_699_920_000_000;
+const MINUTE: i64 = 60_000;
+
+const RULES: &str = r#"
+[[metric]]
+name = "failures"
+where = { type = "failed" }
+aggregate = "count"
+window = { tumbling = "10s" }
+[[metric]]
+name = "latency"
+where = { type = "failed" }
+aggregate = "avg"
+field = "ms"
+window = { hopping = "1m", slide = "10s" }
+[[rule]]
+name = "by_sigma"
+metric = "failures"
+over = "10m"
+[[rule]]
+name = "by_robust"
+metric = "latency"
+detect = "robust"
+side = "both"
+k = 4
+samples = 60
+[[rule]]
+name = "by_threshold"
+metric = "failures"
+detect = "threshold"
+limit = 12
+for = "20s"
+cooldown = "30s"
+[[rule]]
+name = "by_change"
+metric = "failures"
+detect = "rate_of_change"
+ago = "1m"
+percent = 200
+[[rule]]
+name = "by_absence"
+metric = "failures"
+detect = "absence"
+for = "30s"
+"#;
+
+const ALL: [&str; 5] = ["by_sigma", "by_robust", "by_threshold", "by_change", "by_absence"];
+
+/// Two hours of events with floods and silences, out of order by less than is waited for, some of
+/// them twice; at last one that makes everything before it final. Its time is told.
+fn history(random: &mut Random) -> (Vec<Event>, i64) {
+    let mut events = Vec::new();
+    let mut at = START;
+    while at < START + 120 * MINUTE {
+        let (most, slow) = match random.below(12) {
+            0 => (30, 900),
+            1 => (0, 0),
+            2 => (4, 2_000),
+            _ => (3, 100),
+        };
+        for _ in 0..random.below(20) + 1 {
+            for _ in 0..random.below(most + 1) {
+                let mut event = Event::new("", at + random.below(10_000) as i64, "failed", "");
+                event.more.insert("ms".into(), (slow + random.below(50)).into());
+                events.push(event);
+            }
+            let kind = ["page_view", "cart_add", "payment_completed"][random.below(3) as usize];
+            events.push(Event::new("", at + random.below(10_000) as i64, kind, ""));
+            at += 10_000;
+        }
+    }
+    for (number, event) in events.iter_mut().enumerate() {
+        event.id = format!("e{number}");
+        event.user = format!("u{}", random.below(3_000));
+    }
+    events.sort_by_key(|event| event.at);
+    for from in (0..events.len()).step_by(7) {
+        let to = (from + 7).min(events.len());
+        if events[to - 1].at - events[from].at < 5_000 {
+            random.shuffle(&mut events[from..to]);
+        }
+    }
+    let again: Vec<Event> = events.iter().step_by(97).cloned().collect();
+    for event in again {
+        let place = events.iter().position(|other| other.id == event.id).unwrap();
+        events.insert(place + 1, event);
+    }
+    let end = at + 90 * MINUTE;
+    events.push(Event::new("last", end, "page_view", "last"));
+    (events, end)
+}
+
+fn lines(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::line).collect()
+}
+
+/// Alerts as (id, time, title, facts) that were raised before a time, the oldest first.
+fn alerts(list: &[Value], until: i64) -> Vec<(String, i64, String, Value)> {
+    let text = |alert: &Value, name: &str| alert[name].as_str().unwrap().to_owned();
+    let all = list.iter().map(|alert| {
+        let at = alert["at"].as_i64().unwrap();
+        (text(alert, "id"), at, text(alert, "title"), alert["detail"].clone())
+    });
+    let mut all: Vec<_> = all.filter(|(_, at, ..)| *at < until).collect();
+    all.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    all
+}
+
+#[test]
+fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
+    let mut random = Random::seeded("dry_run");
+    let (events, end) = history(&mut random);
+    let final_to = end - 2 * MINUTE;
+    let folder = Folder::default();
+    let config = format!("{HOLD}{RULES}");
+    let server = folder.serve(&config).start();
+    Poster::new(server.target()).post(&lines(&events));
+    server.wait_settled(events.len() as u64);
+    let feed = until(30, "alerts are in the feed", || {
+        let feed = server.all("v1/alerts");
+        (feed.len() > 20).then_some(feed)
+    });
+    let live = |subject: &str| -> Vec<Value> {
+        let of = |alert: &&Value| alert["kind"] == "anomaly" && alert["subject"] == subject;
+        feed.iter().filter(of).cloned().collect()
+    };
+    let file = folder.write("events.ndjson", lines(&events).join("\n"));
+    let toml = folder.write("rules.toml", RULES);
+    let data = folder.data().display().to_string();
+    for rule in ALL {
+        let wanted = alerts(&live(rule), final_to);
+        assert!(!wanted.is_empty(), "{rule}");
+        // The server runs on its folder meanwhile.
+        for past in [["--data-dir", &data], ["--file", &file]] {
+            let run = folder.command(&["dry-run", rule, "--json", "--config", &toml]).args(&past);
+            let report = run.run().json();
+            let found = &report["settings"][0];
+            let fired = found["fired"].as_array().unwrap();
+            assert_eq!(alerts(fired, final_to), wanted, "{rule} {past:?}");
+            assert_eq!(found["alerts"], fired.len(), "{rule}");
+            let history = &report["history"];
+            assert_eq!(history["received"], events.len(), "{history}");
+            assert_eq!(history["duplicate"], events.len() as u64 - applied(&events), "{history}");
+        }
+    }
+    // The carts, too.
+    let carts: Vec<Value> =
+        feed.iter().filter(|alert| alert["kind"] == "abandoned").cloned().collect();
+    let run = folder.command(&["dry-run", "abandoned", "--json", "--data-dir", &data]);
+    let report = run.args(&["--config", &toml]).run().json();
+    let fired = report["settings"][0]["fired"].as_array().unwrap();
+    assert!(!fired.is_empty());
+    assert_eq!(alerts(fired, final_to), alerts(&carts, final_to));
+}
+
+/// Different events.
+fn applied(events: &[Event]) -> u64 {
+    let mut ids: Vec<&str> = events.iter().map(|event| &*event.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len() as u64
+}
+
+/// One pass for all of them; each is what a replay with that configuration reports.
+#[test]
+fn every_setting_is_as_if_it_alone_had_been_configured() {
+    let mut random = Random::seeded("dry_run_settings");
+    let (events, _) = history(&mut random);
+    let folder = Folder::default();
+    let file = folder.write("events.ndjson", lines(&events).join("\n"));
+    let toml = folder.write("rules.toml", RULES);
+    let dry = |name: &str, vary: &[&str]| {
+        let vary = vary.iter().flat_map(|vary| ["--vary", vary]);
+        let args: Vec<&str> = ["dry-run", name, "--json", "--config", &toml, "--file", &file]
+            .into_iter()
+            .chain(vary)
+            .collect();
+        folder.command(&args).run().json()["settings"].as_array().unwrap().clone()
+    };
+    let together = dry("by_threshold", &["limit=5,12,20", "gap=20m,30m", "for=0s,20s"]);
+    assert_eq!(together.len(), 13);
+    let without = |line: &Value| {
+        let mut line = line.clone();
+        line["set"] = Value::Null;
+        line
+    };
+    for line in &together[1..] {
+        let set = line["set"].as_object().unwrap();
+        let [limit, hold, gap] =
+            ["limit", "for", "session.gap"].map(|key| set[key].as_str().unwrap());
+        let own = RULES
+            .replace("limit = 12\nfor = \"20s\"", &format!("limit = {limit}\nfor = \"{hold}\""));
+        let config = folder.write("own.toml", format!("[session]\ngap = \"{gap}\"\n{own}"));
+        let args = ["dry-run", "by_threshold", "--json", "--config", &config, "--file", &file];
+        let alone = folder.command(&args).run().json();
+        assert_eq!(without(line), without(&alone["settings"][0]), "{set:?}");
+    }
+    assert!(together.iter().any(|line| line["fired"] != together[0]["fired"]));
+
+    // Sessions of each gap are those of a replay with that gap.
+    for line in &dry("abandoned", &["gap=1m,5m,30m"])[1..] {
+        let gap = line["set"]["session.gap"].as_str().unwrap();
+        let config = folder.write("gap.toml", format!("[session]\ngap = \"{gap}\"\n"));
+        let args = ["replay", &file, "--json", "--config", &config];
+        let replay = folder.command(&args).run().json()["sessions"].clone();
+        let number = |name: &str| replay[name].as_u64().unwrap();
+        assert_eq!(line["sessions"], number("closed") - number("open_at_end"), "{replay}");
+        let abandoned = number("abandoned") - number("abandoned_open_at_end");
+        assert_eq!(line["alerts"], abandoned, "{replay}");
+    }
+
+    // A setting that cannot be says so; the others are tried.
+    let lines = dry("by_sigma", &["over=1m,10m"]);
+    assert!(lines[1]["refused"].as_str().unwrap().contains("can never alert"), "{lines:#?}");
+    assert_eq!(lines[2]["alerts"], lines[0]["alerts"]);
+}
+
+#[test]
+fn what_was_before_only_teaches_and_what_cannot_be_is_said() {
+    let mut random = Random::seeded("dry_run_range");
+    let (events, end) = history(&mut random);
+    let folder = Folder::default();
+    let file = folder.write("events.ndjson", lines(&events).join("\n"));
+    let toml = folder.write("rules.toml", RULES);
+    let run =
+        |args: &[&str]| folder.command(&["dry-run"]).args(args).args(&["--config", &toml]).run();
+    let whole = run(&["by_robust", "--json", "--file", &file]).json();
+    let fired = whole["settings"][0]["fired"].as_array().unwrap().clone();
+    let (from, to) = (START + 40 * MINUTE, START + 80 * MINUTE);
+    let [first, last] = [from, to].map(|at| at.to_string());
+    let args = ["by_robust", "--json", "--file", &file, "--from", &first, "--to", &last];
+    let part = run(&args).json();
+    let within = |alert: &&Value| (from..to).contains(&alert["at"].as_i64().unwrap());
+    let wanted: Vec<Value> = fired.iter().filter(within).cloned().collect();
+    let found = part["settings"][0]["fired"].as_array().unwrap();
+    assert_eq!(alerts(found, end), alerts(&wanted, end));
+    assert_eq!((&part["history"]["from"], &part["history"]["to"]), (&from.into(), &to.into()));
+    // The numbers of a metric.
+    let metric = run(&["failures", "--json", "--file", &file]).json();
+    let line = &metric["settings"][0];
+    assert!(line["windows"].as_u64().unwrap() > 100 && line["max"].as_f64().unwrap() > 10.0);
+    // For people.
+    let text = run(&["by_robust", "--vary", "k=3..5", "--file", &file]).stdout;
+    assert!(text.contains("as configured") && text.contains("would have fired"), "{text}");
+
+    for (args, code, part) in [
+        (&["nope"][..], 2, "is no rule (by_sigma, by_robust"),
+        (&["by_robust", "--vary", "kk=2"], 2, "is not a key that can be varied here"),
+        (&["by_robust", "--file", "nowhere.ndjson"], 2, "nowhere.ndjson"),
+        (&["by_robust", "--from", "yesterday"], 2, "--from yesterday: is not a time"),
+        (&["by_robust", "--from", "2024-01-02", "--to", "2024-01-01"], 2, "must be before"),
+        (&["by_robust", "--vary", "gap=1m,2m,3m,4m,5m,6m,7m,8m,9m"], 2, "at most 8"),
+        (&["by_robust", "--data-dir", "nowhere"], 1, "there is no such file"),
+    ] {
+        let run = run(args);
+        assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
+        assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
+    }
+}
