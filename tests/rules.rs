@@ -8,7 +8,7 @@ mod support;
 
 use serde_json::{Value, json};
 
-use support::events::Event;
+use support::events::{Event, Random};
 use support::{Folder, HOLD, Poster, Server, until};
 
 /// A midnight of UTC, 2023-11-14.
@@ -149,6 +149,144 @@ fn silence_is_an_alert_by_the_watermark_and_verdicts_say_what_was_expected() {
     let times = (90.0 - 25.0) / (number("high") - 25.0) * 6.0;
     assert!((number("far") - times).abs() < 1e-9, "{spike}");
     assert_eq!(note(), "of m");
+}
+
+/// Failures by region: so many of each in each window of ten seconds.
+fn by_region(windows: &[&[(&str, usize)]]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, regions) in windows.iter().enumerate() {
+        let at = START + index as i64 * WINDOW;
+        lines.push(Event::new(format!("v{index}"), at, "page_view", "v").line());
+        for (region, count) in *regions {
+            lines.extend((0..*count).map(|n| {
+                let id = format!("{region}{index}-{n}");
+                let mut event = Event::new(id, at + 1 + n as i64, "failed", format!("u{n}"));
+                event.more.insert("region".into(), json!(region));
+                event.line()
+            }));
+        }
+    }
+    lines
+}
+
+/// The feed of a server that was sent these, once no more comes.
+fn feed(config: &str, lines: &[String]) -> Vec<Value> {
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}{config}")).start();
+    Poster::new(server.target()).post(lines);
+    server.wait_settled(lines.len() as u64);
+    server.all("v1/alerts")
+}
+
+const BY_REGION: &str = "[[metric]]\nname = \"by_region\"\nwhere = { type = \"failed\" }\n\
+    aggregate = \"count\"\ngroup_by = [\"region\"]\nwindow = { tumbling = \"10s\" }\n";
+
+#[test]
+fn each_group_of_a_metric_is_watched_on_its_own() {
+    let config = format!(
+        "{BY_REGION}[[rule]]\nname = \"r\"\nmetric = \"by_region\"\ndetect = \"robust\"\n\
+         [[rule]]\nname = \"gone\"\nmetric = \"by_region\"\ndetect = \"absence\"\nfor = \"1m\"\n\
+         [[rule]]\nname = \"first\"\nmetric = \"by_region\"\ndetect = \"threshold\"\nlimit = 9\n\
+         groups_max = 1\n"
+    );
+    let mut windows: Vec<&[(&str, usize)]> = vec![&[("eu", 5), ("us", 40)]; 60];
+    // One jumps, and one that was never seen comes with many; then one falls silent.
+    windows.extend([&[("eu", 60), ("us", 40)][..], &[("eu", 5), ("us", 40), ("asia", 90)]]);
+    windows.extend([&[("us", 40), ("asia", 90)][..]; 12]);
+    let lines = by_region(&windows);
+    let folder = Folder::default();
+    let server = folder.serve(&format!("{HOLD}{config}")).start();
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    let feed = server.all("v1/alerts");
+    let said: Vec<(&str, i64)> = feed
+        .iter()
+        .filter(|alert| alert["kind"] == "anomaly")
+        .map(|alert| {
+            let at = alert["at"].as_i64().unwrap() - START;
+            (alert["subject"].as_str().unwrap(), at / WINDOW)
+        })
+        .collect();
+    assert_eq!(said, [("r eu", 61), ("gone eu", 68), ("first eu", 61)], "{feed:#?}");
+    let title = feed[0]["title"].as_str().unwrap();
+    assert!(title.starts_with("R (eu): 60.00, expected at most "), "{title}");
+    assert_eq!(feed[0]["detail"]["group"], json!({"region": "eu"}));
+    let note = |rule: &str| {
+        let board = server.get("v1/board");
+        board["topics"][rule]["about"]["note"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(note("gone"), "of by_region: eu, 1 of 3 groups stand out");
+    assert_eq!(note("r"), "of by_region: eu, 1 of 3 groups stand out, 1 learning");
+    let left = "of by_region: eu, 1 of 1 groups stand out, 2 more are not watched: groups_max";
+    assert_eq!(note("first"), left);
+}
+
+#[test]
+fn an_alert_names_the_groups_that_moved_most() {
+    let rule = |more: &str| {
+        format!(
+            "{}{BY_REGION}{more}",
+            failures(
+                "detect = \"threshold\"\nlimit = 50\ncooldown = \"1m\"\nwhy = [\"by_region\"]"
+            )
+        )
+    };
+    let mut windows: Vec<&[(&str, usize)]> = vec![&[("eu", 5), ("us", 10), ("asia", 3)]; 40];
+    windows.extend([&[("eu", 60), ("us", 12), ("asia", 1)][..], &[("eu", 5)]]);
+    windows.extend([&[("eu", 5)][..]; 5]);
+    let feed = feed(&rule(""), &by_region(&windows));
+    let [alert] = &feed[..] else { panic!("{feed:#?}") };
+    let share = |moved: f64| json!(moved / 57.0);
+    assert_eq!(
+        alert["detail"]["why"],
+        json!([{"metric": "by_region", "groups": [
+            {"group": {"region": "eu"}, "value": 60.0, "usual": 5.0, "share": share(55.0)},
+            {"group": {"region": "us"}, "value": 12.0, "usual": 10.0, "share": share(2.0)},
+        ]}])
+    );
+    assert_eq!(alert["title"], "R: 73.00, expected at most 50.00, mostly eu (96 %)");
+}
+
+/// Rules of groups, and what they say of why, over random logs: however many shards there are, and
+/// however many events a batch and a commit.
+#[test]
+fn rules_of_groups_are_a_function_of_the_log() {
+    let mut random = Random::seeded("rules_of_groups_are_a_function_of_the_log");
+    let regions = ["eu", "us", "asia", "af"];
+    let levels: Vec<Vec<(&str, usize)>> = (0..120)
+        .map(|_| {
+            let spike = |random: &mut Random| match random.below(12) {
+                0 => 30,
+                1 => 0,
+                _ => 2 + random.below(3) as usize,
+            };
+            let count = 2 + random.below(3) as usize;
+            regions[..count].iter().map(|region| (*region, spike(&mut random))).collect()
+        })
+        .collect();
+    let windows: Vec<&[(&str, usize)]> = levels.iter().map(Vec::as_slice).collect();
+    let lines = by_region(&windows);
+    let rules = format!(
+        "{}{BY_REGION}[[rule]]\nname = \"each\"\nmetric = \"by_region\"\ndetect = \"robust\"\n\
+         cooldown = \"20s\"\n[[rule]]\nname = \"gone\"\nmetric = \"by_region\"\n\
+         detect = \"absence\"\nfor = \"20s\"\n",
+        failures("detect = \"threshold\"\nlimit = 20\ncooldown = \"10s\"\nwhy = [\"by_region\"]")
+    );
+    let mut answers =
+        [(1, 1, 5), (2, 7, 100_000), (4, 4_096, 600)].map(|(shards, batch, commit)| {
+            let pipeline = format!(
+                "[pipeline]\nshards = {shards}\nbatch_max = {batch}\ncommit_events = {commit}\n"
+            );
+            let mut feed = feed(&format!("{pipeline}{rules}"), &lines);
+            for alert in &mut feed {
+                alert["n"] = Value::Null;
+            }
+            feed.sort_by_key(|alert| alert["id"].to_string());
+            feed
+        });
+    assert!(answers[0].len() > 20, "{}", answers[0].len());
+    let [one, others @ ..] = &mut answers;
+    others.iter().for_each(|other| assert_eq!(one, other));
 }
 
 #[test]

@@ -25,8 +25,15 @@ settings! {
         pub name: () = (), shape();
         /// For people. Made from the name.
         pub title: Derived<String> = Derived(None), text();
-        /// Needed: the metric that it watches, one without group_by.
+        /// Needed: the metric that it watches; of one with group_by each group on its own, from its
+        /// first number on.
         pub metric: String = String::new(), text();
+        /// Of a metric with group_by: the first so many groups are watched. How many are not is said
+        /// with the rule.
+        pub groups_max: usize = 100, count(1, 1_000);
+        /// Metrics with group_by and the window of this one, such as the same counted by region: an
+        /// alert names the groups that moved most, each with its share.
+        pub why: Vec<String> = Vec::new(), names_in_order(0, 4);
         /// How it draws its line:
         pub detect: String = "sigma".into(), Rule::Word(words);
         /// How long windows must stand out, one after the other, before there is an alert. "0s": the
@@ -86,7 +93,12 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
         side: keys.side,
     };
     match metric {
-        Some(metric) => rule_fits(&mut item.reader, &detect, patience, metric),
+        Some(metric) => {
+            rule_fits(&mut item.reader, &detect, patience, metric);
+            let windows = detect.reach(step) / step.max(1);
+            groups_fit(&mut item.reader, keys.groups_max, windows, metric);
+            explains(&mut item.reader, &keys.why, metric, metrics);
+        }
         None if keys.metric.is_empty() => {}
         None => {
             let names = || metrics.iter().map(|metric| metric.name.as_str());
@@ -99,6 +111,8 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
         name: item.name.clone(),
         title: item.title(keys.title),
         metric: keys.metric,
+        groups_max: keys.groups_max,
+        why: keys.why,
         patience,
         severity: keys.severity,
         detect,
@@ -106,9 +120,6 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
 }
 
 fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &MetricSpec) {
-    if !metric.group_by.is_empty() {
-        reader.problem("metric", "must name a metric without group_by");
-    }
     if !metric.aggregate.shape().is_scalar() {
         let word = metric.aggregate.word();
         reader
@@ -122,5 +133,48 @@ fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &
     }
     for (keys, rule) in detect.misfits(patience, &metric.name, metric.window.step()) {
         reader.conflict(&keys, rule);
+    }
+}
+
+/// Most windows that a rule keeps of all groups together: some 50 MB.
+const WINDOWS_MAX: i64 = 1_000_000;
+
+fn groups_fit(reader: &mut Reader, groups_max: usize, windows: i64, metric: &MetricSpec) {
+    let groups = groups_max.min(metric.group_limit) as i64;
+    if !metric.group_by.is_empty() && groups.saturating_mul(windows) > WINDOWS_MAX {
+        let fits = (WINDOWS_MAX / windows).max(1);
+        let rule = format!(
+            "{groups} groups with {windows} windows each are more than {WINDOWS_MAX} that a rule \
+             keeps: at most {fits}, or let it look back less far"
+        );
+        reader.problem("groups_max", rule);
+    }
+}
+
+/// Metrics whose groups say why.
+fn explains(reader: &mut Reader, why: &[String], metric: &MetricSpec, metrics: &[MetricSpec]) {
+    for name in why {
+        let found = metrics.iter().find(|other| other.name == *name);
+        let problem = match found {
+            None => {
+                let names = || metrics.iter().map(|metric| metric.name.as_str());
+                format!("{name:?} is no metric{}", near::hint(name, names()))
+            }
+            Some(_) if !metric.group_by.is_empty() => {
+                let rule = "is for metrics without group_by";
+                format!("{rule}: the groups of {} are watched one by one", metric.name)
+            }
+            Some(other) if other.group_by.is_empty() => {
+                format!("{name:?} has no group_by: nothing could be named")
+            }
+            Some(other) if !other.aggregate.shape().is_scalar() => {
+                format!("{name:?} must have one number for each window")
+            }
+            Some(other) if other.window != metric.window => {
+                format!("{name:?} must have the window of {}", metric.name)
+            }
+            Some(_) => continue,
+        };
+        reader.problem("why", problem);
     }
 }

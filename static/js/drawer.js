@@ -134,6 +134,7 @@ export class Drawer {
       <p class="alert-title"><span class="alert-mark" aria-hidden="true">${severity.shape}</span> ${alert.title}</p>
       <p class="muted">${severity.word}, ${moment(alert.at)}, ${age(alert.at, this.#store.now())}</p>
       ${pairs(facts(alert.detail))}
+      ${moved(alert.detail?.why)}
     </section>`;
   }
 
@@ -204,11 +205,26 @@ function pairs(list) {
   return html`<dl class="pairs">${list.map(([name, value], i) => html`<div key=${i}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
+/** Why a number moved: of each metric the groups that moved most. */
+function moved(why) {
+  if (!Array.isArray(why)) return null;
+  return why.map(({ metric, groups }) => html`<table key=${metric} class="moved">
+    <caption>Moved most: ${words(metric)}</caption>
+    <thead><tr><th scope="col">Group</th><th scope="col">Then</th><th scope="col">Usual</th><th scope="col">Share</th></tr></thead>
+    <tbody>${groups.map(({ group, value, usual, share }, i) => html`<tr key=${i}>
+      <th scope="row">${Object.values(group).join(', ') || 'other'}</th>
+      <td>${number(value)}</td><td>${number(usual)}</td><td>${share == null ? NONE : `${Math.round(share * 100)} %`}</td>
+    </tr>`)}</tbody>
+  </table>`);
+}
+
 /** An alert's detail as names and texts, nested ones with their path. */
 function facts(detail, path = '') {
   if (detail == null || typeof detail !== 'object') return [];
   const found = [];
   for (const [name, value] of Object.entries(detail)) {
+    // It has a table of its own.
+    if (Array.isArray(value) && name === 'why') continue;
     const full = path ? `${path} ${name}` : name;
     if (value !== null && typeof value === 'object') found.push(...facts(value, full));
     else found.push([words(full.replace(/_ms$/, '')), fact(name, value, detail)]);

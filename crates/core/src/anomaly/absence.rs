@@ -35,6 +35,10 @@ impl State for AbsenceState {
         self.last
     }
 
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     /// Of further silence the alert that is up knows only the end.
     fn is_settled(&self, value: Option<f64>) -> bool {
         if is_silent(value) { self.alarm.is_up() } else { self.alarm.is_quiet() }

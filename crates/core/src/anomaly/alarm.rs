@@ -65,6 +65,14 @@ impl Alarm {
         }
     }
 
+    /// How far the window lay that stood out most; `None` while nothing does.
+    pub fn far(&self) -> Option<f64> {
+        match self {
+            Alarm::Quiet => None,
+            Alarm::Pending { peak, .. } | Alarm::Up { peak, .. } => Some(peak.far),
+        }
+    }
+
     /// Takes the next window. What stays for as long as `usual` is usual; without it nothing is.
     pub fn step(
         &mut self,

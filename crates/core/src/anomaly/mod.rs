@@ -45,8 +45,13 @@ pub struct Rule {
     pub name: String,
     /// Title of its panel and of its alerts.
     pub title: String,
-    /// The metric it watches (without `group_by`); each final window is one sample.
+    /// The metric it watches; each final window is one sample. Of a metric with `group_by` each group
+    /// is watched on its own.
     pub metric: String,
+    /// Most groups that are watched: the first ones, as the metric numbers them.
+    pub groups_max: usize,
+    /// Metrics with `group_by` and the same windows, whose groups say why a number moved.
+    pub why: Vec<String>,
     /// When standing out is an alert.
     pub patience: Patience,
     /// `info`, `warning` or `critical`.
@@ -153,6 +158,9 @@ pub type Known = (EpochMs, f64);
 pub trait State {
     /// End of the newest sample.
     fn last(&self) -> Option<EpochMs>;
+
+    /// What is going on.
+    fn alarm(&self) -> &Alarm;
 
     /// True when more samples of this value change nothing any more.
     fn is_settled(&self, value: Option<f64>) -> bool;
@@ -388,6 +396,10 @@ macro_rules! detectors {
         impl State for Watched {
             fn last(&self) -> Option<EpochMs> {
                 match self { $( Watched::$name(one) => one.last(), )+ }
+            }
+
+            fn alarm(&self) -> &Alarm {
+                match self { $( Watched::$name(one) => one.alarm(), )+ }
             }
 
             fn is_settled(&self, value: Option<f64>) -> bool {

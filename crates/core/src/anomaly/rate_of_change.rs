@@ -49,6 +49,10 @@ impl State for RateOfChangeState {
         self.last
     }
 
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     fn is_settled(&self, value: Option<f64>) -> bool {
         let are_all = |value: f64| self.known.iter().all(|(_, known)| *known == value);
         self.alarm.is_quiet() && value.is_none_or(are_all)

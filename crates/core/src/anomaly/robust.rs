@@ -94,6 +94,10 @@ impl State for RobustState {
         self.last
     }
 
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     fn is_settled(&self, value: Option<f64>) -> bool {
         self.alarm.is_quiet() && value.is_none_or(|value| self.history.are_all(value))
     }

@@ -58,6 +58,10 @@ impl State for SigmaState {
         self.last
     }
 
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     fn is_settled(&self, value: Option<f64>) -> bool {
         self.alarm.is_quiet() && value.is_none_or(|value| self.samples.are_all(value))
     }

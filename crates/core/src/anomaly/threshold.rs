@@ -35,6 +35,10 @@ impl State for ThresholdState {
         self.last
     }
 
+    fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     /// What stands out is not quiet.
     fn is_settled(&self, _: Option<f64>) -> bool {
         self.alarm.is_quiet()

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::outlook::{Fate, Outlook, edits};
-use super::rules::rule_id;
+use super::rules::{rule_id, rule_of};
 use crate::metric::Metric;
 
 /// Name and meaning.
@@ -76,14 +76,16 @@ impl Keeper {
         }
         let rules = self.rule_ids();
         for (rule, id) in self.watching.iter().zip(&rules) {
-            if self.state.rules.contains_key(id) {
+            if self.state.rules.keys().any(|kept| rule_of(kept) == id) {
                 say("rule", &rule.name, Fate::Kept)
             } else {
                 fresh.push(("rule", &rule.name))
             }
         }
-        let lost = free.iter().map(|id| ("metric", *id));
-        let lost_rules = self.state.rules.keys().filter(|id| !rules.contains(id));
+        let lost = free.iter().map(|id| ("metric", id.as_str()));
+        // One for all groups of a rule.
+        let lost_rules: BTreeSet<&str> = self.state.rules.keys().map(|id| rule_of(id)).collect();
+        let lost_rules = lost_rules.into_iter().filter(|id| !rules.iter().any(|rule| rule == id));
         for (what, id) in lost.chain(lost_rules.map(|id| ("rule", id))) {
             let name = parts(id).0;
             match fresh.iter().position(|declared| *declared == (what, name)) {
@@ -105,7 +107,7 @@ impl Keeper {
                 found_out.push(Outlook { subject: key.clone(), fate });
             }
         }
-        self.state.rules.retain(|id, _| rules.contains(id));
+        self.state.rules.retain(|id, _| rules.iter().any(|rule| rule == rule_of(id)));
         found_out
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::outlook::Outlook;
+use super::rules::rule_of;
 use crate::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
 use crate::metric::engine::{Absorbed, MetricTotals};
 use crate::metric::window::Day;
@@ -205,7 +206,7 @@ impl Keeper {
     /// The small rest.
     pub(super) fn write_state(&mut self, unit: &mut CommitUnit) {
         let known = self.rule_ids();
-        self.state.rules.retain(|id, _| known.contains(id));
+        self.state.rules.retain(|id, _| known.iter().any(|rule| rule == rule_of(id)));
         self.state.session.clone_from(&self.session);
         self.state.meanings.clone_from(&self.meanings);
         let entries = self.entries();

@@ -14,12 +14,15 @@ mod kept;
 mod metric_topic;
 mod outlook;
 mod report;
+mod rule_alerts;
 #[cfg(test)]
 mod rule_tests;
+mod rule_topic;
 mod rules;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod why;
 #[cfg(test)]
 mod window_tests;
 mod words;
@@ -336,11 +339,14 @@ impl Keeper {
         let (watching, list) = (&self.watching, self.list_points);
         let all =
             |metric: &Metric| list || watching.iter().any(|rule| rule.metric == metric.spec.name);
-        self.engine.settle(barrier.watermark, all, &mut self.points, &mut unit.rollups);
+        let (points, rollups) = (&mut self.points, &mut unit.rollups);
+        let asked = |metric: &Metric| why::asks(watching, metric);
+        self.engine.settle(barrier.watermark, all, asked, points, rollups);
+        self.raise(&mut unit);
+        self.engine.trim(|metric| why::asks(&self.watching, metric));
         self.write_settled(&mut unit);
         let dropped = std::mem::take(&mut self.dropped);
         unit.delta.extend(dropped.iter().map(|id| SectionWriter::metric_dropped(id)));
-        self.raise(&mut unit);
         self.write_state(&mut unit);
         unit
     }
@@ -354,7 +360,7 @@ impl Keeper {
         for alert in &mut unit.alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;
-            self.state.alerts_over += u64::from(alert.kind == rules::OVER);
+            self.state.alerts_over += u64::from(alert.kind == rule_alerts::OVER);
         }
         let newest = unit.alerts.len().saturating_sub(BOARD_ALERTS);
         for alert in &unit.alerts[newest..] {

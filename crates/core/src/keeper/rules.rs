@@ -1,33 +1,32 @@
 //! Rules run over the final windows of their metrics, the empty ones too: what goes up, and
-//! what is over, become alerts.
+//! what is over, become alerts. Of a metric with labels each group is watched on its own.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json, json};
 
 use super::Keeper;
-use crate::alert::{Alert, Detail, alert_id};
-use crate::anomaly::{
-    Band, Change, Past, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched,
-};
+use super::rule_alerts::About;
+use super::why::why;
+use crate::alert::Alert;
+use crate::anomaly::{Change, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched};
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
+use crate::metric::groups::group_text;
 use crate::settings::{Word as _, entries};
 use crate::time::{END_OF_TIME, EpochMs};
 
 /// Points of a rule's topic.
 pub(super) const RULE_POINTS: usize = 360;
 
-/// The kind of an alert that says that another one is over.
-pub(super) const OVER: &str = "over";
-
 /// What outlives a batch of one rule. Its lists go by sections of their own, so that a commit
 /// does not grow with them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleKept {
-    state: Watched,
+    pub(super) state: Watched,
     /// A running total: its midnight and the newest number.
     #[serde(default)]
     total: Option<(EpochMs, f64)>,
@@ -52,46 +51,80 @@ pub(super) fn rule_id(rule: &Rule, metrics: &[Metric]) -> String {
     format!("{}#{:016x}", rule.name, fingerprint(text.as_bytes()))
 }
 
+/// The rule that something is kept for: of a group its text comes behind it.
+pub(super) fn rule_of(id: &str) -> &str {
+    id.split_once('\n').map_or(id, |(rule, _)| rule)
+}
+
+/// What the state of a rule is kept under; `group` as text.
+pub(super) fn kept_id(rule: &str, group: Option<&str>) -> String {
+    group.map_or_else(|| rule.to_owned(), |group| format!("{rule}\n{group}"))
+}
+
 impl Keeper {
+    /// The groups of a metric that a rule watches, as text; one `None` where there are no labels.
+    pub(super) fn watched(&self, rule: &Rule, index: usize) -> Vec<Option<String>> {
+        let grouped = !self.engine.metrics()[index].spec.group_by.is_empty();
+        let groups = self.engine.state(index).groups.all().iter().take(rule.groups_max);
+        let texts = groups.map(|labels| Some(group_text(labels)));
+        if grouped { texts.collect() } else { vec![None] }
+    }
+
     /// Runs what became final by a watermark through the rules.
     pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Alert> {
-        let mut alerts = Vec::new();
+        let (mut alerts, first_at) = (Vec::new(), self.state.first_at);
         for rule in &self.watching {
             let metrics = self.engine.metrics();
             let watched = |metric: &Metric| metric.spec.name == rule.metric;
             let Some(index) = metrics.iter().position(watched) else { continue };
             let metric = &metrics[index];
+            let mut numbers: BTreeMap<u32, Vec<(EpochMs, f64)>> = BTreeMap::new();
             let of_metric = self.points.iter().filter(|point| usize::from(point.metric) == index);
-            let numbers: Vec<(EpochMs, f64)> =
-                of_metric.filter_map(|point| Some((point.end, point.value.scalar()?))).collect();
+            for point in of_metric {
+                let number = point.value.scalar().map(|value| (point.end, value));
+                numbers.entry(point.group).or_default().extend(number);
+            }
             let memo = &mut Memo::default();
             let until = if watermark < END_OF_TIME {
                 self.engine.state(index).next()
             } else {
-                self.state
-                    .max_at
-                    .map(|at| metric.grid.pane(at, memo).end)
-                    .max(numbers.last().map(|(end, _)| *end))
+                let ends = numbers.values().filter_map(|all| all.last().map(|(end, _)| *end));
+                self.state.max_at.map(|at| metric.grid.pane(at, memo).end).max(ends.max())
             };
             let Some(until) = until else { continue };
-            let began = self.began[index].or(self.state.first_at);
-            let kept = self.state.rules.entry(rule_id(rule, metrics));
-            let kept = kept.or_insert_with(|| RuleKept::new(rule));
-            let first = numbers.first().map(|(end, _)| end - 1);
-            let from = match kept.state.last() {
-                Some(last) => last,
-                None => match first.into_iter().chain(began).min() {
-                    Some(at) => metric.grid.pane(at, memo).start,
-                    None => continue,
-                },
-            };
-            let stretch = Stretch { start: from, end: until };
-            kept.run(rule, metric, stretch, &numbers, |verdict| {
-                alerts.extend(verdict.change.map(|change| match change {
-                    Change::Rises => anomaly(rule, verdict),
-                    Change::Over(past) => over(rule, verdict, &past),
-                }));
-            });
+            let id = rule_id(rule, metrics);
+            for (group, text) in self.watched(rule, index).into_iter().enumerate() {
+                let numbers = numbers.remove(&(group as u32)).unwrap_or_default();
+                let key = kept_id(&id, text.as_deref());
+                // A group begins with its first number; where there is one, with the first event.
+                let began = self.began[index].or(first_at).filter(|_| text.is_none());
+                let first = numbers.first().map(|(end, _)| end - 1);
+                let last = self.state.rules.get(&key).and_then(|kept| kept.state.last());
+                let first =
+                    || Some(metric.grid.pane(first.into_iter().chain(began).min()?, memo).start);
+                let Some(start) = last.or_else(first) else { continue };
+                let kept = self.state.rules.entry(key).or_insert_with(|| RuleKept::new(rule));
+                let about = About {
+                    rule,
+                    metric,
+                    labels: self
+                        .engine
+                        .state(index)
+                        .groups
+                        .labels(group as u32)
+                        .filter(|_| text.is_some()),
+                };
+                kept.run(rule, metric, Stretch { start, end: until }, &numbers, |verdict| {
+                    alerts.extend(verdict.change.map(|change| match change {
+                        Change::Rises => {
+                            let began = |index: usize| self.began[index].or(first_at);
+                            let why = why(rule, &self.engine, began, verdict);
+                            about.anomaly(verdict, why)
+                        }
+                        Change::Over(past) => about.over(verdict, &past),
+                    }));
+                });
+            }
         }
         alerts
     }
@@ -180,68 +213,4 @@ impl RuleKept {
             }
         }
     }
-}
-
-fn anomaly(rule: &Rule, verdict: &Verdict) -> Alert {
-    let mut detail = rule.detect.detail();
-    detail.extend(facts(rule, verdict));
-    detail.insert("since".into(), json!(verdict.since));
-    detail.insert("far".into(), measured(verdict.far));
-    Alert {
-        n: 0,
-        id: alert_id("anomaly", &rule.name, verdict.sample.end),
-        kind: "anomaly".into(),
-        severity: rule.severity.clone(),
-        at: verdict.sample.end,
-        subject: rule.name.clone(),
-        title: format!("{}: {}", rule.title, rule.detect.found(verdict)),
-        detail: Detail::of(&detail),
-    }
-}
-
-fn over(rule: &Rule, verdict: &Verdict, past: &Past) -> Alert {
-    let Past { raised, since, last, peak, usual } = *past;
-    let lasted = (last - since) as f64 / 60_000.0;
-    let why = if usual { "this is usual now" } else { "back to usual" };
-    let mut detail: Map<String, Json> = facts(rule, verdict).into_iter().collect();
-    detail.extend([
-        ("alert".to_owned(), json!(alert_id("anomaly", &rule.name, raised))),
-        ("raised".to_owned(), json!(raised)),
-        ("since".to_owned(), json!(since)),
-        ("last".to_owned(), json!(last)),
-        ("peak".to_owned(), json!(peak.value)),
-        ("far".to_owned(), measured(Some(peak.far))),
-        ("usual".to_owned(), json!(usual)),
-    ]);
-    Alert {
-        n: 0,
-        id: alert_id(OVER, &rule.name, verdict.sample.end),
-        kind: OVER.into(),
-        severity: "info".into(),
-        at: verdict.sample.end,
-        subject: rule.name.clone(),
-        title: format!("{} is over: {why} after {lasted:.1} min", rule.title),
-        detail: Detail::of(&detail),
-    }
-}
-
-/// What alerts of a rule have in common: the sample, what was expected of it, and in which measure
-/// `far` is.
-fn facts(rule: &Rule, verdict: &Verdict) -> [(String, Json); 7] {
-    let Band { expected, low, high } = verdict.band;
-    [
-        ("rule", json!(rule.name)),
-        ("metric", json!(rule.metric)),
-        ("value", json!(verdict.sample.value)),
-        ("expected", json!(expected)),
-        ("low", json!(low)),
-        ("high", json!(high)),
-        ("measure", json!(rule.detect.measure())),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-}
-
-/// `null` where the measure has no end.
-fn measured(far: Option<f64>) -> Json {
-    json!(far.filter(|far| *far < f64::MAX))
 }

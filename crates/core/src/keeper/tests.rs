@@ -39,6 +39,8 @@ pub(super) fn rule_of(detect: impl Into<Detect>) -> Rule {
         name: "spike".into(),
         title: "Failures stand out".into(),
         metric: "failures".into(),
+        groups_max: 100,
+        why: vec![],
         patience: Patience { hold: 0, cooldown: 5 * STEP, side: Side::Above },
         severity: "critical".into(),
         detect: detect.into(),

@@ -8,11 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::metric_topic::{about, metric_topic};
-use super::rules::{RULE_POINTS, RuleKept, rule_id};
 use super::{BOARD_ALERTS, Keeper};
-use crate::anomaly::Rule;
 use crate::board::bound::label;
-use crate::board::{Log, Series, Topic, TopicAbout, TopicState};
+use crate::board::{Log, Topic, TopicAbout, TopicState};
 use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
@@ -207,30 +205,6 @@ impl Keeper {
         about.window = "now".into();
         let state = counts.into_iter().map(|(step, count)| (step, json!(count))).collect();
         Topic { about, state: TopicState::Map(state) }
-    }
-
-    fn rule_topic(&self, rule: &Rule) -> Topic {
-        let metrics = self.engine.metrics();
-        let kept = self.state.rules.get(&rule_id(rule, metrics));
-        let points = kept.iter().flat_map(|kept| kept.points.iter()).map(|(end, value, band)| {
-            (*end, vec![Some(*value), band.expected, band.low, band.high])
-        });
-        let mut note = format!("of {}", rule.metric);
-        if let Some(metric) = metrics.iter().find(|metric| metric.spec.name == rule.metric)
-            && let Some((have, need)) = kept.unwrap_or(&RuleKept::new(rule)).learning(rule, metric)
-        {
-            note += &format!(", learning: {have} of {need} samples");
-        }
-        Topic {
-            about: TopicAbout {
-                title: rule.title.clone(),
-                window: rule.detect.words(),
-                columns: ["value", "expected", "low", "high"].map(String::from).into(),
-                note,
-                ..TopicAbout::default()
-            },
-            state: TopicState::Series(Series { capacity: RULE_POINTS, points: points.collect() }),
-        }
     }
 
     fn pipeline(&self, watermark: EpochMs, view: &PipelineView) -> BTreeMap<String, Value> {

@@ -192,11 +192,13 @@ impl Engine {
     }
 
     /// Makes final what a watermark has settled; appends the numbers of the metrics that
-    /// `all` asks for, in order of metric and time.
+    /// `all` asks for, in order of metric and time. Of those that `hold` asks for no window is
+    /// forgotten before [`Engine::trim`].
     pub fn settle(
         &mut self,
         watermark: EpochMs,
         all: impl Fn(&Metric) -> bool,
+        hold: impl Fn(&Metric) -> bool,
         points: &mut Vec<Point>,
         rollups: &mut Vec<RollupRow>,
     ) {
@@ -223,8 +225,15 @@ impl Engine {
                     points.extend(window.values.iter().map(point));
                 }
             };
-            self.states[index].settle(metric, settled, each, rollups);
+            self.states[index].settle(metric, settled, hold(metric), each, rollups);
         }
+    }
+
+    /// Forgets windows that were held.
+    pub fn trim(&mut self, hold: impl Fn(&Metric) -> bool) {
+        let states = self.metrics.iter().zip(&mut self.states);
+        let held = states.filter(|(metric, _)| hold(metric));
+        held.for_each(|(metric, state)| state.trim(metric));
     }
 }
 
@@ -335,11 +344,11 @@ mod tests {
             watermark = watermark.max(sample.at);
             if flushes[index % flushes.len()] {
                 engine.absorb(folds.iter_mut().map(Fold::flush).collect());
-                engine.settle(watermark, |_| true, &mut points, &mut rollups);
+                engine.settle(watermark, |_| true, |_| false, &mut points, &mut rollups);
             }
         }
         engine.absorb(folds.iter_mut().map(Fold::flush).collect());
-        engine.settle(crate::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
+        engine.settle(crate::time::END_OF_TIME, |_| true, |_| false, &mut points, &mut rollups);
         let numbers = points
             .into_iter()
             .map(|p| {
@@ -378,10 +387,10 @@ mod tests {
             samples.iter().for_each(|s| fold.add(Facts::Events, s, s.at));
             engine.absorb(vec![fold.flush()]);
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
-            engine.settle(last, |_| true, &mut points, &mut rollups);
+            engine.settle(last, |_| true, |_| false, &mut points, &mut rollups);
             let early = engine.state(0).early(&metric, last - last.rem_euclid(50));
             points.clear();
-            engine.settle(crate::time::END_OF_TIME, |_| true, &mut points, &mut rollups);
+            engine.settle(crate::time::END_OF_TIME, |_| true, |_| false, &mut points, &mut rollups);
             for window in early {
                 let end = window.end;
                 let last = points.iter().find(|p| p.end == end).unwrap();

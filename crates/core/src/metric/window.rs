@@ -116,12 +116,19 @@ impl MetricState {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Forgets final windows that are older than the metric keeps.
+    pub fn trim(&mut self, metric: &Metric) {
+        trim(&mut self.history, metric);
+    }
+
     /// Makes final what is settled: hands each final window that is not empty to `each`,
-    /// and each minute to `rollups`.
+    /// and each minute to `rollups`. With `hold` no window is forgotten before
+    /// [`MetricState::trim`].
     pub fn settle(
         &mut self,
         metric: &Metric,
         settled: EpochMs,
+        hold: bool,
         mut each: impl FnMut(&Window),
         rollups: &mut Vec<RollupRow>,
     ) {
@@ -133,10 +140,9 @@ impl MetricState {
         while let Some(mut window) = windows.next_before(limit) {
             each(&window);
             window.values.shrink();
-            let oldest = window.end - metric.spec.keep;
             self.history.push_back(window);
-            while self.history.front().is_some_and(|first| first.end <= oldest) {
-                self.history.pop_front();
+            if !hold {
+                trim(&mut self.history, metric);
             }
         }
         self.runner = windows.runner;
@@ -174,6 +180,14 @@ impl MetricState {
     pub fn run(&self, metric: &Metric) -> Option<(EpochMs, EpochMs)> {
         let entered = self.next.unwrap_or(EpochMs::MIN);
         metric.grid.runs_from_midnight().then_some((self.runner.start(), entered))
+    }
+}
+
+fn trim(history: &mut VecDeque<Window>, metric: &Metric) {
+    let newest = history.back().map_or(EpochMs::MIN, |window| window.end);
+    let oldest = newest.saturating_sub(metric.spec.keep);
+    while history.front().is_some_and(|first| first.end <= oldest) {
+        history.pop_front();
     }
 }
 

@@ -48,6 +48,7 @@ impl Aggregation for Count {
     const SAYS: &'static str = "how many";
     const NEEDS: Needs = Needs::Nothing;
     const WHOLE: bool = true;
+    const ADDS: bool = true;
 
     fn zero(&self) -> u64 {
         0
@@ -75,6 +76,7 @@ impl Aggregation for Rate {
     const WORD: &'static str = "rate";
     const SAYS: &'static str = "how many a second";
     const NEEDS: Needs = Needs::Nothing;
+    const ADDS: bool = true;
     const PER_TIME: bool = true;
 
     fn zero(&self) -> u64 {

@@ -149,6 +149,9 @@ pub trait Aggregation: Section + Default {
     /// Its numbers are counts; with labels and tumbling windows they are shown as a grid.
     const WHOLE: bool = false;
 
+    /// The numbers of all groups add up to that of all facts.
+    const ADDS: bool = false;
+
     /// Its number is one of a length of time, so that all windows must have the same.
     const PER_TIME: bool = false;
 
@@ -273,6 +276,11 @@ macro_rules! aggregates {
             /// See [`Aggregation::WHOLE`].
             pub fn is_whole(&self) -> bool {
                 match self { $( Aggregate::$name(_) => $name::WHOLE, )+ }
+            }
+
+            /// See [`Aggregation::ADDS`].
+            pub fn adds(&self) -> bool {
+                match self { $( Aggregate::$name(_) => $name::ADDS, )+ }
             }
 
             /// See [`Aggregation::PER_TIME`].

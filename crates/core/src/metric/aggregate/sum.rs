@@ -52,6 +52,7 @@ impl Aggregation for Sum {
     const WORD: &'static str = "sum";
     const SAYS: &'static str = "the sum of field";
     const NEEDS: Needs = Needs::Amount;
+    const ADDS: bool = true;
 
     fn zero(&self) -> Total {
         Total::default()

@@ -1,0 +1,120 @@
+//! What an alert of a rule says.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::why::Why;
+use crate::alert::{Alert, Detail, alert_id};
+use crate::anomaly::{Band, Past, Rule, Verdict};
+use crate::metric::Metric;
+use crate::metric::groups::{Labels, group_text};
+
+/// The kind of an alert that says that another one is over.
+pub(super) const OVER: &str = "over";
+
+/// What an alert is about.
+pub(super) struct About<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// Its metric.
+    pub metric: &'a Metric,
+    /// The group; `None` where the metric has no labels.
+    pub labels: Option<&'a Labels>,
+}
+
+impl About<'_> {
+    /// An alert goes up.
+    pub(super) fn anomaly(&self, verdict: &Verdict, why: Option<Why>) -> Alert {
+        let (rule, subject) = (self.rule, self.subject());
+        let mut detail = rule.detect.detail();
+        detail.extend(self.facts(verdict));
+        detail.insert("since".into(), json!(verdict.since));
+        detail.insert("far".into(), measured(verdict.far));
+        let mut found = rule.detect.found(verdict);
+        if let Some(why) = why {
+            found += &why.mostly().map(|group| format!(", mostly {group}")).unwrap_or_default();
+            detail.insert("why".into(), json!(why));
+        }
+        Alert {
+            n: 0,
+            id: alert_id("anomaly", &subject, verdict.sample.end),
+            kind: "anomaly".into(),
+            severity: rule.severity.clone(),
+            at: verdict.sample.end,
+            subject,
+            title: format!("{}: {found}", self.title()),
+            detail: Detail::of(&detail),
+        }
+    }
+
+    /// An alert is over.
+    pub(super) fn over(&self, verdict: &Verdict, past: &Past) -> Alert {
+        let Past { raised, since, last, peak, usual } = *past;
+        let subject = self.subject();
+        let lasted = (last - since) as f64 / 60_000.0;
+        let why = if usual { "this is usual now" } else { "back to usual" };
+        let mut detail = self.facts(verdict);
+        detail.extend([
+            ("alert".to_owned(), json!(alert_id("anomaly", &subject, raised))),
+            ("raised".to_owned(), json!(raised)),
+            ("since".to_owned(), json!(since)),
+            ("last".to_owned(), json!(last)),
+            ("peak".to_owned(), json!(peak.value)),
+            ("far".to_owned(), measured(Some(peak.far))),
+            ("usual".to_owned(), json!(usual)),
+        ]);
+        Alert {
+            n: 0,
+            id: alert_id(OVER, &subject, verdict.sample.end),
+            kind: OVER.into(),
+            severity: "info".into(),
+            at: verdict.sample.end,
+            title: format!("{} is over: {why} after {lasted:.1} min", self.title()),
+            subject,
+            detail: Detail::of(&detail),
+        }
+    }
+
+    /// The rule, and of a group its labels: two groups never read the same.
+    fn subject(&self) -> String {
+        match self.labels {
+            Some(labels) => format!("{} {}", self.rule.name, group_text(labels)),
+            None => self.rule.name.clone(),
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.labels {
+            Some(labels) => format!("{} ({})", self.rule.title, labels.join(", ")),
+            None => self.rule.title.clone(),
+        }
+    }
+
+    /// What alerts of a rule have in common: the sample, what was expected of it, and in which
+    /// measure `far` is.
+    fn facts(&self, verdict: &Verdict) -> Map<String, Json> {
+        let Band { expected, low, high } = verdict.band;
+        let facts = [
+            ("rule", json!(self.rule.name)),
+            ("metric", json!(self.rule.metric)),
+            ("value", json!(verdict.sample.value)),
+            ("expected", json!(expected)),
+            ("low", json!(low)),
+            ("high", json!(high)),
+            ("measure", json!(self.rule.detect.measure())),
+        ];
+        let group = self.labels.map(|labels| ("group", json!(named(self.metric, labels))));
+        facts.into_iter().chain(group).map(|(name, fact)| (name.to_owned(), fact)).collect()
+    }
+}
+
+/// Labels by the attributes that they are of.
+pub(super) fn named(metric: &Metric, labels: &[String]) -> BTreeMap<String, String> {
+    metric.spec.group_by.iter().cloned().zip(labels.iter().cloned()).collect()
+}
+
+/// `null` where the measure has no end.
+fn measured(far: Option<f64>) -> Json {
+    json!(far.filter(|far| *far < f64::MAX))
+}
