@@ -1,6 +1,6 @@
 //! Shows that the numbers are those of the definitions, for any log of events: disorder within
 //! and beyond the lateness, repeats, groups past their limit, labels that look like something
-//! else, windows of every shape, midnights; for every number of shards and batch size, and
+//! else, windows of every shape, derived attributes, midnights; for every number of shards and batch size, and
 //! with kill -9 in between.
 //!
 //! How: random logs go through the real binary, as a file and over HTTP, and what comes out is
@@ -37,6 +37,10 @@ gap = "60s"
 commit_events = 50
 commit_interval = "20ms"
 tick = "100ms"
+[events.derived]
+same = "amount * 2 - amount"
+place = "region + ''"
+bought = "type == 'buy'"
 [[metric]]
 name = "by_region"
 aggregate = "count"
@@ -103,6 +107,19 @@ group_by = ["region"]
 group_limit = 2
 window = { hopping = "40s", slide = "20s" }
 [[metric]]
+name = "computed"
+where = "bought && (same > 0 || same <= 0)"
+aggregate = "sum"
+field = "same"
+window = { hopping = "1m", slide = "10s" }
+[[metric]]
+name = "computed_mean"
+aggregate = "avg"
+field = "same"
+group_by = ["place"]
+group_limit = 2
+window = { hopping = "50s", slide = "25s" }
+[[metric]]
 name = "today"
 where = { type = "buy" }
 aggregate = "sum"
@@ -152,6 +169,8 @@ fn metrics() -> Vec<Metric> {
         metric("share", "", What::Share("buy"), None, hopping::<25_000, 25_000>),
         metric("regions", "", What::Regions(3), None, hopping::<60_000, 15_000>),
         metric("amounts", "", What::Buckets(BOUNDS), Some(2), hopping::<40_000, 20_000>),
+        metric("computed", "buy", What::Sum, None, hopping::<60_000, 10_000>),
+        metric("computed_mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
         metric("today", "buy", What::Sum, None, today),
     ]
 }

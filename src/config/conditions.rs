@@ -1,8 +1,11 @@
-//! Conditions on attributes as written: `{ type = "payment_failed", status = { ge = 400 } }`.
-//! Called by `metrics.rs` for `where` and `numerator`.
+//! Conditions on attributes as written: an expression, or a table of them,
+//! `{ type = "payment_failed", status = { ge = 400 } }`. Called by `metrics.rs` for `where` and
+//! `numerator`.
 
+use super::attributes::Attributes;
 use super::document::{Node, Value};
-use crate::domain::metric::{Condition, Test};
+use crate::domain::expr::{Expr, Kind, Scope};
+use crate::domain::metric::{self, Condition, Facts, SESSION_ATTRIBUTES, Test};
 use crate::domain::near;
 use crate::domain::number::Decimal;
 
@@ -17,17 +20,58 @@ pub(super) fn wrong_attribute(name: &str, aliases: &[(String, String)]) -> Optio
     Some(format!("{name:?} is an alias of {to:?}, write {to:?}"))
 }
 
-/// Reads `{ type = "payment_failed", status = { ge = 400 } }`.
+/// Why `name` is no attribute of a session, if so.
+pub(super) fn not_of_session(name: &str) -> Option<String> {
+    (!SESSION_ATTRIBUTES.contains(&name)).then(|| {
+        format!(
+            "{name:?} is not an attribute of a session; there are {}{}",
+            SESSION_ATTRIBUTES.join(", "),
+            near::hint(name, SESSION_ATTRIBUTES)
+        )
+    })
+}
+
+/// Attributes of a closed session that are numbers.
+pub(super) const SESSION_NUMBERS: [&str; 3] = ["value", "events", "duration_s"];
+
+/// The attributes of a closed session.
+struct OfSession;
+
+impl Scope for OfSession {
+    fn kind(&self, name: &str) -> Result<Kind, String> {
+        match not_of_session(name) {
+            Some(rule) => Err(rule),
+            None if SESSION_NUMBERS.contains(&name) => Ok(Kind::Number),
+            None => Ok(Kind::Text),
+        }
+    }
+}
+
+/// Reads `type == "payment_failed" && status >= 400`, or the same as a table.
 pub(super) fn conditions(
     node: &Node,
-    aliases: &[(String, String)],
+    of: Facts,
+    attributes: &Attributes<'_>,
 ) -> Result<Vec<Condition>, String> {
-    let Value::Table(table) = &node.value else {
-        return Err("must be a table of conditions such as { status = { ge = 400 } }".into());
+    let table = match &node.value {
+        Value::Table(table) => table,
+        Value::Text(text) | Value::Bare(text) => {
+            let expr = match of {
+                Facts::Events => Expr::condition(text, attributes),
+                Facts::Sessions | Facts::LiveSessions => Expr::condition(text, &OfSession),
+            };
+            let expr = expr.map_err(|error| error.to_string())?;
+            return Ok(metric::conditions::of(&expr));
+        }
+        _ => {
+            return Err("must be an expression such as \"status >= 400\", or a table of \
+                        conditions such as { status = { ge = 400 } }"
+                .into());
+        }
     };
     let mut found = Vec::new();
     for (attribute, node) in table {
-        if let Some(rule) = wrong_attribute(attribute, aliases) {
+        if let Some(rule) = attributes.wrong(attribute) {
             return Err(rule);
         }
         let tests = tests(node).map_err(|rule| format!("{attribute}: {rule}"))?;

@@ -38,6 +38,10 @@ settings! {
         /// Where they are written in another way give an example of each attribute, as in
         /// { amount = "1.234,56", fee = "$12.50" }.
         pub numbers: Vec<(String, String)> = Vec::new(), pairs(NAMES_MAX);
+        /// Attributes that are computed of others, for each event, and used like those that it
+        /// carries: { net = "amount - discount", is_error = "status >= 500" }, or a line each under
+        /// [events.derived]. See docs/expressions.md for what can be said.
+        pub derived: Vec<(String, String)> = Vec::new(), pairs(NAMES_MAX);
     } besides {
         /// Bounds on one event.
         pub limits: Limits = Limits::default();

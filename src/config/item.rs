@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::attributes::Attributes;
 use super::conditions::{CONDITIONS_MAX, conditions};
 use super::document::{Node, Value};
 use super::reader::Reader;
 use super::windows::Days;
 use crate::domain::keeper::OWN_TOPICS;
-use crate::domain::metric::Condition;
+use crate::domain::metric::{Condition, Facts};
 use crate::domain::settings::Derived;
 
 /// Longest name of a metric or rule, in bytes.
@@ -19,7 +20,7 @@ pub(super) struct Items<'a> {
     /// Names that are taken, with the places of their tables.
     pub names: &'a mut Vec<(String, String)>,
     pub days: Days<'a>,
-    pub aliases: &'a [(String, String)],
+    pub attributes: &'a Attributes<'a>,
     pub steps: &'a [String],
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Item<'a> {
     pub reader: Reader,
     pub name: String,
     pub days: Days<'a>,
-    pub aliases: &'a [(String, String)],
+    pub attributes: &'a Attributes<'a>,
     pub steps: &'a [String],
 }
 
@@ -73,8 +74,8 @@ impl<'a> Items<'a> {
             }
             self.names.push((name.clone(), node.place.clone()));
         }
-        let Items { days, aliases, steps, .. } = *self;
-        Item { reader, name, days, aliases, steps }
+        let Items { days, attributes, steps, .. } = *self;
+        Item { reader, name, days, attributes, steps }
     }
 }
 
@@ -106,9 +107,9 @@ impl Item<'_> {
     }
 
     /// The conditions under `key`.
-    pub fn conditions(&mut self, key: &'static str) -> Vec<Condition> {
-        let aliases = self.aliases;
-        let conditions = self.reader.read(key, Vec::new(), |node| conditions(node, aliases));
+    pub fn conditions(&mut self, key: &'static str, of: Facts) -> Vec<Condition> {
+        let attributes = self.attributes;
+        let conditions = self.reader.read(key, Vec::new(), |node| conditions(node, of, attributes));
         if conditions.len() > CONDITIONS_MAX {
             let rule = format!("must hold at most {CONDITIONS_MAX} conditions");
             self.reader.problem(key, rule);

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::conditions::wrong_attribute;
+use super::attributes::Attributes;
+use super::conditions::not_of_session;
 use super::document::{self, Node, Value};
 use super::item::{Item, Items};
 use super::metric_keys::MetricKeys;
@@ -15,10 +16,7 @@ use super::whole::SHIPPED;
 use super::windows::{Days, parse_window};
 use super::{aggregates, rules, units};
 use crate::domain::anomaly;
-use crate::domain::metric::{
-    Aggregate, Condition, Facts, MetricSpec, SESSION_ATTRIBUTES, WindowSpec,
-};
-use crate::domain::near;
+use crate::domain::metric::{Aggregate, Condition, Facts, MetricSpec, WindowSpec};
 use crate::domain::settings::Derived;
 use crate::domain::settings::terms::{GIB, HOUR, SECOND};
 use crate::domain::time::SpanMs;
@@ -74,7 +72,7 @@ pub(super) fn declare(table: &mut BTreeMap<String, Node>) {
 pub(super) fn read(
     reader: &mut Reader,
     days: Days<'_>,
-    aliases: &[(String, String)],
+    attributes: &Attributes<'_>,
     steps: &[String],
 ) -> (Vec<MetricSpec>, Vec<anomaly::Rule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
@@ -93,7 +91,7 @@ pub(super) fn read(
         }
     }
     let mut names = Vec::new();
-    let mut items = Items { reader, names: &mut names, days, aliases, steps };
+    let mut items = Items { reader, names: &mut names, days, attributes, steps };
     let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
     let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
     (metrics, rules)
@@ -102,9 +100,9 @@ pub(super) fn read(
 /// One `[[metric]]`.
 fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
     let keys = item.reader.section(MetricKeys::default());
-    let filter = item.conditions("where");
+    let filter = item.conditions("where", keys.of);
     let aggregate = aggregates::aggregate(item, &keys);
-    let numerator = item.conditions("numerator");
+    let numerator = item.conditions("numerator", keys.of);
     aggregates::needs_fit(item, &aggregate, &keys, &numerator);
     let window = window(item, keys.of);
     if item.reader.is_set("group_limit") && keys.group_by.is_empty() {
@@ -156,7 +154,7 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
         return;
     }
     let attributes = |conditions: &[Condition]| {
-        conditions.iter().map(|condition| condition.attribute.clone()).collect::<Vec<_>>()
+        conditions.iter().flat_map(Condition::attributes).cloned().collect::<Vec<_>>()
     };
     let uses = [
         ("where", attributes(&spec.filter)),
@@ -167,20 +165,15 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
     for (key, names) in uses {
         for name in names {
             let rule = match spec.of {
-                Facts::Sessions if !SESSION_ATTRIBUTES.contains(&name.as_str()) => Some(format!(
-                    "{name:?} is not an attribute of a session; there are {}{}",
-                    SESSION_ATTRIBUTES.join(", "),
-                    near::hint(&name, SESSION_ATTRIBUTES)
-                )),
-                Facts::Sessions => None,
-                _ => wrong_attribute(&name, item.aliases),
+                Facts::Sessions => not_of_session(&name),
+                _ => item.attributes.wrong(&name),
             };
             if let Some(rule) = rule {
                 item.reader.problem(key, rule);
             }
         }
     }
-    for (key, rule) in impossible(spec, item.steps) {
+    for (key, rule) in impossible(spec, item.steps, item.attributes) {
         item.reader.problem(key, rule);
     }
 }

@@ -6,6 +6,7 @@
 //! Nothing here acts on a setting.
 
 mod aggregates;
+mod attributes;
 mod conditions;
 mod demo;
 mod document;

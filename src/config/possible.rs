@@ -1,17 +1,21 @@
 //! Conditions that can never hold, found before anybody waits for their numbers. Called by
 //! `metrics.rs` for every metric.
 
+use super::attributes::Attributes;
+use super::conditions::SESSION_NUMBERS as NUMBERS;
+use crate::domain::expr::Kind;
 use crate::domain::metric::aggregate::Needs;
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::near;
 use crate::domain::number::Decimal;
 use crate::domain::session::Outcome;
 
-/// Attributes of a closed session that are numbers.
-const NUMBERS: [&str; 3] = ["value", "events", "duration_s"];
-
 /// What cannot be in a metric, as (key, rule). `steps`: those of `session.steps`.
-pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static str, String)> {
+pub(super) fn impossible(
+    spec: &MetricSpec,
+    steps: &[String],
+    attributes: &Attributes<'_>,
+) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     for (key, conditions) in [("where", &spec.filter), ("numerator", &spec.numerator)] {
         for group in conditions.chunk_by(|a, b| a.attribute == b.attribute) {
@@ -21,13 +25,22 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
         }
         for condition in conditions {
             let rule = match spec.of {
-                Facts::Events => looks_like_comparison(condition),
+                Facts::Events => looks_like_comparison(condition).or_else(|| {
+                    of_derived(&condition.test, attributes.derived(&condition.attribute)?)
+                }),
                 _ => of_session(condition, steps),
             };
             found.extend(rule.map(|rule| (key, format!("{}: {rule}", condition.attribute))));
         }
     }
     let adds_up = matches!(spec.aggregate.needs(), Needs::Amount | Needs::Number);
+    if let Some(field) = spec.field.as_deref()
+        && spec.of == Facts::Events
+        && adds_up
+        && let Some(rule) = no_number(field, attributes)
+    {
+        found.push(("field", rule));
+    }
     if let Some(field) = spec.field.as_deref()
         && spec.of == Facts::Sessions
         && adds_up
@@ -40,6 +53,28 @@ pub(super) fn impossible(spec: &MetricSpec, steps: &[String]) -> Vec<(&'static s
         ));
     }
     found
+}
+
+/// Why a derived attribute is no number, if so.
+pub(super) fn no_number(name: &str, attributes: &Attributes<'_>) -> Option<String> {
+    match attributes.derived(name)? {
+        Kind::Bool => Some(format!(
+            "{name:?} is true or false, and a number is needed: derive {name} ? 1 : 0"
+        )),
+        Kind::Text => Some(format!("{name:?} is text, and a number is needed")),
+        Kind::Number | Kind::Any => None,
+    }
+}
+
+/// A test that a derived attribute of this kind never meets.
+fn of_derived(test: &Test, kind: Kind) -> Option<String> {
+    let fits = match test {
+        Test::Exists(_) | Test::Holds(_) => true,
+        Test::TextIn(_) => matches!(kind, Kind::Text | Kind::Any),
+        Test::Is(_) => matches!(kind, Kind::Bool | Kind::Any),
+        _ => kind != Kind::Bool,
+    };
+    (!fits).then(|| format!("is {kind}, and compared with something else"))
 }
 
 /// `">= 400"`: a text that was meant as a comparison.
@@ -62,7 +97,7 @@ fn looks_like_comparison(condition: &Condition) -> Option<String> {
 fn of_session(condition: &Condition, steps: &[String]) -> Option<String> {
     let name = condition.attribute.as_str();
     match (&condition.test, NUMBERS.contains(&name)) {
-        (Test::Exists(_), _) => None,
+        (Test::Exists(_) | Test::Holds(_), _) => None,
         (Test::TextIn(_) | Test::Is(_), true) => {
             Some("is a number: write for example { ge = 10 }".into())
         }

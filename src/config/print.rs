@@ -4,6 +4,7 @@
 //! The keys of the sections come from their tables; those of metrics and rules are written
 //! here, because only the ones that apply are. A test reads the print back.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -12,8 +13,10 @@ use super::units::show_calendar;
 use super::whole::Config;
 use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
+use crate::domain::event::Schema;
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
+use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
@@ -147,8 +150,22 @@ pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
         .map(sorted)
         .map(|(key, value)| (key.path.to_owned(), values::show(&key.rule, &value)))
         .collect();
+    let names: Vec<&str> = [&config.session.value, &config.session.segment]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    settings.extend(computed(&config.schema(0), &names));
     bound(&mut settings);
     settings
+}
+
+/// The derived attributes among these names, and those that they are computed of, by key.
+fn computed(schema: &Schema, names: &[&str]) -> Vec<(String, String)> {
+    let derived = schema.derived_among(names).into_iter();
+    derived
+        .map(|one| (format!("events.derived.{}", one.name), text(&one.expr.to_string())))
+        .collect()
 }
 
 fn bound(settings: &mut BTreeMap<String, String>) {
@@ -164,6 +181,8 @@ const NO_MEANING: [&str; 4] = ["name", "group_limit", "keep", "severity"];
 
 /// The keys of each metric and rule that decide its numbers.
 pub(super) fn meanings(config: &Config) -> Meanings {
+    let schema = config.schema(0);
+    let own = |keys: Vec<Entry>| keys.into_iter().map(|(key, value)| (key.to_owned(), value));
     let metrics = config.metrics.iter().map(|metric| {
         let mut plain = metric.clone();
         // Orders that say nothing.
@@ -175,12 +194,20 @@ pub(super) fn meanings(config: &Config) -> Meanings {
         {
             keys.push(("first_weekday", text(first_weekday.word())));
         }
-        (format!("metric {}", metric.name), keys)
+        let attributes: Vec<&str> = match metric.of {
+            Facts::Events => metric.attributes().map(String::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let keys = own(keys).chain(computed(&schema, &attributes));
+        (format!("metric {}", metric.name), keys.collect::<Vec<_>>())
     });
-    let rules = config.rules.iter().map(|rule| (format!("rule {}", rule.name), rule_meaning(rule)));
+    let rules = config
+        .rules
+        .iter()
+        .map(|rule| (format!("rule {}", rule.name), own(rule_meaning(rule)).collect()));
     let all = metrics.chain(rules).map(|(subject, keys)| {
-        let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(key));
-        let mut keys = decide.map(|(key, value)| (key.to_owned(), value)).collect();
+        let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(&key.as_str()));
+        let mut keys = decide.collect();
         bound(&mut keys);
         (subject, keys)
     });
@@ -209,11 +236,10 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     if let Some(field) = &metric.field {
         keys.push(("field", text(field)));
     }
-    if !metric.filter.is_empty() {
-        keys.push(("where", conditions(&metric.filter)));
-    }
-    if !metric.numerator.is_empty() {
-        keys.push(("numerator", conditions(&metric.numerator)));
+    for (key, written) in [("where", &metric.filter), ("numerator", &metric.numerator)] {
+        if !written.is_empty() {
+            keys.push((key, conditions(written)));
+        }
     }
     if !metric.group_by.is_empty() {
         keys.push(("group_by", texts(&metric.group_by)));
@@ -266,8 +292,11 @@ fn window(window: &WindowSpec) -> String {
     }
 }
 
-/// Conditions on one attribute stand next to each other, as the reader leaves them.
+/// As a table, where one can say them.
 fn conditions(conditions: &[Condition]) -> String {
+    if !fits_a_table(conditions) {
+        return text(&Expression(conditions).to_string());
+    }
     let mut parts: Vec<String> = Vec::new();
     for group in conditions.chunk_by(|a, b| a.attribute == b.attribute) {
         let attribute = text(&group[0].attribute);
@@ -280,6 +309,19 @@ fn conditions(conditions: &[Condition]) -> String {
         }
     }
     table(&parts)
+}
+
+/// Whether they stand in the order of a table, and a table can say them.
+fn fits_a_table(conditions: &[Condition]) -> bool {
+    let compares = |test: &Test| {
+        matches!(test, Test::Ge(_) | Test::Gt(_) | Test::Le(_) | Test::Lt(_) | Test::Exists(_))
+    };
+    let sign = |of: &Test| test(of).split(' ').next().map(str::to_owned);
+    let flat = conditions.iter().all(|one| !matches!(one.test, Test::Holds(_)));
+    flat && conditions.is_sorted_by(|a, b| match a.attribute.cmp(&b.attribute) {
+        Ordering::Equal => compares(&a.test) && compares(&b.test) && sign(&a.test) < sign(&b.test),
+        order => order == Ordering::Less,
+    })
 }
 
 fn test(test: &Test) -> String {
@@ -297,6 +339,7 @@ fn test(test: &Test) -> String {
         Test::Le(number) => format!("le = {}", toml_number(*number)),
         Test::Lt(number) => format!("lt = {}", toml_number(*number)),
         Test::Exists(truth) => format!("exists = {truth}"),
+        Test::Holds(expr) => expr.to_string(),
     }
 }
 

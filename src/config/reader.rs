@@ -161,6 +161,20 @@ impl Reader {
         self.problems.push(Problem { place, key, value, rule: rule.into() });
     }
 
+    /// Notes a mistake in an entry of the table under `key`.
+    pub fn problem_within(&mut self, key: &str, entry: &str, rule: impl Into<String>) {
+        let (place, value) = match self.entries.get(key) {
+            Some(Node { value: Value::Table(table), place, .. }) => match table.get(entry) {
+                Some(node) => (node.place.clone(), node.shown.clone()),
+                None => (place.clone(), String::new()),
+            },
+            Some(node) => (node.place.clone(), node.shown.clone()),
+            None => (self.place.clone(), String::new()),
+        };
+        let key = format!("{}{key}.{entry}", self.prefix);
+        self.problems.push(Problem { place, key, value, rule: rule.into() });
+    }
+
     /// A key that there was once: whoever still sets it hears why it is gone.
     pub fn gone(&mut self, key: &str, why: &str) {
         if let Some(node) = self.entries.remove(key) {

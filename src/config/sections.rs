@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::conditions::wrong_attribute;
+use super::attributes::Attributes;
 use super::events::{self, EventsConfig};
 use super::metrics;
 use super::nats;
+use super::possible::no_number;
 use super::reader::Reader;
 use super::units;
 use super::whole::Config;
@@ -41,13 +42,17 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let web = reader.section(web);
     let demo = reader.section(demo);
     events::check(reader, &events);
-    session_fits(reader, &mut session, &events);
+    let (attributes, wrong) = Attributes::of(&events);
+    for (name, rule) in wrong {
+        reader.problem_within("events.derived", &name, rule);
+    }
+    session_fits(reader, &mut session, &events, &attributes);
     pipeline_fits(reader, &pipeline);
     reachable_on_purpose(reader, &web);
     let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
     let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
-    let (metrics, rules) = metrics::read(reader, days, &events.aliases, &session.steps);
+    let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps);
     let written = Default::default();
     Config {
         general,
@@ -115,17 +120,27 @@ pub(super) fn all(config: &Config) -> [&dyn Section; 13] {
     ]
 }
 
-fn session_fits(reader: &mut Reader, policy: &mut SessionPolicy, events: &EventsConfig) {
-    let attributes = [
+fn session_fits(
+    reader: &mut Reader,
+    policy: &mut SessionPolicy,
+    events: &EventsConfig,
+    attributes: &Attributes<'_>,
+) {
+    let named = [
         ("session.identify", &policy.identify),
         ("session.value", &policy.value),
         ("session.segment", &policy.segment),
     ];
-    for (key, name) in attributes {
-        let wrong = |name: &String| wrong_attribute(name, &events.aliases);
-        if let Some(rule) = name.as_ref().and_then(wrong) {
+    for (key, name) in named {
+        if let Some(rule) = name.as_ref().and_then(|name| attributes.wrong(name)) {
             reader.problem(key, rule);
         }
+    }
+    if let Some(rule) = policy.value.as_ref().and_then(|name| no_number(name, attributes)) {
+        reader.problem("session.value", rule);
+    }
+    if policy.identify.as_ref().is_some_and(|name| attributes.derived(name).is_some()) {
+        reader.problem("session.identify", "must be what events carry, and this is derived");
     }
     if let Some(both) = policy.entry.iter().find(|event_type| policy.goal.contains(event_type)) {
         reader.conflict(

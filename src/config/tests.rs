@@ -11,6 +11,7 @@ use crate::domain::number::Decimal;
 use proptest::prelude::*;
 
 mod bad;
+mod expressions;
 mod metrics;
 mod nats;
 mod tables;

@@ -2,6 +2,8 @@
 
 use super::events::EventsConfig;
 use super::whole::{Config, types_named};
+use crate::domain::event::Schema;
+use crate::domain::metric::{Facts, MetricSpec};
 use crate::domain::near;
 
 /// What is said where this build has no part for what is asked of it.
@@ -40,6 +42,7 @@ impl Config {
             let near = near::hint(name, used.iter().copied());
             (!used.contains(&name)).then(|| format!("nothing uses the attribute {name:?}{near}"))
         };
+        warnings.extend(self.derived_warnings(&schema));
         if self.events.aliases != EventsConfig::default().aliases {
             let aliases = self.events.aliases.iter().filter_map(|(from, to)| {
                 Some(format!("events.aliases: {from:?} leads nowhere: {}", unused(to)?))
@@ -52,6 +55,31 @@ impl Config {
         );
         warnings.sort();
         warnings.dedup();
+        warnings
+    }
+
+    /// Derived attributes that nothing uses, and names that are a slip of the pen away from one.
+    fn derived_warnings(&self, schema: &Schema) -> Vec<String> {
+        let names = || self.events.derived.iter().map(|(name, _)| name.as_str());
+        let unused = names().filter(|name| schema.derived.iter().all(|one| one.name != *name));
+        let mut warnings: Vec<String> = unused
+            .map(|name| format!("events.derived.{name}: nothing uses it, so it is not computed"))
+            .collect();
+        // What they are computed of is meant.
+        let meant: Vec<&String> = schema.derived.iter().flat_map(|one| one.expr.names()).collect();
+        let of_events = |metric: &&MetricSpec| metric.of == Facts::Events;
+        for metric in self.metrics.iter().filter(of_events) {
+            for name in metric.attributes().filter(|name| !meant.contains(name)) {
+                if names().all(|known| known != name)
+                    && let Some(near) = near::nearest(name, names())
+                {
+                    warnings.push(format!(
+                        "metric.{}: the attribute {name:?} is not the {near:?} of [events.derived]",
+                        metric.name
+                    ));
+                }
+            }
+        }
         warnings
     }
 }

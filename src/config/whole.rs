@@ -10,6 +10,7 @@ use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 use crate::{store, web};
 
+use super::attributes::Attributes;
 use super::events::{EventsConfig, TimeMissing};
 use super::general::General;
 use super::load::Origin;
@@ -60,16 +61,25 @@ impl Config {
         event_types.extend(session.steps.iter().chain(&session.entry).chain(&session.goal));
         event_types.extend(&session.remove);
         for metric in self.metrics.iter().filter(|metric| metric.of == Facts::Events) {
-            let conditions = || metric.filter.iter().chain(&metric.numerator);
-            slots.extend(conditions().map(|condition| &condition.attribute));
-            slots.extend(metric.group_by.iter().chain(&metric.field));
-            event_types.extend(conditions().flat_map(types_named));
+            slots.extend(metric.attributes());
+            let conditions = metric.filter.iter().chain(&metric.numerator);
+            event_types.extend(conditions.flat_map(types_named));
+        }
+        // Those that nothing uses cost nothing. From the last one on: each is behind those that it
+        // is computed of.
+        let mut derived = Attributes::of(&self.events).0.derived;
+        for at in (0..derived.len()).rev() {
+            match slots.0.contains(&derived[at].name) {
+                true => slots.extend(derived[at].expr.names()),
+                false => drop(derived.remove(at)),
+            }
         }
         Schema {
             keys: self.events.keys.clone(),
             anonymous: self.session.identify.clone(),
             aliases: self.events.aliases.clone(),
             slots: slots.0,
+            derived,
             event_types: event_types.0,
             // Both were checked when the configuration was read.
             time: self.events.time_rule().unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::str::Utf8Error;
 use std::sync::Arc;
 
 use super::context::Level;
+use super::derived::derive;
 use super::draft::{Broken, Draft, Space};
 use super::names::Rules;
 use super::parsed::{Parsed, Rejected};
@@ -249,6 +250,9 @@ fn finish(draft: &mut Draft<'_>, level: Level, offer: Option<Offer<'_>>) -> Resu
     draft.join_key();
     if level == Level::Native {
         complete(draft)?;
+    }
+    if !draft.rules.derived.is_empty() {
+        derive(draft);
     }
     key_fits(draft)
 }

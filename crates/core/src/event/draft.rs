@@ -162,6 +162,11 @@ impl<'a> Draft<'a> {
         if start < self.text.len() && text.len() <= self.text.len() - start {
             return Span { start: start as u32, len: text.len() as u32 };
         }
+        self.write(text)
+    }
+
+    /// Copies a text to the scratch space.
+    pub fn write(&mut self, text: &str) -> Span {
         let from = self.space.scratch.len();
         self.space.scratch.push_str(text);
         self.scratched(from)

@@ -7,6 +7,7 @@ mod cloudevent;
 mod codec;
 mod context;
 pub mod decode;
+mod derived;
 mod draft;
 mod hints;
 mod json;
@@ -36,6 +37,7 @@ use super::settings::settings;
 use super::time::EpochMs;
 use super::unusable::Unusable;
 pub use batch::{EventBatch, Route};
+pub use derived::Derived;
 pub use hints::Hints;
 use time_rule::TimeRule;
 
@@ -240,8 +242,11 @@ pub struct Schema {
     pub keys: Vec<String>,
     /// Attribute with the key of a visitor who is not known yet (`session.identify`).
     pub anonymous: Option<String>,
-    /// Attributes with a slot, by slot index. `type` may be among them.
+    /// Attributes with a slot, by slot index. `type` may be among them, and so are derived ones.
     pub slots: Vec<String>,
+    /// Those that are computed of others, each behind those that it is computed of. What events
+    /// carry under such a name is passed over.
+    pub derived: Vec<Derived>,
     /// Other names an attribute may come under, as (name in the event, name used here):
     /// `("code", "status")`. `id`, `ts`, `type` and the key may have them too. When an
     /// event carries both, the name used here wins, then the first listed.
@@ -267,6 +272,19 @@ impl Schema {
         declared.map(|(_, format)| format.clone()).unwrap_or_default()
     }
 
+    /// The derived attributes among these, and those that they are computed of, by name.
+    pub fn derived_among<'a>(&'a self, names: &[&str]) -> Vec<&'a Derived> {
+        let mut found: Vec<&Derived> = Vec::new();
+        for derived in self.derived.iter().rev() {
+            let needed = |known: &&Derived| known.expr.names().contains(&derived.name);
+            if names.contains(&&*derived.name) || found.iter().any(needed) {
+                found.push(derived);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
     /// The number of every type that the configuration does not name.
     pub const OTHER_TYPE: u16 = u16::MAX;
 }
@@ -277,6 +295,7 @@ impl Default for Schema {
             keys: vec!["user".to_owned()],
             anonymous: None,
             slots: Vec::new(),
+            derived: Vec::new(),
             aliases: Vec::new(),
             event_types: Vec::new(),
             time: TimeRule::default(),

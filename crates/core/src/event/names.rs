@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Schema;
+use super::derived::{Derivation, derivations};
 
 /// Small table from text to index: grouped by length, then compared.
 #[derive(Debug, Default)]
@@ -141,6 +142,9 @@ impl Names {
         }
         play("specversion", role::SPECVERSION, 0, 0);
         for (slot, text) in schema.slots.iter().enumerate() {
+            if schema.derived.iter().any(|derived| derived.name == *text) {
+                continue;
+            }
             play(text, role::SLOT, slot as u16, 0);
         }
         for (rank, (text, used)) in schema.aliases.iter().enumerate() {
@@ -273,12 +277,14 @@ pub(super) struct Rules {
     pub schema: Arc<Schema>,
     pub names: Names,
     pub event_types: Lookup,
+    pub derived: Vec<Derivation>,
 }
 
 impl Rules {
     pub fn new(schema: Arc<Schema>) -> Self {
         let event_types = Lookup::new(schema.event_types.iter().map(String::as_str));
-        Rules { names: Names::new(&schema), event_types, schema }
+        let derived = derivations(&schema);
+        Rules { names: Names::new(&schema), event_types, derived, schema }
     }
 }
 

@@ -19,7 +19,7 @@ use std::fmt;
 use crate::number::Decimal;
 use crate::number::text::NumberFormat;
 use crate::unusable::Unusable;
-use tree::Node;
+pub(crate) use tree::{Comparison, Node, write_list, write_number, write_text};
 
 /// Most bytes of an expression.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -156,6 +156,29 @@ impl Expr {
     /// The value of a condition: true, false, missing or unusable.
     pub fn holds<'a>(&'a self, values: &'a impl Values) -> Value<'a> {
         eval::Eval { expr: self, values }.truth(&self.root)
+    }
+
+    /// The parts that must all hold for it to hold.
+    pub(crate) fn parts(&self) -> &[Node] {
+        match &self.root {
+            Node::And(parts) => parts,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// Writes it as one of several parts that must all hold.
+    pub(crate) fn write_part(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root.write(&self.names, tree::RELATION, out)
+    }
+
+    /// One of the [`Expr::parts`] as an expression of its own.
+    pub(crate) fn part(&self, part: &Node) -> Expr {
+        let mut used = Vec::new();
+        let mut root = part.clone();
+        root.renumber(&mut used);
+        let of = |name: &usize| (self.names[*name].clone(), self.formats[*name].clone());
+        let (names, formats) = used.iter().map(of).unzip();
+        Expr { root, kind: self.kind, names, formats }
     }
 }
 

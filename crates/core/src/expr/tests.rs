@@ -316,6 +316,12 @@ fn it_is_written_in_one_way_and_says_what_it_uses() {
     }
     let names = |text: &str| Expr::parse(text, &Open).unwrap().names().join(" ");
     assert_eq!(names("b > a.x && has(c) && b in [1] && d.contains('e')"), "b a.x c d");
+    let expr = Expr::parse("b > 1 && (a < 2 || b < 3) && c", &Open).unwrap();
+    let parts: Vec<_> = expr.parts().iter().map(|part| expr.part(part)).collect();
+    let shown: Vec<_> =
+        parts.iter().map(|part| (part.to_string(), part.names().join(" "))).collect();
+    let want = [("b > 1", "b"), ("a < 2 || b < 3", "a b"), ("c", "c")];
+    assert_eq!(shown, want.map(|(a, b)| (a.to_string(), b.to_string())));
 }
 
 /// An expression as a plain tree, of which the text is made that is parsed.

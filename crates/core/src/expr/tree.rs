@@ -74,6 +74,17 @@ impl Comparison {
             Comparison::AtLeast => ">=",
         }
     }
+
+    /// The same with the sides exchanged.
+    pub fn turned(self) -> Comparison {
+        match self {
+            Comparison::Less => Comparison::Greater,
+            Comparison::AtMost => Comparison::AtLeast,
+            Comparison::Greater => Comparison::Less,
+            Comparison::AtLeast => Comparison::AtMost,
+            same => same,
+        }
+    }
 }
 
 impl Operator {
@@ -88,6 +99,8 @@ impl Operator {
     }
 }
 
+pub(super) use binds::RELATION;
+
 /// How tightly parts bind: a looser one within a tighter one stands in brackets.
 mod binds {
     pub const CHOICE: u8 = 0;
@@ -101,6 +114,36 @@ mod binds {
 }
 
 impl Node {
+    /// Calls `each` with the parts directly within it.
+    fn each_mut(&mut self, mut each: impl FnMut(&mut Node)) {
+        match self {
+            Node::Number(_) | Node::Text(_) | Node::Bool(_) | Node::Name(_) | Node::Has(_) => {}
+            Node::Not(inner)
+            | Node::Negative(inner)
+            | Node::InNumbers(inner, _)
+            | Node::InTexts(inner, _) => each(inner),
+            Node::And(parts) | Node::Or(parts) | Node::Call(_, parts, _) => {
+                parts.iter_mut().for_each(each);
+            }
+            Node::Choice(parts) => parts.iter_mut().for_each(each),
+            Node::Compare(_, _, sides) | Node::Math(_, sides) | Node::Join(sides) => {
+                sides.iter_mut().for_each(each);
+            }
+        }
+    }
+
+    /// Counts names anew, in order of mention; `used` gets their places so far.
+    pub fn renumber(&mut self, used: &mut Vec<usize>) {
+        if let Node::Name(name) | Node::Has(name) = self {
+            let at = used.iter().position(|known| known == name).unwrap_or_else(|| {
+                used.push(*name);
+                used.len() - 1
+            });
+            *name = at;
+        }
+        self.each_mut(|part| part.renumber(used));
+    }
+
     fn binds(&self) -> u8 {
         match self {
             Node::Choice(_) => binds::CHOICE,
@@ -205,14 +248,14 @@ impl Node {
 }
 
 /// So that it is read again as the number that it is: past 64 bits as a double.
-pub(super) fn write_number(number: Decimal, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_number(number: Decimal, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let text = number.to_string();
     out.write_str(&text)?;
     let past = text.parse::<i64>().is_err() && !text.contains(['.', 'e']);
     if past { out.write_str(".0") } else { Ok(()) }
 }
 
-pub(super) fn write_list<T>(
+pub(crate) fn write_list<T>(
     items: &[T],
     write: impl Fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result,
     out: &mut fmt::Formatter<'_>,
@@ -227,7 +270,7 @@ pub(super) fn write_list<T>(
     out.write_char(']')
 }
 
-pub(super) fn write_text(text: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_text(text: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     out.write_char('"')?;
     for c in text.chars() {
         match c {

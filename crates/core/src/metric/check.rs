@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::fact::{Attr, Fact};
 use super::spec::Test;
+use crate::expr::{Expr, Value, Values};
 use crate::fault::Fault;
 use crate::number::text::NumberFormat;
 
@@ -12,6 +13,27 @@ use crate::number::text::NumberFormat;
 pub(super) enum Check {
     Types(Vec<u16>),
     Slot(usize, Test, NumberFormat),
+    /// An expression over the attributes in these slots.
+    Holds(Expr, Vec<usize>),
+}
+
+/// The attributes of a fact by the names of an expression.
+struct Named<'a, F> {
+    fact: &'a F,
+    slots: &'a [usize],
+}
+
+impl<F: Fact> Values for Named<'_, F> {
+    fn value(&self, name: usize) -> Value<'_> {
+        match self.fact.attr(self.slots[name]) {
+            Attr::Missing => Value::Missing,
+            Attr::Number(number) => Value::Number(number),
+            Attr::Amount(amount) => Value::Number(amount.to_decimal()),
+            Attr::Text(text) => Value::Text(String::from_utf8_lossy(text)),
+            Attr::Bool(truth) => Value::Bool(truth),
+            Attr::Unusable(why) => Value::Unusable(why),
+        }
+    }
 }
 
 impl Check {
@@ -20,6 +42,9 @@ impl Check {
         let (slot, test, format) = match self {
             Check::Types(types) => return types.contains(&fact.event_type()),
             Check::Slot(slot, test, format) => (*slot, test, format),
+            Check::Holds(expr, slots) => {
+                return expr.holds(&Named { fact, slots }) == Value::Bool(true);
+            }
         };
         let attr =
             if test.wants_number() { fact.attr(slot).as_number(format) } else { fact.attr(slot) };
@@ -40,7 +65,16 @@ impl Check {
 
     /// Why the attribute cannot meet the condition, whatever its value: it has another type.
     pub fn misfit(&self, fact: &impl Fact) -> Option<Fault> {
-        let Check::Slot(slot, test, format) = self else { return None };
+        let (slot, test, format) = match self {
+            Check::Types(_) => return None,
+            Check::Slot(slot, test, format) => (slot, test, format),
+            Check::Holds(expr, slots) => {
+                return match expr.holds(&Named { fact, slots }) {
+                    Value::Unusable(why) => Some(why.into()),
+                    _ => None,
+                };
+            }
+        };
         match (test, fact.attr(*slot)) {
             (Test::Exists(_), _) | (_, Attr::Missing) => None,
             (_, Attr::Unusable(why)) => Some(why.into()),

@@ -72,19 +72,23 @@ impl Metric {
                 let number = |name: &String| known.iter().position(|known| known == name);
                 Check::Types(names.iter().filter_map(number).map(|number| number as u16).collect())
             }
+            Test::Holds(expr) => {
+                Check::Holds(expr.clone(), expr.names().iter().map(|name| slot(name)).collect())
+            }
             test => {
                 let format = schema.number_format(&condition.attribute);
                 Check::Slot(slot(&condition.attribute), test.clone(), format)
             }
         };
         // The type first, then certain values: an event of another type or value is none of this
-        // metric's business.
+        // metric's business. What takes longest comes last.
         let mut filter: Vec<(&Condition, Check)> =
             spec.filter.iter().map(|condition| (condition, check(condition))).collect();
         filter.sort_by_key(|(_, check)| match check {
             Check::Types(_) => 0,
             Check::Slot(_, Test::TextIn(_) | Test::NumberIn(_), _) => 1,
             Check::Slot(..) => 2,
+            Check::Holds(..) => 3,
         });
         let named = |key: &str, attribute: &str| Use {
             key: format!("metric.{}.{key}", spec.name),
@@ -95,8 +99,13 @@ impl Metric {
         uses.extend(spec.numerator.iter().map(|c| named("numerator", &c.attribute)));
         uses.extend(spec.group_by.iter().map(|label| named("group_by", label)));
         let filter: Vec<Check> = filter.into_iter().map(|(_, check)| check).collect();
+        let attributes: Vec<&str> = spec.attributes().map(String::as_str).collect();
+        let derived = match spec.of {
+            Facts::Events => schema.derived_among(&attributes),
+            _ => Vec::new(),
+        };
         Metric {
-            meaning: meaning(spec, &schema.keys.join("\n")),
+            meaning: meaning(spec, &schema.keys.join("\n"), &derived),
             grid: Grid::new(&spec.window),
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
@@ -116,7 +125,7 @@ impl Metric {
     pub fn event_types(&self) -> impl Iterator<Item = u16> {
         let named = self.filter.iter().filter_map(|check| match check {
             Check::Types(types) => Some(types),
-            Check::Slot(..) => None,
+            _ => None,
         });
         named.flatten().copied()
     }
@@ -125,7 +134,7 @@ impl Metric {
     pub fn admits(&self, event_type: u16) -> bool {
         let admits = |check: &Check| match check {
             Check::Types(types) => types.contains(&event_type),
-            Check::Slot(..) => true,
+            _ => true,
         };
         self.filter.iter().all(admits)
     }
@@ -249,7 +258,11 @@ impl Metric {
     /// type: quick, and true more often than [`Metric::filter_fault`] finds something.
     #[inline]
     pub fn may_misjudge(&self, at: usize, fact: &impl Fact) -> bool {
-        let Check::Slot(slot, test, _) = &self.filter[at] else { return false };
+        let (slot, test) = match &self.filter[at] {
+            Check::Types(_) => return false,
+            Check::Slot(slot, test, _) => (slot, test),
+            Check::Holds(..) => return true,
+        };
         let attr = fact.attr(*slot);
         match test {
             Test::Exists(_) => false,

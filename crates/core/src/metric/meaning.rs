@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 
 use super::aggregate::Needs;
 use super::spec::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
+use crate::event::Derived;
 use crate::hash::fingerprint;
 use crate::settings::{Word as _, entries};
 
 /// Fingerprint of what a metric is. `key` is the attribute of events that holds the session
-/// key: a distinct count without a field is one of keys. Part of the state on disk: texts here
-/// never change.
-pub fn meaning(spec: &MetricSpec, key: &str) -> u64 {
-    fingerprint(words(spec, key).as_bytes())
+/// key: a distinct count without a field is one of keys. `derived`: those of its attributes that
+/// are computed of others, by name. Part of the state on disk: texts here never change.
+pub fn meaning(spec: &MetricSpec, key: &str, derived: &[&Derived]) -> u64 {
+    let computed = |Derived { name, expr }: &&Derived| format!("derived {name} = {expr}\n");
+    let computed: String = derived.iter().map(computed).collect();
+    fingerprint((words(spec, key) + &computed).as_bytes())
 }
 
 fn words(spec: &MetricSpec, key: &str) -> String {
@@ -62,6 +65,7 @@ fn test_words(test: &Test) -> String {
         Test::Le(number) => format!("le {number}"),
         Test::Lt(number) => format!("lt {number}"),
         Test::Exists(truth) => format!("exists {truth}"),
+        Test::Holds(_) => "holds".into(),
     }
 }
 
@@ -84,6 +88,7 @@ fn window(window: &WindowSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expr::{Expr, Kind, Scope};
     use crate::metric::aggregate::{Count, Distinct};
 
     fn spec() -> MetricSpec {
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_said_about_a_metric_is_not_what_it_is() {
-        let same = meaning(&spec(), "user");
+        let same = meaning(&spec(), "user", &[]);
         let edits: [fn(&mut MetricSpec); 7] = [
             |spec| spec.title = "All orders".into(),
             |spec| spec.unit = "1/min".into(),
@@ -122,13 +127,32 @@ mod tests {
         for edit in edits {
             let mut edited = spec();
             edit(&mut edited);
-            assert_eq!(meaning(&edited, "user"), same, "{edited:?}");
+            assert_eq!(meaning(&edited, "user", &[]), same, "{edited:?}");
         }
     }
 
     #[test]
+    fn what_its_attributes_are_computed_of_is_part_of_it() {
+        struct Attributes;
+        impl Scope for Attributes {
+            fn kind(&self, _: &str) -> Result<Kind, String> {
+                Ok(Kind::Any)
+            }
+        }
+        let net = |text: &str| {
+            let derived =
+                Derived { name: "net".into(), expr: Expr::parse(text, &Attributes).unwrap() };
+            meaning(&spec(), "user", &[&derived])
+        };
+        let all = [meaning(&spec(), "user", &[]), net("a - b"), net("b - a")];
+        assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 3);
+        assert_eq!(net("a - b"), net("a-b"), "spaces say nothing");
+    }
+
+    #[test]
     fn whatever_changes_its_numbers_is_another_metric() {
-        let mut all = BTreeSet::from([meaning(&spec(), "user"), meaning(&spec(), "visitor")]);
+        let mut all =
+            BTreeSet::from([meaning(&spec(), "user", &[]), meaning(&spec(), "visitor", &[])]);
         let edits: [fn(&mut MetricSpec); 9] = [
             |spec| spec.of = Facts::Sessions,
             |spec| spec.aggregate = Distinct { exact_up_to: 20 }.into(),
@@ -143,7 +167,7 @@ mod tests {
         for edit in edits {
             let mut edited = spec();
             edit(&mut edited);
-            assert!(all.insert(meaning(&edited, "user")), "{edited:?}");
+            assert!(all.insert(meaning(&edited, "user", &[])), "{edited:?}");
         }
     }
 }

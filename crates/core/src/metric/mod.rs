@@ -10,6 +10,7 @@ mod ahead;
 mod calendar;
 mod check;
 pub mod compile;
+pub mod conditions;
 pub mod engine;
 mod fact;
 pub mod fold;

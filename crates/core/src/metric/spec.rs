@@ -1,6 +1,7 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
 use super::aggregate::Aggregate;
+use crate::expr::Expr;
 use crate::number::Decimal;
 use crate::settings::Word;
 use crate::time::SpanMs;
@@ -32,6 +33,14 @@ pub struct MetricSpec {
     pub window: WindowSpec,
     /// How much history the board keeps.
     pub keep: SpanMs,
+}
+
+impl MetricSpec {
+    /// The attributes that it uses.
+    pub fn attributes(&self) -> impl Iterator<Item = &String> {
+        let conditions = self.filter.iter().chain(&self.numerator);
+        conditions.flat_map(Condition::attributes).chain(&self.group_by).chain(&self.field)
+    }
 }
 
 /// Which facts feed a metric.
@@ -174,10 +183,20 @@ impl WindowSpec {
 /// One condition on an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// The attribute.
+    /// The attribute; the text of an expression.
     pub attribute: String,
-    /// What must hold. A missing attribute meets only `Missing`.
+    /// What must hold. A missing attribute meets only `Exists(false)`.
     pub test: Test,
+}
+
+impl Condition {
+    /// The attributes that it looks at.
+    pub fn attributes(&self) -> &[String] {
+        match &self.test {
+            Test::Holds(expr) => expr.names(),
+            _ => std::slice::from_ref(&self.attribute),
+        }
+    }
 }
 
 /// What must hold for an attribute.
@@ -199,6 +218,8 @@ pub enum Test {
     Lt(Decimal),
     /// Present, or not.
     Exists(bool),
+    /// An expression is true.
+    Holds(Expr),
 }
 
 impl Test {

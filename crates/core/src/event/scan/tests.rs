@@ -10,7 +10,8 @@ use crate::event::decode::Decoder;
 use crate::event::draft::Space;
 use crate::event::names::Rules;
 use crate::event::time_rule::TimeRule;
-use crate::event::{Limits, Note, NoteTime, Schema};
+use crate::event::{Derived, Limits, Note, NoteTime, Schema};
+use crate::expr::{Expr, Kind, Scope};
 use crate::number::text::NumberFormat;
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -19,6 +20,16 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn aliases(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+}
+
+fn derived(name: &str, text: &str) -> Derived {
+    struct Attributes;
+    impl Scope for Attributes {
+        fn kind(&self, _: &str) -> Result<Kind, String> {
+            Ok(Kind::Any)
+        }
+    }
+    Derived { name: name.to_owned(), expr: Expr::parse(text, &Attributes).unwrap() }
 }
 
 /// One of each kind of configuration.
@@ -53,6 +64,11 @@ fn schemas() -> Vec<Schema> {
             ..plain.clone()
         },
         Schema { time: time("iso", ""), ..plain.clone() },
+        Schema {
+            slots: words(&["amount", "region", "a", "twice", "place"]),
+            derived: vec![derived("twice", "amount * 2"), derived("place", "region + \"/\" + a")],
+            ..plain.clone()
+        },
         Schema { time: time("%d.%m.%Y %H:%M:%S", "Europe/Berlin"), ..plain.clone() },
         Schema {
             limits: Limits {
