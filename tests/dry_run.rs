@@ -22,6 +22,13 @@ where = { type = "failed" }
 aggregate = "count"
 window = { tumbling = "10s" }
 [[metric]]
+name = "regions"
+where = { type = "failed" }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { tumbling = "10s" }
+[[metric]]
 name = "latency"
 where = { type = "failed" }
 aggregate = "avg"
@@ -51,6 +58,12 @@ metric = "failures"
 detect = "rate_of_change"
 ago = "1m"
 percent = 200
+why = ["regions"]
+[[rule]]
+name = "by_group"
+metric = "regions"
+detect = "threshold"
+limit = 7
 [[rule]]
 name = "by_absence"
 metric = "failures"
@@ -58,7 +71,8 @@ detect = "absence"
 for = "30s"
 "#;
 
-const ALL: [&str; 5] = ["by_sigma", "by_robust", "by_threshold", "by_change", "by_absence"];
+const ALL: [&str; 6] =
+    ["by_sigma", "by_robust", "by_threshold", "by_change", "by_group", "by_absence"];
 
 /// Two hours of events with floods and silences, out of order by less than is waited for, some of
 /// them twice; at last one that makes everything before it final. Its time is told.
@@ -76,6 +90,7 @@ fn history(random: &mut Random) -> (Vec<Event>, i64) {
             for _ in 0..random.below(most + 1) {
                 let mut event = Event::new("", at + random.below(10_000) as i64, "failed", "");
                 event.more.insert("ms".into(), (slow + random.below(50)).into());
+                event.more.insert("region".into(), format!("r{}", random.below(4)).into());
                 events.push(event);
             }
             let kind = ["page_view", "cart_add", "payment_completed"][random.below(3) as usize];
@@ -135,7 +150,10 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
         (feed.len() > 20).then_some(feed)
     });
     let live = |subject: &str| -> Vec<Value> {
-        let of = |alert: &&Value| alert["kind"] == "anomaly" && alert["subject"] == subject;
+        let of = |alert: &&Value| {
+            let about = alert["subject"].as_str().unwrap().split(' ').next();
+            alert["kind"] == "anomaly" && about == Some(subject)
+        };
         feed.iter().filter(of).cloned().collect()
     };
     let file = folder.write("events.ndjson", lines(&events).join("\n"));
@@ -270,4 +288,58 @@ fn what_was_before_only_teaches_and_what_cannot_be_is_said() {
         assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
         assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
     }
+}
+
+/// What is proposed is quiet enough, raises what was said of it, and can be pasted.
+#[test]
+fn tuning_proposes_what_a_dry_run_then_finds() {
+    let mut random = Random::seeded("tune");
+    let (events, _) = history(&mut random);
+    let folder = Folder::default();
+    let file = folder.write("events.ndjson", lines(&events).join("\n"));
+    let toml = folder.write("rules.toml", RULES);
+    for (rule, tail) in [
+        ("by_sigma", "over = \"10m\"\n"),
+        ("by_robust", "side = \"both\"\nk = 4\nsamples = 60\n"),
+        ("by_threshold", "limit = 12\nfor = \"20s\"\ncooldown = \"30s\"\n"),
+        ("by_group", "limit = 7\n"),
+        ("by_change", "ago = \"1m\"\npercent = 200\n"),
+        ("by_absence", "for = \"30s\"\n"),
+    ] {
+        let args = ["tune", rule, "--at-most", "3/day", "--json", "--config", &toml];
+        let run = folder.command(&args).args(&["--file", &file]).run();
+        let report = run.json();
+        let [configured, best] = [0, 1].map(|place| report["settings"][place].clone());
+        assert_eq!(report["allowed"], 3);
+        let count = |line: &Value| line["alerts"].as_u64().unwrap();
+        let own = report["toml"].as_str().unwrap();
+        if own.is_empty() {
+            assert!(count(&configured) <= 3, "{rule}: {report:#}");
+            continue;
+        }
+        assert!(count(&best) <= 3, "{rule}: {report:#}");
+        // The keys of before give way to those that are proposed.
+        let name = |line: &str| line.split(" = ").next().unwrap().to_owned();
+        let new: Vec<String> = own.lines().map(name).collect();
+        let kept: String = tail
+            .lines()
+            .filter(|line| !new.contains(&name(line)))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert!(RULES.contains(tail), "{rule}");
+        let at = RULES.find(&format!("\"{rule}\"")).unwrap();
+        let (before, after) = RULES.split_at(at);
+        let config = format!("{before}{}", after.replacen(tail, &format!("{kept}{own}"), 1));
+        let config = folder.write("tuned.toml", config);
+        let args = ["dry-run", rule, "--json", "--config", &config, "--file", &file];
+        let found = folder.command(&args).run().json()["settings"][0].clone();
+        let ids = |line: &Value| -> Vec<Value> {
+            line["fired"].as_array().unwrap().iter().map(|fired| fired["id"].clone()).collect()
+        };
+        assert_eq!(ids(&found), ids(&best), "{rule}: {own}");
+    }
+    let args = ["tune", "latency", "--at-most", "3/day", "--config", &toml, "--file", &file];
+    let run = folder.command(&args).run();
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("only rules are tuned"), "{}", run.stderr);
 }

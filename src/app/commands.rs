@@ -49,6 +49,10 @@ pub fn commands() -> Commands {
         dry_run: dry_run::run,
         #[cfg(not(feature = "replay"))]
         dry_run: |_, _, _| lacks("reading of files", "replay"),
+        #[cfg(feature = "replay")]
+        tune: dry_run::tune,
+        #[cfg(not(feature = "replay"))]
+        tune: |_, _, _| lacks("reading of files", "replay"),
         #[cfg(feature = "nats")]
         publish: publish::run,
         #[cfg(not(feature = "nats"))]

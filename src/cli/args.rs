@@ -9,7 +9,7 @@ mod replay;
 
 pub use check::CheckArgs;
 pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
-pub use dry_run::{DryRunArgs, HistoryArgs};
+pub use dry_run::{DryRunArgs, HistoryArgs, Often, TuneArgs};
 pub use prove::ProveArgs;
 pub use publish::{NatsFlags, PublishArgs};
 pub use replay::{MapArgs, ReplayArgs, Speed};
@@ -150,6 +150,9 @@ pub enum Command {
     /// Say when a rule would have fired on events of the past, at several settings at once
     #[command(help_template = with(dry_run::DRY_RUN_EXAMPLES), after_help = dry_run::DRY_RUN_NOTES)]
     DryRun(DryRunArgs),
+    /// Find settings of a rule that would not have fired more often than so
+    #[command(help_template = with(dry_run::TUNE_EXAMPLES), after_help = dry_run::TUNE_NOTES)]
+    Tune(TuneArgs),
     /// Publish a file of events to a NATS subject
     #[command(help_template = with(publish::PUBLISH_EXAMPLES), after_help = publish::PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),

@@ -17,6 +17,7 @@ use clap_complete::Shell;
 
 use args::{
     Args, Command, Common, DemoArgs, DryRunArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs,
+    TuneArgs,
 };
 
 use crate::config::{Config, environment, reference};
@@ -59,6 +60,8 @@ pub struct Commands {
     pub map: fn(&MapArgs) -> Exit,
     /// `tidewatch dry-run`.
     pub dry_run: fn(Config, &Common, &DryRunArgs) -> Exit,
+    /// `tidewatch tune`.
+    pub tune: fn(Config, &Common, &TuneArgs) -> Exit,
     /// `tidewatch publish`.
     pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
@@ -85,6 +88,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Demo(args) => with_config(&|config| (commands.demo)(config, common, args)),
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
         Command::Map(args) => (commands.map)(args),
+        Command::Tune(args) => with_config(&|config| (commands.tune)(config, common, args)),
         Command::DryRun(args) => with_config(&|config| (commands.dry_run)(config, common, args)),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),

@@ -59,10 +59,11 @@ fn shipped() -> BTreeMap<String, Node> {
 
 /// Writes the shipped metrics and rules down where a file declares none and they hold.
 pub(super) fn declare(table: &mut BTreeMap<String, Node>) {
-    let mut shipped = shipped();
-    let metrics = table.contains_key("metric");
+    if table.contains_key("metric") {
+        return;
+    }
     for key in ["metric", "rule"] {
-        if let Some(node) = shipped.remove(key).filter(|_| !metrics) {
+        if let Some(node) = shipped().remove(key) {
             table.entry(key.to_owned()).or_insert(node);
         }
     }

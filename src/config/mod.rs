@@ -38,7 +38,7 @@ pub use load::{ConfigError, ENV_PREFIX, Flag, Origin, environment};
 pub use nats::NatsConfig;
 pub use problem::Problem;
 pub use reference::{reference, written_default};
-pub use rules::rule_keys;
+pub use rules::{rule_keys, rule_value};
 pub use units::{parse_size, parse_span, show_size, show_span};
 pub use warnings::missing;
 pub use whole::{Config, SHIPPED};

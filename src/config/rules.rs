@@ -2,11 +2,12 @@
 
 use super::item::Item;
 use super::reader::Reader;
+use super::values;
 use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{Facts, MetricSpec};
 use crate::domain::near;
 use crate::domain::settings::terms::MINUTE;
-use crate::domain::settings::{Derived, Section, settings};
+use crate::domain::settings::{Derived, Section, Value, settings};
 use crate::domain::time::SpanMs;
 
 /// The key that names its detector.
@@ -65,6 +66,13 @@ pub fn rule_keys() -> Vec<&'static str> {
         }
     }
     keys
+}
+
+/// A value of a rule's key as TOML.
+pub fn rule_value(detect: &Detect, key: &str, value: &Value) -> String {
+    let rules = RuleKeys::default();
+    let mut keys = rules.keys().iter().chain(detect.keys());
+    keys.find(|own| own.path == key).map_or_else(String::new, |own| values::show(&own.rule, value))
 }
 
 /// Whether a rule of this detector may have a key: not one of other detectors alone.

@@ -1,10 +1,11 @@
-//! `tidewatch dry-run`: a rule, a metric or the carts over events of the past, at several settings
+//! `tidewatch dry-run` and `tidewatch tune`: a rule, a metric or the carts over events of the past, at several settings
 //! at once, through the pipeline that serves. Nothing is kept and nothing leaves.
 
 mod report;
 mod seen;
 mod tee;
 mod trial;
+mod tuning;
 mod vary;
 
 use std::path::Path;
@@ -32,6 +33,8 @@ use crate::store::log::History;
 
 /// Why there is no answer.
 type Failed = (String, Exit);
+
+pub use self::tuning::tune;
 
 /// Runs the command.
 pub fn run(config: Config, common: &Common, args: &DryRunArgs) -> Exit {

@@ -104,14 +104,8 @@ impl Report {
         settings: &[Setting],
         tried: &[Tried],
     ) -> Report {
-        let mut history = History { source, ..History::default() };
-        if let Some(first) = tried.first() {
-            history.ledger = first.numbers.ledger;
-            (history.first, history.last) = (first.seen.first, first.seen.last);
-            history.from = history.first.map(|first| first.max(range.from));
-            history.to = history.last.map(|last| last.min(range.to));
-        }
-        let span = history.to.zip(history.from).map(|(to, from)| to - from);
+        let history = History::of(source, range, tried);
+        let span = history.span();
         let mut lines: Vec<Line> = settings.iter().map(Line::of).collect();
         for Tried { settings, seen, .. } in tried {
             for (index, place) in settings.iter().enumerate() {
@@ -122,9 +116,10 @@ impl Report {
                         line.alerts = Some(AlertsLine::of(alerts, span));
                     }
                     Subject::Metric(_) => {
-                        let (windows, left_out) = (seen.windows, seen.numbers_left_out);
-                        let numbers = seen.numbers.iter().map(|(_, number)| *number).collect();
-                        line.numbers = Some(NumbersLine::of(windows, numbers, left_out));
+                        let numbers = seen.numbers.values().flatten();
+                        let numbers = numbers.filter(|(end, _)| range.has(*end));
+                        let numbers = numbers.map(|(_, number)| *number).collect();
+                        line.numbers = Some(NumbersLine::of(numbers, seen.numbers_left_out));
                     }
                     Subject::Abandoned => {
                         let alerts = seen.abandoned.clone();
@@ -154,8 +149,26 @@ impl Report {
     }
 }
 
+impl History {
+    pub fn of(source: String, range: Range, tried: &[Tried]) -> History {
+        let mut history = History { source, ..History::default() };
+        if let Some(first) = tried.first() {
+            history.ledger = first.numbers.ledger;
+            (history.first, history.last) = (first.seen.first, first.seen.last);
+            history.from = history.first.map(|first| first.max(range.from));
+            history.to = history.last.map(|last| last.min(range.to));
+        }
+        history
+    }
+
+    /// How long the time is that was looked at.
+    pub fn span(&self) -> Option<SpanMs> {
+        self.to.zip(self.from).map(|(to, from)| to - from)
+    }
+}
+
 impl Line {
-    fn of(setting: &Setting) -> Line {
+    pub fn of(setting: &Setting) -> Line {
         // Of a rule's key its name says nothing more.
         let short = |key: &str| match key.starts_with("rule.") {
             true => key.rsplit('.').next().unwrap_or(key).to_owned(),
@@ -215,8 +228,33 @@ impl Line {
     }
 }
 
+impl Line {
+    /// The alerts of this setting.
+    pub fn fired(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Some(alerts) = self.alerts.as_ref().filter(|alerts| !alerts.fired.is_empty()) else {
+            return Ok(());
+        };
+        writeln!(out, "{} would have fired:", words(&self.set))?;
+        for fired in alerts.fired.iter().take(SHOWN_MAX) {
+            write!(out, "  {}  {}", date(fired.at), fired.title)?;
+            if let (Some(since), Some(last), None) = (fired.since, fired.last, &self.sessions) {
+                write!(out, ", for {}", duration(last - since))?;
+            }
+            writeln!(out)?;
+        }
+        match alerts.alerts.saturating_sub(SHOWN_MAX as u64) {
+            0 => Ok(()),
+            more => {
+                writeln!(out, "  and {} more: --json lists {}", grouped(more), alerts.fired.len())
+            }
+        }
+    }
+}
+
 impl AlertsLine {
-    pub fn of(alerts: Alerts, span: Option<SpanMs>) -> AlertsLine {
+    pub fn of(mut alerts: Alerts, span: Option<SpanMs>) -> AlertsLine {
+        // Within a commit they come by group.
+        alerts.list.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         let span = span.filter(|span| *span > 0);
         AlertsLine {
             alerts: alerts.count,
@@ -230,14 +268,14 @@ impl AlertsLine {
 }
 
 impl NumbersLine {
-    fn of(windows: u64, mut numbers: Vec<f64>, left_out: u64) -> NumbersLine {
+    fn of(mut numbers: Vec<f64>, left_out: u64) -> NumbersLine {
         numbers.sort_unstable_by(f64::total_cmp);
         let last = numbers.len().saturating_sub(1);
         // The nearest rank.
         let at = |share: f64| numbers.get((last as f64 * share).round() as usize).copied();
         let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
         NumbersLine {
-            windows,
+            windows: numbers.len() as u64,
             min: at(0.0),
             median: at(0.5),
             p95: at(0.95),
@@ -259,24 +297,8 @@ impl fmt::Display for Report {
             [configured, ..] => configured,
             [] => return Ok(()),
         };
-        let Some(alerts) = &one.alerts else { return Ok(()) };
-        if alerts.fired.is_empty() {
-            return Ok(());
-        }
-        writeln!(out, "\n{} would have fired:", words(&one.set))?;
-        for fired in alerts.fired.iter().take(SHOWN_MAX) {
-            write!(out, "  {}  {}", date(fired.at), fired.title)?;
-            if let (Some(since), Some(last), "rule") = (fired.since, fired.last, self.of) {
-                write!(out, ", for {}", duration(last - since))?;
-            }
-            writeln!(out)?;
-        }
-        match alerts.alerts.saturating_sub(SHOWN_MAX as u64) {
-            0 => Ok(()),
-            more => {
-                writeln!(out, "  and {} more: --json lists {}", grouped(more), alerts.fired.len())
-            }
-        }
+        writeln!(out)?;
+        one.fired(out)
     }
 }
 
@@ -290,7 +312,7 @@ fn words(set: &BTreeMap<String, String>) -> String {
 }
 
 impl Report {
-    fn table(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    pub fn table(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let keys: Vec<&String> = self.settings.iter().flat_map(|line| line.set.keys()).collect();
         let mut names: Vec<&str> = Vec::new();
         for key in keys {

@@ -1,6 +1,7 @@
 //! What a pipeline of a dry run found: alerts by rule, sessions that were abandoned, the numbers
 //! of the metric.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +13,7 @@ use crate::actors::pipeline::Output;
 use crate::domain::alert::{Alert, alert_id};
 use crate::domain::commit::CommitUnit;
 use crate::domain::keeper::{Keeper, SessionTotals};
+use crate::domain::metric::groups::Labels;
 use crate::domain::session::Deadline;
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -29,7 +31,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    fn has(&self, at: EpochMs) -> bool {
+    pub fn has(&self, at: EpochMs) -> bool {
         (self.from..self.to).contains(&at)
     }
 }
@@ -57,8 +59,8 @@ pub(super) struct Alerts {
     /// How long windows stood out, of the alerts that are over.
     pub lasted: SpanMs,
     pub longest: SpanMs,
-    /// The newest one is still up.
-    up: bool,
+    /// Those that are up, by their id: one for each group at most.
+    up: BTreeMap<String, usize>,
 }
 
 /// Everything that one pipeline found.
@@ -72,10 +74,12 @@ pub(super) struct Seen {
     pub abandoned: Alerts,
     /// How the sessions ended.
     pub ended: SessionTotals,
-    /// Ends of windows with their numbers.
-    pub numbers: Vec<(EpochMs, f64)>,
+    /// Ends of windows with their numbers, by group.
+    pub numbers: BTreeMap<u32, Vec<(EpochMs, f64)>>,
+    /// Labels of the groups.
+    pub groups: Vec<Labels>,
+    numbers_kept: usize,
     pub numbers_left_out: u64,
-    pub windows: u64,
     pub first: Option<EpochMs>,
     pub last: Option<EpochMs>,
     /// Of the commit that is being looked at.
@@ -90,9 +94,10 @@ impl Seen {
             alerts: vec![Alerts::default(); rules],
             abandoned: Alerts::default(),
             ended: SessionTotals::default(),
-            numbers: Vec::new(),
+            numbers: BTreeMap::new(),
+            groups: Vec::new(),
+            numbers_kept: 0,
             numbers_left_out: 0,
-            windows: 0,
             first: None,
             last: None,
             fresh: Vec::new(),
@@ -100,64 +105,60 @@ impl Seen {
     }
 
     fn take(&mut self, alert: &Alert) {
-        let facts: Value = serde_json::from_str(alert.detail.text()).unwrap_or_default();
-        let time = |name: &str| facts[name].as_i64();
-        let place: Option<usize> = alert.subject.parse().ok();
-        match (&*alert.kind, place) {
-            ("abandoned", _) => {
-                let (since, last) = (time("first"), time("last"));
-                self.abandoned.raise(self.range, alert, alert.id.clone(), (since, last), facts);
-            }
-            ("anomaly", Some(place)) => {
-                let id = alert_id("anomaly", &self.rule, alert.at);
-                let since = time("since");
-                let mut facts = facts;
-                facts["rule"] = self.rule.clone().into();
-                self.alerts[place].raise(self.range, alert, id, (since, None), facts);
-            }
-            (_, Some(place)) => {
-                if let (Some(since), Some(last)) = (time("since"), time("last")) {
-                    self.alerts[place].over(since, last);
-                }
-            }
-            _ => {}
+        if alert.kind == ABANDONED {
+            return self.abandoned.take(self.range, alert, &alert.subject);
+        }
+        // The place of the rule, and the labels of a group behind it.
+        let place = alert.subject.split(' ').next().unwrap_or_default();
+        if let Some(of) = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place)) {
+            let group = alert.subject[place.len()..].to_owned();
+            of.take(self.range, alert, &format!("{}{group}", self.rule));
         }
     }
 }
 
 impl Alerts {
-    fn raise(
-        &mut self,
-        range: Range,
-        alert: &Alert,
-        id: String,
-        (since, last): (Option<EpochMs>, Option<EpochMs>),
-        detail: Value,
-    ) {
-        self.up = range.has(alert.at);
-        if !self.up {
+    /// Takes up what is raised or over; `subject` is what the alert would be about.
+    pub fn take(&mut self, range: Range, alert: &Alert, subject: &str) {
+        let mut detail: Value = serde_json::from_str(alert.detail.text()).unwrap_or_default();
+        let time = |name: &str| detail[name].as_i64();
+        if alert.kind == OVER {
+            let up = detail["alert"].as_str().and_then(|id| self.up.remove(id));
+            if let (Some(place), Some(since), Some(last)) = (up, time("since"), time("last")) {
+                self.lasted += last - since;
+                self.longest = self.longest.max(last - since);
+                if let Some(fired) = self.list.get_mut(place) {
+                    fired.last = Some(last);
+                }
+            }
             return;
+        }
+        if !range.has(alert.at) {
+            return;
+        }
+        let (since, last) = match alert.kind == ABANDONED {
+            true => (time("first"), time("last")),
+            false => (time("since"), None),
+        };
+        if alert.kind != ABANDONED {
+            self.up.insert(alert.id.clone(), self.list.len());
+            detail["rule"] = subject.split(' ').next().into();
         }
         self.count += 1;
         if self.list.len() < LISTED_MAX {
+            let id = match alert.kind == ABANDONED {
+                true => alert.id.clone(),
+                false => alert_id(&alert.kind, subject, alert.at),
+            };
             let (at, title) = (alert.at, alert.title.clone());
             self.list.push(Fired { id, at, since, last, title, detail });
         }
     }
-
-    fn over(&mut self, since: EpochMs, last: EpochMs) {
-        if !std::mem::take(&mut self.up) {
-            return;
-        }
-        self.lasted += last - since;
-        self.longest = self.longest.max(last - since);
-        if self.count <= LISTED_MAX as u64
-            && let Some(newest) = self.list.last_mut()
-        {
-            newest.last = Some(last);
-        }
-    }
 }
+
+/// Kinds of alerts.
+const ABANDONED: &str = "abandoned";
+const OVER: &str = "over";
 
 /// Looks at each commit of a pipeline.
 #[derive(Clone, Debug)]
@@ -166,6 +167,8 @@ pub(super) struct Eye {
     /// Set once everything in the time that is asked about is final.
     pub done: Arc<AtomicBool>,
     pub lateness: SpanMs,
+    /// Numbers of the only metric are asked for.
+    pub numbers: bool,
     /// Under it sessions are abandoned at their deadline; else an event at that very time would still
     /// belong to them.
     pub deadline: Deadline,
@@ -191,7 +194,7 @@ impl Output for Eye {
         let before = |at: EpochMs, session: bool| if session { at < newest } else { at <= newest };
         let closes = self.deadline == Deadline::Inactivity;
         for alert in std::mem::take(&mut seen.fresh) {
-            if before(alert.at, closes && alert.kind == "abandoned") {
+            if before(alert.at, closes && alert.kind == ABANDONED) {
                 seen.take(&alert);
             }
         }
@@ -201,15 +204,20 @@ impl Output for Eye {
                 seen.ended.count(ending, None);
             }
         }
+        if !self.numbers {
+            return Ok(());
+        }
+        let known = &keeper.engine.state(0).groups;
+        let told = seen.groups.len();
+        seen.groups.extend(known.all().iter().skip(told).cloned());
         for point in keeper.points.iter().filter(|point| point.end <= newest) {
-            let Some(number) = point.value.scalar().filter(|_| seen.range.has(point.end)) else {
+            let Some(number) = point.value.scalar() else { continue };
+            if seen.numbers_kept >= NUMBERS_MAX {
+                seen.numbers_left_out += 1;
                 continue;
-            };
-            seen.windows += 1;
-            match seen.numbers.len() < NUMBERS_MAX {
-                true => seen.numbers.push((point.end, number)),
-                false => seen.numbers_left_out += 1,
             }
+            seen.numbers_kept += 1;
+            seen.numbers.entry(point.group).or_default().push((point.end, number));
         }
         Ok(())
     }

@@ -84,8 +84,8 @@ pub(super) fn trials(subject: &Subject, settings: &[Setting]) -> Result<Vec<Tria
 fn alone(subject: &Subject, config: &Config) -> Config {
     let mut alone = config.clone();
     alone.rules.clear();
-    let metric = subject.metric(config);
-    alone.metrics.retain(|spec| Some(&*spec.name) == metric);
+    let metrics = subject.metrics(config);
+    alone.metrics.retain(|spec| metrics.contains(&&*spec.name));
     // Which repeats are known depends on all metrics.
     let known = horizon(&config.pipeline, config.time, &config.session, &config.metrics);
     alone.pipeline.dedup_horizon = Some(known);
@@ -150,7 +150,8 @@ fn start(
     let seen = Arc::new(Mutex::new(Seen::new(range, &rule, config.rules.len())));
     let lateness = config.time.allowed_lateness;
     let deadline = config.session.deadline;
-    let eye = Eye { seen: Arc::clone(&seen), done, lateness, deadline };
+    let numbers = config.rules.is_empty() && !config.metrics.is_empty();
+    let eye = Eye { seen: Arc::clone(&seen), done, lateness, numbers, deadline };
     let looks = eye.clone();
     let running = Builder::default()
         .face("replay", "")

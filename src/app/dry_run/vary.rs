@@ -1,6 +1,7 @@
 //! What is tried: the settings that `--vary` asks for, each a configuration of its own.
 
 use crate::config::{Config, Flag, rule_keys};
+use crate::domain::anomaly::Rule;
 use crate::domain::settings::Section;
 
 /// Most settings tried at once.
@@ -55,13 +56,17 @@ impl Subject {
         ))
     }
 
-    /// The metric that it needs.
-    pub fn metric<'c>(&'c self, config: &'c Config) -> Option<&'c str> {
+    /// The metrics that it needs, the one that is looked at first.
+    pub fn metrics<'c>(&'c self, config: &'c Config) -> Vec<&'c str> {
         match self {
-            Subject::Abandoned => None,
-            Subject::Metric(name) => Some(name),
+            Subject::Abandoned => Vec::new(),
+            Subject::Metric(name) => vec![name],
             Subject::Rule(name) => {
-                config.rules.iter().find(|rule| rule.name == *name).map(|rule| &*rule.metric)
+                let rule = config.rules.iter().find(|rule| rule.name == *name);
+                let names = |rule: &'c Rule| {
+                    std::iter::once(&*rule.metric).chain(rule.why.iter().map(|name| &**name))
+                };
+                rule.into_iter().flat_map(names).collect()
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `tidewatch dry-run`.
+//! `tidewatch dry-run` and `tidewatch tune`: what can be said to them.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,17 @@ the rule, of [session] (gap is session.gap), of [time]. Given twice, every combi
 What ends after the last event is left out: nobody knows what else would have come.
 
 Exit codes: 0 fine, 1 failed, 2 usage or configuration, 6 nothing was applied.";
+
+pub(super) const TUNE_EXAMPLES: &str = "
+  tidewatch tune failed_payments_spike --at-most 2/day
+  tidewatch tune failed_payments_spike --at-most 1/week --file events.ndjson";
+
+pub(super) const TUNE_NOTES: &str = "\
+It looks for settings of the rule that would not have fired more often than that on this history, and \
+among them for those that miss least. The lines to paste into [[rule]] are printed, and what they would \
+have caught. Past is no future: look the alerts through.
+
+Exit codes: 0 fine, 1 failed, 2 usage or configuration, 6 nothing was applied, or no setting does it.";
 
 /// Where the past is.
 #[derive(Clone, Debug, Default, ClapArgs)]
@@ -56,4 +67,46 @@ pub struct DryRunArgs {
     /// Where the past is.
     #[command(flatten)]
     pub history: HistoryArgs,
+}
+
+/// `tidewatch tune`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct TuneArgs {
+    /// The rule
+    #[arg(value_name = "RULE")]
+    pub name: String,
+    /// How often it may fire, on average: 2/day, 1/week, 3/hour
+    #[arg(long, value_name = "N/SPAN")]
+    pub at_most: Often,
+    /// Where the past is.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Often {
+    /// How many.
+    pub times: f64,
+    /// In how long, in milliseconds.
+    pub span: i64,
+}
+
+impl std::str::FromStr for Often {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || "write a number and day, week, month or hour: 2/day, 1/week".to_owned();
+        let (times, span) = text.split_once('/').ok_or_else(wrong)?;
+        const HOUR: i64 = 3_600_000;
+        let span = match span.trim() {
+            "hour" | "h" => HOUR,
+            "day" | "d" => 24 * HOUR,
+            "week" | "w" => 7 * 24 * HOUR,
+            "month" => 30 * 24 * HOUR,
+            _ => return Err(wrong()),
+        };
+        let times = times.trim().parse().ok().filter(|times| (0.0..1e9).contains(times));
+        Ok(Often { times: times.ok_or_else(wrong)?, span })
+    }
 }

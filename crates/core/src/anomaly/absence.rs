@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alarm, Band, Detector, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict, broken,
+    Alarm, Band, Detector, Dial, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict,
+    broken, windows,
 };
 use crate::keeper::span_words;
 use crate::settings::Section;
@@ -71,6 +72,10 @@ impl Detector for Absence {
             ),
         ];
         broken(checks)
+    }
+
+    fn dials(&self, _: Patience, step: SpanMs, _: &[f64]) -> Vec<Dial> {
+        vec![("for", windows(step, [1, 2, 3, 5, 10, 20, 30, 60, 120, 360, 720]))]
     }
 
     fn judge(

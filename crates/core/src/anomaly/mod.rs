@@ -151,6 +151,21 @@ pub struct Past {
     pub usual: bool,
 }
 
+/// A key with values worth trying.
+pub type Dial = (&'static str, Vec<Value>);
+
+/// How many deviations are worth trying.
+fn deviations() -> Dial {
+    let ladder =
+        [2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 100.0];
+    ("k", ladder.map(Value::Float).to_vec())
+}
+
+/// So many windows, as spans.
+fn windows<const N: usize>(step: SpanMs, counts: [SpanMs; N]) -> Vec<Value> {
+    counts.map(|count| Value::Int(step.saturating_mul(count))).to_vec()
+}
+
 /// End and number of a window.
 pub type Known = (EpochMs, f64);
 
@@ -222,6 +237,10 @@ pub trait Detector: Section + Default {
     fn measure(&self) -> &'static str {
         Self::MEASURE
     }
+
+    /// Keys that make it speak more or less, with values worth trying, those that speak more first.
+    /// `numbers`: those of the metric's windows, ascending.
+    fn dials(&self, patience: Patience, step: SpanMs, numbers: &[f64]) -> Vec<Dial>;
 
     /// Judges one sample by the earlier ones, then keeps it. Samples come in order, without a
     /// hole.
@@ -330,6 +349,17 @@ macro_rules! detectors {
                     $( (Detect::$name(one), Watched::$name(state)) => one.learning(state, step), )+
                     _ => None,
                 }
+            }
+
+            /// See [`Detector::dials`]. All but silence may also have to last.
+            pub fn dials(&self, patience: Patience, step: SpanMs, numbers: &[f64]) -> Vec<Dial> {
+                let mut dials = match self {
+                    $( Detect::$name(one) => one.dials(patience, step, numbers), )+
+                };
+                if !dials.iter().any(|(key, _)| *key == "for") {
+                    dials.push(("for", windows(step, [0, 2, 3, 6, 12])));
+                }
+                dials
             }
 
             /// See [`Detector::measure`].

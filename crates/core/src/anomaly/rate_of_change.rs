@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alarm, Band, Detector, Known, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side, Spread,
-    Stands, State, Verdict, broken,
+    Alarm, Band, Detector, Dial, Known, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side, Spread,
+    Stands, State, Verdict, broken, windows,
 };
 use crate::keeper::span_words;
-use crate::settings::{Derived, settings};
+use crate::settings::{Derived, Value, settings};
 use crate::time::{EpochMs, SpanMs};
 
 /// How long no window must stand out, where a rule does not say.
@@ -101,6 +101,18 @@ impl Detector for RateOfChange {
             ),
         ];
         broken(checks)
+    }
+
+    fn dials(&self, _: Patience, step: SpanMs, numbers: &[f64]) -> Vec<Dial> {
+        let percents = [20.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
+        // As shares of the range.
+        let range = numbers.first().zip(numbers.last()).map_or(0.0, |(least, most)| most - least);
+        let change = match self.amount.0 {
+            None => ("percent", percents.to_vec()),
+            Some(_) => ("amount", [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9].map(|s| s * range).to_vec()),
+        };
+        let change = (change.0, change.1.into_iter().map(Value::Float).collect());
+        vec![change, ("ago", windows(step, [1, 6, 60, 360]))]
     }
 
     fn learning(&self, state: &RateOfChangeState, step: SpanMs) -> Option<(usize, usize)> {

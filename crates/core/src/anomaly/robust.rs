@@ -11,11 +11,11 @@ use serde_json::{Map, Value as Json, json};
 use super::history::{History, Reference};
 use super::poisson;
 use super::{
-    Alarm, Band, Detector, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side,
-    Spread, Stands, State, Verdict, broken,
+    Alarm, Band, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample,
+    Side, Spread, Stands, State, Verdict, broken, deviations,
 };
 use crate::keeper::span_words;
-use crate::settings::{Derived, Word, settings};
+use crate::settings::{Derived, Value, Word, settings};
 use crate::time::{EpochMs, SpanMs};
 
 const DAY: SpanMs = 24 * 60 * 60_000;
@@ -180,6 +180,14 @@ impl Detector for Robust {
             ),
         ];
         broken(checks)
+    }
+
+    fn dials(&self, _: Patience, _: SpanMs, _: &[f64]) -> Vec<Dial> {
+        let mut dials = vec![deviations()];
+        if self.season == Season::None {
+            dials.push(("samples", [60, 360, 1_440].map(Value::Int).to_vec()));
+        }
+        dials
     }
 
     fn learning(&self, state: &RobustState, _: SpanMs) -> Option<(usize, usize)> {

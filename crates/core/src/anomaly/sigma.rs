@@ -10,8 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::samples::Samples;
 use super::{
-    Alarm, Band, Detector, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample, Side,
-    Spread, Stands, State, Verdict, broken,
+    Alarm, Band, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample,
+    Side, Spread, Stands, State, Verdict, broken, deviations, windows,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, settings};
@@ -118,6 +118,10 @@ impl Detector for Sigma {
             ),
         ];
         broken(checks)
+    }
+
+    fn dials(&self, _: Patience, step: SpanMs, _: &[f64]) -> Vec<Dial> {
+        vec![deviations(), ("over", windows(step, [60, 360, 1_440]))]
     }
 
     fn learning(&self, state: &SigmaState, _: SpanMs) -> Option<(usize, usize)> {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alarm, Band, Detector, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict,
+    Alarm, Band, Detector, Dial, Misfit, Patience, Sample, Side, Spread, Stands, State, Verdict,
 };
-use crate::settings::{Derived, settings};
+use crate::settings::{Derived, Value, settings};
 use crate::time::{EpochMs, SpanMs};
 
 /// How long no window must stand out, where a rule does not say.
@@ -76,6 +76,19 @@ impl Detector for Threshold {
         };
         let rule = || format!("must be {near} limit, which is {limit}");
         wrong.then(|| (vec!["limit_clear"], rule())).into_iter().collect()
+    }
+
+    fn dials(&self, patience: Patience, _: SpanMs, numbers: &[f64]) -> Vec<Dial> {
+        const SHARES: [f64; 12] =
+            [0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0];
+        let last = numbers.len().saturating_sub(1) as f64;
+        let at = |share: f64| {
+            let share = if patience.side == Side::Below { 1.0 - share } else { share };
+            numbers.get((last * share).round() as usize).copied()
+        };
+        let mut limits: Vec<f64> = SHARES.into_iter().filter_map(at).collect();
+        limits.dedup();
+        vec![("limit", limits.into_iter().map(Value::Float).collect())]
     }
 
     fn judge(

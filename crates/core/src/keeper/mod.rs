@@ -31,6 +31,7 @@ pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
 use kept::Written;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
+pub use rules::look_back;
 pub use topics::{AT_RISK, ConditionView, OWN_TOPICS, PipelineView, SourceView};
 pub use words::{span_words, window_words};
 

@@ -6,7 +6,7 @@ use super::tests::{STEP, keeper_with, rule, rule_of, second};
 use super::*;
 use crate::anomaly::{Absence, Detect, RateOfChange, Robust, Season, Sigma, Threshold};
 use crate::commit::{RuleSnapshot, Snapshot};
-use crate::settings::Derived;
+use crate::settings::{Derived, Section as _};
 
 /// Absorbs what a second brings; returns the bytes of its commit.
 fn pass(keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize, count: u64) -> usize {
@@ -120,4 +120,50 @@ fn an_entry_with_lists_of_its_own_is_refused() {
     let name = snapshot.entries.keys().find(|name| name.starts_with("rule/")).unwrap().clone();
     snapshot.entries.get_mut(&name).unwrap()["points"] = serde_json::json!([]);
     assert!(keeper_with(rule()).restore(&mut snapshot, 39 * STEP).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    /// Looking back at windows that are final says what was said while they became so.
+    #[test]
+    fn looking_back_raises_what_was_raised(
+        stretches in prop::collection::vec((1usize..20, prop::sample::select(vec![0u64, 3, 90])), 1..9),
+        over in 6i64..20,
+        detector in 0usize..6,
+        hold in 0i64..4,
+        metric in prop::sample::select(vec!["failures", "minute", "today"]),
+    ) {
+        let mut rule = rule_of(detectors(over).swap_remove(detector));
+        (rule.patience.hold, rule.metric) = (hold * STEP, metric.into());
+        let mut keeper = keeper_with(rule.clone());
+        let index = keeper.engine.metrics().iter().position(|one| one.spec.name == metric).unwrap();
+        let (mut raised, mut numbers, mut settled) = (Vec::new(), Vec::new(), 0);
+        let counts: Vec<u64> = stretches.iter().flat_map(|(len, n)| vec![*n; *len]).collect();
+        for (second_at, count) in counts.iter().enumerate() {
+            let (barrier, deltas) = second(second_at as i64 * STEP, *count);
+            settled = keeper.engine.settled(barrier.watermark);
+            raised.extend(keeper.merge(barrier, deltas).alerts);
+            let points = keeper.points.iter().filter(|one| usize::from(one.metric) == index);
+            numbers.extend(points.map(|one| (one.end, one.value.scalar().unwrap())));
+        }
+        raised.iter_mut().for_each(|alert| alert.n = 0);
+        let first = keeper.first_at().unwrap();
+        let metric = &keeper.engine.metrics()[index];
+        prop_assert_eq!(look_back(&rule, metric, None, &numbers, (first, settled)), raised);
+    }
+}
+
+#[test]
+fn every_dial_is_a_key_of_its_detector_with_values_that_differ() {
+    for detect in detectors(60) {
+        let patience = rule().patience;
+        let numbers: Vec<f64> = (0..1_000).map(f64::from).collect();
+        let dials = detect.dials(patience, STEP, &numbers);
+        assert!(dials.iter().any(|(key, _)| *key == "for"), "{}", detect.word());
+        for (key, values) in dials {
+            let own = detect.keys().iter().any(|own| own.path == key);
+            assert!(own || key == "for", "{}: {key}", detect.word());
+            assert!(values.len() > 1 && values.windows(2).all(|two| two[0] != two[1]), "{key}");
+        }
+    }
 }

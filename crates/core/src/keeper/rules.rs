@@ -14,7 +14,7 @@ use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
-use crate::metric::groups::group_text;
+use crate::metric::groups::{Labels, group_text};
 use crate::settings::{Word as _, entries};
 use crate::time::{END_OF_TIME, EpochMs};
 
@@ -128,6 +128,32 @@ impl Keeper {
         }
         alerts
     }
+}
+
+/// What a rule raises, and calls over, on numbers that are final: those of all windows of a metric, or
+/// of one of its groups, that are not empty, by their ends. `first`: time of the first event; windows
+/// that end after `until` are not judged. Why a number moved is not asked.
+pub fn look_back(
+    rule: &Rule,
+    metric: &Metric,
+    labels: Option<&Labels>,
+    numbers: &[(EpochMs, f64)],
+    (first, until): (EpochMs, EpochMs),
+) -> Vec<Alert> {
+    let memo = &mut Memo::default();
+    let began = Some(first).filter(|_| labels.is_none());
+    let first = numbers.first().map(|(end, _)| end - 1);
+    let Some(at) = first.into_iter().chain(began).min() else { return Vec::new() };
+    let stretch = Stretch { start: metric.grid.pane(at, memo).start, end: until };
+    let about = About { rule, metric, labels };
+    let mut alerts = Vec::new();
+    RuleKept::new(rule).run(rule, metric, stretch, numbers, |verdict| {
+        alerts.extend(verdict.change.map(|change| match change {
+            Change::Rises => about.anomaly(verdict, None),
+            Change::Over(past) => about.over(verdict, &past),
+        }));
+    });
+    alerts
 }
 
 impl RuleKept {

@@ -1,0 +1,232 @@
+//! `tidewatch tune`: settings of a rule that would not have fired more often than so. One pass over
+//! the events yields the metric's windows; every setting is then judged over those.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use super::report::{AlertsLine, History, Line, Report};
+use super::seen::{Alerts, Range, Seen};
+use super::trial::Tried;
+use super::vary::{Set, Setting, Subject, setting, settings};
+use super::{Failed, finish, look_back, range};
+use crate::cli::Exit;
+use crate::cli::args::{Common, Often, TuneArgs};
+use crate::cli::report::{duration, grouped};
+use crate::config::{Config, rule_value};
+use crate::domain::anomaly::Rule;
+use crate::domain::keeper;
+use crate::domain::metric::Metric;
+use crate::domain::time::SpanMs;
+
+/// Most windows that are judged in all: settings times windows. Some seconds of work.
+const WORK_MAX: u64 = 100_000_000;
+
+/// Settings that are shown besides the one that is configured.
+const SHOWN_MAX: usize = 5;
+
+/// What tuning found.
+#[derive(Clone, Debug, Serialize)]
+struct Tuned {
+    /// How many alerts this history may have.
+    allowed: u64,
+    at_most: String,
+    /// Settings that were judged, those of them that fit, and those that cannot be.
+    tried: usize,
+    fit: usize,
+    refused: usize,
+    /// Keys whose values were tried.
+    keys: Vec<&'static str>,
+    /// What to write into `[[rule]]`; empty where nothing is to be changed, or nothing fits.
+    toml: String,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// A setting with what it would have raised.
+struct Judged {
+    set: Set,
+    alerts: Alerts,
+}
+
+/// Runs the command.
+pub fn tune(config: Config, common: &Common, args: &TuneArgs) -> Exit {
+    finish(tuned(&config, common, args).map(|tuned| {
+        let exit = if tuned.fit == 0 { Exit::Refused } else { Exit::Ok };
+        let json = || serde_json::to_string_pretty(&tuned).expect("a report is plain data");
+        (if args.history.json { json() } else { tuned.to_string() }, exit)
+    }))
+}
+
+fn tuned(config: &Config, common: &Common, args: &TuneArgs) -> Result<Tuned, Failed> {
+    let usage = |why: String| (why, Exit::Usage);
+    let subject = Subject::named(config, &args.name).map_err(usage)?;
+    let rule = config.rules.iter().find(|rule| rule.name == args.name);
+    let rule =
+        rule.ok_or_else(|| usage(format!("{:?} is no rule: only rules are tuned", args.name)))?;
+    let range = range(config, &args.history).map_err(usage)?;
+    let metric = Subject::Metric(rule.metric.clone());
+    let as_configured = settings(config, &metric, &[]).map_err(usage)?;
+    let (tried, source) = look_back(config, common, &args.history, &metric, &as_configured, range)?;
+    let history = History::of(source, range, &tried);
+    let (Some(Tried { seen, .. }), Some(span)) = (tried.first(), history.span()) else {
+        return Err((history.to_string(), Exit::Refused));
+    };
+    let search = Search { config, rule, seen, range };
+    let (sets, keys) = search.sets();
+    let tries: Vec<Setting> = sets.into_iter().map(|set| setting(config, set)).collect();
+    let refused = tries.iter().filter(|setting| setting.config.is_err()).count();
+    let mut judged: Vec<Judged> =
+        tries.iter().filter_map(|setting| search.judge(setting)).collect();
+    let allowed = allowed(args.at_most, span);
+    let tried = judged.len();
+    let configured = judged.remove(0);
+    let fits = |one: &Judged| one.alerts.count <= allowed;
+    let mut fitting: Vec<&Judged> = judged.iter().filter(|one| fits(one)).collect();
+    let fit = fitting.len() + usize::from(fits(&configured));
+    // Those that miss least, then those that change least: the ladders begin with what speaks most.
+    fitting.sort_by_key(|one| (std::cmp::Reverse(one.alerts.count), changes(rule, &one.set)));
+    let best = fitting
+        .first()
+        .filter(|best| !fits(&configured) || best.alerts.count > configured.alerts.count);
+    let toml = best.map_or_else(String::new, |best| pasted(&best.set));
+    let line = |one: &Judged| {
+        let alerts = AlertsLine::of(one.alerts.clone(), Some(span));
+        let set = Setting { set: one.set.clone(), config: Ok(config.clone()) };
+        Line { alerts: Some(alerts), ..Line::of(&set) }
+    };
+    let shown = fitting.iter().take(SHOWN_MAX).map(|one| line(one));
+    let report = Report {
+        of: "rule",
+        name: args.name.clone(),
+        history,
+        settings: std::iter::once(line(&configured)).chain(shown).collect(),
+    };
+    debug_assert!(matches!(subject, Subject::Rule(_)));
+    let at_most = format!("{} in {}", args.at_most.times, duration(args.at_most.span));
+    Ok(Tuned { allowed, at_most, tried, fit, refused, keys, toml, report })
+}
+
+/// So many on average; as many at once are none too many, however short the history is.
+fn allowed(often: Often, span: SpanMs) -> u64 {
+    let average = often.times * span as f64 / often.span as f64;
+    average.max(often.times) as u64
+}
+
+/// How many keys differ from what is configured.
+fn changes(rule: &Rule, set: &Set) -> usize {
+    use crate::domain::settings::entries;
+    let is = |key: &str| {
+        let hold = crate::domain::settings::Value::Int(rule.patience.hold);
+        let own = entries(&rule.detect).find(|(own, _)| own.path == key).map(|(_, value)| value);
+        own.or((key == "for").then_some(hold))
+    };
+    let shown = |key: &str| is(key).map(|value| rule_value(&rule.detect, key, &value));
+    let differs = |(key, value): &&(String, String)| {
+        let key = key.rsplit('.').next().unwrap_or(key);
+        shown(key).is_none_or(|own| own.trim_matches('"') != value)
+    };
+    set.iter().filter(differs).count()
+}
+
+/// A setting as it stands in `[[rule]]`.
+fn pasted(set: &Set) -> String {
+    set.iter().fold(String::new(), |mut toml, (key, value)| {
+        let key = key.rsplit('.').next().unwrap_or(key);
+        let number = value.parse::<f64>().is_ok();
+        let value = if number { value.clone() } else { format!("{value:?}") };
+        writeln!(toml, "{key} = {value}").expect("writing to a text cannot fail");
+        toml
+    })
+}
+
+/// What is searched, and over what.
+struct Search<'s> {
+    config: &'s Config,
+    rule: &'s Rule,
+    seen: &'s Seen,
+    range: Range,
+}
+
+impl Search<'_> {
+    /// All settings worth trying, the configured one first, and the keys that they vary. Where the
+    /// history is long the last keys stay as they are.
+    fn sets(&self) -> (Vec<Set>, Vec<&'static str>) {
+        let Rule { metric, detect, patience, .. } = self.rule;
+        let spec = self.config.metrics.iter().find(|spec| spec.name == *metric);
+        let step = spec.map_or(1, |spec| spec.window.step()).max(1);
+        let mut numbers: Vec<f64> =
+            self.seen.numbers.values().flatten().map(|(_, number)| *number).collect();
+        numbers.sort_unstable_by(f64::total_cmp);
+        let span = self.seen.last.zip(self.seen.first).map_or(0, |(last, first)| last - first);
+        let groups = self.seen.numbers.len().max(1) as u64;
+        let most = WORK_MAX / ((span / step).max(1) as u64 * groups);
+        let mut sets: Vec<Set> = vec![Vec::new()];
+        let mut keys = Vec::new();
+        for (key, values) in detect.dials(*patience, step, &numbers) {
+            if keys.is_empty() || (sets.len() * values.len()) as u64 <= most {
+                keys.push(key);
+                let texts: Vec<String> =
+                    values.iter().map(|value| rule_value(detect, key, value)).collect();
+                let with = |set: &Set, text: &String| {
+                    let path = format!("rule.{}.{key}", self.rule.name);
+                    let value = text.trim_matches('"').to_owned();
+                    set.iter().cloned().chain([(path, value)]).collect()
+                };
+                sets = sets
+                    .iter()
+                    .flat_map(|set| texts.iter().map(move |text| with(set, text)))
+                    .collect();
+            }
+        }
+        sets.insert(0, Vec::new());
+        (sets, keys)
+    }
+
+    /// What a setting would have raised; `None` when it cannot be.
+    fn judge(&self, setting: &Setting) -> Option<Judged> {
+        let config = setting.config.as_ref().ok()?;
+        let rule = config.rules.iter().find(|rule| rule.name == self.rule.name)?;
+        let spec = config.metrics.iter().find(|spec| spec.name == rule.metric)?;
+        let metric = Metric::compile(spec, &config.schema(0));
+        let (first, last) = (self.seen.first?, self.seen.last?);
+        let nothing = Vec::new();
+        let numbers = |group: usize| self.seen.numbers.get(&(group as u32)).unwrap_or(&nothing);
+        let back =
+            |labels, group| keeper::look_back(rule, &metric, labels, numbers(group), (first, last));
+        let mut raised = if spec.group_by.is_empty() {
+            back(None, 0)
+        } else {
+            let groups = self.seen.groups.iter().take(rule.groups_max).enumerate();
+            groups.flat_map(|(group, labels)| back(Some(labels), group)).collect()
+        };
+        raised.sort_by_key(|alert| alert.at);
+        let mut alerts = Alerts::default();
+        raised.iter().for_each(|alert| alerts.take(self.range, alert, &alert.subject));
+        Some(Judged { set: setting.set.clone(), alerts })
+    }
+}
+
+impl fmt::Display for Tuned {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.report.history)?;
+        writeln!(
+            out,
+            "{} settings of {} tried, {} more cannot be; {} would have fired {} times or less\n",
+            grouped(self.tried as u64),
+            self.keys.join(", "),
+            self.refused,
+            grouped(self.fit as u64),
+            grouped(self.allowed)
+        )?;
+        self.report.table(out)?;
+        match (&*self.toml, self.fit) {
+            (_, 0) => writeln!(out, "\nNo setting of these is quiet enough."),
+            ("", _) => writeln!(out, "\nNothing needs to be changed."),
+            (toml, _) => {
+                writeln!(out, "\nFor [[rule]] {}:\n\n{toml}", self.report.name)?;
+                self.report.settings[1].fired(out)
+            }
+        }
+    }
+}
