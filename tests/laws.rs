@@ -12,7 +12,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use support::model::{Answer, Ended, Entry, Metric, Times, What, answer, part};
-use support::{Folder, HOLD, Random, pause};
+use support::patterns::{Counts, Matched, Pattern, count, matches};
+use support::{Folder, HOLD, Random, Server, pause};
 
 const TIMES: Times = Times { disorder: 5_000, lateness: 20_000, gap: 60_000 };
 
@@ -126,6 +127,52 @@ aggregate = "sum"
 field = "amount"
 window = { since_midnight = "Asia/Kathmandu", slide = "40s" }
 keep = "1h"
+[[pattern]]
+name = "bought"
+first = { type = "add" }
+then = { type = "buy" }
+without = { type = "view" }
+within = "40s"
+alert = "info"
+[[pattern]]
+name = "looked"
+first = { type = "view" }
+times = 2
+then = [{ type = "add" }, { type = "view" }]
+within = "2m"
+attributes = { region = "last.region" }
+[[pattern]]
+name = "gone"
+first = { type = "add" }
+not_then = { type = ["buy", "add"] }
+within = "45s"
+attributes = { region = "last.region" }
+alert = "warning"
+[[metric]]
+name = "purchases"
+where = { type = "bought" }
+aggregate = "count"
+window = { hopping = "1m", slide = "10s" }
+[[metric]]
+name = "purchase_time"
+where = { type = "bought" }
+aggregate = "avg"
+field = "duration_s"
+window = { tumbling = "20s" }
+[[metric]]
+name = "lookers"
+where = { type = "looked" }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 2
+window = { tumbling = "15s" }
+[[metric]]
+name = "gone_by_region"
+where = { type = "gone" }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { hopping = "50s", slide = "25s" }
 "#;
 
 /// In hundredths.
@@ -173,6 +220,54 @@ fn metrics() -> Vec<Metric> {
         metric("computed_mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
         metric("today", "buy", What::Sum, None, today),
     ]
+}
+
+fn patterns() -> Vec<Pattern> {
+    let plain = Pattern {
+        name: "",
+        first: "add",
+        times: 1,
+        then: &[],
+        without: &[],
+        not_then: &[],
+        within: 0,
+    };
+    vec![
+        Pattern { name: "bought", then: &["buy"], without: &["view"], within: 40_000, ..plain },
+        Pattern {
+            name: "looked",
+            first: "view",
+            times: 2,
+            then: &["add", "view"],
+            within: 120_000,
+            ..plain
+        },
+        Pattern { name: "gone", not_then: &["buy", "add"], within: 45_000, ..plain },
+    ]
+}
+
+fn counted() -> Vec<Counts> {
+    let metric =
+        |name, pattern, limit, windows| Counts { name, pattern, limit, duration: false, windows };
+    vec![
+        metric("purchases", "bought", None, hopping::<60_000, 10_000>),
+        Counts {
+            duration: true,
+            ..metric("purchase_time", "bought", None, hopping::<20_000, 20_000>)
+        },
+        metric("lookers", "looked", Some(2), hopping::<15_000, 15_000>),
+        metric("gone_by_region", "gone", Some(3), hopping::<50_000, 25_000>),
+    ]
+}
+
+type Found = BTreeMap<&'static str, Vec<Matched>>;
+
+/// What the log comes to, and what each pattern finds in it.
+fn wanted(log: &[Entry]) -> (Answer, Found) {
+    let mut wanted = answer(log, TIMES, &metrics());
+    let found = patterns().iter().map(|one| (one.name, matches(one, log, TIMES))).collect();
+    count(&mut wanted, &found, &counted());
+    (wanted, found)
 }
 
 /// A log: mostly a little out of order, now and then far behind, some events sent again.
@@ -251,9 +346,11 @@ fn line(entry: &Entry) -> String {
 #[test]
 fn a_replay_says_what_the_definitions_say() {
     let mut random = Random::seeded("laws");
+    let mut matched = BTreeMap::new();
     for number in 0..logs() {
         let log = log(&mut random);
-        let wanted = answer(&log, TIMES, &metrics());
+        let (wanted, found) = wanted(&log);
+        found.iter().for_each(|(name, found)| *matched.entry(*name).or_insert(0) += found.len());
         let folder = Folder::default();
         let lines: String = log.iter().map(|entry| line(entry) + "\n").collect();
         let file = folder.write("log.ndjson", lines);
@@ -270,8 +367,12 @@ fn a_replay_says_what_the_definitions_say() {
                 .args(&["--sessions-out", &sessions.display().to_string()])
                 .args(&["--windows-out", &windows.display().to_string()])
                 .run();
-            let ledger = &run.json()["ledger"];
-            counts(ledger, &wanted, &what);
+            let report = run.json();
+            counts(&report["ledger"], &wanted, &what);
+            for (name, found) in &found {
+                let matches = &report["patterns"][name]["matches"];
+                assert_eq!(matches.as_u64(), Some(found.len() as u64), "{what}: {name}");
+            }
             let text = std::fs::read_to_string(&windows).unwrap();
             let windows = carried(windows_of(&text), &wanted.windows);
             compare(&windows, &wanted.windows, &format!("{what}: windows"));
@@ -283,6 +384,7 @@ fn a_replay_says_what_the_definitions_say() {
             }
         }
     }
+    assert!(matched.values().all(|count| *count > 0), "logs without matches: {matched:?}");
 }
 
 /// The same over HTTP, killed and started again on the way, with another number of shards.
@@ -301,7 +403,7 @@ fn a_killed_server_says_what_the_definitions_say() {
             region: None,
             amount: None,
         });
-        let wanted = answer(&log, TIMES, &metrics());
+        let (wanted, found) = wanted(&log);
         let folder = Folder::default();
         let shards = |random: &mut Random| {
             let shards = 1 + random.below(8);
@@ -329,6 +431,7 @@ fn a_killed_server_says_what_the_definitions_say() {
         let what = format!("log {number}");
         counts(&pipeline, &wanted, &what);
         assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
+        alerts_are(&server, &found, &what);
         assert_eq!(server.stop().code(), Some(0));
         let mut minutes = minutes_of(&folder.data());
         let mut wanted = wanted.minutes;
@@ -336,6 +439,30 @@ fn a_killed_server_says_what_the_definitions_say() {
         wanted.retain(|(_, minute, _), _| *minute <= end);
         minutes.retain(|(_, minute, _), _| *minute <= end);
         compare(&minutes, &wanted, &format!("{what}: minutes"));
+    }
+}
+
+/// Each match of a pattern that raises alerts is in the feed, once.
+fn alerts_are(server: &Server, found: &Found, what: &str) {
+    let url = server.at("v1/alerts?kind=pattern&limit=1000");
+    let page = server.http.get(&url).json();
+    let items = page["items"].as_array().unwrap();
+    let mut ids: Vec<&str> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), items.len(), "{what}: an id stands twice");
+    for name in ["bought", "gone"] {
+        let of = items.iter().filter(|item| item["detail"]["pattern"] == name);
+        let mut told: Vec<(i64, &str, i64)> = of
+            .map(|item| {
+                let time = |value: &serde_json::Value| value.as_i64().unwrap();
+                let user = item["subject"].as_str().unwrap();
+                (time(&item["at"]), user, time(&item["detail"]["first"]))
+            })
+            .collect();
+        told.sort_unstable();
+        let wanted: Vec<_> = found[name].iter().map(|m| (m.at, m.user.as_str(), m.first)).collect();
+        assert_eq!(told, wanted, "{what}: {name}");
     }
 }
 

@@ -14,6 +14,7 @@ mod asked;
 mod barrier;
 mod batch;
 mod identify;
+mod patterns;
 mod restore;
 
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,7 @@ use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::{Facts, Fold, Labels, Metric};
+use crate::domain::pattern::Patterns;
 use crate::domain::seen::Seen;
 use crate::domain::session::{
     AliasBounds, Aliases, Changes, Closed, Ending, Late, Outcome, Rules, SessionEvent,
@@ -40,6 +42,7 @@ use crate::domain::session::{
 use crate::domain::time::{BEGINNING, EpochMs};
 
 use asked::Mailboxes;
+use patterns::PatternShard;
 
 /// Mailbox of an aggregator: the permits of the ingestor's queue, a barrier for each of them, and
 /// one more place for each question that may be under way (`pipeline.session_mailboxes_max`).
@@ -62,6 +65,10 @@ pub struct ShardParts {
     pub rules: Arc<Rules>,
     /// The metrics.
     pub metrics: Arc<Vec<Metric>>,
+    /// The patterns.
+    pub patterns: Arc<Patterns>,
+    /// What they may take.
+    pub pattern_bounds: Bounds,
     /// Which groups each metric keeps, once that is decided for good.
     pub groups: DecidedGroups,
     /// How long identities are remembered.
@@ -99,6 +106,8 @@ pub struct Aggregator {
     closed: Closed,
     aliases: Option<Aliases>,
     fold: Fold,
+    /// `None` when there are no patterns.
+    patterns: Option<PatternShard>,
     delta: ShardDelta,
     sessions: SectionWriter,
 }
@@ -113,6 +122,7 @@ impl Aggregator {
             closed: Closed::new(rules, parts.closed_max),
             aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
+            patterns: PatternShard::new(&parts.patterns, parts.seed, parts.pattern_bounds),
             fold: Fold::new(Arc::clone(&parts.metrics), rules.lateness),
             turn: Turn::new(Arc::clone(rules)),
             delta: ShardDelta::default(),
@@ -164,14 +174,14 @@ impl Aggregator {
         // Before the records of this barrier, so that one of the same key holds. What no commit
         // knows of need not be forgotten.
         if child.kept {
-            self.sessions.session(child.key.as_bytes(), &[]);
+            self.sessions.record(child.key.as_bytes(), &[]);
         }
         let floor = child.session.machine().floor();
         let key_hash = self.children.remove(slot);
         if floor > BEGINNING {
             self.closed.insert(key_hash, floor);
         }
-        close_full(&mut self.sessions, &mut self.delta);
+        close_full(&mut self.sessions, SectionWriter::sessions, &mut self.delta.sections);
     }
 
     /// Writes the record of each session that changed since the last barrier.
@@ -181,8 +191,8 @@ impl Aggregator {
         children.take_changed(|child| {
             record.clear();
             child.session.machine().encode(&turn.segments, &mut record);
-            sessions.session(child.key.as_bytes(), &record);
-            close_full(sessions, delta);
+            sessions.record(child.key.as_bytes(), &record);
+            close_full(sessions, SectionWriter::sessions, &mut delta.sections);
         });
         let rest = std::mem::replace(sessions, SectionWriter::sessions());
         if !rest.is_empty() {
@@ -216,11 +226,15 @@ impl Aggregator {
     }
 }
 
-/// Begins another section of sessions when one is full.
-fn close_full(sessions: &mut SectionWriter, delta: &mut ShardDelta) {
-    if sessions.len() >= SECTION_BYTES {
-        let next = SectionWriter::sessions().with_room(SECTION_BYTES + SECTION_BYTES / 16);
-        delta.sections.push(std::mem::replace(sessions, next).finish());
+/// Begins another section of records when one is full.
+fn close_full(
+    records: &mut SectionWriter,
+    empty: fn() -> SectionWriter,
+    sections: &mut Vec<Vec<u8>>,
+) {
+    if records.len() >= SECTION_BYTES {
+        let next = empty().with_room(SECTION_BYTES + SECTION_BYTES / 16);
+        sections.push(std::mem::replace(records, next).finish());
     }
 }
 

@@ -164,6 +164,11 @@ impl<M: KeyedMachine> Children<M> {
             && self.bytes + SESSION_BYTES + long(key.len()) <= self.bounds.bytes_max
     }
 
+    /// True when the children take all the bytes they may.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.bounds.bytes_max
+    }
+
     /// False when not even an empty shard had room for a session of this key.
     pub fn could_hold(&self, key: &[u8]) -> bool {
         SESSION_BYTES + long(key.len()) <= self.bounds.bytes_max

@@ -18,7 +18,7 @@ pub(super) fn tell(
     watermark: EpochMs,
     view: &PipelineView,
     settings: &Settings,
-    shards: impl Iterator<Item = (usize, ShardHolds)>,
+    shards: &[(usize, ShardHolds)],
 ) {
     totals(keeper);
     let depths = [
@@ -38,6 +38,18 @@ pub(super) fn tell(
     for (name, value) in depths {
         gauge!(name).set(value as f64);
     }
+    if keeper.has_patterns() {
+        let held = |held: fn(&ShardHolds) -> u64| shards.iter().map(|(_, holds)| held(holds)).sum();
+        let depths: [(_, u64); 4] = [
+            (names::PATTERN_KEYS, held(|holds| holds.pattern_keys)),
+            (names::PATTERN_KEYS_CAPACITY, settings.pattern_keys_max as u64),
+            (names::PATTERN_BYTES, held(|holds| holds.pattern_bytes)),
+            (names::PATTERN_BYTES_CAPACITY, settings.pattern_bytes_max as u64),
+        ];
+        for (name, value) in depths {
+            gauge!(name).set(value as f64);
+        }
+    }
     gauge!(names::CATCH_UP).set(view.catch_up_s.unwrap_or(-1.0));
     for source in &view.sources {
         let name = || source.name.clone();
@@ -53,7 +65,7 @@ pub(super) fn tell(
     if watermark > BEGINNING && watermark < END_OF_TIME {
         gauge!(names::WATERMARK_LAG).set((view.wall - watermark) as f64 / 1_000.0);
     }
-    for (shard, (waiting, holds)) in shards.enumerate() {
+    for (shard, (waiting, holds)) in shards.iter().enumerate() {
         // There is one shard where there are aliases.
         if shard == 0 {
             gauge!(names::ALIASES).set(holds.aliases as f64);
@@ -62,7 +74,7 @@ pub(super) fn tell(
             gauge!(names::ALIAS_BYTES_CAPACITY).set(holds.alias_bytes_max as f64);
         }
         let depths = [
-            (names::SHARD_QUEUE_DEPTH, waiting),
+            (names::SHARD_QUEUE_DEPTH, *waiting),
             (names::SHARD_QUEUE_CAPACITY, settings.shard_queue),
             (names::SESSION_MAILBOXES, holds.mailboxes as usize),
             (names::SESSION_MAILBOXES_CAPACITY, settings.session_mailboxes_max),
@@ -108,6 +120,18 @@ fn totals(keeper: &Keeper) {
     }
     for (metric, total) in keeper.overflow() {
         counter!(names::OTHER_GROUPS, "metric" => metric.to_owned()).absolute(total);
+    }
+    for (pattern, tally) in keeper.patterns() {
+        let totals = [
+            (names::PATTERN_MATCHES, tally.matches),
+            (names::PATTERN_LATE, tally.late),
+            (names::PATTERN_LEFT_OUT, tally.left_out),
+            (names::PATTERN_SETTLED_EARLY, tally.settled_early),
+            (names::PATTERN_GIVEN_UP, tally.given_up),
+        ];
+        for (name, total) in totals {
+            counter!(name, "pattern" => pattern.to_owned()).absolute(total);
+        }
     }
     for (metric, late) in keeper.window_late() {
         let counts = [

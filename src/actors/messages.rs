@@ -158,6 +158,10 @@ pub struct ShardHolds {
     pub closed: u64,
     /// About how many bytes its open sessions take.
     pub session_bytes: u64,
+    /// Keys with something open in a pattern.
+    pub pattern_keys: u64,
+    /// About how many bytes that takes.
+    pub pattern_bytes: u64,
     /// Anonymous keys whose visitor it knows.
     pub aliases: u64,
     /// Most of them; 0 where `session.identify` is not set.

@@ -37,6 +37,7 @@ use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::{Metric, MetricSpec};
+use crate::domain::pattern::{PatternSpec, Patterns};
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::TimePolicy;
 use crate::telemetry::happenings::{GaveUp, PipelineRestarted};
@@ -70,10 +71,12 @@ pub struct Setup {
     pub policy: SessionPolicy,
     /// The settings of sessions by key, as they are noted in a commit.
     pub session_settings: BTreeMap<String, String>,
-    /// What metrics and rules are, see `Keeper::note_meanings`.
+    /// What metrics, rules and patterns are, see `Keeper::note_meanings`.
     pub meanings: Meanings,
     /// What to decode.
     pub schema: Arc<Schema>,
+    /// The patterns.
+    pub patterns: Vec<PatternSpec>,
     /// The metrics.
     pub metrics: Vec<MetricSpec>,
     /// The rules.
@@ -113,6 +116,7 @@ pub struct Pipeline {
     setup: Setup,
     sources: Sources,
     rules: Arc<Rules>,
+    patterns: Arc<Patterns>,
     metrics: Arc<Vec<Metric>>,
 }
 
@@ -130,8 +134,10 @@ impl Pipeline {
         let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
         let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
         let metrics = Arc::new(metrics.collect());
+        let held_max = setup.settings.pattern_held_max;
+        let patterns = Patterns::compile(&setup.patterns, &setup.time, held_max, &setup.schema);
         let sources = sources.into_iter().map(|source| Arc::new(Mutex::new(source))).collect();
-        Pipeline { sources, rules: Arc::new(rules), metrics, setup }
+        Pipeline { sources, rules: Arc::new(rules), patterns: Arc::new(patterns), metrics, setup }
     }
 
     /// Runs until it is asked to stop, the source ends, or it cannot go on. Must be called
@@ -205,7 +211,7 @@ impl Pipeline {
             // A source may be away for long; nothing was read, so there is nothing to commit.
             _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
         };
-        let mut generation = Starting::new(setup, &self.rules, &self.metrics)
+        let mut generation = Starting::new(setup, &self.rules, &self.patterns, &self.metrics)
             .start(&self.sources, store.commands.clone(), restored.unwrap_or_default(), positions)
             .await?;
         setup.status.holds(Condition::Starting, false);

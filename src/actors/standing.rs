@@ -55,6 +55,7 @@ impl Ahead {
 pub(super) struct Watch {
     refused: Recent,
     forgotten: Recent,
+    patterns: Recent,
     aliases: Recent,
     /// When it looked first.
     since: Option<i64>,
@@ -81,6 +82,9 @@ impl Recent {
 pub(super) struct Bounds {
     pub sessions_max: usize,
     pub session_bytes_max: usize,
+    pub pattern_keys_max: usize,
+    pub pattern_bytes_max: usize,
+    pub pattern_held_max: usize,
     pub closed_max: usize,
     pub aliases_max: u64,
     pub alias_bytes_max: u64,
@@ -121,6 +125,22 @@ impl Watch {
             )
         });
         status.stands(Condition::SessionsFull, says);
+        let tallies = || keeper.patterns().into_values();
+        let (left_out, held): (u64, u64) = (
+            tallies().map(|tally| tally.left_out).sum(),
+            tallies().map(|tally| tally.settled_early + tally.given_up).sum(),
+        );
+        let says = self.patterns.see(left_out + held, now).then(|| {
+            format!(
+                "patterns may have missed matches: {left_out} events were left \
+                 out (pipeline.pattern_keys_max = {}, pattern_bytes_max = {} MiB), and keys held \
+                 too much {held} times (pattern_held_max = {})",
+                bounds.pattern_keys_max,
+                bounds.pattern_bytes_max >> 20,
+                bounds.pattern_held_max
+            )
+        });
+        status.stands(Condition::PatternsFull, says);
         let forgotten = keeper.closed_forgotten_early();
         let says = self.forgotten.see(forgotten, now).then(|| {
             format!(

@@ -252,6 +252,7 @@ impl Builder {
             time: config.time,
             policy: config.session,
             schema: Arc::clone(&web.schema),
+            patterns: config.patterns,
             metrics: config.metrics,
             watching: config.rules,
             clock: self.clock,

@@ -351,6 +351,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
         alerts: numbers.alerts,
         alerts_over: numbers.alerts_over,
         metrics: metrics.collect(),
+        patterns: numbers.patterns.clone(),
         unusable: numbers.unusable.clone(),
         never_seen: numbers.never_seen.clone(),
         unused_aliases: numbers.unused_aliases.clone(),

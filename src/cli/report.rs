@@ -11,6 +11,7 @@ use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
 use crate::domain::metric::Number;
 use crate::domain::metric::aggregate::Accuracy;
+use crate::domain::pattern::PatternTally;
 use crate::domain::time::EpochMs;
 use crate::source::tally::FileReport;
 
@@ -33,6 +34,9 @@ pub struct Report {
     pub alerts_over: u64,
     /// Totals of each metric by its name.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// The patterns by name: matches, and events that were late or found no room.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub patterns: BTreeMap<String, PatternTally>,
     /// Attributes of applied events that were of no use to who needs them.
     pub unusable: Vec<FaultView>,
     /// Attributes that are needed and that no event carried.
@@ -232,10 +236,33 @@ impl Report {
         if self.alerts_over > 0 {
             writeln!(out, "  {} of them are over", grouped(self.alerts_over))?;
         }
+        self.write_patterns(out)?;
         if !self.metrics.is_empty() {
             self.write_metrics(out)?;
         }
         self.write_unusable(out)
+    }
+
+    fn write_patterns(&self, out: &mut String) -> std::fmt::Result {
+        if !self.patterns.is_empty() {
+            writeln!(out, "\n  {:<28} {:>14}", "pattern", "matches")?;
+        }
+        for (name, tally) in &self.patterns {
+            writeln!(out, "  {name:<28} {:>14}", grouped(tally.matches))?;
+            let notes = [
+                (tally.late, "events came too late for it"),
+                (
+                    tally.left_out,
+                    "events found no room (pipeline.pattern_keys_max, pattern_bytes_max)",
+                ),
+                (tally.settled_early, "events were looked at early (pipeline.pattern_held_max)"),
+                (tally.given_up, "attempts were given up (pipeline.pattern_held_max)"),
+            ];
+            for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+                writeln!(out, "    {} {note}", grouped(count))?;
+            }
+        }
+        Ok(())
     }
 
     /// What was lost of events that count, and names that never occurred.

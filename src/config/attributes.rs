@@ -56,6 +56,11 @@ impl<'a> Attributes<'a> {
         wrong_attribute(name, &self.events.aliases)
     }
 
+    /// Those that make the session key.
+    pub fn keys(&self) -> &'a [String] {
+        &self.events.keys
+    }
+
     /// What a derived attribute is; `None` for one that events carry.
     pub fn derived(&self, name: &str) -> Option<Kind> {
         self.derived.iter().find(|derived| derived.name == name).map(|derived| derived.expr.kind())

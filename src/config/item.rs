@@ -1,4 +1,4 @@
-//! What `[[metric]]` and `[[rule]]` have in common: a table of a list, with a name of its own.
+//! What `[[metric]]`, `[[rule]]` and `[[pattern]]` have in common: a table of a list, with a name of its own.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::windows::Days;
 use crate::domain::keeper::OWN_TOPICS;
 use crate::domain::metric::{Condition, Facts};
+use crate::domain::pattern::PatternSpec;
 use crate::domain::settings::Derived;
 
 /// Longest name of a metric or rule, in bytes.
@@ -22,15 +23,17 @@ pub(super) struct Items<'a> {
     pub days: Days<'a>,
     pub attributes: &'a Attributes<'a>,
     pub steps: &'a [String],
+    pub patterns: &'a [PatternSpec],
 }
 
-/// One `[[metric]]` or `[[rule]]` on its way.
+/// One `[[metric]]`, `[[rule]]` or `[[pattern]]` on its way.
 pub(super) struct Item<'a> {
     pub reader: Reader,
     pub name: String,
     pub days: Days<'a>,
     pub attributes: &'a Attributes<'a>,
     pub steps: &'a [String],
+    pub patterns: &'a [PatternSpec],
 }
 
 impl<'a> Items<'a> {
@@ -70,12 +73,12 @@ impl<'a> Items<'a> {
             .required("name", "name = \"...\"", |node| checked_name(node.text("text in quotes")?));
         if !name.is_empty() {
             if let Some((_, place)) = self.names.iter().find(|(taken, _)| *taken == name) {
-                reader.problem("name", format!("is taken by the metric or rule at {place}"));
+                reader.problem("name", format!("is taken by the {place}"));
             }
-            self.names.push((name.clone(), node.place.clone()));
+            self.names.push((name.clone(), format!("{list} at {}", node.place)));
         }
-        let Items { days, attributes, steps, .. } = *self;
-        Item { reader, name, days, attributes, steps }
+        let Items { days, attributes, steps, patterns, .. } = *self;
+        Item { reader, name, days, attributes, steps, patterns }
     }
 }
 

@@ -227,9 +227,9 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 }
 
 /// Tables that may stand several times, and have names.
-const LISTS: [&str; 2] = ["metric", "rule"];
+const LISTS: [&str; 3] = ["metric", "rule", "pattern"];
 
-/// `[session] gap` becomes `session.gap`; `[[metric]]` and `[[rule]]` stay whole.
+/// `[session] gap` becomes `session.gap`; `[[metric]]`, `[[rule]]` and `[[pattern]]` stay whole.
 pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
     let mut flat = BTreeMap::new();
     for (name, node) in table {

@@ -14,9 +14,10 @@ use super::possible::impossible;
 use super::reader::Reader;
 use super::whole::SHIPPED;
 use super::windows::{Days, parse_window};
-use super::{aggregates, rules, units};
+use super::{aggregates, patterns, rules, units};
 use crate::domain::anomaly;
 use crate::domain::metric::{Aggregate, Condition, Facts, MetricSpec, WindowSpec};
+use crate::domain::pattern::PatternSpec;
 use crate::domain::settings::Derived;
 use crate::domain::settings::terms::{GIB, HOUR, SECOND};
 use crate::domain::time::SpanMs;
@@ -75,6 +76,7 @@ pub(super) fn read(
     days: Days<'_>,
     attributes: &Attributes<'_>,
     steps: &[String],
+    patterns: &[PatternSpec],
 ) -> (Vec<MetricSpec>, Vec<anomaly::Rule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
     let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {
@@ -92,7 +94,7 @@ pub(super) fn read(
         }
     }
     let mut names = Vec::new();
-    let mut items = Items { reader, names: &mut names, days, attributes, steps };
+    let mut items = Items { reader, names: &mut names, days, attributes, steps, patterns };
     let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
     let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
     (metrics, rules)
@@ -174,7 +176,9 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
             }
         }
     }
-    for (key, rule) in impossible(spec, item.steps, item.attributes) {
+    let misfits = patterns::misfits(spec, item.patterns, item.attributes.keys());
+    let wrong = impossible(spec, item.steps, item.attributes);
+    for (key, rule) in misfits.into_iter().chain(wrong) {
         item.reader.problem(key, rule);
     }
 }

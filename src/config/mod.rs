@@ -17,6 +17,7 @@ mod load;
 mod metric_keys;
 mod metrics;
 mod nats;
+mod patterns;
 mod possible;
 mod print;
 mod problem;

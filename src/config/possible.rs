@@ -18,20 +18,12 @@ pub(super) fn impossible(
 ) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     for (key, conditions) in [("where", &spec.filter), ("numerator", &spec.numerator)] {
-        for group in conditions.chunk_by(|a, b| a.attribute == b.attribute) {
-            if let Some(rule) = empty_range(group) {
-                found.push((key, format!("{}: {rule}", group[0].attribute)));
-            }
-        }
-        for condition in conditions {
-            let rule = match spec.of {
-                Facts::Events => looks_like_comparison(condition).or_else(|| {
-                    of_derived(&condition.test, attributes.derived(&condition.attribute)?)
-                }),
+        let rules =
+            empty_ranges(conditions).chain(wrong_values(conditions, |condition| match spec.of {
+                Facts::Events => wrong_value(condition, attributes),
                 _ => of_session(condition, steps),
-            };
-            found.extend(rule.map(|rule| (key, format!("{}: {rule}", condition.attribute))));
-        }
+            }));
+        found.extend(rules.map(|rule| (key, rule)));
     }
     let adds_up = matches!(spec.aggregate.needs(), Needs::Amount | Needs::Number);
     if let Some(field) = spec.field.as_deref()
@@ -75,6 +67,29 @@ fn of_derived(test: &Test, kind: Kind) -> Option<String> {
         _ => kind != Kind::Bool,
     };
     (!fits).then(|| format!("is {kind}, and compared with something else"))
+}
+
+/// Why conditions on events can never hold.
+pub(super) fn never(conditions: &[Condition], attributes: &Attributes<'_>) -> Vec<String> {
+    let wrong = wrong_values(conditions, |condition| wrong_value(condition, attributes));
+    empty_ranges(conditions).chain(wrong).collect()
+}
+
+fn wrong_value(condition: &Condition, attributes: &Attributes<'_>) -> Option<String> {
+    let of_derived = || of_derived(&condition.test, attributes.derived(&condition.attribute)?);
+    looks_like_comparison(condition).or_else(of_derived)
+}
+
+fn empty_ranges(conditions: &[Condition]) -> impl Iterator<Item = String> {
+    let groups = conditions.chunk_by(|a, b| a.attribute == b.attribute);
+    groups.filter_map(|group| Some(format!("{}: {}", group[0].attribute, empty_range(group)?)))
+}
+
+fn wrong_values(
+    conditions: &[Condition],
+    wrong: impl Fn(&Condition) -> Option<String>,
+) -> impl Iterator<Item = String> {
+    conditions.iter().filter_map(move |one| Some(format!("{}: {}", one.attribute, wrong(one)?)))
 }
 
 /// `">= 400"`: a text that was meant as a comparison.

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::toml_text::{hours, span, table, text, texts};
+use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
 use super::units::show_calendar;
 use super::whole::Config;
 use super::{sections, values};
@@ -18,6 +18,7 @@ use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
+use crate::domain::pattern::{PatternSpec, Taken};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
 /// One key with its value as TOML.
@@ -66,6 +67,11 @@ pub(super) fn whole(config: &Config) -> String {
         let header = if name.is_empty() { String::new() } else { format!("[{name}]") };
         section(&mut out, &header, &lines(settings));
     }
+    for pattern in &config.patterns {
+        let mut keys = pattern_meaning(pattern);
+        keys.push(("title", text(&pattern.title)));
+        section(&mut out, "[[pattern]]", &keys);
+    }
     for metric in &config.metrics {
         let mut keys = metric_meaning(metric);
         keys.push(("title", text(&metric.title)));
@@ -108,6 +114,9 @@ pub(super) fn meaning(config: &Config) -> String {
         if MEANING.contains(&name) {
             section(&mut out, &format!("[{name}]"), &lines(settings));
         }
+    }
+    for pattern in &config.patterns {
+        section(&mut out, "[[pattern]]", &pattern_meaning(pattern));
     }
     for metric in &config.metrics {
         section(&mut out, "[[metric]]", &metric_meaning(metric));
@@ -176,10 +185,10 @@ fn bound(settings: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Keys of metrics and rules that do not decide their numbers.
-const NO_MEANING: [&str; 4] = ["name", "group_limit", "keep", "severity"];
+/// Keys of metrics, rules and patterns that do not decide their numbers.
+const NO_MEANING: [&str; 5] = ["name", "group_limit", "keep", "severity", "alert"];
 
-/// The keys of each metric and rule that decide its numbers.
+/// The keys of each metric, rule and pattern that decide its numbers.
 pub(super) fn meanings(config: &Config) -> Meanings {
     let schema = config.schema(0);
     let own = |keys: Vec<Entry>| keys.into_iter().map(|(key, value)| (key.to_owned(), value));
@@ -205,7 +214,16 @@ pub(super) fn meanings(config: &Config) -> Meanings {
         .rules
         .iter()
         .map(|rule| (format!("rule {}", rule.name), own(rule_meaning(rule)).collect()));
-    let all = metrics.chain(rules).map(|(subject, keys)| {
+    let patterns = config.patterns.iter().map(|pattern| {
+        let mut plain = pattern.clone();
+        let lists = [&mut plain.then, &mut plain.without, &mut plain.not_then];
+        let lists = lists.into_iter().flatten().chain([&mut plain.first]);
+        lists.for_each(|list| in_order(list));
+        let attributes: Vec<&str> = pattern.of_events().map(String::as_str).collect();
+        let keys = own(pattern_meaning(&plain)).chain(computed(&schema, &attributes));
+        (format!("pattern {}", pattern.name), keys.collect())
+    });
+    let all = metrics.chain(rules).chain(patterns).map(|(subject, keys)| {
         let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(&key.as_str()));
         let mut keys = decide.collect();
         bound(&mut keys);
@@ -249,6 +267,32 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
         keys.push(("window", window(&metric.window)));
     }
     keys.push(("keep", span(metric.keep)));
+    keys
+}
+
+fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
+    let several = |lists: &[Vec<Condition>]| match lists {
+        [one] => conditions(one),
+        lists => {
+            format!("[{}]", lists.iter().map(|one| conditions(one)).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let mut keys = vec![("name", text(&pattern.name)), ("first", conditions(&pattern.first))];
+    if pattern.times > 1 {
+        keys.push(("times", pattern.times.to_string()));
+    }
+    let lists =
+        [("then", &pattern.then), ("without", &pattern.without), ("not_then", &pattern.not_then)];
+    for (key, lists) in lists.into_iter().filter(|(_, lists)| !lists.is_empty()) {
+        keys.push((key, several(lists)));
+    }
+    keys.push(("within", span(pattern.within)));
+    if !pattern.attributes.is_empty() {
+        let from = |taken: &Taken| format!("{}.{}", taken.side.word(), taken.attribute);
+        let pairs = pattern.attributes.iter().map(|(name, taken)| (name.clone(), from(taken)));
+        keys.push(("attributes", pairs_text(&pairs.collect::<Vec<_>>())));
+    }
+    keys.push(("alert", text(pattern.alert.as_deref().unwrap_or("none"))));
     keys
 }
 

@@ -6,6 +6,7 @@
 
 use super::aggregates::AGGREGATE;
 use super::metric_keys::MetricKeys;
+use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
 use super::rules::{DETECT, RuleKeys};
 use super::values;
@@ -56,6 +57,12 @@ const METRICS: &str = "Metrics, [[metric]]. name, aggregate and window are neede
 const SESSIONS: &str = "Sessions have the attributes outcome (\"abandoned\", \"converted\", \
      \"browsed\"), step, segment, value, events and duration_s.";
 
+const PATTERNS: &str = "Patterns, [[pattern]]: sequences of events of one session key. name, first, \
+     within and at least one of times, then and not_then are needed. A match is an event whose type \
+     is the pattern's name, with the session key, the time of its last event (of not_then: the end of \
+     within) and the attributes duration_s and those declared here; a metric counts it by \
+     where = { type = \"NAME\" }. docs/patterns.md says which events make a match.";
+
 const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
      out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
@@ -95,6 +102,10 @@ pub fn reference() -> String {
     let all: Vec<&dyn Section> = aggregates.iter().map(|one| one as &dyn Section).collect();
     list(&mut file, &with_choices(&MetricKeys::default(), AGGREGATE, &all));
     paragraph(&mut file, SESSIONS, "");
+    rule_off(&mut file);
+    paragraph(&mut file, PATTERNS, "");
+    list(&mut file, &entries(&PatternKeys::default()).collect::<Vec<_>>());
+    file.truncate(file.len() - 2);
     rule_off(&mut file);
     for text in RULES {
         paragraph(&mut file, text, "");

@@ -9,6 +9,7 @@ use super::attributes::Attributes;
 use super::events::{self, EventsConfig};
 use super::metrics;
 use super::nats;
+use super::patterns;
 use super::possible::no_number;
 use super::reader::Reader;
 use super::units;
@@ -52,13 +53,17 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
     let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
-    let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps);
+    let lists = [&session.steps, &session.entry, &session.goal, &session.remove];
+    let of_session: Vec<&String> = lists.into_iter().flatten().collect();
+    let patterns = patterns::read(reader, &attributes, days, &of_session);
+    let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps, &patterns);
     let written = Default::default();
     Config {
         general,
         events,
         time,
         session,
+        patterns,
         metrics,
         rules,
         pipeline,
@@ -78,6 +83,7 @@ fn untouched() -> Config {
         events: Default::default(),
         time: Default::default(),
         session: Default::default(),
+        patterns: Vec::new(),
         metrics: Vec::new(),
         rules: Vec::new(),
         pipeline: Default::default(),
@@ -101,7 +107,7 @@ pub(super) fn names() -> &'static BTreeSet<&'static str> {
 }
 
 /// The tables of all keys that stand in sections, or outside of them, in the order of the file.
-/// `[[nats.source]]`, `[[metric]]` and `[[rule]]` have their own.
+/// `[[nats.source]]`, `[[pattern]]`, `[[metric]]` and `[[rule]]` have their own.
 pub(super) fn all(config: &Config) -> [&dyn Section; 13] {
     [
         &config.general,

@@ -14,6 +14,7 @@ mod bad;
 mod expressions;
 mod metrics;
 mod nats;
+mod patterns;
 mod tables;
 
 /// The message for a file with this text, or "" when it is accepted.

@@ -6,6 +6,7 @@ use crate::domain::anomaly::Rule;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::number::text::NumberFormat;
+use crate::domain::pattern::PatternSpec;
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 use crate::{store, web};
@@ -31,6 +32,8 @@ pub struct Config {
     pub time: TimePolicy,
     /// What a session is.
     pub session: SessionPolicy,
+    /// Patterns of events.
+    pub patterns: Vec<PatternSpec>,
     /// The metrics.
     pub metrics: Vec<MetricSpec>,
     /// The anomaly rules.
@@ -63,7 +66,12 @@ impl Config {
         for metric in self.metrics.iter().filter(|metric| metric.of == Facts::Events) {
             slots.extend(metric.attributes());
             let conditions = metric.filter.iter().chain(&metric.numerator);
-            event_types.extend(conditions.flat_map(types_named));
+            let is_event = |name: &&String| !self.patterns.iter().any(|one| one.name == **name);
+            event_types.extend(conditions.flat_map(types_named).filter(is_event));
+        }
+        for pattern in &self.patterns {
+            slots.extend(pattern.of_events());
+            event_types.extend(pattern.conditions().flatten().flat_map(types_named));
         }
         // Those that nothing uses cost nothing. From the last one on: each is behind those that it
         // is computed of.
@@ -81,6 +89,7 @@ impl Config {
             slots: slots.0,
             derived,
             event_types: event_types.0,
+            patterns: self.patterns.iter().map(|pattern| pattern.name.clone()).collect(),
             // Both were checked when the configuration was read.
             time: self.events.time_rule().unwrap_or_default(),
             arrival_is_time: self.events.time_missing == TimeMissing::Arrival,

@@ -140,6 +140,15 @@ table! {
     SESSIONS_BY_STEP = "sessions_by_step", Gauge, Count, ["step"], "Open sessions by the step they have reached.";
     SESSION_MAILBOXES = "session_mailboxes", Gauge, Count, ["shard"], "Open sessions that are being asked something.";
     SESSION_MAILBOXES_CAPACITY = "session_mailboxes_capacity", Gauge, Count, ["shard"], "Upper bound of tidewatch_session_mailboxes, over all shards (pipeline.session_mailboxes_max).";
+    PATTERN_MATCHES = "pattern_matches_total", Counter, Count, ["pattern"], "Matches of a pattern.";
+    PATTERN_LATE = "pattern_late_total", Counter, Count, ["pattern"], "Events that came too late for a pattern: what is as old as they are was decided.";
+    PATTERN_LEFT_OUT = "pattern_left_out_total", Counter, Count, ["pattern"], "Events that a pattern was not told of, because there was no room for them (pipeline.pattern_keys_max, pattern_bytes_max).";
+    PATTERN_SETTLED_EARLY = "pattern_settled_early_total", Counter, Count, ["pattern"], "Events looked at early, because their key held too many (pipeline.pattern_held_max).";
+    PATTERN_GIVEN_UP = "pattern_given_up_total", Counter, Count, ["pattern"], "Attempts at a pattern given up, because their key held too many (pipeline.pattern_held_max).";
+    PATTERN_KEYS = "pattern_keys", Gauge, Count, [], "Keys with something open in a pattern.";
+    PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";
+    PATTERN_BYTES = "pattern_bytes", Gauge, Bytes, [], "Memory that patterns take, estimated.";
+    PATTERN_BYTES_CAPACITY = "pattern_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_pattern_bytes (pipeline.pattern_bytes_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
     DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Event ids beyond which the oldest leave (pipeline.dedup_ids_max); ids that are minutes old may be twice as many.";
     DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Event ids forgotten before their time, because there were too many.";

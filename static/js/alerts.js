@@ -16,6 +16,7 @@ const KINDS = [
   { kind: 'anomaly', label: 'Anomalies' },
   { kind: 'over', label: 'Over' },
   { kind: 'abandoned', label: 'Abandoned' },
+  { kind: 'pattern', label: 'Patterns' },
 ];
 
 /** Shape and word of each severity: never colour alone. */

@@ -39,7 +39,7 @@ fn sessions(random: &mut StdRng) -> Vec<u8> {
             0 => Vec::new(),
             _ => vec![random.random(); random.random_range(1..120)],
         };
-        writer.session(key.as_bytes(), &record);
+        writer.record(key.as_bytes(), &record);
     }
     writer.finish()
 }

@@ -16,6 +16,7 @@ pub mod js;
 pub mod model;
 pub mod nats;
 pub mod oracle;
+pub mod patterns;
 pub mod server;
 pub mod sets;
 pub mod skip;

@@ -200,9 +200,14 @@ fn group(metric: &Metric, entry: &Entry, known: &mut Vec<String>) -> String {
     if !metric.by_region {
         return String::new();
     }
-    let region = entry.region.clone().unwrap_or_default();
+    group_of(entry.region.clone(), metric.limit, known)
+}
+
+/// The group of a region, where so many are kept.
+pub fn group_of(region: Option<String>, limit: usize, known: &mut Vec<String>) -> String {
+    let region = region.unwrap_or_default();
     if !known.contains(&region) {
-        if known.len() == metric.limit {
+        if known.len() == limit {
             return OTHER.to_owned();
         }
         known.push(region.clone());

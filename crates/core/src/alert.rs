@@ -14,7 +14,7 @@ pub struct Alert {
     pub n: u64,
     /// 32 hex digits.
     pub id: String,
-    /// `abandoned` or `anomaly`.
+    /// `abandoned`, `anomaly`, `over` or `pattern`.
     pub kind: String,
     /// `info`, `warning` or `critical`.
     pub severity: String,

@@ -121,6 +121,8 @@ pub struct Snapshot {
     pub sessions: Records,
     /// Up to where the sessions of a key without open ones were closed, by the key's hash.
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
+    /// Record of each key with something open in a pattern.
+    pub patterns: Records,
     /// Anonymous keys.
     pub aliases: HashMap<Box<[u8]>, AliasKept, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
@@ -154,6 +156,7 @@ const IDENTITIES_EVICTED: u8 = 10;
 const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
 const ALIASES: u8 = 21;
+const PATTERNS: u8 = 22;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 32;
@@ -173,9 +176,14 @@ pub struct SectionWriter {
 }
 
 impl SectionWriter {
-    /// Changed records of sessions; see [`SectionWriter::session`].
+    /// Changed records of sessions; see [`SectionWriter::record`].
     pub fn sessions() -> Self {
         SectionWriter { bytes: vec![SESSIONS] }
+    }
+
+    /// Changed records of patterns; see [`SectionWriter::record`].
+    pub fn patterns() -> Self {
+        SectionWriter { bytes: vec![PATTERNS] }
     }
 
     /// Closed sessions; see [`SectionWriter::floor`].
@@ -325,7 +333,7 @@ impl SectionWriter {
     }
 
     /// One key's record; empty when nothing of it is open any more.
-    pub fn session(&mut self, key: &[u8], record: &[u8]) {
+    pub fn record(&mut self, key: &[u8], record: &[u8]) {
         put_bytes(&mut self.bytes, key);
         put_bytes(&mut self.bytes, record);
     }
@@ -467,6 +475,22 @@ fn labels(reader: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
     (0..num).map(|_| reader.bytes("label").map(text)).collect()
 }
 
+fn absorb_records(records: &mut Records, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    // Some at a time, so that memory is waited for once for all of them.
+    let mut some: Vec<(&[u8], &[u8])> = Vec::with_capacity(SOME_RECORDS);
+    while !reader.is_empty() {
+        some.clear();
+        while some.len() < SOME_RECORDS && !reader.is_empty() {
+            some.push((reader.bytes("key")?, reader.bytes("record")?));
+        }
+        records.look_at(some.iter().map(|(key, _)| *key));
+        for (key, record) in &some {
+            if record.is_empty() { records.remove(key) } else { records.insert(key, record) }
+        }
+    }
+    Ok(())
+}
+
 fn number(reader: &mut Reader<'_>) -> Result<f64, Malformed> {
     let at = reader.position();
     Number::decode(reader)?.scalar().ok_or(Malformed { what: "number", at })
@@ -480,7 +504,8 @@ impl Snapshot {
     pub fn absorb(&mut self, section: &[u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(section);
         match reader.u8("kind of section")? {
-            SESSIONS => self.absorb_sessions(&mut reader),
+            SESSIONS => absorb_records(&mut self.sessions, &mut reader),
+            PATTERNS => absorb_records(&mut self.patterns, &mut reader),
             CLOSED => self.absorb_closed(&mut reader),
             ALIASES => self.absorb_aliases(&mut reader),
             IDENTITIES => self.absorb_identities(&mut reader),
@@ -548,26 +573,6 @@ impl Snapshot {
             }
             _ => Err(Malformed { what: "kind of section", at: 0 }),
         }
-    }
-
-    fn absorb_sessions(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        // Some at a time, so that memory is waited for once for all of them.
-        let mut some: Vec<(&[u8], &[u8])> = Vec::with_capacity(SOME_RECORDS);
-        while !reader.is_empty() {
-            some.clear();
-            while some.len() < SOME_RECORDS && !reader.is_empty() {
-                some.push((reader.bytes("key")?, reader.bytes("record")?));
-            }
-            self.sessions.look_at(some.iter().map(|(key, _)| *key));
-            for (key, record) in &some {
-                if record.is_empty() {
-                    self.sessions.remove(key)
-                } else {
-                    self.sessions.insert(key, record)
-                }
-            }
-        }
-        Ok(())
     }
 
     fn absorb_closed(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -664,15 +669,18 @@ impl Snapshot {
         let mut sections = vec![SectionWriter::entries(&self.entries)];
         let faults: Vec<(String, Counts)> = self.faults.clone().into_iter().collect();
         sections.extend(faults.chunks(1_000).map(SectionWriter::faults));
-        let mut sessions = SectionWriter::sessions();
-        for (key, record) in self.sessions.iter() {
-            sessions.session(key, record);
-            if sessions.len() >= chunk {
-                let full = std::mem::replace(&mut sessions, SectionWriter::sessions());
-                sections.push(full.finish());
+        let kinds: [(_, fn() -> SectionWriter); 2] =
+            [(&self.sessions, SectionWriter::sessions), (&self.patterns, SectionWriter::patterns)];
+        for (records, empty) in kinds {
+            let mut writer = empty();
+            for (key, record) in records.iter() {
+                writer.record(key, record);
+                if writer.len() >= chunk {
+                    sections.push(std::mem::replace(&mut writer, empty()).finish());
+                }
             }
+            sections.push(writer.finish());
         }
-        sections.push(sessions.finish());
         let mut closed = SectionWriter::closed();
         for (key_hash, floor) in &self.closed {
             closed.floor(*key_hash, *floor);
@@ -742,7 +750,7 @@ mod tests {
         ];
         (sessions, ids, panes, points, 0i64..4).prop_map(|(sessions, ids, panes, points, floor)| {
             let mut writer = SectionWriter::sessions();
-            sessions.iter().for_each(|(key, record)| writer.session(key.as_bytes(), record));
+            sessions.iter().for_each(|(key, record)| writer.record(key.as_bytes(), record));
             let mut sections = vec![writer.finish()];
             let mut writer = SectionWriter::identities();
             ids.iter().for_each(|(minute, ids)| writer.until(*minute, ids));

@@ -119,6 +119,8 @@ conditions! {
     IdsForgotten = warning("ids_forgotten", "event ids were forgotten early");
     /// No further session may be opened.
     SessionsFull = warning("sessions_full", "there is no room for further sessions");
+    /// No further key may begin a pattern, or a key holds too much for one.
+    PatternsFull = warning("patterns_full", "there is no room for all that patterns must hold");
     /// More closed sessions than may be remembered: events that old are late.
     SessionsForgotten = warning("sessions_forgotten", "closed sessions were forgotten early");
     /// More anonymous keys than may be remembered: their visitors' sessions fall apart.

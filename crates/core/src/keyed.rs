@@ -1,6 +1,5 @@
 //! What a shard keeps for each key: a machine that takes events, says until when it waits, and
-//! ends what the watermark has passed. The session is one; a pattern that looks for a sequence of
-//! events of a key, or a join of two streams, is another.
+//! ends what the watermark has passed. The session is one, the patterns of a key are another.
 //!
 //! Whoever keeps machines (`actors/children.rs`: where they lie, their timers, what a commit is
 //! told, which of them make room) knows no more of them than this.

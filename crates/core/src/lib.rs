@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod metric;
 pub mod near;
 pub mod number;
+pub mod pattern;
 pub mod readers;
 pub mod seen;
 pub mod session;

@@ -1,4 +1,4 @@
-//! A barrier: due sessions end, and what was found since the last one is handed over.
+//! A barrier: due sessions end, due patterns are decided, and what was found since the last one is handed over.
 
 use actix::Handler as _;
 
@@ -27,6 +27,9 @@ impl Aggregator {
                 self.after_turn(slot, barrier.drained_at);
             }
         }
+        if let Some(patterns) = &mut self.patterns {
+            patterns.expire(watermark, &mut self.fold);
+        }
         self.hand_over(barrier);
     }
 
@@ -54,6 +57,11 @@ impl Aggregator {
         let forgotten = self.seen.forgotten_until(barrier.watermark);
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.facts = self.fold.flush();
+        let (mut pattern_keys, mut pattern_bytes) = (0, 0);
+        if let Some(patterns) = &mut self.patterns {
+            patterns.hand_over(&mut delta);
+            (pattern_keys, pattern_bytes) = patterns.holds();
+        }
         self.learn_groups();
         delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
@@ -87,6 +95,8 @@ impl Aggregator {
             mailboxes: self.mailboxes.len() as u64,
             closed: self.closed.len() as u64,
             session_bytes: self.children.bytes() as u64,
+            pattern_keys,
+            pattern_bytes,
             aliases: self.aliases.as_ref().map_or(0, |table| table.len() as u64),
             aliases_max: self.parts.identify.map_or(0, |bounds| bounds.max as u64),
             alias_bytes_max: self.parts.identify.map_or(0, |bounds| bounds.bytes_max as u64),

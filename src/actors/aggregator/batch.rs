@@ -215,10 +215,19 @@ impl Aggregator {
                 fault.into_iter().for_each(|fault| tally.note(number, fault));
             }),
         }
-        self.fold.add(Facts::Events, fact, event.watermark);
+        self.tell(fact);
     }
 
-    /// Late for its session; each window judges for itself. Not where it may be a repeat: no
+    /// Tells the metrics and the patterns, each of which judges for itself whether it is late.
+    #[inline]
+    fn tell(&mut self, fact: &EventFact<'_>) {
+        self.fold.add(Facts::Events, fact, fact.event.watermark);
+        if let Some(patterns) = &mut self.patterns {
+            patterns.take(fact, &mut self.fold);
+        }
+    }
+
+    /// Late for its session. Metrics and patterns hear of it, not where it may be a repeat: no
     /// window reaches back that far.
     #[cold]
     fn late(&mut self, batch: &EventBatch, position: usize, why: Late) {
@@ -227,7 +236,7 @@ impl Aggregator {
         self.delta.late.push(late_event(batch, event, why));
         if why != Late::Forgotten && !self.is_old(event) {
             let fact = EventFact { batch, position, event };
-            self.fold.add(Facts::Events, &fact, event.watermark);
+            self.tell(&fact);
         }
     }
 

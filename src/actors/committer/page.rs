@@ -134,6 +134,9 @@ impl Page {
         let bounds = Bounds {
             sessions_max: parts.settings.sessions_max,
             session_bytes_max: parts.settings.session_bytes_max,
+            pattern_keys_max: parts.settings.pattern_keys_max,
+            pattern_bytes_max: parts.settings.pattern_bytes_max,
+            pattern_held_max: parts.settings.pattern_held_max,
             closed_max: parts.settings.closed_sessions_max,
             aliases_max: self.holds.iter().map(|holds| holds.aliases_max).sum(),
             alias_bytes_max: self.holds.iter().map(|holds| holds.alias_bytes_max).sum(),
@@ -143,10 +146,12 @@ impl Page {
         self.standing.look(keeper, watermark, ahead, bounds, &parts.status, now);
         let view = self.view();
         let waiting = self.parts.permits.iter().zip(&self.holds);
-        let shards = waiting.map(|(permits, holds)| {
-            (self.parts.settings.shard_queue - permits.available_permits(), *holds)
-        });
-        figures::tell(keeper, watermark, &view, &self.parts.settings, shards);
+        let shards: Vec<_> = waiting
+            .map(|(permits, holds)| {
+                (self.parts.settings.shard_queue - permits.available_permits(), *holds)
+            })
+            .collect();
+        figures::tell(keeper, watermark, &view, &self.parts.settings, &shards);
         (self.parts.probe)();
         self.publish(keeper, watermark, view);
     }

@@ -21,6 +21,7 @@ use crate::domain::commit::{Restored, Snapshot, SourcePosition};
 use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, ReplayNumbers};
 use crate::domain::metric::watch::all_uses;
 use crate::domain::metric::{Metric, MetricSpec};
+use crate::domain::pattern::Patterns;
 use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
@@ -43,6 +44,7 @@ pub(super) struct Generation {
 pub(super) struct Starting<'a> {
     setup: &'a Setup,
     rules: &'a Arc<Rules>,
+    patterns: &'a Arc<Patterns>,
     metrics: &'a Arc<Vec<Metric>>,
     pool: BatchPool,
     /// The permits of each shard's queue.
@@ -66,6 +68,7 @@ impl<'a> Starting<'a> {
     pub(super) fn new(
         setup: &'a Setup,
         rules: &'a Arc<Rules>,
+        patterns: &'a Arc<Patterns>,
         metrics: &'a Arc<Vec<Metric>>,
     ) -> Self {
         let (failed, failures) = mpsc::channel(16);
@@ -73,7 +76,8 @@ impl<'a> Starting<'a> {
         let queue = || Arc::new(Semaphore::new(settings.shard_queue));
         let permits = (0..settings.shards).map(|_| queue()).collect();
         let pool = BatchPool::new(settings.shards, settings.shard_queue);
-        Starting { setup, rules, metrics, pool, permits, arbiters: Vec::new(), failed, failures }
+        let arbiters = Vec::new();
+        Starting { setup, rules, patterns, metrics, pool, permits, arbiters, failed, failures }
     }
 
     /// Goes on from the last commit.
@@ -134,6 +138,7 @@ impl<'a> Starting<'a> {
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
         keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, self.metrics));
+        keeper.watch_patterns(Arc::clone(self.patterns));
         keeper.note_settings(setup.session_settings.clone());
         keeper.note_meanings(setup.meanings.clone());
         keeper.engine.reports = setup.reports;
@@ -256,6 +261,11 @@ impl<'a> Starting<'a> {
             shards: settings.shards,
             rules: Arc::clone(self.rules),
             metrics: Arc::clone(self.metrics),
+            patterns: Arc::clone(self.patterns),
+            pattern_bounds: Bounds {
+                keys_max: settings.per_shard(settings.pattern_keys_max),
+                bytes_max: settings.per_shard(settings.pattern_bytes_max),
+            },
             groups: Arc::clone(groups),
             horizon: horizon(settings, setup.time, &setup.policy, &setup.metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),

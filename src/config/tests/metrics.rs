@@ -201,10 +201,7 @@ fn a_wrong_name_or_rule_is_named() {
     };
     let rule = |keys: &str| format!("[[rule]]\nname = \"r\"\n{keys}\n");
     check(&[
-        (
-            &two("a", "a"),
-            "t.toml:6:1: metric.a.name = \"a\": is taken by the metric or rule at t.toml:1:1",
-        ),
+        (&two("a", "a"), "t.toml:6:1: metric.a.name = \"a\": is taken by the metric at t.toml:1:1"),
         (
             &two("a", "Big Name"),
             "t.toml:6:1: metric.Big Name.name = \"Big Name\": must be a lower-case letter, then \

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use compact_str::CompactString;
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::hash::EventIdentity;
@@ -253,6 +254,9 @@ pub struct Schema {
     pub aliases: Vec<(String, String)>,
     /// Event types the configuration names, by their number.
     pub event_types: Vec<String>,
+    /// Names of patterns: the types of their matches, numbered behind those of events. No event
+    /// that comes in is of such a type.
+    pub patterns: Vec<String>,
     /// How the time of an event is written.
     pub time: TimeRule,
     /// An event without a time gets the one at which it arrived, where that means something.
@@ -285,6 +289,20 @@ impl Schema {
         found
     }
 
+    /// The number of a type of events or of matches that the configuration names.
+    pub fn type_number(&self, name: &str) -> Option<u16> {
+        let names = self.event_types.iter().chain(&self.patterns);
+        // A match's type hides one of events that is called the same.
+        let place = names.enumerate().filter(|(_, known)| *known == name).map(|(at, _)| at).last();
+        place.map(|at| at as u16)
+    }
+
+    /// The numbers of the types of matches.
+    pub fn match_types(&self) -> Range<u16> {
+        let first = self.event_types.len();
+        first as u16..(first + self.patterns.len()) as u16
+    }
+
     /// The number of every type that the configuration does not name.
     pub const OTHER_TYPE: u16 = u16::MAX;
 }
@@ -298,6 +316,7 @@ impl Default for Schema {
             derived: Vec::new(),
             aliases: Vec::new(),
             event_types: Vec::new(),
+            patterns: Vec::new(),
             time: TimeRule::default(),
             arrival_is_time: false,
             numbers: Vec::new(),

@@ -9,6 +9,7 @@ use crate::fault::{Counts, Tally};
 use crate::ledger::Ledger;
 use crate::metric::{Flushed, LateCounts};
 use crate::number::Sum;
+use crate::pattern::{FoundMatch, PatternTally};
 use crate::session::{Cut, Ending, Outcome, STEPS_MAX};
 use crate::time::EpochMs;
 
@@ -46,6 +47,10 @@ pub struct ShardDelta {
     pub totals: SessionTotals,
     /// Sessions that ended abandoned (all that ended, when they are asked for).
     pub ended: Vec<EndedSession>,
+    /// Matches of patterns that raise alerts.
+    pub matches: Vec<FoundMatch>,
+    /// What happened to the events of each pattern.
+    pub patterns: Vec<PatternTally>,
     /// Events by what became of them (without `received`).
     pub ledger: Ledger,
     /// Late events.

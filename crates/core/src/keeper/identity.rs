@@ -1,4 +1,4 @@
-//! Whose state it is that a data folder holds: metrics and rules are recognised by what they
+//! Whose state it is that a data folder holds: metrics, rules and patterns are recognised by what they
 //! mean, so that a new title, unit or place in the file keeps the history. What is not
 //! recognised begins anew, and what is no more is dropped; both are said.
 
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::outlook::{Fate, Outlook, edits};
+use super::patterns::pattern_id;
 use super::rules::{rule_id, rule_of};
 use crate::metric::Metric;
 
@@ -82,11 +83,21 @@ impl Keeper {
                 fresh.push(("rule", &rule.name))
             }
         }
+        let patterns: Vec<String> = self.patterns.list.iter().map(pattern_id).collect();
+        for (pattern, id) in self.patterns.list.iter().zip(&patterns) {
+            if self.state.patterns.contains_key(id) {
+                say("pattern", &pattern.spec.name, Fate::Kept)
+            } else {
+                fresh.push(("pattern", &pattern.spec.name))
+            }
+        }
         let lost = free.iter().map(|id| ("metric", id.as_str()));
         // One for all groups of a rule.
         let lost_rules: BTreeSet<&str> = self.state.rules.keys().map(|id| rule_of(id)).collect();
         let lost_rules = lost_rules.into_iter().filter(|id| !rules.iter().any(|rule| rule == id));
-        for (what, id) in lost.chain(lost_rules.map(|id| ("rule", id))) {
+        let lost_patterns = self.state.patterns.keys().filter(|id| !patterns.contains(id));
+        let lost = lost.chain(lost_rules.map(|id| ("rule", id)));
+        for (what, id) in lost.chain(lost_patterns.map(|id| ("pattern", id.as_str()))) {
             let name = parts(id).0;
             match fresh.iter().position(|declared| *declared == (what, name)) {
                 Some(index) => {
@@ -108,6 +119,8 @@ impl Keeper {
             }
         }
         self.state.rules.retain(|id, _| rules.iter().any(|rule| rule == rule_of(id)));
+        self.state.patterns.retain(|id, _| patterns.contains(id));
+        self.know_patterns();
         found_out
     }
 }

@@ -13,6 +13,7 @@ mod identity;
 mod kept;
 mod metric_topic;
 mod outlook;
+mod patterns;
 mod report;
 mod rule_alerts;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use super::fault::{Faults, Tally, Use, uses};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
+use super::pattern::{FoundMatch, PatternTally, Patterns};
 use super::session::{Outcome, Rules};
 use super::time::{BEGINNING, EpochMs, TimePolicy};
 
@@ -59,6 +61,7 @@ pub const BOARD_ALERTS: usize = 500;
 pub struct Keeper {
     rules: Arc<Rules>,
     watching: Vec<Rule>,
+    patterns: Arc<Patterns>,
     /// The metrics.
     pub engine: Engine,
     state: KeeperState,
@@ -82,6 +85,8 @@ pub struct Keeper {
     pub points: Vec<Point>,
     /// Sessions that ended in the last merge, when they are asked for.
     pub ended: Vec<EndedSession>,
+    /// Matches of the last merge that raise alerts.
+    matches: Vec<FoundMatch>,
     /// Keep every final number in `points`, not only what the board and the rules need.
     pub list_points: bool,
     /// The last one written.
@@ -109,6 +114,8 @@ struct KeeperState {
     dedup_short_until: Option<EpochMs>,
     /// By rule; each is an entry.
     rules: BTreeMap<String, rules::RuleKept>,
+    /// By pattern.
+    patterns: BTreeMap<String, PatternTally>,
     /// Settings of sessions by key, as TOML: those of the last start until they are compared.
     session: BTreeMap<String, String>,
     /// What metrics and rules are: those of the last start until they are compared.
@@ -133,6 +140,7 @@ impl Keeper {
             meanings: Meanings::new(),
             rules,
             watching,
+            patterns: Arc::default(),
             engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
             faults: Faults::default(),
@@ -140,6 +148,7 @@ impl Keeper {
             recent_alerts: VecDeque::new(),
             points: Vec::new(),
             ended: Vec::new(),
+            matches: Vec::new(),
             list_points: false,
             identity_floor: BEGINNING,
         }
@@ -290,6 +299,7 @@ impl Keeper {
         self.unused_aliases = barrier.unused_aliases;
         self.points.clear();
         self.ended.clear();
+        self.matches.clear();
         let mut facts = Vec::new();
         let identity_floor = deltas.iter().map(|delta| delta.identity_floor).min();
         for mut delta in deltas {
@@ -302,6 +312,7 @@ impl Keeper {
                 .zip(&delta.late_facts)
                 .for_each(|(all, late)| all.add(late));
             news.add(&delta.faults);
+            self.add_matches(&mut delta);
             facts.push(delta.facts);
             self.state.sessions_refused += delta.sessions_refused;
             self.state.aliases_forgotten_early += delta.aliases_forgotten_early;
@@ -357,6 +368,7 @@ impl Keeper {
         let abandoned = self.ended.iter().filter(|e| e.ending.outcome == Outcome::Abandoned);
         unit.alerts.reserve(abandoned.clone().count());
         unit.alerts.extend(abandoned.map(|ended| abandonment(ended, &self.rules)));
+        unit.alerts.extend(self.match_alerts());
         unit.alerts.extend(self.judge(unit.watermark));
         for alert in &mut unit.alerts {
             self.state.alerts += 1;

@@ -9,6 +9,7 @@ use crate::fault::FaultView;
 use crate::ledger::Ledger;
 use crate::metric::Number;
 use crate::metric::aggregate::Accuracy;
+use crate::pattern::PatternTally;
 use crate::time::EpochMs;
 
 /// What a replay amounts to, as far as the keeper knows it.
@@ -24,6 +25,8 @@ pub struct ReplayNumbers {
     pub alerts_over: u64,
     /// The metrics by name.
     pub metrics: BTreeMap<String, MetricReport>,
+    /// The patterns by name.
+    pub patterns: BTreeMap<String, PatternTally>,
     /// Attributes of applied events that were of no use.
     pub unusable: Vec<FaultView>,
     /// Attributes that the configuration needs and no event carried.
@@ -78,6 +81,11 @@ impl Keeper {
             sessions: self.state.totals,
             alerts: self.state.alerts - self.state.alerts_over,
             alerts_over: self.state.alerts_over,
+            patterns: self
+                .patterns()
+                .into_iter()
+                .map(|(name, tally)| (name.to_owned(), tally))
+                .collect(),
             unusable: self.faults.views(),
             unused_aliases: self.unused_aliases.clone(),
             never_seen: self

@@ -15,15 +15,17 @@ use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
 use crate::metric::{Facts, Metric};
+use crate::pattern::PatternTally;
 use crate::session::{AtRisk, By, SessionAtRisk};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
-/// Topics that are always there; no metric and no rule may have one of these names.
-pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS, AT_RISK];
+/// Topics of our own; no metric and no rule may have one of these names.
+pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS, AT_RISK, PATTERNS];
 
 const KPI: &str = "kpi";
 const PIPELINE: &str = "pipeline";
 const ALERTS: &str = "alerts";
+const PATTERNS: &str = "patterns";
 /// Followed, it has lists that somebody must look for ([`PipelineView::at_risk`]).
 pub const AT_RISK: &str = "at_risk";
 
@@ -165,6 +167,9 @@ impl Keeper {
         topics.insert(ALERTS.into(), Arc::new(alerts));
         let at_risk = self.at_risk(view.at_risk.as_deref());
         topics.insert(AT_RISK.into(), map(about("At risk"), at_risk));
+        if self.has_patterns() {
+            topics.insert(PATTERNS.into(), self.patterns_topic());
+        }
         topics
     }
 
@@ -192,6 +197,26 @@ impl Keeper {
             ("by_deadline".into(), json!(list(By::Deadline))),
             ("by_value".into(), json!(list(By::Value))),
         ])
+    }
+
+    /// The matches of each pattern, and what they may lack.
+    fn patterns_topic(&self) -> Arc<Topic> {
+        let tallies = self.patterns();
+        let lacks = |tally: &PatternTally| {
+            let (late, room) = (tally.late, tally.lacked_room());
+            (late + room > 0).then(|| format!("{late} events late, {room} times no room"))
+        };
+        let lacking = tallies.iter().filter_map(|(name, tally)| Some((name, lacks(tally)?)));
+        let note: Vec<String> = lacking.map(|(name, lacks)| format!("{name}: {lacks}")).collect();
+        let about = TopicAbout {
+            title: "Patterns".into(),
+            window: "matches so far".into(),
+            note: note.join("; "),
+            ..TopicAbout::default()
+        };
+        let matches =
+            tallies.iter().map(|(name, tally)| ((*name).to_owned(), json!(tally.matches)));
+        Arc::new(Topic { about, state: TopicState::Map(matches.collect()) })
     }
 
     fn live_sessions(&self, metric: &Metric) -> Topic {

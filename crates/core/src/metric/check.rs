@@ -1,9 +1,11 @@
-//! One condition of a metric, compiled: whether a fact meets it, and why that cannot be judged.
+//! Conditions, compiled: whether a fact meets one, and why that cannot be judged.
 
 use std::cmp::Ordering;
 
 use super::fact::{Attr, Fact};
-use super::spec::Test;
+use super::meaning;
+use super::spec::{Condition, Test};
+use crate::event::Schema;
 use crate::expr::{Expr, Value, Values};
 use crate::fault::Fault;
 use crate::number::text::NumberFormat;
@@ -37,6 +39,25 @@ impl<F: Fact> Values for Named<'_, F> {
 }
 
 impl Check {
+    /// A condition on events of this schema.
+    pub fn of_events(condition: &Condition, schema: &Schema) -> Check {
+        let Condition { attribute, test } = condition;
+        let slot = |name: &String| {
+            let place = schema.slots.iter().position(|slot| slot == name);
+            place.unwrap_or(usize::MAX)
+        };
+        match test {
+            Test::TextIn(names) if attribute == "type" => {
+                let number = |name: &String| schema.type_number(name);
+                Check::Types(names.iter().filter_map(number).collect())
+            }
+            Test::Holds(expr) => {
+                Check::Holds(expr.clone(), expr.names().iter().map(slot).collect())
+            }
+            test => Check::Slot(slot(attribute), test.clone(), schema.number_format(attribute)),
+        }
+    }
+
     /// True when a fact meets it.
     pub fn holds(&self, fact: &impl Fact) -> bool {
         let (slot, test, format) = match self {
@@ -88,5 +109,36 @@ impl Check {
                 None => attr.amount_fault(format).filter(|fault| *fault != Fault::Absent),
             },
         }
+    }
+}
+
+/// Conditions on events that must all hold.
+#[derive(Clone, Debug)]
+pub struct Conditions(Vec<Check>);
+
+impl Conditions {
+    /// On events of this schema, which has their attributes; the configuration sees to it.
+    pub fn of_events(conditions: &[Condition], schema: &Schema) -> Conditions {
+        Conditions(conditions.iter().map(|one| Check::of_events(one, schema)).collect())
+    }
+
+    /// True when an event of a type may meet them.
+    pub fn admit(&self, event_type: u16) -> bool {
+        let admits = |check: &Check| match check {
+            Check::Types(types) => types.contains(&event_type),
+            _ => true,
+        };
+        self.0.iter().all(admits)
+    }
+
+    /// True when a fact meets them.
+    #[inline]
+    pub fn hold(&self, fact: &impl Fact) -> bool {
+        self.0.iter().all(|check| check.holds(fact))
+    }
+
+    /// What they are, as text: part of the state on disk, so it never changes.
+    pub fn words(conditions: &[Condition]) -> String {
+        meaning::conditions(conditions)
     }
 }

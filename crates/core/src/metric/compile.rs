@@ -36,6 +36,8 @@ pub struct Metric {
     needs: Needs,
     /// How numbers are written where the field is text.
     format: NumberFormat,
+    /// Types of matches: it takes none that its conditions do not name.
+    matches: Range<u16>,
     /// Which attributes it needs, of events: the field, then the conditions in the order of
     /// `filter` and `numerator`, then the labels. A place is kept for a field that it has not.
     pub uses: Vec<Use>,
@@ -67,11 +69,7 @@ impl Metric {
             found.unwrap_or(usize::MAX)
         };
         let check = |condition: &Condition| match &condition.test {
-            Test::TextIn(names) if spec.of == Facts::Events && condition.attribute == "type" => {
-                let known = &schema.event_types;
-                let number = |name: &String| known.iter().position(|known| known == name);
-                Check::Types(names.iter().filter_map(number).map(|number| number as u16).collect())
-            }
+            _ if spec.of == Facts::Events => Check::of_events(condition, schema),
             Test::Holds(expr) => {
                 Check::Holds(expr.clone(), expr.names().iter().map(|name| slot(name)).collect())
             }
@@ -106,6 +104,7 @@ impl Metric {
         };
         Metric {
             meaning: meaning(spec, &schema.keys.join("\n"), &derived),
+            matches: schema.match_types(),
             grid: Grid::new(&spec.window),
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
@@ -123,20 +122,27 @@ impl Metric {
 
     /// The types of events that its conditions name.
     pub fn event_types(&self) -> impl Iterator<Item = u16> {
-        let named = self.filter.iter().filter_map(|check| match check {
-            Check::Types(types) => Some(types),
-            _ => None,
-        });
-        named.flatten().copied()
+        self.type_checks().flatten().copied()
     }
 
-    /// True when it takes events of a type, as far as that goes.
+    /// The end of all numbers of types, those of matches included.
+    pub fn types_end(&self) -> u16 {
+        self.event_types().map(|named| named + 1).max().unwrap_or(0).max(self.matches.end)
+    }
+
+    fn type_checks(&self) -> impl Iterator<Item = &Vec<u16>> {
+        self.filter.iter().filter_map(|check| match check {
+            Check::Types(types) => Some(types),
+            _ => None,
+        })
+    }
+
+    /// True when it takes events of a type, as far as that goes. Matches of patterns are no events
+    /// of the log: a metric that counts those does not count them.
     pub fn admits(&self, event_type: u16) -> bool {
-        let admits = |check: &Check| match check {
-            Check::Types(types) => types.contains(&event_type),
-            _ => true,
-        };
-        self.filter.iter().all(admits)
+        let mut named = self.type_checks().peekable();
+        (named.peek().is_some() || !self.matches.contains(&event_type))
+            && named.all(|types| types.contains(&event_type))
     }
 
     /// The first condition after those on the type, if it asks for certain values.

@@ -42,7 +42,7 @@ fn words(spec: &MetricSpec, key: &str) -> String {
 }
 
 /// All of them must hold, so their order says nothing.
-fn conditions(conditions: &[Condition]) -> String {
+pub(super) fn conditions(conditions: &[Condition]) -> String {
     let words: BTreeSet<String> = conditions
         .iter()
         .map(|Condition { attribute, test }| format!("{attribute:?} {}", test_words(test)))

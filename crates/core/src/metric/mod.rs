@@ -33,6 +33,7 @@ pub mod window;
 
 pub use aggregate::{Aggregate, Cell};
 pub use ahead::Window;
+pub use check::Conditions;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta};

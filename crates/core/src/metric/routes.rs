@@ -51,10 +51,9 @@ impl Routes {
             let metrics = (0u16..).zip(metrics);
             metrics.filter(move |(_, metric)| metric.spec.of == facts)
         };
-        let named = of(Facts::Events).flat_map(|(_, metric)| metric.event_types());
-        let event_types = named.max().map_or(0, |most| usize::from(most) + 1);
+        let event_types = of(Facts::Events).map(|(_, metric)| metric.types_end()).max();
         // No type has the greatest number.
-        let event_types = (0..event_types as u16).chain([u16::MAX]);
+        let event_types = (0..event_types.unwrap_or(0)).chain([u16::MAX]);
         let event_types = event_types.map(|event_type| {
             let mut route = Route::default();
             of(Facts::Events)

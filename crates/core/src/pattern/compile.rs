@@ -1,0 +1,213 @@
+//! Patterns, compiled against the schema, and which of them an event may concern.
+
+use smallvec::SmallVec;
+
+use super::held::{self, Held};
+use super::spec::{DURATION, PatternSpec, Side};
+use crate::event::Schema;
+use crate::hash::fingerprint;
+use crate::metric::{Conditions, Fact};
+use crate::time::{SpanMs, TimePolicy};
+
+/// The bit of the first event; those of the further steps follow.
+pub(super) const FIRST: u32 = 1;
+/// Most further steps.
+pub const THEN_MAX: usize = 16;
+/// The bits of what must not come.
+pub(super) const WITHOUT: u32 = 1 << 30;
+pub(super) const NOT_THEN: u32 = 1 << 31;
+
+/// A pattern ready to be fed.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// What was declared.
+    pub spec: PatternSpec,
+    /// The number of its matches' type: behind those of events.
+    pub event_type: u16,
+    /// Fingerprint of what decides its matches, their type among it: its title and its alert say
+    /// nothing of that.
+    pub meaning: u64,
+    /// Conditions, with the bit that says they are met.
+    conditions: Vec<(u32, Conditions)>,
+    /// Slots of the attributes that are kept of its events.
+    slots: Vec<usize>,
+    /// By declared attribute: the event it is of, and its place among `slots`.
+    taken: Vec<(Side, usize)>,
+    /// What the slots of the schema show of a match.
+    pub(super) shows: Vec<(usize, Shows)>,
+}
+
+/// What an attribute of a match is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Its type.
+    Name,
+    /// Its key.
+    Key,
+    /// How long it took.
+    Duration,
+    /// A value of one of its events, by the place among those that are kept.
+    Value(Side, usize),
+}
+
+/// The patterns that an event concerns, with what is kept of it for each.
+pub type Hits = SmallVec<[(u16, Held); 1]>;
+
+/// All patterns of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns {
+    /// In the order of the file.
+    pub list: Vec<Pattern>,
+    /// By type of event; the last is that of every type that no pattern names.
+    routes: Vec<Vec<u16>>,
+    /// How long after an event's time it is decided what becomes of it.
+    pub lateness: SpanMs,
+    /// Most events and attempts that one key holds for one pattern.
+    pub held_max: usize,
+}
+
+impl Patterns {
+    /// Compiles them. Names and attributes are in the schema; the configuration sees to it.
+    pub fn compile(
+        specs: &[PatternSpec],
+        time: &TimePolicy,
+        held_max: usize,
+        schema: &Schema,
+    ) -> Self {
+        let list: Vec<Pattern> = specs.iter().map(|spec| Pattern::compile(spec, schema)).collect();
+        let types = (0..schema.event_types.len() as u16).chain([Schema::OTHER_TYPE]);
+        let routes = types.map(|event_type| {
+            let concerned = (0u16..).zip(&list).filter(|(_, pattern)| pattern.admits(event_type));
+            concerned.map(|(index, _)| index).collect()
+        });
+        let routes = routes.collect();
+        Patterns { routes, list, lateness: time.allowed_lateness, held_max }
+    }
+
+    /// What each means.
+    pub fn meanings(&self) -> Box<[u64]> {
+        self.list.iter().map(|pattern| pattern.meaning).collect()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The patterns that an event concerns.
+    #[inline]
+    pub fn hits(&self, fact: &impl Fact) -> Hits {
+        let route = usize::from(fact.event_type()).min(self.routes.len() - 1);
+        let concerned = self.routes[route].iter();
+        concerned
+            .filter_map(|index| Some((*index, self.list[usize::from(*index)].hold(fact)?)))
+            .collect()
+    }
+}
+
+impl Pattern {
+    fn compile(spec: &PatternSpec, schema: &Schema) -> Pattern {
+        let steps = std::iter::once(&spec.first).chain(&spec.then).enumerate();
+        let steps = steps.map(|(step, conditions)| (FIRST << step, conditions));
+        let without = spec.without.iter().map(|conditions| (WITHOUT, conditions));
+        let not_then = spec.not_then.iter().map(|conditions| (NOT_THEN, conditions));
+        let conditions = steps.chain(without).chain(not_then);
+        let conditions =
+            conditions.map(|(bit, conditions)| (bit, Conditions::of_events(conditions, schema)));
+        let slot = |name: &str| schema.slots.iter().position(|slot| slot == name);
+        let (mut slots, mut taken) = (Vec::new(), Vec::new());
+        let mut shows: Vec<(usize, Shows)> = Vec::new();
+        let mut show = |name: &str, what: Shows| shows.extend(slot(name).map(|slot| (slot, what)));
+        show("type", Shows::Name);
+        show(DURATION, Shows::Duration);
+        for (name, from) in &spec.attributes {
+            let slot = slot(&from.attribute).unwrap_or(usize::MAX);
+            let known = slots.iter().position(|known| *known == slot);
+            let at = known.unwrap_or_else(|| {
+                slots.push(slot);
+                slots.len() - 1
+            });
+            taken.push((from.side, at));
+            show(name, Shows::Value(from.side, at));
+        }
+        if let [key] = &schema.keys[..] {
+            show(key, Shows::Key);
+        }
+        let number = schema.patterns.iter().position(|name| *name == spec.name).unwrap_or(0);
+        Pattern {
+            event_type: schema.match_types().start + number as u16,
+            meaning: meaning(spec, schema),
+            conditions: conditions.collect(),
+            slots,
+            taken,
+            shows,
+            spec: spec.clone(),
+        }
+    }
+
+    fn admits(&self, event_type: u16) -> bool {
+        self.conditions.iter().any(|(_, conditions)| conditions.admit(event_type))
+    }
+
+    /// What is kept of an event; `None` when it meets no condition.
+    fn hold(&self, fact: &impl Fact) -> Option<Held> {
+        let met = self.conditions.iter().filter(|(_, conditions)| conditions.hold(fact));
+        let meets = met.fold(0, |meets, (bit, _)| meets | bit);
+        let values = || held::values(self.slots.iter().map(|slot| fact.attr(*slot)));
+        (meets != 0).then(|| Held { at: fact.at(), meets, values: values() })
+    }
+
+    /// The attributes that it declares: name, the event, and the place among its values.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, Side, usize)> {
+        let names = self.spec.attributes.iter().map(|(name, _)| name.as_str());
+        names.zip(&self.taken).map(|(name, (side, at))| (name, *side, *at))
+    }
+
+    /// How many values are kept of each event.
+    pub(super) fn num_values(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Every bit that its conditions can set.
+    pub(super) fn all_bits(&self) -> u32 {
+        self.conditions.iter().fold(0, |all, (bit, _)| all | bit)
+    }
+
+    /// The bit of the next step of an attempt that has taken so many events.
+    #[inline]
+    pub(super) fn wants(&self, taken: u32) -> u32 {
+        FIRST << (taken + 1).saturating_sub(self.spec.times)
+    }
+
+    /// True when what is complete waits for the end of `within`.
+    #[inline]
+    pub(super) fn waits(&self) -> bool {
+        !self.spec.not_then.is_empty()
+    }
+}
+
+/// Part of the state on disk: texts here never change.
+fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
+    let keys = &schema.keys;
+    let attributes: Vec<&str> = spec.of_events().map(String::as_str).collect();
+    let derived = schema.derived_among(&attributes);
+    let computed: String =
+        derived.iter().map(|one| format!("derived {} = {}\n", one.name, one.expr)).collect();
+    let lists = |lists: &[Vec<_>]| {
+        let words: Vec<String> = lists.iter().map(|list| Conditions::words(list)).collect();
+        words.join("\n")
+    };
+    let taken = spec.attributes.iter().map(|(_, taken)| (taken.side.word(), &taken.attribute));
+    let words = format!(
+        "name {}\nfirst {}\ntimes {}\nthen {}\nwithout {}\nnot_then {}\nwithin {}\ntaken {:?}\nkey {keys:?}\n",
+        spec.name,
+        Conditions::words(&spec.first),
+        spec.times,
+        lists(&spec.then),
+        lists(&spec.without),
+        lists(&spec.not_then),
+        spec.within,
+        taken.collect::<Vec<_>>(),
+    );
+    fingerprint((words + &computed).as_bytes())
+}

@@ -1,0 +1,30 @@
+//! Patterns: sequences of events of one key, in event time. "A, then B within 10 min, without C
+//! between"; "A three times within 1 min"; "A, and no B within T".
+//!
+//! What a pattern finds, a match, is an event of its own: its type is the pattern's name, its time
+//! that of the last step (or the end of the wait), and metrics take it like any other.
+//!
+//! A key keeps the events that the watermark has not passed by the allowed lateness yet, in the
+//! order of their time; only those it has passed are looked at, one after the other. So what is
+//! found does not depend on the order in which they came, and it is found before the window is
+//! final that it lies in: a match at `t` is known once the watermark has passed `t` by the lateness,
+//! a window that ends behind `t` is final when the watermark has reached its end by as much.
+
+mod compile;
+mod effects;
+mod found;
+mod held;
+mod machine;
+mod record;
+mod sequence;
+mod spec;
+
+pub use compile::{Hits, Pattern, Patterns, THEN_MAX};
+pub use effects::{PatternEffects, PatternTally};
+pub use found::{FoundMatch, Match, MatchFact};
+pub use machine::{Machine, PatternEvent};
+pub use sequence::Moment;
+pub use spec::{DURATION, PatternSpec, Side, Taken};
+
+#[cfg(test)]
+mod tests;

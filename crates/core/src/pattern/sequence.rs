@@ -1,0 +1,107 @@
+//! The attempts of one key, moved on by its events in the order of their time.
+//!
+//! Every event that meets `first` begins an attempt. Each takes the next event that meets its next step.
+//! The earliest that has all its steps is the match; it uses up what began before its last event,
+//! so that no event is in two matches.
+//!
+//! Invariant: attempts are sorted by their first event, and an earlier one has taken as many
+//! events as a later one, or more: all of them see the same events.
+
+use std::collections::VecDeque;
+
+use super::compile::{FIRST, NOT_THEN, Pattern, WITHOUT};
+use super::effects::PatternEffects;
+use super::found::Match;
+use super::held::{Held, Values};
+use crate::time::EpochMs;
+
+/// An event among those of a key that concern a pattern: its time, and which one of that time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Event time.
+    pub at: EpochMs,
+    /// How many of that time come before it.
+    pub nth: u32,
+}
+
+/// A pattern that has begun.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Attempt {
+    /// Its first event.
+    pub first: Moment,
+    /// How many events it has taken.
+    pub taken: u32,
+    /// The last one.
+    pub last: Moment,
+    /// Values of the first.
+    pub of_first: Values,
+    /// Values of the last.
+    pub of_last: Values,
+}
+
+/// All attempts of one key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sequence {
+    pub attempts: VecDeque<Attempt>,
+}
+
+impl Sequence {
+    /// Takes the next event.
+    pub fn take(
+        &mut self,
+        (number, pattern): (u16, &Pattern),
+        (moment, held): (Moment, &Held),
+        fx: &mut PatternEffects,
+    ) {
+        let steps = pattern.spec.steps() as u32;
+        let mut found = None;
+        self.attempts.retain_mut(|attempt| {
+            let complete = attempt.taken == steps;
+            let ends = if complete { WITHOUT | NOT_THEN } else { WITHOUT };
+            if !complete && held.meets & pattern.wants(attempt.taken) != 0 {
+                attempt.taken += 1;
+                (attempt.last, attempt.of_last) = (moment, held.values.clone());
+                if attempt.taken == steps && !pattern.waits() && found.is_none() {
+                    found = Some(attempt.clone());
+                }
+                return true;
+            }
+            held.meets & ends == 0
+        });
+        if let Some(attempt) = found {
+            self.attempts.clear();
+            return fx.found(Match::of(number, held.at, attempt));
+        }
+        if held.meets & FIRST != 0 {
+            self.attempts.push_back(Attempt {
+                first: moment,
+                taken: 1,
+                last: moment,
+                of_first: held.values.clone(),
+                of_last: held.values.clone(),
+            });
+        }
+    }
+
+    /// Decides those whose time ended before `until`.
+    pub fn pass(
+        &mut self,
+        (number, pattern): (u16, &Pattern),
+        until: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        while let Some(end) = self.end(pattern).filter(|end| *end < until)
+            && let Some(attempt) = self.attempts.pop_front()
+        {
+            if attempt.taken == pattern.spec.steps() as u32 {
+                self.attempts.retain(|other| other.first > attempt.last);
+                fx.found(Match::of(number, end, attempt));
+            }
+        }
+    }
+
+    /// When the earliest of them is decided at the latest.
+    pub fn end(&self, pattern: &Pattern) -> Option<EpochMs> {
+        self.attempts.front().map(|attempt| attempt.first.at + pattern.spec.within)
+    }
+}
