@@ -15,7 +15,7 @@ use super::publish;
 use super::running::Running;
 use super::serving::{AtEnd, Said, complain, serve_until, start_exit, stop_signal, with_telemetry};
 #[cfg(feature = "replay")]
-use super::{dry_run, map, replay};
+use super::{dry_run, init, map, replay};
 
 use crate::actors::ports::{EventLog, Records, StoreError};
 use crate::cli::args::{Common, DemoArgs};
@@ -49,6 +49,10 @@ pub fn commands() -> Commands {
         dry_run: dry_run::run,
         #[cfg(not(feature = "replay"))]
         dry_run: |_, _, _| lacks("reading of files", "replay"),
+        #[cfg(feature = "replay")]
+        init: init::run,
+        #[cfg(not(feature = "replay"))]
+        init: |_, _| lacks("reading of files", "replay"),
         #[cfg(feature = "replay")]
         tune: dry_run::tune,
         #[cfg(not(feature = "replay"))]

@@ -8,6 +8,8 @@ mod commands;
 mod dry_run;
 mod figures;
 #[cfg(feature = "replay")]
+mod init;
+#[cfg(feature = "replay")]
 mod map;
 #[cfg(feature = "nats")]
 mod nats;

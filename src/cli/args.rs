@@ -3,6 +3,7 @@
 mod check;
 mod dead_letters;
 mod dry_run;
+mod init;
 mod prove;
 mod publish;
 mod replay;
@@ -10,6 +11,7 @@ mod replay;
 pub use check::CheckArgs;
 pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
 pub use dry_run::{DryRunArgs, HistoryArgs, Often, TuneArgs};
+pub use init::InitArgs;
 pub use prove::ProveArgs;
 pub use publish::{NatsFlags, PublishArgs};
 pub use replay::{MapArgs, ReplayArgs, Speed};
@@ -153,6 +155,9 @@ pub enum Command {
     /// Find settings of a rule that would not have fired more often than so
     #[command(help_template = with(dry_run::TUNE_EXAMPLES), after_help = dry_run::TUNE_NOTES)]
     Tune(TuneArgs),
+    /// Look at events and write a configuration that fits them
+    #[command(help_template = with(init::INIT_EXAMPLES), after_help = init::INIT_NOTES)]
+    Init(InitArgs),
     /// Publish a file of events to a NATS subject
     #[command(help_template = with(publish::PUBLISH_EXAMPLES), after_help = publish::PUBLISH_NOTES)]
     Publish(Box<PublishArgs>),

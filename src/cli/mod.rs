@@ -16,8 +16,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use args::{
-    Args, Command, Common, DemoArgs, DryRunArgs, MapArgs, ProveArgs, PublishArgs, ReplayArgs,
-    TuneArgs,
+    Args, Command, Common, DemoArgs, DryRunArgs, InitArgs, MapArgs, ProveArgs, PublishArgs,
+    ReplayArgs, TuneArgs,
 };
 
 use crate::config::{Config, environment, reference};
@@ -62,6 +62,8 @@ pub struct Commands {
     pub dry_run: fn(Config, &Common, &DryRunArgs) -> Exit,
     /// `tidewatch tune`.
     pub tune: fn(Config, &Common, &TuneArgs) -> Exit,
+    /// `tidewatch init`.
+    pub init: fn(&Config, &InitArgs) -> Exit,
     /// `tidewatch publish`.
     pub publish: fn(Config, &Common, &PublishArgs) -> Exit,
     /// `tidewatch prove`.
@@ -89,6 +91,7 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Replay(args) => with_config(&|config| (commands.replay)(config, common, args)),
         Command::Map(args) => (commands.map)(args),
         Command::Tune(args) => with_config(&|config| (commands.tune)(config, common, args)),
+        Command::Init(args) => with_config(&|config| (commands.init)(&config, args)),
         Command::DryRun(args) => with_config(&|config| (commands.dry_run)(config, common, args)),
         Command::Publish(args) => with_config(&|config| (commands.publish)(config, common, args)),
         Command::Prove(args) => with_config(&|config| (commands.prove)(config, args)),

@@ -7,13 +7,16 @@ use crate::domain::number::text::{NumberFormat, NumberText, is_absent};
 
 /// A column of the first rows.
 #[derive(Debug)]
-pub(super) struct Column {
+pub struct Column {
+    /// Its name; of a nested attribute its path.
     pub name: String,
     /// Cells that hold something.
     pub filled: usize,
     /// Different values, at most [`VALUES_MAX`] of them.
     pub values: BTreeSet<String>,
+    /// How its times are written, if it holds any.
     pub time: Option<TimeForm>,
+    /// How its numbers are written, if it holds any.
     pub number: Option<NumberForm>,
     /// Times of day, without a date.
     pub is_clock: bool,
@@ -30,7 +33,7 @@ const MOST: usize = 95;
 
 /// How the times of a column are written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct TimeForm {
+pub struct TimeForm {
     /// The key and its value: `unit = "s"`, `format = "%d.%m.%Y"`.
     pub spec: String,
     /// No zone is in the text.
@@ -43,7 +46,8 @@ pub(super) struct TimeForm {
 
 /// How the numbers of a column are written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum NumberForm {
+pub enum NumberForm {
+    /// As everywhere.
     Plain,
     /// By an example.
     Like(String),
@@ -78,7 +82,8 @@ const PATTERNS: [&str; 24] = [
 ];
 
 impl Column {
-    pub fn of<'t>(name: &str, cells: impl Iterator<Item = &'t str> + Clone) -> Column {
+    /// Looks at its cells.
+    pub(super) fn of<'t>(name: &str, cells: impl Iterator<Item = &'t str> + Clone) -> Column {
         let filled = cells.clone().filter(|cell| !is_absent(cell));
         let count = filled.clone().count();
         let mut values = BTreeSet::new();

@@ -39,7 +39,7 @@ const TYPES: [&str; 12] = [
     "ereignis",
     "aktion",
 ];
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "userid",
     "user",
     "visitorid",
@@ -62,6 +62,8 @@ const KEYS: [&str; 22] = [
     "client",
     "kunde",
     "who",
+    "remotehost",
+    "host",
 ];
 const MONEY: [&str; 16] = [
     "amount",
@@ -83,6 +85,54 @@ const MONEY: [&str; 16] = [
 ];
 const IDS: [&str; 8] =
     ["eventid", "id", "uuid", "messageid", "insertid", "requestid", "transactionid", "orderid"];
+
+/// Which columns hold what every event has, as places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// When it happened.
+    pub time: Option<usize>,
+    /// What happened.
+    pub kind: Option<usize>,
+    /// Who did it.
+    pub key: Option<usize>,
+    /// Different for each event.
+    pub id: Option<usize>,
+    /// Money.
+    pub amount: Option<usize>,
+}
+
+impl Roles {
+    /// By the names of columns and by what they hold.
+    pub fn of(columns: &[Column]) -> Roles {
+        let mut notes = Vec::new();
+        let mut fields = Fields::new(columns, true, String::new(), &mut notes);
+        let mut take = |words: &[&str], fits: &dyn Fn(&Column) -> bool| {
+            let place = fields.best(words, fits)?;
+            fields.used[place] = true;
+            Some(place)
+        };
+        Roles {
+            time: take(&TIMES, &|column| column.time.is_some()),
+            kind: take(&TYPES, &is_type),
+            key: take(&KEYS, &is_key),
+            id: take(&IDS, &is_id),
+            amount: take(&MONEY, &|column| column.number.is_some()),
+        }
+    }
+}
+
+fn is_type(column: &Column) -> bool {
+    column.number.is_none() && column.values.len() <= 200 && column.filled > 0
+}
+
+fn is_key(column: &Column) -> bool {
+    column.filled > 0 && column.time.is_none()
+        || column.named(&KEYS).is_some_and(|rank| rank % 2 == 0)
+}
+
+fn is_id(column: &Column) -> bool {
+    column.is_unique() && column.named(&IDS).is_some_and(|rank| rank % 2 == 0)
+}
 
 /// Writes the lines under `[fields]`.
 pub(super) struct Fields<'t> {
@@ -186,10 +236,7 @@ impl<'t> Fields<'t> {
     }
 
     fn kind(&mut self) {
-        let text = |column: &Column| {
-            column.number.is_none() && column.values.len() <= 200 && column.filled > 0
-        };
-        let Some(place) = self.best(&TYPES, text) else {
+        let Some(place) = self.best(&TYPES, is_type) else {
             self.line("# ? No column looks like a type: every event is an \"event\".");
             self.line("type = { value = \"event\" }");
             return;
@@ -220,10 +267,21 @@ impl<'t> Fields<'t> {
     }
 
     fn key(&mut self) {
-        let Some(place) = self.best(&KEYS, |column| {
-            column.filled > 0 && column.time.is_none()
-                || column.named(&KEYS).is_some_and(|rank| rank % 2 == 0)
-        }) else {
+        let Some(place) = self.best(&KEYS, is_key) else {
+            // By convention who did it stands first.
+            let again = |column: &Column| {
+                column.filled > 0
+                    && column.time.is_none()
+                    && !column.is_label()
+                    && !column.is_unique()
+            };
+            let free = |place: &usize| !self.used[*place] && again(&self.columns[*place]);
+            if let Some(place) = (0..self.columns.len()).find(free).filter(|_| !self.named) {
+                self.used[place] = true;
+                let name = toml_text(&self.columns[place].name);
+                self.line("# ? No names: the first column whose values come again.");
+                return self.line(&format!("user = {name}"));
+            }
             self.line("# ? No column looks like a user: without one there are no sessions.");
             self.line("# user = \"...\"");
             return;
@@ -240,10 +298,7 @@ impl<'t> Fields<'t> {
     }
 
     fn id(&mut self) {
-        let exact = |column: &Column| {
-            column.is_unique() && column.named(&IDS).is_some_and(|rank| rank % 2 == 0)
-        };
-        if let Some(place) = self.best(&IDS, exact) {
+        if let Some(place) = self.best(&IDS, is_id) {
             self.used[place] = true;
             let name = toml_text(&self.columns[place].name);
             self.line(&format!(
@@ -305,7 +360,7 @@ fn number_line(attribute: &str, column: &Column) -> String {
 }
 
 /// What a type means to the default session rules.
-fn meaning(value: &str) -> Option<&'static str> {
+pub fn meaning(value: &str) -> Option<&'static str> {
     let plain: String =
         value.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let has = |words: &[&str]| words.iter().any(|word| plain.contains(word));

@@ -3,6 +3,7 @@
 
 pub(super) mod column;
 mod fields;
+mod sample;
 mod table;
 
 use std::fmt::Write;
@@ -10,15 +11,17 @@ use std::path::PathBuf;
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
-use self::column::Column;
+pub use self::column::{Column, NumberForm, TimeForm};
 use self::fields::Fields;
+pub use self::fields::{Roles, meaning};
+pub use self::sample::{Sample, sample};
 use self::table::{Form, Table, toml_text};
 use super::file::encoding_of;
-use super::input::OpenError;
+use super::input::{Input, OpenError};
 use super::mapping::Mapping;
 use super::opening::{self, Opened, Opening, sample_of};
 use super::progress::Progress;
-use super::records::Records;
+use super::records::{Record, Records};
 use super::sniff::{self, Sniffed};
 use super::text;
 use super::translate;
@@ -59,37 +62,14 @@ const SHOWN: usize = 10;
 /// When it cannot be read, or nothing in it looks like rows.
 pub fn propose(settings: &Settings, clock: &SharedClock) -> Result<Proposal, OpenError> {
     let progress = Progress::default();
-    let paths = [settings.file.clone()];
-    let opening = Opening {
-        paths: &paths,
-        mapping: None,
-        aliases: &[],
-        encoding: encoding_of(&settings.encoding)?,
-        unpacked_max: settings.unpacked_max,
-        keep_going: true,
-        now: clock.wall(),
-    };
-    let mut room = settings.unpacked_max;
-    let mut opened = opening::open(&settings.file, &opening, &mut room, &progress)?;
-    let sample = sample_of(&opened.input, SAMPLE)?;
+    let Looked { opened, bytes, decoded, guessed } = look(settings, clock, &progress)?;
     let name = opened.input.name.clone();
     let other = |what: &str| OpenError::Form { name: name.clone(), what: what.to_owned() };
-    if sample.trim_ascii().is_empty() {
-        return Err(other("is empty: there is nothing to make a map of"));
-    }
-    if sample[..sample.len().min(1 << 16)].contains(&0) {
-        return Err(other(sniff::NOT_TEXT));
-    }
-    let guessed_encoding = std::str::from_utf8(&sample).is_err() && opened.encoding == UTF_8;
-    if guessed_encoding {
-        opened.encoding = WINDOWS_1252;
-    }
-    let (decoded, _) = text::decoded(&sample, opened.encoding);
     let mut notes = Vec::new();
-    let map = match sniff::sniff(&sample, opened.encoding, &[]) {
+    let map = match sniff::sniff(&bytes, opened.encoding, &[]) {
         Sniffed::Known(mapping) => {
             notes.push("The form is known: replay takes this file without a map.".to_owned());
-            with_encoding(mapping.text(), &opened, guessed_encoding)
+            with_encoding(mapping.text(), &opened, guessed)
         }
         Sniffed::Native => {
             let table = table::json(&decoded, settings.rows)
@@ -101,14 +81,80 @@ pub fn propose(settings: &Settings, clock: &SharedClock) -> Result<Proposal, Ope
                         .to_owned(),
                 );
             }
-            written(&table, &opened, guessed_encoding, &mut notes)
+            written(&table, &opened, guessed, &mut notes)
         }
         Sniffed::Other(what) => match table::csv(&decoded, settings.rows) {
-            Some(table) => written(&table, &opened, guessed_encoding, &mut notes),
+            Some(table) => written(&table, &opened, guessed, &mut notes),
             None => return Err(OpenError::Form { name, what }),
         },
     };
-    tried(map, notes, opened, sample.len(), &progress)
+    tried(map, notes, opened, bytes.len(), &progress)
+}
+
+/// The beginning of a file.
+struct Looked {
+    opened: Opened,
+    bytes: Vec<u8>,
+    decoded: String,
+    /// Its encoding was guessed.
+    guessed: bool,
+}
+
+fn look(
+    settings: &Settings,
+    clock: &SharedClock,
+    progress: &Progress,
+) -> Result<Looked, OpenError> {
+    let paths = [settings.file.clone()];
+    let opening = Opening {
+        paths: &paths,
+        mapping: None,
+        aliases: &[],
+        encoding: encoding_of(&settings.encoding)?,
+        unpacked_max: settings.unpacked_max,
+        keep_going: true,
+        now: clock.wall(),
+    };
+    let mut room = settings.unpacked_max;
+    let mut opened = opening::open(&settings.file, &opening, &mut room, progress)?;
+    let bytes = sample_of(&opened.input, SAMPLE)?;
+    let other =
+        |what: &str| OpenError::Form { name: opened.input.name.clone(), what: what.to_owned() };
+    if bytes.trim_ascii().is_empty() {
+        return Err(other("is empty: there is nothing to look at"));
+    }
+    if bytes[..bytes.len().min(1 << 16)].contains(&0) {
+        return Err(other(sniff::NOT_TEXT));
+    }
+    let guessed = std::str::from_utf8(&bytes).is_err() && opened.encoding == UTF_8;
+    if guessed {
+        opened.encoding = WINDOWS_1252;
+    }
+    let decoded = text::decoded(&bytes, opened.encoding).0.into_owned();
+    Ok(Looked { opened, bytes, decoded, guessed })
+}
+
+/// Makes events of the beginning of a file by a map.
+fn made(map: &str, opened: Opened, bytes: usize, progress: &Progress) -> Result<Input, OpenError> {
+    let Opened { mut input, encoding, arrival } = opened;
+    let mapping = Mapping::parse(map).map_err(|error| OpenError::Form {
+        name: input.name.clone(),
+        what: format!("has columns that no map can be written for: {error}"),
+    })?;
+    input.len = input.start + bytes as u64;
+    let how = How { mapping: Some(&mapping), encoding, keep_going: true, arrival, room: u64::MAX };
+    translate::translate(input, how, progress)
+}
+
+/// The events that were made, at most so many.
+fn events_of(made: &Input, most: usize) -> Result<Vec<String>, OpenError> {
+    let records = sample_of(made, SAMPLE)?;
+    let sound = Records::new(&records, made.framing, 0);
+    let sound = sound.filter(|record| record.reason(&records).is_none()).take(most);
+    let text = |record: Record| {
+        String::from_utf8_lossy(&records[record.start..record.start + record.len]).into_owned()
+    };
+    Ok(sound.map(text).collect())
 }
 
 /// Tries a map on the sample and writes down how it went.
@@ -119,24 +165,10 @@ fn tried(
     bytes: usize,
     progress: &Progress,
 ) -> Result<Proposal, OpenError> {
-    let Opened { mut input, encoding, arrival } = opened;
-    let name = input.name.clone();
-    let mapping = Mapping::parse(&map).map_err(|error| OpenError::Form {
-        name: name.clone(),
-        what: format!("has columns that no map can be written for: {error}"),
-    })?;
-    input.len = input.start + bytes as u64;
-    let how = How { mapping: Some(&mapping), encoding, keep_going: true, arrival, room: u64::MAX };
-    let made = translate::translate(input, how, progress)?;
+    let name = opened.input.name.clone();
+    let made = made(&map, opened, bytes, progress)?;
     let report = &made.report;
-    let records = sample_of(&made, SAMPLE)?;
-    let events = Records::new(&records, made.framing, 0)
-        .filter(|record| record.reason(&records).is_none())
-        .take(SHOWN)
-        .map(|record| {
-            String::from_utf8_lossy(&records[record.start..record.start + record.len]).into_owned()
-        })
-        .collect();
+    let events = events_of(&made, SHOWN)?;
     let mut head = format!(
         "# How {} becomes events: proposed by `tidewatch map` from its first {} rows, {} of which\n\
          # became events. Look it through, above all the lines with a question mark.\n",
@@ -182,15 +214,7 @@ fn written(table: &Table, opened: &Opened, guessed: bool, notes: &mut Vec<String
         out.push('\n');
     }
     out.push_str("\n[fields]\n");
-    let columns: Vec<Column> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(place, name)| {
-            let cells = table.rows.iter().filter_map(move |row| row[place].as_deref());
-            Column::of(name, cells)
-        })
-        .collect();
+    let columns = table.looked_at();
     let named = !matches!(table.form, Form::Csv { header: false, .. });
     Fields::new(&columns, named, out, notes).all()
 }

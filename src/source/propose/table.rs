@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::column::Column;
 use crate::source::mapping::quoted;
 use crate::source::rows::csv::{Cells, Dialect};
 use crate::source::sniff;
@@ -21,6 +22,15 @@ pub(super) struct Table {
     pub columns: Vec<String>,
     /// A cell for each column, `None` where there is none.
     pub rows: Vec<Vec<Option<String>>>,
+}
+
+impl Table {
+    /// What its columns seem to hold.
+    pub fn looked_at(&self) -> Vec<Column> {
+        let cells = |place: usize| self.rows.iter().filter_map(move |row| row[place].as_deref());
+        let columns = self.columns.iter().enumerate();
+        columns.map(|(place, name)| Column::of(name, cells(place))).collect()
+    }
 }
 
 /// Most columns that are looked at.

@@ -55,6 +55,11 @@ impl History {
         self.len() == 0
     }
 
+    /// Passes over all but so many of the newest.
+    pub fn skip_to_newest(&mut self, events: u64) {
+        self.position = self.position.max(self.last.saturating_sub(events));
+    }
+
     /// The first position after this one that the file still has.
     fn oldest_after(&self, position: u64) -> Result<Option<u64>, StoreError> {
         let oldest = "SELECT min(first) FROM batches WHERE first > ?1";
