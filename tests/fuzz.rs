@@ -1,5 +1,5 @@
 //! Shows that no bytes of a stranger make a reader panic or break a law of its own: events,
-//! bodies, CloudEvents, maps, files, messages, commands, configurations, commits.
+//! bodies, CloudEvents, maps, files, messages, commands, configurations, expressions, commits.
 //!
 //! How: each target of `fuzz/src/targets.rs` gets its corpus (`fuzz/corpus`), and then mixtures
 //! of it that are changed at random. `TIDEWATCH_TEST_SEED` repeats a run,
@@ -46,6 +46,8 @@ const WORDS: &[&[u8]] = &[
     b"[[metric]]\n",
     b"name = \"m\"\n",
     b"= \"99999999999999d\"",
+    b" && (",
+    b".matches(",
     b"-0.0",
     b"1e-400",
     b"9223372036854775808",

@@ -21,6 +21,7 @@ use tidewatch::domain::event::decode::Decoder;
 use tidewatch::domain::event::split::{BodyKind, split};
 use tidewatch::domain::event::time_rule::TimeRule;
 use tidewatch::domain::event::{Limits, Note, NoteTime, Schema};
+use tidewatch::domain::expr::{Expr, Kind, Scope, TEXT_BYTES_MAX};
 use tidewatch::domain::metric::Cell;
 use tidewatch::domain::number::text::NumberFormat;
 use tidewatch::domain::session::{Deadline, Machine, Rules, Segments, SessionPolicy};
@@ -37,7 +38,7 @@ use tidewatch::source::mapping::Mapping;
 pub type Target = (&'static str, fn(&[u8]), u64);
 
 /// All of them; the name is also that of its folder in `fuzz/corpus`.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("decode", decode, 1),
     ("scan_equals_decode", scan_equals_decode, 2),
     ("split", split_body, 1),
@@ -47,6 +48,7 @@ pub const TARGETS: [Target; 11] = [
     ("message", message, 1),
     ("command", commands, 1),
     ("config", config, 8),
+    ("expression", expression, 8),
     ("blob", blob, 1),
     ("record", record, 1),
 ];
@@ -253,6 +255,28 @@ fn config(data: &[u8]) {
             assert_eq!(again.print(), printed);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// An expression is read or refused with a sentence; what is written of it is read again.
+fn expression(data: &[u8]) {
+    struct Attributes;
+    impl Scope for Attributes {
+        fn kind(&self, _: &str) -> Result<Kind, String> {
+            Ok(Kind::Any)
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Expr::parse(text, &Attributes) {
+        Ok(expr) => {
+            let written = expr.to_string();
+            // In one spelling it may be longer than what is read.
+            if written.len() <= TEXT_BYTES_MAX {
+                let again = Expr::parse(&written, &Attributes).expect("what is written is read");
+                assert_eq!(again.to_string(), written);
+            }
+        }
+        Err(error) => assert!(!error.reason.is_empty() && error.line > 0 && error.column > 0),
     }
 }
 
