@@ -115,8 +115,12 @@ impl<S: Scope> Check<'_, S> {
                 Ok(bool(Node::Not(Box::new(self.want(inner, Kind::Bool)?))))
             }
             (op::NEGATE, None, [inner]) => {
-                let inner = self.want(inner, Kind::Number)?;
-                Ok((Node::Negative(Box::new(inner)), Kind::Number))
+                let negative = match self.want(inner, Kind::Number)? {
+                    // As it is read where nothing stands between the sign and the number.
+                    Node::Number(number) => Node::Number(number.negated()),
+                    other => Node::Negative(Box::new(other)),
+                };
+                Ok((negative, Kind::Number))
             }
             (op::IN, None, [inner, list]) => self.within(inner, list),
             (op::INDEX, ..) => {

@@ -19,21 +19,34 @@ pub(super) struct Eval<'a, V> {
     pub values: &'a V,
 }
 
-/// Why there is no value: `Missing` or `Unusable`.
-type Gone<'a> = Value<'a>;
+/// Why there is no value.
+#[derive(Clone, Copy, PartialEq)]
+enum Gone {
+    Missing,
+    Unusable(Unusable),
+}
+
+impl From<Gone> for Value<'_> {
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Missing => Value::Missing,
+            Gone::Unusable(why) => Value::Unusable(why),
+        }
+    }
+}
 
 impl<'a, V: Values> Eval<'a, V> {
     /// The value of a part, whatever it is.
     pub fn value(&self, node: &'a Node) -> Value<'a> {
-        self.found(node).unwrap_or_else(|gone| gone)
+        self.found(node).unwrap_or_else(Value::from)
     }
 
     /// The value of a part that is to be true or false.
     pub fn truth(&self, node: &'a Node) -> Value<'a> {
-        self.bool(node).map_or_else(|gone| gone, Value::Bool)
+        self.bool(node).map_or_else(Value::from, Value::Bool)
     }
 
-    fn found(&self, node: &'a Node) -> Result<Value<'a>, Gone<'a>> {
+    fn found(&self, node: &'a Node) -> Result<Value<'a>, Gone> {
         Ok(match node {
             Node::Number(number) => Value::Number(*number),
             Node::Text(text) => Value::Text(Cow::Borrowed(text)),
@@ -59,7 +72,7 @@ impl<'a, V: Values> Eval<'a, V> {
             Node::Math(operator, sides) => Value::Number(self.math(*operator, sides)?),
             Node::Join(sides) => Value::Text(self.join(sides)?),
             Node::Call(function, parts, prepared) => {
-                let mut of: Result<SmallVec<[Value<'a>; 2]>, Gone<'a>> = Ok(SmallVec::new());
+                let mut of: Result<SmallVec<[Value<'a>; 2]>, Gone> = Ok(SmallVec::new());
                 for (at, part) in parts.iter().enumerate() {
                     let value = match function.takes.get(at).or(function.takes.last()) {
                         Some(Kind::Number) => self.number(part).map(Value::Number),
@@ -81,7 +94,7 @@ impl<'a, V: Values> Eval<'a, V> {
     }
 
     /// Whether one of the parts is `wanted`. What cannot be used matters only where none is.
-    fn any(&self, parts: &'a [Node], wanted: bool) -> Result<bool, Gone<'a>> {
+    fn any(&self, parts: &'a [Node], wanted: bool) -> Result<bool, Gone> {
         let mut none = Ok(());
         for part in parts {
             let truth = self.bool(part);
@@ -98,7 +111,7 @@ impl<'a, V: Values> Eval<'a, V> {
         comparison: Comparison,
         domain: Domain,
         [left, right]: &'a [Node; 2],
-    ) -> Result<bool, Gone<'a>> {
+    ) -> Result<bool, Gone> {
         fn order<T: Ord>((left, right): (T, T)) -> Ordering {
             left.cmp(&right)
         }
@@ -123,7 +136,7 @@ impl<'a, V: Values> Eval<'a, V> {
         })
     }
 
-    fn math(&self, operator: Operator, [left, right]: &'a [Node; 2]) -> Result<Decimal, Gone<'a>> {
+    fn math(&self, operator: Operator, [left, right]: &'a [Node; 2]) -> Result<Decimal, Gone> {
         let (left, right) = both(self.number(left), self.number(right))?;
         let by_zero = right == Decimal::ZERO;
         let result = match operator {
@@ -131,82 +144,80 @@ impl<'a, V: Values> Eval<'a, V> {
             Operator::Minus => left.minus(right),
             Operator::Times => left.times(right),
             Operator::Over | Operator::Modulo if by_zero => {
-                return Err(Value::Unusable(Unusable::DividedByZero));
+                return Err(Gone::Unusable(Unusable::DividedByZero));
             }
             Operator::Over => left.over(right),
             Operator::Modulo => left.modulo(right),
         };
-        result.ok_or(Value::Unusable(Unusable::OutOfRange))
+        result.ok_or(Gone::Unusable(Unusable::OutOfRange))
     }
 
-    fn join(&self, [left, right]: &'a [Node; 2]) -> Result<Cow<'a, str>, Gone<'a>> {
+    fn join(&self, [left, right]: &'a [Node; 2]) -> Result<Cow<'a, str>, Gone> {
         let (left, right) = both(self.text(left), self.text(right))?;
         match (left.len(), right.len()) {
             (0, _) => Ok(right),
             (_, 0) => Ok(left),
-            (a, b) if a + b > JOINED_BYTES_MAX => Err(Value::Unusable(Unusable::TooLong)),
+            (a, b) if a + b > JOINED_BYTES_MAX => Err(Gone::Unusable(Unusable::TooLong)),
             _ => Ok(Cow::Owned(left.into_owned() + &right)),
         }
     }
 
-    fn bool(&self, node: &'a Node) -> Result<bool, Gone<'a>> {
+    fn bool(&self, node: &'a Node) -> Result<bool, Gone> {
         match self.found(node)? {
             Value::Bool(truth) => Ok(truth),
-            Value::Text(_) => Err(Value::Unusable(Unusable::Text)),
-            _ => Err(Value::Unusable(Unusable::Number)),
+            Value::Text(_) => Err(Gone::Unusable(Unusable::Text)),
+            _ => Err(Gone::Unusable(Unusable::Number)),
         }
     }
 
-    fn text(&self, node: &'a Node) -> Result<Cow<'a, str>, Gone<'a>> {
+    fn text(&self, node: &'a Node) -> Result<Cow<'a, str>, Gone> {
         match self.found(node)? {
             Value::Text(text) => Ok(text),
-            Value::Bool(_) => Err(Value::Unusable(Unusable::Flag)),
-            _ => Err(Value::Unusable(Unusable::Number)),
+            Value::Bool(_) => Err(Gone::Unusable(Unusable::Flag)),
+            _ => Err(Gone::Unusable(Unusable::Number)),
         }
     }
 
-    fn number(&self, node: &'a Node) -> Result<Decimal, Gone<'a>> {
+    fn number(&self, node: &'a Node) -> Result<Decimal, Gone> {
         let value = self.found(node)?;
         self.as_number(value, node)
     }
 
     /// The number that a value of this part is, or stands for.
-    fn as_number(&self, value: Value<'a>, node: &Node) -> Result<Decimal, Gone<'a>> {
+    fn as_number(&self, value: Value<'a>, node: &Node) -> Result<Decimal, Gone> {
         match value {
             Value::Number(number) => Ok(number),
             Value::Text(text) => match node {
                 Node::Name(name) => read(&text, &self.expr.formats[*name]),
                 _ => read(&text, &NumberFormat::default()),
             },
-            _ => Err(Value::Unusable(Unusable::Flag)),
+            _ => Err(Gone::Unusable(Unusable::Flag)),
         }
     }
 }
 
 /// Both, or why there are not: what is unusable goes before what is missing.
-fn both<'a, A, B>(
-    left: Result<A, Gone<'a>>,
-    right: Result<B, Gone<'a>>,
-) -> Result<(A, B), Gone<'a>> {
+fn both<A, B>(left: Result<A, Gone>, right: Result<B, Gone>) -> Result<(A, B), Gone> {
     match (left, right) {
         (Ok(left), Ok(right)) => Ok((left, right)),
-        (Err(Value::Missing), Err(gone)) | (Err(gone), _) | (_, Err(gone)) => Err(gone),
+        (Err(Gone::Missing), Err(gone)) | (Err(gone), _) | (_, Err(gone)) => Err(gone),
     }
 }
 
 /// A value that is there, or why it is not.
-fn there(value: Value<'_>) -> Result<Value<'_>, Gone<'_>> {
+fn there(value: Value<'_>) -> Result<Value<'_>, Gone> {
     match value {
-        Value::Missing | Value::Unusable(_) => Err(value),
+        Value::Missing => Err(Gone::Missing),
+        Value::Unusable(why) => Err(Gone::Unusable(why)),
         value => Ok(value),
     }
 }
 
-fn read<'a>(text: &str, format: &NumberFormat) -> Result<Decimal, Gone<'a>> {
-    let unreadable = Value::Unusable(Unusable::Text);
+fn read(text: &str, format: &NumberFormat) -> Result<Decimal, Gone> {
+    let unreadable = Gone::Unusable(Unusable::Text);
     match format.read(text) {
         NumberText::Number(number) => Decimal::from_text(&number).ok_or(unreadable),
-        NumberText::Absent => Err(Value::Missing),
+        NumberText::Absent => Err(Gone::Missing),
         NumberText::Unreadable => Err(unreadable),
     }
 }

@@ -74,7 +74,7 @@ const fn plain(
 }
 
 /// All of them. `has` is none: it asks for a name, not for a value.
-pub(super) static FUNCTIONS: [Function; 16] = [
+pub(super) static FUNCTIONS: &[Function] = &[
     method("startsWith", &[Text, Text], Bool, |of| texts(of, |a, b| Value::Bool(a.starts_with(b)))),
     method("endsWith", &[Text, Text], Bool, |of| texts(of, |a, b| Value::Bool(a.ends_with(b)))),
     method("contains", &[Text, Text], Bool, |of| texts(of, |a, b| Value::Bool(a.contains(b)))),

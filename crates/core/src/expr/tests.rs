@@ -307,6 +307,7 @@ fn it_is_written_in_one_way_and_says_what_it_uses() {
         ("a - (b - c) - d * (e + 1)", "a - (b - c) - d * (e + 1)"),
         ("properties . price in [ 1,2.50 ]", "properties.price in [1, 2.5]"),
         ("(a ? 1 : 2) > -(b)", "(a ? 1 : 2) > -b"),
+        ("-(-(0)) < -(5)", "0 < -5"),
         ("a.lowerAscii().matches(r'\\d\"')", "a.lowerAscii().matches(\"\\\\d\\\"\")"),
         ("bucket( round(a,2), [5,10] )", "bucket(round(a, 2), [5, 10])"),
         ("18446744073709551615u > 1e30", "18446744073709551615.0 > 1e30"),

@@ -19,6 +19,15 @@ pub(super) enum Check {
     Holds(Expr, Vec<usize>),
 }
 
+/// What came of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    Met,
+    Unmet,
+    /// It is not met, and cannot be: see [`Check::misfit`].
+    Misfit,
+}
+
 /// The attributes of a fact by the names of an expression.
 struct Named<'a, F> {
     fact: &'a F,
@@ -55,6 +64,20 @@ impl Check {
                 Check::Holds(expr.clone(), expr.names().iter().map(slot).collect())
             }
             test => Check::Slot(slot(attribute), test.clone(), schema.number_format(attribute)),
+        }
+    }
+
+    /// Whether a fact meets it, and if not, whether it is known to be because of a misfit.
+    #[inline]
+    pub fn judge(&self, fact: &impl Fact) -> Judged {
+        match self {
+            Check::Holds(expr, slots) => match expr.holds(&Named { fact, slots }) {
+                Value::Bool(true) => Judged::Met,
+                Value::Unusable(_) => Judged::Misfit,
+                _ => Judged::Unmet,
+            },
+            _ if self.holds(fact) => Judged::Met,
+            _ => Judged::Unmet,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::aggregate::{Cell, Needs};
-use super::check::Check;
+use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
 use super::meaning::meaning;
@@ -254,21 +254,21 @@ impl Metric {
         })
     }
 
-    /// The first condition that a fact does not meet.
+    /// The first condition that a fact does not meet, and whether it may have kept the fact out
+    /// because an attribute is of another type: quick, and true more often than
+    /// [`Metric::filter_fault`] finds something.
     #[inline]
-    pub fn refuses(&self, fact: &impl Fact) -> Option<usize> {
-        self.filter.iter().position(|check| !check.holds(fact))
+    pub fn refuses(&self, fact: &impl Fact) -> Option<(usize, bool)> {
+        self.filter.iter().enumerate().find_map(|(at, check)| match check.judge(fact) {
+            Judged::Met => None,
+            Judged::Unmet => Some((at, self.may_misjudge(at, fact))),
+            Judged::Misfit => Some((at, true)),
+        })
     }
 
-    /// Whether condition `at` may have kept a fact out because the attribute is of another
-    /// type: quick, and true more often than [`Metric::filter_fault`] finds something.
     #[inline]
-    pub fn may_misjudge(&self, at: usize, fact: &impl Fact) -> bool {
-        let (slot, test) = match &self.filter[at] {
-            Check::Types(_) => return false,
-            Check::Slot(slot, test, _) => (slot, test),
-            Check::Holds(..) => return true,
-        };
+    fn may_misjudge(&self, at: usize, fact: &impl Fact) -> bool {
+        let Check::Slot(slot, test, _) = &self.filter[at] else { return false };
         let attr = fact.attr(*slot);
         match test {
             Test::Exists(_) => false,

@@ -115,6 +115,7 @@ impl Display for Expression<'_> {
                 Test::Gt(bound) => write!(out, "{attribute} > ").and_then(|()| number(bound, out)),
                 Test::Le(bound) => write!(out, "{attribute} <= ").and_then(|()| number(bound, out)),
                 Test::Lt(bound) => write!(out, "{attribute} < ").and_then(|()| number(bound, out)),
+                Test::Holds(expr) if self.0.len() == 1 => write!(out, "{expr}"),
                 Test::Holds(expr) => expr.write_part(out),
             }?;
         }

@@ -71,8 +71,8 @@ impl Watch {
         fact: &impl Fact,
         notes: &mut impl Notes,
     ) -> bool {
-        if let Some(at) = metric.refuses(fact) {
-            if metric.spec.of == Facts::Events && metric.may_misjudge(at, fact) {
+        if let Some((at, misfit)) = metric.refuses(fact) {
+            if metric.spec.of == Facts::Events && misfit {
                 self.misjudged(index, metric, at, fact, notes);
             }
             return false;
