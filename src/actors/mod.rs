@@ -65,6 +65,7 @@ pub mod pipeline;
 pub mod pool;
 pub mod ports;
 pub mod redrive;
+pub mod reload;
 pub mod session;
 mod standing;
 pub mod status;

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::Recipient;
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use self::ended::RunError;
 pub(super) use self::ended::unreadable;
@@ -27,6 +27,7 @@ use super::directory::Directory;
 use super::flow::Flow;
 use super::ingestor::Sources;
 use super::ports::{Records, Source};
+use super::reload::{Change, Switch};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::Failure;
@@ -36,8 +37,8 @@ use crate::domain::commit::{CommitUnit, Restored};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
-use crate::domain::metric::{Metric, MetricSpec};
-use crate::domain::pattern::{PatternSpec, Patterns};
+use crate::domain::metric::Metric;
+use crate::domain::pattern::Patterns;
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::TimePolicy;
 use crate::telemetry::happenings::{GaveUp, PipelineRestarted};
@@ -61,8 +62,8 @@ pub type OutputFactory = Box<dyn Fn() -> Result<Box<dyn Output>, String> + Send>
 /// events again. Must not wait.
 pub type Witness = Arc<dyn Fn(&CommitUnit) + Send + Sync>;
 
-/// Everything a pipeline is made of.
-pub struct Setup {
+/// What is counted, and how: all that another configuration may change while the process runs.
+pub struct Course {
     /// Bounds and beats.
     pub settings: Settings,
     /// Rules of time.
@@ -75,12 +76,22 @@ pub struct Setup {
     pub meanings: Meanings,
     /// What to decode.
     pub schema: Arc<Schema>,
-    /// The patterns.
-    pub patterns: Vec<PatternSpec>,
+    /// The rules of sessions, compiled.
+    pub rules: Arc<Rules>,
+    /// The patterns, compiled.
+    pub patterns: Arc<Patterns>,
     /// The metrics.
-    pub metrics: Vec<MetricSpec>,
+    pub metrics: Arc<Vec<Metric>>,
     /// The rules.
     pub watching: Vec<Rule>,
+}
+
+/// Everything a pipeline is made of.
+pub struct Setup {
+    /// What is counted.
+    pub course: Course,
+    /// Other courses to take from a commit on; `None` where there never is one.
+    pub changes: Option<mpsc::Receiver<Change>>,
     /// The clock.
     pub clock: SharedClock,
     /// Earlier alerts, for the board.
@@ -115,29 +126,21 @@ pub struct Setup {
 pub struct Pipeline {
     setup: Setup,
     sources: Sources,
-    rules: Arc<Rules>,
-    patterns: Arc<Patterns>,
-    metrics: Arc<Vec<Metric>>,
+}
+
+/// How a generation ended in order.
+enum Ended {
+    /// Everything is done.
+    Whole(ReplayNumbers),
+    /// The next one takes another course.
+    For(Box<Change>),
 }
 
 impl Pipeline {
     /// Prepares a pipeline that reads `sources`: at least one, each with a name of its own.
-    pub fn new(mut setup: Setup, sources: Vec<Box<dyn Source>>) -> Self {
-        if setup.policy.identify.is_some() && setup.settings.shards > 1 {
-            tracing::info!(
-                shards = setup.settings.shards,
-                "session.identify is set: all events go through one shard, so that the sessions \
-                 of two keys can become one at an exact place (pipeline.shards is not used)"
-            );
-            setup.settings.shards = 1;
-        }
-        let rules = Rules::compile(&setup.policy, &setup.time, &setup.schema);
-        let metrics = setup.metrics.iter().map(|spec| Metric::compile(spec, &setup.schema));
-        let metrics = Arc::new(metrics.collect());
-        let held_max = setup.settings.pattern_held_max;
-        let patterns = Patterns::compile(&setup.patterns, &setup.time, held_max, &setup.schema);
+    pub fn new(setup: Setup, sources: Vec<Box<dyn Source>>) -> Self {
         let sources = sources.into_iter().map(|source| Arc::new(Mutex::new(source))).collect();
-        Pipeline { sources, rules: Arc::new(rules), patterns: Arc::new(patterns), metrics, setup }
+        Pipeline { sources, setup }
     }
 
     /// Runs until it is asked to stop, the source ends, or it cannot go on. Must be called
@@ -145,15 +148,31 @@ impl Pipeline {
     ///
     /// # Errors
     /// Why it could not go on. Nothing is lost: what was not committed is read again.
-    pub async fn run(self, store: &StoreThread) -> Result<ReplayNumbers, RunError> {
+    pub async fn run(mut self, store: &StoreThread) -> Result<ReplayNumbers, RunError> {
         let mut restarts: VecDeque<i64> = VecDeque::new();
+        let mut changes = self.setup.changes.take();
+        let mut switch = Switch::default();
         loop {
-            let reason = match self.generation(store).await {
-                Ok(Ok(numbers)) => return Ok(numbers),
-                Ok(Err(Failure::Final(error))) | Err(error) => return Err(error),
+            let reason = match self.generation(store, &mut changes, &mut switch).await {
+                Ok(Ok(Ended::Whole(numbers))) => return Ok(numbers),
+                Ok(Ok(Ended::For(change))) => {
+                    let since = self.setup.clock.elapsed();
+                    let former = std::mem::replace(&mut self.setup.course, change.course);
+                    switch = Switch { former: Some(former), done: Some(change.done), since };
+                    continue;
+                }
+                Ok(Err(Failure::Final(error))) | Err(error) => match switch.former.take() {
+                    // The new course cannot be begun: nothing was committed by it yet.
+                    Some(former) => {
+                        self.setup.course = former;
+                        switch.answer(Err(error.to_string()));
+                        continue;
+                    }
+                    None => return Err(error),
+                },
                 Ok(Err(Failure::Died(reason))) => reason,
             };
-            let settings = &self.setup.settings;
+            let settings = &self.setup.course.settings;
             let now = self.setup.clock.elapsed();
             restarts.push_back(now);
             while restarts.front().is_some_and(|at| *at < now - settings.restart_window) {
@@ -195,35 +214,58 @@ impl Pipeline {
         }
     }
 
-    /// One life of the actors: from the last commit until they end or one dies.
+    /// One life of the actors: from the last commit until they end, one dies, or another course
+    /// is to be taken.
     async fn generation(
         &self,
         store: &StoreThread,
-    ) -> Result<Result<ReplayNumbers, Failure>, RunError> {
+        changes: &mut Option<mpsc::Receiver<Change>>,
+        switch: &mut Switch,
+    ) -> Result<Result<Ended, Failure>, RunError> {
         let setup = &self.setup;
-        setup.status.holds(Condition::Restoring, true);
-        let (restored, delivered) = self.told(Condition::Restoring, load(store)).await?;
-        setup.status.holds(Condition::Restoring, false);
+        let restoring = match switch.former {
+            Some(_) => Condition::Reloading,
+            None => Condition::Restoring,
+        };
+        setup.status.holds(restoring, true);
+        let (restored, delivered) = self.told(restoring, load(store)).await?;
+        setup.status.holds(restoring, false);
         setup.flow.delivered.store(delivered, Ordering::SeqCst);
         let mut stop = setup.stop.clone();
         let positions = tokio::select! {
             positions = self.told(Condition::Opening, continue_from(setup, &self.sources, restored.as_ref())) => positions?,
             // A source may be away for long; nothing was read, so there is nothing to commit.
-            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(ReplayNumbers::default())),
+            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::Whole(ReplayNumbers::default()))),
         };
-        let mut generation = Starting::new(setup, &self.rules, &self.patterns, &self.metrics)
-            .start(&self.sources, store.commands.clone(), restored.unwrap_or_default(), positions)
+        let restored = restored.unwrap_or_default();
+        let begins = (restored.epoch, positions.clone());
+        let (halt, halted) = watch::channel(false);
+        let mut generation = Starting::new(setup, halted)
+            .start(&self.sources, store.commands.clone(), restored, positions)
             .await?;
         setup.status.holds(Condition::Starting, false);
         setup.status.holds(Condition::Restarting, false);
-        let ended = tokio::select! {
-            biased;
-            failure = generation.failures.recv() => {
-                Err(failure.unwrap_or_else(|| Failure::Died("every part ended".into())))
-            }
-            numbers = generation.finished.wait_for(Option::is_some) => {
-                let numbers = numbers.ok().and_then(|numbers| numbers.clone());
-                numbers.ok_or_else(|| Failure::Died("the committer ended".into()))
+        switch.taken(begins, setup.clock.elapsed());
+        let mut next = None;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                failure = generation.failures.recv() => {
+                    break Err(failure.unwrap_or_else(|| Failure::Died("every part ended".into())));
+                }
+                numbers = generation.finished.wait_for(Option::is_some) => {
+                    let numbers = numbers.ok().and_then(|numbers| numbers.clone());
+                    break numbers.ok_or_else(|| Failure::Died("the committer ended".into()));
+                }
+                _ = stop.wait_for(|stop| *stop), if !*halt.borrow() || next.is_some() => {
+                    // Whoever waits for the change hears that its sender went.
+                    next = None;
+                    halt.send_replace(true);
+                }
+                change = asked(changes), if !*halt.borrow() => {
+                    next = Some(change);
+                    halt.send_replace(true);
+                }
             }
         };
         // All at once: each lets go of its share of the sessions.
@@ -234,11 +276,26 @@ impl Pipeline {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
         drop(generation.shards);
-        if ended.is_ok() {
+        let ended = ended.map(|numbers| match next {
+            Some(change) => Ended::For(Box::new(change)),
+            None => Ended::Whole(numbers),
+        });
+        if let Ok(Ended::Whole(_)) = &ended {
             setup.directory.disconnect();
         }
         setup.flow.reset();
         Ok(ended)
+    }
+}
+
+/// The next change that is asked for, if ever.
+async fn asked(changes: &mut Option<mpsc::Receiver<Change>>) -> Change {
+    match changes {
+        Some(open) => match open.recv().await {
+            Some(change) => change,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

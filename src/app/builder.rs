@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering;
 use actix::Addr;
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::figures::probe;
+use super::reload::{Prepare, Reloader, course, meaning};
 use super::running::Running;
 use super::thread::PipelineThread;
 use super::ways::{Files, Ways};
@@ -23,6 +24,7 @@ use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::{OutputFactory, Pipeline, Setup, Witness};
 use crate::actors::ports::{Source, StoreError};
+use crate::actors::reload::{Change, Reload};
 use crate::actors::status::Status;
 use crate::actors::store_thread::StoreThread;
 use crate::clock::{SharedClock, SystemClock};
@@ -30,7 +32,6 @@ use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
-use crate::domain::verdict::Meaning;
 use crate::store::state::Figures;
 use crate::web;
 
@@ -66,6 +67,7 @@ pub struct Builder {
     render_metrics: web::RenderMetrics,
     seed: Option<u64>,
     scratch: bool,
+    prepare: Prepare,
 }
 
 impl Default for Builder {
@@ -81,6 +83,7 @@ impl Default for Builder {
             render_metrics: Arc::new(String::new),
             seed: None,
             scratch: false,
+            prepare: Arc::new(|_| {}),
         }
     }
 }
@@ -89,6 +92,12 @@ impl Builder {
     /// Takes a whole configuration (see `tidewatch::config::Config::load`).
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// What is set differently whatever is in the file, also when it is read again.
+    pub(super) fn prepare(mut self, prepare: Prepare) -> Self {
+        self.prepare = prepare;
         self
     }
 
@@ -175,9 +184,12 @@ impl Builder {
         let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
         let (board, clients) = (broadcaster.board(), broadcaster.stats());
         let (thread, broadcaster) = PipelineThread::start(broadcaster)?;
-        let web = self.web(&files, &ways, schema, (broadcaster, board, clients));
+        // One change is under way at most.
+        let (change, changes) = mpsc::channel(1);
+        let web = self.web(&files, &ways, (schema, change), (broadcaster, board, clients));
         let (stop, stopped) = watch::channel(false);
         let (folder, figures) = (files.folder, files.state.figures());
+        let (web, reloader) = web;
         let (status, flow) = (Arc::clone(&web.status), Arc::clone(&web.flow));
         let store = StoreThread::start(Box::new(files.state), clock, status, flow)?;
         let mut running = Running {
@@ -188,10 +200,12 @@ impl Builder {
             stop_timeout: self.config.pipeline.stop_timeout,
             thread,
             outputs: None,
+            reloader,
+            config_watch: self.config.general.config_watch,
             web,
         };
         let out = self.config.nats.out.clone();
-        let setup = self.setup(&running.web, &figures, reports, stopped);
+        let setup = self.setup(&running.web, &figures, reports, (stopped, changes));
         running.thread.run(Pipeline::new(setup, ways.sources), store);
         running.outputs = ways.link.map(|link| running.send_to_nats(&link, out));
         Ok(running)
@@ -202,9 +216,9 @@ impl Builder {
         &self,
         files: &Files,
         ways: &Ways,
-        schema: Arc<Schema>,
+        (schema, change): (Arc<Schema>, mpsc::Sender<Change>),
         (broadcaster, board, clients): Broadcasting,
-    ) -> web::State {
+    ) -> (web::State, Reloader) {
         let (config, clock) = (&self.config, &self.clock);
         let status = Arc::new(Status::new(Arc::clone(clock)));
         files.log.tell(&status);
@@ -216,9 +230,20 @@ impl Builder {
         let flow = Flow::with_aside(config.nats.gateway.refused_bytes_max);
         let delivered = files.state.figures().alerts_delivered.load(Ordering::Relaxed);
         flow.delivered.store(delivered, Ordering::SeqCst);
-        let meaning =
-            Meaning::new(Arc::clone(&schema), &config.metrics, &config.session, config.time);
-        web::State {
+        let meaning = Arc::new(ArcSwap::from_pointee(meaning(config, &schema)));
+        let schema = Arc::new(ArcSwap::new(schema));
+        let understood = (Arc::clone(&schema), Arc::clone(&meaning));
+        // What reads sources of the starter's own comes to an end, and has a report then.
+        let rereads = ways.intake.is_some() || ways.link.is_some();
+        let prepare = rereads.then(|| Arc::clone(&self.prepare));
+        let reloader =
+            Reloader::new(config.clone(), prepare, change, understood, Arc::clone(&status));
+        let again = reloader.clone();
+        let reload: Reload = Arc::new(move |plan_only| {
+            let again = again.clone();
+            Box::pin(async move { again.again(plan_only).await })
+        });
+        let state = web::State {
             log: ways.intake.clone(),
             records: Arc::clone(&files.records),
             directory: Directory::new(config.pipeline.session_mailboxes_max, Arc::clone(clock)),
@@ -230,10 +255,12 @@ impl Builder {
             clock: Arc::clone(clock),
             render_metrics: Arc::clone(&self.render_metrics),
             schema,
-            meaning: Arc::new(meaning),
+            meaning,
+            reload,
             load: web::Load::new(&config.web),
             settings: config.web.clone(),
-        }
+        };
+        (state, reloader)
     }
 
     fn setup(
@@ -241,20 +268,13 @@ impl Builder {
         web: &web::State,
         figures: &Arc<Figures>,
         reports: bool,
-        stop: watch::Receiver<bool>,
+        (stop, changes): (watch::Receiver<bool>, mpsc::Receiver<Change>),
     ) -> Setup {
         let config = self.config;
         Setup {
-            session_settings: config.sessions_meaning(),
-            meanings: config.meanings(),
             probe: probe(&config, web.log.clone(), figures, &web.load, &web.flow),
-            settings: config.pipeline,
-            time: config.time,
-            policy: config.session,
-            schema: Arc::clone(&web.schema),
-            patterns: config.patterns,
-            metrics: config.metrics,
-            watching: config.rules,
+            course: course(&config, web.schema.load_full()),
+            changes: Some(changes),
             clock: self.clock,
             records: Some(Arc::clone(&web.records)),
             status: Arc::clone(&web.status),

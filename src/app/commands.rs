@@ -81,11 +81,15 @@ fn serve(config: Config, common: &Common) -> Exit {
 }
 
 fn run_demo(mut config: Config, common: &Common, _: &DemoArgs) -> Exit {
-    let notice = demo_overrides(&mut config);
-    // The simulated shop has a log of its own.
-    config.nats.link = None;
+    let prepare = |config: &mut Config| {
+        // The simulated shop has a log of its own.
+        config.nats.link = None;
+        demo_overrides(config)
+    };
+    let notice = prepare(&mut config);
     let wanted = config.demo.clone();
     let builder = Builder::default().face("demo", notice).config(config);
+    let builder = builder.prepare(Arc::new(move |config| drop(prepare(config))));
     run(common, builder, move |running| {
         let log = running.web().log;
         let clock = running.web().clock;

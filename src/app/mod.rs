@@ -27,6 +27,7 @@ mod prove;
 mod publish;
 #[cfg(feature = "replay")]
 mod rejections;
+mod reload;
 #[cfg(feature = "replay")]
 mod replay;
 mod running;

@@ -22,7 +22,7 @@ impl Running {
             figures.publish_letters()
         };
         let parts = Parts {
-            feed: feed_of(web.schema.seed),
+            feed: feed_of(web.schema.load().seed),
             letters_published,
             clock: web.clock,
             records: web.records,

@@ -9,13 +9,16 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::nats::Outputs;
+use super::reload::Reloader;
 use super::thread::PipelineThread;
 use crate::actors::broadcaster::Broadcaster;
 use crate::actors::directory::NoAnswer;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{AppendError, Appended};
+use crate::actors::reload::{Plan, Refusal};
 use crate::actors::status::Status;
+use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::event::split::split_item;
@@ -40,6 +43,8 @@ pub struct Running {
     pub(super) stop_timeout: SpanMs,
     pub(super) thread: PipelineThread,
     pub(super) outputs: Option<Outputs>,
+    pub(super) reloader: Reloader,
+    pub(super) config_watch: SpanMs,
 }
 
 impl Running {
@@ -50,7 +55,7 @@ impl Running {
     /// # Errors
     /// When the log is full, cannot be written, or there is none (a replay).
     pub async fn publish(&self, events: Vec<Bytes>) -> Result<Appended, AppendError> {
-        let most = self.web.schema.limits.item_events;
+        let most = self.web.schema.load().limits.item_events;
         let mut items = Vec::with_capacity(events.len());
         events.into_iter().for_each(|event| split_item(event, most, &mut items));
         match &self.web.log {
@@ -103,7 +108,7 @@ impl Running {
 
     /// What is decoded.
     pub fn schema(&self) -> Arc<Schema> {
-        Arc::clone(&self.web.schema)
+        self.web.schema.load_full()
     }
 
     /// Its data folder.
@@ -124,6 +129,20 @@ impl Running {
     /// Credits and positions.
     pub fn flow(&self) -> Arc<Flow> {
         Arc::clone(&self.web.flow)
+    }
+
+    /// Takes another configuration: what it counts is counted by it from the next commit on, and
+    /// what it does not change goes on. With `plan_only`, only says what that would do.
+    ///
+    /// # Errors
+    /// Why it was not taken (keys that need a restart are named): nothing has changed then.
+    pub async fn reload(&self, config: Config, plan_only: bool) -> Result<Plan, Refusal> {
+        self.reloader.take(config, plan_only).await
+    }
+
+    /// The way to another configuration, and how often its file is looked at, in ms.
+    pub(super) fn reloads(&self) -> (Reloader, SpanMs) {
+        (self.reloader.clone(), self.config_watch)
     }
 
     /// Asks it to end: drain, commit, return. [`Running::ended`] tells when it has.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, StartError};
-use super::nats;
 use super::running::Running;
+use super::{nats, reload};
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{SourceError, StoreError};
 use crate::cli::Exit;
@@ -118,6 +118,8 @@ pub(super) async fn serve_until(
             drop(upkeep());
         }
     });
+    let (reloader, every) = running.reloads();
+    let reloads = actix::spawn(reload::listen(reloader, every));
     let (stop_web, web_stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = actix::spawn(bound.run(async move {
         let _ = web_stopped.await;
@@ -141,6 +143,7 @@ pub(super) async fn serve_until(
     happenings::ShuttingDown { reason }.tell();
     aside.abort();
     kept.abort();
+    reloads.abort();
     let _ = stop_web.send(());
     let served = serving.await;
     running.folder().remove_endpoint();

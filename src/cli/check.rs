@@ -8,8 +8,8 @@ use thiserror::Error;
 use crate::actors::ports::StoreError;
 use crate::cli::Exit;
 use crate::cli::args::{CheckArgs, Common};
-use crate::config::{Config, ConfigError};
-use crate::domain::keeper::Keeper;
+use crate::config::{Config, ConfigError, show_size};
+use crate::domain::keeper::{Keeper, Outlook};
 use crate::domain::metric::Metric;
 use crate::domain::session::Rules;
 use crate::store::look::{Seen, look};
@@ -59,8 +59,12 @@ pub fn run(
         return Ok(config.print().trim_end().to_string());
     }
     let mut text = summary(&config);
-    if common.data_dir.is_some() {
+    if args.plan || common.data_dir.is_some() {
         text.push_str(&history(&config)?);
+    }
+    if args.plan {
+        let bytes = show_size(config.metric_bytes_max());
+        text.push_str(&format!("\nThe numbers of all metrics may come to hold {bytes}."));
     }
     Ok(text)
 }
@@ -82,27 +86,17 @@ fn summary(config: &Config) -> String {
 /// What a start would do to what the data folder keeps.
 fn history(config: &Config) -> Result<String, CheckError> {
     let folder = config.general.data_dir.display().to_string();
-    let (epoch, entries) = match look(&config.general.data_dir)? {
-        Seen::NoFolder => {
+    let (epoch, outlook) = match outlook(config)? {
+        Kept::NoFolder => {
             return Ok(format!(
                 "\nThere is no folder {folder}: a start makes it, and begins anew."
             ));
         }
-        Seen::Nothing => {
+        Kept::Nothing => {
             return Ok(format!("\nNothing is kept in {folder} yet: a start begins anew."));
         }
-        Seen::Commit { epoch, entries } => (epoch, entries),
+        Kept::Commit { epoch, outlook } => (epoch, outlook),
     };
-    let schema = config.schema(0);
-    let metrics = config.metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
-    let rules = Rules::compile(&config.session, &config.time, &schema);
-    let mut keeper =
-        Keeper::new(Arc::new(metrics), config.rules.clone(), Arc::new(rules), &config.time);
-    keeper.note_settings(config.sessions_meaning());
-    keeper.note_meanings(config.meanings());
-    let outlook = keeper
-        .outlook(entries)
-        .map_err(|cause| CheckError::State { folder: folder.clone(), cause })?;
     let lines: String = outlook.iter().map(|one| format!("\n  {}", one.ahead())).collect();
     let lost = match outlook.iter().filter(|one| one.loses()).count() {
         0 => "No history would be lost.".to_owned(),
@@ -112,6 +106,43 @@ fn history(config: &Config) -> Result<String, CheckError> {
         ),
     };
     Ok(format!("\nIn {folder}, as of commit {epoch}:{lines}\n{lost}"))
+}
+
+/// What a data folder keeps, and what a configuration would do to it.
+pub enum Kept {
+    /// There is no such folder.
+    NoFolder,
+    /// There is no commit in it.
+    Nothing,
+    /// As of the last commit.
+    Commit {
+        /// Its number.
+        epoch: u64,
+        /// Of everything that is kept or declared.
+        outlook: Vec<Outlook>,
+    },
+}
+
+/// What a configuration would do to what its data folder keeps. Changes nothing.
+///
+/// # Errors
+/// When the folder cannot be read, or is damaged.
+pub fn outlook(config: &Config) -> Result<Kept, CheckError> {
+    let (epoch, entries) = match look(&config.general.data_dir)? {
+        Seen::NoFolder => return Ok(Kept::NoFolder),
+        Seen::Nothing => return Ok(Kept::Nothing),
+        Seen::Commit { epoch, entries } => (epoch, entries),
+    };
+    let schema = config.schema(0);
+    let metrics = config.metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    let rules = Rules::compile(&config.session, &config.time, &schema);
+    let mut keeper =
+        Keeper::new(Arc::new(metrics), config.rules.clone(), Arc::new(rules), &config.time);
+    keeper.note_settings(config.sessions_meaning());
+    keeper.note_meanings(config.meanings());
+    let folder = config.general.data_dir.display().to_string();
+    let damaged = |cause| CheckError::State { folder, cause };
+    Ok(Kept::Commit { epoch, outlook: keeper.outlook(entries).map_err(damaged)? })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::domain::metric::Weekday;
 use crate::domain::settings::settings;
+use crate::domain::time::SpanMs;
 
 settings! {
     /// What stands outside the sections.
@@ -13,6 +14,9 @@ settings! {
     pub struct General in "" {
         /// Folder of the log and the state. One process at a time owns it.
         pub data_dir: PathBuf = "tidewatch-data".into(), checked(folder);
+        /// How often the configuration file is looked at, to take it when it has changed, as after
+        /// SIGHUP or POST /v1/reload. "0s" for never.
+        pub config_watch: SpanMs = 0, span(0, HOUR);
         /// IANA zone of the people who read the numbers: where "since midnight" and windows of
         /// days, weeks and months begin.
         pub zone: String = "UTC".into(), text_that_is("an IANA zone", is_zone);

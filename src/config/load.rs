@@ -120,6 +120,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The file it was read from, if there was one.
+    pub fn file(&self) -> Option<&Path> {
+        let file = &self.written.0.file;
+        (!file.is_empty()).then_some(Path::new(file))
+    }
+
+    /// Reads it again: the file and the environment as they are now, and the same flags.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read_again(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file(), environment(), &self.written.0.flags)
+    }
+}
+
 /// What a configuration was read from. Not to be shown: secrets may stand in it.
 #[derive(Clone, Default)]
 struct Written {

@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod attributes;
+mod changes;
 mod conditions;
 mod demo;
 mod document;
@@ -35,7 +36,7 @@ mod windows;
 pub use demo::demo_overrides;
 pub use events::{EventsConfig, TimeMissing};
 pub use general::General;
-pub use load::{ConfigError, ENV_PREFIX, Flag, Origin, environment};
+pub use load::{ConfigError, ENV_PREFIX, Flag, environment};
 pub use nats::NatsConfig;
 pub use problem::Problem;
 pub use reference::{reference, written_default};

@@ -68,22 +68,37 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, &header, &lines(settings));
     }
     for pattern in &config.patterns {
-        let mut keys = pattern_meaning(pattern);
-        keys.push(("title", text(&pattern.title)));
-        section(&mut out, "[[pattern]]", &keys);
+        section(&mut out, "[[pattern]]", &pattern_keys(pattern));
     }
     for metric in &config.metrics {
-        let mut keys = metric_meaning(metric);
-        keys.push(("title", text(&metric.title)));
-        keys.push(("unit", text(&metric.unit)));
-        section(&mut out, "[[metric]]", &keys);
+        section(&mut out, "[[metric]]", &metric_keys(metric));
     }
     for rule in &config.rules {
-        let mut keys = rule_meaning(rule);
-        keys.push(("title", text(&rule.title)));
-        section(&mut out, "[[rule]]", &keys);
+        section(&mut out, "[[rule]]", &rule_keys(rule));
     }
     out
+}
+
+/// All keys of a pattern that apply to it.
+pub(super) fn pattern_keys(pattern: &PatternSpec) -> Vec<Entry> {
+    let mut keys = pattern_meaning(pattern);
+    keys.push(("title", text(&pattern.title)));
+    keys
+}
+
+/// All keys of a metric that apply to it.
+pub(super) fn metric_keys(metric: &MetricSpec) -> Vec<Entry> {
+    let mut keys = metric_meaning(metric);
+    keys.push(("title", text(&metric.title)));
+    keys.push(("unit", text(&metric.unit)));
+    keys
+}
+
+/// All keys of a rule that apply to it.
+pub(super) fn rule_keys(rule: &anomaly::Rule) -> Vec<Entry> {
+    let mut keys = rule_meaning(rule);
+    keys.push(("title", text(&rule.title)));
+    keys
 }
 
 /// The keys of all sections, by section, in the order of the file. Two parts may have keys in

@@ -281,6 +281,54 @@ impl LogDiverged<'_> {
     }
 }
 
+/// Another configuration was taken.
+#[derive(Clone, Debug)]
+pub struct Reloaded<'a> {
+    /// The last commit of the former one.
+    pub epoch: u64,
+    /// How long nothing was counted.
+    pub stood_ms: i64,
+    /// The keys, metrics and rules that are others.
+    pub changes: &'a str,
+}
+
+impl Reloaded<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::RELOADS, "result" => "taken").increment(1);
+        gauge!(names::RELOAD_STOOD).set(self.stood_ms as f64 / 1_000.0);
+        let Reloaded { epoch, stood_ms, changes } = *self;
+        info!(epoch, stood_ms, changes, "the configuration was read again and taken");
+    }
+}
+
+/// The configuration was read again and is the same.
+#[derive(Clone, Debug)]
+pub struct ReloadedTheSame;
+
+impl ReloadedTheSame {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::RELOADS, "result" => "unchanged").increment(1);
+        info!("the configuration was read again, and nothing has changed");
+    }
+}
+
+/// The configuration was read again and not taken.
+#[derive(Clone, Debug)]
+pub struct ReloadRefused<'a> {
+    /// Why, with every mistake in it.
+    pub cause: &'a str,
+}
+
+impl ReloadRefused<'_> {
+    /// Logs and counts it.
+    pub fn tell(&self) {
+        counter!(names::RELOADS, "result" => "refused").increment(1);
+        error!(cause = self.cause, "the configuration was not taken; the one before goes on");
+    }
+}
+
 /// The process stops taking events and commits what it has.
 #[derive(Clone, Debug)]
 pub struct ShuttingDown<'a> {

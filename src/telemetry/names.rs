@@ -185,6 +185,8 @@ table! {
 
     SESSION_PANICS = "session_panics_total", Counter, Count, [], "Events that made a session panic; each is a dead letter.";
     PANICS = "panics_total", Counter, Count, [], "Panics anywhere in the process.";
+    RELOADS = "reloads_total", Counter, Count, ["result"], "Times the configuration was read again, by what came of it: taken, unchanged, refused.";
+    RELOAD_STOOD = "reload_stood_seconds", Gauge, Seconds, [], "How long nothing was counted while the last other configuration was taken.";
     RESTARTS = "restarts_total", Counter, Count, [], "Restarts of the pipeline from its last commit.";
 
     WEB_CLIENTS = "web_clients", Gauge, Count, [], "Connected websocket clients.";

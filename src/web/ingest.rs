@@ -435,7 +435,8 @@ fn judge(items: Vec<Bytes>, now: Now, open: &HashSet<String>, state: &State) -> 
         }
         known
     };
-    let mut judge = state.meaning.judge(now);
+    let meaning = state.meaning.load();
+    let mut judge = meaning.judge(now);
     let (mut bad, mut warned, mut verdicts) = (HashSet::new(), HashSet::new(), Vec::new());
     for (index, item) in items.iter().enumerate() {
         match judge.verdict(item, is_open) {

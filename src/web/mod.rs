@@ -22,6 +22,7 @@ mod lists;
 mod origins;
 mod problem;
 mod records;
+mod reload;
 pub mod routes;
 pub mod server;
 mod sessions;
@@ -44,6 +45,7 @@ use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::ports::{EventLog, Records};
+use crate::actors::reload::Reload;
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
@@ -165,10 +167,12 @@ pub struct State {
     pub clock: SharedClock,
     /// Text of `/metrics`.
     pub render_metrics: RenderMetrics,
-    /// What is decoded.
-    pub schema: Arc<Schema>,
+    /// What is decoded, by the configuration in force.
+    pub schema: Arc<ArcSwap<Schema>>,
     /// What is made of events, for verdicts.
-    pub meaning: Arc<Meaning>,
+    pub meaning: Arc<ArcSwap<Meaning>>,
+    /// Reads the configuration again.
+    pub reload: Reload,
     /// Bounds and permissions.
     pub settings: Settings,
     /// Seats and bytes in use.

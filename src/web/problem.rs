@@ -8,6 +8,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::actors::ports::{AppendError, StoreError};
+use crate::actors::reload::Refusal;
 
 /// Why a request was not carried out. The text is for the client.
 #[derive(Debug, Error)]
@@ -56,6 +57,9 @@ pub enum Problem {
     /// A body in a coding that is not understood.
     #[error("the content coding {0:?} is not supported; send gzip, zstd, deflate or none")]
     Coding(String),
+    /// Another configuration was not taken.
+    #[error("{0}")]
+    Refused(Refusal),
     /// Too much at once: try again after some seconds.
     #[error("{0}")]
     Busy(String),
@@ -108,6 +112,19 @@ impl Problem {
             Problem::Coding(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", "Unknown content coding")
             }
+            Problem::Refused(Refusal::NoFile | Refusal::NeedsRestart(_) | Refusal::UnderWay) => {
+                (StatusCode::CONFLICT, "configuration-kept", "The configuration was not taken")
+            }
+            Problem::Refused(Refusal::Invalid { .. }) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "configuration-invalid",
+                "The configuration is not sound",
+            ),
+            Problem::Refused(Refusal::Failed(_)) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "configuration-failed",
+                "The configuration could not be taken",
+            ),
             Problem::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, "busy", "Too much at once"),
             Problem::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now")
@@ -149,9 +166,15 @@ impl ResponseError for Problem {
         }
         let kind = format!("urn:tidewatch:problem:{kind}");
         let status = status.as_u16();
-        response.body(
-            json!({"type": kind, "title": title, "status": status, "detail": detail}).to_string(),
-        )
+        let mut body = json!({"type": kind, "title": title, "status": status, "detail": detail});
+        match self {
+            Problem::Refused(Refusal::Invalid { problems, .. }) => {
+                body["problems"] = problems.clone().into();
+            }
+            Problem::Refused(Refusal::NeedsRestart(keys)) => body["needs_restart"] = json!(keys),
+            _ => {}
+        }
+        response.body(body.to_string())
     }
 }
 

@@ -160,7 +160,7 @@ pub async fn redrive(state: Data<State>, request: RedriveBody) -> Answer {
     let redrive = Redrive {
         records: state.records.clone(),
         log: &**log,
-        schema: state.schema.clone(),
+        schema: state.schema.load_full(),
         gate: &state.flow.redrive,
         now: state.clock.wall(),
     };

@@ -80,7 +80,9 @@ export class Client {
 
   /** Follows one more topic. */
   follow(name) {
-    if (this.#names.has(name) || this.#names.size >= SUBSCRIPTIONS_MAX) return;
+    if (this.#names.has(name)) {
+      if (!this.#store.topic(name).absent) return;
+    } else if (this.#names.size >= SUBSCRIPTIONS_MAX) return;
     this.#names.add(name);
     if (this.#welcomed) this.#send(this.#subscription(name));
   }

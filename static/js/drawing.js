@@ -34,6 +34,12 @@ export class Drawing {
     this.#ask();
   }
 
+  /** The element has gone. */
+  remove(element) {
+    this.#panels.delete(element);
+    this.#observer.unobserve(element);
+  }
+
   /** A topic changed (null: the link). */
   changed(name) {
     for (const panel of this.#panels.values()) if (panel.topics.has(name)) panel.dirty = true;

@@ -43,7 +43,9 @@ const store = new Store();
 const drawing = new Drawing();
 const byId = (id) => document.getElementById(id);
 const drawer = new Drawer(byId('drawer'), store);
-const frames = new Map();
+const frames = new Set();
+/** What was found besides `PANELS`: name of a topic to the type of its panel, and the panel. */
+const found = new Map();
 let alerts = null;
 
 function restyle() {
@@ -83,12 +85,19 @@ function addPanel(spec) {
   const view = MAKE[spec.type](panel);
   const ticks = TICKS.has(spec.type);
   drawing.add(panel.root, { topics: spec.topics, draw: () => view.draw(), ticks });
-  frames.set(spec.id, panel);
+  frames.add(panel);
+  return panel;
+}
+
+function removePanel(panel) {
+  panel.root.remove();
+  drawing.remove(panel.root);
+  frames.delete(panel);
 }
 
 /** Hides the panels whose topics the server does not have. */
 function showPresent() {
-  for (const panel of frames.values()) {
+  for (const panel of frames) {
     const gone = panel.topics.every((name) => store.topics.get(name)?.absent);
     if (panel.root.hidden !== gone) panel.root.hidden = gone;
   }
@@ -102,12 +111,17 @@ async function discover() {
   } catch {
     return; // Without the list the built-in panels still work.
   }
-  const known = new Set([...followed(), ...frames.keys()]);
-  const further = topics.filter(({ name, kind }) => !known.has(name) && TYPE_OF_KIND[kind]);
+  const own = new Set([...kpiTopics, ...PANELS.flatMap((panel) => panel.topics)]);
+  const further = topics.filter(({ name, kind }) => !own.has(name) && TYPE_OF_KIND[kind]);
   for (const { name, kind } of further.slice(0, FURTHER_MAX)) {
-    addPanel({ id: name, type: TYPE_OF_KIND[kind], topics: [name], span: kind === 'grid' ? 8 : 4 });
-    client.follow(name);
+    const type = TYPE_OF_KIND[kind];
+    const shown = found.get(name);
+    if (shown?.type === type) continue;
+    if (shown) removePanel(shown.panel);
+    found.set(name, { type, panel: addPanel({ id: name, type, topics: [name], span: kind === 'grid' ? 8 : 4 }) });
   }
+  const wanted = [...own, ...found.keys()];
+  for (const { name } of topics) if (wanted.includes(name)) client.follow(name);
 }
 
 function followed() {
@@ -125,12 +139,14 @@ drawing.add(byId('kpis'), { topics: kpiTopics, draw: () => kpis.draw() });
 drawing.add(byId('drawer'), { topics: [], draw: () => drawer.draw(), ticks: true, always: true });
 for (const panel of PANELS) addPanel(panel);
 
-let discovered = false;
+/** The life of the board that was looked at for topics: another configuration may have others. */
+let discovered = null;
 store.listen((name) => {
   if (name === 'kpi') kpis.sample();
   if (name === 'alerts') alerts.notice();
-  if (name === null && store.link.phase === 'open' && !discovered) {
-    discovered = true;
+  const life = store.topics.get(PIPELINE)?.incarnation;
+  if (life && life !== discovered) {
+    discovered = life;
     discover();
   }
   showPresent();

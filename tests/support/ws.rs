@@ -169,6 +169,11 @@ impl Client {
                 let pong = json!({ "t": "pong", "i": message["i"], "lag": 0 });
                 self.send(&pong);
             }
+            "end" => {
+                let name = self.names.remove(&message["s"].as_u64().unwrap());
+                self.topics.remove(&name.expect("a topic we follow"));
+                self.notices.push(message.clone());
+            }
             "stale" | "bye" => self.notices.push(message.clone()),
             "snap" | "diff" | "ev" | "gap" => {
                 let s = message["s"].as_u64().unwrap();

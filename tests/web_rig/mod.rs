@@ -21,12 +21,12 @@ use tidewatch::actors::broadcaster::{BroadcastStats, Broadcaster, Publish, Setti
 use tidewatch::actors::directory::Directory;
 use tidewatch::actors::flow::Flow;
 use tidewatch::actors::ports::*;
+use tidewatch::actors::reload::Refusal;
 use tidewatch::actors::status::Status;
 use tidewatch::clock::{Clock, SharedClock, SystemClock};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::{Board, Topic, TopicAbout, TopicState};
 use tidewatch::domain::commit::LateEvent;
-use tidewatch::domain::event::Schema;
 use tidewatch::domain::time::EpochMs;
 use tidewatch::web::{self, Load, State, server};
 
@@ -198,9 +198,10 @@ impl Rig {
                     flow: Flow::shared(),
                     clock,
                     render_metrics: Arc::new(|| "tidewatch_up 1\n".into()),
-                    schema: Arc::new(Schema::default()),
+                    schema: Arc::default(),
                     load,
                     meaning: Arc::default(),
+                    reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
                     settings,
                 };
                 let bound = server::bind(state).unwrap();
@@ -280,8 +281,9 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
         flow: Flow::shared(),
         clock: rig.clock.clone(),
         render_metrics: Arc::new(String::new),
-        schema: Arc::new(Schema::default()),
+        schema: Arc::default(),
         meaning: Arc::default(),
+        reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
         load: Load::new(&settings),
         settings,
     }

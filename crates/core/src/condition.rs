@@ -88,6 +88,8 @@ conditions! {
         .stops().stale();
     /// A part died, and all are started again.
     Restarting = warning("restarting", "the engine is restarting").stops().stale();
+    /// Another configuration was read, and all goes on by it from the last commit.
+    Reloading = note("reloading", "another configuration is being taken up").stale();
     /// The process ends in order.
     Stopping = note("stopping", "the process is stopping").stops();
     /// There is no room for `state.db`.
@@ -139,6 +141,8 @@ conditions! {
     NatsDenied = warning("nats_denied", "the NATS server refuses what the configuration asks for");
     /// The configuration changed what a metric or rule means: what there was is dropped.
     HistoryChanged = warning("history_changed", "the configuration changed what numbers mean");
+    /// The configuration was read again and not taken: the one before goes on.
+    ConfigRefused = warning("config_refused", "the configuration was not taken");
     /// A source may lose events in a way that we cannot prevent.
     SourceAtRisk = note("source_at_risk", "a source may lose events");
 }

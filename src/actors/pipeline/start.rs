@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use actix::{Actor, Addr, Arbiter};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::Setup;
 use super::ended::{RunError, damaged};
+use super::{Course, Setup};
 use crate::actors::Settings;
 use crate::actors::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
 use crate::actors::children::Bounds;
@@ -19,9 +19,8 @@ use crate::actors::store_thread::StoreCommand;
 use crate::actors::supervision::{DeathWatch, Failure};
 use crate::domain::commit::{Restored, Snapshot, SourcePosition};
 use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, ReplayNumbers};
+use crate::domain::metric::MetricSpec;
 use crate::domain::metric::watch::all_uses;
-use crate::domain::metric::{Metric, MetricSpec};
-use crate::domain::pattern::Patterns;
 use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
@@ -43,9 +42,9 @@ pub(super) struct Generation {
 /// A generation that is being built.
 pub(super) struct Starting<'a> {
     setup: &'a Setup,
-    rules: &'a Arc<Rules>,
-    patterns: &'a Arc<Patterns>,
-    metrics: &'a Arc<Vec<Metric>>,
+    course: &'a Course,
+    /// Asked to end with a last commit.
+    halted: watch::Receiver<bool>,
     pool: BatchPool,
     /// The permits of each shard's queue.
     permits: Vec<Arc<Semaphore>>,
@@ -65,19 +64,14 @@ struct Since {
 }
 
 impl<'a> Starting<'a> {
-    pub(super) fn new(
-        setup: &'a Setup,
-        rules: &'a Arc<Rules>,
-        patterns: &'a Arc<Patterns>,
-        metrics: &'a Arc<Vec<Metric>>,
-    ) -> Self {
+    pub(super) fn new(setup: &'a Setup, halted: watch::Receiver<bool>) -> Self {
         let (failed, failures) = mpsc::channel(16);
-        let settings = &setup.settings;
+        let course = &setup.course;
+        let settings = &course.settings;
         let queue = || Arc::new(Semaphore::new(settings.shard_queue));
         let permits = (0..settings.shards).map(|_| queue()).collect();
         let pool = BatchPool::new(settings.shards, settings.shard_queue);
-        let arbiters = Vec::new();
-        Starting { setup, rules, patterns, metrics, pool, permits, arbiters, failed, failures }
+        Starting { setup, course, halted, pool, permits, arbiters: Vec::new(), failed, failures }
     }
 
     /// Goes on from the last commit.
@@ -85,9 +79,31 @@ impl<'a> Starting<'a> {
         mut self,
         sources: &Sources,
         store: SyncSender<StoreCommand>,
-        mut restored: Restored,
+        restored: Restored,
         positions: Vec<SourcePosition>,
     ) -> Result<Generation, RunError> {
+        match self.build(sources, store, restored, positions).await {
+            Ok((shards, finished)) => {
+                let Starting { arbiters, failures, .. } = self;
+                Ok(Generation { arbiters, shards, failures, finished })
+            }
+            Err(error) => {
+                // Another course may be taken in this process.
+                for arbiter in &self.arbiters {
+                    arbiter.stop();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(
+        &mut self,
+        sources: &Sources,
+        store: SyncSender<StoreCommand>,
+        mut restored: Restored,
+        positions: Vec<SourcePosition>,
+    ) -> Result<(Vec<Addr<Aggregator>>, watch::Receiver<Option<ReplayNumbers>>), RunError> {
         let clock = &self.setup.clock;
         let fresh = restored.epoch == 0;
         let mut since = Since {
@@ -99,7 +115,7 @@ impl<'a> Starting<'a> {
         };
         let keeper = self.keeper(&mut restored.snapshot, &since)?;
         (since.max_at, since.closed_forgotten) = (keeper.max_at(), keeper.closed_forgotten());
-        let groups: DecidedGroups = self.metrics.iter().map(|_| OnceLock::new()).collect();
+        let groups: DecidedGroups = self.course.metrics.iter().map(|_| OnceLock::new()).collect();
         committer::decide_groups(&keeper, &groups);
         let (durable_tx, durable) =
             watch::channel(positions.iter().map(|at| at.position).collect());
@@ -116,12 +132,11 @@ impl<'a> Starting<'a> {
             away: since.away,
         };
         self.ingestor(sources, &shards, committer, durable, progress);
-        let Starting { arbiters, failures, .. } = self;
-        Ok(Generation { arbiters, shards, failures, finished })
+        Ok((shards, finished))
     }
 
     fn keeper(&self, snapshot: &mut Snapshot, since: &Since) -> Result<Keeper, RunError> {
-        let setup = self.setup;
+        let (setup, course) = (self.setup, self.course);
         if setup.output.is_some() && since.epoch > 0 {
             return Err(RunError::Output(
                 "output files need the whole replay, and this data folder holds a part of it: \
@@ -130,17 +145,17 @@ impl<'a> Starting<'a> {
             ));
         }
         let mut keeper = Keeper::new(
-            Arc::clone(self.metrics),
-            setup.watching.clone(),
-            Arc::clone(self.rules),
-            &setup.time,
+            Arc::clone(&course.metrics),
+            course.watching.clone(),
+            Arc::clone(&course.rules),
+            &course.time,
         );
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
-        let (value, segment) = (named(&setup.policy.value), named(&setup.policy.segment));
-        keeper.watch_uses(all_uses(&setup.schema.keys, &value, &segment, self.metrics));
-        keeper.watch_patterns(Arc::clone(self.patterns));
-        keeper.note_settings(setup.session_settings.clone());
-        keeper.note_meanings(setup.meanings.clone());
+        let (value, segment) = (named(&course.policy.value), named(&course.policy.segment));
+        keeper.watch_uses(all_uses(&course.schema.keys, &value, &segment, &course.metrics));
+        keeper.watch_patterns(Arc::clone(&course.patterns));
+        keeper.note_settings(course.session_settings.clone());
+        keeper.note_meanings(course.meanings.clone());
         keeper.engine.reports = setup.reports;
         keeper.list_points = setup.output.is_some();
         keeper.restore(snapshot, since.watermark).map_err(damaged)?;
@@ -165,11 +180,11 @@ impl<'a> Starting<'a> {
         told: (watch::Sender<Vec<u64>>, watch::Sender<Option<ReplayNumbers>>),
         since: &Since,
     ) -> Result<Addr<Committer>, RunError> {
-        let setup = self.setup;
+        let (setup, course) = (self.setup, self.course);
         let output = setup.output.as_ref().map(|make| make()).transpose();
         let (durable, finished) = told;
         let page = PageParts {
-            settings: setup.settings.clone(),
+            settings: course.settings.clone(),
             clock: Arc::clone(&setup.clock),
             broadcaster: setup.broadcaster.clone(),
             flow: Arc::clone(&setup.flow),
@@ -179,7 +194,7 @@ impl<'a> Starting<'a> {
             directory: setup.directory.clone(),
             probe: Arc::clone(&setup.probe),
             permits: self.permits.clone(),
-            spans: (setup.policy.gap, setup.time.allowed_lateness),
+            spans: (course.policy.gap, course.time.allowed_lateness),
         };
         let parts = CommitterParts {
             keeper,
@@ -217,13 +232,13 @@ impl<'a> Starting<'a> {
         groups: DecidedGroups,
         since: &Since,
     ) -> Result<(Vec<Addr<Aggregator>>, Gauges), RunError> {
-        let setup = self.setup;
-        let mailbox = aggregator::MAILBOX + setup.settings.session_mailboxes_max;
+        let (setup, settings) = (self.setup, &self.course.settings);
+        let mailbox = aggregator::MAILBOX + settings.session_mailboxes_max;
         let (forgotten, watermark) = (since.closed_forgotten, since.watermark);
         let snapshot = Arc::new(snapshot);
         let mut addrs = Vec::new();
         let mut restored = Vec::new();
-        for shard in 0..setup.settings.shards {
+        for shard in 0..settings.shards {
             let parts = self.shard_parts(shard, committer, &groups);
             let arbiter = Arbiter::new();
             let snapshot = Arc::clone(&snapshot);
@@ -245,7 +260,7 @@ impl<'a> Starting<'a> {
             let died = |_| Err("a shard died while it restored its sessions".into());
             open.add(&restored.unwrap_or_else(died).map_err(damaged)?);
         }
-        setup.directory.connect(setup.schema.seed, addrs.clone());
+        setup.directory.connect(self.course.schema.seed, addrs.clone());
         Ok((addrs, open))
     }
 
@@ -255,27 +270,29 @@ impl<'a> Starting<'a> {
         committer: &Addr<Committer>,
         groups: &DecidedGroups,
     ) -> ShardParts {
-        let (setup, settings) = (self.setup, &self.setup.settings);
+        let (setup, course) = (self.setup, self.course);
+        let settings = &course.settings;
+        let metrics = course.metrics.iter().map(|metric| &metric.spec);
         ShardParts {
             shard,
             shards: settings.shards,
-            rules: Arc::clone(self.rules),
-            metrics: Arc::clone(self.metrics),
-            patterns: Arc::clone(self.patterns),
+            rules: Arc::clone(&course.rules),
+            metrics: Arc::clone(&course.metrics),
+            patterns: Arc::clone(&course.patterns),
             pattern_bounds: Bounds {
                 keys_max: settings.per_shard(settings.pattern_keys_max),
                 bytes_max: settings.per_shard(settings.pattern_bytes_max),
             },
             groups: Arc::clone(groups),
-            horizon: horizon(settings, setup.time, &setup.policy, &setup.metrics),
+            horizon: horizon(settings, course.time, &course.policy, metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),
             bounds: Bounds {
                 keys_max: settings.per_shard(settings.sessions_max),
                 bytes_max: settings.per_shard(settings.session_bytes_max),
             },
             closed_max: settings.per_shard(settings.closed_sessions_max),
-            identify: identify(&setup.policy, self.rules),
-            seed: setup.schema.seed,
+            identify: identify(&course.policy, &course.rules),
+            seed: course.schema.seed,
             sessions_full: settings.sessions_full,
             list_sessions: setup.list_sessions,
             committer: committer.clone(),
@@ -292,12 +309,12 @@ impl<'a> Starting<'a> {
         durable: watch::Receiver<Vec<u64>>,
         progress: Progress,
     ) {
-        let setup = self.setup;
+        let (setup, course) = (self.setup, self.course);
         let inlets = shards.iter().cloned().zip(self.permits.iter().cloned());
         let parts = IngestorParts {
-            settings: setup.settings.clone(),
-            time: setup.time,
-            schema: Arc::clone(&setup.schema),
+            settings: course.settings.clone(),
+            time: course.time,
+            schema: Arc::clone(&course.schema),
             clock: Arc::clone(&setup.clock),
             sources: sources.clone(),
             shards: inlets.map(|(addr, permits)| ShardInlet { addr, permits }).collect(),
@@ -306,7 +323,7 @@ impl<'a> Starting<'a> {
             pool: self.pool.clone(),
             durable,
             status: Arc::clone(&setup.status),
-            stop: setup.stop.clone(),
+            stop: self.halted.clone(),
             watch: DeathWatch::new("ingestor", self.failed.clone()),
         };
         let arbiter = Arbiter::new();
@@ -332,15 +349,15 @@ fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
 /// How long identities are kept: as long as an event may be behind and still open a session,
 /// and one gap, which that session reaches back; or still count in the longest window. An
 /// event older than that is late, unless a session of its key has been open for longer.
-pub fn horizon(
+pub fn horizon<'a>(
     settings: &Settings,
     time: TimePolicy,
     policy: &SessionPolicy,
-    metrics: &[MetricSpec],
+    metrics: impl Iterator<Item = &'a MetricSpec>,
 ) -> SpanMs {
     let lateness = time.allowed_lateness;
     let session = 2 * policy.gap + lateness;
-    let window = metrics.iter().map(|metric| metric.window.reach()).max().unwrap_or(0);
+    let window = metrics.map(|metric| metric.window.reach()).max().unwrap_or(0);
     match settings.dedup_horizon {
         Some(horizon) => horizon.max(session),
         None => (window + lateness).min(HORIZON_AUTO_MAX).max(session),

@@ -87,7 +87,7 @@ fn alone(subject: &Subject, config: &Config) -> Config {
     let metrics = subject.metrics(config);
     alone.metrics.retain(|spec| metrics.contains(&&*spec.name));
     // Which repeats are known depends on all metrics.
-    let known = horizon(&config.pipeline, config.time, &config.session, &config.metrics);
+    let known = horizon(&config.pipeline, config.time, &config.session, config.metrics.iter());
     alone.pipeline.dedup_horizon = Some(known);
     // Only events move time.
     alone.pipeline.idle = Idle::Hold;

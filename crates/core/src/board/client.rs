@@ -70,6 +70,10 @@ impl Client {
     fn read(&mut self, message: &Value) -> Result<(), ReadError> {
         match message["t"].as_str().ok_or(ReadError::Malformed("t"))? {
             "ok" if message.get("s").is_some() => self.announced(message),
+            "end" => {
+                let sub = sub_of(message)?;
+                self.topics.remove(&sub).map(drop).ok_or(ReadError::UnknownSub(sub))
+            }
             "snap" => self.snapshot(message),
             "diff" => self.diff(message),
             "ev" => self.events(message),

@@ -58,12 +58,16 @@ pub struct Feeds {
     stale_since: EpochMs,
     numbers: HashMap<String, u16>,
     feeds: Vec<Feed>,
+    /// Numbers of topics that are no more, and that no sub has any more.
+    free: Vec<u16>,
     frames: HashMap<Wanted, ByteString>,
 }
 
 /// One topic.
 struct Feed {
     topic: Arc<Topic>,
+    /// It is no more: its subs end.
+    over: bool,
     head: Position,
     history: VecDeque<(u64, Arc<Topic>)>,
     snapshot: Option<ByteString>,
@@ -84,17 +88,21 @@ impl Feeds {
             stale_since: 0,
             numbers: HashMap::new(),
             feeds: Vec::new(),
+            free: Vec::new(),
             frames: HashMap::new(),
         }
     }
 
     /// Takes the next board. One whose version does not grow begins a new incarnation:
-    /// the engine went back to its last commit, and everybody gets snapshots.
+    /// the engine went on from a commit, and everybody gets snapshots. By another configuration
+    /// topics may be gone then, or of another kind: their subs end. Every subscriber must have
+    /// looked ([`Feeds::is_over`]) before the next board.
     pub fn absorb(&mut self, board: &Board) {
         let restarted = self.version.is_some_and(|version| board.version <= version);
         if restarted {
             self.restarts += 1;
             self.incarnation = format!("{}.{}", self.node, self.restarts);
+            self.end_others(board);
         }
         self.stand(board.stale, board.at);
         (self.version, self.at, self.watermark) = (Some(board.version), board.at, board.watermark);
@@ -107,6 +115,24 @@ impl Feeds {
                 None => self.add(name, topic, board.version),
             }
         }
+    }
+
+    /// Ends the topics that a board does not have, or has of another kind.
+    fn end_others(&mut self, board: &Board) {
+        let numbers = 0..self.feeds.len() as u16;
+        self.free = numbers.filter(|number| self.is_over(*number)).collect();
+        let feeds = &mut self.feeds;
+        self.numbers.retain(|name, number| {
+            let feed = &mut feeds[usize::from(*number)];
+            let kind = board.topics.get(name).map(|topic| frame::kind(&topic.state));
+            feed.over = kind != Some(frame::kind(&feed.topic.state));
+            !feed.over
+        });
+    }
+
+    /// True when a topic is no more: a sub to it ends.
+    pub fn is_over(&self, number: u16) -> bool {
+        self.feeds[usize::from(number)].over
     }
 
     /// No board comes until further notice, because of `why`: what is known is old.
@@ -192,16 +218,21 @@ impl Feeds {
     /// Topics come from the configuration, far fewer than numbers; one too many would
     /// only be missing here.
     fn add(&mut self, name: &str, topic: &Arc<Topic>, version: u64) {
-        let Ok(number) = u16::try_from(self.feeds.len()) else { return };
-        let n = position(&topic.state, version);
-        self.numbers.insert(name.to_owned(), number);
-        self.feeds.push(Feed {
+        let feed = Feed {
             topic: Arc::clone(topic),
-            head: Position { generation: 0, n },
+            over: false,
+            head: Position { generation: 0, n: position(&topic.state, version) },
             history: VecDeque::with_capacity(HISTORY_VERSIONS),
             snapshot: None,
             since: HashMap::new(),
-        });
+        };
+        if let Some(number) = self.free.pop() {
+            self.numbers.insert(name.to_owned(), number);
+            self.feeds[usize::from(number)] = feed;
+        } else if let Ok(number) = u16::try_from(self.feeds.len()) {
+            self.numbers.insert(name.to_owned(), number);
+            self.feeds.push(feed);
+        }
     }
 }
 

@@ -176,6 +176,11 @@ pub fn refused(id: Option<&Value>, error: CommandError) -> ByteString {
     }))
 }
 
+/// `end`: the sub is over, because its topic is no more, or of another kind. A new `sub` says which.
+pub fn ended(sub: u16) -> ByteString {
+    text(&json!({"t": "end", "s": sub, "retry": true}))
+}
+
 /// `ping`.
 pub fn ping(number: u64, now: EpochMs) -> ByteString {
     text(&json!({"t": "ping", "i": number, "now": now}))

@@ -198,6 +198,7 @@ impl Subscriber {
             return None;
         }
         self.tell_stale(feeds);
+        self.end_subs(feeds);
         let mut wanted = self.wanted(feeds);
         let behind = wanted.len();
         let room = WINDOW_BYTES.saturating_sub(self.in_flight());
@@ -329,6 +330,16 @@ impl Subscriber {
             self.pings_made += 1;
             self.answers.push(frame::ping(self.pings_made, now.wall));
         }
+    }
+
+    /// Ends the subs to topics that are no more.
+    fn end_subs(&mut self, feeds: &Feeds) {
+        let Subscriber { subs, answers, .. } = self;
+        subs.retain(|number, _| {
+            let over = feeds.is_over(*number);
+            answers.extend(over.then(|| frame::ended(*number)));
+            !over
+        });
     }
 
     fn tell_stale(&mut self, feeds: &Feeds) {

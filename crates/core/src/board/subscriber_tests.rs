@@ -337,3 +337,39 @@ fn clients_that_stand_at_the_same_place_share_the_bytes() {
         .collect();
     assert_eq!(bytes[0], bytes[1]);
 }
+
+#[test]
+fn a_topic_that_is_gone_or_of_another_kind_ends_its_sub() {
+    let map = |n: i64| TopicState::Map([("n".to_owned(), json!(n))].into());
+    let log = || TopicState::Log(Log { capacity: 5, items: Default::default() });
+    let mut rig = Rig::new();
+    rig.publish(&[("gone", map(1)), ("kept", map(1)), ("other", map(1))]);
+    let subs =
+        ["gone", "kept", "other"].map(|topic| json!({"t": "sub", "id": topic, "topic": topic}));
+    rig.say(json!({"t": "hello", "id": 1, "v": [1], "subs": subs})).unwrap();
+    rig.deliver();
+    let number = |rig: &Rig, topic: &str| rig.feeds.number(topic).unwrap();
+    let (gone, other) = (number(&rig, "gone"), number(&rig, "other"));
+    // The engine goes on from a commit, by another configuration.
+    rig.version = 0;
+    rig.publish(&[("kept", map(2)), ("new", map(2)), ("other", log())]);
+    let told = rig.deliver();
+    let ended: Vec<_> = rig.messages.iter().filter(|m| m["t"] == "end").map(|m| &m["s"]).collect();
+    assert_eq!(ended, [&json!(gone), &json!(other)]);
+    assert_eq!(told.iter().filter(|t| *t == "snap").count(), 1, "{told:?}");
+    rig.say(json!({"t": "sub", "id": 2, "topic": "gone"})).unwrap();
+    rig.say(json!({"t": "sub", "id": 3, "topic": "other"})).unwrap();
+    assert_eq!(rig.deliver(), ["err", "ok", "snap"]);
+    assert_eq!(rig.messages[1]["kind"], "log");
+    // Numbers are used again only once nobody has them.
+    assert!(![gone, other].contains(&number(&rig, "new")));
+    for round in 0..50 {
+        rig.version = 0;
+        let name = format!("round {round}");
+        rig.publish(&[("kept", map(2)), (name.as_str(), map(round))]);
+        rig.say(json!({"t": "sub", "id": 4, "topic": name})).unwrap();
+        rig.deliver();
+        rig.wait(1_000);
+        assert!(number(&rig, &name) < 8, "{}", number(&rig, &name));
+    }
+}

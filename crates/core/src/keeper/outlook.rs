@@ -140,6 +140,18 @@ impl Outlook {
         }
     }
 
+    /// What becomes of it, as one word for machines.
+    pub fn fate(&self) -> &'static str {
+        match self.fate {
+            Fate::Kept => "kept",
+            Fate::Renamed(_) => "renamed",
+            Fate::Changed(_) => "changed",
+            Fate::Gone => "gone",
+            Fate::New => "new",
+            Fate::Setting { .. } => "setting",
+        }
+    }
+
     /// True when history is lost by it.
     pub fn loses(&self) -> bool {
         matches!(self.fate, Fate::Changed(_) | Fate::Gone)
