@@ -198,6 +198,44 @@ fn while_events_pour_in_what_is_kept_counts_all_and_what_is_new_from_its_positio
 }
 
 #[test]
+fn a_metric_that_came_later_says_since_when_it_counts_until_its_windows_are_whole() {
+    const MINUTE: i64 = 60_000;
+    let folder = Folder::default();
+    let window = "window = { hopping = \"10m\", slide = \"1m\" }\nkeep = \"15m\"";
+    let metric = |name: &str| metric(name, window).replace("keep = \"2d\"\n", "");
+    let base = format!("{HOLD}{QUICK}{}", metric("first"));
+    let server = folder.serve(&base).start();
+    let mut sent = 0;
+    let mut reach = |minute: i64| {
+        sent += 1;
+        let event = Event::new(format!("e{sent}"), START + minute * MINUTE, "x", "u");
+        Poster::new(server.target()).post(&[event.line()]);
+        server.wait_settled(sent);
+    };
+    reach(0);
+    take(&folder, &server, &(base + &metric("later").replace("count", "distinct")));
+    let about = |name: &str| server.get("v1/board")["topics"][name]["about"].clone();
+    let text = || String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+    let line = format!("tidewatch_warming_since_seconds{{metric=\"later\"}} {}", START / 1_000);
+    reach(5);
+    let warming =
+        until(20, "it warms up", || Some(about("later")).filter(|a| a["warming"] == true));
+    assert_eq!(warming["since"], START, "{warming}");
+    assert!(text().contains(&line), "{}", text());
+    assert_eq!(server.get("v1/groups/later")["warming_since"], START);
+    let first = about("first");
+    assert!(first["since"].is_null() && first["warming"].is_null(), "{first}");
+    reach(13);
+    until(20, "its windows are whole, and older ones are shown", || {
+        let about = about("later");
+        (about["since"] == START && about["warming"].is_null()).then_some(())
+    });
+    assert!(!text().contains("tidewatch_warming"), "{}", text());
+    reach(60);
+    until(20, "all that is shown is whole", || about("later")["since"].is_null().then_some(()));
+}
+
+#[test]
 fn killed_while_it_is_taken_every_number_is_right() {
     const CYCLES: u64 = 8;
     let set = Set::made("shop");

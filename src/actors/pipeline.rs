@@ -128,13 +128,8 @@ pub struct Pipeline {
     sources: Sources,
 }
 
-/// How a generation ended in order.
-enum Ended {
-    /// Everything is done.
-    Whole(ReplayNumbers),
-    /// The next one takes another course.
-    For(Box<Change>),
-}
+/// What a generation that ended in order counted, and whether the next one takes another course.
+type Ended = (ReplayNumbers, Option<Box<Change>>);
 
 impl Pipeline {
     /// Prepares a pipeline that reads `sources`: at least one, each with a name of its own.
@@ -154,11 +149,12 @@ impl Pipeline {
         let mut switch = Switch::default();
         loop {
             let reason = match self.generation(store, &mut changes, &mut switch).await {
-                Ok(Ok(Ended::Whole(numbers))) => return Ok(numbers),
-                Ok(Ok(Ended::For(change))) => {
+                Ok(Ok((numbers, None))) => return Ok(numbers),
+                Ok(Ok((_, Some(change)))) => {
+                    let Change { course, done } = *change;
                     let since = self.setup.clock.elapsed();
-                    let former = std::mem::replace(&mut self.setup.course, change.course);
-                    switch = Switch { former: Some(former), done: Some(change.done), since };
+                    let former = std::mem::replace(&mut self.setup.course, course);
+                    switch = Switch { former: Some(former), done: Some(done), since };
                     continue;
                 }
                 Ok(Err(Failure::Final(error))) | Err(error) => match switch.former.take() {
@@ -235,7 +231,7 @@ impl Pipeline {
         let positions = tokio::select! {
             positions = self.told(Condition::Opening, continue_from(setup, &self.sources, restored.as_ref())) => positions?,
             // A source may be away for long; nothing was read, so there is nothing to commit.
-            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::Whole(ReplayNumbers::default()))),
+            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::default())),
         };
         let restored = restored.unwrap_or_default();
         let begins = (restored.epoch, positions.clone());
@@ -276,11 +272,8 @@ impl Pipeline {
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
         drop(generation.shards);
-        let ended = ended.map(|numbers| match next {
-            Some(change) => Ended::For(Box::new(change)),
-            None => Ended::Whole(numbers),
-        });
-        if let Ok(Ended::Whole(_)) = &ended {
+        let ended = ended.map(|numbers| (numbers, next.map(Box::new)));
+        if let Ok((_, None)) = &ended {
             setup.directory.disconnect();
         }
         setup.flow.reset();

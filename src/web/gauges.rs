@@ -15,6 +15,14 @@ use crate::domain::metric::{Number, Shape};
 /// What the names begin with, so that none is taken for one of the process.
 const PREFIX: &str = "tidewatch_metric_";
 
+/// Since when a metric counts, while its numbers are of a window that began before; in seconds since
+/// 1970.
+const WARMING: &str = "tidewatch_warming_since_seconds";
+
+const WARMING_HEAD: &str = "# HELP tidewatch_warming_since_seconds Since when a metric counts, in \
+    event time, while its newest numbers are of a window that began before.\n\
+    # TYPE tidewatch_warming_since_seconds gauge\n";
+
 /// Marks the series of everything beyond a metric's `group_limit`.
 const OVERFLOW: &str = "overflow";
 
@@ -41,7 +49,21 @@ pub fn gauges(figures: &[Figure], series_max: usize) -> Gauges {
         gauges.series += share;
         write(figure, &series[..share], &mut gauges.text);
     }
+    write_warming(figures, &mut gauges.text);
     gauges
+}
+
+/// The metrics whose windows are not whole yet.
+fn write_warming(figures: &[Figure], text: &mut String) {
+    let warming = figures.iter().filter_map(|figure| Some((&figure.metric, figure.warming_since?)));
+    for (index, (metric, since)) in warming.enumerate() {
+        if index == 0 {
+            text.push_str(WARMING_HEAD);
+        }
+        let (metric, since) = (escaped_value(metric), number(since as f64 / 1_000.0));
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{WARMING}{{metric=\"{metric}\"}} {since}");
+    }
 }
 
 /// One number on its own line.

@@ -52,6 +52,7 @@ pub async fn groups(
         ("title", json!(figure.title)),
         ("unit", json!(figure.unit)),
         ("window", json!(figure.window)),
+        ("warming_since", json!(figure.warming_since)),
         ("labels", json!(figure.labels)),
         ("shape", shape["shape"].clone()),
         ("bounds", shape["bounds"].clone()),

@@ -172,3 +172,9 @@ export function groupName(text) {
   }
   return labels.map((label) => label || 'none').join(' · ');
 }
+
+/** Of a metric that came later than the first event: since when it counts, in words. */
+export function since({ since: at, warming }) {
+  if (at == null) return '';
+  return `${warming ? 'warming up, ' : ''}counts since ${when(at, Date.now())}`;
+}

@@ -2,7 +2,7 @@
 // under the cursor, and a switch between the picture and the same numbers as a table.
 
 import { element, setText } from './dom.js';
-import { words } from './format.js';
+import { since, words } from './format.js';
 
 let count = 0;
 
@@ -37,7 +37,7 @@ export function frame({ id, topics, title, span = 4, table = false, tall = false
   /** Title and window, as the server names them, and what the numbers miss. */
   function setTitle(about = {}, words = about.window, missing = '') {
     if (!title && about.title) setText(name, about.title);
-    setText(window, [words ?? '', about.note, missing].filter((part, i) => i === 0 || part).join(' · '));
+    setText(window, [words ?? '', since(about), about.note, missing].filter((part, i) => i === 0 || part).join(' · '));
   }
 
   function setStale(stale) {

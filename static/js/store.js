@@ -1,7 +1,7 @@
 // Everything the page knows: the topics, and how the link to the server is. Written by the
 // client, read by the panels. Holds no more than the topics' own capacities.
 
-import { integer } from './format.js';
+import { integer, since } from './format.js';
 
 /** One topic the page follows. */
 class Topic {
@@ -95,7 +95,9 @@ export class Store {
 
   /** The window a topic covers, in words. */
   window(name) {
-    return this.topics.get(name)?.about?.window ?? '';
+    const about = this.topics.get(name)?.about;
+    if (!about) return '';
+    return about.warming ? `${about.window} · ${since(about)}` : about.window;
   }
 
   /** First and last time over all series, or null without any point. */

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::metric::{Number, Shape};
+use crate::time::EpochMs;
 
 /// The newest numbers of one metric. They are those of the board.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Figure {
     pub shape: Shape,
     /// What they are numbers of: the field; empty where there is none.
     pub field: String,
+    /// The numbers are of a window that began before the metric counted: since when it does.
+    pub warming_since: Option<EpochMs>,
     /// One number for each group, or a single one.
     pub groups: Vec<Row>,
 }

@@ -71,6 +71,13 @@ pub struct TopicAbout {
     /// its own name is only a word, which a real group may have as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<usize>,
+    /// Of a metric that came later than the first event: what happened up to here (event time) may
+    /// be missing in what is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<EpochMs>,
+    /// The newest numbers are of a window that began before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub warming: bool,
     /// What its numbers look like; absent where each is one.
     #[serde(flatten, skip_serializing_if = "Shape::is_scalar")]
     pub shape: Shape,

@@ -26,6 +26,10 @@ impl Keeper {
                     labels: if live { vec!["step".into()] } else { spec.group_by.clone() },
                     shape: spec.aggregate.shape(),
                     field: spec.field.clone().unwrap_or_default(),
+                    warming_since: self
+                        .since(index, watermark)
+                        .filter(|since| since.warming)
+                        .map(|since| since.at),
                     groups: self.newest(index, metric, watermark),
                 }
             })

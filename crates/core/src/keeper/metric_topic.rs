@@ -31,6 +31,8 @@ pub(super) fn about(metric: &Metric) -> TopicAbout {
         step_ms: metric.spec.window.step(),
         note: metric.spec.aggregate.accuracy().map_or_else(String::new, |near| near.to_string()),
         overflow: None,
+        since: None,
+        warming: false,
         shape: metric.spec.aggregate.shape(),
     }
 }

@@ -23,6 +23,9 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod warming;
+#[cfg(test)]
+mod warming_tests;
 mod why;
 #[cfg(test)]
 mod window_tests;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Keeper;
 use super::rule_alerts::About;
+use super::warming::whole_from;
 use super::why::why;
 use crate::alert::Alert;
 use crate::anomaly::{Change, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched};
@@ -103,6 +104,11 @@ impl Keeper {
                 let first =
                     || Some(metric.grid.pane(first.into_iter().chain(began).min()?, memo).start);
                 let Some(start) = last.or_else(first) else { continue };
+                // A part of a window says nothing about windows.
+                let whole = self.began[index].filter(|_| last.is_none());
+                let start = whole.map_or(start, |at| start.max(whole_from(metric, at, memo)));
+                let passed = numbers.partition_point(|(end, _)| *end <= start);
+                let numbers = &numbers[passed..];
                 let kept = self.state.rules.entry(key).or_insert_with(|| RuleKept::new(rule));
                 let about = About {
                     rule,
@@ -114,7 +120,7 @@ impl Keeper {
                         .labels(group as u32)
                         .filter(|_| text.is_some()),
                 };
-                kept.run(rule, metric, Stretch { start, end: until }, &numbers, |verdict| {
+                kept.run(rule, metric, Stretch { start, end: until }, numbers, |verdict| {
                     alerts.extend(verdict.change.map(|change| match change {
                         Change::Rises => {
                             let began = |index: usize| self.began[index].or(first_at);

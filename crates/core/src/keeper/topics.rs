@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::metric_topic::{about, metric_topic};
+use super::warming::Since;
 use super::{BOARD_ALERTS, Keeper};
 use crate::board::bound::label;
 use crate::board::{Log, Topic, TopicAbout, TopicState};
@@ -143,13 +144,16 @@ impl Keeper {
         for (index, metric) in self.engine.metrics().iter().enumerate() {
             let state = self.engine.state(index);
             let shown = Shown::new(metric, state, self.began(index), watermark);
-            let topic = match metric.spec.of {
+            let mut topic = match metric.spec.of {
                 Facts::LiveSessions => self.live_sessions(metric),
                 _ => {
                     let overflows = self.engine.overflow[index] > 0;
                     metric_topic(metric, state, shown.as_ref(), overflows)
                 }
             };
+            if let Some(Since { at, warming }) = self.since(index, watermark) {
+                (topic.about.since, topic.about.warming) = (Some(at), warming);
+            }
             if let Some(now) = shown.and_then(|shown| latest(metric, &shown)) {
                 kpi.insert(metric.spec.name.clone(), now);
             }

@@ -1,0 +1,47 @@
+//! Metrics that came later than the first event: since when they count, and whether what is shown
+//! is of whole windows already.
+
+use super::Keeper;
+use crate::metric::grid::{Grid, Memo};
+use crate::metric::{Facts, Metric};
+use crate::time::{END_OF_TIME, EpochMs};
+
+/// Since when a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    /// What happened up to here may be missing.
+    pub at: EpochMs,
+    /// The newest numbers are of a window that began before.
+    pub warming: bool,
+}
+
+impl Keeper {
+    /// Since when a metric counts, while anything is shown that began before; `None` for one that
+    /// was there from the first event on.
+    pub(super) fn since(&self, metric: usize, watermark: EpochMs) -> Option<Since> {
+        let (began, metric) = (self.began[metric]?, &self.engine.metrics()[metric]);
+        if metric.spec.of == Facts::LiveSessions || watermark >= END_OF_TIME {
+            return None;
+        }
+        let memo = &mut Memo::default();
+        let running = metric.grid.pane(watermark, memo).start;
+        let misses = |end: EpochMs, memo: &mut Memo| {
+            metric.grid.window_start(end.saturating_sub(1), memo) <= began
+        };
+        let oldest = running.saturating_sub(metric.spec.keep);
+        let at = misses(oldest, memo).then_some(began)?;
+        Some(Since { at, warming: misses(running, memo) })
+    }
+}
+
+/// Where the first pane begins whose window lies whole behind a time.
+pub(super) fn whole_from(metric: &Metric, began: EpochMs, memo: &mut Memo) -> EpochMs {
+    let next = metric.grid.pane(began, memo).end;
+    match metric.grid {
+        Grid::Fixed { pane, panes } => next.saturating_add((panes - 1) * pane),
+        Grid::Days { .. } => metric.grid.day_end(began, memo),
+        Grid::Calendar { panes, .. } => {
+            (1..panes).fold(next, |start, _| metric.grid.pane(start, memo).end)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is whole, against a walk over the panes.
+
+use proptest::prelude::*;
+
+use super::tests::{STEP, keeper_with, rule_of, second};
+use super::warming::{Since, whole_from};
+use super::*;
+use crate::anomaly::{Side, Threshold};
+use crate::commit::Snapshot;
+use crate::event::Schema;
+use crate::metric::aggregate::Count;
+use crate::metric::grid::Memo;
+use crate::metric::{CalendarSpan, Facts, MetricSpec, Weekday, WindowSpec};
+use crate::settings::Derived;
+
+const DAY: i64 = 86_400_000;
+
+fn windows() -> impl Strategy<Value = WindowSpec> {
+    let zone = || "Europe/Berlin".to_owned();
+    let calendar = move |panes| WindowSpec::Calendar {
+        span: CalendarSpan::Days(1),
+        panes,
+        zone: zone(),
+        first_weekday: Weekday::Monday,
+    };
+    prop_oneof![
+        (1i64..600_000).prop_map(|size| WindowSpec::Tumbling { size }),
+        (1i64..60, 1i64..60).prop_map(|(slide, panes)| WindowSpec::Hopping {
+            size: slide * panes * 1_000,
+            slide: slide * 1_000
+        }),
+        (1i64..4).prop_map(calendar),
+        Just(WindowSpec::SinceMidnight { zone: zone(), slide: 3_600_000 }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn warming_is_while_the_newest_window_began_before(
+        window in windows(),
+        began in 0i64..3 * DAY,
+        after in 0i64..4 * DAY,
+        keep in 1i64..DAY,
+    ) {
+        let schema = Schema::default();
+        let spec = MetricSpec {
+            name: "m".into(), title: String::new(), unit: String::new(), of: Facts::Events,
+            filter: vec![], numerator: vec![], group_by: vec![], group_limit: 1,
+            aggregate: Count.into(), field: None, window, keep,
+        };
+        let metric = Metric::compile(&spec, &schema);
+        let memo = &mut Memo::default();
+        let starts_after = |pane: i64, memo: &mut Memo| metric.grid.window_start(pane, memo) > began;
+        let mut first = metric.grid.pane(began, memo).start;
+        while !starts_after(first, memo) {
+            first = metric.grid.pane(first, memo).end;
+        }
+        prop_assert_eq!(whole_from(&metric, began, memo), first);
+
+        let rules = Rules::compile(&Default::default(), &Default::default(), &schema);
+        let metrics = Arc::new(vec![metric.clone()]);
+        let mut keeper = Keeper::new(metrics, vec![], Arc::new(rules), &Default::default());
+        let watermark = began + after;
+        prop_assert_eq!(keeper.since(0, watermark), None, "it was there from the first event on");
+        keeper.began[0] = Some(began);
+        let newest = metric.grid.pane(watermark, memo).start;
+        let oldest = newest - keep;
+        let misses = |end: i64, memo: &mut Memo| !starts_after(end - 1, memo);
+        let since = Since { at: began, warming: misses(newest, memo) };
+        prop_assert_eq!(keeper.since(0, watermark), misses(oldest, memo).then_some(since));
+    }
+}
+
+/// A bound below which numbers do not go as a rule must not be broken by a part of a window.
+#[test]
+fn a_rule_does_not_judge_the_part_of_a_window_that_a_new_metric_saw() {
+    let mut rule = rule_of(Threshold { limit: Derived(Some(50.0)), ..Threshold::default() });
+    rule.patience.side = Side::Below;
+    rule.metric = "minute".into();
+    // A keeper that counted something else so far.
+    let mut snapshot = Snapshot::default();
+    let mut before = keeper_with(rule_of(Threshold::default()));
+    before.ids = vec!["a#1".into(), "b#2".into(), "c#3".into()];
+    for index in 0..10 {
+        let (barrier, deltas) = second(index * STEP + 300, 10);
+        let unit = before.merge(barrier, deltas);
+        unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+    }
+    let mut keeper = keeper_with(rule);
+    keeper.restore(&mut snapshot, 9 * STEP + 300).unwrap();
+    assert!(keeper.since(1, 12 * STEP).is_some_and(|since| since.warming));
+    let mut alerts = Vec::new();
+    // 10 events a second are 100 in a window of 10 s; one second alone is not.
+    for index in 10..40 {
+        let (barrier, deltas) = second(index * STEP + 300, 10);
+        alerts.extend(keeper.merge(barrier, deltas).alerts);
+    }
+    assert_eq!(alerts, [], "whole windows have 100");
+    assert!(keeper.since(1, 39 * STEP).is_some_and(|since| !since.warming));
+}
