@@ -135,3 +135,27 @@ fn the_first_groups_in_the_log_are_kept_for_any_number_of_shards() {
         }
     }
 }
+
+/// A host an hour, and ten places: each has the place of one that was silent for two hours.
+#[test]
+fn groups_that_fall_silent_leave_their_place_to_others() {
+    let folder = Folder::default();
+    let config = "[[metric]]\nname = \"g\"\naggregate = \"count\"\ngroup_by = [\"host\"]\n\
+         group_limit = 10\ngroup_silence = \"2h\"\nwindow = { tumbling = \"1m\" }\n";
+    let config = folder.write("tidewatch.toml", config);
+    let event = |n: usize| {
+        let (at, host) = (1_699_920_000_000 + 720_000 * n, n / 5);
+        format!("{{\"ts\":{at},\"type\":\"v\",\"host\":\"h{host}\"}}\n")
+    };
+    let events = folder.write("events.ndjson", (0..100).map(event).collect::<String>());
+    let want: serde_json::Value =
+        (0..20).map(|n| (format!("h{n}"), serde_json::json!(5.0))).collect();
+    for (shards, batch) in [("1", "1"), ("2", "7"), ("5", "4096")] {
+        let run = folder.command(&["replay", &events, "--config", &config, "--json"]);
+        let report = run.args(&["--shards", shards, "--batch", batch]).run().json();
+        let found = &report["metrics"]["g"];
+        assert_eq!(found["by_group"], want, "{shards} shards, batches of {batch}");
+        assert_eq!(found["groups_left"], 17, "{shards} shards, batches of {batch}");
+        assert_eq!(found["other_groups"], serde_json::Value::Null);
+    }
+}

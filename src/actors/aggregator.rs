@@ -17,9 +17,10 @@ mod identify;
 mod patterns;
 mod restore;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler};
+use arc_swap::ArcSwapOption;
 use smol_str::SmolStr;
 
 use super::SessionsFull;
@@ -33,7 +34,7 @@ use crate::domain::commit::SectionWriter;
 use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::keyed::KeyedMachine as _;
-use crate::domain::metric::{Facts, Fold, Labels, Metric};
+use crate::domain::metric::{Decision, Facts, Fold, Metric};
 use crate::domain::pattern::Patterns;
 use crate::domain::seen::Seen;
 use crate::domain::session::{
@@ -51,9 +52,9 @@ pub const MAILBOX: usize = 32;
 /// Bytes of one section of session records: small enough that the allocator uses it again.
 const SECTION_BYTES: usize = 1 << 20;
 
-/// The groups that each metric keeps, set once the last of them was met: until then a shard
+/// The groups that each metric keeps in a period, set once no others will be: until then a shard
 /// tells apart all it meets.
-pub type DecidedGroups = Arc<[OnceLock<Vec<Labels>>]>;
+pub type DecidedGroups = Arc<[ArcSwapOption<Decision>]>;
 
 /// What one shard is made of.
 pub struct ShardParts {
@@ -69,7 +70,7 @@ pub struct ShardParts {
     pub patterns: Arc<Patterns>,
     /// What they may take.
     pub pattern_bounds: Bounds,
-    /// Which groups each metric keeps, once that is decided for good.
+    /// Which groups each metric keeps, once that is decided.
     pub groups: DecidedGroups,
     /// How long identities are remembered.
     pub horizon: i64,

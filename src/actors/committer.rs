@@ -186,11 +186,11 @@ impl Committer {
     }
 }
 
-/// Tells the shards which groups are kept, of each metric that will keep no others.
+/// Tells the shards which groups are kept, of each metric that will keep no others for a while.
 pub(super) fn decide_groups(keeper: &Keeper, decided: &DecidedGroups) {
     for (metric, decided) in decided.iter().enumerate() {
-        if decided.get().is_none() && keeper.engine.knows_groups(metric) {
-            decided.get_or_init(|| keeper.engine.state(metric).groups.all().to_vec());
+        if let Some(decision) = keeper.engine.decision(metric, decided.load().as_deref()) {
+            decided.store(Some(Arc::new(decision)));
         }
     }
 }

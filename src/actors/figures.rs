@@ -133,6 +133,10 @@ fn totals(keeper: &Keeper) {
             counter!(name, "pattern" => pattern.to_owned()).absolute(total);
         }
     }
+    for (metric, present, left) in keeper.groups() {
+        gauge!(names::GROUPS, "metric" => metric.to_owned()).set(present as f64);
+        counter!(names::GROUPS_LEFT, "metric" => metric.to_owned()).absolute(left);
+    }
     for (metric, late) in keeper.window_late() {
         let counts = [
             (names::WINDOW_LATE, late.some),

@@ -312,6 +312,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             ("window_late_all", metric.window_late_all),
             ("minute_late", metric.minute_late),
             ("other_groups", metric.other_groups),
+            ("groups_left", metric.groups_left),
         ];
         for (name, late) in left_out.into_iter().filter(|(_, late)| *late > 0) {
             totals.insert(name.into(), late.into());

@@ -40,11 +40,16 @@ settings! {
         pub field: Option<String> = None, text();
         /// Labels. As text they are joined by |, with a \ before | and \ within a label.
         pub group_by: Vec<String> = Vec::new(), names_in_order(0, GROUP_BY_MAX);
-        /// The first so many combinations of labels in the order of the log are kept for good,
-        /// whatever the number of shards. How many events went to the other groups is counted
-        /// (tidewatch_other_groups_total); their label is "other", and a real lone label of that
-        /// name is "\other".
+        /// So many combinations of labels have a number of their own: those that came first in
+        /// the order of the log, whatever the number of shards. How many events went to the other
+        /// groups is counted (tidewatch_other_groups_total); their label is "other", and a real
+        /// lone label of that name is "\other".
         pub group_limit: usize = 200, count(1, 10_000);
+        /// A combination without events for so long leaves, and the next new one may take its
+        /// place: after an eighth more and allowed_lateness at the latest. How many left is counted
+        /// (tidewatch_groups_left_total). At least keep and the window together; "0s": they stay for good. 1d, and
+        /// that if it is more.
+        pub group_silence: Derived<SpanMs> = Derived(None), span(0, KEEP_MAX);
         /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } or
         /// { since_midnight = true, slide = "1s" } (or a zone instead of true). Lengths in days,
         /// weeks or months ("1d", "1w", "3mo") are the calendar's, in the zone above or in the

@@ -19,7 +19,7 @@ use crate::domain::anomaly;
 use crate::domain::metric::{Aggregate, Condition, Facts, MetricSpec, WindowSpec};
 use crate::domain::pattern::PatternSpec;
 use crate::domain::settings::Derived;
-use crate::domain::settings::terms::{GIB, HOUR, SECOND};
+use crate::domain::settings::terms::{DAY, GIB, HOUR, SECOND};
 use crate::domain::time::SpanMs;
 
 /// Most metrics, and most rules: each is a topic that every board carries.
@@ -70,6 +70,29 @@ pub(super) fn declare(table: &mut BTreeMap<String, Node>) {
     }
 }
 
+/// When groups leave: not before nothing on the page speaks of them.
+fn group_silence(
+    item: &mut Item<'_>,
+    window: &WindowSpec,
+    keep: SpanMs,
+    written: Derived<SpanMs>,
+) -> SpanMs {
+    let least = keep + window.longest() + window.step();
+    match written.0 {
+        None => DAY.max(least),
+        Some(silence) if silence > 0 && silence < least => {
+            let least = units::show_span(least);
+            let rule = format!(
+                "must hold keep, a window and a step of it together, {least}, or be \"0s\": \
+                 groups stay for good"
+            );
+            item.reader.problem("group_silence", rule);
+            silence
+        }
+        Some(silence) => silence,
+    }
+}
+
 /// Reads all metrics and rules, or takes the shipped ones.
 pub(super) fn read(
     reader: &mut Reader,
@@ -108,9 +131,12 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
     let numerator = item.conditions("numerator", keys.of);
     aggregates::needs_fit(item, &aggregate, &keys, &numerator);
     let window = window(item, keys.of);
-    if item.reader.is_set("group_limit") && keys.group_by.is_empty() {
-        item.reader.problem("group_limit", "only belongs to a metric with group_by");
+    for key in ["group_limit", "group_silence"] {
+        if item.reader.is_set(key) && keys.group_by.is_empty() {
+            item.reader.problem(key, "only belongs to a metric with group_by");
+        }
     }
+    let keep = keep(item, &aggregate, &window, keys.keep);
     let spec = MetricSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
@@ -120,8 +146,9 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
         numerator,
         group_by: keys.group_by,
         group_limit: keys.group_limit,
+        group_silence: group_silence(item, &window, keep, keys.group_silence),
         field: keys.field,
-        keep: keep(item, &aggregate, &window, keys.keep),
+        keep,
         window,
         aggregate,
     };

@@ -201,7 +201,8 @@ fn bound(settings: &mut BTreeMap<String, String>) {
 }
 
 /// Keys of metrics, rules and patterns that do not decide their numbers.
-const NO_MEANING: [&str; 5] = ["name", "group_limit", "keep", "severity", "alert"];
+const NO_MEANING: [&str; 6] =
+    ["name", "group_limit", "group_silence", "keep", "severity", "alert"];
 
 /// The keys of each metric, rule and pattern that decide its numbers.
 pub(super) fn meanings(config: &Config) -> Meanings {
@@ -277,6 +278,7 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     if !metric.group_by.is_empty() {
         keys.push(("group_by", texts(&metric.group_by)));
         keys.push(("group_limit", metric.group_limit.to_string()));
+        keys.push(("group_silence", span(metric.group_silence)));
     }
     if metric.of != Facts::LiveSessions {
         keys.push(("window", window(&metric.window)));

@@ -104,7 +104,9 @@ table! {
     DEAD_LETTERS_DROPPED = "dead_letters_dropped_total", Counter, Count, ["reason"], "Dead letters that left to keep their bound, by kind of reason (64 at most).";
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that a key of the configuration needs and could not use, or that are not what they seem.";
-    OTHER_GROUPS = "other_groups_total", Counter, Count, ["metric"], "Events or closed sessions whose group is not among the first group_limit: they count in the group `other`.";
+    OTHER_GROUPS = "other_groups_total", Counter, Count, ["metric"], "Events or closed sessions whose group holds no place (group_limit): they count in the group `other`.";
+    GROUPS = "groups", Gauge, Count, ["metric"], "Groups of a metric that hold a place (bounded by group_limit).";
+    GROUPS_LEFT = "groups_left_total", Counter, Count, ["metric"], "Groups that left their place because they were silent for group_silence.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";
     WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Events or closed sessions left out of all their windows, which were final when they came.";
     MINUTE_LATE = "minute_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of their roll-up minute, which was final when they came.";

@@ -71,6 +71,7 @@ fn metric(aggregate: Aggregate, field: bool, groups: &[&str], window: WindowSpec
         numerator: vec![],
         group_by: groups.iter().map(|group| (*group).to_owned()).collect(),
         group_limit: 1_000,
+        group_silence: 0,
         aggregate,
         field: field.then(|| "amount".to_owned()),
         window,

@@ -16,6 +16,7 @@ use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
+use super::metric::groups::{GroupChange, Kept, KeptMap};
 use super::metric::number::{NO_VALUES, Values};
 use super::metric::{Cell, Floor, Number, OVERFLOW, Place, RollupRow, Window};
 use super::number::FarSum;
@@ -159,12 +160,18 @@ const ALIASES: u8 = 21;
 const PATTERNS: u8 = 22;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
-const GROUPS: u8 = 32;
+const GROUPS: u8 = 37;
 const DAY: u8 = 33;
 const SUMS: u8 = 34;
 const RULE: u8 = 35;
 const RULE_DROPPED: u8 = 36;
 const FAULTS: u8 = 64;
+
+/// What became of a group.
+const GONE: u8 = 0;
+const NEW: u8 = 1;
+const LEFT: u8 = 2;
+const SEEN: u8 = 3;
 
 /// Records that are looked up together.
 const SOME_RECORDS: usize = 32;
@@ -206,9 +213,13 @@ impl SectionWriter {
         SectionWriter::named(PANES, metric)
     }
 
-    /// New groups of one metric, numbered from the last one on; see [`SectionWriter::group`].
-    pub fn groups(metric: &str) -> Self {
-        SectionWriter::named(GROUPS, metric)
+    /// What became of groups of one metric; see [`SectionWriter::group`].
+    pub fn groups(metric: &str, map: &KeptMap) -> Self {
+        let mut writer = SectionWriter::named(GROUPS, metric);
+        put_u64(&mut writer.bytes, u64::from(map.next));
+        put_i64(&mut writer.bytes, map.period);
+        put_u64(&mut writer.bytes, map.left);
+        writer
     }
 
     /// New final windows of one metric; see [`SectionWriter::window`].
@@ -364,9 +375,27 @@ impl SectionWriter {
         put_u64(&mut self.bytes, count);
     }
 
-    /// One more group.
-    pub fn group(&mut self, labels: &[String]) {
-        put_labels(&mut self.bytes, labels);
+    /// What became of one group; `kept` is how it is now.
+    pub fn group(&mut self, group: u32, change: GroupChange, kept: Option<&Kept>) {
+        put_group(&mut self.bytes, group);
+        match (change, kept) {
+            (GroupChange::New, Some(kept)) => {
+                self.bytes.push(NEW);
+                put_u64(&mut self.bytes, u64::from(kept.place));
+                put_i64(&mut self.bytes, kept.seen);
+                put_time(&mut self.bytes, kept.left);
+                put_labels(&mut self.bytes, &kept.labels);
+            }
+            (GroupChange::Seen, Some(kept)) => {
+                self.bytes.push(SEEN);
+                put_i64(&mut self.bytes, kept.seen);
+            }
+            (GroupChange::Left, Some(kept)) => {
+                self.bytes.push(LEFT);
+                put_time(&mut self.bytes, kept.left);
+            }
+            _ => self.bytes.push(GONE),
+        }
     }
 
     /// One place of one group: what to merge there.
@@ -513,13 +542,7 @@ impl Snapshot {
             POINTS => self.metric(&mut reader)?.absorb_windows(&mut reader),
             DAY => self.metric(&mut reader)?.absorb_day(&mut reader),
             RUN => self.metric(&mut reader)?.absorb_run(&mut reader),
-            GROUPS => {
-                let groups = &mut self.metric(&mut reader)?.groups;
-                while !reader.is_empty() {
-                    groups.push(labels(&mut reader)?);
-                }
-                Ok(())
-            }
+            GROUPS => self.metric(&mut reader)?.absorb_groups(&mut reader),
             SUMS => {
                 let sums = &mut self.metric(&mut reader)?.sums;
                 while !reader.is_empty() {
@@ -721,6 +744,8 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::anomaly::{Band, RingChange};
     use proptest::prelude::*;
@@ -784,8 +809,23 @@ mod tests {
             let (mut writer, mut before) = (SectionWriter::windows("m"), None);
             windows.iter().for_each(|window| writer.window(window, before.replace(window)));
             sections.push(writer.finish());
-            let mut writer = SectionWriter::groups("m");
-            writer.group(&[format!("g{floor}"), String::new()]);
+            let map = KeptMap {
+                next: floor as u32 + 1,
+                period: 7 * floor,
+                left: 2,
+                ..KeptMap::default()
+            };
+            let mut writer = SectionWriter::groups("m", &map);
+            let labels = Arc::new(vec![format!("g{floor}"), String::new()]);
+            let left = (floor % 2 > 0).then_some(floor);
+            let kept = Kept { labels, place: 7, seen: floor, left };
+            writer.group(floor as u32, GroupChange::New, Some(&kept));
+            let seen = Kept { seen: floor + 1, ..kept };
+            writer.group(floor as u32, GroupChange::Seen, Some(&seen));
+            writer.group(floor as u32 / 2, GroupChange::Gone, None);
+            writer.group(floor as u32 + 1, GroupChange::New, Some(&Kept::default()));
+            let left = Kept { left: Some(floor), ..Kept::default() };
+            writer.group(floor as u32 + 1, GroupChange::Left, Some(&left));
             sections.push(writer.finish());
             let mut writer = SectionWriter::sums("m");
             let mut sum = FarSum::default();

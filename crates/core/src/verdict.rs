@@ -242,6 +242,7 @@ mod tests {
             numerator: Vec::new(),
             group_by: vec!["region".into()],
             group_limit: 10,
+            group_silence: 0,
             aggregate: Sum.into(),
             field: Some("amount".into()),
             window: WindowSpec::Tumbling { size: 1_000 },

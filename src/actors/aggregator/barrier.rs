@@ -33,11 +33,11 @@ impl Aggregator {
         self.hand_over(barrier);
     }
 
-    /// Takes up which groups are kept, once that is decided for good.
+    /// Takes up which groups are kept, once that is decided.
     pub(super) fn learn_groups(&mut self) {
         for (metric, decided) in self.parts.groups.iter().enumerate() {
-            if let Some(kept) = decided.get().filter(|_| !self.fold.knows_groups(metric)) {
-                self.fold.set_groups(metric, kept);
+            if let Some(decision) = &*decided.load() {
+                self.fold.learn(metric, decision);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Builds the actors of one generation, from the sink to the source.
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Addr, Arbiter};
+use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::ended::{RunError, damaged};
@@ -115,7 +116,8 @@ impl<'a> Starting<'a> {
         };
         let keeper = self.keeper(&mut restored.snapshot, &since)?;
         (since.max_at, since.closed_forgotten) = (keeper.max_at(), keeper.closed_forgotten());
-        let groups: DecidedGroups = self.course.metrics.iter().map(|_| OnceLock::new()).collect();
+        let metrics = self.course.metrics.iter();
+        let groups: DecidedGroups = metrics.map(|_| ArcSwapOption::empty()).collect();
         committer::decide_groups(&keeper, &groups);
         let (durable_tx, durable) =
             watch::channel(positions.iter().map(|at| at.position).collect());

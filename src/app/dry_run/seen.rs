@@ -13,7 +13,7 @@ use crate::actors::pipeline::Output;
 use crate::domain::alert::{Alert, alert_id};
 use crate::domain::commit::CommitUnit;
 use crate::domain::keeper::{Keeper, SessionTotals};
-use crate::domain::metric::groups::Labels;
+use crate::domain::metric::groups::Kept;
 use crate::domain::session::Deadline;
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -76,8 +76,8 @@ pub(super) struct Seen {
     pub ended: SessionTotals,
     /// Ends of windows with their numbers, by group.
     pub numbers: BTreeMap<u32, Vec<(EpochMs, f64)>>,
-    /// Labels of the groups.
-    pub groups: Vec<Labels>,
+    /// The groups by number, those that have left as well.
+    pub groups: BTreeMap<u32, Kept>,
     numbers_kept: usize,
     pub numbers_left_out: u64,
     pub first: Option<EpochMs>,
@@ -95,7 +95,7 @@ impl Seen {
             abandoned: Alerts::default(),
             ended: SessionTotals::default(),
             numbers: BTreeMap::new(),
-            groups: Vec::new(),
+            groups: BTreeMap::new(),
             numbers_kept: 0,
             numbers_left_out: 0,
             first: None,
@@ -207,9 +207,11 @@ impl Output for Eye {
         if !self.numbers {
             return Ok(());
         }
-        let known = &keeper.engine.state(0).groups;
-        let told = seen.groups.len();
-        seen.groups.extend(known.all().iter().skip(told).cloned());
+        for (number, kept) in &keeper.engine.state(0).groups.map().groups {
+            if seen.groups.get(number).is_none_or(|known| known.left != kept.left) {
+                seen.groups.insert(*number, kept.clone());
+            }
+        }
         for point in keeper.points.iter().filter(|point| point.end <= newest) {
             let Some(number) = point.value.scalar() else { continue };
             if seen.numbers_kept >= NUMBERS_MAX {

@@ -191,14 +191,17 @@ impl Search<'_> {
         let metric = Metric::compile(spec, &config.schema(0));
         let (first, last) = (self.seen.first?, self.seen.last?);
         let nothing = Vec::new();
-        let numbers = |group: usize| self.seen.numbers.get(&(group as u32)).unwrap_or(&nothing);
-        let back =
-            |labels, group| keeper::look_back(rule, &metric, labels, numbers(group), (first, last));
+        let numbers = |group: u32| self.seen.numbers.get(&group).unwrap_or(&nothing);
+        let lateness = config.time.allowed_lateness;
+        let back = |kept, group| {
+            keeper::look_back(rule, &metric, kept, numbers(group), (first, last), lateness)
+        };
         let mut raised = if spec.group_by.is_empty() {
             back(None, 0)
         } else {
-            let groups = self.seen.groups.iter().take(rule.groups_max).enumerate();
-            groups.flat_map(|(group, labels)| back(Some(labels), group)).collect()
+            let groups = self.seen.groups.iter();
+            let watched = groups.filter(|(_, kept)| (kept.place as usize) < rule.groups_max);
+            watched.flat_map(|(group, kept)| back(Some(kept), *group)).collect()
         };
         raised.sort_by_key(|alert| alert.at);
         let mut alerts = Alerts::default();

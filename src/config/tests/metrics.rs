@@ -113,6 +113,16 @@ fn a_wrong_metric_is_named() {
              at most 4000000",
         ),
         (
+            format!("{count}{second}group_silence = \"2h\""),
+            "t.toml:5:1: metric.m.group_silence = \"2h\": only belongs to a metric with group_by",
+        ),
+        (
+            format!("{count}{second}group_by = [\"a\"]\nkeep = \"2h\"\ngroup_silence = \"2h\""),
+            "t.toml:7:1: metric.m.group_silence = \"2h\": must hold keep, a window and a step of it \
+             together, 2h2s, or be \"0s\": groups stay for good",
+        ),
+        (format!("{count}{second}group_by = [\"a\"]\ngroup_silence = \"0s\""), ""),
+        (
             format!("{count}{second}group_by = [\"a\"]\ngroup_limit = 0"),
             "t.toml:6:1: metric.m.group_limit = 0: must be from 1 to 10000",
         ),
@@ -185,7 +195,7 @@ fn a_wrong_metric_is_named() {
             format!("{count}{second}color = \"red\""),
             &format!(
                 "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, \
-                 where, aggregate, numerator, field, group_by, group_limit, window, keep, unit, {own}"
+                 where, aggregate, numerator, field, group_by, group_limit, group_silence, window, keep, unit, {own}"
             ),
         ),
     ] {

@@ -2,20 +2,21 @@
 //! written whole for a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use super::{SectionWriter, group, time};
+use super::{GONE, LEFT, NEW, SEEN, SectionWriter, group, labels, time};
+use crate::metric::groups::{GroupChange, Kept, KeptMap};
 use crate::metric::number::{Number, Values};
 use crate::metric::{Cell, Floor, Place, Window};
 use crate::number::FarSum;
 use crate::time::EpochMs;
 use crate::wire::{Malformed, Reader};
 
-/// Everything that is kept of one metric. Groups go by their number: the place among `groups`,
-/// or `OVERFLOW`.
+/// Everything that is kept of one metric. Groups go by their number in `groups`, or `OVERFLOW`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricSnapshot {
-    /// Labels of the kept groups, in the order in which they were first met.
-    pub groups: Vec<Vec<String>>,
+    /// The groups.
+    pub groups: KeptMap,
     /// Cells by pane, the pane they enter with, and group.
     pub panes: BTreeMap<(EpochMs, EpochMs, u32), Cell>,
     /// Cells of open roll-up minutes by minute and group.
@@ -33,6 +34,39 @@ impl MetricSnapshot {
     pub fn cells(&self) -> impl Iterator<Item = &Cell> {
         let day = self.day.iter().flat_map(|(_, totals)| totals.values());
         self.panes.values().chain(self.minutes.values()).chain(day)
+    }
+
+    pub(super) fn absorb_groups(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let KeptMap { groups, next, period, left } = &mut self.groups;
+        let at = reader.position();
+        *next =
+            u32::try_from(reader.u64("groups")?).map_err(|_| Malformed { what: "groups", at })?;
+        (*period, *left) = (reader.i64("period")?, reader.u64("groups that left")?);
+        while !reader.is_empty() {
+            let at = reader.position();
+            let group = group(reader)?;
+            let unknown = || Malformed { what: "known group", at };
+            match reader.u8("what became of a group")? {
+                GONE => {
+                    groups.remove(&group);
+                    self.sums.remove(&group);
+                }
+                SEEN => groups.get_mut(&group).ok_or_else(unknown)?.seen = reader.i64("period")?,
+                LEFT => {
+                    groups.get_mut(&group).ok_or_else(unknown)?.left = time(reader, "period")?;
+                }
+                NEW => {
+                    let at = reader.position();
+                    let place = u32::try_from(reader.u64("place")?);
+                    let place = place.map_err(|_| Malformed { what: "place", at })?;
+                    let (seen, left) = (reader.i64("period")?, time(reader, "period")?);
+                    let labels = Arc::new(labels(reader)?);
+                    groups.insert(group, Kept { labels, place, seen, left });
+                }
+                _ => return Err(Malformed { what: "what became of a group", at }),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn absorb_panes(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -110,8 +144,14 @@ impl MetricSnapshot {
 
     /// Appends sections of at most about `chunk` bytes each.
     pub(super) fn encode(&self, id: &str, chunk: usize, sections: &mut Vec<Vec<u8>>) {
-        let mut groups = Chunks { sections, chunk, make: || SectionWriter::groups(id) };
-        groups.write(self.groups.iter(), |writer, labels| writer.group(labels));
+        let make = || SectionWriter::groups(id, &self.groups);
+        let mut groups = Chunks { sections, chunk, make };
+        groups.write(self.groups.groups.iter(), |writer, (number, kept)| {
+            writer.group(*number, GroupChange::New, Some(kept));
+        });
+        if self.groups.groups.is_empty() && self.groups.next > 0 {
+            groups.sections.push((groups.make)().finish());
+        }
         let mut panes = Chunks { sections, chunk, make: || SectionWriter::panes(id) };
         panes.write(self.panes.iter(), |writer, ((pane, enters, group), cell)| {
             let place = Place { pane: *pane, enters: Some(*enters), minute: None };

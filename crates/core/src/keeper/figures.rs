@@ -54,9 +54,9 @@ impl Keeper {
             return vec![Row { value, ..Row::default() }];
         }
         let value = |group: u32| now.get(group).or_else(|| none.clone());
-        let kept = state.groups.all().iter().zip(0..);
-        let mut rows: Vec<Row> = kept
-            .map(|(labels, group)| Row {
+        let present = state.groups.present();
+        let mut rows: Vec<Row> = present
+            .map(|(group, labels)| Row {
                 labels: Arc::clone(labels),
                 value: value(group),
                 overflow: false,

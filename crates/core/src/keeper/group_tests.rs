@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::tests::rule_of;
 use super::*;
+use crate::anomaly::{Absence, Threshold};
 use crate::commit::Snapshot;
 use crate::event::Schema;
 use crate::metric::aggregate::Count;
@@ -15,6 +17,7 @@ use crate::metric::groups::group_text;
 use crate::metric::{Attr, Fact, Facts, Fold, MetricSpec, Order, WindowSpec};
 use crate::number::Decimal;
 use crate::session::SessionPolicy;
+use crate::settings::Derived;
 use crate::time::END_OF_TIME;
 
 /// Labels that are easily taken for something else.
@@ -72,6 +75,7 @@ fn metric(name: &str, of: Facts, group_by: &[&str], limit: usize) -> MetricSpec 
         numerator: vec![],
         group_by: group_by.iter().map(|name| (*name).to_owned()).collect(),
         group_limit: limit,
+        group_silence: 0,
         aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 1_000 },
@@ -79,7 +83,7 @@ fn metric(name: &str, of: Facts, group_by: &[&str], limit: usize) -> MetricSpec 
     }
 }
 
-fn keeper(specs: &[MetricSpec]) -> Keeper {
+fn keeper(specs: &[MetricSpec], watching: &[Rule]) -> Keeper {
     let schema = Schema { slots: vec!["a".into(), "b".into()], ..Schema::default() };
     let time = TimePolicy { allowed_lateness: 0, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
@@ -91,7 +95,7 @@ fn keeper(specs: &[MetricSpec]) -> Keeper {
         metric
     };
     let metrics: Vec<Metric> = specs.iter().map(compile).collect();
-    let mut keeper = Keeper::new(Arc::new(metrics), vec![], Arc::new(rules), &time);
+    let mut keeper = Keeper::new(Arc::new(metrics), watching.to_vec(), Arc::new(rules), &time);
     (keeper.list_points, keeper.engine.reports) = (true, true);
     keeper
 }
@@ -100,19 +104,37 @@ fn keeper(specs: &[MetricSpec]) -> Keeper {
 type Found = ((String, EpochMs, String), u64);
 type Numbers = BTreeMap<(String, EpochMs, String), u64>;
 
-/// In log order: the first `limit` combinations are kept.
-fn recomputed(spec: &MetricSpec, samples: &[Sample]) -> Numbers {
-    let (mut kept, mut numbers) = (Vec::new(), Numbers::new());
+/// In log order: so many combinations are kept as there are places. With a silence time is cut
+/// into periods of an eighth of it, and at the beginning of each those leave that had no event
+/// for the whole of it; `now` is when a sample comes.
+fn recomputed(spec: &MetricSpec, samples: &[Sample], now: fn(&Sample) -> EpochMs) -> Numbers {
+    let mut numbers = Numbers::new();
+    // With the beginning of the period after that of the newest event.
+    let mut kept: Vec<(Vec<String>, EpochMs)> = Vec::new();
+    let silence = spec.group_silence + 60_000;
+    let (period, mut last) = (|at: EpochMs| at.div_euclid(silence / 8), EpochMs::MIN);
     for sample in samples {
+        if spec.group_silence > 0 && period(now(sample)) > last {
+            last = period(now(sample));
+            kept.retain(|(_, until)| until + silence > last * (silence / 8));
+        }
         let labels: Vec<String> = spec
             .group_by
             .iter()
             .map(|name| sample.labels[usize::from(name == "b")].to_owned())
             .collect();
-        if kept.len() < spec.group_limit && !kept.contains(&labels) {
-            kept.push(labels.clone());
+        if kept.len() < spec.group_limit && !kept.iter().any(|(one, _)| *one == labels) {
+            kept.push((labels.clone(), 0));
         }
-        let group = if kept.contains(&labels) { group_text(&labels) } else { "other".to_owned() };
+        let own = kept.iter_mut().find(|(one, _)| *one == labels);
+        let group = match own {
+            Some((_, until)) => {
+                let newest = now(sample).max(sample.at.div_euclid(1_000) * 1_000);
+                *until = (*until).max((period(newest) + 1) * (silence / 8));
+                group_text(&labels)
+            }
+            None => "other".to_owned(),
+        };
         let end = sample.at.div_euclid(1_000) * 1_000 + 1_000;
         *numbers.entry((spec.name.clone(), end, group)).or_default() += 1;
     }
@@ -131,6 +153,8 @@ enum Death {
 /// `behind` barriers later.
 struct Run<'a> {
     specs: &'a [MetricSpec],
+    watching: Vec<Rule>,
+    alerts: Vec<Alert>,
     shards: Vec<Fold>,
     live: Keeper,
     snapshot: Snapshot,
@@ -142,10 +166,16 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(specs: &'a [MetricSpec], shards: usize, behind: usize) -> Self {
-        let live = keeper(specs);
+        Run::watched(specs, vec![], shards, behind)
+    }
+
+    fn watched(specs: &'a [MetricSpec], watching: Vec<Rule>, shards: usize, behind: usize) -> Self {
+        let live = keeper(specs, &watching);
         let fold = Fold::new(Arc::new(live.engine.metrics().to_vec()), 0);
         Run {
             specs,
+            watching,
+            alerts: Vec::new(),
             shards: vec![fold; shards],
             live,
             snapshot: Snapshot::default(),
@@ -159,7 +189,7 @@ impl<'a> Run<'a> {
         let encoded = self.snapshot.encode(64);
         self.snapshot = Snapshot::default();
         encoded.iter().for_each(|section| self.snapshot.absorb(section).unwrap());
-        self.live = keeper(self.specs);
+        self.live = keeper(self.specs, &self.watching);
         self.live.restore(&mut self.snapshot.clone(), self.watermark).unwrap();
         let fold = Fold::new(Arc::new(self.live.engine.metrics().to_vec()), 0);
         self.shards.fill(fold);
@@ -169,11 +199,8 @@ impl<'a> Run<'a> {
     /// As a start does, and the committer after a barrier.
     fn tell(&mut self) {
         for metric in 0..self.specs.len() {
-            if self.live.engine.knows_groups(metric) {
-                let kept = self.live.engine.state(metric).groups.all().to_vec();
-                for shard in self.shards.iter_mut().filter(|shard| !shard.knows_groups(metric)) {
-                    shard.set_groups(metric, &kept);
-                }
+            if let Some(decision) = self.live.engine.decision(metric, None) {
+                self.shards.iter_mut().for_each(|shard| shard.learn(metric, &decision));
             }
         }
     }
@@ -191,8 +218,9 @@ impl<'a> Run<'a> {
             ..ShardDelta::default()
         });
         let barrier = Barrier { watermark, ..Barrier::default() };
-        let unit = self.live.merge(barrier, deltas.collect());
+        let mut unit = self.live.merge(barrier, deltas.collect());
         unit.delta.iter().for_each(|section| self.snapshot.absorb(section).unwrap());
+        self.alerts.append(&mut unit.alerts);
         self.watermark = watermark;
         self.waiting += 1;
         if self.waiting > self.behind {
@@ -214,7 +242,9 @@ impl<'a> Run<'a> {
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
     let label = || prop::sample::select(NASTY.to_vec());
-    prop::collection::vec((0i64..400, 0u8..16, label(), label()), 1..150).prop_map(|all| {
+    // Some of them after a long silence.
+    let step = prop_oneof![9 => 0i64..400, 1 => 0i64..60_000];
+    prop::collection::vec((step, 0u8..16, label(), label()), 1..150).prop_map(|all| {
         let mut at = 0;
         let sample = |(index, (step, user, a, b)): (usize, (i64, u8, _, _))| {
             at += step;
@@ -243,6 +273,11 @@ proptest! {
             metric("one", Facts::Events, &["a"], limits.0),
             metric("two", Facts::Events, &["a", "b"], limits.1),
             metric("whole", Facts::Events, &[], 1),
+            MetricSpec {
+                group_silence: 8_000,
+                keep: 5_000,
+                ..metric("leaving", Facts::Events, &["a"], limits.0)
+            },
         ];
         let mut run = Run::new(&specs, shards, behind);
         let (mut found, mut committed, mut index) = (Numbers::new(), 0, 0);
@@ -264,7 +299,7 @@ proptest! {
         }
         found.extend(run.barrier(END_OF_TIME).0);
         let expected: Numbers =
-            specs.iter().flat_map(|spec| recomputed(spec, &samples)).collect();
+            specs.iter().flat_map(|spec| recomputed(spec, &samples, |sample| sample.at - 1)).collect();
         prop_assert_eq!(&found, &expected);
         let others = |spec: &MetricSpec| -> u64 {
             let other = |((name, _, group), n): (&(String, EpochMs, String), &u64)| {
@@ -273,7 +308,7 @@ proptest! {
             expected.iter().filter_map(other).sum()
         };
         let overflow: Vec<u64> = run.live.overflow().map(|(_, facts)| facts).collect();
-        prop_assert_eq!(overflow, [others(&specs[0]), others(&specs[1])]);
+        prop_assert_eq!(overflow, [0, 1, 3].map(|at| others(&specs[at])));
         // The report says the same of all windows together.
         let mut sums: BTreeMap<String, f64> = BTreeMap::new();
         for ((name, _, group), n) in &expected {
@@ -292,12 +327,17 @@ proptest! {
         shuffle in any::<u64>(),
         shards in 1usize..=8,
         limit in 1usize..12,
+        leaves: bool,
     ) {
         let mut ended: Vec<Sample> =
             samples.into_iter().map(|sample| Sample { position: 0, ..sample }).collect();
         ended.sort_by_key(|sample| (sample.at, sample.user));
-        let specs = [metric("ended", Facts::Sessions, &["a", "b"], limit)];
-        let expected = recomputed(&specs[0], &ended);
+        let ended_by = |silence| MetricSpec {
+            group_silence: silence,
+            ..metric("ended", Facts::Sessions, &["a", "b"], limit)
+        };
+        let specs = [ended_by(if leaves { 12_000 } else { 0 })];
+        let expected = recomputed(&specs[0], &ended, |sample| sample.at);
         let mut cuts = cuts;
         cuts.sort_unstable();
         cuts.push(END_OF_TIME);
@@ -313,6 +353,51 @@ proptest! {
             from = to;
         }
         prop_assert_eq!(found, expected);
+    }
+
+    /// A rule hears of a group until it leaves, whenever a barrier finds that out.
+    #[test]
+    fn rules_judge_groups_that_leave_the_same_wherever_the_barriers_are(
+        samples in samples(),
+        barriers in deaths(),
+        shards in 1usize..=4,
+        absence: bool,
+    ) {
+        let specs = [MetricSpec {
+            group_silence: 8_000,
+            keep: 5_000,
+            ..metric("leaving", Facts::Events, &["a"], 4)
+        }];
+        let mut rule = if absence {
+            rule_of(Absence)
+        } else {
+            rule_of(Threshold { limit: Derived(Some(0.5)), ..Threshold::default() })
+        };
+        (rule.metric, rule.groups_max) = ("leaving".into(), 3);
+        rule.detect.fill(1_000);
+        rule.patience.hold = 3_000;
+        let mut coarse = Run::watched(&specs, vec![rule.clone()], 1, 0);
+        let mut fine = Run::watched(&specs, vec![rule], shards, 1);
+        for (index, sample) in samples.iter().enumerate() {
+            coarse.add(Facts::Events, sample, sample.at - 1);
+            fine.add(Facts::Events, sample, sample.at - 1);
+            let (barrier, death) = barriers[index % barriers.len()];
+            if barrier {
+                fine.barrier(sample.at);
+                if death == Death::After {
+                    fine.restart();
+                }
+            }
+        }
+        let last = samples.last().unwrap().at;
+        for run in [&mut coarse, &mut fine] {
+            run.barrier(last);
+        }
+        let said = |run: &Run<'_>| {
+            let one = |alert: &Alert| (alert.at, alert.id.clone(), alert.title.clone());
+            run.alerts.iter().map(one).collect::<std::collections::BTreeSet<_>>()
+        };
+        prop_assert_eq!(said(&coarse), said(&fine));
     }
 
     #[test]
@@ -374,6 +459,42 @@ fn a_commit_costs_what_changed_and_not_how_many_groups_there_are() {
     assert!(idle <= 300, "{idle} bytes for nothing");
 }
 
+/// Whoever has left is forgotten once nothing on the board and in the windows speaks of it.
+#[test]
+fn a_thousand_groups_one_after_the_other_take_the_room_of_a_few() {
+    let labels: Vec<&'static str> =
+        (0..1_000).map(|n| &*Box::leak(format!("{n}").into_boxed_str())).collect();
+    let window = WindowSpec::Hopping { size: 60_000, slide: 1_000 };
+    let leaving = |name, limit| MetricSpec {
+        group_silence: 3_600_000,
+        window: window.clone(),
+        keep: 120_000,
+        ..metric(name, Facts::Events, &["a"], limit)
+    };
+    let specs = [leaving("room", 20), leaving("no_room", 5)];
+    let mut run = Run::new(&specs, 2, 1);
+    run.live.engine.reports = false;
+    for n in 0..1_000u64 {
+        // Ten minutes apart.
+        let at = n as i64 * 600_000;
+        let labels = [labels[n as usize], ""];
+        run.add(Facts::Events, &Sample { at, position: n + 1, user: n as u8, labels }, at - 1);
+        run.barrier(at);
+        if n % 100 == 99 {
+            run.restart();
+            run.live.engine.reports = false;
+        }
+        let most = |metric: usize| run.live.engine.state(metric).groups.map().groups.len();
+        assert!(most(0) <= 10 && most(1) <= 6, "{} and {}", most(0), most(1));
+    }
+    let figures: Vec<_> = run.live.groups().collect();
+    let [("room", present, left), ("no_room", 5, few)] = figures[..] else { panic!("{figures:?}") };
+    assert_eq!(present as u64 + left, 1_000);
+    // Five of seven found a place: one leaves after an hour and an eighth.
+    assert!((600..750).contains(&few), "{few}");
+    assert!(run.live.overflow().eq([("room", 0), ("no_room", 1_000 - few - 5)]));
+}
+
 /// What the configuration counts on: a point of history has 16 bytes, and each window a few
 /// more.
 #[test]
@@ -432,10 +553,14 @@ fn a_grid_of_many_groups_holds_what_is_shown() {
     }
     let (grid, about) = shown(&run);
     assert_eq!((grid.rows.len(), grid.columns.len(), about.overflow), (400, 60, None));
-    assert_eq!(about.note, "the first 400 of 10000 groups");
+    assert_eq!(about.note, "the greatest 400 of 10000 groups");
     let bytes: usize = grid.columns.iter().map(|(_, cells)| 8 * cells.capacity()).sum();
     assert_eq!(bytes, 400 * 60 * 8);
     let sum = |row: usize| grid.columns.iter().map(|(_, cells)| cells[row]).sum::<u64>();
+    // A hundred came every second, of the others the first are shown.
+    assert_eq!((grid.rows[399][0].as_str(), sum(399)), ("group 9900", 60));
+    let all = (0..400).map(sum).collect::<Vec<_>>();
+    assert_eq!(all.iter().filter(|sum| **sum == 60).count(), 100);
     assert_eq!((sum(0), sum(1), sum(300)), (60, 1, 60));
 
     add(&mut run, 59_600, 10_000);
@@ -444,5 +569,5 @@ fn a_grid_of_many_groups_holds_what_is_shown() {
     assert_eq!((grid.rows.len(), about.overflow), (400, Some(399)));
     assert_eq!(grid.rows[399], ["other"]);
     assert_eq!(grid.columns.back().unwrap().1[399], 1);
-    assert_eq!(about.note, "the first 399 of 10000 groups");
+    assert_eq!(about.note, "the greatest 399 of 10000 groups");
 }

@@ -2,7 +2,6 @@
 //! the last commit, groups and numbers by their number.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +11,7 @@ use super::outlook::Outlook;
 use super::rules::rule_of;
 use crate::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
 use crate::metric::engine::{Absorbed, MetricTotals};
+use crate::metric::groups::KeptGroups;
 use crate::metric::window::Day;
 use crate::metric::{LateCounts, Place};
 use crate::time::EpochMs;
@@ -116,7 +116,7 @@ impl Keeper {
         self.engine.group_totals[index].sums = snapshot.sums;
         self.written.windows[index] = snapshot.windows.back().map(|window| window.end);
         let state = self.engine.state_mut(index);
-        snapshot.groups.into_iter().for_each(|labels| state.groups.keep(Arc::new(labels)));
+        state.groups = KeptGroups::restored(snapshot.groups);
         for ((pane, enters, group), cell) in snapshot.panes {
             state.merge(&Place { pane, enters: Some(enters), minute: None }, &[(group, cell)]);
         }
@@ -130,21 +130,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// What came into the panes at a barrier, new groups first.
+    /// What came into the panes at a barrier.
     pub(super) fn write_absorbed(
         &self,
         absorbed: &BTreeMap<usize, Absorbed>,
         unit: &mut CommitUnit,
     ) {
-        for (index, Absorbed { groups, cells }) in absorbed {
+        for (index, cells) in absorbed {
             let id = &self.ids[*index];
-            if !groups.is_empty() {
-                let kept = &self.engine.state(*index).groups;
-                let mut writer = SectionWriter::groups(id);
-                let labels = groups.clone().filter_map(|group| kept.labels(group));
-                labels.for_each(|labels| writer.group(labels));
-                unit.delta.push(writer.finish());
-            }
             if !cells.is_empty() {
                 let mut writer = SectionWriter::panes(id);
                 for (place, cells) in cells {
@@ -160,6 +153,7 @@ impl Keeper {
     pub(super) fn write_settled(&mut self, unit: &mut CommitUnit) {
         for index in 0..self.engine.metrics().len() {
             let dropped = self.engine.state_mut(index).take_dropped();
+            self.write_groups(index, unit);
             let changed = std::mem::take(&mut self.engine.group_totals[index].changed);
             let metric = &self.engine.metrics()[index];
             let state = self.engine.state(index);
@@ -200,6 +194,19 @@ impl Keeper {
                 }
                 unit.delta.push(writer.finish());
             }
+        }
+    }
+
+    fn write_groups(&mut self, index: usize, unit: &mut CommitUnit) {
+        let groups = &mut self.engine.state_mut(index).groups;
+        let changes = groups.take_changes();
+        if !changes.is_empty() {
+            let map = groups.map();
+            let mut writer = SectionWriter::groups(&self.ids[index], map);
+            for (group, change) in changes {
+                writer.group(group, change, map.groups.get(&group));
+            }
+            unit.delta.push(writer.finish());
         }
     }
 

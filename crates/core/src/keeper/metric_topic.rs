@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::words::window_words;
+use super::words::{span_words, window_words};
 use crate::board::bound::ROWS_MAX;
 use crate::board::{Grid, Series, Topic, TopicAbout, TopicState};
-use crate::metric::Metric;
-use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT, group_text};
+use crate::metric::groups::{OVERFLOW_TEXT, group_text};
+use crate::metric::number::Values;
 use crate::metric::shown::{Shown, ShownWindow};
 use crate::metric::window::MetricState;
+use crate::metric::{Labels, Metric, OVERFLOW};
+use crate::time::SpanMs;
 
 /// Most points of a series on the board; a longer `keep` is thinned by forgetting the oldest.
 pub const SERIES_POINTS_MAX: usize = 3_600;
@@ -57,14 +59,67 @@ pub(super) fn metric_topic(
     let windows = shown.map_or_else(Vec::new, |shown| {
         if grid { shown.all(keep, capacity) } else { shown.whole(keep, capacity) }
     });
+    let weigh = |next| sums(&windows, next, metric.spec.window.step() * capacity as SpanMs);
     let mut about = about(metric);
+    let room = if grid { ROWS_MAX - usize::from(overflows) } else { GROUPS_MAX };
+    let groups = shown_groups(metric, state, room, weigh, &mut about);
     let state = if grid {
-        TopicState::Grid(grid_of(state, &windows, capacity, overflows, &mut about))
+        TopicState::Grid(grid_of(&groups, &windows, capacity, overflows, &mut about))
     } else {
-        let series = series_of(metric, state, &windows, capacity, overflows, &mut about);
-        TopicState::Series(series)
+        name_columns(metric, &groups, overflows, &mut about);
+        TopicState::Series(series_of(metric, &groups, &windows, capacity, &about))
     };
     Topic { about, state }
+}
+
+/// A group on the board: its number and its labels.
+type ShownGroup<'a> = (u32, &'a Labels);
+
+/// The groups that there is room for, by number: all, or the greatest. `weigh` gives the weights
+/// of the numbers below the one it is given.
+fn shown_groups<'a>(
+    metric: &Metric,
+    state: &'a MetricState,
+    room: usize,
+    weigh: impl FnOnce(u32) -> Vec<f64>,
+    about: &mut TopicAbout,
+) -> Vec<ShownGroup<'a>> {
+    if !metric.is_grouped() {
+        return Vec::new();
+    }
+    let mut groups: Vec<ShownGroup<'_>> = state.groups.present().collect();
+    let all = groups.len();
+    if all > room {
+        let weights = weigh(state.groups.map().next);
+        let weight = |group: &ShownGroup<'_>| weights.get(group.0 as usize).copied().unwrap_or(0.0);
+        groups.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.0.cmp(&b.0)));
+        groups.truncate(room);
+        groups.sort_unstable_by_key(|(group, _)| *group);
+        note(about, &format!("the greatest {room} of {all} groups"));
+    }
+    if state.groups.num_left() > 0 {
+        let silent = span_words(metric.spec.group_silence);
+        note(about, &format!("{} groups left, silent for {silent}", state.groups.num_left()));
+    }
+    groups
+}
+
+/// Sum of each group over the windows of a topic that holds `span`. Over those that ended before
+/// the last tenth of it began, so that columns stay for as long.
+fn sums(windows: &[ShownWindow<'_>], next: u32, span: SpanMs) -> Vec<f64> {
+    let mut sums = vec![0.0; next as usize];
+    let tenth = (span / 10).max(1);
+    let newest = windows.last().map_or(0, |window| window.end);
+    let whole = newest.div_euclid(tenth) * tenth;
+    let old = windows.partition_point(|window| window.end <= whole);
+    for window in &windows[..if old > 0 { old } else { windows.len() }] {
+        for (group, value) in window.values.scalars() {
+            if let Some(sum) = sums.get_mut(*group as usize) {
+                *sum += *value;
+            }
+        }
+    }
+    sums
 }
 
 /// The newest numbers by group: what is more than a number each has no line.
@@ -75,17 +130,27 @@ fn newest_topic(
     overflows: bool,
 ) -> Topic {
     let mut about = about(metric);
-    let kept = name_groups(metric, state, overflows, &mut about);
-    let Some(now) = shown.and_then(Shown::now) else {
+    let now = shown.and_then(Shown::now);
+    let weigh = |next| {
+        let mut weights = vec![0.0; next as usize];
+        for (group, number) in now.iter().flat_map(Values::iter) {
+            if let Some(weight) = weights.get_mut(group as usize) {
+                *weight = number.facts() as f64;
+            }
+        }
+        weights
+    };
+    let groups = shown_groups(metric, state, GROUPS_MAX, weigh, &mut about);
+    name_columns(metric, &groups, overflows, &mut about);
+    let Some(now) = &now else {
         return Topic { about, state: TopicState::Map(BTreeMap::new()) };
     };
     let none = metric.spec.aggregate.empty();
     let number = |(column, name): (usize, &String)| {
-        let group = if column == kept { OVERFLOW } else { column as u32 };
-        let number = if metric.is_grouped() {
-            now.get(group)
-        } else {
-            now.iter().next().map(|(_, number)| number)
+        let number = match groups.get(column) {
+            Some((group, _)) => now.get(*group),
+            None if metric.is_grouped() => now.get(OVERFLOW),
+            None => now.iter().next().map(|(_, number)| number),
         };
         (name.clone(), json!(number.or_else(|| none.clone())))
     };
@@ -93,50 +158,45 @@ fn newest_topic(
     Topic { about, state: TopicState::Map(numbers) }
 }
 
-/// Names the columns: the first groups, and what lies beyond `group_limit`. Returns how many are
-/// groups; a metric without groups has one column.
-fn name_groups(
+/// Names the columns: the groups, and what lies beyond `group_limit`. A metric without groups has
+/// one column.
+fn name_columns(
     metric: &Metric,
-    state: &MetricState,
+    groups: &[ShownGroup<'_>],
     overflows: bool,
     about: &mut TopicAbout,
-) -> usize {
-    if !metric.is_grouped() {
-        return 1;
+) {
+    if metric.is_grouped() {
+        about.columns = groups.iter().map(|(_, labels)| group_text(labels)).collect();
+        if overflows {
+            about.overflow = Some(groups.len());
+            about.columns.push(OVERFLOW_TEXT.into());
+        }
     }
-    let groups = state.groups.all();
-    about.columns = groups.iter().take(GROUPS_MAX).map(|labels| group_text(labels)).collect();
-    let kept = about.columns.len();
-    if groups.len() > kept {
-        about.note =
-            with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
+}
+
+/// Where the numbers of a group stand: the overflow comes last. `None`: nowhere.
+fn place_of(groups: &[ShownGroup<'_>], group: u32) -> Option<usize> {
+    match group {
+        OVERFLOW => Some(groups.len()),
+        group => groups.binary_search_by_key(&group, |(group, _)| *group).ok(),
     }
-    if overflows {
-        about.overflow = Some(kept);
-        about.columns.push(OVERFLOW_TEXT.into());
-    }
-    kept
 }
 
 fn series_of(
     metric: &Metric,
-    state: &MetricState,
+    groups: &[ShownGroup<'_>],
     windows: &[ShownWindow<'_>],
     capacity: usize,
-    overflows: bool,
-    about: &mut TopicAbout,
+    about: &TopicAbout,
 ) -> Series {
-    let kept = name_groups(metric, state, overflows, about);
     let columns = about.columns.len();
-    let column = |group: u32| match group {
-        OVERFLOW => Some(kept),
-        group => Some(group as usize).filter(|group| *group < kept),
-    };
     let none = metric.spec.aggregate.empty().and_then(|none| none.scalar());
     let point = |window: &ShownWindow<'_>| {
         let mut values = vec![none; columns];
         for (group, value) in window.values.scalars() {
-            if let Some(slot) = column(*group).and_then(|column| values.get_mut(column)) {
+            let column = if metric.is_grouped() { place_of(groups, *group) } else { Some(0) };
+            if let Some(slot) = column.and_then(|column| values.get_mut(column)) {
                 *slot = Some(*value);
             }
         }
@@ -146,35 +206,21 @@ fn series_of(
 }
 
 fn grid_of(
-    state: &MetricState,
+    groups: &[ShownGroup<'_>],
     windows: &[ShownWindow<'_>],
     capacity: usize,
     overflows: bool,
     about: &mut TopicAbout,
 ) -> Grid {
-    // The overflow has the last row, however many groups there are.
-    let groups = state.groups.all();
-    let room = ROWS_MAX - usize::from(overflows);
-    let mut rows: Vec<Vec<String>> =
-        groups.iter().take(room).map(|labels| labels.to_vec()).collect();
-    let kept = rows.len();
-    if groups.len() > kept {
-        about.note =
-            with_note(&about.note, &format!("the first {kept} of {} groups", groups.len()));
-    }
+    let mut rows: Vec<Vec<String>> = groups.iter().map(|(_, labels)| labels.to_vec()).collect();
     if overflows {
-        about.overflow = Some(kept);
+        about.overflow = Some(rows.len());
         rows.push(vec![OVERFLOW_TEXT.into(); about.columns.len()]);
     }
     let column = |window: &ShownWindow<'_>| {
         let mut cells = vec![0; rows.len()];
         for (group, value) in window.values.scalars() {
-            let row = match *group {
-                OVERFLOW => kept,
-                group if (group as usize) < kept => group as usize,
-                _ => continue,
-            };
-            if let Some(cell) = cells.get_mut(row) {
+            if let Some(cell) = place_of(groups, *group).and_then(|row| cells.get_mut(row)) {
                 *cell = *value as u64;
             }
         }
@@ -184,7 +230,8 @@ fn grid_of(
     Grid { capacity, rows: Arc::new(rows), columns }
 }
 
-fn with_note(note: &str, more: &str) -> String {
-    let sign = if note.is_empty() { "" } else { "; " };
-    format!("{note}{sign}{more}")
+fn note(about: &mut TopicAbout, more: &str) {
+    let sign = if about.note.is_empty() { "" } else { "; " };
+    about.note.push_str(sign);
+    about.note.push_str(more);
 }

@@ -261,6 +261,16 @@ impl Keeper {
         grouped.map(|(metric, facts)| (metric.spec.name.as_str(), *facts))
     }
 
+    /// Groups that hold a place, and how many have left, by metric with `group_by`.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, usize, u64)> {
+        let metrics = self.engine.metrics().iter().enumerate();
+        let grouped = metrics.filter(|(_, metric)| !metric.spec.group_by.is_empty());
+        grouped.map(|(index, metric)| {
+            let groups = &self.engine.state(index).groups;
+            (metric.spec.name.as_str(), groups.num_present(), groups.num_left())
+        })
+    }
+
     /// Open sessions by the name of the step they have reached.
     pub fn by_step(&self) -> impl Iterator<Item = (&str, i64)> {
         let steps = self.rules.steps.iter().enumerate();

@@ -58,6 +58,9 @@ pub struct MetricReport {
     /// Events (or closed sessions) whose group is not among the first `group_limit`.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_groups: u64,
+    /// Groups that left because they were silent for `group_silence`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub groups_left: u64,
     /// How exact the numbers are; `None` where they are exact always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
@@ -98,7 +101,11 @@ impl Keeper {
                 .map(|(index, metric)| {
                     let (totals, late) = (&engine.totals[index], &engine.late[index]);
                     let groups = &engine.state(index).groups;
-                    let sums = engine.group_totals[index].sums.iter();
+                    let mut by_group: BTreeMap<String, f64> = BTreeMap::new();
+                    for (group, sum) in &engine.group_totals[index].sums {
+                        // One that has left may have come again.
+                        *by_group.entry(groups.text(*group)).or_default() += sum.value();
+                    }
                     let report = MetricReport {
                         windows: totals.windows,
                         max: totals.max.map(|(value, _)| value),
@@ -110,7 +117,8 @@ impl Keeper {
                         minute_late: late.minute,
                         other_groups: engine.overflow[index],
                         accuracy: metric.spec.aggregate.accuracy(),
-                        by_group: sums.map(|(g, sum)| (groups.text(*g), sum.value())).collect(),
+                        groups_left: groups.num_left(),
+                        by_group,
                     };
                     (metric.spec.name.clone(), report)
                 })

@@ -149,7 +149,7 @@ proptest! {
         raised.iter_mut().for_each(|alert| alert.n = 0);
         let first = keeper.first_at().unwrap();
         let metric = &keeper.engine.metrics()[index];
-        prop_assert_eq!(look_back(&rule, metric, None, &numbers, (first, settled)), raised);
+        prop_assert_eq!(look_back(&rule, metric, None, &numbers, (first, settled), 500), raised);
     }
 }
 

@@ -5,6 +5,7 @@ use super::rules::{RULE_POINTS, RuleKept, kept_id, rule_id};
 use crate::anomaly::{Rule, State as _};
 use crate::board::{Series, Topic, TopicAbout, TopicState};
 use crate::metric::Metric;
+use crate::metric::groups::{Kept, group_text};
 
 /// Most groups that a note names.
 const NAMED_MAX: usize = 5;
@@ -50,7 +51,10 @@ impl Keeper {
     fn of_groups(&self, rule: &Rule, index: usize) -> (Option<&RuleKept>, String) {
         let metrics = self.engine.metrics();
         let id = rule_id(rule, metrics);
-        let groups = self.watched(rule, index).into_iter().flatten();
+        let groups = self.watched(rule, index).into_iter().filter_map(|(_, kept)| {
+            let kept = kept.filter(Kept::is_present)?;
+            Some(group_text(&kept.labels))
+        });
         let all: Vec<(String, &RuleKept)> = groups
             .filter_map(|group| Some((self.state.rules.get(&kept_id(&id, Some(&group)))?, group)))
             .map(|(kept, group)| (group, kept))
@@ -76,9 +80,10 @@ impl Keeper {
             0 => {}
             some => note += &format!(", {some} learning"),
         }
-        let known = self.engine.state(index).groups.all().len();
-        if known > rule.groups_max {
-            let left = known - rule.groups_max;
+        let present = self.engine.state(index).groups.map().groups.values();
+        let unwatched = |kept: &&Kept| kept.is_present() && kept.place as usize >= rule.groups_max;
+        let left = present.filter(unwatched).count();
+        if left > 0 {
             note += &format!(", {left} more are not watched: groups_max");
         }
         (shown.map(|(_, kept)| *kept), note)

@@ -15,9 +15,9 @@ use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
-use crate::metric::groups::{Labels, group_text};
+use crate::metric::groups::{Kept, group_text};
 use crate::settings::{Word as _, entries};
-use crate::time::{END_OF_TIME, EpochMs};
+use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
 /// Points of a rule's topic.
 pub(super) const RULE_POINTS: usize = 360;
@@ -63,12 +63,15 @@ pub(super) fn kept_id(rule: &str, group: Option<&str>) -> String {
 }
 
 impl Keeper {
-    /// The groups of a metric that a rule watches, as text; one `None` where there are no labels.
-    pub(super) fn watched(&self, rule: &Rule, index: usize) -> Vec<Option<String>> {
-        let grouped = !self.engine.metrics()[index].spec.group_by.is_empty();
-        let groups = self.engine.state(index).groups.all().iter().take(rule.groups_max);
-        let texts = groups.map(|labels| Some(group_text(labels)));
-        if grouped { texts.collect() } else { vec![None] }
+    /// The groups of a metric that a rule watches, those that have left as well; one without
+    /// labels where there are none.
+    pub(super) fn watched(&self, rule: &Rule, index: usize) -> Vec<(u32, Option<Kept>)> {
+        if self.engine.metrics()[index].spec.group_by.is_empty() {
+            return vec![(0, None)];
+        }
+        let groups = self.engine.state(index).groups.map().groups.iter();
+        let watched = groups.filter(|(_, kept)| (kept.place as usize) < rule.groups_max);
+        watched.map(|(number, kept)| (*number, Some(kept.clone()))).collect()
     }
 
     /// Runs what became final by a watermark through the rules.
@@ -94,8 +97,9 @@ impl Keeper {
             };
             let Some(until) = until else { continue };
             let id = rule_id(rule, metrics);
-            for (group, text) in self.watched(rule, index).into_iter().enumerate() {
-                let numbers = numbers.remove(&(group as u32)).unwrap_or_default();
+            for (group, watched) in self.watched(rule, index) {
+                let numbers = numbers.remove(&group).unwrap_or_default();
+                let text = watched.as_ref().map(|kept| group_text(&kept.labels));
                 let key = kept_id(&id, text.as_deref());
                 // A group begins with its first number; where there is one, with the first event.
                 let began = self.began[index].or(first_at).filter(|_| text.is_none());
@@ -109,18 +113,18 @@ impl Keeper {
                 let start = whole.map_or(start, |at| start.max(whole_from(metric, at, memo)));
                 let passed = numbers.partition_point(|(end, _)| *end <= start);
                 let numbers = &numbers[passed..];
-                let kept = self.state.rules.entry(key).or_insert_with(|| RuleKept::new(rule));
-                let about = About {
-                    rule,
-                    metric,
-                    labels: self
-                        .engine
-                        .state(index)
-                        .groups
-                        .labels(group as u32)
-                        .filter(|_| text.is_some()),
-                };
-                kept.run(rule, metric, Stretch { start, end: until }, numbers, |verdict| {
+                let lateness = self.engine.lateness();
+                let end = judged_until(metric, watched.as_ref(), until, lateness);
+                let left = watched.as_ref().is_some_and(|kept| !kept.is_present());
+                let rules = &mut self.state.rules;
+                if left && last.is_some_and(|last| last > end) {
+                    // That is of the same labels, which have come again.
+                    continue;
+                }
+                let kept = rules.entry(key.clone()).or_insert_with(|| RuleKept::new(rule));
+                let about =
+                    About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
+                kept.run(rule, metric, Stretch { start, end }, numbers, |verdict| {
                     alerts.extend(verdict.change.map(|change| match change {
                         Change::Rises => {
                             let began = |index: usize| self.began[index].or(first_at);
@@ -130,6 +134,9 @@ impl Keeper {
                         Change::Over(past) => about.over(verdict, &past),
                     }));
                 });
+                if left {
+                    rules.remove(&key);
+                }
             }
         }
         alerts
@@ -138,20 +145,23 @@ impl Keeper {
 
 /// What a rule raises, and calls over, on numbers that are final: those of all windows of a metric, or
 /// of one of its groups, that are not empty, by their ends. `first`: time of the first event; windows
-/// that end after `until` are not judged. Why a number moved is not asked.
+/// that end after `until` are not judged, nor those after a group has left. Why a number moved is not
+/// asked.
 pub fn look_back(
     rule: &Rule,
     metric: &Metric,
-    labels: Option<&Labels>,
+    group: Option<&Kept>,
     numbers: &[(EpochMs, f64)],
     (first, until): (EpochMs, EpochMs),
+    lateness: SpanMs,
 ) -> Vec<Alert> {
     let memo = &mut Memo::default();
-    let began = Some(first).filter(|_| labels.is_none());
+    let began = Some(first).filter(|_| group.is_none());
     let first = numbers.first().map(|(end, _)| end - 1);
     let Some(at) = first.into_iter().chain(began).min() else { return Vec::new() };
-    let stretch = Stretch { start: metric.grid.pane(at, memo).start, end: until };
-    let about = About { rule, metric, labels };
+    let end = judged_until(metric, group, until, lateness);
+    let stretch = Stretch { start: metric.grid.pane(at, memo).start, end };
+    let about = About { rule, metric, labels: group.map(|kept| &kept.labels) };
     let mut alerts = Vec::new();
     RuleKept::new(rule).run(rule, metric, stretch, numbers, |verdict| {
         alerts.extend(verdict.change.map(|change| match change {
@@ -160,6 +170,18 @@ pub fn look_back(
         }));
     });
     alerts
+}
+
+/// A group that has left is judged up to there, whenever that is found out.
+fn judged_until(
+    metric: &Metric,
+    group: Option<&Kept>,
+    until: EpochMs,
+    lateness: SpanMs,
+) -> EpochMs {
+    let left = group.and_then(|kept| kept.left);
+    let settled = left.map(|at| metric.grid.pane(at - lateness, &mut Memo::default()).start);
+    settled.map_or(until, |settled| settled.min(until))
 }
 
 impl RuleKept {

@@ -23,6 +23,7 @@ fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
         numerator: vec![],
         group_by: vec![],
         group_limit: 10,
+        group_silence: 0,
         aggregate,
         field: None,
         window,
@@ -90,10 +91,15 @@ pub(super) fn second(at: i64, count: u64) -> (Barrier, Vec<ShardDelta>) {
     let panes = if count > 0 { vec![pane(0), pane(1), pane(2)] } else { vec![] };
     let ledger = Ledger { applied: count, ..Ledger::default() };
     let first = Order::Event { batch: at as u64, position: 0, part: 0 };
-    let candidate = |metric| Candidate { metric, labels: Arc::default(), first: first.clone() };
+    let candidate = |metric| Candidate {
+        metric,
+        labels: Arc::default(),
+        period: BEGINNING,
+        first: first.clone(),
+    };
     let candidates = (0..panes.len() as u16).map(candidate).collect();
     let of = |delta: &PaneDelta| delta.place as u16;
-    let groups = panes.iter().map(|delta| (of(delta), Arc::default())).collect();
+    let groups = panes.iter().map(|delta| (of(delta), BEGINNING, Arc::default())).collect();
     let places = panes.iter().map(|delta| (of(delta), place)).collect();
     let facts = Flushed { panes, places, groups, candidates };
     (barrier, vec![ShardDelta { facts, ledger, ..ShardDelta::default() }])

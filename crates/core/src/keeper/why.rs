@@ -8,7 +8,7 @@ use super::rule_alerts::named;
 use crate::anomaly::{Rule, Side, Verdict};
 use crate::metric::engine::Engine;
 use crate::metric::grid::Memo;
-use crate::metric::groups::{OVERFLOW, OVERFLOW_TEXT};
+use crate::metric::groups::OVERFLOW_TEXT;
 use crate::metric::window::MetricState;
 use crate::metric::{Metric, Window};
 use crate::time::EpochMs;
@@ -128,7 +128,7 @@ fn moved(
     found.sort_by(|a, b| (b.1 - b.2).abs().total_cmp(&(a.1 - a.2).abs()).then(a.0.cmp(&b.0)));
     found.truncate(NAMED_MAX);
     let shown = |(group, value, usual): (u32, f64, f64)| {
-        let labels = state.groups.labels(group).filter(|_| group != OVERFLOW);
+        let labels = state.groups.labels(group);
         let group = labels.map(|labels| named(metric, labels)).unwrap_or_default();
         let text = labels.map_or_else(|| OVERFLOW_TEXT.to_owned(), |labels| labels.join(", "));
         let share = adds.then(|| (value - usual).abs() / all);

@@ -88,6 +88,7 @@ fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
         }],
         group_by: if grouped { vec!["class".into()] } else { vec![] },
         group_limit: 10,
+        group_silence: 0,
         field: match aggregate.needs() {
             Needs::Amount | Needs::Number => Some("amount".into()),
             _ => None,
@@ -295,7 +296,7 @@ fn board_shows_the_definition(
         number.or(metric.spec.aggregate.empty().map(|zero| said(&zero)))
     };
     let groups: Vec<String> =
-        keeper.engine.state(0).groups.all().iter().map(|labels| group_text(labels)).collect();
+        keeper.engine.state(0).groups.present().map(|(_, labels)| group_text(labels)).collect();
     let memo = &mut Memo::default();
     let running = metric.grid.pane(watermark, memo);
     // The end of the window whose number a group has now.

@@ -7,6 +7,7 @@ use super::aggregate::{Cell, Needs};
 use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
+use super::groups::Silence;
 use super::meaning::meaning;
 use super::spec::{Condition, Facts, MetricSpec, Test};
 use crate::event::Schema;
@@ -14,6 +15,7 @@ use crate::fault::{Fault, Use};
 use crate::hash::fingerprint;
 use crate::number::text::NumberFormat;
 use crate::number::{Amount, Decimal};
+use crate::time::SpanMs;
 
 /// Slots of a closed session's attributes, by index.
 pub const SESSION_ATTRIBUTES: [&str; 6] =
@@ -160,6 +162,11 @@ impl Metric {
     /// True when it has a number for each of several groups.
     pub fn is_grouped(&self) -> bool {
         !self.group_slots.is_empty()
+    }
+
+    /// When groups leave, where facts may be late by `lateness`.
+    pub fn silence(&self, lateness: SpanMs) -> Silence {
+        Silence::new(if self.is_grouped() { self.spec.group_silence } else { 0 }, lateness)
     }
 
     /// The group's labels of a fact.

@@ -230,6 +230,7 @@ mod tests {
                 numerator: vec![],
                 group_by: vec![],
                 group_limit: 1,
+                group_silence: 0,
                 aggregate: Count.into(),
                 field: None,
                 window: WindowSpec::Tumbling { size: 1_000 },

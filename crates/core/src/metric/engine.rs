@@ -1,7 +1,6 @@
 //! All metrics together: what the shards found in, final windows out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use super::aggregate::Cell;
 use super::ahead::Window;
 use super::compile::Metric;
 use super::fold::{Flushed, PaneDelta};
-use super::groups::{Labels, OVERFLOW};
+use super::groups::{Candidate, Decision, OVERFLOW, Silence};
 use super::late::LateCounts;
 use super::number::Number;
 use super::place::Place;
@@ -54,13 +53,15 @@ pub struct GroupTotals {
     pub changed: BTreeSet<u32>,
 }
 
-/// What came into one metric at a barrier.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Absorbed {
-    /// Groups that are kept from now on.
-    pub groups: Range<u32>,
-    /// What was merged into the panes: by place, the groups in order.
-    pub cells: BTreeMap<Place, Vec<(u32, Cell)>>,
+/// What came into the panes of one metric at a barrier: by place, the groups in order.
+pub type Absorbed = BTreeMap<Place, Vec<(u32, Cell)>>;
+
+/// What the shards met of one metric in one period.
+#[derive(Default)]
+struct Met {
+    candidates: Vec<Candidate>,
+    /// Shard, and index in its `Flushed::groups`.
+    groups: Vec<(usize, usize)>,
 }
 
 /// All metrics of a pipeline.
@@ -68,6 +69,7 @@ pub struct Absorbed {
 pub struct Engine {
     metrics: Arc<Vec<Metric>>,
     states: Vec<MetricState>,
+    silences: Vec<Silence>,
     lateness: SpanMs,
     /// Totals by metric; kept up only when [`Engine::reports`] says so.
     pub totals: Vec<MetricTotals>,
@@ -87,6 +89,7 @@ impl Engine {
         let states = metrics.iter().map(|_| MetricState::default()).collect();
         Engine {
             states,
+            silences: metrics.iter().map(|metric| metric.silence(lateness)).collect(),
             lateness,
             totals: vec![MetricTotals::default(); metrics.len()],
             group_totals: vec![GroupTotals::default(); metrics.len()],
@@ -112,39 +115,30 @@ impl Engine {
         &mut self.states[metric]
     }
 
+    /// How much later than its end a window is final.
+    pub fn lateness(&self) -> SpanMs {
+        self.lateness
+    }
+
     /// What a watermark settles: everything that ends at or before this time.
     pub fn settled(&self, watermark: EpochMs) -> EpochMs {
         watermark - self.lateness
     }
 
-    /// True when the groups of a metric are decided for good.
-    pub fn knows_groups(&self, metric: usize) -> bool {
-        self.states[metric].groups.is_complete(self.metrics[metric].spec.group_limit)
+    /// The groups that a metric keeps in this period, once no further ones will be kept in it and
+    /// unless that is `known`.
+    pub fn decision(&self, metric: usize, known: Option<&Decision>) -> Option<Decision> {
+        let limit = self.metrics[metric].spec.group_limit;
+        self.states[metric].groups.decision(limit, known)
     }
 
     /// Takes in what all shards found up to a barrier: decides on the groups, then adds each
     /// cell to its group or to the overflow. Returns what came of it, by metric; the same
     /// for any number of shards.
-    pub fn absorb(&mut self, shards: Vec<Flushed>) -> BTreeMap<usize, Absorbed> {
+    pub fn absorb(&mut self, mut shards: Vec<Flushed>) -> BTreeMap<usize, Absorbed> {
+        let numbers = self.number_groups(&mut shards);
         let mut absorbed: BTreeMap<usize, Absorbed> = BTreeMap::new();
-        let mut candidates: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-        let mut found = Vec::new();
-        for Flushed { panes, places, groups, candidates: met } in shards {
-            found.push((panes, places, groups));
-            for candidate in met {
-                candidates.entry(usize::from(candidate.metric)).or_default().push(candidate);
-            }
-        }
-        for (metric, candidates) in candidates {
-            let limit = self.metrics[metric].spec.group_limit;
-            let groups = self.states[metric].groups.admit(candidates, limit);
-            absorbed.entry(metric).or_default().groups = groups;
-        }
-        for (panes, places, groups) in found {
-            let number = |(metric, labels): &(u16, Labels)| {
-                self.states[usize::from(*metric)].groups.number(labels)
-            };
-            let numbers: Vec<u32> = groups.iter().map(number).collect();
+        for (Flushed { panes, places, .. }, numbers) in shards.into_iter().zip(numbers) {
             // Places are far fewer than cells: each is looked up once.
             let mut sizes = vec![0; places.len()];
             panes.iter().for_each(|pane| sizes[pane.place as usize] += 1);
@@ -159,7 +153,7 @@ impl Engine {
             }
             for ((metric, place), mut cells) in places.into_iter().zip(by_place) {
                 let absorbed = absorbed.entry(usize::from(metric)).or_default();
-                let known = absorbed.cells.entry(place).or_default();
+                let known = absorbed.entry(place).or_default();
                 if known.is_empty() {
                     std::mem::swap(known, &mut cells);
                 } else {
@@ -176,7 +170,7 @@ impl Engine {
                 });
             }
         }
-        for (metric, Absorbed { cells, .. }) in &mut absorbed {
+        for (metric, cells) in &mut absorbed {
             let (state, late) = (&mut self.states[*metric], &mut self.late[*metric]);
             cells.retain(|place, cells| {
                 let taken = state.merge(place, cells);
@@ -189,6 +183,38 @@ impl Engine {
             });
         }
         absorbed
+    }
+
+    /// Decides on the groups, period after period: who is silent leaves, who came first is
+    /// admitted. Returns the number of each group of each shard.
+    fn number_groups(&mut self, shards: &mut [Flushed]) -> Vec<Vec<u32>> {
+        let mut periods: BTreeMap<(usize, EpochMs), Met> = BTreeMap::new();
+        for (shard, flushed) in shards.iter_mut().enumerate() {
+            for candidate in flushed.candidates.drain(..) {
+                let key = (usize::from(candidate.metric), candidate.period);
+                periods.entry(key).or_default().candidates.push(candidate);
+            }
+            for (at, (metric, period, _)) in flushed.groups.iter().enumerate() {
+                let key = (usize::from(*metric), *period);
+                periods.entry(key).or_default().groups.push((shard, at));
+            }
+        }
+        let newest: Vec<Vec<EpochMs>> = shards.iter().map(Flushed::newest_by_group).collect();
+        let mut numbers: Vec<Vec<u32>> =
+            shards.iter().map(|shard| vec![OVERFLOW; shard.groups.len()]).collect();
+        for ((metric, period), met) in periods {
+            let silence = self.silences[metric];
+            let groups = &mut self.states[metric].groups;
+            groups.turn(period, silence);
+            groups.admit(met.candidates, self.metrics[metric].spec.group_limit);
+            for (shard, at) in met.groups {
+                let number = groups.number(&shards[shard].groups[at].2);
+                numbers[shard][at] = number;
+                // What is ahead of its watermark is there, too.
+                groups.see(number, silence.period(newest[shard][at]).max(period));
+            }
+        }
+        numbers
     }
 
     /// Makes final what a watermark has settled; appends the numbers of the metrics that
@@ -227,6 +253,7 @@ impl Engine {
             };
             self.states[index].settle(metric, settled, hold(metric), each, rollups);
         }
+        (0..self.states.len()).for_each(|index| self.forget_groups(index, settled));
     }
 
     /// Forgets windows that were held.
@@ -236,6 +263,36 @@ impl Engine {
         held.for_each(|(metric, state)| state.trim(metric));
     }
 }
+
+impl Engine {
+    /// Forgets groups that have left and that no window and no minute speaks of any more. A report
+    /// has sums of them: there the last ones stay, and the others are in the overflow.
+    fn forget_groups(&mut self, index: usize, settled: EpochMs) {
+        let (metric, state) = (&self.metrics[index], &mut self.states[index]);
+        let window = &metric.spec.window;
+        let reach = self.silences[index].span() + 2 * (window.longest() + window.step());
+        let shown = state.history.front().map_or(EpochMs::MAX, |window| window.end);
+        let over = |(group, seen): (u32, EpochMs)| {
+            (seen.saturating_add(reach) < settled.min(shown)).then_some(group)
+        };
+        let mut over: Vec<u32> = state.groups.gone().filter_map(over).collect();
+        if self.reports {
+            over.truncate(over.len().saturating_sub(REPORTED_MAX));
+        }
+        let GroupTotals { sums, changed } = &mut self.group_totals[index];
+        for group in over {
+            state.groups.forget(group);
+            changed.remove(&group);
+            if let Some(sum) = sums.remove(&group) {
+                sums.entry(OVERFLOW).or_default().add(sum.value());
+                changed.insert(OVERFLOW);
+            }
+        }
+    }
+}
+
+/// Groups that have left and stand in a report by name.
+const REPORTED_MAX: usize = 10_000;
 
 impl MetricTotals {
     fn add(&mut self, end: EpochMs, value: Number) {
@@ -305,6 +362,7 @@ mod tests {
             numerator: vec![],
             group_by: if group { vec!["class".into()] } else { vec![] },
             group_limit: 10,
+            group_silence: 0,
             field: match aggregate {
                 Aggregate::Distinct(_) => None,
                 _ => Some("amount".into()),

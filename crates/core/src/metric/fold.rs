@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::aggregate::Cell;
 use super::compile::Metric;
 use super::fact::Fact;
-use super::groups::{Candidate, Labels, OVERFLOW, ShardGroups};
+use super::groups::{Candidate, Decision, Labels, OVERFLOW, ShardGroups};
 use super::late::LateCounts;
 use super::open::OpenCells;
 use super::place::Place;
@@ -41,10 +41,25 @@ pub struct Flushed {
     pub panes: Vec<PaneDelta>,
     /// The places that `panes` speaks of, each of a metric once: its index, and where.
     pub places: Vec<(u16, Place)>,
-    /// The groups that `panes` speaks of: index of the metric, and labels.
-    pub groups: Vec<(u16, Labels)>,
-    /// Groups that the shard had not met before.
+    /// The groups that `panes` speaks of: index of the metric, period, and labels.
+    pub groups: Vec<(u16, EpochMs, Labels)>,
+    /// Groups that the shard had not met before in their period.
     pub candidates: Vec<Candidate>,
+}
+
+impl Flushed {
+    /// A time that the newest fact of each group in `groups` lies at, or less than a minute before
+    /// it.
+    pub fn newest_by_group(&self) -> Vec<EpochMs> {
+        let mut newest = vec![EpochMs::MIN; self.groups.len()];
+        for pane in &self.panes {
+            if let Some(newest) = newest.get_mut(pane.group as usize) {
+                let Place { pane, minute, .. } = self.places[pane.place as usize].1;
+                *newest = (*newest).max(minute.map_or(pane, |minute| minute.max(pane)));
+            }
+        }
+        newest
+    }
 }
 
 /// Folds facts into pane deltas.
@@ -74,7 +89,7 @@ impl Fold {
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
         let open = metrics.iter().map(|metric| OpenMetric {
             tiles: Tiles::default(),
-            groups: ShardGroups::default(),
+            groups: ShardGroups::new(metric.silence(lateness)),
             cells: OpenCells::new(metric),
         });
         let watch = Watch::new(&metrics);
@@ -95,6 +110,9 @@ impl Fold {
     pub fn add(&mut self, of: Facts, fact: &impl Fact, watermark: EpochMs) {
         let Fold { metrics, routes, open, late, watch, concerned, tally, .. } = self;
         let settled = watermark - self.lateness;
+        // What ends at its time does so when the watermark has passed that.
+        let now =
+            if fact.in_order() { watermark } else { watermark.max(fact.at() + self.lateness) };
         routes.each(of, fact, |index| {
             let metric = &metrics[index];
             let mut notes = Noted { concerned, tally };
@@ -103,7 +121,7 @@ impl Fold {
             }
             let OpenMetric { tiles, groups, cells } = &mut open[index];
             if let Some(place) = tiles.place(metric, fact.at(), settled, &mut late[index]) {
-                cells.add(place, groups.of(metric, fact), metric, fact);
+                cells.add(place, groups.of(metric, fact, now), metric, fact);
             }
         });
     }
@@ -134,30 +152,25 @@ impl Fold {
                 let group = match numbers.get_mut(group as usize) {
                     None => OVERFLOW,
                     Some(number) => *number.get_or_insert_with(|| {
-                        let labels = groups.labels(group).map(Arc::clone).unwrap_or_default();
-                        flushed.groups.push((metric, labels));
+                        let (period, labels) = groups.labels(group);
+                        flushed.groups.push((metric, *period, Arc::clone(labels)));
                         flushed.groups.len() as u32 - 1
                     }),
                 };
                 flushed.panes.push(PaneDelta { place: first + place, group, facts, cell });
             });
             tiles.clear();
-            flushed.candidates.extend(groups.take_fresh(metric));
+            flushed.candidates.append(&mut groups.flush(metric));
         }
         flushed
     }
 
-    /// True once the groups of a metric are known for good.
-    pub fn knows_groups(&self, metric: usize) -> bool {
-        self.open[metric].groups.is_complete()
-    }
-
-    /// Takes up all groups that a metric will ever keep. Nothing may be open: call it after
-    /// a flush.
-    pub fn set_groups(&mut self, metric: usize, kept: &[Labels]) {
+    /// Takes up which groups a metric keeps in a period. Nothing may be open: call it after a
+    /// flush.
+    pub fn learn(&mut self, metric: usize, decision: &Decision) {
         let open = &mut self.open[metric];
         debug_assert!(open.tiles.places().is_empty(), "cells use former numbers");
-        open.groups.complete(kept);
+        open.groups.learn(decision);
     }
 }
 

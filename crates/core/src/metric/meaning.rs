@@ -105,6 +105,7 @@ mod tests {
             numerator: vec![],
             group_by: vec!["region".into()],
             group_limit: 10,
+            group_silence: 0,
             aggregate: Distinct { exact_up_to: 10 }.into(),
             field: None,
             window: WindowSpec::Tumbling { size: 60_000 },

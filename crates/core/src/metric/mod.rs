@@ -37,7 +37,7 @@ pub use check::Conditions;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta};
-pub use groups::{Candidate, Labels, OVERFLOW, Order};
+pub use groups::{Candidate, Decision, Labels, OVERFLOW, Order};
 pub use late::LateCounts;
 pub use number::{Number, Shape};
 pub use panes::Floor;

@@ -65,6 +65,15 @@ impl Number {
         }
     }
 
+    /// How many facts it is made of; of one number, none.
+    pub fn facts(&self) -> u64 {
+        match self {
+            Number::Scalar(_) => 0,
+            Number::Ranked(ranking) => ranking.of,
+            Number::Histogram(counts) => counts.iter().sum(),
+        }
+    }
+
     /// As text: a number as it is, what is more than one as JSON.
     pub fn to_text(&self) -> String {
         match self {

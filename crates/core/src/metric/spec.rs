@@ -25,6 +25,8 @@ pub struct MetricSpec {
     pub group_by: Vec<String>,
     /// Most combinations kept; further ones go to `other`.
     pub group_limit: usize,
+    /// A combination leaves when it had no fact for so long; 0: never.
+    pub group_silence: SpanMs,
     /// What is computed.
     pub aggregate: Aggregate,
     /// The attribute it is computed from; the session key for `distinct` by default.
@@ -117,6 +119,14 @@ impl CalendarSpan {
             CalendarSpan::Months(months) => months * 30 * 86_400_000,
         }
     }
+
+    /// How long it is at most: clocks are set back by some hours, now and then.
+    fn longest(self) -> SpanMs {
+        match self {
+            CalendarSpan::Days(days) => days * 86_400_000 + 3 * 3_600_000,
+            CalendarSpan::Months(months) => months * 31 * 86_400_000 + 3 * 3_600_000,
+        }
+    }
 }
 
 /// A day of the week.
@@ -167,6 +177,15 @@ impl WindowSpec {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
             WindowSpec::SinceMidnight { slide, .. } => *slide,
+        }
+    }
+
+    /// How long a window is at most.
+    pub fn longest(&self) -> SpanMs {
+        match self {
+            WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
+            WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
+            WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
         }
     }
 

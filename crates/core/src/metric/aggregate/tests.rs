@@ -48,6 +48,7 @@ fn metric(aggregate: Aggregate) -> Metric {
         numerator: vec![positive],
         group_by: vec![],
         group_limit: 1,
+        group_silence: 0,
         field: has_field.then(|| "n".to_owned()),
         aggregate,
         window: WindowSpec::Tumbling { size: 1_000 },

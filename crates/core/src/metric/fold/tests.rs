@@ -10,6 +10,7 @@ use crate::metric::aggregate::{Aggregate, Count, Needs};
 use crate::metric::grid::{self, Memo};
 use crate::metric::{Attr, Condition, MetricSpec, Order, Test, WindowSpec};
 use crate::number::Decimal;
+use crate::time::BEGINNING;
 use crate::unusable::Unusable;
 
 const SLOTS: usize = 3;
@@ -111,6 +112,7 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
             numerator: vec![Condition { attribute: "b".into(), test: Test::Gt(number("7")) }],
             group_by: group_by.into_iter().map(str::to_owned).collect(),
             group_limit: 100,
+            group_silence: 0,
             field: match aggregate.needs() {
                 Needs::Nothing | Needs::Numerator => None,
                 _ => Some("b".into()),
@@ -167,7 +169,7 @@ fn add_up(found: &mut Found, flushed: Flushed) {
     for PaneDelta { place, group, facts, cell } in flushed.panes {
         let (metric, place) = flushed.places[place as usize];
         let labels = match flushed.groups.get(group as usize) {
-            Some((of, labels)) => {
+            Some((of, _, labels)) => {
                 assert_eq!(*of, metric);
                 labels.to_vec()
             }
@@ -199,9 +201,9 @@ proptest! {
         let kept: Vec<Labels> =
             complete.iter().map(|label| Arc::new(vec![(*label).to_owned()])).collect();
         let decided = |metric: &Metric| metric.spec.group_by == ["a"] && !kept.is_empty();
-        for (index, metric) in metrics.iter().enumerate().filter(|(_, one)| decided(one)) {
-            let _ = metric;
-            fold.set_groups(index, &kept);
+        let decision = Decision { period: BEGINNING, kept: kept.clone() };
+        for (index, _) in metrics.iter().enumerate().filter(|(_, one)| decided(one)) {
+            fold.learn(index, &decision);
         }
         let watch = Watch::new(&metrics);
         let (mut tally, mut late) =
@@ -271,6 +273,7 @@ fn an_event_is_put_to_the_metrics_that_it_may_concern() {
         numerator: vec![],
         group_by: vec![],
         group_limit: 1,
+        group_silence: 0,
         aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 1_000 },
@@ -313,6 +316,7 @@ fn places_that_lie_far_apart_are_found_again() {
         numerator: vec![],
         group_by: vec![],
         group_limit: 1,
+        group_silence: 0,
         aggregate: Count.into(),
         field: None,
         window: WindowSpec::Tumbling { size: 60_000 },

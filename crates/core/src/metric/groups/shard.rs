@@ -9,10 +9,13 @@ use compact_str::CompactString;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::{Candidate, Labels, OVERFLOW, Order, group_text, mark_lone, push_escaped};
+use super::{
+    Candidate, Decision, Labels, OVERFLOW, Order, Silence, group_text, mark_lone, push_escaped,
+};
 use crate::metric::compile::Metric;
 use crate::metric::fact::{Attr, Fact};
 use crate::number::{Amount, Decimal};
+use crate::time::EpochMs;
 
 /// Spellings that are looked for by a few of their bytes before a hash is made of all of them.
 const NEAR: usize = 1_024;
@@ -22,11 +25,15 @@ const SPELLINGS_MAX: usize = 4;
 
 /// The combinations of one metric that one shard tells apart.
 ///
-/// Until the decision is complete these are all it has met: at most `group_limit` and those
-/// that came while the last barriers were under way, so no more than there are facts in
-/// flight.
-#[derive(Clone, Debug, Default)]
+/// Until the decision is complete these are all it has met in the period: at most `group_limit`
+/// and those that came while the last barriers were under way, so no more than there are facts
+/// in flight.
+#[derive(Clone, Debug)]
 pub struct ShardGroups {
+    silence: Silence,
+    /// The period that is told apart, and how long it is; 0 before the first.
+    period: EpochMs,
+    length: u64,
     /// Numbers of `spellings`, by their hashes.
     index: HashTable<u32>,
     spellings: Vec<Spelling>,
@@ -34,7 +41,10 @@ pub struct ShardGroups {
     near: Vec<(u64, u32)>,
     /// By text: two spellings that read the same are one group.
     by_text: HashMap<CompactString, u32, FixedState>,
-    labels: Vec<Labels>,
+    /// Labels and period, by the shard's own number.
+    labels: Vec<(EpochMs, Labels)>,
+    /// Those from here on are of the period.
+    first_of_period: u32,
     /// Groups met since the last barrier.
     fresh: Vec<u32>,
     /// Where they were met, by group; `None` for those handed over.
@@ -60,14 +70,40 @@ enum Part {
 }
 
 impl ShardGroups {
+    /// Nothing was met.
+    pub fn new(silence: Silence) -> Self {
+        ShardGroups {
+            silence,
+            period: EpochMs::MIN,
+            length: 0,
+            index: HashTable::new(),
+            spellings: Vec::new(),
+            near: Vec::new(),
+            by_text: HashMap::default(),
+            labels: Vec::new(),
+            first_of_period: 0,
+            fresh: Vec::new(),
+            first: Vec::new(),
+            complete: false,
+            text: String::new(),
+        }
+    }
+
     /// The shard's own number of a fact's group; `OVERFLOW` for what is known not to be kept.
+    /// `now` is the watermark that brought the fact; that of an ending may lie before that of the
+    /// one before it.
     #[inline]
-    pub fn of(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
-        let group = match metric.is_grouped() {
-            true => self.find(metric, fact),
+    pub fn of(&mut self, metric: &Metric, fact: &impl Fact, now: EpochMs) -> u32 {
+        let group = if metric.is_grouped() {
+            if now.wrapping_sub(self.period) as u64 >= self.length {
+                self.turn(now);
+            }
+            self.find(metric, fact)
+        } else if self.labels.is_empty() {
+            self.meet(metric, fact, 0)
+        } else {
             // There is one, and no label to look at.
-            false if !self.labels.is_empty() => 0,
-            false => self.meet(metric, fact, 0),
+            0
         };
         if !self.fresh.is_empty() {
             self.came_earlier(group, fact);
@@ -105,39 +141,65 @@ impl ShardGroups {
         self.spellings[spelling as usize].group
     }
 
-    /// How many groups it tells apart.
+    /// How many groups it has told apart since the last flush.
     pub fn num_groups(&self) -> usize {
         self.labels.len()
     }
 
-    /// Labels of a group by the shard's own number.
-    pub fn labels(&self, group: u32) -> Option<&Labels> {
-        self.labels.get(group as usize)
+    /// Period and labels of a group by the shard's own number.
+    pub fn labels(&self, group: u32) -> &(EpochMs, Labels) {
+        &self.labels[group as usize]
     }
 
-    /// What was met for the first time since this was asked last.
-    pub fn take_fresh(&mut self, metric: u16) -> impl Iterator<Item = Candidate> {
-        let labels = &self.labels;
-        let first = &mut self.first;
-        self.fresh.drain(..).filter_map(move |group| {
-            let first = first[group as usize].take()?;
-            Some(Candidate { metric, labels: Arc::clone(&labels[group as usize]), first })
-        })
-    }
-
-    /// Takes up the complete decision. The numbers change: nothing of the shard may still
-    /// refer to the former ones.
-    pub fn complete(&mut self, kept: &[Labels]) {
-        *self = ShardGroups { complete: true, ..ShardGroups::default() };
-        for labels in kept {
-            self.by_text.insert(group_text(labels).into(), self.labels.len() as u32);
-            self.labels.push(Arc::clone(labels));
+    /// What was met for the first time since the last flush. Numbers of former periods mean
+    /// nothing any more.
+    pub fn flush(&mut self, metric: u16) -> Vec<Candidate> {
+        let candidate = |group: u32| {
+            let first = self.first[group as usize].take()?;
+            let (period, labels) = &self.labels[group as usize];
+            Some(Candidate { metric, labels: Arc::clone(labels), period: *period, first })
+        };
+        let candidates = std::mem::take(&mut self.fresh).into_iter().filter_map(candidate);
+        let candidates = candidates.collect();
+        if self.first_of_period > 0 {
+            let ShardGroups { silence, period, length, .. } = *self;
+            *self = ShardGroups { period, length, ..ShardGroups::new(silence) };
         }
+        candidates
     }
 
-    /// True once [`ShardGroups::complete`] was called.
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    /// Goes on to the period of a fact, in which nothing is decided.
+    #[cold]
+    fn turn(&mut self, now: EpochMs) {
+        self.period = self.silence.period(now);
+        self.length = self.silence.next(self.period).abs_diff(self.period);
+        self.index.clear();
+        self.spellings.clear();
+        self.near.clear();
+        self.by_text.clear();
+        self.first_of_period = self.labels.len() as u32;
+        self.complete = false;
+    }
+
+    /// Takes up a complete decision, unless it is of a period that is over, or known. The numbers
+    /// change: nothing of the shard may still refer to the former ones.
+    pub fn learn(&mut self, decision: &Decision) {
+        if decision.period < self.period || self.knows(decision.period) {
+            return;
+        }
+        let period = decision.period;
+        let length = self.silence.next(period).abs_diff(period);
+        *self = ShardGroups { period, length, complete: true, ..ShardGroups::new(self.silence) };
+        for labels in &decision.kept {
+            self.by_text.insert(group_text(labels).into(), self.labels.len() as u32);
+            self.labels.push((period, Arc::clone(labels)));
+        }
+        self.first.resize(self.labels.len(), None);
+    }
+
+    /// True when the groups of a period are known.
+    pub fn knows(&self, period: EpochMs) -> bool {
+        self.complete && self.period == period
     }
 
     /// A spelling that was not met before: of a known group, of a new one, or of none.
@@ -157,15 +219,16 @@ impl ShardGroups {
             None if self.complete => return OVERFLOW,
             None => {
                 let group = self.labels.len() as u32;
-                self.labels
-                    .push(Arc::new(metric.labels(fact).map(|label| label.to_string()).collect()));
+                let labels = metric.labels(fact).map(|label| label.to_string()).collect();
+                self.labels.push((self.period, Arc::new(labels)));
                 self.by_text.insert(self.text.as_str().into(), group);
                 self.fresh.push(group);
                 self.first.push(Some(fact.order()));
                 group
             }
         };
-        if self.spellings.len() < SPELLINGS_MAX * self.labels.len() {
+        let told_apart = self.labels.len() - self.first_of_period as usize;
+        if self.spellings.len() < SPELLINGS_MAX * told_apart {
             let parts = metric.labels(fact).map(Part::from).collect();
             let spelling = self.spellings.len() as u32;
             self.spellings.push(Spelling { parts, group });
