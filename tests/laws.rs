@@ -121,6 +121,18 @@ group_by = ["place"]
 group_limit = 2
 window = { hopping = "50s", slide = "25s" }
 [[metric]]
+name = "uneven"
+where = { type = "buy" }
+aggregate = "sum"
+field = "amount"
+window = { hopping = "50s", slide = "20s" }
+[[metric]]
+name = "ever"
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { since_start = true, slide = "2m" }
+[[metric]]
 name = "today"
 where = { type = "buy" }
 aggregate = "sum"
@@ -196,6 +208,13 @@ fn today(at: i64) -> Vec<(i64, i64)> {
     ends.map(|end| (midnight, end)).collect()
 }
 
+/// From the first event to each point, as far as a log goes.
+fn ever(at: i64) -> Vec<(i64, i64)> {
+    const SLIDE: i64 = 120_000;
+    let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
+    (first..BEGIN + DAY / 4).step_by(SLIDE as usize).map(|end| (0, end)).collect()
+}
+
 fn metrics() -> Vec<Metric> {
     let metric = |name, kind, what, limit: Option<usize>, windows| Metric {
         name,
@@ -218,6 +237,8 @@ fn metrics() -> Vec<Metric> {
         metric("amounts", "", What::Buckets(BOUNDS), Some(2), hopping::<40_000, 20_000>),
         metric("computed", "buy", What::Sum, None, hopping::<60_000, 10_000>),
         metric("computed_mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
+        metric("uneven", "buy", What::Sum, None, hopping::<50_000, 20_000>),
+        metric("ever", "", What::Count, Some(3), ever),
         metric("today", "buy", What::Sum, None, today),
     ]
 }
@@ -500,11 +521,12 @@ fn compare(ours: &Numbers, wanted: &Numbers, what: &str) {
 /// it was.
 fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
     let mut all = ours.clone();
-    for key in wanted.keys().filter(|(metric, ..)| metric == "today") {
+    for key in wanted.keys().filter(|(metric, ..)| ["today", "ever"].contains(&metric.as_str())) {
         let (metric, end, group) = key;
-        let midnight = today(end - 1)[0].0;
-        let since = (metric.clone(), midnight + 1, group.clone());
-        if let Some((_, value)) = ours.range(since..=key.clone()).next_back() {
+        let start = if metric == "today" { today(end - 1)[0].0 } else { 0 };
+        let since = (metric.clone(), start + 1, group.clone());
+        let mut before = ours.range(since..=key.clone()).rev();
+        if let Some((_, value)) = before.find(|((.., of), _)| of == group) {
             all.insert(key.clone(), *value);
         }
     }

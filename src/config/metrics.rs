@@ -77,6 +77,13 @@ fn group_silence(
     keep: SpanMs,
     written: Derived<SpanMs>,
 ) -> SpanMs {
+    if matches!(window, WindowSpec::SinceStart { .. }) {
+        if written.0.is_some_and(|silence| silence > 0) {
+            let rule = "has no meaning for totals since the start: their groups stay for good";
+            item.reader.problem("group_silence", rule);
+        }
+        return 0;
+    }
     let least = keep + window.longest() + window.step();
     match written.0 {
         None => DAY.max(least),
@@ -241,7 +248,9 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
             ),
         );
     }
-    if spec.aggregate.is_per_time() && matches!(spec.window, WindowSpec::SinceMidnight { .. }) {
+    let runs =
+        matches!(spec.window, WindowSpec::SinceMidnight { .. } | WindowSpec::SinceStart { .. });
+    if spec.aggregate.is_per_time() && runs {
         let word = spec.aggregate.word();
         item.reader.problem("window", format!("must be tumbling or hopping for a {word}"));
     }

@@ -201,8 +201,7 @@ fn bound(settings: &mut BTreeMap<String, String>) {
 }
 
 /// Keys of metrics, rules and patterns that do not decide their numbers.
-const NO_MEANING: [&str; 6] =
-    ["name", "group_limit", "group_silence", "keep", "severity", "alert"];
+const NO_MEANING: [&str; 6] = ["name", "group_limit", "group_silence", "keep", "severity", "alert"];
 
 /// The keys of each metric, rule and pattern that decide its numbers.
 pub(super) fn meanings(config: &Config) -> Meanings {
@@ -349,6 +348,9 @@ fn window(window: &WindowSpec) -> String {
         }
         WindowSpec::SinceMidnight { zone, slide } => {
             format!("{{ since_midnight = {}, slide = {} }}", text(zone), span(*slide))
+        }
+        WindowSpec::SinceStart { slide } => {
+            format!("{{ since_start = true, slide = {} }}", span(*slide))
         }
     }
 }

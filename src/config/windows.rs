@@ -1,5 +1,5 @@
 //! A window as it is written: `{ tumbling = "1s" }`, `{ hopping = "5m", slide = "30s" }`,
-//! `{ since_midnight = true, slide = "1s" }`. Called by `metrics.rs`.
+//! `{ since_midnight = true, slide = "1s" }`, `{ since_start = true, slide = "1s" }`. Called by `metrics.rs`.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ pub(super) struct Days<'a> {
 /// # Errors
 /// The rule that is broken.
 pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, String> {
-    let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" } \
-                  or { since_midnight = true, slide = \"1s\" }";
+    let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" }, \
+                  { since_midnight = true, slide = \"1s\" } or { since_start = true, slide = \"1s\" }";
     let wrong = || format!("must be {shapes}");
     let Value::Table(table) = &node.value else {
         return Err(wrong());
@@ -59,9 +59,12 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
                 None => hopping(size.about(), slide.about()),
             }
         }
+        ["since_start", "slide"] => match table["since_start"].value {
+            Value::Bool(true) => Ok(WindowSpec::SinceStart { slide: slide(table)? }),
+            _ => Err(wrong()),
+        },
         ["since_midnight", "slide"] => {
-            let slide = span_within(&table["slide"], 100..=DAY);
-            let slide = slide.map_err(|rule| format!("slide {rule}"))?;
+            let slide = slide(table)?;
             let zone = match &table["since_midnight"].value {
                 Value::Bool(true) => days.zone.to_string(),
                 Value::Text(name) => {
@@ -74,6 +77,11 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
         }
         _ => Err(wrong()),
     }
+}
+
+/// The slide of a running total.
+fn slide(table: &BTreeMap<String, Node>) -> Result<SpanMs, String> {
+    span_within(&table["slide"], 100..=DAY).map_err(|rule| format!("slide {rule}"))
 }
 
 const NO_ZONE: &str = "zone only belongs to windows of whole days, weeks or months";
@@ -160,9 +168,10 @@ fn calendar(
 }
 
 fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
-    if size % slide != 0 {
+    if slide > size {
         let (size, slide) = (units::show_span(size), units::show_span(slide));
-        return Err(format!("slide must divide the size, {slide} does not divide {size}"));
+        let rule = format!("slide must not be longer than the window: {slide} is more than {size}");
+        return Err(rule);
     }
     if size / slide > PANES_MAX {
         return Err(format!("size / slide is {}, at most {PANES_MAX}", size / slide));

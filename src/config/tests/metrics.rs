@@ -59,9 +59,9 @@ fn a_wrong_metric_is_named() {
             "t.toml:1:1: metric.m.window: is missing: write window = { tumbling = \"1s\" }",
         ),
         (
-            format!("{count}window = {{ hopping = \"5m\", slide = \"40s\" }}"),
-            "t.toml:4:1: metric.m.window = { hopping = \"5m\", slide = \"40s\" }: slide must divide \
-             the size, 40s does not divide 5m",
+            format!("{count}window = {{ hopping = \"5m\", slide = \"6m\" }}"),
+            "t.toml:4:1: metric.m.window = { hopping = \"5m\", slide = \"6m\" }: slide must not be \
+             longer than the window: 6m is more than 5m",
         ),
         (
             format!("{count}window = {{ hopping = \"30d\", slide = \"1s\" }}"),
@@ -96,7 +96,8 @@ fn a_wrong_metric_is_named() {
         (
             format!("{count}window = {{ sliding = \"5m\" }}"),
             "t.toml:4:1: metric.m.window = { sliding = \"5m\" }: must be { tumbling = \"1s\" }, \
-             { hopping = \"5m\", slide = \"30s\" } or { since_midnight = true, slide = \"1s\" }",
+             { hopping = \"5m\", slide = \"30s\" }, { since_midnight = true, slide = \"1s\" } or \
+             { since_start = true, slide = \"1s\" }",
         ),
         (
             format!("{count}window = {{ since_midnight = \"Mars\", slide = \"1s\" }}"),

@@ -240,7 +240,7 @@ impl RuleKept {
             let own = numbers.next_if(|(end, _)| *end <= pane.end).map(|(_, value)| *value);
             let total = self.total.filter(|(midnight, _)| *midnight == window.start);
             let value = own.or(total.map(|(_, value)| value)).or(none);
-            if metric.grid.runs_from_midnight() {
+            if metric.grid.runs() {
                 self.total = own.map(|value| (window.start, value)).or(total);
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);

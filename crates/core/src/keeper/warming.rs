@@ -30,7 +30,9 @@ impl Keeper {
         };
         let oldest = running.saturating_sub(metric.spec.keep);
         let at = misses(oldest, memo).then_some(began)?;
-        Some(Since { at, warming: misses(running, memo) })
+        // A total since the start is one since the metric came, and whole from there on.
+        let ends = !matches!(metric.grid, Grid::Ever { .. });
+        Some(Since { at, warming: ends && misses(running, memo) })
     }
 }
 
@@ -38,7 +40,9 @@ impl Keeper {
 pub(super) fn whole_from(metric: &Metric, began: EpochMs, memo: &mut Memo) -> EpochMs {
     let next = metric.grid.pane(began, memo).end;
     match metric.grid {
-        Grid::Fixed { pane, panes } => next.saturating_add((panes - 1) * pane),
+        // The first that ends more than a window behind it.
+        Grid::Fixed { pane, size } => ((began - pane + size).div_euclid(pane) + 1) * pane,
+        Grid::Ever { .. } => next,
         Grid::Days { .. } => metric.grid.day_end(began, memo),
         Grid::Calendar { panes, .. } => {
             (1..panes).fold(next, |start, _| metric.grid.pane(start, memo).end)

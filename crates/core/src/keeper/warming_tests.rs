@@ -25,8 +25,8 @@ fn windows() -> impl Strategy<Value = WindowSpec> {
     };
     prop_oneof![
         (1i64..600_000).prop_map(|size| WindowSpec::Tumbling { size }),
-        (1i64..60, 1i64..60).prop_map(|(slide, panes)| WindowSpec::Hopping {
-            size: slide * panes * 1_000,
+        (1i64..60, 1i64..60, 0i64..60_000).prop_map(|(slide, panes, more)| WindowSpec::Hopping {
+            size: slide * panes * 1_000 + more % (slide * 1_000),
             slide: slide * 1_000
         }),
         (1i64..4).prop_map(calendar),
@@ -45,7 +45,7 @@ proptest! {
         let schema = Schema::default();
         let spec = MetricSpec {
             name: "m".into(), title: String::new(), unit: String::new(), of: Facts::Events,
-            filter: vec![], numerator: vec![], group_by: vec![], group_limit: 1,
+            filter: vec![], numerator: vec![], group_by: vec![], group_limit: 1, group_silence: 0,
             aggregate: Count.into(), field: None, window, keep,
         };
         let metric = Metric::compile(&spec, &schema);

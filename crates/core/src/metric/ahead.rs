@@ -39,8 +39,10 @@ struct Core {
     until: EpochMs,
     /// What they share: the panes from here on ...
     start: EpochMs,
-    /// ... that entered up to this pane.
+    /// ... that entered up to this pane, ...
     entered: EpochMs,
+    /// ... which ends here.
+    end: EpochMs,
     cells: BTreeMap<u32, Cell>,
 }
 
@@ -52,7 +54,7 @@ impl<'a> Ahead<'a> {
 
     /// The next window that is not empty, if it ends with a pane that starts before `limit`.
     pub fn next_before(&mut self, limit: EpochMs) -> Option<Window> {
-        let jumps = self.metric.grid.tumbles() || self.metric.grid.runs_from_midnight();
+        let jumps = self.metric.grid.tumbles() || self.metric.grid.runs();
         loop {
             if jumps || self.runner.is_empty() {
                 // Nothing changes until something enters.
@@ -104,24 +106,26 @@ fn scan(
         whole
     };
     let zero = || metric.spec.aggregate.zero();
-    let (reads, enters) = (window.start..pane + 1, EpochMs::MIN..pane + 1);
+    // Parts of a pane begin behind it.
+    let (reads, enters) = (window.start..window.end, EpochMs::MIN..pane + 1);
     if core.as_ref().is_none_or(|core| core.until <= pane) {
         *core = next_core(metric, pane, memo);
     }
     let Some(core) = core.as_mut().filter(|core| core.start <= core.entered) else {
         return merged(zero(), reads, enters);
     };
-    let whole = core.cells.entry(group).or_insert_with(|| {
-        merged(zero(), core.start..core.entered + 1, EpochMs::MIN..core.entered + 1)
-    });
+    let whole = core
+        .cells
+        .entry(group)
+        .or_insert_with(|| merged(zero(), core.start..core.end, EpochMs::MIN..core.entered + 1));
     let whole = merged(whole.clone(), window.start..core.start, EpochMs::MIN..core.entered + 1);
     merged(whole, reads, core.entered + 1..pane + 1)
 }
 
 /// As many windows share a core as cost no more than the core does: the root of its panes.
 fn next_core(metric: &Metric, pane: EpochMs, memo: &mut Memo) -> Option<Core> {
-    let Grid::Fixed { pane: len, panes } = metric.grid else { return None };
-    let until = pane + (panes.isqrt()) * len;
+    let Grid::Fixed { pane: len, size } = metric.grid else { return None };
+    let until = pane + (size / len).isqrt() * len;
     let start = metric.grid.window_start(until - len, memo);
-    Some(Core { until, start, entered: pane, cells: BTreeMap::new() })
+    Some(Core { until, start, entered: pane, end: pane + len, cells: BTreeMap::new() })
 }

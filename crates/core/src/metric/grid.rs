@@ -6,7 +6,7 @@
 
 use super::calendar::Calendar;
 use super::spec::{CalendarSpan, Weekday, WindowSpec};
-use crate::time::{EpochMs, SpanMs};
+use crate::time::{BEGINNING, EpochMs, SpanMs};
 
 /// Length of a roll-up row.
 pub const MINUTE: SpanMs = 60_000;
@@ -18,8 +18,8 @@ pub enum Grid {
     Fixed {
         /// Length of a pane.
         pane: SpanMs,
-        /// Panes in a window.
-        panes: i64,
+        /// Length of a window. Where panes do not fill it, windows begin within a pane.
+        size: SpanMs,
     },
     /// Blocks of a zone's calendar.
     Calendar {
@@ -35,6 +35,20 @@ pub enum Grid {
         /// Length of a slice; the last of a day is cut at the next midnight.
         slide: SpanMs,
     },
+    /// All of one length, aligned to the epoch; every window reaches from the first fact on.
+    Ever {
+        /// Length of a pane.
+        slide: SpanMs,
+    },
+}
+
+/// So long ago, in whole panes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ago {
+    /// By the clock.
+    Span(SpanMs),
+    /// So many blocks of the calendar; of a total since midnight, days.
+    Blocks(i64),
 }
 
 /// `[start, end)`.
@@ -62,10 +76,8 @@ impl Grid {
     /// The grid of a window.
     pub fn new(window: &WindowSpec) -> Grid {
         match window {
-            WindowSpec::Tumbling { size } => Grid::Fixed { pane: *size, panes: 1 },
-            WindowSpec::Hopping { size, slide } => {
-                Grid::Fixed { pane: *slide, panes: size / slide }
-            }
+            WindowSpec::Tumbling { size } => Grid::Fixed { pane: *size, size: *size },
+            WindowSpec::Hopping { size, slide } => Grid::Fixed { pane: *slide, size: *size },
             WindowSpec::Calendar { span, panes, zone, first_weekday } => {
                 let blocks = Box::new(Calendar::new(zone, *span, *first_weekday));
                 Grid::Calendar { blocks, panes: *panes }
@@ -74,23 +86,29 @@ impl Grid {
                 let days = Calendar::new(zone, CalendarSpan::Days(1), Weekday::Monday);
                 Grid::Days { days: Box::new(days), slide: *slide }
             }
+            WindowSpec::SinceStart { slide } => Grid::Ever { slide: *slide },
         }
     }
 
     /// True when each window is one pane.
     pub fn tumbles(&self) -> bool {
-        matches!(self, Grid::Fixed { panes: 1, .. } | Grid::Calendar { panes: 1, .. })
+        match self {
+            Grid::Fixed { pane, size } => pane == size,
+            Grid::Calendar { panes, .. } => *panes == 1,
+            Grid::Days { .. } | Grid::Ever { .. } => false,
+        }
     }
 
-    /// True when a window reaches from midnight to its end.
-    pub fn runs_from_midnight(&self) -> bool {
-        matches!(self, Grid::Days { .. })
+    /// True when windows are a running total: each is the one before it and what is new, until
+    /// a day is over, or for good.
+    pub fn runs(&self) -> bool {
+        matches!(self, Grid::Days { .. } | Grid::Ever { .. })
     }
 
     /// The pane that holds a time.
     pub fn pane(&self, at: EpochMs, memo: &mut Memo) -> Stretch {
         match self {
-            Grid::Fixed { pane, .. } => fixed(at, *pane),
+            Grid::Fixed { pane, .. } | Grid::Ever { slide: pane } => fixed(at, *pane),
             Grid::Calendar { blocks, .. } => memo.block(blocks, at),
             Grid::Days { days, slide } => {
                 let day = memo.block(days, at);
@@ -104,15 +122,27 @@ impl Grid {
         }
     }
 
+    /// The part of a pane that holds a time: all windows hold the whole of it, or nothing.
+    pub fn part(&self, at: EpochMs, memo: &mut Memo) -> Stretch {
+        let pane = self.pane(at, memo);
+        let Grid::Fixed { pane: len, size } = self else { return pane };
+        // Where windows begin within the pane.
+        let cut = pane.end.saturating_sub(size % len);
+        if cut == pane.end || at >= cut {
+            Stretch { start: if cut == pane.end { pane.start } else { cut }, end: pane.end }
+        } else {
+            Stretch { start: pane.start, end: cut }
+        }
+    }
+
     /// Start of the window that ends with the pane that holds a time.
     pub fn window_start(&self, at: EpochMs, memo: &mut Memo) -> EpochMs {
         match self {
-            Grid::Fixed { pane, panes } => {
-                fixed(at, *pane).start.saturating_sub((panes - 1) * pane)
-            }
+            Grid::Fixed { pane, size } => fixed(at, *pane).end.saturating_sub(*size),
             Grid::Calendar { blocks, panes: 1 } => memo.block(blocks, at).start,
             Grid::Calendar { blocks, panes } => blocks.block_before(at, panes - 1),
             Grid::Days { days, .. } => memo.block(days, at).start,
+            Grid::Ever { .. } => BEGINNING,
         }
     }
 
@@ -120,7 +150,7 @@ impl Grid {
     pub fn day_end(&self, at: EpochMs, memo: &mut Memo) -> EpochMs {
         match self {
             Grid::Days { days, .. } => memo.block(days, at).end,
-            Grid::Fixed { .. } | Grid::Calendar { .. } => EpochMs::MAX,
+            Grid::Fixed { .. } | Grid::Calendar { .. } | Grid::Ever { .. } => EpochMs::MAX,
         }
     }
 
@@ -128,6 +158,37 @@ impl Grid {
     pub fn window(&self, at: EpochMs, memo: &mut Memo) -> Stretch {
         let end = self.pane(at, memo).end;
         Stretch { start: self.window_start(at, memo), end }
+    }
+
+    /// Where the window ended that a window that ends here is compared with.
+    pub fn earlier(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
+        match ago {
+            Ago::Span(span) => end.saturating_sub(span),
+            Ago::Blocks(blocks) => self.blocks_before(end, blocks, memo),
+        }
+    }
+
+    /// Where windows end that are compared with the one that ended here.
+    pub fn later(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
+        match ago {
+            Ago::Span(span) => end.saturating_add(span),
+            Ago::Blocks(blocks) => self.blocks_before(end, -blocks, memo),
+        }
+    }
+
+    fn blocks_before(&self, end: EpochMs, blocks: i64, memo: &mut Memo) -> EpochMs {
+        match self {
+            Grid::Fixed { .. } | Grid::Ever { .. } => end,
+            Grid::Calendar { blocks: calendar, .. } => {
+                calendar.block_around(calendar.block_before(end - 1, blocks)).1
+            }
+            Grid::Days { days, .. } => {
+                let (start, next) = days.block_around(days.block_before(end - 1, blocks));
+                let day = memo.block(days, end - 1);
+                // The last point of a day is its midnight, however long it is.
+                if end == day.end { next } else { (start + (end - day.start)).min(next) }
+            }
+        }
     }
 }
 
@@ -173,7 +234,9 @@ mod tests {
             (CalendarSpan::Days(7), 4),
             (CalendarSpan::Months(1), 3),
         ]);
-        (zone, slide, span, 0..4).prop_map(|(zone, slide, (span, panes), kind)| match kind {
+        (zone, slide, span, 0..6).prop_map(|(zone, slide, (span, panes), kind)| match kind {
+            4 => WindowSpec::SinceStart { slide },
+            5 => WindowSpec::Hopping { size: slide * 5 + 700, slide },
             0 => WindowSpec::Tumbling { size: slide },
             1 => WindowSpec::Hopping { size: slide * 5, slide },
             2 => WindowSpec::SinceMidnight { zone: zone.into(), slide },
@@ -200,7 +263,22 @@ mod tests {
             prop_assert_eq!(grid.pane(pane.start - 1, memo).end, pane.start);
             let window = grid.window(at, memo);
             prop_assert!(window.start <= pane.start && window.end == pane.end);
-            prop_assert_eq!(grid.pane(window.start, memo).start, window.start);
+            // Windows begin where a part of a pane does.
+            if window.start > BEGINNING {
+                prop_assert_eq!(grid.part(window.start, memo).start, window.start);
+            }
+            let part = grid.part(at, memo);
+            prop_assert!(part.holds(at) && part.start >= pane.start && part.end <= pane.end);
+            prop_assert_eq!(grid.part(part.start, memo), part);
+            prop_assert_eq!(grid.part(part.end - 1, memo), part);
+            // What is looked back at is looked at from there.
+            let ago = match &grid {
+                Grid::Fixed { pane, .. } | Grid::Ever { slide: pane } => Ago::Span(3 * pane),
+                _ => Ago::Blocks(3),
+            };
+            let earlier = grid.earlier(pane.end, ago, memo);
+            prop_assert!(earlier < pane.end);
+            prop_assert_eq!(grid.pane(earlier - 1, memo).end, earlier);
             // Windows that end later begin no earlier.
             prop_assert!(grid.window_start(pane.end, memo) >= window.start);
             // A memo changes nothing.

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
+use crate::time::EpochMs;
 
 /// Facts of one metric (events, or closed sessions) by what they came too late for. The
 /// second is part of the first; the third is counted apart.
@@ -22,9 +23,9 @@ pub struct LateCounts {
 }
 
 impl LateCounts {
-    /// Counts one fact by where it still counts.
-    pub fn count(&mut self, place: &Place) {
-        self.some += u64::from(place.enters != Some(place.pane));
+    /// Counts one fact by where it still counts; `pane` is the start of the pane that it lies in.
+    pub fn count(&mut self, place: &Place, pane: EpochMs) {
+        self.some += u64::from(place.enters != Some(pane));
         self.all += u64::from(place.enters.is_none());
         self.minute += u64::from(place.minute.is_none());
     }

@@ -82,6 +82,7 @@ fn window(window: &WindowSpec) -> String {
             CalendarSpan::Months(months) => format!("months {months} times {panes} {zone}"),
         },
         WindowSpec::SinceMidnight { zone, slide } => format!("since midnight {zone} {slide}"),
+        WindowSpec::SinceStart { slide } => format!("since start {slide}"),
     }
 }
 

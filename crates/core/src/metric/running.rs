@@ -82,7 +82,7 @@ impl Runner {
 
     /// Takes out what lies before `start`.
     pub fn leave(&mut self, metric: &Metric, panes: &Panes, start: EpochMs) {
-        if !metric.grid.runs_from_midnight() && !self.groups.is_empty() {
+        if !metric.grid.runs() && !self.groups.is_empty() {
             let left = panes.among(self.start..start, EpochMs::MIN..EpochMs::MAX);
             left.for_each(|(pane, cells)| self.take_out(pane, cells));
         } else if start != self.start {
@@ -135,7 +135,7 @@ impl Runner {
 impl Running {
     fn new(metric: &Metric, cell: &Cell) -> Running {
         let kind = match cell {
-            _ if metric.grid.runs_from_midnight() => Kind::Whole(metric.spec.aggregate.zero()),
+            _ if metric.grid.runs() => Kind::Whole(metric.spec.aggregate.zero()),
             Cell::Distinct(_) => Kind::Newest { values: Newest::default(), sketches: 0 },
             cell if cell.subtracts() => Kind::Whole(metric.spec.aggregate.zero()),
             _ => Kind::Scan,

@@ -83,7 +83,7 @@ impl<'a> Shown<'a> {
         found.reverse();
         let mut windows = self.since(found.first().map_or(limit, |first| first.end)).peekable();
         // A running total stays what it was until midnight.
-        let mut total = match (self.metric.grid.runs_from_midnight(), found.first()) {
+        let mut total = match (self.metric.grid.runs(), found.first()) {
             (true, Some(first)) => self.until(first.end - 1),
             _ => None,
         };
@@ -92,7 +92,7 @@ impl<'a> Shown<'a> {
             while let Some(window) = windows.next_if(|window| window.end <= shown.end) {
                 own = Some(window);
             }
-            if self.metric.grid.runs_from_midnight() {
+            if self.metric.grid.runs() {
                 total = own
                     .or(total)
                     .filter(|total| total.end > self.metric.grid.window_start(shown.pane, memo));
@@ -115,11 +115,11 @@ impl<'a> Shown<'a> {
             return Some(whole.values.clone());
         }
         let same_day = grid.window_start(whole.pane, memo) == grid.window_start(runs.start, memo);
-        if grid.runs_from_midnight() && same_day {
+        if grid.runs() && same_day {
             return Some(whole.values.clone());
         }
         let running = self.before(runs.end, SpanMs::MAX, 1).pop()?;
-        if grid.runs_from_midnight() {
+        if grid.runs() {
             return Some(running.values.clone());
         }
         let runs = |group: u32| running.values.get(group).is_some();

@@ -73,7 +73,7 @@ pub enum WindowSpec {
         /// Length.
         size: SpanMs,
     },
-    /// `[k*slide - size, k*slide)`; `slide` divides `size`.
+    /// `[k*slide - size, k*slide)`; `slide` is at most `size`.
     Hopping {
         /// Length.
         size: SpanMs,
@@ -97,6 +97,11 @@ pub enum WindowSpec {
     SinceMidnight {
         /// IANA name.
         zone: String,
+        /// Distance between two points.
+        slide: SpanMs,
+    },
+    /// From the first event until now, emitted every `slide`.
+    SinceStart {
         /// Distance between two points.
         slide: SpanMs,
     },
@@ -176,16 +181,17 @@ impl WindowSpec {
         match self {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
-            WindowSpec::SinceMidnight { slide, .. } => *slide,
+            WindowSpec::SinceMidnight { slide, .. } | WindowSpec::SinceStart { slide } => *slide,
         }
     }
 
-    /// How long a window is at most.
+    /// How long a window is at most; one without end is longer than anything else.
     pub fn longest(&self) -> SpanMs {
         match self {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
             WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
+            WindowSpec::SinceStart { .. } => SpanMs::MAX / 16,
         }
     }
 
@@ -193,7 +199,9 @@ impl WindowSpec {
     pub fn step(&self) -> SpanMs {
         match self {
             WindowSpec::Tumbling { size } => *size,
-            WindowSpec::Hopping { slide, .. } | WindowSpec::SinceMidnight { slide, .. } => *slide,
+            WindowSpec::Hopping { slide, .. }
+            | WindowSpec::SinceMidnight { slide, .. }
+            | WindowSpec::SinceStart { slide } => *slide,
             WindowSpec::Calendar { span, .. } => span.about(),
         }
     }

@@ -76,13 +76,14 @@ impl Tiles {
         settled: EpochMs,
         late: &mut LateCounts,
     ) -> Option<u32> {
+        let part = metric.grid.part(at, &mut self.memo);
         let (pane, minute) = (metric.grid.pane(at, &mut self.memo), grid::minute(at));
-        let tile = Stretch { start: pane.start.max(minute.start), end: pane.end.min(minute.end) };
+        let tile = Stretch { start: part.start.max(minute.start), end: part.end.min(minute.end) };
         let next = self.places.len() as u32;
-        if tile.end > settled {
+        if pane.end.min(minute.end) > settled {
             let number = *self.tiles.entry(tile.start).or_insert_with(|| {
                 let (enters, minute) = (Some(pane.start), Some(minute.start));
-                self.places.push(Place { pane: pane.start, enters, minute });
+                self.places.push(Place { pane: part.start, enters, minute });
                 next
             });
             self.recent[self.turn] = (tile, number);
@@ -90,7 +91,7 @@ impl Tiles {
             return Some(number);
         }
         let place = late_place(metric, at, settled, &mut self.memo);
-        late.count(&place);
+        late.count(&place, pane.start);
         if place.enters.is_none() && place.minute.is_none() {
             return None;
         }
@@ -103,13 +104,14 @@ impl Tiles {
 
 /// Where a fact counts when everything that ends at or before `settled` is final.
 fn late_place(metric: &Metric, at: EpochMs, settled: EpochMs, memo: &mut Memo) -> Place {
+    let part = metric.grid.part(at, memo);
     let (pane, minute) = (metric.grid.pane(at, memo), grid::minute(at));
     let enters = if pane.end > settled {
         Some(pane.start)
     } else {
         let first = metric.grid.pane(settled, memo).start;
-        (metric.grid.window_start(settled, memo) <= pane.start).then_some(first)
+        (metric.grid.window_start(settled, memo) <= part.start).then_some(first)
     };
     let minute = (minute.end > settled).then_some(minute.start);
-    Place { pane: pane.start, enters, minute }
+    Place { pane: part.start, enters, minute }
 }

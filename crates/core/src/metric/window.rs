@@ -84,7 +84,7 @@ impl MetricState {
                 let total = std::iter::once((day.start, &day.totals));
                 Runner::resumed(metric, day.start, total)
             }
-            None if metric.grid.tumbles() || metric.grid.runs_from_midnight() => Runner::default(),
+            None if metric.grid.tumbles() || metric.grid.runs() => Runner::default(),
             None => {
                 let start = metric.grid.window_start(next, &mut self.memo);
                 let read = self.panes.among(EpochMs::MIN..EpochMs::MAX, EpochMs::MIN..next);
@@ -97,7 +97,7 @@ impl MetricState {
     /// windows, or what a running total has taken in.
     pub fn floor(&self, metric: &Metric) -> Floor {
         let next = self.next.unwrap_or(EpochMs::MIN / 2);
-        let (tumbles, runs) = (metric.grid.tumbles(), metric.grid.runs_from_midnight());
+        let (tumbles, runs) = (metric.grid.tumbles(), metric.grid.runs());
         let pane = match (tumbles, runs) {
             (true, _) => next,
             (_, true) => EpochMs::MIN,
@@ -148,7 +148,7 @@ impl MetricState {
         self.runner = windows.runner;
         self.next = Some(limit.max(next));
         let floor = self.floor(metric);
-        if !metric.grid.tumbles() && !metric.grid.runs_from_midnight() {
+        if !metric.grid.tumbles() && !metric.grid.runs() {
             self.runner.leave(metric, &self.panes, floor.pane);
         }
         self.dropped |= self.panes.any_before(floor);
@@ -179,7 +179,7 @@ impl MetricState {
     /// Of a running total: the midnight it runs from, and the first pane it has not taken in.
     pub fn run(&self, metric: &Metric) -> Option<(EpochMs, EpochMs)> {
         let entered = self.next.unwrap_or(EpochMs::MIN);
-        metric.grid.runs_from_midnight().then_some((self.runner.start(), entered))
+        metric.grid.runs().then_some((self.runner.start(), entered))
     }
 }
 

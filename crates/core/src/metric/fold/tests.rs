@@ -99,6 +99,8 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
         WindowSpec::Tumbling { size: 90_000 },
         WindowSpec::Hopping { size: 30_000, slide: 10_000 },
         WindowSpec::Hopping { size: 175_000, slide: 25_000 },
+        WindowSpec::Hopping { size: 40_000, slide: 30_000 },
+        WindowSpec::SinceStart { slide: 50_000 },
         WindowSpec::SinceMidnight { zone: "UTC".into(), slide: 40_000 },
     ]);
     let group_by = prop::sample::select(vec![vec![], vec!["a"], vec!["c", "b"]]);
@@ -135,8 +137,8 @@ fn schema() -> Schema {
 /// Where a fact counts, by the definition: the first window that holds it and is not final.
 fn plain_place(metric: &Metric, at: EpochMs, settled: EpochMs) -> Place {
     let memo = &mut Memo::default();
-    let (pane, minute) = (metric.grid.pane(at, memo), grid::minute(at));
-    let mut last = pane;
+    let (pane, minute) = (metric.grid.part(at, memo), grid::minute(at));
+    let mut last = metric.grid.pane(at, memo);
     let enters = loop {
         if metric.grid.window_start(last.start, memo) > pane.start {
             break None;
@@ -227,7 +229,8 @@ proptest! {
                         continue;
                     }
                     let place = plain_place(metric, sample.at, watermark - lateness);
-                    late[index].count(&place);
+                    let pane = metric.grid.pane(sample.at, &mut Memo::default());
+                    late[index].count(&place, pane.start);
                     if place.enters.is_none() && place.minute.is_none() {
                         continue;
                     }
