@@ -12,7 +12,7 @@ pub struct Column {
     pub name: String,
     /// Cells that hold something.
     pub filled: usize,
-    /// Different values, at most [`VALUES_MAX`] of them.
+    /// Different values, at most `VALUES_MAX` of them.
     pub values: BTreeSet<String>,
     /// How its times are written, if it holds any.
     pub time: Option<TimeForm>,
