@@ -105,6 +105,8 @@ fn the_page_moves_each_second() {
     let page = driver.page();
     page.open(&server.url);
     page.wait("it is live", || (page.state() == "live").then_some(()));
+    // What is out of sight is not drawn.
+    page.script("document.querySelector('[data-panel=pipeline]').scrollIntoView()");
     let watch = Stopwatch::start();
     let mut seen = vec![page.value("[data-ledger=received]")];
     while watch.elapsed().as_secs() < SECONDS {
@@ -194,6 +196,7 @@ fn the_page_survives_a_restart_of_the_server() {
     page.assert_no_errors(&[]);
 
     page.script("window.loadedOnce = true");
+    page.script("document.querySelector('[data-panel=pipeline]').scrollIntoView()");
     let event = |n: i64| Event::new(format!("e{n}"), NOW + n, "page_view", "u").line();
     Poster::new(server.target()).post(&[event(1), event(2)]);
     page.wait("two events", || (page.value("[data-ledger=received]")? == "2").then_some(()));

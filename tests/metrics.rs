@@ -43,7 +43,9 @@ fn visit(n: usize) -> String {
 #[test]
 fn every_metric_of_the_table_is_exported() {
     let folder = Folder::default();
-    let server = folder.serve(HOLD).start();
+    let pattern = "[[pattern]]\nname = \"p\"\nfirst = { type = \"cart_add\" }\nthen = \
+                   { type = \"payment_completed\" }\nwithin = \"10m\"\n";
+    let server = folder.serve(&format!("{HOLD}{pattern}")).start();
     let mut lines: Vec<String> = (0..20).map(visit).collect();
     lines.push(visit(3));
     lines.push("no event at all".into());
@@ -64,8 +66,11 @@ fn every_metric_of_the_table_is_exported() {
         let settled = found.get("tidewatch_events_total{outcome=\"applied\"}") == Some(&20.0);
         (settled && wanted(&found, "tidewatch_web_closes_total", "")).then_some(found)
     });
+    let of_reloads =
+        |metric: &&tidewatch::telemetry::names::Metric| metric.name.starts_with("tidewatch_reload");
     let missing: Vec<&str> = TABLE
         .iter()
+        .filter(|metric| !of_reloads(metric))
         .filter(|metric| {
             let suffix =
                 if matches!(metric.instrument, Instrument::Histogram(_)) { "_count" } else { "" };
@@ -107,6 +112,14 @@ fn every_metric_of_the_table_is_exported() {
     }
     assert_eq!(pipeline["guarantee"], "exactly once", "{pipeline}");
     assert_eq!(pipeline["sessions_max"], 4_000_000, "{pipeline}");
+
+    folder.write("tidewatch.toml", format!("{HOLD}{pattern}[session]\ngap = \"20m\"\n"));
+    let reload = server.http.post(&server.at("v1/reload"), &[], b"");
+    assert_eq!(reload.status, 200, "{}", String::from_utf8_lossy(&reload.body));
+    let exported = |found: &BTreeMap<String, f64>| {
+        TABLE.iter().filter(of_reloads).all(|metric| wanted(found, metric.name, ""))
+    };
+    until(30, "reloads are exported", || exported(&samples(&server)).then_some(()));
 }
 
 #[test]

@@ -221,6 +221,22 @@ fn each_group_of_a_metric_is_watched_on_its_own() {
     assert_eq!(note("first"), left);
 }
 
+/// An alert of a group that leaves while it is up would stay up for ever.
+#[test]
+fn an_alert_is_over_when_its_group_leaves() {
+    let config = format!(
+        "{BY_REGION}keep = \"1m\"\ngroup_silence = \"10m\"\n[[rule]]\nname = \"r\"\n\
+         metric = \"by_region\"\ndetect = \"threshold\"\nlimit = 9\ncooldown = \"1d\"\n"
+    );
+    let mut windows: Vec<&[(&str, usize)]> = vec![&[("eu", 20), ("us", 5)]];
+    windows.extend([&[("us", 5)][..]; 100]);
+    let feed = feed(&config, &by_region(&windows));
+    let [raised, over] = &feed[..] else { panic!("{feed:#?}") };
+    assert_eq!((&raised["subject"], &over["subject"]), (&json!("r eu"), &json!("r eu")));
+    assert_eq!((&over["kind"], &over["detail"]["alert"]), (&json!("over"), &raised["id"]));
+    assert_eq!(over["title"], "R (eu) is over: the group has left after 0.2 min");
+}
+
 #[test]
 fn an_alert_names_the_groups_that_moved_most() {
     let rule = |more: &str| {

@@ -368,7 +368,7 @@ impl Keeper {
         let asked = |metric: &Metric| why::asks(watching, metric);
         self.engine.settle(barrier.watermark, all, asked, points, rollups);
         self.raise(&mut unit);
-        self.engine.trim(|metric| why::asks(&self.watching, metric));
+        self.engine.trim(unit.watermark, |metric| why::asks(&self.watching, metric));
         self.write_settled(&mut unit);
         let dropped = std::mem::take(&mut self.dropped);
         unit.delta.extend(dropped.iter().map(|id| SectionWriter::metric_dropped(id)));

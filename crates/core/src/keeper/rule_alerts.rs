@@ -6,9 +6,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::why::Why;
 use crate::alert::{Alert, Detail, alert_id};
-use crate::anomaly::{Band, Past, Rule, Verdict};
+use crate::anomaly::{Alarm, Band, Past, Rule, Sample, Verdict};
 use crate::metric::Metric;
 use crate::metric::groups::{Labels, group_text};
+use crate::time::EpochMs;
 
 /// The kind of an alert that says that another one is over.
 pub(super) const OVER: &str = "over";
@@ -50,10 +51,24 @@ impl About<'_> {
 
     /// An alert is over.
     pub(super) fn over(&self, verdict: &Verdict, past: &Past) -> Alert {
+        let why = if past.usual { "this is usual now" } else { "back to usual" };
+        self.ended(verdict, past, why)
+    }
+
+    /// The group left while an alert was up: nothing more is said of it.
+    pub(super) fn left(&self, end: EpochMs, alarm: &Alarm) -> Option<Alert> {
+        let Alarm::Up { since, raised, last, peak } = *alarm else { return None };
+        let sample = Sample { start: end, end, value: None };
+        let verdict =
+            Verdict { sample, band: Band::default(), far: None, since: None, change: None };
+        let past = Past { raised, since, last, peak, usual: false };
+        Some(self.ended(&verdict, &past, "the group has left"))
+    }
+
+    fn ended(&self, verdict: &Verdict, past: &Past, why: &str) -> Alert {
         let Past { raised, since, last, peak, usual } = *past;
         let subject = self.subject();
         let lasted = (last - since) as f64 / 60_000.0;
-        let why = if usual { "this is usual now" } else { "back to usual" };
         let mut detail = self.facts(verdict);
         detail.extend([
             ("alert".to_owned(), json!(alert_id("anomaly", &subject, raised))),

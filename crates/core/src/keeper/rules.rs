@@ -134,8 +134,8 @@ impl Keeper {
                         Change::Over(past) => about.over(verdict, &past),
                     }));
                 });
-                if left {
-                    rules.remove(&key);
+                if left && let Some(kept) = rules.remove(&key) {
+                    alerts.extend(about.left(end, kept.state.alarm()));
                 }
             }
         }

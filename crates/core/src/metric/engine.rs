@@ -253,14 +253,16 @@ impl Engine {
             };
             self.states[index].settle(metric, settled, hold(metric), each, rollups);
         }
-        (0..self.states.len()).for_each(|index| self.forget_groups(index, settled));
     }
 
-    /// Forgets windows that were held.
-    pub fn trim(&mut self, hold: impl Fn(&Metric) -> bool) {
+    /// Forgets windows that were held, and groups that left long ago: once the rules have judged what a
+    /// watermark settled, for one barrier may settle all that a group ever had.
+    pub fn trim(&mut self, watermark: EpochMs, hold: impl Fn(&Metric) -> bool) {
         let states = self.metrics.iter().zip(&mut self.states);
         let held = states.filter(|(metric, _)| hold(metric));
         held.for_each(|(metric, state)| state.trim(metric));
+        let settled = self.settled(watermark);
+        (0..self.states.len()).for_each(|index| self.forget_groups(index, settled));
     }
 }
 

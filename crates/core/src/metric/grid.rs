@@ -42,15 +42,6 @@ pub enum Grid {
     },
 }
 
-/// So long ago, in whole panes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ago {
-    /// By the clock.
-    Span(SpanMs),
-    /// So many blocks of the calendar; of a total since midnight, days.
-    Blocks(i64),
-}
-
 /// `[start, end)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
@@ -159,37 +150,6 @@ impl Grid {
         let end = self.pane(at, memo).end;
         Stretch { start: self.window_start(at, memo), end }
     }
-
-    /// Where the window ended that a window that ends here is compared with.
-    pub fn earlier(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
-        match ago {
-            Ago::Span(span) => end.saturating_sub(span),
-            Ago::Blocks(blocks) => self.blocks_before(end, blocks, memo),
-        }
-    }
-
-    /// Where windows end that are compared with the one that ended here.
-    pub fn later(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
-        match ago {
-            Ago::Span(span) => end.saturating_add(span),
-            Ago::Blocks(blocks) => self.blocks_before(end, -blocks, memo),
-        }
-    }
-
-    fn blocks_before(&self, end: EpochMs, blocks: i64, memo: &mut Memo) -> EpochMs {
-        match self {
-            Grid::Fixed { .. } | Grid::Ever { .. } => end,
-            Grid::Calendar { blocks: calendar, .. } => {
-                calendar.block_around(calendar.block_before(end - 1, blocks)).1
-            }
-            Grid::Days { days, .. } => {
-                let (start, next) = days.block_around(days.block_before(end - 1, blocks));
-                let day = memo.block(days, end - 1);
-                // The last point of a day is its midnight, however long it is.
-                if end == day.end { next } else { (start + (end - day.start)).min(next) }
-            }
-        }
-    }
 }
 
 impl Memo {
@@ -271,14 +231,6 @@ mod tests {
             prop_assert!(part.holds(at) && part.start >= pane.start && part.end <= pane.end);
             prop_assert_eq!(grid.part(part.start, memo), part);
             prop_assert_eq!(grid.part(part.end - 1, memo), part);
-            // What is looked back at is looked at from there.
-            let ago = match &grid {
-                Grid::Fixed { pane, .. } | Grid::Ever { slide: pane } => Ago::Span(3 * pane),
-                _ => Ago::Blocks(3),
-            };
-            let earlier = grid.earlier(pane.end, ago, memo);
-            prop_assert!(earlier < pane.end);
-            prop_assert_eq!(grid.pane(earlier - 1, memo).end, earlier);
             // Windows that end later begin no earlier.
             prop_assert!(grid.window_start(pane.end, memo) >= window.start);
             // A memo changes nothing.
