@@ -72,19 +72,7 @@ fn the_page_shows_the_replayed_numbers() {
     let shown = shown.as_array().unwrap();
     assert!(!shown.is_empty() && shown.iter().all(|id| known.contains(id)), "alerts of the feed");
 
-    for (name, scheme, width, height) in [
-        ("replay-light", "light", 1400, 1000),
-        ("replay-dark", "dark", 1400, 1000),
-        ("replay-phone", "light", 390, 844),
-        ("replay-phone-dark", "dark", 390, 844),
-    ] {
-        page.look(scheme, width, height);
-        page.screenshot(name);
-        let overflow = page.script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-        );
-        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
-    }
+    page.looks("replay", None);
     page.assert_no_errors(&[]);
 }
 
@@ -163,17 +151,7 @@ fn what_is_at_risk_is_listed_and_leads_to_its_session() {
         (first("by_deadline") == "u8" && first("by_value") == "u8").then_some(())
     });
     assert_eq!(page.count("[data-list=by_value] tbody tr"), 6);
-    for (name, scheme, width, height) in [
-        ("at-risk-light", "light", 1400, 1000),
-        ("at-risk-dark", "dark", 1400, 1000),
-        ("at-risk-phone", "light", 390, 844),
-    ] {
-        page.look(scheme, width, height);
-        page.script("document.querySelector('[data-panel=at-risk]').scrollIntoView()");
-        page.screenshot(name);
-        let wide = "const e = document.documentElement; return e.scrollWidth - e.clientWidth";
-        assert_eq!(page.script(wide), 0, "{name}: nothing is wider than the window");
-    }
+    page.looks("at-risk", Some("at-risk"));
     page.script("document.querySelector('[data-list=by_value] tbody button').click()");
     page.wait("its session is open", || {
         (page.count("[data-session-state=at_risk]") == 1).then_some(())
@@ -232,12 +210,7 @@ fn the_page_says_that_the_log_does_not_answer() {
             .then_some(())
     });
     assert_eq!(page.state(), "loading");
-    for (name, scheme, width, height) in
-        [("waiting", "light", 1400, 1000), ("waiting-phone-dark", "dark", 390, 844)]
-    {
-        page.look(scheme, width, height);
-        page.screenshot(name);
-    }
+    page.looks("waiting", None);
     broker.restart();
     page.wait("it goes on by itself", || (page.state() == "empty").then_some(()));
     assert_eq!(page.script("return document.querySelector('#banner').innerText"), "");
@@ -322,16 +295,7 @@ fn the_page_says_what_numbers_lack_and_what_stands() {
         (page.script(script).as_str()? == full["says"].as_str()?).then_some(())
     });
     assert_eq!(page.count("[data-ledger-balanced=true]"), 1);
-    for (name, scheme, width, height) in
-        [("lacking", "light", 1400, 1000), ("lacking-phone-dark", "dark", 390, 844)]
-    {
-        page.look(scheme, width, height);
-        page.screenshot(name);
-        let overflow = page.script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-        );
-        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
-    }
+    page.looks("lacking", None);
     page.assert_no_errors(&[]);
 }
 
@@ -384,19 +348,7 @@ fn ranked_lists_and_histograms_are_on_the_page() {
     });
     let counts = server.topic("latency")["eu-west"].clone();
     assert_eq!(counts.as_array().unwrap().len(), 5);
-    for (name, scheme, width, height) in [
-        ("shapes-light", "light", 1400, 1000),
-        ("shapes-dark", "dark", 1400, 1000),
-        ("shapes-phone", "light", 390, 844),
-    ] {
-        page.look(scheme, width, height);
-        page.script("document.querySelector('[data-panel=latency]').scrollIntoView()");
-        page.screenshot(name);
-        let overflow = page.script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-        );
-        assert_eq!(overflow, 0, "{name}: nothing is wider than the window");
-    }
+    page.looks("shapes", Some("latency"));
     page.assert_no_errors(&[]);
 }
 
@@ -489,6 +441,26 @@ impl Page {
 
     fn script(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Looks at it, or at one of its panels: a picture light, dark and of a phone, and nothing is wider
+    /// than the window.
+    fn looks(&self, name: &str, panel: Option<&str>) {
+        for (look, scheme, width, height) in [
+            ("light", "light", 1400, 1000),
+            ("dark", "dark", 1400, 1000),
+            ("phone", "light", 390, 844),
+            ("phone-dark", "dark", 390, 844),
+        ] {
+            self.look(scheme, width, height);
+            if let Some(panel) = panel {
+                let of = format!("[data-panel={panel}]");
+                self.script(&format!("document.querySelector('{of}').scrollIntoView()"));
+            }
+            self.screenshot(&format!("{name}-{look}"));
+            let wide = "const e = document.documentElement; return e.scrollWidth - e.clientWidth";
+            assert_eq!(self.script(wide), 0, "{name}-{look}: nothing is wider than the window");
+        }
     }
 
     /// Scheme and size, as a device with them would have it.

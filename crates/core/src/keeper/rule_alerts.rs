@@ -1,7 +1,5 @@
 //! What an alert of a rule says.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 
 use super::why::Why;
@@ -119,14 +117,9 @@ impl About<'_> {
             ("high", json!(high)),
             ("measure", json!(self.rule.detect.measure())),
         ];
-        let group = self.labels.map(|labels| ("group", json!(named(self.metric, labels))));
+        let group = self.labels.map(|labels| ("group", json!(self.metric.spec.named(labels))));
         facts.into_iter().chain(group).map(|(name, fact)| (name.to_owned(), fact)).collect()
     }
-}
-
-/// Labels by the attributes that they are of.
-pub(super) fn named(metric: &Metric, labels: &[String]) -> BTreeMap<String, String> {
-    metric.spec.group_by.iter().cloned().zip(labels.iter().cloned()).collect()
 }
 
 /// `null` where the measure has no end.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::rule_alerts::named;
 use crate::anomaly::{Rule, Side, Verdict};
 use crate::metric::engine::Engine;
 use crate::metric::grid::Memo;
@@ -129,7 +128,7 @@ fn moved(
     found.truncate(NAMED_MAX);
     let shown = |(group, value, usual): (u32, f64, f64)| {
         let labels = state.groups.labels(group);
-        let group = labels.map(|labels| named(metric, labels)).unwrap_or_default();
+        let group = labels.map(|labels| metric.spec.named(labels)).unwrap_or_default();
         let text = labels.map_or_else(|| OVERFLOW_TEXT.to_owned(), |labels| labels.join(", "));
         let share = adds.then(|| (value - usual).abs() / all);
         Group { group, text, value, usual, share }

@@ -1,5 +1,7 @@
 //! What a metric is: declared in `[[metric]]`, checked at start.
 
+use std::collections::BTreeMap;
+
 use super::aggregate::Aggregate;
 use crate::expr::Expr;
 use crate::number::Decimal;
@@ -42,6 +44,11 @@ impl MetricSpec {
     pub fn attributes(&self) -> impl Iterator<Item = &String> {
         let conditions = self.filter.iter().chain(&self.numerator);
         conditions.flat_map(Condition::attributes).chain(&self.group_by).chain(&self.field)
+    }
+
+    /// The labels of a group by the attributes that they are of.
+    pub fn named(&self, labels: &[String]) -> BTreeMap<String, String> {
+        self.group_by.iter().cloned().zip(labels.iter().cloned()).collect()
     }
 }
 
