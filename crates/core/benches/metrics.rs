@@ -63,19 +63,10 @@ impl Fact for Event {
 
 fn metric(aggregate: Aggregate, field: bool, groups: &[&str], window: WindowSpec) -> Metric {
     let spec = MetricSpec {
-        name: "m".into(),
-        title: String::new(),
-        unit: String::new(),
-        of: Facts::Events,
-        filter: vec![],
-        numerator: vec![],
         group_by: groups.iter().map(|group| (*group).to_owned()).collect(),
-        group_limit: 1_000,
-        group_silence: 0,
-        aggregate,
         field: field.then(|| "amount".to_owned()),
-        window,
         keep: 10 * MINUTE,
+        ..MetricSpec::new("m", aggregate, window)
     };
     let slots = ["region", "status", "amount"].map(String::from).to_vec();
     Metric::compile(&spec, &Schema { slots, keys: vec!["user".into()], ..Schema::default() })

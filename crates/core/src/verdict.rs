@@ -234,19 +234,9 @@ mod tests {
 
     fn meaning() -> Meaning {
         let revenue = MetricSpec {
-            name: "revenue".into(),
-            title: String::new(),
-            unit: String::new(),
-            of: Facts::Events,
-            filter: Vec::new(),
-            numerator: Vec::new(),
             group_by: vec!["region".into()],
-            group_limit: 10,
-            group_silence: 0,
-            aggregate: Sum.into(),
             field: Some("amount".into()),
-            window: WindowSpec::Tumbling { size: 1_000 },
-            keep: 60_000,
+            ..MetricSpec::new("revenue", Sum, WindowSpec::Tumbling { size: 1_000 })
         };
         let schema = Schema {
             slots: vec!["amount".into(), "region".into()],

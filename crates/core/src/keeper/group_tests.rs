@@ -67,19 +67,10 @@ impl Fact for Sample {
 
 fn metric(name: &str, of: Facts, group_by: &[&str], limit: usize) -> MetricSpec {
     MetricSpec {
-        name: name.into(),
-        title: String::new(),
-        unit: String::new(),
         of,
-        filter: vec![],
-        numerator: vec![],
         group_by: group_by.iter().map(|name| (*name).to_owned()).collect(),
         group_limit: limit,
-        group_silence: 0,
-        aggregate: Count.into(),
-        field: None,
-        window: WindowSpec::Tumbling { size: 1_000 },
-        keep: 3_600_000,
+        ..MetricSpec::new(name, Count, WindowSpec::Tumbling { size: 1_000 })
     }
 }
 

@@ -6,29 +6,15 @@ use super::*;
 use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
 use crate::commit::Snapshot;
 use crate::event::Schema;
-use crate::metric::aggregate::{Aggregate, Count};
-use crate::metric::{Candidate, Facts, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec};
+use crate::metric::aggregate::Count;
+use crate::metric::{Candidate, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec};
 use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
 
 pub(super) const STEP: i64 = 1_000;
 
-fn spec(name: &str, aggregate: Aggregate, window: WindowSpec) -> MetricSpec {
-    MetricSpec {
-        name: name.into(),
-        title: name.into(),
-        unit: String::new(),
-        of: Facts::Events,
-        filter: vec![],
-        numerator: vec![],
-        group_by: vec![],
-        group_limit: 10,
-        group_silence: 0,
-        aggregate,
-        field: None,
-        window,
-        keep: 60_000,
-    }
+fn spec(name: &str, window: WindowSpec) -> MetricSpec {
+    MetricSpec { keep: 60_000, ..MetricSpec::new(name, Count, window) }
 }
 
 pub(super) fn rule() -> Rule {
@@ -59,9 +45,9 @@ pub(super) fn keeper_with(rule: Rule) -> Keeper {
     let time = TimePolicy { allowed_lateness: 500, ..TimePolicy::default() };
     let rules = Rules::compile(&SessionPolicy::default(), &time, &schema);
     let metrics = [
-        spec("failures", Count.into(), WindowSpec::Tumbling { size: STEP }),
-        spec("minute", Count.into(), WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
-        spec("today", Count.into(), WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP }),
+        spec("failures", WindowSpec::Tumbling { size: STEP }),
+        spec("minute", WindowSpec::Hopping { size: 10 * STEP, slide: STEP }),
+        spec("today", WindowSpec::SinceMidnight { zone: "UTC".into(), slide: STEP }),
     ];
     let metrics = metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
     Keeper::new(Arc::new(metrics), vec![rule], Arc::new(rules), &time)

@@ -10,7 +10,7 @@ use crate::commit::Snapshot;
 use crate::event::Schema;
 use crate::metric::aggregate::Count;
 use crate::metric::grid::Memo;
-use crate::metric::{CalendarSpan, Facts, MetricSpec, Weekday, WindowSpec};
+use crate::metric::{CalendarSpan, MetricSpec, Weekday, WindowSpec};
 use crate::settings::Derived;
 
 const DAY: i64 = 86_400_000;
@@ -43,11 +43,7 @@ proptest! {
         keep in 1i64..DAY,
     ) {
         let schema = Schema::default();
-        let spec = MetricSpec {
-            name: "m".into(), title: String::new(), unit: String::new(), of: Facts::Events,
-            filter: vec![], numerator: vec![], group_by: vec![], group_limit: 1, group_silence: 0,
-            aggregate: Count.into(), field: None, window, keep,
-        };
+        let spec = MetricSpec { keep, ..MetricSpec::new("m", Count, window) };
         let metric = Metric::compile(&spec, &schema);
         let memo = &mut Memo::default();
         let starts_after = |pane: i64, memo: &mut Memo| metric.grid.window_start(pane, memo) > began;

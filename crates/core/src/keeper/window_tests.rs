@@ -77,25 +77,17 @@ fn schema() -> Schema {
 
 fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
     let spec = MetricSpec {
-        name: "m".into(),
-        title: String::new(),
-        unit: String::new(),
-        of: Facts::Events,
-        filter: vec![],
         numerator: vec![Condition {
             attribute: "amount".into(),
             test: Test::Gt(Decimal::from_i64(0)),
         }],
         group_by: if grouped { vec!["class".into()] } else { vec![] },
-        group_limit: 10,
-        group_silence: 0,
         field: match aggregate.needs() {
             Needs::Amount | Needs::Number => Some("amount".into()),
             _ => None,
         },
-        aggregate,
         keep: 40 * window.step(),
-        window,
+        ..MetricSpec::new("m", aggregate, window)
     };
     Metric::compile(&spec, &schema())
 }

@@ -130,7 +130,7 @@ mod tests {
     use crate::expr::{Kind, Scope};
     use crate::metric::aggregate::Count;
     use crate::metric::routes::Routes;
-    use crate::metric::{Facts, Metric, MetricSpec, WindowSpec};
+    use crate::metric::{Metric, MetricSpec, WindowSpec};
 
     struct Attributes;
 
@@ -222,19 +222,8 @@ mod tests {
     fn both_spellings_are_one_metric_and_are_found_alike() {
         let metric = |filter| {
             let spec = MetricSpec {
-                name: "m".into(),
-                title: String::new(),
-                unit: String::new(),
-                of: Facts::Events,
                 filter,
-                numerator: vec![],
-                group_by: vec![],
-                group_limit: 1,
-                group_silence: 0,
-                aggregate: Count.into(),
-                field: None,
-                window: WindowSpec::Tumbling { size: 1_000 },
-                keep: 1_000,
+                ..MetricSpec::new("m", Count, WindowSpec::Tumbling { size: 1_000 })
             };
             let slots = ["type", "status", "region", "a"].map(String::from).to_vec();
             let event_types = vec!["x".into(), "y".into()];

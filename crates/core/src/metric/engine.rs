@@ -356,22 +356,12 @@ mod tests {
 
     fn spec(aggregate: Aggregate, window: WindowSpec, group: bool) -> MetricSpec {
         MetricSpec {
-            name: "m".into(),
-            title: String::new(),
-            unit: String::new(),
-            of: Facts::Events,
-            filter: vec![],
-            numerator: vec![],
             group_by: if group { vec!["class".into()] } else { vec![] },
-            group_limit: 10,
-            group_silence: 0,
             field: match aggregate {
                 Aggregate::Distinct(_) => None,
                 _ => Some("amount".into()),
             },
-            aggregate,
-            window,
-            keep: 1_000_000,
+            ..MetricSpec::new("m", aggregate, window)
         }
     }
 

@@ -97,20 +97,11 @@ mod tests {
             attribute: attribute.into(),
             test: Test::TextIn(vec![text.into(), "z".into()]),
         };
+        let distinct = Distinct { exact_up_to: 10 };
         MetricSpec {
-            name: "orders".into(),
-            title: "Orders".into(),
-            unit: String::new(),
-            of: Facts::Events,
             filter: vec![where_("type", "order"), where_("region", "eu")],
-            numerator: vec![],
             group_by: vec!["region".into()],
-            group_limit: 10,
-            group_silence: 0,
-            aggregate: Distinct { exact_up_to: 10 }.into(),
-            field: None,
-            window: WindowSpec::Tumbling { size: 60_000 },
-            keep: 1_000,
+            ..MetricSpec::new("orders", distinct, WindowSpec::Tumbling { size: 60_000 })
         }
     }
 

@@ -40,6 +40,25 @@ pub struct MetricSpec {
 }
 
 impl MetricSpec {
+    /// One over all events, without labels, whose last hour is kept.
+    pub fn new(name: &str, aggregate: impl Into<Aggregate>, window: WindowSpec) -> MetricSpec {
+        MetricSpec {
+            name: name.into(),
+            title: name.into(),
+            unit: String::new(),
+            of: Facts::Events,
+            filter: Vec::new(),
+            numerator: Vec::new(),
+            group_by: Vec::new(),
+            group_limit: 200,
+            group_silence: 0,
+            aggregate: aggregate.into(),
+            field: None,
+            window,
+            keep: 3_600_000,
+        }
+    }
+
     /// The attributes that it uses.
     pub fn attributes(&self) -> impl Iterator<Item = &String> {
         let conditions = self.filter.iter().chain(&self.numerator);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Schema;
-use crate::metric::{Attr, Condition, Facts, MetricSpec, Order, Test, WindowSpec};
+use crate::metric::{Attr, Condition, MetricSpec, Order, Test, WindowSpec};
 use crate::number::Decimal;
 use crate::time::EpochMs;
 
@@ -40,19 +40,9 @@ fn metric(aggregate: Aggregate) -> Metric {
     let has_field = !matches!(aggregate.needs(), Needs::Nothing | Needs::Numerator);
     let positive = Condition { attribute: "n".into(), test: Test::Gt(Decimal::from_i64(0)) };
     let spec = MetricSpec {
-        name: "m".into(),
-        title: String::new(),
-        unit: String::new(),
-        of: Facts::Events,
-        filter: vec![],
         numerator: vec![positive],
-        group_by: vec![],
-        group_limit: 1,
-        group_silence: 0,
         field: has_field.then(|| "n".to_owned()),
-        aggregate,
-        window: WindowSpec::Tumbling { size: 1_000 },
-        keep: 1_000,
+        ..MetricSpec::new("m", aggregate, WindowSpec::Tumbling { size: 1_000 })
     };
     Metric::compile(&spec, &Schema { slots: vec!["n".into()], ..Schema::default() })
 }

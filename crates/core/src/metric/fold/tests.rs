@@ -106,22 +106,15 @@ fn specs() -> impl Strategy<Value = MetricSpec> {
     let group_by = prop::sample::select(vec![vec![], vec!["a"], vec!["c", "b"]]);
     (aggregate, window, group_by, conditions(), any::<bool>()).prop_map(
         |(aggregate, window, group_by, filter, sessions)| MetricSpec {
-            name: "m".into(),
-            title: String::new(),
-            unit: String::new(),
             of: if sessions && filter.is_empty() { Facts::Sessions } else { Facts::Events },
             filter,
             numerator: vec![Condition { attribute: "b".into(), test: Test::Gt(number("7")) }],
             group_by: group_by.into_iter().map(str::to_owned).collect(),
-            group_limit: 100,
-            group_silence: 0,
             field: match aggregate.needs() {
                 Needs::Nothing | Needs::Numerator => None,
                 _ => Some("b".into()),
             },
-            aggregate,
-            window,
-            keep: 1_000_000,
+            ..MetricSpec::new("m", aggregate, window)
         },
     )
 }
@@ -268,19 +261,8 @@ proptest! {
 #[test]
 fn an_event_is_put_to_the_metrics_that_it_may_concern() {
     let spec = |n: usize, condition: Condition| MetricSpec {
-        name: format!("m{n}"),
-        title: String::new(),
-        unit: String::new(),
-        of: Facts::Events,
         filter: vec![condition],
-        numerator: vec![],
-        group_by: vec![],
-        group_limit: 1,
-        group_silence: 0,
-        aggregate: Count.into(),
-        field: None,
-        window: WindowSpec::Tumbling { size: 1_000 },
-        keep: 1_000,
+        ..MetricSpec::new(&format!("m{n}"), Count, WindowSpec::Tumbling { size: 1_000 })
     };
     let of = |attribute: &str, test| Condition { attribute: attribute.into(), test };
     let text = |n: usize| Test::TextIn(vec![format!("k{n}")]);
@@ -310,21 +292,7 @@ fn an_event_is_put_to_the_metrics_that_it_may_concern() {
 /// Events that jump back and forth over weeks between two flushes.
 #[test]
 fn places_that_lie_far_apart_are_found_again() {
-    let spec = MetricSpec {
-        name: "m".into(),
-        title: String::new(),
-        unit: String::new(),
-        of: Facts::Events,
-        filter: vec![],
-        numerator: vec![],
-        group_by: vec![],
-        group_limit: 1,
-        group_silence: 0,
-        aggregate: Count.into(),
-        field: None,
-        window: WindowSpec::Tumbling { size: 60_000 },
-        keep: 1_000,
-    };
+    let spec = MetricSpec::new("m", Count, WindowSpec::Tumbling { size: 60_000 });
     let metrics = Arc::new(vec![Metric::compile(&spec, &schema())]);
     let mut fold = Fold::new(metrics, 0);
     let minutes = 30 * 24 * 60;
