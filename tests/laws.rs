@@ -139,6 +139,18 @@ aggregate = "sum"
 field = "amount"
 window = { since_midnight = "Asia/Kathmandu", slide = "40s" }
 keep = "1h"
+[[metric]]
+name = "newest"
+where = { type = "buy" }
+aggregate = "avg"
+field = "amount"
+group_by = ["region"]
+group_limit = 3
+window = { last = 5, slide = "30s" }
+[[metric]]
+name = "newest_users"
+aggregate = "distinct"
+window = { last = 20, slide = "30s" }
 [[pattern]]
 name = "bought"
 first = { type = "add" }
@@ -209,8 +221,7 @@ fn today(at: i64) -> Vec<(i64, i64)> {
 }
 
 /// From the first event to each point, as far as a log goes.
-fn ever(at: i64) -> Vec<(i64, i64)> {
-    const SLIDE: i64 = 120_000;
+fn ever<const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
     (first..BEGIN + DAY / 4).step_by(SLIDE as usize).map(|end| (0, end)).collect()
 }
@@ -223,6 +234,7 @@ fn metrics() -> Vec<Metric> {
         by_region: limit.is_some(),
         limit: limit.unwrap_or_default(),
         windows,
+        newest: None,
     };
     vec![
         metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
@@ -238,8 +250,13 @@ fn metrics() -> Vec<Metric> {
         metric("computed", "buy", What::Sum, None, hopping::<60_000, 10_000>),
         metric("computed_mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
         metric("uneven", "buy", What::Sum, None, hopping::<50_000, 20_000>),
-        metric("ever", "", What::Count, Some(3), ever),
+        metric("ever", "", What::Count, Some(3), ever::<120_000>),
         metric("today", "buy", What::Sum, None, today),
+        Metric { newest: Some(5), ..metric("newest", "buy", What::Avg, Some(3), ever::<30_000>) },
+        Metric {
+            newest: Some(20),
+            ..metric("newest_users", "", What::Users, None, ever::<30_000>)
+        },
     ]
 }
 
@@ -521,7 +538,8 @@ fn compare(ours: &Numbers, wanted: &Numbers, what: &str) {
 /// it was.
 fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
     let mut all = ours.clone();
-    for key in wanted.keys().filter(|(metric, ..)| ["today", "ever"].contains(&metric.as_str())) {
+    const RUN: [&str; 4] = ["today", "ever", "newest", "newest_users"];
+    for key in wanted.keys().filter(|(metric, ..)| RUN.contains(&metric.as_str())) {
         let (metric, end, group) = key;
         let start = if metric == "today" { today(end - 1)[0].0 } else { 0 };
         let since = (metric.clone(), start + 1, group.clone());

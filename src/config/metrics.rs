@@ -77,9 +77,9 @@ fn group_silence(
     keep: SpanMs,
     written: Derived<SpanMs>,
 ) -> SpanMs {
-    if matches!(window, WindowSpec::SinceStart { .. }) {
+    if window.is_endless() {
         if written.0.is_some_and(|silence| silence > 0) {
-            let rule = "has no meaning for totals since the start: their groups stay for good";
+            let rule = "has no meaning for a window without end: its groups stay for good";
             item.reader.problem("group_silence", rule);
         }
         return 0;
@@ -236,7 +236,7 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
         );
     }
     let panes = spec.window.reach() / step + 1;
-    let bytes = (groups * panes).saturating_mul(spec.aggregate.bytes_max() as SpanMs);
+    let bytes = (groups * panes).saturating_mul(spec.bytes_max() as SpanMs);
     if bytes > OPEN_BYTES_MAX {
         item.reader.conflict(
             &["group_limit", "window"],
@@ -248,9 +248,7 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
             ),
         );
     }
-    let runs =
-        matches!(spec.window, WindowSpec::SinceMidnight { .. } | WindowSpec::SinceStart { .. });
-    if spec.aggregate.is_per_time() && runs {
+    if spec.aggregate.is_per_time() && !spec.window.has_length() {
         let word = spec.aggregate.word();
         item.reader.problem("window", format!("must be tumbling or hopping for a {word}"));
     }

@@ -352,6 +352,9 @@ fn window(window: &WindowSpec) -> String {
         WindowSpec::SinceStart { slide } => {
             format!("{{ since_start = true, slide = {} }}", span(*slide))
         }
+        WindowSpec::Last { num, slide } => {
+            format!("{{ last = {num}, slide = {} }}", span(*slide))
+        }
     }
 }
 

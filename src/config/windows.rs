@@ -1,5 +1,5 @@
-//! A window as it is written: `{ tumbling = "1s" }`, `{ hopping = "5m", slide = "30s" }`,
-//! `{ since_midnight = true, slide = "1s" }`, `{ since_start = true, slide = "1s" }`. Called by `metrics.rs`.
+//! A window as it is written: `{ tumbling = "1s" }` and its siblings ([`KINDS`]). Called by
+//! `metrics.rs`.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use super::general::is_zone;
 use super::units;
 use super::values::span_within;
 use crate::domain::metric::{CalendarSpan, Weekday, WindowSpec};
-use crate::domain::settings::terms::DAY;
+use crate::domain::near;
+use crate::domain::settings::terms::{DAY, SECOND};
 use crate::domain::time::SpanMs;
 
 /// Most panes of a window (size / slide): a day of seconds.
@@ -20,6 +21,9 @@ const SPAN_MAX: SpanMs = 31 * DAY;
 /// Longest window in days: a leap year. (Months end at a year.)
 const DAYS_MAX: i64 = 366;
 
+/// Most facts of a window of the last ones: each is kept, for each group.
+const LAST_MAX: usize = 100_000;
+
 /// Days as the configuration counts them where a window says nothing else.
 #[derive(Clone, Copy)]
 pub(super) struct Days<'a> {
@@ -29,20 +33,52 @@ pub(super) struct Days<'a> {
     pub first_weekday: Weekday,
 }
 
+/// A kind of window as it is written: the key that names it, the keys that it needs and may have
+/// beside that, and how one looks.
+struct Kind {
+    key: &'static str,
+    needs: &'static [&'static str],
+    takes: &'static [&'static str],
+    shape: &'static str,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind { key: "tumbling", needs: &[], takes: &["zone"], shape: "{ tumbling = \"1s\" }" },
+    Kind {
+        key: "hopping",
+        needs: &["slide"],
+        takes: &["zone"],
+        shape: "{ hopping = \"5m\", slide = \"30s\" }",
+    },
+    Kind {
+        key: "since_midnight",
+        needs: &["slide"],
+        takes: &[],
+        shape: "{ since_midnight = true, slide = \"1s\" }",
+    },
+    Kind {
+        key: "since_start",
+        needs: &["slide"],
+        takes: &[],
+        shape: "{ since_start = true, slide = \"1s\" }",
+    },
+    Kind { key: "last", needs: &[], takes: &["slide"], shape: "{ last = 100 }" },
+];
+
 /// Reads `{ tumbling = "1s" }` and its siblings.
 ///
 /// # Errors
 /// The rule that is broken.
 pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, String> {
-    let shapes = "{ tumbling = \"1s\" }, { hopping = \"5m\", slide = \"30s\" }, \
-                  { since_midnight = true, slide = \"1s\" } or { since_start = true, slide = \"1s\" }";
-    let wrong = || format!("must be {shapes}");
-    let Value::Table(table) = &node.value else {
-        return Err(wrong());
-    };
+    let Value::Table(table) = &node.value else { return Err(one_of_all(&[])) };
     let keys: Vec<&str> = table.keys().map(String::as_str).collect();
-    match keys.as_slice() {
-        ["tumbling"] | ["tumbling", "zone"] => {
+    let Some(kind) = KINDS.iter().find(|kind| table.contains_key(kind.key)) else {
+        return Err(one_of_all(&keys));
+    };
+    kind.fits(&keys)?;
+    let wrong = || format!("must be {}", kind.shape);
+    match kind.key {
+        "tumbling" => {
             let size = length(table, "tumbling", SPAN_MAX)?;
             match size {
                 Length::Calendar(span) => calendar(span, 1, table.get("zone"), days),
@@ -50,7 +86,7 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
                 Length::Fixed(size) => Ok(WindowSpec::Tumbling { size }),
             }
         }
-        ["hopping", "slide"] | ["hopping", "slide", "zone"] => {
+        "hopping" => {
             let size = length(table, "hopping", SPAN_MAX)?;
             let slide = length(table, "slide", DAY)?;
             match calendar_hops(size, slide)? {
@@ -59,11 +95,17 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
                 None => hopping(size.about(), slide.about()),
             }
         }
-        ["since_start", "slide"] => match table["since_start"].value {
+        "since_start" => match table["since_start"].value {
             Value::Bool(true) => Ok(WindowSpec::SinceStart { slide: slide(table)? }),
             _ => Err(wrong()),
         },
-        ["since_midnight", "slide"] => {
+        "last" => {
+            let num = usize::try_from(table["last"].integer().map_err(|_| wrong())?);
+            let num = num.ok().filter(|num| (1..=LAST_MAX).contains(num));
+            let num = num.ok_or_else(|| format!("last must be from 1 to {LAST_MAX}"))?;
+            Ok(WindowSpec::Last { num, slide: slide(table)? })
+        }
+        _ => {
             let slide = slide(table)?;
             let zone = match &table["since_midnight"].value {
                 Value::Bool(true) => days.zone.to_string(),
@@ -75,13 +117,37 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
             };
             Ok(WindowSpec::SinceMidnight { zone, slide })
         }
-        _ => Err(wrong()),
     }
 }
 
-/// The slide of a running total.
+impl Kind {
+    /// Whether these keys make one.
+    fn fits(&self, keys: &[&str]) -> Result<(), String> {
+        let mut known = vec![self.key];
+        known.extend(self.needs.iter().chain(self.takes));
+        if let Some(key) = keys.iter().find(|key| !known.contains(key)) {
+            let hint = near::hint(key, known.iter().copied());
+            return Err(format!("must be {} without {key}{hint}", self.shape));
+        }
+        match self.needs.iter().find(|need| !keys.contains(need)) {
+            Some(need) => Err(format!("{need} is missing: write {}", self.shape)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// There is no such kind: those that there are, and the one that may be meant.
+fn one_of_all(keys: &[&str]) -> String {
+    let shapes: Vec<&str> = KINDS.iter().map(|kind| kind.shape).collect();
+    let names = || KINDS.iter().map(|kind| kind.key);
+    let hint = keys.iter().map(|key| near::hint(key, names())).find(|hint| !hint.is_empty());
+    format!("must be one of {}{}", shapes.join(", "), hint.unwrap_or_default())
+}
+
+/// How far apart numbers are; a second where nothing is said.
 fn slide(table: &BTreeMap<String, Node>) -> Result<SpanMs, String> {
-    span_within(&table["slide"], 100..=DAY).map_err(|rule| format!("slide {rule}"))
+    let Some(slide) = table.get("slide") else { return Ok(SECOND) };
+    span_within(slide, 100..=DAY).map_err(|rule| format!("slide {rule}"))
 }
 
 const NO_ZONE: &str = "zone only belongs to windows of whole days, weeks or months";

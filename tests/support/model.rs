@@ -65,6 +65,8 @@ pub struct Metric {
     pub limit: usize,
     /// The ends of the windows that hold a time, with their beginnings.
     pub windows: fn(i64) -> Vec<(i64, i64)>,
+    /// Only the newest so many events of a window count, by their times and the order of the log.
+    pub newest: Option<usize>,
 }
 
 /// A session that ended.
@@ -144,8 +146,12 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     }
     answer.sessions = open.into_values().chain(closed.into_values()).flatten().collect();
     answer.sessions.sort();
-    for ((index, end, _, group), entries) in cells {
+    for ((index, end, _, group), mut entries) in cells {
         let metric = &metrics[index];
+        if let Some(newest) = metric.newest {
+            entries.sort_by_key(|entry| entry.at);
+            entries.drain(..entries.len().saturating_sub(newest));
+        }
         for (part, value) in values(metric.what, &entries) {
             answer.windows.insert((metric.name.to_owned(), end, format!("{group}{part}")), value);
         }

@@ -96,6 +96,11 @@ impl<'a> Reader<'a> {
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
+    /// The next byte, which is not taken.
+    pub fn peek(&self, what: &'static str) -> Result<u8, Malformed> {
+        self.bytes.get(self.at).copied().ok_or(Malformed { what, at: self.at })
+    }
+
     /// The next unsigned integer, which fits into fewer bits.
     pub fn narrow<T: TryFrom<u64>>(&mut self, what: &'static str) -> Result<T, Malformed> {
         let at = self.at;

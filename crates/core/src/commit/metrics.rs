@@ -30,10 +30,10 @@ pub struct MetricSnapshot {
 }
 
 impl MetricSnapshot {
-    /// Everything that was merged and not made a number yet.
+    /// What windows hold that are no number yet.
     pub fn cells(&self) -> impl Iterator<Item = &Cell> {
         let day = self.day.iter().flat_map(|(_, totals)| totals.values());
-        self.panes.values().chain(self.minutes.values()).chain(day)
+        self.panes.values().chain(day)
     }
 
     pub(super) fn absorb_groups(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -75,10 +75,10 @@ impl MetricSnapshot {
             let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
             let (group, cell) = (group(reader)?, Cell::decode(reader)?);
             if let Some(minute) = minute {
-                merge_into(&mut self.minutes, (minute, group), &cell, reader)?;
+                merge_into(&mut self.minutes, (minute, group), &cell.of_minute(), reader)?;
             }
             if let Some(enters) = enters {
-                merge_into(&mut self.panes, (pane, enters, group), &cell, reader)?;
+                merge_into(&mut self.panes, (pane, enters, group), &cell.of_window(), reader)?;
             }
         }
         Ok(())

@@ -107,8 +107,9 @@ impl Keeper {
         watermark: EpochMs,
     ) -> Result<(), String> {
         let metric = self.engine.metrics()[index].clone();
-        let zero = metric.spec.aggregate.zero();
-        if !snapshot.cells().all(|cell| zero.takes(cell)) {
+        let (zero, of_minute) = (metric.zero(), metric.spec.aggregate.zero());
+        let fits = snapshot.cells().all(|cell| zero.takes(cell));
+        if !fits || !snapshot.minutes.values().all(|cell| of_minute.takes(cell)) {
             let name = &metric.spec.name;
             return Err(format!("metric {name}: what is kept is of another aggregate"));
         }

@@ -112,7 +112,7 @@ fn windows_of(metric: &Metric, at: EpochMs) -> Vec<Stretch> {
     loop {
         let window = metric.grid.window(pane.start, memo);
         // Totals since the start have no last window: as many as the samples of a test may reach.
-        let endless = matches!(metric.spec.window, WindowSpec::SinceStart { .. });
+        let endless = metric.spec.window.is_endless();
         if window.start > at || endless && window.end > at + 40 * metric.spec.window.step() {
             return found;
         }
@@ -140,21 +140,36 @@ fn again(
     metric: &Metric,
     samples: &[Sample],
     of: impl Fn(&Sample) -> Vec<Stretch>,
+    only: impl Fn(Vec<&Sample>) -> Vec<&Sample>,
 ) -> BTreeMap<Key, (Cell, SpanMs)> {
-    let mut cells = BTreeMap::new();
+    let mut held: BTreeMap<Key, (Vec<&Sample>, SpanMs)> = BTreeMap::new();
     for sample in samples {
         for window in of(sample).into_iter().filter(|window| on_time(window.end, sample)) {
             let key = (window.end, label(metric, sample));
-            let zero = || (metric.spec.aggregate.zero(), window.end - window.start);
-            metric.add(sample, &mut cells.entry(key).or_insert_with(zero).0);
+            let none = || (Vec::new(), window.end.saturating_sub(window.start));
+            held.entry(key).or_insert_with(none).0.push(sample);
         }
     }
-    cells.values_mut().for_each(|(cell, _)| cell.settle());
-    cells
+    let cell = |samples: Vec<&Sample>| {
+        let mut cell = metric.spec.aggregate.zero();
+        only(samples).into_iter().for_each(|sample| metric.add(sample, &mut cell));
+        cell.settle();
+        cell
+    };
+    held.into_iter().map(|(key, (samples, size))| (key, (cell(samples), size))).collect()
+}
+
+/// Those of the samples of a group before the end of a window that count in it.
+fn only<'a>(metric: &Metric, mut held: Vec<&'a Sample>) -> Vec<&'a Sample> {
+    if let WindowSpec::Last { num, .. } = metric.spec.window {
+        held.sort_by_key(|sample| (sample.at, sample.position));
+        held.drain(..held.len().saturating_sub(num));
+    }
+    held
 }
 
 fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
-    again(metric, samples, |sample| windows_of(metric, sample.at))
+    again(metric, samples, |sample| windows_of(metric, sample.at), |held| only(metric, held))
         .into_iter()
         .filter_map(|(key, (cell, size))| {
             Some((key, said(&metric.spec.aggregate.value(&cell, size)?)))
@@ -177,7 +192,7 @@ fn final_numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
 }
 
 fn minutes(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, (u64, String)> {
-    again(metric, samples, |sample| vec![minute(sample.at)])
+    again(metric, samples, |sample| vec![minute(sample.at)], |held| held)
         .into_iter()
         .map(|((end, label), (cell, _))| {
             ((end - 60_000, label), (cell.count(), format!("{:.6}", cell.sum())))
@@ -376,6 +391,8 @@ fn windows() -> impl Strategy<Value = WindowSpec> {
             .prop_map(|(zone, slide)| WindowSpec::SinceMidnight { zone: zone.into(), slide }),
         prop::sample::select(vec![25_000, 60_000, 3_600_000])
             .prop_map(|slide| WindowSpec::SinceStart { slide }),
+        (prop::sample::select(vec![1_000, 25_000, 3_600_000]), 1usize..12)
+            .prop_map(|(slide, num)| WindowSpec::Last { num, slide }),
         (zone, prop::sample::select(vec![(1, 1), (1, 3), (7, 1)])).prop_map(|(zone, shape)| {
             WindowSpec::Calendar {
                 span: CalendarSpan::Days(shape.0),
@@ -418,13 +435,9 @@ proptest! {
         shards in 1usize..=8,
         barriers in prop::collection::vec((any::<bool>(), 0u8..4), 1..12),
     ) {
-        // The configuration refuses a rate since midnight.
+        // The configuration refuses a rate of windows that are as long as they are.
         let aggregate = match (&window, aggregate) {
-            (WindowSpec::SinceMidnight { .. } | WindowSpec::SinceStart { .. }, rate)
-                if rate.is_per_time() =>
-            {
-                Count.into()
-            }
+            (window, rate) if !window.has_length() && rate.is_per_time() => Count.into(),
             (_, aggregate) => aggregate,
         };
         let metric = metric(aggregate, window, grouped);

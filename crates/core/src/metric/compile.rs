@@ -8,8 +8,9 @@ use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
 use super::groups::Silence;
+use super::latest::Latest;
 use super::meaning::meaning;
-use super::spec::{Condition, Facts, MetricSpec, Test};
+use super::spec::{Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::event::Schema;
 use crate::fault::{Fault, Use};
 use crate::hash::fingerprint;
@@ -177,6 +178,25 @@ impl Metric {
         })
     }
 
+    /// What a window holds before the first fact.
+    pub fn zero(&self) -> Cell {
+        self.latest()
+            .map_or_else(|| self.spec.aggregate.zero(), |latest| Cell::Latest(latest.into()))
+    }
+
+    /// What a shard adds facts up in, for windows and minutes.
+    pub fn open(&self) -> Cell {
+        match self.latest() {
+            Some(latest) => Cell::Latest(latest.with_others().into()),
+            None => self.spec.aggregate.zero(),
+        }
+    }
+
+    fn latest(&self) -> Option<Latest> {
+        let WindowSpec::Last { num, .. } = self.spec.window else { return None };
+        Some(Latest::newest(num, self.spec.aggregate.zero()))
+    }
+
     /// Adds a fact that was taken to a cell.
     #[inline]
     pub fn add(&self, fact: &impl Fact, cell: &mut Cell) {
@@ -185,7 +205,7 @@ impl Metric {
 
     /// True when its cells are the numbers of their facts.
     pub fn only_counts(&self) -> bool {
-        self.needs == Needs::Nothing
+        self.needs == Needs::Nothing && !self.open().is_windowed()
     }
 
     /// The field of a fact, as a number that is added up.

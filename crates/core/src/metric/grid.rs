@@ -77,7 +77,9 @@ impl Grid {
                 let days = Calendar::new(zone, CalendarSpan::Days(1), Weekday::Monday);
                 Grid::Days { days: Box::new(days), slide: *slide }
             }
-            WindowSpec::SinceStart { slide } => Grid::Ever { slide: *slide },
+            WindowSpec::SinceStart { slide } | WindowSpec::Last { slide, .. } => {
+                Grid::Ever { slide: *slide }
+            }
         }
     }
 

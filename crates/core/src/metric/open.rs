@@ -29,6 +29,8 @@ pub struct OpenCells {
     index: HashTable<((u32, u32), u32)>,
     grouped: bool,
     aggregate: Aggregate,
+    /// What a cell begins with.
+    zero: Cell,
     /// The number of facts is all.
     counts: bool,
 }
@@ -43,6 +45,7 @@ impl OpenCells {
             index: HashTable::new(),
             grouped: metric.is_grouped(),
             aggregate: metric.spec.aggregate.clone(),
+            zero: metric.open(),
             counts: metric.only_counts(),
         }
     }
@@ -107,7 +110,7 @@ impl OpenCells {
         self.keys.push((place, group));
         self.facts.push(0);
         if !self.counts {
-            self.cells.push(self.aggregate.zero());
+            self.cells.push(self.zero.clone());
         }
     }
 }

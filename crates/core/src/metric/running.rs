@@ -6,6 +6,7 @@
 //! A running total since midnight only grows, and begins again at midnight.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -13,7 +14,7 @@ use hashbrown::HashMap;
 use super::aggregate::Cell;
 use super::compile::Metric;
 use super::grid::Stretch;
-use super::number::Values;
+use super::number::{Number, Values};
 use super::panes::{Cells, Panes};
 use crate::time::EpochMs;
 
@@ -39,6 +40,8 @@ struct Running {
 enum Kind {
     /// What is read, for cells that can be taken back; or never are.
     Whole(Cell),
+    /// What is kept apart, and its number: putting that together takes longer than the rest.
+    Kept { whole: Arc<Cell>, number: Option<Number> },
     /// Different values, and how many sketches are among what is read.
     Newest { values: Newest, sketches: u32 },
     /// Merged anew for each window.
@@ -96,7 +99,7 @@ impl Runner {
             let new = || Running::new(metric, cell);
             let running = self.groups.entry(*group).or_insert_with(new);
             running.cells += 1;
-            running.enter(pane, cell);
+            running.enter(metric, pane, cell);
         }
     }
 
@@ -123,6 +126,7 @@ impl Runner {
         let value = |(group, running): (&u32, &Running)| {
             let value = match &running.kind {
                 Kind::Whole(cell) => metric.spec.aggregate.value(cell, size),
+                Kind::Kept { number, .. } => number.clone(),
                 Kind::Newest { values, sketches: 0 } => Some((values.count as f64).into()),
                 _ => metric.spec.aggregate.value(&scanned(*group), size),
             };
@@ -135,6 +139,9 @@ impl Runner {
 impl Running {
     fn new(metric: &Metric, cell: &Cell) -> Running {
         let kind = match cell {
+            cell if cell.is_windowed() => {
+                Kind::Kept { whole: Arc::new(metric.zero()), number: None }
+            }
             _ if metric.grid.runs() => Kind::Whole(metric.spec.aggregate.zero()),
             Cell::Distinct(_) => Kind::Newest { values: Newest::default(), sketches: 0 },
             cell if cell.subtracts() => Kind::Whole(metric.spec.aggregate.zero()),
@@ -143,9 +150,13 @@ impl Running {
         Running { cells: 0, kind }
     }
 
-    fn enter(&mut self, pane: EpochMs, cell: &Cell) {
+    fn enter(&mut self, metric: &Metric, pane: EpochMs, cell: &Cell) {
         match (&mut self.kind, cell) {
             (Kind::Whole(whole), cell) => whole.merge(cell),
+            (Kind::Kept { whole, number }, cell) => {
+                Arc::make_mut(whole).merge(cell);
+                *number = metric.spec.aggregate.value(whole, 1);
+            }
             (Kind::Newest { values, sketches }, Cell::Distinct(distinct)) => {
                 match distinct.exact() {
                     Some(hashes) => values.enter(pane, hashes),

@@ -65,11 +65,27 @@ impl MetricSpec {
         conditions.flat_map(Condition::attributes).chain(&self.group_by).chain(&self.field)
     }
 
+    /// Most bytes that one pane of one group holds beside a number.
+    pub fn bytes_max(&self) -> usize {
+        let whole = self.aggregate.bytes_max();
+        match self.window {
+            WindowSpec::Last { num, .. } => num * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)),
+            _ => whole,
+        }
+    }
+
     /// The labels of a group by the attributes that they are of.
     pub fn named(&self, labels: &[String]) -> BTreeMap<String, String> {
         self.group_by.iter().cloned().zip(labels.iter().cloned()).collect()
     }
 }
+
+/// A fact that a window keeps apart: its place, and a cell.
+const FACT_BYTES: usize = 64;
+
+/// Most bytes that the state of an aggregate takes beside itself after one fact, where it takes more
+/// after many.
+const ONE_FACT_BYTES_MAX: usize = 512;
 
 /// Which facts feed a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +144,13 @@ pub enum WindowSpec {
     },
     /// From the first event until now, emitted every `slide`.
     SinceStart {
+        /// Distance between two points.
+        slide: SpanMs,
+    },
+    /// The newest facts of each group until now, emitted every `slide`.
+    Last {
+        /// How many.
+        num: usize,
         /// Distance between two points.
         slide: SpanMs,
     },
@@ -207,7 +230,26 @@ impl WindowSpec {
         match self {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
-            WindowSpec::SinceMidnight { slide, .. } | WindowSpec::SinceStart { slide } => *slide,
+            WindowSpec::SinceMidnight { slide, .. }
+            | WindowSpec::SinceStart { slide }
+            | WindowSpec::Last { slide, .. } => *slide,
+        }
+    }
+
+    /// True when its numbers hold whatever came before, for good.
+    pub fn is_endless(&self) -> bool {
+        matches!(self, WindowSpec::SinceStart { .. } | WindowSpec::Last { .. })
+    }
+
+    /// True when all windows are as long, so that there is a number for each unit of time.
+    pub fn has_length(&self) -> bool {
+        match self {
+            WindowSpec::Tumbling { .. }
+            | WindowSpec::Hopping { .. }
+            | WindowSpec::Calendar { .. } => true,
+            WindowSpec::SinceMidnight { .. }
+            | WindowSpec::SinceStart { .. }
+            | WindowSpec::Last { .. } => false,
         }
     }
 
@@ -217,7 +259,7 @@ impl WindowSpec {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
             WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
-            WindowSpec::SinceStart { .. } => SpanMs::MAX / 16,
+            WindowSpec::SinceStart { .. } | WindowSpec::Last { .. } => SpanMs::MAX / 16,
         }
     }
 
@@ -227,7 +269,8 @@ impl WindowSpec {
             WindowSpec::Tumbling { size } => *size,
             WindowSpec::Hopping { slide, .. }
             | WindowSpec::SinceMidnight { slide, .. }
-            | WindowSpec::SinceStart { slide } => *slide,
+            | WindowSpec::SinceStart { slide }
+            | WindowSpec::Last { slide, .. } => *slide,
             WindowSpec::Calendar { span, .. } => span.about(),
         }
     }

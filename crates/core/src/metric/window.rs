@@ -4,6 +4,7 @@
 //! Settled is what lies more than the allowed lateness behind the watermark. A window is
 //! final once its end is settled, a roll-up minute likewise, each at its own time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::aggregate::Cell;
@@ -66,11 +67,13 @@ impl MetricState {
         if !self.takes(place) {
             return false;
         }
+        let windowed = cells.first().is_some_and(|(_, cell)| cell.is_windowed());
         if let Some(enters) = place.enters {
-            self.panes.add(place.pane, enters, cells);
+            self.panes.add(place.pane, enters, &each(cells, windowed, Cell::of_window));
         }
         if let Some(minute) = place.minute {
-            merge_into(self.minutes.entry(minute).or_default(), cells);
+            let known = self.minutes.entry(minute).or_default();
+            merge_into(known, &each(cells, windowed, Cell::of_minute));
         }
         true
     }
@@ -181,6 +184,18 @@ impl MetricState {
         let entered = self.next.unwrap_or(EpochMs::MIN);
         metric.grid.runs().then_some((self.runner.start(), entered))
     }
+}
+
+/// What of each cell is asked for, where that is not all of it.
+fn each(
+    cells: &[(u32, Cell)],
+    windowed: bool,
+    part: impl Fn(&Cell) -> Cow<'_, Cell>,
+) -> Cow<'_, [(u32, Cell)]> {
+    if !windowed {
+        return Cow::Borrowed(cells);
+    }
+    cells.iter().map(|(group, cell)| (*group, part(cell).into_owned())).collect()
 }
 
 fn trim(history: &mut VecDeque<Window>, metric: &Metric) {

@@ -28,12 +28,14 @@ pub use stddev::Stddev;
 pub use sum::{Avg, Sum};
 pub use topk::TopK;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::compile::Metric;
 use super::fact::Fact;
+use super::latest::Latest;
 use super::number::{Number, Shape};
 use crate::settings::{Key, Section, Value};
 use crate::time::SpanMs;
@@ -92,6 +94,18 @@ pub trait State: Sized {
     /// # Errors
     /// When the bytes are not one.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
+}
+
+/// Facts that a window keeps apart: of cells of the metric's aggregate.
+pub trait Windowed: State {
+    /// Adds a fact that was taken.
+    fn add(&mut self, aggregate: &Aggregate, metric: &Metric, fact: &impl Fact);
+
+    /// One cell of all facts that it knows of.
+    fn merged(&self) -> Cell;
+
+    /// The same without what only minutes ask for.
+    fn for_windows(&self) -> Self;
 }
 
 /// In a box, because a cell is small.
@@ -225,7 +239,7 @@ impl fmt::Display for Accuracy {
 
 /// Makes the two enums of the list, and hands everything on to the aggregate that it concerns.
 macro_rules! aggregates {
-    ($($tag:literal => $name:ident,)+) => {
+    ($($tag:literal => $name:ident,)+ windows: $($window_tag:literal => $window:ident,)+) => {
         /// What is computed, with its settings.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Aggregate {
@@ -235,12 +249,17 @@ macro_rules! aggregates {
             )+
         }
 
-        /// What one pane holds for one group: the state of the metric's aggregate.
+        /// What one pane holds for one group: the state of the metric's aggregate, or several of
+        /// them where its windows keep facts apart.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Cell {
             $(
                 #[doc = concat!("Of [`", stringify!($name), "`].")]
                 $name(<$name as Aggregation>::State),
+            )+
+            $(
+                #[doc = concat!("See [`", stringify!($window), "`].")]
+                $window(Box<$window>),
             )+
         }
 
@@ -317,6 +336,7 @@ macro_rules! aggregates {
                     $( (Aggregate::$name(one), Cell::$name(state)) => {
                         one.add(state, metric, fact);
                     } )+
+                    $( (_, Cell::$window(kept)) => kept.add(self, metric, fact), )+
                     (_, cell) => debug_assert!(false, "of another aggregate: {cell:?}"),
                 }
             }
@@ -325,6 +345,7 @@ macro_rules! aggregates {
             pub fn value(&self, cell: &Cell, size: SpanMs) -> Option<Number> {
                 match (self, cell) {
                     $( (Aggregate::$name(one), Cell::$name(state)) => one.value(state, size), )+
+                    $( (_, Cell::$window(kept)) => self.value(&kept.merged(), size), )+
                     _ => None,
                 }
             }
@@ -359,6 +380,7 @@ macro_rules! aggregates {
             pub fn takes(&self, other: &Cell) -> bool {
                 match (self, other) {
                     $( (Cell::$name(mine), Cell::$name(theirs)) => mine.takes(theirs), )+
+                    $( (Cell::$window(mine), Cell::$window(theirs)) => mine.takes(theirs), )+
                     _ => false,
                 }
             }
@@ -367,6 +389,7 @@ macro_rules! aggregates {
             pub fn merge(&mut self, other: &Cell) {
                 match (self, other) {
                     $( (Cell::$name(mine), Cell::$name(theirs)) => mine.merge(theirs), )+
+                    $( (Cell::$window(mine), Cell::$window(theirs)) => mine.merge(theirs), )+
                     (mine, theirs) => {
                         debug_assert!(false, "cells of two kinds: {mine:?} and {theirs:?}");
                     }
@@ -377,6 +400,7 @@ macro_rules! aggregates {
             pub fn subtract(&mut self, other: &Cell) {
                 match (self, other) {
                     $( (Cell::$name(mine), Cell::$name(theirs)) => mine.subtract(theirs), )+
+                    $( (Cell::$window(mine), Cell::$window(theirs)) => mine.subtract(theirs), )+
                     (mine, theirs) => {
                         debug_assert!(false, "cells of two kinds: {mine:?} and {theirs:?}");
                     }
@@ -385,22 +409,34 @@ macro_rules! aggregates {
 
             /// True when [`Cell::subtract`] works.
             pub fn subtracts(&self) -> bool {
-                match self { $( Cell::$name(_) => <$name as Aggregation>::State::SUBTRACTS, )+ }
+                match self {
+                    $( Cell::$name(_) => <$name as Aggregation>::State::SUBTRACTS, )+
+                    $( Cell::$window(_) => $window::SUBTRACTS, )+
+                }
             }
 
             /// See [`State::count`].
             pub fn count(&self) -> u64 {
-                match self { $( Cell::$name(state) => State::count(state), )+ }
+                match self {
+                    $( Cell::$name(state) => State::count(state), )+
+                    $( Cell::$window(state) => State::count(state), )+
+                }
             }
 
             /// See [`State::sum`].
             pub fn sum(&self) -> f64 {
-                match self { $( Cell::$name(state) => State::sum(state), )+ }
+                match self {
+                    $( Cell::$name(state) => State::sum(state), )+
+                    $( Cell::$window(state) => State::sum(state), )+
+                }
             }
 
             /// See [`State::settle`].
             pub fn settle(&mut self) {
-                match self { $( Cell::$name(state) => State::settle(state), )+ }
+                match self {
+                    $( Cell::$name(state) => State::settle(state), )+
+                    $( Cell::$window(state) => State::settle(state), )+
+                }
             }
 
             /// Appends the cell.
@@ -408,6 +444,10 @@ macro_rules! aggregates {
                 match self {
                     $( Cell::$name(state) => {
                         out.push($tag);
+                        State::encode(state, out);
+                    } )+
+                    $( Cell::$window(state) => {
+                        out.push($window_tag);
                         State::encode(state, out);
                     } )+
                 }
@@ -418,11 +458,51 @@ macro_rules! aggregates {
             /// # Errors
             /// When the bytes are not a cell.
             pub fn decode(reader: &mut Reader<'_>) -> Result<Cell, Malformed> {
+                Ok(match reader.peek("kind of cell")? {
+                    $( $window_tag => {
+                        reader.u8("kind of cell")?;
+                        Cell::$window(State::decode(reader)?)
+                    } )+
+                    _ => return Cell::decode_plain(reader),
+                })
+            }
+
+            /// Reads a cell that is no window's: those hold such, so that there is an end to it.
+            ///
+            /// # Errors
+            /// When the bytes are not one.
+            pub fn decode_plain(reader: &mut Reader<'_>) -> Result<Cell, Malformed> {
                 let at = reader.position();
                 Ok(match reader.u8("kind of cell")? {
                     $( $tag => Cell::$name(State::decode(reader)?), )+
                     _ => return Err(Malformed { what: "kind of cell", at }),
                 })
+            }
+
+            /// What it adds to a minute: the state of the aggregate.
+            pub fn of_minute(&self) -> Cow<'_, Cell> {
+                match self {
+                    $( Cell::$window(kept) => Cow::Owned(kept.merged()), )+
+                    cell => Cow::Borrowed(cell),
+                }
+            }
+
+            /// What it adds to a window.
+            pub fn of_window(&self) -> Cow<'_, Cell> {
+                match self {
+                    $( Cell::$window(kept) => {
+                        Cow::Owned(Cell::$window(Box::new(kept.for_windows())))
+                    } )+
+                    cell => Cow::Borrowed(cell),
+                }
+            }
+
+            /// True when it keeps facts apart.
+            pub fn is_windowed(&self) -> bool {
+                match self {
+                    $( Cell::$window(_) => true, )+
+                    _ => false,
+                }
             }
         }
     };
@@ -445,6 +525,8 @@ aggregates! {
     22 => Last,
     23 => Delta,
     24 => Quantile,
+    windows:
+    40 => Latest,
 }
 
 impl Aggregate {

@@ -36,13 +36,13 @@ impl Fact for Sample {
 }
 
 /// A metric of an aggregate, with whatever that needs.
-fn metric(aggregate: Aggregate) -> Metric {
+fn metric(aggregate: Aggregate, window: WindowSpec) -> Metric {
     let has_field = !matches!(aggregate.needs(), Needs::Nothing | Needs::Numerator);
     let positive = Condition { attribute: "n".into(), test: Test::Gt(Decimal::from_i64(0)) };
     let spec = MetricSpec {
         numerator: vec![positive],
         field: has_field.then(|| "n".to_owned()),
-        ..MetricSpec::new("m", aggregate, WindowSpec::Tumbling { size: 1_000 })
+        ..MetricSpec::new("m", aggregate, window)
     };
     Metric::compile(&spec, &Schema { slots: vec!["n".into()], ..Schema::default() })
 }
@@ -56,13 +56,19 @@ pub(super) fn aggregates() -> Vec<Aggregate> {
 }
 
 fn cell(metric: &Metric, values: &[(i64, u64)]) -> Cell {
-    let mut cell = metric.spec.aggregate.zero();
+    let mut cell = metric.open();
     for (number, place) in values {
         let sample = Sample { number: *number, place: *place, key: number.to_le_bytes() };
         metric.add(&sample, &mut cell);
     }
     cell.settle();
     cell
+}
+
+/// Windows of panes, and those whose cells keep facts apart.
+fn windows() -> [WindowSpec; 3] {
+    let last = |num| WindowSpec::Last { num, slide: 1_000 };
+    [WindowSpec::Tumbling { size: 1_000 }, last(1), last(7)]
 }
 
 /// Cells are many: a float more in each is felt.
@@ -89,10 +95,11 @@ proptest! {
     #[test]
     fn cells_merge_in_any_order_have_a_zero_and_read_back(
         aggregate in prop::sample::select(aggregates()),
+        window in prop::sample::select(windows().to_vec()),
         values in prop::collection::vec(prop_oneof![-40i64..40, -5_000_000i64..5_000_000], 0..60),
         cuts in (0usize..60, 0usize..60),
     ) {
-        let metric = metric(aggregate.clone());
+        let metric = metric(aggregate.clone(), window);
         let values: Vec<(i64, u64)> = values.into_iter().zip(0..).collect();
         let (first, last) = (cuts.0.min(cuts.1).min(values.len()), cuts.0.max(cuts.1).min(values.len()));
         let (a, b) = (cell(&metric, &values[..first]), cell(&metric, &values[first..last]));
@@ -104,7 +111,14 @@ proptest! {
         prop_assert_eq!(said(&merge(&merge(&a, &b), &c)), said(&whole));
         prop_assert_eq!(said(&merge(&a, &merge(&b, &c))), said(&whole));
         prop_assert_eq!(said(&merge(&merge(&c, &a), &b)), said(&whole));
-        prop_assert_eq!(said(&merge(&whole, &aggregate.zero())), said(&whole));
+        prop_assert_eq!(said(&merge(&whole, &metric.open())), said(&whole));
+        // Minutes hold all of it, whatever a window keeps.
+        let mut all = aggregate.zero();
+        [&a, &b, &c].into_iter().for_each(|part| all.merge(&part.of_minute()));
+        prop_assert_eq!(said(&whole.of_minute()), said(&all));
+        let of_window = |cell: &Cell| said(&cell.of_window());
+        let parts = merge(&merge(&b.of_window(), &c.of_window()), &a.of_window());
+        prop_assert_eq!(said(&parts), of_window(&whole));
         if a.subtracts() {
             let mut both = merge(&a, &b);
             both.subtract(&b);
@@ -114,6 +128,9 @@ proptest! {
         whole.encode(&mut bytes);
         let read = Cell::decode(&mut Reader::new(&bytes)).unwrap();
         prop_assert_eq!(said(&read), said(&whole));
-        prop_assert!(aggregate.zero().takes(&read) && whole.takes(&read));
+        prop_assert!(metric.open().takes(&read) && whole.takes(&read));
+        prop_assert!(metric.zero().takes(&whole.of_window()));
+        bytes.truncate(bytes.len() - 1);
+        prop_assert!(Cell::decode(&mut Reader::new(&bytes)).is_err());
     }
 }
