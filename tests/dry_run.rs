@@ -1,5 +1,5 @@
 //! Shows that a dry run finds on events of the past what the live run found on them: the same
-//! alerts, the same carts, at every setting as if that alone had been configured.
+//! alerts, the same carts and matches, at every setting as if that alone had been configured.
 //!
 //! How: random events (the seed is printed) into a server; its alerts are read from the feed, and
 //! compared with dry runs over its log while it runs, and over files.
@@ -69,6 +69,29 @@ name = "by_absence"
 metric = "failures"
 detect = "absence"
 for = "30s"
+"#;
+
+const PATTERNS: &str = r#"
+[[pattern]]
+name = "comes_back"
+first = { type = "page_view" }
+then = { type = "failed" }
+without = { type = "payment_completed" }
+within = "40m"
+attributes = { region = "last.region" }
+alert = "info"
+[[pattern]]
+name = "fails_twice"
+first = { type = "failed" }
+times = 2
+within = "50m"
+alert = "warning"
+[[pattern]]
+name = "stays_away"
+first = { type = "cart_add" }
+not_then = [{ type = "payment_completed" }, { type = "failed" }]
+within = "20m"
+alert = "info"
 "#;
 
 const ALL: [&str; 6] =
@@ -141,7 +164,7 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
     let (events, end) = history(&mut random);
     let final_to = end - 2 * MINUTE;
     let folder = Folder::default();
-    let config = format!("{HOLD}{RULES}");
+    let config = format!("{HOLD}{RULES}{PATTERNS}");
     let server = folder.serve(&config).start();
     Poster::new(server.target()).post(&lines(&events));
     server.wait_settled(events.len() as u64);
@@ -157,7 +180,7 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
         feed.iter().filter(of).cloned().collect()
     };
     let file = folder.write("events.ndjson", lines(&events).join("\n"));
-    let toml = folder.write("rules.toml", RULES);
+    let toml = folder.write("rules.toml", format!("{RULES}{PATTERNS}"));
     let data = folder.data().display().to_string();
     for rule in ALL {
         let wanted = alerts(&live(rule), final_to);
@@ -174,6 +197,23 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
             assert_eq!(history["received"], events.len(), "{history}");
             assert_eq!(history["duplicate"], events.len() as u64 - applied(&events), "{history}");
         }
+    }
+    // The matches of patterns.
+    for pattern in ["comes_back", "fails_twice", "stays_away"] {
+        let of = |alert: &&Value| alert["detail"]["pattern"] == pattern;
+        let matches: Vec<Value> = feed.iter().filter(of).cloned().collect();
+        assert!(matches.len() > 3, "{pattern}: {}", matches.len());
+        let run = folder.command(&["dry-run", pattern, "--json", "--data-dir", &data]);
+        let found = run.args(&["--config", &toml]).run().json()["settings"][0].clone();
+        let fired = found["fired"].as_array().unwrap();
+        assert_eq!(alerts(fired, final_to), alerts(&matches, final_to), "{pattern}");
+        let subjects = |list: &[Value]| -> Vec<Value> {
+            let mut list: Vec<_> = list.iter().map(|one| (&one["id"], &one["subject"])).collect();
+            list.sort_by_key(|(id, _)| id.as_str());
+            list.into_iter().map(|(_, subject)| subject.clone()).collect()
+        };
+        assert_eq!(subjects(fired)[..], subjects(&matches)[..fired.len()], "{pattern}");
+        assert_eq!(found["pattern"]["late"], 0, "{found}");
     }
     // The carts, too.
     let carts: Vec<Value> =
@@ -228,6 +268,10 @@ fn every_setting_is_as_if_it_alone_had_been_configured() {
         assert_eq!(without(line), without(&alone["settings"][0]), "{set:?}");
     }
     assert!(together.iter().any(|line| line["fired"] != together[0]["fired"]));
+    // A setting that cannot be says so; the others are tried.
+    let lines = dry("by_sigma", &["over=1m,10m"]);
+    assert!(lines[1]["refused"].as_str().unwrap().contains("can never alert"), "{lines:#?}");
+    assert_eq!(lines[2]["alerts"], lines[0]["alerts"]);
 
     // Sessions of each gap are those of a replay with that gap.
     for line in &dry("abandoned", &["gap=1m,5m,30m"])[1..] {
@@ -241,10 +285,23 @@ fn every_setting_is_as_if_it_alone_had_been_configured() {
         assert_eq!(line["alerts"], abandoned, "{replay}");
     }
 
-    // A setting that cannot be says so; the others are tried.
-    let lines = dry("by_sigma", &["over=1m,10m"]);
-    assert!(lines[1]["refused"].as_str().unwrap().contains("can never alert"), "{lines:#?}");
-    assert_eq!(lines[2]["alerts"], lines[0]["alerts"]);
+    // A pattern at several lengths, within one pipeline.
+    let toml = folder.write("patterns.toml", PATTERNS);
+    let dry = |config: &str, vary: &[&str]| {
+        let args = ["dry-run", "comes_back", "--json", "--config", config, "--file", &file];
+        folder.command(&args).args(vary).run().json()["settings"].as_array().unwrap().clone()
+    };
+    let together = dry(&toml, &["--vary", "within=1m,40m,90m", "--vary", "times=1..2"]);
+    for line in &together[1..] {
+        let [within, times] = ["within", "times"].map(|key| line["set"][key].as_str().unwrap());
+        let own = PATTERNS
+            .replace("within = \"40m\"", &format!("within = \"{within}\"\ntimes = {times}"));
+        let alone = dry(&folder.write("own.toml", own), &[]);
+        assert_eq!(without(line), without(&alone[0]), "{within} {times}");
+    }
+    let counts: Vec<u64> = together.iter().map(|line| line["alerts"].as_u64().unwrap()).collect();
+    assert_eq!(counts[0], counts[3], "as configured");
+    assert!(counts[1] < counts[3] && counts[3] < counts[5], "{counts:?}");
 }
 
 #[test]
@@ -283,10 +340,50 @@ fn what_was_before_only_teaches_and_what_cannot_be_is_said() {
         (&["by_robust", "--from", "2024-01-02", "--to", "2024-01-01"], 2, "must be before"),
         (&["by_robust", "--vary", "gap=1m,2m,3m,4m,5m,6m,7m,8m,9m"], 2, "at most 8"),
         (&["by_robust", "--data-dir", "nowhere"], 1, "there is no such file"),
+        (&["by_robust", "--vary", "within=1m"], 2, "is not a key that can be varied here"),
     ] {
         let run = run(args);
         assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
         assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
+    }
+}
+
+/// What is beyond a bound is counted, and what would be beyond it is refused before the work.
+#[test]
+fn bounds_are_keys() {
+    let mut random = Random::seeded("dry_run_bounds");
+    let (events, _) = history(&mut random);
+    let folder = Folder::default();
+    let file = folder.write("events.ndjson", lines(&events).join("\n"));
+    let run = |bounds: &str, args: &[&str]| {
+        let toml = folder.write("rules.toml", format!("[dry_run]\n{bounds}\n{RULES}"));
+        let command = folder.command(&["dry-run"]).args(args).args(&["--config", &toml]);
+        command.args(&["--file", &file]).run()
+    };
+    let line =
+        |bounds: &str, name: &str| run(bounds, &[name, "--json"]).json()["settings"][0].clone();
+    let (all, few) = (line("", "by_group"), line("listed_max = 2", "by_group"));
+    let fired = |line: &Value| line["fired"].as_array().unwrap().clone();
+    assert_eq!(fired(&few)[..], fired(&all)[..2]);
+    let count = fired(&all).len() as u64;
+    assert_eq!((&few["alerts"], &few["left_out"]), (&count.into(), &(count - 2).into()));
+    assert_eq!(few["newest"], fired(&all).last().unwrap()["at"]);
+    let (all, few) = (line("", "failures"), line("numbers_max = 100", "failures"));
+    let windows = all["windows"].as_u64().unwrap();
+    assert!(windows > 100);
+    assert_eq!((&few["windows"], &few["left_out"]), (&100.into(), &(windows - 100).into()));
+    for (bounds, vary, part) in [
+        ("settings_max = 4", "limit=1..5", "are not 1 to 4 values"),
+        (
+            "settings_max = 4",
+            "limit=1,2,3,4,5",
+            "more than 4 settings at once (dry_run.settings_max)",
+        ),
+        ("pipelines_max = 2", "gap=10m,20m", "at most 2 (dry_run.pipelines_max)"),
+    ] {
+        let run = run(bounds, &["by_threshold", "--vary", vary]);
+        assert_eq!(run.code, Some(2));
+        assert!(run.stderr.contains(part), "{}", run.stderr);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::settings::{Key, Value, entries};
 
 /// Sections that say what is counted and how: a running process takes them from a commit on.
 /// What is in no other place holds from its start to its end.
-const TAKEN: [&str; 5] = ["", "events", "time", "session", "pipeline"];
+const TAKEN: [&str; 6] = ["", "events", "time", "session", "pipeline", "dry_run"];
 
 /// Keys in them that it cannot take.
 const NOT_TAKEN: [&str; 4] =

@@ -11,6 +11,7 @@ mod changes;
 mod conditions;
 mod demo;
 mod document;
+mod dry_run;
 mod events;
 mod general;
 mod item;
@@ -34,16 +35,18 @@ mod whole;
 mod windows;
 
 pub use demo::demo_overrides;
+pub use dry_run::DryRun;
 pub use events::{EventsConfig, TimeMissing};
 pub use general::General;
 pub use load::{ConfigError, ENV_PREFIX, Flag, environment};
 pub use nats::NatsConfig;
+pub use patterns::pattern_keys;
 pub use problem::Problem;
 pub use reference::{reference, written_default};
 pub use rules::{rule_keys, rule_value};
 pub use units::{parse_size, parse_span, show_size, show_span};
 pub use warnings::missing;
-pub use whole::{Config, SHIPPED};
+pub use whole::{Config, SHIPPED, names_type};
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,11 @@ settings! {
     }
 }
 
+/// The keys of patterns that a dry run can try other values of.
+pub fn pattern_keys() -> Vec<&'static str> {
+    vec!["within", "times"]
+}
+
 /// The alert of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Raises {

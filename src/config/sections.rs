@@ -30,7 +30,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     for (key, why) in GONE {
         reader.gone(key, why);
     }
-    let Config { general, events, time, session, pipeline, store, log, web, demo, .. } =
+    let Config { general, events, time, session, pipeline, store, log, web, dry_run, demo, .. } =
         untouched();
     let general = reader.section(general);
     let mut events = reader.section(events);
@@ -41,6 +41,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let store = reader.section(store);
     let log = reader.section(log);
     let web = reader.section(web);
+    let dry_run = reader.section(dry_run);
     let demo = reader.section(demo);
     events::check(reader, &events);
     let (attributes, wrong) = Attributes::of(&events);
@@ -70,6 +71,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         store,
         log,
         web,
+        dry_run,
         demo,
         nats,
         written,
@@ -90,6 +92,7 @@ fn untouched() -> Config {
         store: Default::default(),
         log: Default::default(),
         web: Default::default(),
+        dry_run: Default::default(),
         demo: Default::default(),
         nats: Default::default(),
         written: Default::default(),
@@ -108,7 +111,7 @@ pub(super) fn names() -> &'static BTreeSet<&'static str> {
 
 /// The tables of all keys that stand in sections, or outside of them, in the order of the file.
 /// `[[nats.source]]`, `[[pattern]]`, `[[metric]]` and `[[rule]]` have their own.
-pub(super) fn all(config: &Config) -> [&dyn Section; 13] {
+pub(super) fn all(config: &Config) -> [&dyn Section; 14] {
     [
         &config.general,
         &config.events,
@@ -119,6 +122,7 @@ pub(super) fn all(config: &Config) -> [&dyn Section; 13] {
         &config.store,
         &config.log,
         &config.web,
+        &config.dry_run,
         &config.demo,
         config.nats.keys(),
         &config.nats.gateway,

@@ -12,6 +12,7 @@ use crate::domain::time::TimePolicy;
 use crate::{store, web};
 
 use super::attributes::Attributes;
+use super::dry_run::DryRun;
 use super::events::{EventsConfig, TimeMissing};
 use super::general::General;
 use super::load::Origin;
@@ -46,6 +47,8 @@ pub struct Config {
     pub log: store::log::Settings,
     /// HTTP, websocket and the page.
     pub web: web::Settings,
+    /// Bounds of dry runs.
+    pub dry_run: DryRun,
     /// The simulated shop.
     pub demo: shop::Settings,
     /// NATS: streams in, alerts and boards out.
@@ -103,6 +106,11 @@ impl Config {
 /// An attribute with its format of numbers.
 fn number_format((name, example): &(String, String)) -> Option<(String, NumberFormat)> {
     Some((name.clone(), NumberFormat::by_example(example).ok()?))
+}
+
+/// Whether a metric counts events or matches of this type by name.
+pub fn names_type(spec: &MetricSpec, name: &str) -> bool {
+    spec.filter.iter().flat_map(types_named).any(|named| named == name)
 }
 
 /// The event types that a condition names.

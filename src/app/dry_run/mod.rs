@@ -1,4 +1,4 @@
-//! `tidewatch dry-run` and `tidewatch tune`: a rule, a metric or the carts over events of the past, at several settings
+//! `tidewatch dry-run` and `tidewatch tune`: a rule, a metric, a pattern or the carts over events of the past, at several settings
 //! at once, through the pipeline that serves. Nothing is kept and nothing leaves.
 
 mod report;
@@ -78,7 +78,8 @@ fn look_back(
     settings: &[Setting],
     range: Range,
 ) -> Result<(Vec<Tried>, String), Failed> {
-    let trials = trials(subject, settings).map_err(|why| (why, Exit::Usage))?;
+    let pipelines_max = config.dry_run.pipelines_max;
+    let trials = trials(subject, settings, pipelines_max).map_err(|why| (why, Exit::Usage))?;
     // Only what is logged is of use here.
     with_telemetry(common, Builder::default()).map_err(|exit| (String::new(), exit))?;
     let progress = Arc::new(Progress::default());

@@ -10,6 +10,7 @@ use super::trial::Tried;
 use super::vary::{Setting, Subject};
 use crate::cli::report::{date, duration, grouped, number};
 use crate::domain::ledger::Ledger;
+use crate::domain::pattern::PatternTally;
 use crate::domain::time::{EpochMs, SpanMs};
 
 const WEEK: SpanMs = 7 * 24 * 60 * 60_000;
@@ -20,7 +21,7 @@ const SHOWN_MAX: usize = 20;
 /// What a dry run found.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
-    /// `rule`, `metric` or `abandoned`.
+    /// `rule`, `metric`, `pattern` or `abandoned`.
     pub of: &'static str,
     pub name: String,
     pub history: History,
@@ -52,6 +53,9 @@ pub(super) struct Line {
     pub refused: Option<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertsLine>,
+    /// What happened to the events of a pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<PatternTally>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionsLine>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -64,6 +68,7 @@ pub(super) struct AlertsLine {
     pub alerts: u64,
     /// Alerts for each week of the time that was looked at.
     pub a_week: Option<f64>,
+    pub newest: Option<EpochMs>,
     /// How long windows stood out in all, and in the longest alert, ms.
     pub lasted: SpanMs,
     pub longest: SpanMs,
@@ -108,12 +113,17 @@ impl Report {
         let span = history.span();
         let mut lines: Vec<Line> = settings.iter().map(Line::of).collect();
         for Tried { settings, seen, .. } in tried {
-            for (index, place) in settings.iter().enumerate() {
-                let line = &mut lines[*place];
+            for place in settings {
+                let line = &mut lines[place.setting];
                 match subject {
                     Subject::Rule(_) => {
-                        let alerts = seen.alerts[index].clone();
+                        let alerts = seen.alerts[place.tried].clone();
                         line.alerts = Some(AlertsLine::of(alerts, span));
+                    }
+                    Subject::Pattern(_) => {
+                        let matches = seen.alerts[place.tried].clone();
+                        line.alerts = Some(AlertsLine::of(matches, span));
+                        line.pattern = seen.tallies.get(place.tried).copied();
                     }
                     Subject::Metric(_) => {
                         let numbers = seen.numbers.values().flatten();
@@ -138,6 +148,7 @@ impl Report {
         let (of, name) = match subject {
             Subject::Rule(name) => ("rule", name.clone()),
             Subject::Metric(name) => ("metric", name.clone()),
+            Subject::Pattern(name) => ("pattern", name.clone()),
             Subject::Abandoned => ("abandoned", String::new()),
         };
         Report { of, name, history, settings: lines }
@@ -169,8 +180,9 @@ impl History {
 
 impl Line {
     pub fn of(setting: &Setting) -> Line {
-        // Of a rule's key its name says nothing more.
-        let short = |key: &str| match key.starts_with("rule.") {
+        // Of a key of the rule or pattern its name says nothing more.
+        let own = |key: &str| key.starts_with("rule.") || key.starts_with("pattern.");
+        let short = |key: &str| match own(key) {
             true => key.rsplit('.').next().unwrap_or(key).to_owned(),
             false => key.to_owned(),
         };
@@ -196,17 +208,27 @@ impl Line {
             ]);
         }
         if let Some(line) = &self.alerts {
-            let what = if self.sessions.is_some() { "abandoned" } else { "alerts" };
+            let what = match (&self.sessions, &self.pattern) {
+                (Some(_), _) => "abandoned",
+                (_, Some(_)) => "matches",
+                _ => "alerts",
+            };
             cells.extend([
                 (what, grouped(line.alerts)),
                 ("a week", line.a_week.map_or("-".into(), |rate| format!("{rate:.1}"))),
             ]);
             if self.sessions.is_none() {
-                cells.extend([
-                    ("longest", duration(line.longest)),
-                    ("last", line.fired.last().map_or("-".into(), |fired| date(fired.at))),
-                ]);
+                if self.pattern.is_none() {
+                    cells.push(("longest", duration(line.longest)));
+                }
+                cells.push(("last", line.newest.map_or("-".into(), date)));
             }
+        }
+        if let Some(tally) = &self.pattern {
+            cells.extend([
+                ("late events", grouped(tally.late)),
+                ("for want of room", grouped(tally.lacked_room())),
+            ]);
         }
         if let Some(line) = &self.sessions {
             let rate = |rate: f64| format!("{:.1} %", rate * 100.0);
@@ -234,9 +256,14 @@ impl Line {
         let Some(alerts) = self.alerts.as_ref().filter(|alerts| !alerts.fired.is_empty()) else {
             return Ok(());
         };
-        writeln!(out, "{} would have fired:", words(&self.set))?;
+        let keyed = self.sessions.is_some() || self.pattern.is_some();
+        let what = if self.pattern.is_some() { "found" } else { "fired" };
+        writeln!(out, "{} would have {what}:", words(&self.set))?;
         for fired in alerts.fired.iter().take(SHOWN_MAX) {
             write!(out, "  {}  {}", date(fired.at), fired.title)?;
+            if keyed {
+                write!(out, ", {}", fired.subject)?;
+            }
             if let (Some(since), Some(last), None) = (fired.since, fired.last, &self.sessions) {
                 write!(out, ", for {}", duration(last - since))?;
             }
@@ -259,6 +286,7 @@ impl AlertsLine {
         AlertsLine {
             alerts: alerts.count,
             a_week: span.map(|span| alerts.count as f64 * WEEK as f64 / span as f64),
+            newest: alerts.newest,
             lasted: alerts.lasted,
             longest: alerts.longest,
             left_out: alerts.count - alerts.list.len() as u64,

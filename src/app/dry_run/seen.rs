@@ -10,17 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::actors::pipeline::Output;
+use crate::config::DryRun;
 use crate::domain::alert::{Alert, alert_id};
 use crate::domain::commit::CommitUnit;
 use crate::domain::keeper::{Keeper, SessionTotals};
 use crate::domain::metric::groups::Kept;
+use crate::domain::pattern::PatternTally;
 use crate::domain::session::Deadline;
 use crate::domain::time::{EpochMs, SpanMs};
-
-/// Alerts that are listed for a setting; further ones are counted.
-pub(super) const LISTED_MAX: usize = 1_000;
-/// Numbers of a metric that are kept for its quantiles; further ones are counted.
-const NUMBERS_MAX: usize = 4_000_000;
 
 /// The time that is asked about. What was before only teaches.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +38,8 @@ impl Range {
 pub(super) struct Fired {
     /// As the rule's own alert would have it.
     pub id: String,
+    /// The rule, with the labels of its group; of sessions and matches their key.
+    pub subject: String,
     pub at: EpochMs,
     /// When the first window that stood out began; the first event of a session.
     pub since: Option<EpochMs>,
@@ -54,7 +53,10 @@ pub(super) struct Fired {
 /// Alerts in the time that is asked about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Alerts {
+    /// Most that are listed.
+    listed_max: usize,
     pub count: u64,
+    pub newest: Option<EpochMs>,
     pub list: Vec<Fired>,
     /// How long windows stood out, of the alerts that are over.
     pub lasted: SpanMs,
@@ -67,10 +69,13 @@ pub(super) struct Alerts {
 #[derive(Debug)]
 pub(super) struct Seen {
     range: Range,
-    /// The rule whose alerts they would be.
-    rule: String,
-    /// By rule of the pipeline.
+    numbers_max: usize,
+    /// The rule whose alerts they would be, or the title of the pattern.
+    subject: String,
+    /// By rule or pattern of the pipeline.
     pub alerts: Vec<Alerts>,
+    /// What happened to the events of each pattern.
+    pub tallies: Vec<PatternTally>,
     pub abandoned: Alerts,
     /// How the sessions ended.
     pub ended: SessionTotals,
@@ -87,12 +92,15 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn new(range: Range, rule: &str, rules: usize) -> Self {
+    pub fn new(range: Range, bounds: &DryRun, subject: &str, tried: usize) -> Self {
+        let alerts = Alerts::listing(bounds.listed_max);
         Seen {
             range,
-            rule: rule.to_owned(),
-            alerts: vec![Alerts::default(); rules],
-            abandoned: Alerts::default(),
+            numbers_max: bounds.numbers_max,
+            subject: subject.to_owned(),
+            alerts: vec![alerts.clone(); tried],
+            tallies: Vec::new(),
+            abandoned: alerts,
             ended: SessionTotals::default(),
             numbers: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -104,20 +112,31 @@ impl Seen {
         }
     }
 
-    fn take(&mut self, alert: &Alert) {
+    fn take(&mut self, alert: &mut Alert) {
         if alert.kind == ABANDONED {
             return self.abandoned.take(self.range, alert, &alert.subject);
+        }
+        // The place of the pattern stands where its title would.
+        if alert.kind == PATTERN {
+            let place = std::mem::replace(&mut alert.title, self.subject.clone());
+            let of = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place));
+            return of.into_iter().for_each(|of| of.take(self.range, alert, &alert.subject));
         }
         // The place of the rule, and the labels of a group behind it.
         let place = alert.subject.split(' ').next().unwrap_or_default();
         if let Some(of) = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place)) {
             let group = alert.subject[place.len()..].to_owned();
-            of.take(self.range, alert, &format!("{}{group}", self.rule));
+            of.take(self.range, alert, &format!("{}{group}", self.subject));
         }
     }
 }
 
 impl Alerts {
+    /// None yet; at most so many are listed.
+    pub fn listing(listed_max: usize) -> Self {
+        Alerts { listed_max, ..Alerts::default() }
+    }
+
     /// Takes up what is raised or over; `subject` is what the alert would be about.
     pub fn take(&mut self, range: Range, alert: &Alert, subject: &str) {
         let mut detail: Value = serde_json::from_str(alert.detail.text()).unwrap_or_default();
@@ -136,22 +155,25 @@ impl Alerts {
         if !range.has(alert.at) {
             return;
         }
-        let (since, last) = match alert.kind == ABANDONED {
-            true => (time("first"), time("last")),
-            false => (time("since"), None),
+        let (since, last) = match &*alert.kind {
+            ABANDONED => (time("first"), time("last")),
+            PATTERN => (time("first"), Some(alert.at)),
+            _ => (time("since"), None),
         };
-        if alert.kind != ABANDONED {
+        let of_rule = ![ABANDONED, PATTERN].contains(&&*alert.kind);
+        if of_rule {
             self.up.insert(alert.id.clone(), self.list.len());
             detail["rule"] = subject.split(' ').next().into();
         }
         self.count += 1;
-        if self.list.len() < LISTED_MAX {
-            let id = match alert.kind == ABANDONED {
-                true => alert.id.clone(),
-                false => alert_id(&alert.kind, subject, alert.at),
+        self.newest = self.newest.max(Some(alert.at));
+        if self.list.len() < self.listed_max {
+            let id = match of_rule {
+                true => alert_id(&alert.kind, subject, alert.at),
+                false => alert.id.clone(),
             };
-            let (at, title) = (alert.at, alert.title.clone());
-            self.list.push(Fired { id, at, since, last, title, detail });
+            let (at, subject, title) = (alert.at, subject.to_owned(), alert.title.clone());
+            self.list.push(Fired { id, subject, at, since, last, title, detail });
         }
     }
 }
@@ -159,6 +181,7 @@ impl Alerts {
 /// Kinds of alerts.
 const ABANDONED: &str = "abandoned";
 const OVER: &str = "over";
+const PATTERN: &str = "pattern";
 
 /// Looks at each commit of a pipeline.
 #[derive(Clone, Debug)]
@@ -172,6 +195,8 @@ pub(super) struct Eye {
     /// Under it sessions are abandoned at their deadline; else an event at that very time would still
     /// belong to them.
     pub deadline: Deadline,
+    /// The pattern waits for the end of `within`: an event at that very time would still count.
+    pub waits: bool,
 }
 
 impl Eye {
@@ -191,13 +216,22 @@ impl Output for Eye {
         seen.first = seen.first.or(keeper.first_at());
         seen.last = Some(newest);
         // What ends after the newest event is not over: nobody knows what else comes.
-        let before = |at: EpochMs, session: bool| if session { at < newest } else { at <= newest };
+        let before = |at: EpochMs, strict: bool| if strict { at < newest } else { at <= newest };
         let closes = self.deadline == Deadline::Inactivity;
-        for alert in std::mem::take(&mut seen.fresh) {
-            if before(alert.at, closes && alert.kind == ABANDONED) {
-                seen.take(&alert);
+        let mut fresh = std::mem::take(&mut seen.fresh);
+        // Within a commit they come by group, and the first of all are listed.
+        fresh.sort_by_key(|alert| alert.at);
+        for mut alert in fresh {
+            let strict = match &*alert.kind {
+                ABANDONED => closes,
+                PATTERN => self.waits,
+                _ => false,
+            };
+            if before(alert.at, strict) {
+                seen.take(&mut alert);
             }
         }
+        seen.tallies = keeper.pattern_tallies().collect();
         let range = seen.range;
         for ending in keeper.ended.iter().map(|ended| &ended.ending) {
             if before(ending.at, ending.closes_session) && range.has(ending.at) {
@@ -214,7 +248,7 @@ impl Output for Eye {
         }
         for point in keeper.points.iter().filter(|point| point.end <= newest) {
             let Some(number) = point.value.scalar() else { continue };
-            if seen.numbers_kept >= NUMBERS_MAX {
+            if seen.numbers_kept >= seen.numbers_max {
                 seen.numbers_left_out += 1;
                 continue;
             }

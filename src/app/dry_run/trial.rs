@@ -18,23 +18,31 @@ use crate::app::builder::Builder;
 use crate::app::replay::{SCRATCH_SNAPSHOT_BYTES, SEED};
 use crate::app::running::Running;
 use crate::app::serving::private_folder;
-use crate::config::Config;
+use crate::config::{Config, DryRun, names_type};
+use crate::domain::anomaly::Rule;
 use crate::domain::keeper::ReplayNumbers;
-
-/// Most pipelines at once: each has its own sessions, ids and threads.
-pub(super) const PIPELINES_MAX: usize = 8;
+use crate::domain::pattern::PatternSpec;
 
 /// Settings that share a pipeline.
 pub(super) struct Trial {
-    /// Their places in the list of settings; each is the rule of its place here.
-    pub settings: Vec<usize>,
+    settings: Vec<Place>,
     config: Config,
-    rule: String,
+    /// The rule, or the title of the pattern.
+    subject: String,
+}
+
+/// Where a setting stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// In the list of settings.
+    pub setting: usize,
+    /// Among the rules or patterns of its pipeline.
+    pub tried: usize,
 }
 
 /// What came of one.
 pub(super) struct Tried {
-    pub settings: Vec<usize>,
+    pub settings: Vec<Place>,
     pub seen: Seen,
     pub numbers: ReplayNumbers,
 }
@@ -43,41 +51,74 @@ pub(super) struct Tried {
 ///
 /// # Errors
 /// When that takes too many pipelines.
-pub(super) fn trials(subject: &Subject, settings: &[Setting]) -> Result<Vec<Trial>, String> {
+pub(super) fn trials(
+    subject: &Subject,
+    settings: &[Setting],
+    pipelines_max: usize,
+) -> Result<Vec<Trial>, String> {
     let mut trials: Vec<(Config, Trial)> = Vec::new();
     for (place, setting) in settings.iter().enumerate() {
         let Ok(config) = &setting.config else { continue };
-        // What is left once the rules are put aside.
+        // What is left once that is put aside of which a pipeline takes several.
         let mut bare = config.clone();
         bare.rules.clear();
+        if let Subject::Pattern(name) = subject {
+            bare.patterns.retain(|pattern| pattern.name != *name);
+        }
         let place_of = trials.iter().position(|(other, _)| *other == bare);
         let trial = match place_of {
             Some(known) => &mut trials[known].1,
             None => {
                 let config = alone(subject, config);
-                let trial = Trial { settings: Vec::new(), config, rule: String::new() };
+                let trial = Trial { settings: Vec::new(), config, subject: String::new() };
                 trials.push((bare, trial));
                 &mut trials.last_mut().expect("one was put there").1
             }
         };
-        if let Subject::Rule(name) = subject {
-            let mut rule = config.rules.iter().find(|rule| rule.name == *name).cloned();
-            if let Some(rule) = &mut rule {
-                // Each is told by its place.
-                rule.name = trial.settings.len().to_string();
-            }
-            trial.config.rules.extend(rule);
-            trial.rule.clone_from(name);
-        }
-        trial.settings.push(place);
+        let tried = trial.takes(subject, config);
+        trial.settings.push(Place { setting: place, tried });
     }
-    if trials.len() > PIPELINES_MAX {
+    if trials.len() > pipelines_max {
         return Err(format!(
-            "{} ways to tell sessions or time are too many at once, at most {PIPELINES_MAX}",
+            "{} ways to tell sessions or time are too many at once, at most {pipelines_max} \
+             (dry_run.pipelines_max)",
             trials.len()
         ));
     }
     Ok(trials.into_iter().map(|(_, trial)| trial).collect())
+}
+
+impl Trial {
+    /// Adds the rule or pattern of a setting. Each is told by its place among them, which is said.
+    fn takes(&mut self, subject: &Subject, config: &Config) -> usize {
+        match subject {
+            Subject::Rule(name) => {
+                let place = self.config.rules.len();
+                let rule = config.rules.iter().find(|rule| rule.name == *name).cloned();
+                self.config.rules.extend(rule.map(|rule| Rule { name: place.to_string(), ..rule }));
+                self.subject.clone_from(name);
+                place
+            }
+            Subject::Pattern(name) => {
+                let Some(pattern) = config.patterns.iter().find(|one| one.name == *name) else {
+                    return 0;
+                };
+                self.subject.clone_from(&pattern.title);
+                let known = &mut self.config.patterns;
+                // Two that are the same are counted once.
+                let same = |one: &PatternSpec| {
+                    let (title, alert) = (pattern.title.clone(), pattern.alert.clone());
+                    PatternSpec { title, alert, ..one.clone() } == *pattern
+                };
+                known.iter().position(same).unwrap_or_else(|| {
+                    let (title, alert) = (known.len().to_string(), Some("info".to_owned()));
+                    known.push(PatternSpec { title, alert, ..pattern.clone() });
+                    known.len() - 1
+                })
+            }
+            Subject::Metric(_) | Subject::Abandoned => 0,
+        }
+    }
 }
 
 /// A configuration for nothing but the subject.
@@ -86,6 +127,11 @@ fn alone(subject: &Subject, config: &Config) -> Config {
     alone.rules.clear();
     let metrics = subject.metrics(config);
     alone.metrics.retain(|spec| metrics.contains(&&*spec.name));
+    let counted =
+        |pattern: &PatternSpec| alone.metrics.iter().any(|spec| names_type(spec, &pattern.name));
+    alone.patterns.retain(counted);
+    // None of them speaks but the one that is asked about.
+    alone.patterns.iter_mut().for_each(|pattern| pattern.alert = None);
     // Which repeats are known depends on all metrics.
     let known = horizon(&config.pipeline, config.time, &config.session, config.metrics.iter());
     alone.pipeline.dedup_horizon = Some(known);
@@ -99,7 +145,7 @@ fn alone(subject: &Subject, config: &Config) -> Config {
 
 /// A pipeline that runs, in a folder that goes with it.
 struct Started {
-    settings: Vec<usize>,
+    settings: Vec<Place>,
     running: Running,
     seen: Arc<Mutex<Seen>>,
     _folder: TempDir,
@@ -128,7 +174,7 @@ pub(super) async fn run(
     for mut one in started {
         let numbers = one.running.ended().await.map_err(|error| error.to_string())?;
         one.running.shutdown().await.map_err(|error| error.to_string())?;
-        let nothing = Seen::new(range, "", 0);
+        let nothing = Seen::new(range, &DryRun::default(), "", 0);
         let seen = std::mem::replace(&mut *one.seen.lock(), nothing);
         tried.push(Tried { settings: one.settings, seen, numbers });
     }
@@ -141,17 +187,19 @@ fn start(
     done: Arc<AtomicBool>,
     range: Range,
 ) -> Result<Started, String> {
-    let Trial { settings, mut config, rule } = trial;
-    // Of a rule or a metric its numbers are enough.
-    let lists = config.metrics.is_empty();
+    let Trial { settings, mut config, subject } = trial;
+    // Of a rule, a metric or a pattern what it finds is enough.
+    let lists = config.metrics.is_empty() && config.patterns.is_empty();
     let folder = private_folder("tidewatch-dry-run-")
         .map_err(|error| format!("no temporary folder: {error}"))?;
     config.general.data_dir = folder.path().to_path_buf();
-    let seen = Arc::new(Mutex::new(Seen::new(range, &rule, config.rules.len())));
+    let tried = config.rules.len().max(config.patterns.len());
+    let seen = Arc::new(Mutex::new(Seen::new(range, &config.dry_run, &subject, tried)));
     let lateness = config.time.allowed_lateness;
     let deadline = config.session.deadline;
     let numbers = config.rules.is_empty() && !config.metrics.is_empty();
-    let eye = Eye { seen: Arc::clone(&seen), done, lateness, numbers, deadline };
+    let waits = config.patterns.iter().any(|pattern| !pattern.not_then.is_empty());
+    let eye = Eye { seen: Arc::clone(&seen), done, lateness, numbers, deadline, waits };
     let looks = eye.clone();
     let running = Builder::default()
         .face("replay", "")

@@ -19,9 +19,6 @@ use crate::domain::keeper;
 use crate::domain::metric::Metric;
 use crate::domain::time::SpanMs;
 
-/// Most windows that are judged in all: settings times windows. Some seconds of work.
-const WORK_MAX: u64 = 100_000_000;
-
 /// Settings that are shown besides the one that is configured.
 const SHOWN_MAX: usize = 5;
 
@@ -160,7 +157,7 @@ impl Search<'_> {
         numbers.sort_unstable_by(f64::total_cmp);
         let span = self.seen.last.zip(self.seen.first).map_or(0, |(last, first)| last - first);
         let groups = self.seen.numbers.len().max(1) as u64;
-        let most = WORK_MAX / ((span / step).max(1) as u64 * groups);
+        let most = self.config.dry_run.judgements_max / ((span / step).max(1) as u64 * groups);
         let mut sets: Vec<Set> = vec![Vec::new()];
         let mut keys = Vec::new();
         for (key, values) in detect.dials(*patience, step, &numbers) {
@@ -204,7 +201,7 @@ impl Search<'_> {
             watched.flat_map(|(group, kept)| back(Some(kept), *group)).collect()
         };
         raised.sort_by_key(|alert| alert.at);
-        let mut alerts = Alerts::default();
+        let mut alerts = Alerts::listing(config.dry_run.listed_max);
         raised.iter().for_each(|alert| alerts.take(self.range, alert, &alert.subject));
         Some(Judged { set: setting.set.clone(), alerts })
     }

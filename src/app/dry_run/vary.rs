@@ -1,11 +1,8 @@
 //! What is tried: the settings that `--vary` asks for, each a configuration of its own.
 
-use crate::config::{Config, Flag, rule_keys};
+use crate::config::{Config, Flag, pattern_keys, rule_keys};
 use crate::domain::anomaly::Rule;
 use crate::domain::settings::Section;
-
-/// Most settings tried at once.
-pub(super) const SETTINGS_MAX: usize = 64;
 
 /// Keys with the values that are tried.
 pub(super) type Set = Vec<(String, String)>;
@@ -17,6 +14,8 @@ pub(super) enum Subject {
     Rule(String),
     /// The numbers of a metric.
     Metric(String),
+    /// When a pattern finds a match.
+    Pattern(String),
     /// Which sessions end with an entry and without a goal.
     Abandoned,
 }
@@ -42,6 +41,9 @@ impl Subject {
             }
             return Ok(Subject::Metric(name.into()));
         }
+        if config.patterns.iter().any(|pattern| pattern.name == name) {
+            return Ok(Subject::Pattern(name.into()));
+        }
         if name == ABANDONED {
             return Ok(Subject::Abandoned);
         }
@@ -50,16 +52,17 @@ impl Subject {
             false => names.join(", "),
         };
         Err(format!(
-            "{name:?} is no rule ({}), no metric ({}) and not {ABANDONED:?}",
+            "{name:?} is no rule ({}), no metric ({}), no pattern ({}) and not {ABANDONED:?}",
             names(config.rules.iter().map(|rule| &*rule.name).collect()),
             names(config.metrics.iter().map(|metric| &*metric.name).collect()),
+            names(config.patterns.iter().map(|pattern| &*pattern.name).collect()),
         ))
     }
 
     /// The metrics that it needs, the one that is looked at first.
     pub fn metrics<'c>(&'c self, config: &'c Config) -> Vec<&'c str> {
         match self {
-            Subject::Abandoned => Vec::new(),
+            Subject::Abandoned | Subject::Pattern(_) => Vec::new(),
             Subject::Metric(name) => vec![name],
             Subject::Rule(name) => {
                 let rule = config.rules.iter().find(|rule| rule.name == *name);
@@ -76,12 +79,13 @@ impl Subject {
         let sections: [&dyn Section; 2] = [&config.session, &config.time];
         let keys: Vec<&str> =
             sections.iter().flat_map(|section| section.keys()).map(|key| key.path).collect();
-        let own = match self {
-            Subject::Rule(_) => rule_keys(),
-            _ => Vec::new(),
+        let (table, own) = match self {
+            Subject::Rule(name) => (format!("rule.{name}"), rule_keys()),
+            Subject::Pattern(name) => (format!("pattern.{name}"), pattern_keys()),
+            _ => (String::new(), Vec::new()),
         };
-        if let (Subject::Rule(name), true) = (self, own.contains(&word)) {
-            return Ok(format!("rule.{name}.{word}"));
+        if own.contains(&word) {
+            return Ok(format!("{table}.{word}"));
         }
         let short = format!("session.{word}");
         match keys.iter().find(|key| **key == word || **key == short) {
@@ -118,9 +122,12 @@ pub(super) fn settings(
             .split_once('=')
             .ok_or_else(|| format!("--vary {text}: write KEY=VALUES, such as k=2..6"))?;
         let key = subject.key(config, word.trim())?;
-        let values = values_of(values).map_err(|rule| format!("--vary {text}: {rule}"))?;
-        if sets.len() * values.len() > SETTINGS_MAX {
-            return Err(format!("--vary: more than {SETTINGS_MAX} settings at once"));
+        let most = config.dry_run.settings_max;
+        let values = values_of(values, most).map_err(|rule| format!("--vary {text}: {rule}"))?;
+        if sets.len() * values.len() > most {
+            return Err(format!(
+                "--vary: more than {most} settings at once (dry_run.settings_max)"
+            ));
         }
         let with = |set: &Set, value: &String| {
             set.iter().cloned().chain([(key.clone(), value.clone())]).collect()
@@ -146,7 +153,7 @@ pub(super) fn setting(config: &Config, set: Set) -> Setting {
 }
 
 /// `2..6` is 2, 3, 4, 5 and 6; `2..4/0.5` goes by halves; `15m,30m` is what it says.
-fn values_of(text: &str) -> Result<Vec<String>, String> {
+fn values_of(text: &str, most: usize) -> Result<Vec<String>, String> {
     let list = || text.split(',').map(|value| value.trim().to_owned()).collect::<Vec<_>>();
     let Some((from, rest)) = text.split_once("..") else {
         let list = list();
@@ -162,8 +169,8 @@ fn values_of(text: &str) -> Result<Vec<String>, String> {
         return Err("write numbers such as 2..6 or 2..4/0.5, or a list such as 15m,30m".into());
     };
     let steps = (to - from) / step + 1e-9;
-    if !(0.0..SETTINGS_MAX as f64).contains(&steps) {
-        return Err(format!("from {from} to {to} by {step} are not 1 to {SETTINGS_MAX} values"));
+    if !(0.0..most as f64).contains(&steps) {
+        return Err(format!("from {from} to {to} by {step} are not 1 to {most} values"));
     }
     let value = |index: u32| {
         // Ten digits: 0.1 three times is 0.3.
@@ -186,15 +193,15 @@ mod tests {
             ("15m, 30m", vec!["15m", "30m"]),
             ("5", vec!["5"]),
         ] {
-            assert_eq!(values_of(text).unwrap(), values, "{text}");
+            assert_eq!(values_of(text, 64).unwrap(), values, "{text}");
         }
         for wrong in ["", "a..b", "6..2", "1..2/0", "1..1000", "1,,2", "1..2/-1"] {
-            assert!(values_of(wrong).is_err(), "{wrong}");
+            assert!(values_of(wrong, 64).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_word_is_a_key_of_the_rule_or_of_sessions() {
+    fn a_word_is_a_key_of_the_rule_of_the_pattern_or_of_sessions() {
         let config = Config::default();
         let rule = Subject::named(&config, "failed_payments_spike").unwrap();
         let of = |subject: &Subject, vary: &[&str]| {
@@ -224,6 +231,17 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(of(&Subject::Abandoned, &["k=2"]).is_err());
+        let text = "[dry_run]\nsettings_max = 3\n[[pattern]]\nname = \"p\"\n\
+                    first = { type = \"a\" }\ntimes = 2\nwithin = \"1m\"\n";
+        let config = Config::parse("t.toml", text).unwrap();
+        let pattern = Subject::named(&config, "p").unwrap();
+        let tried = settings(&config, &pattern, &["within=5m,1s".into()]).unwrap();
+        let within = |of: &Setting| of.config.as_ref().unwrap().patterns[0].within;
+        assert_eq!([0, 1, 2].map(|n| within(&tried[n])), [60_000, 300_000, 1_000]);
+        let times = settings(&config, &pattern, &["times=1..2".into()]).unwrap();
+        assert!(times[1].config.as_ref().unwrap_err().contains("is all there is"));
+        let error = settings(&config, &pattern, &["times=1..4".into()]).unwrap_err();
+        assert!(error.contains("are not 1 to 3 values"), "{error}");
         let unknown = Subject::named(&config, "nope").unwrap_err();
         assert!(unknown.contains("failed_payments_spike") && unknown.contains("revenue"));
     }

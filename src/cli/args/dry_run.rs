@@ -9,6 +9,7 @@ pub(super) const DRY_RUN_EXAMPLES: &str = "
   tidewatch dry-run failed_payments_spike --vary k=2..6 --from 2025-11-01
   tidewatch dry-run failed_payments_spike --vary detect=robust --file events.ndjson
   tidewatch dry-run abandoned --vary gap=15m,20m,30m,45m
+  tidewatch dry-run quick_purchase --vary within=5m,10m,30m
   tidewatch dry-run revenue --file 'old/*.ndjson.gz' --json";
 
 pub(super) const DRY_RUN_NOTES: &str = "\
@@ -16,9 +17,10 @@ Events of the past go through the same engine, once for all settings together, a
 sent. They come from the log of the data folder, as far back as it is kept (log.keep_events); a server \
 may run on it. Or they come from files, in any form that `tidewatch replay` reads.
 
-Of a rule it says when it would have fired, of a metric what its numbers were, and of \"abandoned\" \
-which sessions would have ended with an entry and without a goal. --vary tries other values: of keys of \
-the rule, of [session] (gap is session.gap), of [time]. Given twice, every combination is tried. \
+Of a rule it says when it would have fired, of a metric what its numbers were, of a pattern what it \
+would have matched, and of \"abandoned\" which sessions would have ended with an entry and without a \
+goal. --vary tries other values: of keys of the rule, of within and times of the pattern, of [session] \
+(gap is session.gap), of [time]. Given twice, every combination is tried. \
 What ends after the last event is left out: nobody knows what else would have come.
 
 Exit codes: 0 fine, 1 failed, 2 usage or configuration, 6 nothing was applied.";
@@ -58,7 +60,7 @@ pub struct HistoryArgs {
 /// `tidewatch dry-run`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct DryRunArgs {
-    /// A rule, a metric, or "abandoned"
+    /// A rule, a metric, a pattern, or "abandoned"
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Try other values of a key: k=2..6, k=2..4/0.5, gap=15m,30m; may be given again

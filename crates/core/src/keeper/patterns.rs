@@ -40,9 +40,13 @@ impl Keeper {
 
     /// What happened to the events of each pattern, by name.
     pub fn patterns(&self) -> BTreeMap<&str, PatternTally> {
+        self.patterns.list.iter().map(pattern_name).zip(self.pattern_tallies()).collect()
+    }
+
+    /// What happened to the events of each pattern, in their order.
+    pub fn pattern_tallies(&self) -> impl Iterator<Item = PatternTally> {
         let tally = |pattern: &Pattern| self.state.patterns.get(&pattern_id(pattern)).copied();
-        let named = |pattern| Some((pattern_name(pattern), tally(pattern)?));
-        self.patterns.list.iter().filter_map(named).collect()
+        self.patterns.list.iter().map(move |pattern| tally(pattern).unwrap_or_default())
     }
 
     pub(super) fn add_matches(&mut self, delta: &mut ShardDelta) {

@@ -1,0 +1,23 @@
+//! The keys of dry runs.
+
+use crate::domain::settings::settings;
+
+settings! {
+    /// Bounds of `tidewatch dry-run` and `tidewatch tune`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DryRun in "dry_run." {
+        /// Settings that are tried at once.
+        pub settings_max: usize = 64, count(1, 1_000);
+        /// Pipelines at once: settings with other sessions, or with another idea of what is late,
+        /// have one each, with sessions, ids and threads of its own.
+        pub pipelines_max: usize = 8, count(1, 64);
+        /// Alerts and matches that are listed for each setting; further ones are counted.
+        pub listed_max: usize = 1_000, count(0, 100_000);
+        /// Numbers of a metric that are kept for its quantiles and for tuning, 16 bytes each;
+        /// further ones are counted and left out.
+        pub numbers_max: usize = 4_000_000, count(100, 100_000_000);
+        /// Judgements of tuning, settings times windows: some seconds for 100 million. Where the
+        /// history is so long that all settings take more, fewer keys are varied.
+        pub judgements_max: u64 = 100_000_000, count(1_000_000, 100_000_000_000);
+    }
+}
