@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use support::model::{Answer, Ended, Entry, Metric, Times, What, answer, part};
-use support::patterns::{Counts, Matched, Pattern, count, matches};
+use support::patterns::{Counts, Join, Matched, Pattern, count, joined, matches};
 use support::{Folder, HOLD, Random, Server, pause};
 
 const TIMES: Times = Times { disorder: 5_000, lateness: 20_000, gap: 60_000 };
@@ -172,6 +172,50 @@ not_then = { type = ["buy", "add"] }
 within = "45s"
 attributes = { region = "last.region" }
 alert = "warning"
+[[join]]
+name = "seen_bought"
+left = { type = "view" }
+right = { type = "buy" }
+within = "50s"
+before = "5s"
+kind = "left"
+attributes = { region = "right.region" }
+[[join]]
+name = "kept"
+left = { type = "add" }
+right = { type = "buy" }
+within = "30s"
+kind = "anti"
+attributes = { region = "left.region" }
+alert = "info"
+[[join]]
+name = "twins"
+left = { type = "add" }
+right = { type = "add" }
+on = ["region"]
+within = "20s"
+attributes = { region = "right.region" }
+alert = "warning"
+[[metric]]
+name = "seen_bought_by_region"
+where = { type = "seen_bought", matched = true }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 2
+window = { tumbling = "15s" }
+[[metric]]
+name = "kept_by_region"
+where = { type = "kept" }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { hopping = "50s", slide = "25s" }
+[[metric]]
+name = "twins_time"
+where = { type = "twins" }
+aggregate = "avg"
+field = "duration_s"
+window = { hopping = "1m", slide = "10s" }
 [[metric]]
 name = "purchases"
 where = { type = "bought" }
@@ -284,6 +328,31 @@ fn patterns() -> Vec<Pattern> {
     ]
 }
 
+fn joins() -> Vec<Join> {
+    let plain = Join {
+        name: "",
+        left: "add",
+        right: "buy",
+        before: 0,
+        within: 0,
+        same_region: false,
+        pairs: true,
+        alone: false,
+    };
+    vec![
+        Join {
+            name: "seen_bought",
+            left: "view",
+            before: 5_000,
+            within: 50_000,
+            alone: true,
+            ..plain
+        },
+        Join { name: "kept", within: 30_000, pairs: false, alone: true, ..plain },
+        Join { name: "twins", right: "add", within: 20_000, same_region: true, ..plain },
+    ]
+}
+
 fn counted() -> Vec<Counts> {
     let metric =
         |name, pattern, limit, windows| Counts { name, pattern, limit, duration: false, windows };
@@ -295,6 +364,9 @@ fn counted() -> Vec<Counts> {
         },
         metric("lookers", "looked", Some(2), hopping::<15_000, 15_000>),
         metric("gone_by_region", "gone", Some(3), hopping::<50_000, 25_000>),
+        metric("seen_bought_by_region", "seen_bought_pairs", Some(2), hopping::<15_000, 15_000>),
+        metric("kept_by_region", "kept", Some(3), hopping::<50_000, 25_000>),
+        Counts { duration: true, ..metric("twins_time", "twins", None, hopping::<60_000, 10_000>) },
     ]
 }
 
@@ -303,8 +375,14 @@ type Found = BTreeMap<&'static str, Vec<Matched>>;
 /// What the log comes to, and what each pattern finds in it.
 fn wanted(log: &[Entry]) -> (Answer, Found) {
     let mut wanted = answer(log, TIMES, &metrics());
-    let found = patterns().iter().map(|one| (one.name, matches(one, log, TIMES))).collect();
-    count(&mut wanted, &found, &counted());
+    let of_patterns = patterns().into_iter().map(|one| (one.name, matches(&one, log, TIMES)));
+    let of_joins = joins().into_iter().map(|one| (one.name, joined(&one, log, TIMES)));
+    let mut found: Found = of_patterns.chain(of_joins).collect();
+    let pairs = Join { alone: false, ..joins().swap_remove(0) };
+    let pairs = BTreeMap::from([("seen_bought_pairs", joined(&pairs, log, TIMES))]);
+    let all = found.clone().into_iter().chain(pairs).collect();
+    count(&mut wanted, &all, &counted());
+    found.values_mut().for_each(|found| found.sort());
     (wanted, found)
 }
 
@@ -480,22 +558,32 @@ fn a_killed_server_says_what_the_definitions_say() {
     }
 }
 
-/// Each match of a pattern that raises alerts is in the feed, once.
+/// Each match of a pattern or a join that raises alerts is in the feed, once.
 fn alerts_are(server: &Server, found: &Found, what: &str) {
-    let url = server.at("v1/alerts?kind=pattern&limit=1000");
+    alerts_of(server, found, ("pattern", "first", ["bought", "gone"]), what);
+    alerts_of(server, found, ("join", "left", ["kept", "twins"]), what);
+}
+
+fn alerts_of(
+    server: &Server,
+    found: &Found,
+    (kind, first, names): (&str, &str, [&str; 2]),
+    what: &str,
+) {
+    let url = server.at(&format!("v1/alerts?kind={kind}&limit=1000"));
     let page = server.http.get(&url).json();
     let items = page["items"].as_array().unwrap();
     let mut ids: Vec<&str> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), items.len(), "{what}: an id stands twice");
-    for name in ["bought", "gone"] {
-        let of = items.iter().filter(|item| item["detail"]["pattern"] == name);
+    for name in names {
+        let of = items.iter().filter(|item| item["detail"][kind] == name);
         let mut told: Vec<(i64, &str, i64)> = of
             .map(|item| {
                 let time = |value: &serde_json::Value| value.as_i64().unwrap();
                 let user = item["subject"].as_str().unwrap();
-                (time(&item["at"]), user, time(&item["detail"]["first"]))
+                (time(&item["at"]), user, time(&item["detail"][first]))
             })
             .collect();
         told.sort_unstable();

@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 use super::Settings;
 use super::messages::ShardHolds;
 use crate::domain::keeper::{Keeper, PipelineView};
+use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs};
 use crate::telemetry::names::{self, outcome};
 
@@ -121,7 +122,7 @@ fn totals(keeper: &Keeper) {
     for (metric, total) in keeper.overflow() {
         counter!(names::OTHER_GROUPS, "metric" => metric.to_owned()).absolute(total);
     }
-    for (pattern, tally) in keeper.patterns() {
+    for (PatternSpec { name: pattern, seeks, .. }, tally) in keeper.patterns() {
         let totals = [
             (names::PATTERN_MATCHES, tally.matches),
             (names::PATTERN_LATE, tally.late),
@@ -130,7 +131,14 @@ fn totals(keeper: &Keeper) {
             (names::PATTERN_GIVEN_UP, tally.given_up),
         ];
         for (name, total) in totals {
-            counter!(name, "pattern" => pattern.to_owned()).absolute(total);
+            counter!(name, "pattern" => pattern.clone()).absolute(total);
+        }
+        if let Seeks::Join(_) = seeks {
+            let name = || pattern.clone();
+            counter!(names::JOIN_PAIRS_LEFT_OUT, "join" => name()).absolute(tally.pairs_left_out);
+            for (side, alone) in [("left", tally.left_alone), ("right", tally.right_alone)] {
+                counter!(names::JOIN_ALONE, "join" => name(), "side" => side).absolute(alone);
+            }
         }
     }
     for (metric, present, left) in keeper.groups() {

@@ -134,15 +134,16 @@ settings! {
         /// twice gap and allowed_lateness: so that a late event is not taken for a new session.
         /// Beyond it the oldest leave early, and every event that old is late then.
         pub closed_sessions_max: usize = 8_000_000, count(100, 1_000_000_000);
-        /// Keys with something open in a pattern ([[pattern]]), over all shards, about 256 bytes each
-        /// and what they hold. Beyond it patterns are not told of events of further keys, which is
+        /// Keys with something open in a pattern or a join, over all shards, about 256 bytes each
+        /// and what they hold. Beyond it they are not told of events of further keys, which is
         /// counted (tidewatch_pattern_left_out_total) and said.
         pub pattern_keys_max: usize = 1_000_000, count(100, 100_000_000);
-        /// Bytes of them, over all shards. Beyond it patterns are told of no events at all, until some
+        /// Bytes of them, over all shards. Beyond it they are told of no events at all, until some
         /// have been decided; that is counted and said in the same way.
         pub pattern_bytes_max: usize = 1 << 30, size(MIB, 1_024 * GIB);
-        /// Events and attempts that one key holds for one pattern. Beyond it the oldest events are
-        /// looked at early, and what lies before them is late; then the oldest attempt is given up.
+        /// Events and attempts that one key holds for one pattern or join. Beyond it the oldest
+        /// events are looked at early, and what lies before them is late; then the oldest attempt,
+        /// or event that waits for the other side, is given up.
         /// Both are counted and said. People do not reach it, programs do.
         pub pattern_held_max: usize = 1_024, count(2, 1_000_000);
         /// Batches that may wait for one shard: enough that it never waits for the reader, few

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use super::status::Status;
 use crate::domain::condition::Condition;
 use crate::domain::keeper::Keeper;
+use crate::domain::pattern::PatternTally;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// An event this far ahead of its arrival says that a clock is wrong: clocks that are kept by
@@ -125,19 +126,20 @@ impl Watch {
             )
         });
         status.stands(Condition::SessionsFull, says);
-        let tallies = || keeper.patterns().into_values();
-        let (left_out, held): (u64, u64) = (
-            tallies().map(|tally| tally.left_out).sum(),
-            tallies().map(|tally| tally.settled_early + tally.given_up).sum(),
-        );
-        let says = self.patterns.see(left_out + held, now).then(|| {
+        let sum = |count: fn(&PatternTally) -> u64| -> u64 {
+            keeper.patterns().map(|(_, tally)| count(&tally)).sum()
+        };
+        let says = self.patterns.see(sum(PatternTally::lacked_room), now).then(|| {
             format!(
-                "patterns may have missed matches: {left_out} events were left \
-                 out (pipeline.pattern_keys_max = {}, pattern_bytes_max = {} MiB), and keys held \
-                 too much {held} times (pattern_held_max = {})",
+                "patterns and joins may have missed matches: {} events were left \
+                 out (pipeline.pattern_keys_max = {}, pattern_bytes_max = {} MiB), keys held \
+                 too much {} times (pattern_held_max = {}), and {} pairs were not made (pairs_max)",
+                sum(|tally| tally.left_out),
                 bounds.pattern_keys_max,
                 bounds.pattern_bytes_max >> 20,
-                bounds.pattern_held_max
+                sum(|tally| tally.settled_early + tally.given_up),
+                bounds.pattern_held_max,
+                sum(|tally| tally.pairs_left_out),
             )
         });
         status.stands(Condition::PatternsFull, says);

@@ -245,11 +245,13 @@ impl Report {
 
     fn write_patterns(&self, out: &mut String) -> std::fmt::Result {
         if !self.patterns.is_empty() {
-            writeln!(out, "\n  {:<28} {:>14}", "pattern", "matches")?;
+            writeln!(out, "\n  {:<28} {:>14}", "pattern or join", "matches")?;
         }
         for (name, tally) in &self.patterns {
             writeln!(out, "  {name:<28} {:>14}", grouped(tally.matches))?;
             let notes = [
+                (tally.left_alone, "left events found no right one"),
+                (tally.right_alone, "right events found no left one"),
                 (tally.late, "events came too late for it"),
                 (
                     tally.left_out,
@@ -257,6 +259,7 @@ impl Report {
                 ),
                 (tally.settled_early, "events were looked at early (pipeline.pattern_held_max)"),
                 (tally.given_up, "attempts were given up (pipeline.pattern_held_max)"),
+                (tally.pairs_left_out, "pairs were not made (pairs_max)"),
             ];
             for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
                 writeln!(out, "    {} {note}", grouped(count))?;

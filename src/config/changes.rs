@@ -102,7 +102,8 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
         Held { taken: true, value: shown.clone(), shown }
     };
     for pattern in &config.patterns {
-        all.insert(format!("pattern {}", pattern.name), lines(pattern_keys(pattern)));
+        let table = pattern.seeks.table();
+        all.insert(format!("{table} {}", pattern.name), lines(pattern_keys(pattern)));
     }
     for metric in &config.metrics {
         all.insert(format!("metric {}", metric.name), lines(metric_keys(metric)));

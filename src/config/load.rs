@@ -243,9 +243,9 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 }
 
 /// Tables that may stand several times, and have names.
-const LISTS: [&str; 3] = ["metric", "rule", "pattern"];
+const LISTS: [&str; 4] = ["metric", "rule", "pattern", "join"];
 
-/// `[session] gap` becomes `session.gap`; `[[metric]]`, `[[rule]]` and `[[pattern]]` stay whole.
+/// `[session] gap` becomes `session.gap`; those of [`LISTS`] stay whole.
 pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {
     let mut flat = BTreeMap::new();
     for (name, node) in table {

@@ -15,6 +15,7 @@ mod dry_run;
 mod events;
 mod general;
 mod item;
+mod joins;
 mod load;
 mod metric_keys;
 mod metrics;

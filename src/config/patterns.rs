@@ -1,27 +1,26 @@
-//! `[[pattern]]`: from tables to checked specifications. Called by `sections.rs` alone;
-//! `domain::pattern` says what each part of a pattern means.
+//! `[[pattern]]`, and what it has in common with `[[join]]`: from tables to checked specifications.
+//! Called by `sections.rs` alone; `domain::pattern` says what each part of a pattern means.
 
 use super::attributes::Attributes;
 use super::conditions::{CONDITIONS_MAX, conditions};
 use super::document::{Node, Value};
 use super::item::{Item, Items};
+use super::joins;
 use super::possible::never;
 use super::reader::Reader;
 use super::whole::types_named;
 use super::windows::Days;
 use crate::domain::metric::{Condition, Facts, MetricSpec};
 use crate::domain::near;
-use crate::domain::pattern::{DURATION, PatternSpec, Side, THEN_MAX, Taken};
+use crate::domain::pattern::{PatternSpec, Seeks, SequenceSpec, Side, THEN_MAX, Taken};
 use crate::domain::settings::terms::SECOND;
 use crate::domain::settings::{Derived, Word, settings};
 use crate::domain::time::SpanMs;
 
-/// Most patterns.
+/// Most patterns, and most joins.
 const PATTERNS_MAX: usize = 200;
 /// Most attributes of a match.
-const ATTRIBUTES_MAX: usize = 16;
-/// Attributes that every match has.
-const OWN: [&str; 2] = ["type", DURATION];
+pub(super) const ATTRIBUTES_MAX: usize = 16;
 
 settings! {
     /// One `[[pattern]]` as it is written.
@@ -55,9 +54,12 @@ settings! {
     }
 }
 
-/// The keys of patterns that a dry run can try other values of.
-pub fn pattern_keys() -> Vec<&'static str> {
-    vec!["within", "times"]
+/// The keys of a pattern or a join that a dry run can try other values of.
+pub fn pattern_keys(seeks: &Seeks) -> Vec<&'static str> {
+    match seeks {
+        Seeks::Sequence(_) => vec!["within", "times"],
+        Seeks::Join(_) => vec!["within", "before", "pairs_max"],
+    }
 }
 
 /// The alert of a match.
@@ -69,6 +71,13 @@ pub(super) enum Raises {
     Critical,
 }
 
+impl Raises {
+    /// The severity, where there is one.
+    pub(super) fn severity(self) -> Option<String> {
+        (self != Raises::None).then(|| self.word().to_owned())
+    }
+}
+
 impl Word for Raises {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("none", Raises::None),
@@ -78,70 +87,95 @@ impl Word for Raises {
     ];
 }
 
-/// Reads all patterns. `of_session`: event types that sessions name.
+/// Reads all patterns, and behind them all joins. `of_session`: event types that sessions name.
 pub(super) fn read(
     reader: &mut Reader,
     attributes: &Attributes<'_>,
     days: Days<'_>,
     of_session: &[&String],
 ) -> Vec<PatternSpec> {
-    let declared = reader.tables("pattern").unwrap_or_default();
-    if declared.len() > PATTERNS_MAX {
-        reader.problem("pattern", format!("must not stand more than {PATTERNS_MAX} times"));
-    }
+    let declared = ["pattern", "join"].map(|list| {
+        let declared = reader.tables(list).unwrap_or_default();
+        if declared.len() > PATTERNS_MAX {
+            reader.problem(list, format!("must not stand more than {PATTERNS_MAX} times"));
+        }
+        declared
+    });
     let name = |node: &Node| match &node.value {
         Value::Table(table) => table.get("name")?.text("").map(String::from).ok(),
         _ => None,
     };
-    let names: Vec<String> = declared.iter().filter_map(name).collect();
+    let names = declared.each_ref().map(|nodes| nodes.iter().filter_map(name).collect());
     let taken = &mut Vec::new();
     let mut items = Items { reader, names: taken, days, attributes, steps: &[], patterns: &[] };
-    items.each("pattern", &declared, |item, _| pattern(item, &names, of_session))
+    let [patterns, joins] = &declared;
+    let mut found = items.each("pattern", patterns, |item, _| pattern(item, &names, of_session));
+    found.extend(items.each("join", joins, |item, _| joins::join(item, &names, of_session)));
+    found
 }
 
+/// The names of all patterns, and of all joins.
+pub(super) type Declared = [Vec<String>; 2];
+
 /// One `[[pattern]]`.
-fn pattern(item: &mut Item<'_>, names: &[String], of_session: &[&String]) -> PatternSpec {
+fn pattern(item: &mut Item<'_>, names: &Declared, of_session: &[&String]) -> PatternSpec {
     item.reader.need("first", "first = { type = \"...\" }");
     item.reader.need("within", "within = \"10m\"");
     let keys = item.reader.section(PatternKeys::default());
-    let attributes = item.attributes;
-    let spec = PatternSpec {
-        name: item.name.clone(),
-        title: item.title(keys.title),
-        first: item.reader.read("first", Vec::new(), |node| one(node, attributes)),
+    let sequence = SequenceSpec {
+        first: one(item, "first"),
         times: keys.times as u32,
         then: several(item, "then"),
         without: several(item, "without"),
         not_then: several(item, "not_then"),
         within: keys.within.0.unwrap_or(SECOND),
-        attributes: taken(item, &keys.attributes),
-        alert: (keys.alert != Raises::None).then(|| keys.alert.word().to_owned()),
     };
-    if spec.steps() == 1 && !item.reader.is_set("then") && !item.reader.is_set("not_then") {
+    if sequence.steps() == 1 && !item.reader.is_set("then") && !item.reader.is_set("not_then") {
         item.reader.conflict(
             &["first"],
             "is all there is: say what comes next (then), how often it must come (times), or what \
              must not follow (not_then)",
         );
     }
-    if of_session.contains(&&spec.name) {
-        let rule = "is a type of events in [session]: call the pattern something else";
+    let SequenceSpec { first, then, without, not_then, .. } = &sequence;
+    let lists = [("then", then), ("without", without), ("not_then", not_then)];
+    let all = lists.into_iter().flat_map(|(key, lists)| lists.iter().map(move |list| (key, list)));
+    checked(item, std::iter::once(("first", first)).chain(all), names, of_session);
+    let seeks = Seeks::Sequence(sequence);
+    PatternSpec {
+        name: item.name.clone(),
+        title: item.title(keys.title),
+        attributes: taken(item, &keys.attributes, &seeks),
+        seeks,
+        alert: keys.alert.severity(),
+    }
+}
+
+/// Its name is that of no event, and its conditions can be met by some.
+pub(super) fn checked<'a>(
+    item: &mut Item<'_>,
+    conditions: impl Iterator<Item = (&'static str, &'a Vec<Condition>)>,
+    [patterns, joins]: &Declared,
+    of_session: &[&String],
+) {
+    if of_session.contains(&&item.name) {
+        let rule = "is a type of events in [session]: call it something else";
         item.reader.problem("name", rule);
     }
-    let lists = [("then", &spec.then), ("without", &spec.without), ("not_then", &spec.not_then)];
-    let first = std::iter::once(("first", &spec.first));
-    let all = lists.into_iter().flat_map(|(key, lists)| lists.iter().map(move |list| (key, list)));
-    for (key, conditions) in first.chain(all) {
+    for (key, conditions) in conditions {
         for rule in never(conditions, item.attributes) {
             item.reader.problem(key, rule);
         }
-        let mut types = conditions.iter().flat_map(types_named);
-        if let Some(name) = types.find(|name| names.contains(name)) {
-            let rule = format!("{name:?} is a pattern: patterns are of events, not of matches");
+        let named = |names: &[String]| {
+            conditions.iter().flat_map(types_named).find(|name| names.contains(name)).cloned()
+        };
+        let what = named(patterns).map(|name| (name, "pattern"));
+        if let Some((name, what)) = what.or_else(|| named(joins).map(|name| (name, "join"))) {
+            let rule =
+                format!("{name:?} is a {what}: patterns and joins are of events, not of matches");
             item.reader.problem(key, rule);
         }
     }
-    spec
 }
 
 /// Conditions, or a list of them.
@@ -149,14 +183,20 @@ fn several(item: &mut Item<'_>, key: &'static str) -> Vec<Vec<Condition>> {
     let attributes = item.attributes;
     item.reader.read(key, Vec::new(), |node| match &node.value {
         Value::List(nodes) if (1..=THEN_MAX).contains(&nodes.len()) => {
-            nodes.iter().map(|node| one(node, attributes)).collect()
+            nodes.iter().map(|node| meant(node, attributes)).collect()
         }
         Value::List(_) => Err(format!("must hold 1 to {THEN_MAX} tables of conditions")),
-        _ => one(node, attributes).map(|conditions| vec![conditions]),
+        _ => meant(node, attributes).map(|conditions| vec![conditions]),
     })
 }
 
-fn one(node: &Node, attributes: &Attributes<'_>) -> Result<Vec<Condition>, String> {
+/// Conditions.
+pub(super) fn one(item: &mut Item<'_>, key: &'static str) -> Vec<Condition> {
+    let attributes = item.attributes;
+    item.reader.read(key, Vec::new(), |node| meant(node, attributes))
+}
+
+fn meant(node: &Node, attributes: &Attributes<'_>) -> Result<Vec<Condition>, String> {
     // An expression as well, of an attribute that is true; but that is not what was meant.
     if let Ok(text) = node.text("")
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
@@ -172,17 +212,22 @@ fn one(node: &Node, attributes: &Attributes<'_>) -> Result<Vec<Condition>, Strin
 }
 
 /// `{ amount = "first.amount" }`.
-fn taken(item: &mut Item<'_>, pairs: &[(String, String)]) -> Vec<(String, Taken)> {
-    let mut found = Vec::new();
+pub(super) fn taken(
+    item: &mut Item<'_>,
+    pairs: &[(String, String)],
+    seeks: &Seeks,
+) -> Vec<(String, Taken)> {
+    let (mut found, sides) = (Vec::new(), seeks.sides());
     for (name, from) in pairs {
         let taken = match from.split_once('.') {
-            _ if OWN.contains(&name.as_str()) => Err(format!("every match has {name:?} already")),
-            Some((side, attribute)) if !attribute.is_empty() => match side {
-                "first" => Ok((Side::First, attribute)),
-                "last" => Ok((Side::Last, attribute)),
-                _ => Err(whence(name, side)),
-            },
-            _ => Err(whence(name, from)),
+            _ if seeks.own().contains(&name.as_str()) => {
+                Err(format!("every match has {name:?} already"))
+            }
+            Some((side, attribute)) if !attribute.is_empty() => {
+                let known = Side::ALL.into_iter().find(|known| sides[*known as usize] == side);
+                known.map(|side| (side, attribute)).ok_or_else(|| whence(name, side, sides))
+            }
+            _ => Err(whence(name, from, sides)),
         };
         let taken = taken.and_then(|(side, attribute)| {
             let wrong = item.attributes.wrong(attribute);
@@ -197,9 +242,10 @@ fn taken(item: &mut Item<'_>, pairs: &[(String, String)]) -> Vec<(String, Taken)
     found
 }
 
-fn whence(name: &str, side: &str) -> String {
-    let hint = near::hint(side, ["first", "last"]);
-    format!("must say of which event: \"first.{name}\" or \"last.{name}\"{hint}")
+fn whence(name: &str, side: &str, sides: [&str; 2]) -> String {
+    let hint = near::hint(side, sides);
+    let [first, last] = sides;
+    format!("must say of which event: \"{first}.{name}\" or \"{last}.{name}\"{hint}")
 }
 
 /// Whether a metric is of matches; what is wrong with it then, as (key, rule).
@@ -209,19 +255,22 @@ pub(super) fn misfits(
     keys: &[String],
 ) -> Vec<(&'static str, String)> {
     let pattern = |name: &String| patterns.iter().find(|pattern| pattern.name == *name);
+    let kind = |name| pattern(name).map_or("pattern", |pattern| pattern.seeks.table());
     let types = metric.filter.iter().flat_map(types_named);
     let (of, others): (Vec<_>, Vec<_>) = types.partition(|name| pattern(name).is_some());
     let above = metric.numerator.iter().flat_map(types_named).find(|name| pattern(name).is_some());
     match (of.first(), others.first(), above) {
         (None, _, None) => return Vec::new(),
         (None, _, Some(name)) => {
-            let rule = format!("{name:?} is a pattern: its matches must be named in where, too");
+            let rule =
+                format!("{name:?} is a {}: its matches must be named in where, too", kind(name));
             return vec![("numerator", rule)];
         }
         (Some(name), Some(other), _) => {
             let rule = format!(
-                "{name:?} is a pattern and {other:?} is none: a metric counts matches of patterns, \
-                 or events"
+                "{name:?} is a {} and {other:?} is none: a metric counts matches of patterns and \
+                 joins, or events",
+                kind(name)
             );
             return vec![("where", rule)];
         }
@@ -240,7 +289,7 @@ pub(super) fn misfits(
     for pattern in of.into_iter().filter_map(pattern) {
         let own = pattern.attributes.iter().map(|(name, _)| name.as_str());
         let keys = keys.iter().map(String::as_str).filter(|_| keys.len() == 1);
-        let known: Vec<&str> = OWN.into_iter().chain(keys).chain(own).collect();
+        let known: Vec<&str> = pattern.seeks.own().iter().copied().chain(keys).chain(own).collect();
         for (key, names) in &uses {
             for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
                 let rule = format!(

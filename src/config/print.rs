@@ -18,7 +18,7 @@ use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
-use crate::domain::pattern::{PatternSpec, Taken};
+use crate::domain::pattern::{JoinSpec, PatternSpec, Seeks, SequenceSpec, Taken};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
 /// One key with its value as TOML.
@@ -68,7 +68,7 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, &header, &lines(settings));
     }
     for pattern in &config.patterns {
-        section(&mut out, "[[pattern]]", &pattern_keys(pattern));
+        section(&mut out, &list(pattern), &pattern_keys(pattern));
     }
     for metric in &config.metrics {
         section(&mut out, "[[metric]]", &metric_keys(metric));
@@ -77,6 +77,11 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, "[[rule]]", &rule_keys(rule));
     }
     out
+}
+
+/// The header of the list that it is of.
+fn list(pattern: &PatternSpec) -> String {
+    format!("[[{}]]", pattern.seeks.table())
 }
 
 /// All keys of a pattern that apply to it.
@@ -131,7 +136,7 @@ pub(super) fn meaning(config: &Config) -> String {
         }
     }
     for pattern in &config.patterns {
-        section(&mut out, "[[pattern]]", &pattern_meaning(pattern));
+        section(&mut out, &list(pattern), &pattern_meaning(pattern));
     }
     for metric in &config.metrics {
         section(&mut out, "[[metric]]", &metric_meaning(metric));
@@ -231,12 +236,10 @@ pub(super) fn meanings(config: &Config) -> Meanings {
         .map(|rule| (format!("rule {}", rule.name), own(rule_meaning(rule)).collect()));
     let patterns = config.patterns.iter().map(|pattern| {
         let mut plain = pattern.clone();
-        let lists = [&mut plain.then, &mut plain.without, &mut plain.not_then];
-        let lists = lists.into_iter().flatten().chain([&mut plain.first]);
-        lists.for_each(|list| in_order(list));
-        let attributes: Vec<&str> = pattern.of_events().map(String::as_str).collect();
+        plain.seeks.conditions_mut().into_iter().for_each(|list| in_order(list));
+        let attributes: Vec<&str> = pattern.of_events().into_iter().map(String::as_str).collect();
         let keys = own(pattern_meaning(&plain)).chain(computed(&schema, &attributes));
-        (format!("pattern {}", pattern.name), keys.collect())
+        (format!("{} {}", pattern.seeks.table(), pattern.name), keys.collect())
     });
     let all = metrics.chain(rules).chain(patterns).map(|(subject, keys)| {
         let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(&key.as_str()));
@@ -293,18 +296,26 @@ fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
             format!("[{}]", lists.iter().map(|one| conditions(one)).collect::<Vec<_>>().join(", "))
         }
     };
-    let mut keys = vec![("name", text(&pattern.name)), ("first", conditions(&pattern.first))];
-    if pattern.times > 1 {
-        keys.push(("times", pattern.times.to_string()));
+    let mut keys = vec![("name", text(&pattern.name))];
+    match &pattern.seeks {
+        Seeks::Sequence(SequenceSpec { first, times, then, without, not_then, within }) => {
+            keys.push(("first", conditions(first)));
+            keys.extend((*times > 1).then(|| ("times", times.to_string())));
+            let lists = [("then", then), ("without", without), ("not_then", not_then)];
+            let lists = lists.into_iter().filter(|(_, lists)| !lists.is_empty());
+            keys.extend(lists.map(|(key, lists)| (key, several(lists))));
+            keys.push(("within", span(*within)));
+        }
+        Seeks::Join(JoinSpec { left, right, on, before, within, kind, pairs_max }) => {
+            keys.extend([("left", conditions(left)), ("right", conditions(right))]);
+            keys.extend((!on.is_empty()).then(|| ("on", texts(on))));
+            keys.extend([("within", span(*within)), ("before", span(*before))]);
+            keys.extend([("kind", text(kind.word())), ("pairs_max", pairs_max.to_string())]);
+        }
     }
-    let lists =
-        [("then", &pattern.then), ("without", &pattern.without), ("not_then", &pattern.not_then)];
-    for (key, lists) in lists.into_iter().filter(|(_, lists)| !lists.is_empty()) {
-        keys.push((key, several(lists)));
-    }
-    keys.push(("within", span(pattern.within)));
     if !pattern.attributes.is_empty() {
-        let from = |taken: &Taken| format!("{}.{}", taken.side.word(), taken.attribute);
+        let sides = pattern.seeks.sides();
+        let from = |taken: &Taken| format!("{}.{}", sides[taken.side as usize], taken.attribute);
         let pairs = pattern.attributes.iter().map(|(name, taken)| (name.clone(), from(taken)));
         keys.push(("attributes", pairs_text(&pairs.collect::<Vec<_>>())));
     }

@@ -5,6 +5,7 @@
 //! they are taken over as they are.
 
 use super::aggregates::AGGREGATE;
+use super::joins::JoinKeys;
 use super::metric_keys::MetricKeys;
 use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
@@ -63,6 +64,13 @@ const PATTERNS: &str = "Patterns, [[pattern]]: sequences of events of one sessio
      within) and the attributes duration_s and those declared here; a metric counts it by \
      where = { type = \"NAME\" }. docs/patterns.md says which events make a match.";
 
+const JOINS: &str = "Joins, [[join]]: events of two kinds of one session key, brought together by time. \
+     name, left, right and within are needed. A result is an event whose type is the join's name, \
+     with the session key, the later of both times (where there is no right event: the end of within), \
+     duration_s from the left event to the right one, matched (false where there is no right one) and \
+     the attributes declared here; a metric counts it by where = { type = \"NAME\" }. docs/joins.md \
+     has examples.";
+
 const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
      out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
@@ -105,6 +113,10 @@ pub fn reference() -> String {
     rule_off(&mut file);
     paragraph(&mut file, PATTERNS, "");
     list(&mut file, &entries(&PatternKeys::default()).collect::<Vec<_>>());
+    file.truncate(file.len() - 2);
+    rule_off(&mut file);
+    paragraph(&mut file, JOINS, "");
+    list(&mut file, &entries(&JoinKeys::default()).collect::<Vec<_>>());
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     for text in RULES {

@@ -33,7 +33,7 @@ pub struct Config {
     pub time: TimePolicy,
     /// What a session is.
     pub session: SessionPolicy,
-    /// Patterns of events.
+    /// Patterns of events, and behind them joins.
     pub patterns: Vec<PatternSpec>,
     /// The metrics.
     pub metrics: Vec<MetricSpec>,
@@ -74,7 +74,8 @@ impl Config {
         }
         for pattern in &self.patterns {
             slots.extend(pattern.of_events());
-            event_types.extend(pattern.conditions().flatten().flat_map(types_named));
+            event_types
+                .extend(pattern.seeks.conditions().into_iter().flatten().flat_map(types_named));
         }
         // Those that nothing uses cost nothing. From the last one on: each is behind those that it
         // is computed of.

@@ -17,6 +17,7 @@ const KINDS = [
   { kind: 'over', label: 'Over' },
   { kind: 'abandoned', label: 'Abandoned' },
   { kind: 'pattern', label: 'Patterns' },
+  { kind: 'join', label: 'Joins' },
 ];
 
 /** Shape and word of each severity: never colour alone. */

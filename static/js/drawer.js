@@ -67,7 +67,7 @@ export class Drawer {
       board the whole is fetched first. */
   async alert(alert) {
     const whole = alert.cut ? await wholeAlert(alert) : alert;
-    this.#show({ alert: whole, key: ['abandoned', 'pattern'].includes(whole.kind) && !whole.cut ? whole.subject : null });
+    this.#show({ alert: whole, key: ['abandoned', 'pattern', 'join'].includes(whole.kind) && !whole.cut ? whole.subject : null });
   }
 
   /** Shows `late` or `dead-letters`. */

@@ -1,5 +1,6 @@
-//! What patterns must find in a log, by their definition alone: the events of a key in the order of
-//! their time, and from each that may begin one a search for the rest. Shares no code with the engine.
+//! What patterns and joins must find in a log, by their definition alone: the events of a key in the
+//! order of their time, and from each that may begin one a search for the rest; each event of one
+//! side with each of the other. Shares no code with the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,7 @@ pub struct Counts {
 /// All matches of a pattern in a log, in order.
 pub fn matches(pattern: &Pattern, log: &[Entry], times: Times) -> Vec<Matched> {
     let mut found: Vec<Matched> = Vec::new();
-    for (user, events) in by_user(pattern, log, times) {
+    for (user, events) in by_user(|kind| bits(pattern, kind), log, times) {
         let mut from = 0;
         while from < events.len() {
             let Some((last, at)) = search(pattern, &events[from..]) else {
@@ -56,12 +57,63 @@ pub fn matches(pattern: &Pattern, log: &[Entry], times: Times) -> Vec<Matched> {
     found
 }
 
-/// The events that are not late and that the pattern names, by user, in the order of their time.
-fn by_user<'a>(
-    pattern: &Pattern,
-    log: &'a [Entry],
+/// A join of event types.
+pub struct Join {
+    pub name: &'static str,
+    pub left: &'static str,
+    pub right: &'static str,
+    pub before: i64,
+    pub within: i64,
+    /// Both have the same region.
+    pub same_region: bool,
+    /// Pairs are results.
+    pub pairs: bool,
+    /// And left events without a right one.
+    pub alone: bool,
+}
+
+/// All results of a join in a log, in order, with the region of the right event, or else of the left.
+pub fn joined(join: &Join, log: &[Entry], times: Times) -> Vec<Matched> {
+    let bits = |kind: &str| {
+        let sides = (0u32..).zip([join.left, join.right]);
+        sides.filter(|(_, side)| *side == kind).map(|(bit, _)| bit).collect()
+    };
+    let mut found: Vec<(i64, &str, usize, usize, Matched)> = Vec::new();
+    for (user, events) in by_user(bits, log, times) {
+        let lefts = events.iter().enumerate().filter(|(_, event)| event.kind == join.left);
+        for (number, left) in lefts {
+            let result = |at, region: &Option<String>| {
+                let (user, region) = (user.to_owned(), region.clone());
+                Matched { at, user, first: left.at, region }
+            };
+            let fits = |right: &Entry| {
+                right.kind == join.right
+                    && (left.at - join.before..=left.at + join.within).contains(&right.at)
+                    && (!join.same_region || left.region.is_some() && left.region == right.region)
+            };
+            let others = events.iter().enumerate().filter(|(other, _)| *other != number);
+            let pairs: Vec<_> = others.filter(|(_, right)| fits(right)).collect();
+            if pairs.is_empty() && join.alone {
+                let at = left.at + join.within;
+                found.push((at, user, number, 0, result(at, &left.region)));
+            }
+            for (other, right) in pairs.into_iter().filter(|_| join.pairs) {
+                let at = left.at.max(right.at);
+                found.push((at, user, number, other, result(at, &right.region)));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(.., result)| result).collect()
+}
+
+/// The events that are not late and of which `bits` says something, by user, in the order of their
+/// time.
+fn by_user(
+    bits: impl Fn(&str) -> Vec<u32>,
+    log: &[Entry],
     times: Times,
-) -> BTreeMap<&'a str, Vec<&'a Entry>> {
+) -> BTreeMap<&str, Vec<&Entry>> {
     let mut events: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     let (mut seen, mut greatest) = (BTreeSet::new(), None::<i64>);
     for entry in log {
@@ -70,14 +122,14 @@ fn by_user<'a>(
         if !entry.id.is_empty() && !seen.insert((&entry.user, &entry.id)) {
             continue;
         }
-        let named = !bits(pattern, entry.kind).is_empty();
+        let named = !bits(entry.kind).is_empty();
         if named && !entry.user.is_empty() && entry.at >= stamp - times.lateness {
             events.entry(&entry.user).or_default().push(entry);
         }
     }
     // Of one millisecond: as the pattern names them; then those without a region, and short ones.
     let place = |entry: &&Entry| {
-        let bits = bits(pattern, entry.kind);
+        let bits = bits(entry.kind);
         let region = entry.region.clone().map(|region| (region.len(), region));
         (entry.at, bits[0], bits.into_iter().map(|bit| 1u64 << bit).sum::<u64>(), region)
     };

@@ -14,7 +14,7 @@ pub struct Alert {
     pub n: u64,
     /// 32 hex digits.
     pub id: String,
-    /// `abandoned`, `anomaly`, `over` or `pattern`.
+    /// `abandoned`, `anomaly`, `over`, `pattern` or `join`.
     pub kind: String,
     /// `info`, `warning` or `critical`.
     pub severity: String,

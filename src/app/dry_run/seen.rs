@@ -182,6 +182,7 @@ impl Alerts {
 const ABANDONED: &str = "abandoned";
 const OVER: &str = "over";
 const PATTERN: &str = "pattern";
+const JOIN: &str = "join";
 
 /// Looks at each commit of a pipeline.
 #[derive(Clone, Debug)]
@@ -224,14 +225,14 @@ impl Output for Eye {
         for mut alert in fresh {
             let strict = match &*alert.kind {
                 ABANDONED => closes,
-                PATTERN => self.waits,
+                PATTERN | JOIN => self.waits,
                 _ => false,
             };
             if before(alert.at, strict) {
                 seen.take(&mut alert);
             }
         }
-        seen.tallies = keeper.pattern_tallies().collect();
+        seen.tallies = keeper.patterns().map(|(_, tally)| tally).collect();
         let range = seen.range;
         for ending in keeper.ended.iter().map(|ended| &ended.ending) {
             if before(ending.at, ending.closes_session) && range.has(ending.at) {

@@ -198,7 +198,7 @@ fn start(
     let lateness = config.time.allowed_lateness;
     let deadline = config.session.deadline;
     let numbers = config.rules.is_empty() && !config.metrics.is_empty();
-    let waits = config.patterns.iter().any(|pattern| !pattern.not_then.is_empty());
+    let waits = config.patterns.iter().any(|pattern| pattern.seeks.waits());
     let eye = Eye { seen: Arc::clone(&seen), done, lateness, numbers, deadline, waits };
     let looks = eye.clone();
     let running = Builder::default()

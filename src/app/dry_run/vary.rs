@@ -14,7 +14,7 @@ pub(super) enum Subject {
     Rule(String),
     /// The numbers of a metric.
     Metric(String),
-    /// When a pattern finds a match.
+    /// When a pattern or a join finds a match.
     Pattern(String),
     /// Which sessions end with an entry and without a goal.
     Abandoned,
@@ -52,7 +52,7 @@ impl Subject {
             false => names.join(", "),
         };
         Err(format!(
-            "{name:?} is no rule ({}), no metric ({}), no pattern ({}) and not {ABANDONED:?}",
+            "{name:?} is no rule ({}), no metric ({}), no pattern or join ({}) and not {ABANDONED:?}",
             names(config.rules.iter().map(|rule| &*rule.name).collect()),
             names(config.metrics.iter().map(|metric| &*metric.name).collect()),
             names(config.patterns.iter().map(|pattern| &*pattern.name).collect()),
@@ -81,7 +81,12 @@ impl Subject {
             sections.iter().flat_map(|section| section.keys()).map(|key| key.path).collect();
         let (table, own) = match self {
             Subject::Rule(name) => (format!("rule.{name}"), rule_keys()),
-            Subject::Pattern(name) => (format!("pattern.{name}"), pattern_keys()),
+            Subject::Pattern(name) => {
+                let seeks = config.patterns.iter().find(|one| one.name == *name);
+                let seeks = seeks.map(|one| &one.seeks);
+                let table = seeks.map_or("pattern", |seeks| seeks.table());
+                (format!("{table}.{name}"), seeks.map(pattern_keys).unwrap_or_default())
+            }
             _ => (String::new(), Vec::new()),
         };
         if own.contains(&word) {
@@ -183,6 +188,7 @@ fn values_of(text: &str, most: usize) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::pattern::Seeks;
 
     #[test]
     fn values_are_ranges_or_lists() {
@@ -236,12 +242,22 @@ mod tests {
         let config = Config::parse("t.toml", text).unwrap();
         let pattern = Subject::named(&config, "p").unwrap();
         let tried = settings(&config, &pattern, &["within=5m,1s".into()]).unwrap();
-        let within = |of: &Setting| of.config.as_ref().unwrap().patterns[0].within;
+        let within = |of: &Setting| match &of.config.as_ref().unwrap().patterns[0].seeks {
+            Seeks::Sequence(sequence) => sequence.within,
+            Seeks::Join(join) => join.within,
+        };
         assert_eq!([0, 1, 2].map(|n| within(&tried[n])), [60_000, 300_000, 1_000]);
         let times = settings(&config, &pattern, &["times=1..2".into()]).unwrap();
         assert!(times[1].config.as_ref().unwrap_err().contains("is all there is"));
         let error = settings(&config, &pattern, &["times=1..4".into()]).unwrap_err();
         assert!(error.contains("are not 1 to 3 values"), "{error}");
+        let text = "[[join]]\nname = \"j\"\nleft = { type = \"a\" }\nright = { type = \"b\" }\n\
+                    within = \"1m\"\n";
+        let config = Config::parse("t.toml", text).unwrap();
+        let join = Subject::named(&config, "j").unwrap();
+        let tried = settings(&config, &join, &["within=5m".into(), "before=1s".into()]).unwrap();
+        assert_eq!([0, 1].map(|n| within(&tried[n])), [60_000, 300_000]);
+        assert!(settings(&config, &join, &["times=2".into()]).is_err());
         let unknown = Subject::named(&config, "nope").unwrap_err();
         assert!(unknown.contains("failed_payments_spike") && unknown.contains("revenue"));
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::metric::Facts;
-use crate::domain::pattern::Side;
+use crate::domain::pattern::{JoinKind, Seeks, Side};
 
 const FILE: &str = r#"
 [[pattern]]
@@ -36,15 +36,58 @@ window = { tumbling = "1m" }
 fn what_is_written_is_what_is_read_and_printed_again() {
     let config = Config::parse("t.toml", FILE).unwrap();
     let [first, second] = &config.patterns[..] else { panic!("two patterns") };
-    assert_eq!((first.title.as_str(), first.times, first.steps()), ("Abandoned checkout", 2, 4));
-    assert_eq!((first.then.len(), first.without.len(), first.not_then.len()), (2, 2, 1));
-    assert_eq!((first.within, first.alert.as_deref()), (600_000, Some("warning")));
+    let (Seeks::Sequence(sought), Seeks::Sequence(thrice)) = (&first.seeks, &second.seeks) else {
+        panic!("two sequences");
+    };
+    assert_eq!((first.title.as_str(), sought.times, sought.steps()), ("Abandoned checkout", 2, 4));
+    assert_eq!((sought.then.len(), sought.without.len(), sought.not_then.len()), (2, 2, 1));
+    assert_eq!((sought.within, first.alert.as_deref()), (600_000, Some("warning")));
     let taken = first.attributes.iter().map(|(name, from)| (name.as_str(), from.side));
     assert_eq!(taken.collect::<Vec<_>>(), [("amount", Side::First), ("page", Side::Last)]);
-    assert_eq!((second.first.len(), second.alert.as_deref()), (1, None));
+    assert_eq!((thrice.first.len(), second.alert.as_deref()), (1, None));
     let again = Config::parse("print.toml", &config.print()).unwrap();
     assert_eq!(again, config);
     assert_eq!(again.fingerprint(), config.fingerprint());
+}
+
+const JOINS: &str = r#"
+[[join]]
+name = "paid"
+left = { type = "order", amount = { gt = 0 } }
+right = "type == 'payment' && !test"
+on = ["order_id"]
+within = "10m"
+before = "5s"
+kind = "left"
+attributes = { amount = "left.amount", card = "right.card" }
+alert = "info"
+
+[[metric]]
+name = "paid_share"
+where = { type = "paid" }
+aggregate = "ratio"
+numerator = { matched = true }
+group_by = ["card", "user"]
+window = { tumbling = "1m" }
+"#;
+
+#[test]
+fn a_join_is_read_as_it_was_written_and_printed_again() {
+    let config = Config::parse("t.toml", JOINS).unwrap();
+    let [one] = &config.patterns[..] else { panic!("one join") };
+    let Seeks::Join(join) = &one.seeks else { panic!("a join") };
+    assert_eq!((join.within, join.before, join.kind), (600_000, 5_000, JoinKind::Left));
+    assert_eq!((join.pairs_max, &join.on[..]), (100, &["order_id".to_owned()][..]));
+    let taken = one.attributes.iter().map(|(name, from)| (name.as_str(), from.side));
+    assert_eq!(taken.collect::<Vec<_>>(), [("amount", Side::First), ("card", Side::Last)]);
+    let again = Config::parse("print.toml", &config.print()).unwrap();
+    assert_eq!(again, config);
+    assert_eq!(again.fingerprint(), config.fingerprint());
+    let schema = config.schema(0);
+    for name in ["amount", "card", "order_id", "test", "matched"] {
+        assert!(schema.slots.iter().any(|known| known == name), "{name}");
+    }
+    assert_eq!(schema.patterns, ["paid"]);
 }
 
 #[test]

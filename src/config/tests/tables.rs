@@ -49,8 +49,8 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let written = flatten(document::parse("uncommented", &text).unwrap());
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader);
-    // There are shipped metrics and rules, and no patterns.
-    reader.known.retain(|key| *key != "pattern");
+    // There are shipped metrics and rules, and no patterns and joins.
+    reader.known.retain(|key| !["pattern", "join"].contains(key));
     for key in &reader.known {
         assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
     }
@@ -65,11 +65,13 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         LazyLock::new(metric_keys::MetricKeys::default);
     static PATTERN: LazyLock<super::super::patterns::PatternKeys> =
         LazyLock::new(super::super::patterns::PatternKeys::default);
+    static JOIN: LazyLock<super::super::joins::JoinKeys> =
+        LazyLock::new(super::super::joins::JoinKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
     let mut tables = sections::all(config).to_vec();
-    tables.extend([&*SOURCE as &dyn Section, &*METRIC, &*PATTERN, &*RULE]);
+    tables.extend([&*SOURCE as &dyn Section, &*METRIC, &*PATTERN, &*JOIN, &*RULE]);
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
     tables.extend(DETECTORS.iter().map(|detector| detector as &dyn Section));
     tables

@@ -86,9 +86,9 @@ impl Keeper {
         let patterns: Vec<String> = self.patterns.list.iter().map(pattern_id).collect();
         for (pattern, id) in self.patterns.list.iter().zip(&patterns) {
             if self.state.patterns.contains_key(id) {
-                say("pattern", &pattern.spec.name, Fate::Kept)
+                say(pattern.spec.seeks.table(), &pattern.spec.name, Fate::Kept)
             } else {
-                fresh.push(("pattern", &pattern.spec.name))
+                fresh.push((pattern.spec.seeks.table(), &pattern.spec.name))
             }
         }
         let lost = free.iter().map(|id| ("metric", id.as_str()));
@@ -97,7 +97,9 @@ impl Keeper {
         let lost_rules = lost_rules.into_iter().filter(|id| !rules.iter().any(|rule| rule == id));
         let lost_patterns = self.state.patterns.keys().filter(|id| !patterns.contains(id));
         let lost = lost.chain(lost_rules.map(|id| ("rule", id)));
-        for (what, id) in lost.chain(lost_patterns.map(|id| ("pattern", id.as_str()))) {
+        let was_join = |id| self.state.meanings.contains_key(&format!("join {}", parts(id).0));
+        let table = |id| if was_join(id) { "join" } else { "pattern" };
+        for (what, id) in lost.chain(lost_patterns.map(|id| (table(id), id.as_str()))) {
             let name = parts(id).0;
             match fresh.iter().position(|declared| *declared == (what, name)) {
                 Some(index) => {

@@ -1,6 +1,5 @@
 //! The keeper's side of patterns: what happened to their events, and the alerts of their matches.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,10 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Keeper, ShardDelta};
 use crate::alert::{Alert, Detail, alert_id};
 use crate::metric::Attr;
-use crate::pattern::{DURATION, FoundMatch, Pattern, PatternTally, Patterns};
-
-/// The kind of the alerts.
-pub(super) const PATTERN: &str = "pattern";
+use crate::pattern::{DURATION, FoundMatch, Pattern, PatternSpec, PatternTally, Patterns, Seeks};
 
 /// Name and meaning.
 pub(super) fn pattern_id(pattern: &Pattern) -> String {
@@ -38,15 +34,11 @@ impl Keeper {
         !self.patterns.is_empty()
     }
 
-    /// What happened to the events of each pattern, by name.
-    pub fn patterns(&self) -> BTreeMap<&str, PatternTally> {
-        self.patterns.list.iter().map(pattern_name).zip(self.pattern_tallies()).collect()
-    }
-
-    /// What happened to the events of each pattern, in their order.
-    pub fn pattern_tallies(&self) -> impl Iterator<Item = PatternTally> {
+    /// What happened to the events of each pattern and of each join.
+    pub fn patterns(&self) -> impl Iterator<Item = (&PatternSpec, PatternTally)> {
         let tally = |pattern: &Pattern| self.state.patterns.get(&pattern_id(pattern)).copied();
-        self.patterns.list.iter().map(move |pattern| tally(pattern).unwrap_or_default())
+        let all = self.patterns.list.iter();
+        all.map(move |pattern| (&pattern.spec, tally(pattern).unwrap_or_default()))
     }
 
     pub(super) fn add_matches(&mut self, delta: &mut ShardDelta) {
@@ -61,38 +53,38 @@ impl Keeper {
     /// One alert for each match of a pattern that raises them, in one order whatever the shards.
     pub(super) fn match_alerts(&mut self) -> Vec<Alert> {
         let order = |one: &FoundMatch| (one.found.at, one.key.clone(), one.found.pattern);
-        self.matches.sort_by_cached_key(|one| (order(one), one.found.first));
+        self.matches.sort_by_cached_key(|one| (order(one), one.found.first, one.found.last));
         self.matches.iter().map(|one| self.match_alert(one)).collect()
     }
 
     fn match_alert(&self, FoundMatch { key, found }: &FoundMatch) -> Alert {
         let pattern = &self.patterns.list[usize::from(found.pattern)];
-        let name = &pattern.spec.name;
-        let (at, first) = (found.at, found.first);
+        let table = pattern.spec.seeks.table();
+        let [first, last] = pattern.spec.seeks.sides();
         let mut detail: Map<String, Value> = found
             .attributes(pattern)
             .into_iter()
             .map(|(name, value)| (name.to_owned(), json_of(value)))
             .collect();
-        detail.insert("pattern".into(), json!(name));
-        detail.insert("first".into(), json!(first.at));
-        detail.insert(DURATION.into(), json!((at - first.at) as f64 / 1_000.0));
+        let seconds = |span| span as f64 / 1_000.0;
+        detail.insert(table.into(), json!(pattern.spec.name));
+        detail.insert(first.into(), json!(found.first.at));
+        detail.insert(DURATION.into(), json!(found.duration(pattern).map(seconds)));
+        if let Seeks::Join(_) = pattern.spec.seeks {
+            detail.insert(last.into(), json!(found.last.map(|last| last.at)));
+        }
         Alert {
             n: 0,
-            // By the first event and the time: no two matches of a key share both.
-            id: alert_id(PATTERN, &format!("{name}\u{0}{key}\u{0}{}.{}", first.at, first.nth), at),
-            kind: PATTERN.into(),
+            // By its name and the time: no two matches share both.
+            id: alert_id(table, &found.name(key, pattern), found.at),
+            kind: table.into(),
             severity: pattern.spec.alert.clone().unwrap_or_default(),
-            at,
+            at: found.at,
             subject: key.to_string(),
             title: pattern.spec.title.clone(),
             detail: Detail::of(&detail),
         }
     }
-}
-
-fn pattern_name(pattern: &Pattern) -> &str {
-    &pattern.spec.name
 }
 
 fn json_of(value: Attr<'_>) -> Value {

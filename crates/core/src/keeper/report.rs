@@ -84,11 +84,7 @@ impl Keeper {
             sessions: self.state.totals,
             alerts: self.state.alerts - self.state.alerts_over,
             alerts_over: self.state.alerts_over,
-            patterns: self
-                .patterns()
-                .into_iter()
-                .map(|(name, tally)| (name.to_owned(), tally))
-                .collect(),
+            patterns: self.patterns().map(|(spec, tally)| (spec.name.clone(), tally)).collect(),
             unusable: self.faults.views(),
             unused_aliases: self.unused_aliases.clone(),
             never_seen: self

@@ -16,7 +16,7 @@ use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
 use crate::metric::{Facts, Metric};
-use crate::pattern::PatternTally;
+use crate::pattern::{PatternSpec, PatternTally, Seeks};
 use crate::session::{AtRisk, By, SessionAtRisk};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
@@ -203,24 +203,29 @@ impl Keeper {
         ])
     }
 
-    /// The matches of each pattern, and what they may lack.
+    /// The matches of each pattern and join, which sides found none, and what they may lack.
     fn patterns_topic(&self) -> Arc<Topic> {
-        let tallies = self.patterns();
-        let lacks = |tally: &PatternTally| {
+        let lacks = |(spec, tally): (&PatternSpec, PatternTally)| {
             let (late, room) = (tally.late, tally.lacked_room());
-            (late + room > 0).then(|| format!("{late} events late, {room} times no room"))
+            let says = || format!("{}: {late} events late, {room} times no room", spec.name);
+            (late + room > 0).then(says)
         };
-        let lacking = tallies.iter().filter_map(|(name, tally)| Some((name, lacks(tally)?)));
-        let note: Vec<String> = lacking.map(|(name, lacks)| format!("{name}: {lacks}")).collect();
+        let note: Vec<String> = self.patterns().filter_map(lacks).collect();
+        let counts = self.patterns().flat_map(|(spec, tally)| {
+            let row = |what: &str, count: u64| (format!("{}{what}", spec.name), json!(count));
+            let alone = [(" left alone", tally.left_alone), (" right alone", tally.right_alone)];
+            let is_join = matches!(spec.seeks, Seeks::Join(_));
+            let alone = alone.into_iter().filter(move |_| is_join);
+            let rows = std::iter::once(("", tally.matches)).chain(alone);
+            rows.map(|(what, count)| row(what, count)).collect::<Vec<_>>()
+        });
         let about = TopicAbout {
-            title: "Patterns".into(),
+            title: "Patterns and joins".into(),
             window: "matches so far".into(),
             note: note.join("; "),
             ..TopicAbout::default()
         };
-        let matches =
-            tallies.iter().map(|(name, tally)| ((*name).to_owned(), json!(tally.matches)));
-        Arc::new(Topic { about, state: TopicState::Map(matches.collect()) })
+        Arc::new(Topic { about, state: TopicState::Map(counts.collect()) })
     }
 
     fn live_sessions(&self, metric: &Metric) -> Topic {

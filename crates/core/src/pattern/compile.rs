@@ -3,14 +3,18 @@
 use smallvec::SmallVec;
 
 use super::held::{self, Held};
-use super::spec::{DURATION, PatternSpec, Side};
+use super::spec::{DURATION, JoinSpec, MATCHED, PatternSpec, Seeks, SequenceSpec, Side};
 use crate::event::Schema;
 use crate::hash::fingerprint;
 use crate::metric::{Conditions, Fact};
+use crate::settings::Word as _;
 use crate::time::{SpanMs, TimePolicy};
 
 /// The bit of the first event; those of the further steps follow.
 pub(super) const FIRST: u32 = 1;
+/// The bits of a join's sides.
+pub(super) const LEFT: u32 = FIRST;
+pub(super) const RIGHT: u32 = FIRST << 1;
 /// Most further steps.
 pub const THEN_MAX: usize = 16;
 /// The bits of what must not come.
@@ -29,7 +33,8 @@ pub struct Pattern {
     pub meaning: u64,
     /// Conditions, with the bit that says they are met.
     conditions: Vec<(u32, Conditions)>,
-    /// Slots of the attributes that are kept of its events.
+    /// Slots of the attributes that are kept of its events: first those that they must have in
+    /// common, as text.
     slots: Vec<usize>,
     /// By declared attribute: the event it is of, and its place among `slots`.
     taken: Vec<(Side, usize)>,
@@ -46,6 +51,8 @@ pub(super) enum Shows {
     Key,
     /// How long it took.
     Duration,
+    /// Whether it has both sides.
+    Matched,
     /// A value of one of its events, by the place among those that are kept.
     Value(Side, usize),
 }
@@ -107,22 +114,24 @@ impl Patterns {
 
 impl Pattern {
     fn compile(spec: &PatternSpec, schema: &Schema) -> Pattern {
-        let steps = std::iter::once(&spec.first).chain(&spec.then).enumerate();
-        let steps = steps.map(|(step, conditions)| (FIRST << step, conditions));
-        let without = spec.without.iter().map(|conditions| (WITHOUT, conditions));
-        let not_then = spec.not_then.iter().map(|conditions| (NOT_THEN, conditions));
-        let conditions = steps.chain(without).chain(not_then);
+        let conditions = spec.seeks.conditions().into_iter().zip(bits(&spec.seeks));
         let conditions =
-            conditions.map(|(bit, conditions)| (bit, Conditions::of_events(conditions, schema)));
+            conditions.map(|(conditions, bit)| (bit, Conditions::of_events(conditions, schema)));
         let slot = |name: &str| schema.slots.iter().position(|slot| slot == name);
-        let (mut slots, mut taken) = (Vec::new(), Vec::new());
+        let on = spec.seeks.on().iter().map(|name| slot(name).unwrap_or(usize::MAX));
+        let (mut slots, mut taken): (Vec<usize>, _) = (on.collect(), Vec::new());
+        let common = slots.len();
         let mut shows: Vec<(usize, Shows)> = Vec::new();
         let mut show = |name: &str, what: Shows| shows.extend(slot(name).map(|slot| (slot, what)));
         show("type", Shows::Name);
         show(DURATION, Shows::Duration);
+        if let Seeks::Join(_) = spec.seeks {
+            show(MATCHED, Shows::Matched);
+        }
         for (name, from) in &spec.attributes {
             let slot = slot(&from.attribute).unwrap_or(usize::MAX);
-            let known = slots.iter().position(|known| *known == slot);
+            let known = slots.iter().skip(common).position(|known| *known == slot);
+            let known = known.map(|known| common + known);
             let at = known.unwrap_or_else(|| {
                 slots.push(slot);
                 slots.len() - 1
@@ -153,7 +162,9 @@ impl Pattern {
     fn hold(&self, fact: &impl Fact) -> Option<Held> {
         let met = self.conditions.iter().filter(|(_, conditions)| conditions.hold(fact));
         let meets = met.fold(0, |meets, (bit, _)| meets | bit);
-        let values = || held::values(self.slots.iter().map(|slot| fact.attr(*slot)));
+        let (common, others) = self.slots.split_at(self.spec.seeks.on().len());
+        let attr = |slot: &usize| fact.attr(*slot);
+        let values = || held::values(common.iter().map(attr), others.iter().map(attr));
         (meets != 0).then(|| Held { at: fact.at(), meets, values: values() })
     }
 
@@ -172,24 +183,24 @@ impl Pattern {
     pub(super) fn all_bits(&self) -> u32 {
         self.conditions.iter().fold(0, |all, (bit, _)| all | bit)
     }
+}
 
-    /// The bit of the next step of an attempt that has taken so many events.
-    #[inline]
-    pub(super) fn wants(&self, taken: u32) -> u32 {
-        FIRST << (taken + 1).saturating_sub(self.spec.times)
-    }
-
-    /// True when what is complete waits for the end of `within`.
-    #[inline]
-    pub(super) fn waits(&self) -> bool {
-        !self.spec.not_then.is_empty()
+/// The bit of each of its lists of conditions.
+fn bits(seeks: &Seeks) -> Vec<u32> {
+    match seeks {
+        Seeks::Sequence(SequenceSpec { then, without, not_then, .. }) => {
+            let steps = (0..=then.len()).map(|step| FIRST << step);
+            let without = without.iter().map(|_| WITHOUT);
+            steps.chain(without).chain(not_then.iter().map(|_| NOT_THEN)).collect()
+        }
+        Seeks::Join(_) => vec![LEFT, RIGHT],
     }
 }
 
 /// Part of the state on disk: texts here never change.
 fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
     let keys = &schema.keys;
-    let attributes: Vec<&str> = spec.of_events().map(String::as_str).collect();
+    let attributes: Vec<&str> = spec.of_events().into_iter().map(String::as_str).collect();
     let derived = schema.derived_among(&attributes);
     let computed: String =
         derived.iter().map(|one| format!("derived {} = {}\n", one.name, one.expr)).collect();
@@ -197,16 +208,28 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
         let words: Vec<String> = lists.iter().map(|list| Conditions::words(list)).collect();
         words.join("\n")
     };
-    let taken = spec.attributes.iter().map(|(_, taken)| (taken.side.word(), &taken.attribute));
+    let sides = spec.seeks.sides();
+    let taken = spec.attributes.iter();
+    let taken = taken.map(|(_, taken)| (sides[taken.side as usize], &taken.attribute));
+    let seeks = match &spec.seeks {
+        Seeks::Sequence(SequenceSpec { first, times, then, without, not_then, within }) => format!(
+            "first {}\ntimes {times}\nthen {}\nwithout {}\nnot_then {}\nwithin {within}",
+            Conditions::words(first),
+            lists(then),
+            lists(without),
+            lists(not_then),
+        ),
+        Seeks::Join(JoinSpec { left, right, on, before, within, kind, pairs_max }) => format!(
+            "join {}\nleft {}\nright {}\non {on:?}\nbefore {before}\nwithin {within}\npairs_max \
+             {pairs_max}",
+            kind.word(),
+            Conditions::words(left),
+            Conditions::words(right),
+        ),
+    };
     let words = format!(
-        "name {}\nfirst {}\ntimes {}\nthen {}\nwithout {}\nnot_then {}\nwithin {}\ntaken {:?}\nkey {keys:?}\n",
+        "name {}\n{seeks}\ntaken {:?}\nkey {keys:?}\n",
         spec.name,
-        Conditions::words(&spec.first),
-        spec.times,
-        lists(&spec.then),
-        lists(&spec.without),
-        lists(&spec.not_then),
-        spec.within,
         taken.collect::<Vec<_>>(),
     );
     fingerprint((words + &computed).as_bytes())

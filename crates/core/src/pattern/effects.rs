@@ -18,6 +18,19 @@ pub struct PatternTally {
     pub given_up: u64,
     /// Events left out, because there was no room for them.
     pub left_out: u64,
+    /// Of a join: left events without a right one, whether or not they are results.
+    #[serde(skip_serializing_if = "is_none")]
+    pub left_alone: u64,
+    /// Right events without a left one.
+    #[serde(skip_serializing_if = "is_none")]
+    pub right_alone: u64,
+    /// Pairs of one event beyond the most that it may make.
+    #[serde(skip_serializing_if = "is_none")]
+    pub pairs_left_out: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl PatternTally {
@@ -28,11 +41,14 @@ impl PatternTally {
         self.settled_early += other.settled_early;
         self.given_up += other.given_up;
         self.left_out += other.left_out;
+        self.left_alone += other.left_alone;
+        self.right_alone += other.right_alone;
+        self.pairs_left_out += other.pairs_left_out;
     }
 
     /// How often a match may have been missed for want of room.
     pub fn lacked_room(&self) -> u64 {
-        self.settled_early + self.given_up + self.left_out
+        self.settled_early + self.given_up + self.left_out + self.pairs_left_out
     }
 }
 

@@ -4,11 +4,12 @@ use smol_str::SmolStr;
 
 use super::compile::{Pattern, Shows};
 use super::held::{self, Values};
+use super::join::Waiting;
 use super::sequence::{Attempt, Moment};
-use super::spec::Side;
+use super::spec::{Seeks, Side};
 use crate::metric::{Attr, Fact, Order};
 use crate::number::Amount;
-use crate::time::EpochMs;
+use crate::time::{EpochMs, SpanMs};
 
 /// What a pattern found.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,16 +18,47 @@ pub struct Match {
     pub pattern: u16,
     /// Its time: that of its last event, or the end of `within` where it waited for it.
     pub at: EpochMs,
-    /// Its first event.
+    /// Its first event, or the left one.
     pub first: Moment,
+    /// That of its last step, or the right one where there is one.
+    pub last: Option<Moment>,
     of_first: Values,
     of_last: Values,
 }
 
 impl Match {
     pub(super) fn of(pattern: u16, at: EpochMs, attempt: Attempt) -> Match {
-        let Attempt { first, of_first, of_last, .. } = attempt;
-        Match { pattern, at, first, of_first, of_last }
+        let Attempt { first, last, of_first, of_last, .. } = attempt;
+        Match { pattern, at, first, last: Some(last), of_first, of_last }
+    }
+
+    pub(super) fn pair(pattern: u16, at: EpochMs, left: &Waiting, right: &Waiting) -> Match {
+        let (of_first, of_last) = (left.values.clone(), right.values.clone());
+        Match { pattern, at, first: left.moment, last: Some(right.moment), of_first, of_last }
+    }
+
+    pub(super) fn alone(pattern: u16, at: EpochMs, left: Waiting) -> Match {
+        let (of_first, of_last) = (left.values, Values::default());
+        Match { pattern, at, first: left.moment, last: None, of_first, of_last }
+    }
+
+    /// What tells it from every other match of all patterns and keys.
+    pub fn name(&self, key: &str, pattern: &Pattern) -> String {
+        let first = format!("{}\u{0}{key}\u{0}{}", pattern.spec.name, self.first);
+        match (&pattern.spec.seeks, self.last) {
+            (Seeks::Join(_), Some(last)) => format!("{first}-{last}"),
+            _ => first,
+        }
+    }
+
+    /// From its first event to its time, or between both sides of a join: less than nothing where
+    /// the right one was first.
+    pub fn duration(&self, pattern: &Pattern) -> Option<SpanMs> {
+        let until = match pattern.spec.seeks {
+            Seeks::Sequence(_) => self.at,
+            Seeks::Join(_) => self.last?.at,
+        };
+        Some(until - self.first.at)
     }
 
     fn values(&self, pattern: &Pattern) -> [Vec<Attr<'_>>; 2] {
@@ -38,9 +70,14 @@ impl Match {
     /// The attributes that its pattern declares, in that order.
     pub fn attributes<'a>(&'a self, pattern: &'a Pattern) -> Vec<(&'a str, Attr<'a>)> {
         let values = self.values(pattern);
-        let value = |(name, side, at): (&'a str, Side, usize)| (name, values[side as usize][at]);
+        let value = |(name, side, at)| (name, value(&values, side, at));
         pattern.attributes().map(value).collect()
     }
+}
+
+/// A side that is not there has none.
+fn value<'a>(values: &[Vec<Attr<'a>>; 2], side: Side, at: usize) -> Attr<'a> {
+    values[side as usize].get(at).copied().unwrap_or_default()
 }
 
 /// A match with what its shard alone knows.
@@ -82,7 +119,8 @@ impl Fact for MatchFact<'_> {
 
     fn order(&self) -> Order {
         let Match { at, first, .. } = *self.found;
-        Order::Ending { at, silent: true, key: self.key.into(), first: first.at }
+        let key = self.found.name(self.key, self.pattern);
+        Order::Ending { at, silent: true, key: key.into(), first: first.at }
     }
 
     fn in_order(&self) -> bool {
@@ -96,9 +134,11 @@ impl Fact for MatchFact<'_> {
             Some(Shows::Name) => Attr::Text(self.pattern.spec.name.as_bytes()),
             Some(Shows::Key) => Attr::Text(self.key.as_bytes()),
             Some(Shows::Duration) => {
-                Attr::Amount(Amount::from_millis(self.found.at - self.found.first.at))
+                let span = self.found.duration(self.pattern).map(Amount::from_millis);
+                span.map_or(Attr::Missing, Attr::Amount)
             }
-            Some(Shows::Value(side, at)) => self.values[side as usize][at],
+            Some(Shows::Matched) => Attr::Bool(self.found.last.is_some()),
+            Some(Shows::Value(side, at)) => value(&self.values, side, at),
         }
     }
 }

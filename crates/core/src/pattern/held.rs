@@ -47,22 +47,46 @@ impl PartialOrd for Held {
     }
 }
 
-/// Encodes values.
-pub fn values<'a>(attrs: impl Iterator<Item = Attr<'a>>) -> Values {
+/// Encodes values; those that events must have in `common` as text, so that 17 is "17".
+pub fn values<'a>(
+    common: impl Iterator<Item = Attr<'a>>,
+    others: impl Iterator<Item = Attr<'a>>,
+) -> Values {
     let mut out = Vec::new();
-    for attr in attrs {
+    for attr in common {
+        match attr {
+            Attr::Missing | Attr::Unusable(_) => out.push(MISSING),
+            Attr::Text(text) => put_text(&mut out, text),
+            attr => put_text(&mut out, attr.to_string().as_bytes()),
+        }
+    }
+    for attr in others {
         match attr {
             Attr::Missing | Attr::Unusable(_) => out.push(MISSING),
             Attr::Number(number) => put_number(&mut out, number),
             Attr::Amount(amount) => put_number(&mut out, amount.to_decimal()),
-            Attr::Text(text) => {
-                out.push(TEXT);
-                put_bytes(&mut out, text);
-            }
+            Attr::Text(text) => put_text(&mut out, text),
             Attr::Bool(value) => out.push(if value { TRUE } else { FALSE }),
         }
     }
     out.into()
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(TEXT);
+    put_bytes(out, text);
+}
+
+/// The first `count` values, as they were written; `None` when one of them is missing.
+pub fn common(values: &[u8], count: usize) -> Option<&[u8]> {
+    let mut reader = Reader::new(values);
+    for _ in 0..count {
+        if reader.u8("value").ok()? != TEXT {
+            return None;
+        }
+        reader.bytes("text").ok()?;
+    }
+    values.get(..reader.position())
 }
 
 fn put_number(out: &mut Vec<u8>, number: Decimal) {

@@ -5,11 +5,12 @@ use std::convert::Infallible;
 
 use smallvec::SmallVec;
 
-use super::compile::{Hits, Patterns};
+use super::compile::{Hits, Pattern, Patterns};
 use super::effects::PatternEffects;
 use super::held::Held;
+use super::progress::Progress;
 use super::record;
-use super::sequence::{Attempt, Moment, Sequence};
+use super::sequence::Moment;
 use crate::keyed::KeyedMachine;
 use crate::time::{BEGINNING, EpochMs};
 use crate::wire::Malformed;
@@ -39,31 +40,39 @@ pub(super) struct Run {
     pub floor: EpochMs,
     /// Events that the watermark has not passed by the lateness, in order.
     pub pending: Vec<Held>,
-    pub sequence: Sequence,
+    pub begun: Progress,
 }
 
 impl Run {
-    pub fn new(pattern: u16) -> Self {
-        Run { pattern, floor: BEGINNING, pending: Vec::new(), sequence: Sequence::default() }
+    pub fn new(number: u16, pattern: &Pattern) -> Self {
+        let begun = Progress::of(pattern);
+        Run { pattern: number, floor: BEGINNING, pending: Vec::new(), begun }
     }
 
     fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.sequence.attempts.is_empty()
+        self.pending.is_empty() && self.begun.len() == 0
     }
 
     /// Decides everything before `until`.
     fn settle(&mut self, patterns: &Patterns, until: EpochMs, fx: &mut PatternEffects) {
         let pattern = (self.pattern, &patterns.list[usize::from(self.pattern)]);
         let due = self.pending.partition_point(|held| held.at < until);
+        let mut waiting = self.pending.len();
         let mut moment = Moment { at: BEGINNING, nth: 0 };
         for held in self.pending.drain(..due) {
             // All events of one time are settled at once.
             let nth = if held.at == moment.at { moment.nth + 1 } else { 0 };
             moment = Moment { at: held.at, nth };
-            self.sequence.pass(pattern, held.at, fx);
-            self.sequence.take(pattern, (moment, &held), fx);
+            self.begun.pass(pattern, held.at, fx);
+            self.begun.take(pattern, (moment, &held), fx);
+            waiting -= 1;
+            // An event that is of both sides of a join is held twice from here on.
+            while waiting + self.begun.len() > patterns.held_max && self.begun.len() > 0 {
+                fx.tallies[usize::from(self.pattern)].given_up += 1;
+                self.begun.give_up();
+            }
         }
-        self.sequence.pass(pattern, until, fx);
+        self.begun.pass(pattern, until, fx);
     }
 
     fn apply(
@@ -80,7 +89,7 @@ impl Run {
         }
         let place = self.pending.partition_point(|other| *other <= held);
         self.pending.insert(place, held);
-        while self.pending.len() + self.sequence.attempts.len() > patterns.held_max {
+        while self.pending.len() + self.begun.len() > patterns.held_max {
             self.make_room(patterns, fx);
         }
     }
@@ -98,24 +107,21 @@ impl Run {
             }
             None => {
                 fx.tallies[number].given_up += 1;
-                self.sequence.attempts.pop_front();
+                self.begun.give_up();
             }
         }
     }
 
     fn deadline(&self, patterns: &Patterns) -> EpochMs {
         let pending = self.pending.first().map(|held| held.at);
-        let attempt = self.sequence.end(&patterns.list[usize::from(self.pattern)]);
+        let attempt = self.begun.end(&patterns.list[usize::from(self.pattern)]);
         let first = pending.into_iter().chain(attempt).min().unwrap_or(EpochMs::MAX);
         first.saturating_add(patterns.lateness)
     }
 
     fn heap_bytes(&self) -> usize {
         let pending = self.pending.iter().map(|held| size_of::<Held>() + held.values.len());
-        let attempt = self.sequence.attempts.iter();
-        let attempt =
-            attempt.map(|one| size_of::<Attempt>() + one.of_first.len() + one.of_last.len());
-        pending.chain(attempt).sum()
+        pending.sum::<usize>() + self.begun.heap_bytes()
     }
 }
 
@@ -143,7 +149,7 @@ impl KeyedMachine for Machine {
         for (pattern, held) in &event.hits {
             let place = self.runs.partition_point(|run| run.pattern < *pattern);
             if self.runs.get(place).is_none_or(|run| run.pattern != *pattern) {
-                self.runs.insert(place, Run::new(*pattern));
+                self.runs.insert(place, Run::new(*pattern, &patterns.list[usize::from(*pattern)]));
             }
             self.runs[place].apply(patterns, held.clone(), settled, fx);
         }
@@ -165,16 +171,15 @@ impl KeyedMachine for Machine {
 
     fn first(&self) -> EpochMs {
         let firsts = self.runs.iter().map(|run| {
-            let attempt = run.sequence.attempts.front().map(|attempt| attempt.first.at);
             let pending = run.pending.first().map(|held| held.at);
-            attempt.into_iter().chain(pending).min().unwrap_or(EpochMs::MAX)
+            run.begun.first().into_iter().chain(pending).min().unwrap_or(EpochMs::MAX)
         });
         firsts.min().unwrap_or(EpochMs::MAX)
     }
 
     /// A pattern has begun; what only waits may be of no use to any.
     fn is_worth_keeping(&self) -> bool {
-        self.runs.iter().any(|run| !run.sequence.attempts.is_empty())
+        self.runs.iter().any(|run| run.begun.len() > 0)
     }
 
     fn heap_bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Patterns: sequences of events of one key, in event time. "A, then B within 10 min, without C
-//! between"; "A three times within 1 min"; "A, and no B within T".
+//! between"; "A three times within 1 min"; "A, and no B within T". Joins: "each A with each B within
+//! T", and those that find none. Where nothing else is said, a join is a pattern here.
 //!
 //! What a pattern finds, a match, is an event of its own: its type is the pattern's name, its time
 //! that of the last step (or the end of the wait), and metrics take it like any other.
@@ -14,7 +15,9 @@ mod compile;
 mod effects;
 mod found;
 mod held;
+mod join;
 mod machine;
+mod progress;
 mod record;
 mod sequence;
 mod spec;
@@ -24,7 +27,9 @@ pub use effects::{PatternEffects, PatternTally};
 pub use found::{FoundMatch, Match, MatchFact};
 pub use machine::{Machine, PatternEvent};
 pub use sequence::Moment;
-pub use spec::{DURATION, PatternSpec, Side, Taken};
+pub use spec::{
+    DURATION, JoinKind, JoinSpec, MATCHED, PatternSpec, Seeks, SequenceSpec, Side, Taken,
+};
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,11 @@ use std::collections::VecDeque;
 
 use super::compile::{Pattern, Patterns};
 use super::held::{self, Held, Values};
+use super::join::{Join, Waiting};
 use super::machine::{Machine, Run};
+use super::progress::Progress;
 use super::sequence::{Attempt, Moment, Sequence};
+use super::spec::{Seeks, SequenceSpec};
 use crate::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
 /// Appends the record.
@@ -27,12 +30,26 @@ fn encode_run(run: &Run, out: &mut Vec<u8>) {
         put_u64(out, u64::from(held.meets));
         put_bytes(out, &held.values);
     }
-    for attempt in &run.sequence.attempts {
-        put_moment(out, attempt.first);
-        put_moment(out, attempt.last);
-        put_u64(out, u64::from(attempt.taken));
-        put_bytes(out, &attempt.of_first);
-        put_bytes(out, &attempt.of_last);
+    match &run.begun {
+        Progress::Sequence(sequence) => {
+            for attempt in &sequence.attempts {
+                put_moment(out, attempt.first);
+                put_moment(out, attempt.last);
+                put_u64(out, u64::from(attempt.taken));
+                put_bytes(out, &attempt.of_first);
+                put_bytes(out, &attempt.of_last);
+            }
+        }
+        Progress::Join(join) => {
+            for side in [&join.left, &join.right] {
+                put_u64(out, side.len() as u64);
+                for one in side {
+                    put_moment(out, one.moment);
+                    put_u64(out, u64::from(one.paired));
+                    put_bytes(out, &one.values);
+                }
+            }
+        }
     }
 }
 
@@ -79,6 +96,24 @@ fn decode_run(reader: &mut Reader<'_>, number: u16, pattern: &Pattern) -> Result
         }
         pending.push(held);
     }
+    let begun = match &pattern.spec.seeks {
+        Seeks::Sequence(spec) => Progress::Sequence(sequence(reader, pattern, spec)?),
+        Seeks::Join(_) => {
+            let (left, right) = (side(reader, pattern)?, side(reader, pattern)?);
+            Progress::Join(Box::new(Join { left, right }))
+        }
+    };
+    if !reader.is_empty() {
+        return Err(Malformed { what: "pattern of a key", at: reader.position() });
+    }
+    Ok(Run { pattern: number, floor, pending, begun })
+}
+
+fn sequence(
+    reader: &mut Reader<'_>,
+    pattern: &Pattern,
+    spec: &SequenceSpec,
+) -> Result<Sequence, Malformed> {
     let mut attempts: VecDeque<Attempt> = VecDeque::new();
     while !reader.is_empty() {
         let at = reader.position();
@@ -90,13 +125,28 @@ fn decode_run(reader: &mut Reader<'_>, number: u16, pattern: &Pattern) -> Result
             of_last: values(reader, pattern)?,
         };
         let sorted = attempts.back().is_none_or(|before: &Attempt| before.first < one.first);
-        let most = pattern.spec.steps() as u32 - u32::from(!pattern.waits());
+        let most = spec.steps() as u32 - u32::from(!spec.waits());
         if !sorted || one.last < one.first || !(1..=most).contains(&one.taken) {
             return Err(Malformed { what: "attempt of a pattern", at });
         }
         attempts.push_back(one);
     }
-    Ok(Run { pattern: number, floor, pending, sequence: Sequence { attempts } })
+    Ok(Sequence { attempts })
+}
+
+fn side(reader: &mut Reader<'_>, pattern: &Pattern) -> Result<VecDeque<Waiting>, Malformed> {
+    let mut side: VecDeque<Waiting> = VecDeque::new();
+    for _ in 0..reader.u64("events of a side")? {
+        let at = reader.position();
+        let moment = moment(reader)?;
+        let paired: u8 = reader.narrow("pairs of an event")?;
+        let sorted = side.back().is_none_or(|before| before.moment < moment);
+        if !sorted || paired > 1 {
+            return Err(Malformed { what: "event of a join", at });
+        }
+        side.push_back(Waiting { moment, paired: paired == 1, values: values(reader, pattern)? });
+    }
+    Ok(side)
 }
 
 fn moment(reader: &mut Reader<'_>) -> Result<Moment, Malformed> {

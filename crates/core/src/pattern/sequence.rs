@@ -8,11 +8,13 @@
 //! events as a later one, or more: all of them see the same events.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Display};
 
-use super::compile::{FIRST, NOT_THEN, Pattern, WITHOUT};
+use super::compile::{FIRST, NOT_THEN, WITHOUT};
 use super::effects::PatternEffects;
 use super::found::Match;
 use super::held::{Held, Values};
+use super::spec::SequenceSpec;
 use crate::time::EpochMs;
 
 /// An event among those of a key that concern a pattern: its time, and which one of that time.
@@ -22,6 +24,13 @@ pub struct Moment {
     pub at: EpochMs,
     /// How many of that time come before it.
     pub nth: u32,
+}
+
+/// As names of matches have it.
+impl Display for Moment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.at, self.nth)
+    }
 }
 
 /// A pattern that has begun.
@@ -49,19 +58,21 @@ impl Sequence {
     /// Takes the next event.
     pub fn take(
         &mut self,
-        (number, pattern): (u16, &Pattern),
+        (number, spec): (u16, &SequenceSpec),
         (moment, held): (Moment, &Held),
         fx: &mut PatternEffects,
     ) {
-        let steps = pattern.spec.steps() as u32;
+        let steps = spec.steps() as u32;
+        // The bit of the next step of an attempt that has taken so many events.
+        let wants = |taken: u32| FIRST << (taken + 1).saturating_sub(spec.times);
         let mut found = None;
         self.attempts.retain_mut(|attempt| {
             let complete = attempt.taken == steps;
             let ends = if complete { WITHOUT | NOT_THEN } else { WITHOUT };
-            if !complete && held.meets & pattern.wants(attempt.taken) != 0 {
+            if !complete && held.meets & wants(attempt.taken) != 0 {
                 attempt.taken += 1;
                 (attempt.last, attempt.of_last) = (moment, held.values.clone());
-                if attempt.taken == steps && !pattern.waits() && found.is_none() {
+                if attempt.taken == steps && !spec.waits() && found.is_none() {
                     found = Some(attempt.clone());
                 }
                 return true;
@@ -86,14 +97,14 @@ impl Sequence {
     /// Decides those whose time ended before `until`.
     pub fn pass(
         &mut self,
-        (number, pattern): (u16, &Pattern),
+        (number, spec): (u16, &SequenceSpec),
         until: EpochMs,
         fx: &mut PatternEffects,
     ) {
-        while let Some(end) = self.end(pattern).filter(|end| *end < until)
+        while let Some(end) = self.end(spec).filter(|end| *end < until)
             && let Some(attempt) = self.attempts.pop_front()
         {
-            if attempt.taken == pattern.spec.steps() as u32 {
+            if attempt.taken == spec.steps() as u32 {
                 self.attempts.retain(|other| other.first > attempt.last);
                 fx.found(Match::of(number, end, attempt));
             }
@@ -101,7 +112,7 @@ impl Sequence {
     }
 
     /// When the earliest of them is decided at the latest.
-    pub fn end(&self, pattern: &Pattern) -> Option<EpochMs> {
-        self.attempts.front().map(|attempt| attempt.first.at + pattern.spec.within)
+    pub fn end(&self, spec: &SequenceSpec) -> Option<EpochMs> {
+        self.attempts.front().map(|attempt| attempt.first.at + spec.within)
     }
 }

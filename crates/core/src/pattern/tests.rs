@@ -1,4 +1,4 @@
-//! Patterns against a plain search over the sorted events, for any order of arrival.
+//! Patterns and joins against a plain search over the sorted events, for any order of arrival.
 
 use proptest::prelude::*;
 
@@ -73,21 +73,35 @@ fn spec(
     not_then: &[&str],
 ) -> PatternSpec {
     let each = |types: &[&str]| types.iter().map(|types| conditions(types)).collect();
-    PatternSpec {
-        name: "p".into(),
-        title: "P".into(),
+    of(Seeks::Sequence(SequenceSpec {
         first: conditions(first),
         times,
         then: each(then),
         without: each(without),
         not_then: each(not_then),
         within: 20,
+    }))
+}
+
+fn of(seeks: Seeks) -> PatternSpec {
+    PatternSpec {
+        name: "p".into(),
+        title: "P".into(),
+        seeks,
         attributes: vec![
             ("start".into(), Taken { side: Side::First, attribute: "amount".into() }),
             ("most".into(), Taken { side: Side::Last, attribute: "amount".into() }),
         ],
         alert: None,
     }
+}
+
+/// A join of events that come so long before and after.
+fn join(left: &str, right: &str, kind: JoinKind, near: (i64, i64), on: &[&str]) -> PatternSpec {
+    let (before, within) = near;
+    let (left, right) = (conditions(left), conditions(right));
+    let on = on.iter().map(ToString::to_string).collect();
+    of(Seeks::Join(JoinSpec { left, right, on, before, within, kind, pairs_max: 1_000 }))
 }
 
 fn patterns(spec: &PatternSpec, lateness: i64, held_max: usize) -> Patterns {
@@ -105,16 +119,57 @@ fn seen(found: &Match, patterns: &Patterns) -> Seen {
     (found.at, found.first.at, text.join(" "))
 }
 
-/// Looks from each event on for one match, the plainest way.
-fn search(spec: &PatternSpec, events: &[Happened], patterns: &Patterns) -> Vec<Seen> {
-    let meets = |event: &Happened, types: &[Condition]| {
-        types.iter().all(|condition| match &condition.test {
-            Test::TextIn(names) => {
-                names.iter().any(|name| name == TYPES[usize::from(event.event_type)])
-            }
-            _ => event.amount >= 3,
-        })
+fn meets(event: &Happened, types: &[Condition]) -> bool {
+    types.iter().all(|condition| match &condition.test {
+        Test::TextIn(names) => {
+            names.iter().any(|name| name == TYPES[usize::from(event.event_type)])
+        }
+        _ => event.amount >= 3,
+    })
+}
+
+/// What must be found, and how many of either side of a join find nothing.
+fn wanted(spec: &PatternSpec, events: &[Happened], patterns: &Patterns) -> (Vec<Seen>, [u64; 2]) {
+    let (mut found, alone) = match &spec.seeks {
+        Seeks::Sequence(spec) => (search(spec, events, patterns), [0, 0]),
+        Seeks::Join(spec) => pairs(spec, events),
     };
+    found.sort();
+    (found, alone)
+}
+
+/// Tries every event of one side with every one of the other.
+fn pairs(spec: &JoinSpec, events: &[Happened]) -> (Vec<Seen>, [u64; 2]) {
+    let (mut found, mut left_alone) = (Vec::new(), 0);
+    let mut right_alone: Vec<bool> = events.iter().map(|event| meets(event, &spec.right)).collect();
+    for (number, left) in events.iter().enumerate().filter(|(_, left)| meets(left, &spec.left)) {
+        let mut alone = true;
+        for (other, right) in events.iter().enumerate() {
+            let after = right.at - left.at;
+            if number != other
+                && meets(right, &spec.right)
+                && (-spec.before..=spec.within).contains(&after)
+                && (spec.on.is_empty() || left.amount == right.amount)
+            {
+                (alone, right_alone[other]) = (false, false);
+                let amounts = format!("start={} most={}", left.amount, right.amount);
+                let at = left.at.max(right.at);
+                found.extend((spec.kind != JoinKind::Anti).then_some((at, left.at, amounts)));
+            }
+        }
+        if alone {
+            left_alone += 1;
+            let amounts = format!("start={} most=", left.amount);
+            let one = (left.at + spec.within, left.at, amounts);
+            found.extend((spec.kind != JoinKind::Inner).then_some(one));
+        }
+    }
+    let right_alone = right_alone.iter().filter(|alone| **alone).count() as u64;
+    (found, [left_alone, right_alone])
+}
+
+/// Looks from each event on for one match, the plainest way.
+fn search(spec: &SequenceSpec, events: &[Happened], patterns: &Patterns) -> Vec<Seen> {
     let any =
         |event: &Happened, lists: &[Vec<Condition>]| lists.iter().any(|one| meets(event, one));
     let mut sorted: Vec<&Happened> =
@@ -164,6 +219,12 @@ fn specs() -> Vec<PatternSpec> {
         spec(("a", 2), &["b", "c"], &["d"], &["b+", "d"]),
         spec(("ab", 1), &["b", "bc+"], &["a+"], &["c"]),
         spec(("a+", 1), &["a"], &["abcd"], &[]),
+        join("a", "b", JoinKind::Inner, (0, 20), &[]),
+        join("a", "b+", JoinKind::Left, (8, 20), &["amount"]),
+        join("a", "bc", JoinKind::Anti, (15, 3), &[]),
+        join("ab", "bc", JoinKind::Left, (10, 0), &[]),
+        join("a+", "a", JoinKind::Inner, (0, 0), &["amount"]),
+        join("abc", "abc", JoinKind::Left, (5, 5), &["amount"]),
     ]
 }
 
@@ -210,16 +271,20 @@ fn run(
     }
     machine.expire(patterns, END_OF_TIME, &mut fx);
     assert_eq!((machine.next_deadline(patterns), machine.heap_bytes()), (None, 0));
-    (fx.matches.iter().map(|found| seen(found, patterns)).collect(), taken, fx.tallies[0])
+    let mut found: Vec<Seen> = fx.matches.iter().map(|found| seen(found, patterns)).collect();
+    found.sort();
+    (found, taken, fx.tallies[0])
 }
 
 proptest! {
     #[test]
-    fn what_is_found_is_what_a_search_finds(log in log(), which in 0usize..9, lateness in 0i64..12) {
+    fn what_is_found_is_what_a_search_finds(log in log(), which in 0usize..15, lateness in 0i64..12) {
         let spec = &specs()[which];
         let patterns = patterns(spec, lateness, 1_000);
         let (found, taken, tally) = run(&patterns, &log, &[false]);
-        prop_assert_eq!(&found, &search(spec, &taken, &patterns));
+        let (wanted, alone) = wanted(spec, &taken, &patterns);
+        prop_assert_eq!(&found, &wanted);
+        prop_assert_eq!([tally.left_alone, tally.right_alone], alone);
         prop_assert_eq!(tally.matches, found.len() as u64);
         prop_assert_eq!(tally.lacked_room(), 0);
         // As soon as the watermark has passed it by the lateness, and not before.
@@ -238,7 +303,7 @@ proptest! {
     #[test]
     fn timers_commits_and_the_order_of_arrival_change_nothing(
         log in log(),
-        which in 0usize..9,
+        which in 0usize..15,
         pauses in prop::collection::vec(any::<bool>(), 1..9),
         swaps in prop::collection::vec((0usize..60, 0usize..60), 0..80),
     ) {
@@ -256,7 +321,7 @@ proptest! {
 
     /// No two matches of a pattern and a key have one name.
     #[test]
-    fn matches_are_told_apart_by_their_first_event_and_their_time(log in log(), which in 0usize..9) {
+    fn matches_are_told_apart_by_their_name_and_their_time(log in log(), which in 0usize..15) {
         let patterns = patterns(&specs()[which], 3, 1_000);
         let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
         for event in &log {
@@ -264,7 +329,8 @@ proptest! {
             machine.apply(&patterns, &event, &mut fx).unwrap();
         }
         machine.expire(&patterns, END_OF_TIME, &mut fx);
-        let mut names: Vec<_> = fx.matches.iter().map(|found| (found.first, found.at)).collect();
+        let name = |found: &Match| (found.name("ada", &patterns.list[0]), found.at);
+        let mut names: Vec<_> = fx.matches.iter().map(name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -273,7 +339,7 @@ proptest! {
 
     /// A bound costs matches, and says so; what is decided early makes others late.
     #[test]
-    fn a_key_that_holds_too_much_stays_within_its_bound(log in log(), which in 0usize..9, held_max in 2usize..6) {
+    fn a_key_that_holds_too_much_stays_within_its_bound(log in log(), which in 0usize..15, held_max in 2usize..6) {
         let spec = &specs()[which];
         let bounded = patterns(spec, 30, held_max);
         let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
@@ -283,17 +349,18 @@ proptest! {
             newest = newest.max(event.at);
             let event = PatternEvent { watermark, hits: bounded.hits(event) };
             machine.apply(&bounded, &event, &mut fx).unwrap();
-            let held = |run: &machine::Run| run.pending.len() + run.sequence.attempts.len();
+            let held = |run: &machine::Run| run.pending.len() + run.begun.len();
             prop_assert!(machine.runs.iter().map(held).sum::<usize>() <= held_max);
         }
         machine.expire(&bounded, END_OF_TIME, &mut fx);
         let (wanted, ..) = run(&patterns(spec, 30, 1_000), &log, &[false]);
-        let found: Vec<Seen> = fx.matches.iter().map(|found| seen(found, &bounded)).collect();
+        let mut found: Vec<Seen> = fx.matches.iter().map(|found| seen(found, &bounded)).collect();
+        found.sort();
         prop_assert!(fx.tallies[0].lacked_room() > 0 || found == wanted);
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read_but_never_panic(bytes: Vec<u8>, which in 0usize..9) {
+    fn any_bytes_are_refused_or_read_but_never_panic(bytes: Vec<u8>, which in 0usize..15) {
         let patterns = patterns(&specs()[which], 3, 1_000);
         let meaning = patterns.meanings()[0].to_le_bytes();
         let mut named = meaning.to_vec();
@@ -338,6 +405,93 @@ fn the_examples_of_the_documentation() {
     assert_eq!(found(&last, "a1 a5"), "5-25", "only the last one has nothing behind it");
 }
 
+proptest! {
+    /// Beyond the most that one event may make the nearest pairs are made, and the others counted.
+    #[test]
+    fn pairs_of_one_event_are_bounded(log in log(), pairs_max in 1usize..4) {
+        let mut spec = join("ab", "bc", JoinKind::Left, (10, 20), &[]);
+        let patterns_of = |spec: &PatternSpec| patterns(spec, 100_000, 1_000);
+        let (all, taken, of_all) = run(&patterns_of(&spec), &log, &[false]);
+        if let Seeks::Join(join) = &mut spec.seeks {
+            join.pairs_max = pairs_max;
+        }
+        let (found, _, tally) = run(&patterns_of(&spec), &log, &[true]);
+        prop_assert_eq!(tally.matches + tally.pairs_left_out, of_all.matches);
+        prop_assert_eq!(tally.lacked_room(), tally.pairs_left_out);
+        prop_assert_eq!((tally.left_alone, tally.right_alone), (of_all.left_alone, of_all.right_alone));
+        prop_assert!(found.iter().all(|one| all.contains(one)));
+        let at = |at: i64| move |one: &&Seen| one.0 == at && !one.2.ends_with('=');
+        for event in &taken {
+            let of_time = taken.iter().filter(|other| other.at == event.at).count();
+            let (found, all) = (found.iter().filter(at(event.at)), all.iter().filter(at(event.at)));
+            let (found, all) = (found.count(), all.count());
+            prop_assert!(found <= all.min(of_time * pairs_max) && found >= all.min(pairs_max));
+        }
+    }
+}
+
+/// The sentences of docs/joins.md, one after the other.
+#[test]
+fn the_examples_of_the_documentation_of_joins() {
+    let found = |kind, near, events: &str| {
+        let event = |event: &str| {
+            let (event_type, at) = event.split_at(1);
+            let number = TYPES.iter().position(|name| *name == event_type).unwrap();
+            Happened { at: at.parse().unwrap(), event_type: number as u16, amount: 0 }
+        };
+        let events: Vec<Happened> = events.split_whitespace().map(event).collect();
+        let patterns = patterns(&join("a", "b", kind, near, &[]), 1_000, 100);
+        let (found, ..) = run(&patterns, &events, &[false]);
+        let show = |(at, first, amounts): &Seen| match amounts.strip_suffix('=') {
+            Some(_) => format!("{first} alone at {at}"),
+            None => format!("{first} at {at}"),
+        };
+        found.iter().map(show).collect::<Vec<_>>().join(", ")
+    };
+    let (inner, left, anti) = (JoinKind::Inner, JoinKind::Left, JoinKind::Anti);
+    assert_eq!(found(inner, (0, 20), "a1 b3 b21"), "1 at 3, 1 at 21", "each pair; exactly within");
+    assert_eq!(found(inner, (0, 20), "a1 b22"), "");
+    assert_eq!(found(inner, (0, 20), "a1 a2 b3"), "1 at 3, 2 at 3");
+    assert_eq!(found(inner, (0, 20), "b5 a5"), "5 at 5", "at one time neither is first");
+    assert_eq!(found(inner, (0, 20), "b4 a5"), "", "the right one was before");
+    assert_eq!(found(inner, (2, 20), "b4 a5"), "5 at 5");
+    assert_eq!(found(left, (0, 20), "a1 b3 a30"), "1 at 3, 30 alone at 50");
+    assert_eq!(found(anti, (0, 20), "a1 b3 a30"), "30 alone at 50");
+}
+
+/// Numbers and texts are one thing where they say the same; what is missing is like nothing.
+#[test]
+fn what_sides_have_in_common_is_compared_as_text() {
+    let values = |attr| held::values(std::iter::once(attr), std::iter::once(Attr::Bool(true)));
+    let (number, text) = (Attr::Number(Decimal::from_i64(17)), Attr::Text(b"17"));
+    let common = |attr| held::common(&values(attr), 1).map(<[u8]>::to_vec);
+    assert_eq!(common(number), common(text));
+    assert!(common(text).is_some() && common(Attr::Missing).is_none());
+    assert_ne!(common(text), common(Attr::Text(b"18")));
+    assert_eq!(held::attrs(&values(number), 2).unwrap(), [text, Attr::Bool(true)]);
+}
+
+#[test]
+fn a_result_shows_whether_it_has_both_sides() {
+    let spec = join("a", "b", JoinKind::Left, (5, 20), &[]);
+    let schema = Schema { slots: vec![MATCHED.into(), DURATION.into()], ..schema() };
+    let time = TimePolicy { allowed_lateness: 0, ..TimePolicy::default() };
+    let patterns = Patterns::compile(&[spec], &time, 100, &schema);
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    for (at, event_type) in [(1_000, 1), (1_004, 0), (2_000, 0)] {
+        let hits = patterns.hits(&Happened { at, event_type, amount: 7 });
+        machine.apply(&patterns, &PatternEvent { watermark: 0, hits }, &mut fx).unwrap();
+    }
+    machine.expire(&patterns, END_OF_TIME, &mut fx);
+    let shown = |found| {
+        let fact = MatchFact::new(found, "ada", &patterns.list[0]);
+        (fact.at(), fact.attr(0) == Attr::Bool(true), fact.attr(1).to_string())
+    };
+    let shown: Vec<_> = fx.matches.iter().map(shown).collect();
+    let wanted = vec![(1_004, true, "-0.004".to_owned()), (2_020, false, String::new())];
+    assert_eq!(shown, wanted);
+}
+
 #[test]
 fn a_match_shows_metrics_its_type_key_time_and_attributes() {
     let patterns = patterns(&spec(("a", 1), &["b"], &[], &[]), 0, 100);
@@ -361,7 +515,7 @@ mod carts {
     use proptest::prelude::*;
 
     use super::super::*;
-    use super::{Happened, conditions, patterns, spec};
+    use super::{Happened, patterns, spec};
     use crate::event::Schema;
     use crate::keyed::KeyedMachine as _;
     use crate::session::{
@@ -392,8 +546,10 @@ mod carts {
         #[test]
         fn both_say_the_same(steps in prop::collection::vec((0i64..14, 0u16..3, 0i64..17), 1..80)) {
             let rules = rules();
-            let abandoned = PatternSpec { within: GAP, ..spec(("a", 1), &[], &[], &["ab"]) };
-            prop_assert_eq!(&abandoned.not_then, &vec![conditions("ab")]);
+            let mut abandoned = spec(("a", 1), &[], &[], &["ab"]);
+            if let Seeks::Sequence(sequence) = &mut abandoned.seeks {
+                sequence.within = GAP;
+            }
             let patterns = patterns(&abandoned, LATENESS, 10_000);
             let (mut session, mut fx) = (session::Machine::default(), SessionEffects::default());
             let (mut machine, mut found) = (Machine::default(), PatternEffects::new(1));

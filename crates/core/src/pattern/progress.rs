@@ -1,0 +1,105 @@
+//! What has begun for one key and one pattern, moved on by its events in the order of their time.
+
+use super::compile::Pattern;
+use super::effects::PatternEffects;
+use super::held::Held;
+use super::join::Join;
+use super::sequence::{Attempt, Moment, Sequence};
+use super::spec::Seeks;
+use crate::time::EpochMs;
+
+/// Of a sequence or of a join.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Progress {
+    Sequence(Sequence),
+    /// Apart: sequences are not to take more room for it.
+    Join(Box<Join>),
+}
+
+impl Progress {
+    /// Nothing has begun.
+    pub fn of(pattern: &Pattern) -> Self {
+        match pattern.spec.seeks {
+            Seeks::Sequence(_) => Progress::Sequence(Sequence::default()),
+            Seeks::Join(_) => Progress::Join(Box::default()),
+        }
+    }
+
+    /// Takes the next event.
+    pub fn take(
+        &mut self,
+        (number, pattern): (u16, &Pattern),
+        event: (Moment, &Held),
+        fx: &mut PatternEffects,
+    ) {
+        match (self, &pattern.spec.seeks) {
+            (Progress::Sequence(begun), Seeks::Sequence(spec)) => {
+                begun.take((number, spec), event, fx);
+            }
+            (Progress::Join(begun), Seeks::Join(spec)) => begun.take((number, spec), event, fx),
+            _ => unreachable!("{OTHER}"),
+        }
+    }
+
+    /// Decides what ended before `until`.
+    pub fn pass(
+        &mut self,
+        (number, pattern): (u16, &Pattern),
+        until: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        match (self, &pattern.spec.seeks) {
+            (Progress::Sequence(begun), Seeks::Sequence(spec)) => {
+                begun.pass((number, spec), until, fx);
+            }
+            (Progress::Join(begun), Seeks::Join(spec)) => begun.pass((number, spec), until, fx),
+            _ => unreachable!("{OTHER}"),
+        }
+    }
+
+    /// When the next of it is decided at the latest.
+    pub fn end(&self, pattern: &Pattern) -> Option<EpochMs> {
+        match (self, &pattern.spec.seeks) {
+            (Progress::Sequence(begun), Seeks::Sequence(spec)) => begun.end(spec),
+            (Progress::Join(begun), Seeks::Join(spec)) => begun.end(spec),
+            _ => unreachable!("{OTHER}"),
+        }
+    }
+
+    /// How many have begun.
+    pub fn len(&self) -> usize {
+        match self {
+            Progress::Sequence(begun) => begun.attempts.len(),
+            Progress::Join(begun) => begun.len(),
+        }
+    }
+
+    /// The earliest is no more.
+    pub fn give_up(&mut self) {
+        match self {
+            Progress::Sequence(begun) => drop(begun.attempts.pop_front()),
+            Progress::Join(begun) => begun.give_up(),
+        }
+    }
+
+    /// Time of the earliest event that it holds.
+    pub fn first(&self) -> Option<EpochMs> {
+        match self {
+            Progress::Sequence(begun) => begun.attempts.front().map(|attempt| attempt.first.at),
+            Progress::Join(begun) => begun.first(),
+        }
+    }
+
+    /// About how many bytes it takes besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Progress::Sequence(begun) => {
+                let bytes = |one: &Attempt| one.of_first.len() + one.of_last.len();
+                begun.attempts.iter().map(|one| size_of::<Attempt>() + bytes(one)).sum()
+            }
+            Progress::Join(begun) => size_of::<Join>() + begun.heap_bytes(),
+        }
+    }
+}
+
+const OTHER: &str = "it was made for this pattern";
