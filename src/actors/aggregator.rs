@@ -30,7 +30,7 @@ use super::messages::{Apply, ShardBarrier, ShardBatch};
 use super::pool::BatchPool;
 use super::supervision::DeathWatch;
 use super::turn::Turn;
-use crate::domain::commit::SectionWriter;
+use crate::domain::commit::{SECTION_BYTES, SectionWriter};
 use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::keyed::KeyedMachine as _;
@@ -48,9 +48,6 @@ use patterns::PatternShard;
 /// Mailbox of an aggregator: the permits of the ingestor's queue, a barrier for each of them, and
 /// one more place for each question that may be under way (`pipeline.session_mailboxes_max`).
 pub const MAILBOX: usize = 32;
-
-/// Bytes of one section of session records: small enough that the allocator uses it again.
-const SECTION_BYTES: usize = 1 << 20;
 
 /// The groups that each metric keeps in a period, set once no others will be: until then a shard
 /// tells apart all it meets.

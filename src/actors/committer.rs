@@ -147,7 +147,7 @@ impl Committer {
         let now = self.clock.elapsed();
         let worth_it = news
             || !unit.alerts.is_empty()
-            || !unit.delta.is_empty()
+            || unit.changes_state()
             || last
             || now - self.written_at >= IDLE_COMMIT;
         if !worth_it {

@@ -144,8 +144,9 @@ impl Writer {
     }
 
     fn commit(&mut self, commit: ToStore) {
-        let ToStore { number, events, positions, unit, answer } = commit;
+        let ToStore { number, events, positions, mut unit, answer } = commit;
         let started = self.clock.elapsed();
+        unit.write();
         fail::fail_point!("before_commit");
         let failure = self.write(&unit).err();
         fail::fail_point!("after_commit");

@@ -3,10 +3,12 @@
 mod metrics;
 mod records;
 mod rules;
+mod unwritten;
 
 pub use self::metrics::MetricSnapshot;
 pub use self::records::Records;
 pub use self::rules::{RulePoint, RuleSample, RuleSnapshot};
+pub use self::unwritten::{SECTION_BYTES, Unwritten};
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -62,6 +64,8 @@ pub struct CommitUnit {
     pub wall: EpochMs,
     /// Changed state: a sequence of sections for `commit::Snapshot::absorb`.
     pub delta: Vec<Vec<u8>>,
+    /// Changed state that is not in sections yet.
+    pub unwritten: Unwritten,
     /// New alerts with their feed positions, in order: the outbox.
     pub alerts: Vec<Alert>,
     /// New late events, one JSON object each.
@@ -70,6 +74,20 @@ pub struct CommitUnit {
     pub dead_letters: Vec<DeadLetter>,
     /// Minute roll-ups: rows to insert or replace.
     pub rollups: Vec<RollupRow>,
+}
+
+impl CommitUnit {
+    /// Some state has changed.
+    pub fn changes_state(&self) -> bool {
+        !self.delta.is_empty() || !self.unwritten.is_empty()
+    }
+
+    /// Makes sections of everything. They come before those that are there: some of these say what
+    /// of them is forgotten already.
+    pub fn write(&mut self) {
+        let sections = std::mem::take(&mut self.unwritten).write();
+        self.delta.splice(0..0, sections);
+    }
 }
 
 /// An event that came too late, as listed by `GET /v1/late`.

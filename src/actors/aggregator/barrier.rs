@@ -2,17 +2,11 @@
 
 use actix::Handler as _;
 
-use super::{Aggregator, SECTION_BYTES};
+use super::Aggregator;
 use crate::actors::children::AHEAD;
 use crate::actors::messages::{Expire, ShardBarrier, ShardDone, ShardHolds};
-use crate::domain::commit::SectionWriter;
-use crate::domain::hash::EventIdentity;
+use crate::domain::commit::{SectionWriter, Unwritten};
 use crate::domain::time::BEGINNING;
-
-/// Two numbers where they are written, at most.
-const NUMBERS_BYTES: usize = 20;
-/// A closed session where it is written, at most.
-const CLOSED_BYTES: usize = 18;
 
 impl Aggregator {
     pub(super) fn take_barrier(&mut self, barrier: ShardBarrier) {
@@ -65,23 +59,11 @@ impl Aggregator {
         self.learn_groups();
         delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
-        let changes = self.closed.take_changes();
-        let mut closed = SectionWriter::closed().with_room(changes.len() * CLOSED_BYTES);
-        changes.iter().for_each(|(key_hash, floor)| closed.floor(*key_hash, *floor));
-        if !closed.is_empty() {
-            delta.sections.push(closed.finish());
-        }
         self.write_aliases(&mut delta, barrier.watermark);
         delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);
         delta.closed_forgotten = Some(self.closed.forgotten).filter(|at| *at > BEGINNING);
-        for (until, fresh) in self.seen.take_fresh() {
-            for some in fresh.chunks(SECTION_BYTES / EventIdentity::BYTES) {
-                let room = some.len() * EventIdentity::BYTES + NUMBERS_BYTES;
-                let mut ids = SectionWriter::identities().with_room(room);
-                ids.until(until, some);
-                delta.sections.push(ids.finish());
-            }
-        }
+        let (identities, closed) = (self.seen.take_fresh(), self.closed.take_changes());
+        delta.unwritten = Unwritten { identities, closed };
         let evicted = self.seen.take_evicted();
         if !evicted.is_empty() {
             let (shard, shards) = (self.parts.shard, self.parts.shards);

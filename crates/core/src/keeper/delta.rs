@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::commit::{LateEvent, SourcePosition};
+use crate::commit::{LateEvent, SourcePosition, Unwritten};
 use crate::event::DeadLetter;
 use crate::fault::{Counts, Tally};
 use crate::ledger::Ledger;
@@ -39,8 +39,10 @@ pub struct Barrier {
 pub struct ShardDelta {
     /// What changed in the panes, and new groups.
     pub facts: Flushed,
-    /// Sections of the commit: session records and identities.
+    /// Sections of the commit: records of what changed.
     pub sections: Vec<Vec<u8>>,
+    /// What becomes sections when the commit is written.
+    pub unwritten: Unwritten,
     /// Change of the gauges.
     pub gauges: Gauges,
     /// Sessions that ended, counted.

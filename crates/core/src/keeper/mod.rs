@@ -336,11 +336,12 @@ impl Keeper {
                 self.state.dedup_short_until.max(delta.dedup_short_until);
             self.ended.append(&mut delta.ended);
             unit.delta.append(&mut delta.sections);
+            unit.unwritten.append(&mut delta.unwritten);
             unit.late.append(&mut delta.late);
             unit.dead_letters.append(&mut delta.dead_letters);
         }
         // Not worth a commit of its own.
-        if let Some(floor) = identity_floor.filter(|_| !unit.delta.is_empty())
+        if let Some(floor) = identity_floor.filter(|_| unit.changes_state())
             && floor > self.identity_floor
         {
             self.identity_floor = floor;
