@@ -90,7 +90,7 @@ impl Detector for Absence {
         let before = state.alarm.since();
         let since = before.unwrap_or(sample.start);
         let far = (sample.end - since) as f64 / 1_000.0;
-        let stands = Stands { out: silent, stays: silent, far };
+        let stands = Stands { out: silent, stays: silent, far, often: None };
         let change = state.alarm.step(patience, None, sample, stands);
         let far = silent.then_some(far);
         Verdict {

@@ -2,7 +2,8 @@
 //! common.
 //!
 //! An alert goes up when windows stand out for as long as the rule says, and is over when none has
-//! stood out for `cooldown`, or when it has become usual, for detectors that learn.
+//! stood out for `cooldown`, or when it has become usual, for detectors that learn. What comes again
+//! and again may be no alert at all.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,15 @@ pub enum Alarm {
         /// The one that stood out most.
         peak: Peak,
     },
+    /// Windows stand out, no further than often before: that is no alert.
+    Recurs {
+        /// When the first of them began.
+        since: EpochMs,
+        /// End of the last one.
+        last: EpochMs,
+        /// The one that stood out most.
+        peak: Peak,
+    },
     /// An alert is up.
     Up {
         /// When the first window that stood out began.
@@ -52,16 +62,18 @@ impl Alarm {
         *self == Alarm::Quiet
     }
 
-    /// True while an alert is up.
+    /// True while an alert is up, or would be if this were not usual.
     pub fn is_up(&self) -> bool {
-        matches!(self, Alarm::Up { .. })
+        matches!(self, Alarm::Up { .. } | Alarm::Recurs { .. })
     }
 
     /// When the first window that stands out began; `None` while nothing does.
     pub fn since(&self) -> Option<EpochMs> {
         match self {
             Alarm::Quiet => None,
-            Alarm::Pending { since, .. } | Alarm::Up { since, .. } => Some(*since),
+            Alarm::Pending { since, .. }
+            | Alarm::Recurs { since, .. }
+            | Alarm::Up { since, .. } => Some(*since),
         }
     }
 
@@ -69,7 +81,9 @@ impl Alarm {
     pub fn far(&self) -> Option<f64> {
         match self {
             Alarm::Quiet => None,
-            Alarm::Pending { peak, .. } | Alarm::Up { peak, .. } => Some(peak.far),
+            Alarm::Pending { peak, .. }
+            | Alarm::Recurs { peak, .. }
+            | Alarm::Up { peak, .. } => Some(peak.far),
         }
     }
 
@@ -82,9 +96,14 @@ impl Alarm {
         stands: Stands,
     ) -> Option<Change> {
         let Sample { start, end, value } = sample;
-        let Stands { out, stays, far } = stands;
+        let Stands { out, stays, far, often } = stands;
         let this = Peak { value, far };
         let further = |peak: Peak| if far > peak.far { this } else { peak };
+        let is_often = |peak: Peak| often.is_some_and(|often| peak.far <= often);
+        let goes_on = |since: EpochMs, last: EpochMs| {
+            let usual = stays && usual.is_some_and(|usual| end - since >= usual);
+            (!usual && (stays || end - last < patience.cooldown), usual)
+        };
         match *self {
             Alarm::Quiet | Alarm::Pending { .. } if out => {
                 let (since, peak) = match *self {
@@ -95,6 +114,10 @@ impl Alarm {
                     *self = Alarm::Pending { since, peak };
                     return None;
                 }
+                if is_often(peak) {
+                    *self = Alarm::Recurs { since, last: end, peak };
+                    return None;
+                }
                 *self = Alarm::Up { since, raised: end, last: end, peak };
                 Some(Change::Rises)
             }
@@ -102,12 +125,24 @@ impl Alarm {
                 *self = Alarm::Quiet;
                 None
             }
-            Alarm::Up { since, raised, mut last, mut peak } => {
-                if stays {
-                    (last, peak) = (end, further(peak));
+            Alarm::Recurs { since, peak, .. } if out && !is_often(further(peak)) => {
+                *self = Alarm::Up { since, raised: end, last: end, peak: further(peak) };
+                Some(Change::Rises)
+            }
+            Alarm::Recurs { since, last, peak } => {
+                let (last, peak) = if stays { (end, further(peak)) } else { (last, peak) };
+                let (goes_on, usual) = goes_on(since, last);
+                if goes_on {
+                    *self = Alarm::Recurs { since, last, peak };
+                    return None;
                 }
-                let usual = stays && usual.is_some_and(|usual| end - since >= usual);
-                if !usual && (stays || end - last < patience.cooldown) {
+                *self = Alarm::Quiet;
+                Some(Change::Recurred(Past { raised: since, since, last, peak, usual }))
+            }
+            Alarm::Up { since, raised, last, peak } => {
+                let (last, peak) = if stays { (end, further(peak)) } else { (last, peak) };
+                let (goes_on, usual) = goes_on(since, last);
+                if goes_on {
                     *self = Alarm::Up { since, raised, last, peak };
                     return None;
                 }

@@ -36,7 +36,8 @@ impl Held {
         self.0.len()
     }
 
-    /// Takes the next window, after the alarm took it. `was_up`: there was an alert before it;
+    /// Takes the next window, after the alarm took it. `was_up`: something was going on before it that is an alert,
+    /// or would be one if it did not recur;
     /// `stays`: it stands out.
     pub fn take(
         &mut self,
@@ -45,7 +46,7 @@ impl Held {
         stays: bool,
         change: Option<Change>,
     ) -> Lesson {
-        let over = matches!(change, Some(Change::Over(_)));
+        let over = matches!(change, Some(Change::Over(_) | Change::Recurred(_)));
         if stays {
             known.into_iter().for_each(|known| self.0.push_back(known));
             return if over { Lesson::Usual(self.0.take()) } else { Lesson::Nothing };

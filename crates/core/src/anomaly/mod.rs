@@ -11,6 +11,7 @@ mod held;
 mod history;
 mod poisson;
 mod rate_of_change;
+mod recurring;
 mod ring;
 mod robust;
 mod samples;
@@ -115,6 +116,8 @@ pub struct Stands {
     pub stays: bool,
     /// How far, in any measure that grows with it.
     pub far: f64,
+    /// What stands out no further than this does so often, and is no alert; `None` where all is one.
+    pub often: Option<f64>,
 }
 
 /// The window of an alert that stood out most.
@@ -134,6 +137,8 @@ pub enum Change {
     Rises,
     /// The alert is over.
     Over(Past),
+    /// What stood out no further than often before is over; there was no alert.
+    Recurred(Past),
 }
 
 /// An alert that is over.
@@ -179,6 +184,11 @@ pub trait State {
 
     /// True when more samples of this value change nothing any more.
     fn is_settled(&self, value: Option<f64>) -> bool;
+
+    /// How often something stood out that was no alert because it recurs.
+    fn recurred(&self) -> u64 {
+        0
+    }
 
     /// Lists that go into commits by what changed: what was learned, and what stood out.
     fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {
@@ -434,6 +444,10 @@ macro_rules! detectors {
 
             fn is_settled(&self, value: Option<f64>) -> bool {
                 match self { $( Watched::$name(one) => one.is_settled(value), )+ }
+            }
+
+            fn recurred(&self) -> u64 {
+                match self { $( Watched::$name(one) => one.recurred(), )+ }
             }
 
             fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {

@@ -141,7 +141,7 @@ impl Detector for RateOfChange {
         let band = base.map_or_else(Band::default, |base| self.band(base, spread));
         let out = value.is_some_and(|value| band.excludes(patience.side, value));
         let far = value.zip(band.expected).map(|(value, base)| self.far(value, base));
-        let stands = Stands { out, stays: out, far: far.unwrap_or_default() };
+        let stands = Stands { out, stays: out, far: far.unwrap_or_default(), often: None };
         let since = state.alarm.since();
         let change = state.alarm.step(patience, None, sample, stands);
         // What stands out, on either side, is no measure for what comes.

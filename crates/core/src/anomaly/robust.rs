@@ -10,8 +10,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::history::{History, Reference};
 use super::poisson;
+use super::recurring::Recurring;
 use super::{
-    Alarm, Band, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample,
+    Alarm, Band, Change, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample,
     Side, Spread, Stands, State, Verdict, broken, deviations,
 };
 use crate::keeper::span_words;
@@ -67,6 +68,12 @@ settings! {
         /// Of robust: what stands out for so long is usual: the alert is over, and what was before
         /// is no measure any more. By default as long as samples windows take, or a season.
         pub usual_after: Derived<SpanMs> = Derived(None), span(SECOND, 366 * DAY);
+        /// Of robust: what stands out no further than so many times before within recurs_within is
+        /// usual for this metric: it is no alert, and counted. 0: every time is one.
+        pub recurs: usize = 0, count(0, 32);
+        /// Of robust: how long what stood out is remembered for recurs. By default 8 times
+        /// usual_after.
+        pub recurs_within: Derived<SpanMs> = Derived(None), span(SECOND, 366 * DAY);
         /// Of robust: least value worth an alert when it is above.
         pub value_min: f64 = 0.0, number(f64::NEG_INFINITY, f64::INFINITY);
         /// Of robust: the deviation is never taken to be less. By default counts, distinct counts
@@ -87,6 +94,8 @@ pub struct RobustState {
     #[serde(skip)]
     held: Held,
     alarm: Alarm,
+    recurring: Recurring,
+    recurred: u64,
 }
 
 impl State for RobustState {
@@ -100,6 +109,10 @@ impl State for RobustState {
 
     fn is_settled(&self, value: Option<f64>) -> bool {
         self.alarm.is_quiet() && value.is_none_or(|value| self.history.are_all(value))
+    }
+
+    fn recurred(&self) -> u64 {
+        self.recurred
     }
 
     fn rings(&mut self) -> [Option<&mut Ring<Known>>; 2] {
@@ -120,7 +133,8 @@ impl Detector for Robust {
     fn fill(&mut self, step: SpanMs) {
         self.k_clear.0.get_or_insert(self.k);
         let usual = self.period().unwrap_or(step.saturating_mul(self.samples as SpanMs));
-        self.usual_after.0.get_or_insert(usual);
+        let usual = *self.usual_after.0.get_or_insert(usual);
+        self.recurs_within.0.get_or_insert(usual.saturating_mul(8).min(366 * DAY));
     }
 
     fn cooldown(&self, step: SpanMs) -> SpanMs {
@@ -183,7 +197,7 @@ impl Detector for Robust {
     }
 
     fn dials(&self, _: Patience, _: SpanMs, _: &[f64]) -> Vec<Dial> {
-        let mut dials = vec![deviations()];
+        let mut dials = vec![deviations(), ("recurs", [0, 3].map(Value::Int).to_vec())];
         if self.season == Season::None {
             dials.push(("samples", [60, 360, 1_440].map(Value::Int).to_vec()));
         }
@@ -213,9 +227,15 @@ impl Detector for Robust {
         // Before an alert is up only what is out counts.
         let clear = || band.narrowed(self.k_clear() / self.k);
         let stays = out || (was_up && self.stands_out(clear(), patience.side, value));
-        let stands = Stands { out, stays, far: far.unwrap_or_default() };
+        state.recurring.forget(end - self.recurs_within.0.unwrap_or_default());
+        let often = state.recurring.reached(self.recurs);
+        let stands = Stands { out, stays, far: far.unwrap_or_default(), often };
         let since = state.alarm.since();
         let change = state.alarm.step(patience, self.usual_after.0, sample, stands);
+        if let Some(Change::Over(past) | Change::Recurred(past)) = change {
+            state.recurred += u64::from(matches!(change, Some(Change::Recurred(_))));
+            state.recurring.note(self.recurs, past.last, past.peak.far);
+        }
         let known = value.filter(|value| value.is_finite()).map(|value| (end, value));
         match state.held.take(known, was_up, stays, change) {
             Lesson::More(more) => state.history.learn(reference, more),
@@ -297,7 +317,6 @@ impl Robust {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Change;
     use super::*;
     use proptest::prelude::*;
 
@@ -386,6 +405,29 @@ mod tests {
     }
 
     #[test]
+    fn what_recurs_is_no_alert_until_it_goes_further_and_is_counted() {
+        let usual = [10.0, 12.0, 8.0, 11.0, 9.0, 10.0];
+        let spike = |height: f64| [&[height][..], &usual.repeat(3)].concat();
+        let heights = [90.0, 95.0, 93.0, 94.0, 90.0, 120.0, 91.0];
+        let row = after(&usual, &heights.map(spike).concat());
+        let at = |n: usize| 60 + n * 19;
+        let mut rule = rule();
+        assert_eq!(alerts(&rule, Side::Above, COUNT, &row), [0, 1, 2, 3, 4, 5, 6].map(at));
+        rule.recurs = 3;
+        let found = verdicts(&rule, Side::Above, COUNT, &row);
+        // The fourth is further out than the third of those before; the sixth than any.
+        assert_eq!(alerts(&rule, Side::Above, COUNT, &row), [0, 1, 2, 3, 5].map(at));
+        let recurred = |verdict: &&Verdict| matches!(verdict.change, Some(Change::Recurred(_)));
+        assert_eq!(found.iter().filter(recurred).count(), 2);
+        // One that begins like the others and goes on is an alert once it is further out.
+        let grows = [&row[..], &[90.0, 92.0, 300.0, 90.0]].concat();
+        assert_eq!(alerts(&rule, Side::Above, COUNT, &grows).last(), Some(&(row.len() + 2)));
+        // What is long ago is forgotten.
+        rule.recurs_within = Derived(Some(10 * STEP));
+        assert_eq!(alerts(&rule, Side::Above, COUNT, &row), [0, 1, 2, 3, 4, 5, 6].map(at));
+    }
+
+    #[test]
     fn the_same_time_of_other_days_is_no_surprise() {
         const HOUR: usize = 360;
         // Two hours of every day are busy.
@@ -444,8 +486,9 @@ mod tests {
             hold in 0i64..4,
             cooldown in 0i64..8,
             counts: bool,
+            recurs in 0usize..3,
         ) {
-            let mut rule = Robust { samples, samples_min: 8, k: 4.0, ..Robust::default() };
+            let mut rule = Robust { samples, samples_min: 8, k: 4.0, recurs, ..Robust::default() };
             rule.usual_after = Derived(Some(usual * STEP));
             let hold = hold.min(usual) * STEP;
             let patience = Patience { hold, cooldown: cooldown * STEP, side: Side::Both };
@@ -495,7 +538,7 @@ mod tests {
                     }
                     match verdict.change {
                         Some(Change::Rises) => up = true,
-                        Some(Change::Over(past)) => {
+                        Some(Change::Over(past) | Change::Recurred(past)) => {
                             up = false;
                             if past.usual {
                                 let first = held[0].0;

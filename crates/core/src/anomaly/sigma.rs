@@ -148,7 +148,7 @@ impl Detector for Sigma {
         // Before an alert is up only what is out counts.
         let clear = || band.narrowed(self.k_clear() / self.k);
         let stays = out || (was_up && self.stands_out(clear(), patience.side, value));
-        let stands = Stands { out, stays, far: far.unwrap_or_default() };
+        let stands = Stands { out, stays, far: far.unwrap_or_default(), often: None };
         let since = state.alarm.since();
         let change = state.alarm.step(patience, Some(self.over), sample, stands);
         match state.held.take(value.map(|value| (end, value)), was_up, stays, change) {
@@ -226,7 +226,7 @@ mod tests {
             match rule.sigma.judge(rule.patience, &mut state, COUNT, sample).change {
                 Some(Change::Rises) => found.0.push(index),
                 Some(Change::Over(_)) => found.1.push(index),
-                None => {}
+                Some(Change::Recurred(_)) | None => {}
             }
             // Bounds: the samples of `over`, and what is held of it.
             let most = 2 * 62 + rule.sigma.samples_min;

@@ -112,7 +112,7 @@ impl Detector for Threshold {
             Side::Below => limit - value,
             _ => value - limit,
         });
-        let stands = Stands { out, stays, far: far.unwrap_or_default() };
+        let stands = Stands { out, stays, far: far.unwrap_or_default(), often: None };
         let since = state.alarm.since();
         let change = state.alarm.step(patience, None, sample, stands);
         let band = band(self.limit.0);

@@ -29,6 +29,7 @@ pub(super) fn detectors(over: i64) -> Vec<Detect> {
         Sigma { over: over * STEP, samples_min: 4, value_min: 5.0, ..Sigma::default() }.into(),
         Threshold { limit: Derived(Some(over as f64)), ..Threshold::default() }.into(),
         Robust { samples, samples_min: 4, ..Robust::default() }.into(),
+        Robust { samples, samples_min: 4, k: 3.0, recurs: 1, ..Robust::default() }.into(),
         season.into(),
         RateOfChange { ago: over * STEP, percent: Derived(Some(50.0)), ..RateOfChange::default() }
             .into(),

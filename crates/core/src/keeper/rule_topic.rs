@@ -45,6 +45,7 @@ impl Keeper {
         {
             note += &format!(", learning: {have} of {need} samples");
         }
+        note += &recurred(kept.into_iter());
         (kept, note)
     }
 
@@ -81,11 +82,21 @@ impl Keeper {
             some => note += &format!(", {some} learning"),
         }
         let present = self.engine.state(index).groups.map().groups.values();
+        note += &recurred(all.iter().map(|(_, kept)| *kept));
         let unwatched = |kept: &&Kept| kept.is_present() && kept.place as usize >= rule.groups_max;
         let left = present.filter(unwatched).count();
         if left > 0 {
             note += &format!(", {left} more are not watched: groups_max");
         }
         (shown.map(|(_, kept)| *kept), note)
+    }
+}
+
+/// How often something stood out that was no alert.
+fn recurred<'a>(kept: impl Iterator<Item = &'a RuleKept>) -> String {
+    match kept.map(|kept| kept.state.recurred()).sum() {
+        0 => String::new(),
+        1 => ", once no further than often before: no alert (recurs)".to_owned(),
+        times => format!(", {times} times no further than often before: no alert (recurs)"),
     }
 }

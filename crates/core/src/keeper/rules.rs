@@ -125,13 +125,14 @@ impl Keeper {
                 let about =
                     About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
                 kept.run(rule, metric, Stretch { start, end }, numbers, |verdict| {
-                    alerts.extend(verdict.change.map(|change| match change {
+                    alerts.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {
                             let began = |index: usize| self.began[index].or(first_at);
                             let why = why(rule, &self.engine, began, verdict);
-                            about.anomaly(verdict, why)
+                            Some(about.anomaly(verdict, why))
                         }
-                        Change::Over(past) => about.over(verdict, &past),
+                        Change::Over(past) => Some(about.over(verdict, &past)),
+                        Change::Recurred(_) => None,
                     }));
                 });
                 if left && let Some(kept) = rules.remove(&key) {
@@ -164,9 +165,10 @@ pub fn look_back(
     let about = About { rule, metric, labels: group.map(|kept| &kept.labels) };
     let mut alerts = Vec::new();
     RuleKept::new(rule).run(rule, metric, stretch, numbers, |verdict| {
-        alerts.extend(verdict.change.map(|change| match change {
-            Change::Rises => about.anomaly(verdict, None),
-            Change::Over(past) => about.over(verdict, &past),
+        alerts.extend(verdict.change.and_then(|change| match change {
+            Change::Rises => Some(about.anomaly(verdict, None)),
+            Change::Over(past) => Some(about.over(verdict, &past)),
+            Change::Recurred(_) => None,
         }));
     });
     alerts
