@@ -81,9 +81,9 @@ impl Alarm {
     pub fn far(&self) -> Option<f64> {
         match self {
             Alarm::Quiet => None,
-            Alarm::Pending { peak, .. }
-            | Alarm::Recurs { peak, .. }
-            | Alarm::Up { peak, .. } => Some(peak.far),
+            Alarm::Pending { peak, .. } | Alarm::Recurs { peak, .. } | Alarm::Up { peak, .. } => {
+                Some(peak.far)
+            }
         }
     }
 

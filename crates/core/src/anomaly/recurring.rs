@@ -36,7 +36,8 @@ impl Recurring {
         let mut later = Vec::new();
         let mut kept: VecDeque<(EpochMs, f64)> = VecDeque::new();
         for (end, far) in self.0.drain(..).rev() {
-            if later.iter().filter(|other| **other >= far).count() < times && kept.len() < KEPT_MAX {
+            if later.iter().filter(|other| **other >= far).count() < times && kept.len() < KEPT_MAX
+            {
                 kept.push_front((end, far));
             }
             later.push(far);

@@ -12,8 +12,8 @@ use super::history::{History, Reference};
 use super::poisson;
 use super::recurring::Recurring;
 use super::{
-    Alarm, Band, Change, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX, Sample,
-    Side, Spread, Stands, State, Verdict, broken, deviations,
+    Alarm, Band, Change, Detector, Dial, Held, Known, Lesson, Misfit, Patience, Ring, SAMPLES_MAX,
+    Sample, Side, Spread, Stands, State, Verdict, broken, deviations,
 };
 use crate::keeper::span_words;
 use crate::settings::{Derived, Value, Word, settings};

@@ -47,7 +47,7 @@ proptest! {
     fn commits_add_up_to_the_rules_of_the_keeper(
         stretches in prop::collection::vec((1usize..15, prop::sample::select(vec![0u64, 3, 90])), 1..9),
         over in 6i64..20,
-        detector in 0usize..6,
+        detector in 0usize..7,
         hold in 0i64..4,
         cooldown in 0i64..6,
         ends in prop::collection::vec(0u8..6, 1..20),
@@ -130,7 +130,7 @@ proptest! {
     fn looking_back_raises_what_was_raised(
         stretches in prop::collection::vec((1usize..20, prop::sample::select(vec![0u64, 3, 90])), 1..9),
         over in 6i64..20,
-        detector in 0usize..6,
+        detector in 0usize..7,
         hold in 0i64..4,
         metric in prop::sample::select(vec!["failures", "minute", "today"]),
     ) {

@@ -167,7 +167,7 @@ proptest! {
             (prop_oneof![0i64..3, 20i64..90, 400i64..700], 1i64..40, 0u64..30), 1..8),
         cuts in prop::collection::vec(any::<bool>(), 1..9),
         seconds: bool,
-        detector in 0usize..6,
+        detector in 0usize..7,
         hold in 0i64..3,
     ) {
         let mut rule = rule_of(super::rule_tests::detectors(20).swap_remove(detector));
