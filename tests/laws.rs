@@ -148,6 +148,13 @@ group_by = ["region"]
 group_limit = 3
 window = { last = 5, slide = "30s" }
 [[metric]]
+name = "bursts"
+aggregate = "sum"
+field = "amount"
+group_by = ["region"]
+group_limit = 3
+window = { session = "15s", slide = "5s" }
+[[metric]]
 name = "newest_users"
 aggregate = "distinct"
 window = { last = 20, slide = "30s" }
@@ -270,6 +277,11 @@ fn ever<const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     (first..BEGIN + DAY / 4).step_by(SLIDE as usize).map(|end| (0, end)).collect()
 }
 
+/// The burst of one event: until it has been silent for more than 15 s, in steps of 5 s.
+fn alone(at: i64) -> Vec<(i64, i64)> {
+    vec![(at, ((at + 15_000).div_euclid(5_000) + 1) * 5_000)]
+}
+
 fn metrics() -> Vec<Metric> {
     let metric = |name, kind, what, limit: Option<usize>, windows| Metric {
         name,
@@ -279,6 +291,7 @@ fn metrics() -> Vec<Metric> {
         limit: limit.unwrap_or_default(),
         windows,
         newest: None,
+        gap: None,
     };
     vec![
         metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
@@ -297,6 +310,7 @@ fn metrics() -> Vec<Metric> {
         metric("ever", "", What::Count, Some(3), ever::<120_000>),
         metric("today", "buy", What::Sum, None, today),
         Metric { newest: Some(5), ..metric("newest", "buy", What::Avg, Some(3), ever::<30_000>) },
+        Metric { gap: Some(15_000), ..metric("bursts", "", What::Sum, Some(3), alone) },
         Metric {
             newest: Some(20),
             ..metric("newest_users", "", What::Users, None, ever::<30_000>)

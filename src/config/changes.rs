@@ -58,11 +58,10 @@ impl Config {
 fn bytes_max(spec: &MetricSpec) -> u64 {
     let count = |number: i64| number.max(0).unsigned_abs();
     let groups = if spec.group_by.is_empty() { 1 } else { spec.group_limit as u64 + 1 };
-    let step = spec.window.step().max(1);
-    let open = count(spec.window.reach() / step + 1) * (NUMBER_BYTES + spec.bytes_max() as u64);
+    let open = count(spec.window.panes_max()) * (NUMBER_BYTES + spec.bytes_max() as u64);
     let scalar = spec.aggregate.shape().is_scalar();
     let number = if scalar { 0 } else { spec.aggregate.bytes_max() as u64 };
-    let history = count(spec.keep / step) * (NUMBER_BYTES + number);
+    let history = count(spec.keep / spec.window.apart()) * (NUMBER_BYTES + number);
     groups.saturating_mul(open.saturating_add(history))
 }
 

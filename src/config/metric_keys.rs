@@ -52,9 +52,10 @@ settings! {
         pub group_silence: Derived<SpanMs> = Derived(None), span(0, KEEP_MAX);
         /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } with any slide up to the size,
         /// { since_midnight = true, slide = "1s" } (or a zone instead of true);
-        /// { since_start = true, slide = "1s" }, from the first event on; or { last = 100 }, the
-        /// newest so many events of each group by their time, with a number every slide (1s by
-        /// default). Lengths in days,
+        /// { since_start = true, slide = "1s" }, from the first event on;
+        /// { session = "10m" }, until each group was silent for longer than that, with a number at the
+        /// end of the slide (1s by default) in which it has been; or { last = 100 }, the newest so
+        /// many events of each group by their time, every slide. Lengths in days,
         /// weeks or months ("1d", "1w", "3mo") are the calendar's, in the zone above or in the
         /// window's own (zone = "..."): a day has 23 or 25 hours where clocks change, weeks begin
         /// with first_weekday, months divide the year. { hopping = "7d", slide = "1d" } is seven

@@ -49,6 +49,7 @@ fn keep(
     written.0.unwrap_or_else(|| match window {
         // Enough windows to see a course.
         WindowSpec::Calendar { span, .. } => 30 * span.about(),
+        WindowSpec::Burst { gap, .. } => HOUR.max(30 * gap),
         _ => HOUR,
     })
 }
@@ -219,7 +220,7 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
 
 /// The history kept must hold a point and stay within bounds.
 fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
-    let step = spec.window.step();
+    let step = spec.window.apart();
     if spec.keep < step {
         let step = units::show_span(step);
         item.reader.conflict(
@@ -235,7 +236,7 @@ fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
             format!("group_limit x keep / step is {points} points, at most {POINTS_MAX}"),
         );
     }
-    let panes = spec.window.reach() / step + 1;
+    let panes = spec.window.panes_max();
     let bytes = (groups * panes).saturating_mul(spec.bytes_max() as SpanMs);
     if bytes > OPEN_BYTES_MAX {
         item.reader.conflict(

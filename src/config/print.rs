@@ -363,6 +363,9 @@ fn window(window: &WindowSpec) -> String {
         WindowSpec::SinceStart { slide } => {
             format!("{{ since_start = true, slide = {} }}", span(*slide))
         }
+        WindowSpec::Burst { gap, slide } => {
+            format!("{{ session = {}, slide = {} }}", span(*gap), span(*slide))
+        }
         WindowSpec::Last { num, slide } => {
             format!("{{ last = {num}, slide = {} }}", span(*slide))
         }

@@ -42,7 +42,7 @@ struct Kind {
     shape: &'static str,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind { key: "tumbling", needs: &[], takes: &["zone"], shape: "{ tumbling = \"1s\" }" },
     Kind {
         key: "hopping",
@@ -62,6 +62,7 @@ const KINDS: [Kind; 5] = [
         takes: &[],
         shape: "{ since_start = true, slide = \"1s\" }",
     },
+    Kind { key: "session", needs: &[], takes: &["slide"], shape: "{ session = \"10m\" }" },
     Kind { key: "last", needs: &[], takes: &["slide"], shape: "{ last = 100 }" },
 ];
 
@@ -99,6 +100,17 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
             Value::Bool(true) => Ok(WindowSpec::SinceStart { slide: slide(table)? }),
             _ => Err(wrong()),
         },
+        "session" => {
+            let gap = span_within(&table["session"], 100..=SPAN_MAX);
+            let gap = gap.map_err(|rule| format!("session {rule}"))?;
+            let slide = if table.contains_key("slide") { slide(table)? } else { gap.min(SECOND) };
+            if slide > gap {
+                let (gap, slide) = (units::show_span(gap), units::show_span(slide));
+                let rule = "slide must not be longer than the silence";
+                return Err(format!("{rule}: {slide} is more than {gap}"));
+            }
+            Ok(WindowSpec::Burst { gap, slide })
+        }
         "last" => {
             let num = usize::try_from(table["last"].integer().map_err(|_| wrong())?);
             let num = num.ok().filter(|num| (1..=LAST_MAX).contains(num));

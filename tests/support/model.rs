@@ -67,6 +67,8 @@ pub struct Metric {
     pub windows: fn(i64) -> Vec<(i64, i64)>,
     /// Only the newest so many events of a window count, by their times and the order of the log.
     pub newest: Option<usize>,
+    /// Windows end by a silence of more than this: `windows` has the one that an event alone makes.
+    pub gap: Option<i64>,
 }
 
 /// A session that ended.
@@ -103,6 +105,7 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     let mut groups: Vec<Vec<String>> = vec![Vec::new(); metrics.len()];
     let mut cells: BTreeMap<(usize, i64, i64, String), Vec<&Entry>> = BTreeMap::new();
     let mut minutes: BTreeMap<(usize, i64, String), Vec<&Entry>> = BTreeMap::new();
+    let mut bursts: BTreeMap<(usize, String), Vec<Vec<&Entry>>> = BTreeMap::new();
     let mut greatest: Option<i64> = None;
     for entry in log {
         let stamp = greatest.map_or(i64::MIN / 2, |greatest| greatest - times.disorder);
@@ -129,13 +132,18 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
             }
             let taken = |end: i64| stamp < end + times.lateness;
             let windows = (metric.windows)(entry.at);
-            let windows: Vec<_> = windows.into_iter().filter(|(_, end)| taken(*end)).collect();
+            let mut windows: Vec<_> = windows.into_iter().filter(|(_, end)| taken(*end)).collect();
             let minute = entry.at.div_euclid(60_000) * 60_000;
             let in_minute = taken(minute + 60_000);
             if windows.is_empty() && !in_minute {
                 continue;
             }
             let group = group(metric, entry, &mut groups[index]);
+            if let (Some(gap), false) = (metric.gap, windows.is_empty()) {
+                let all = bursts.entry((index, group.clone())).or_default();
+                burst(metric, gap, entry, taken, all);
+                windows.clear();
+            }
             for (begin, end) in windows {
                 cells.entry((index, end, begin, group.clone())).or_default().push(entry);
             }
@@ -146,6 +154,12 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     }
     answer.sessions = open.into_values().chain(closed.into_values()).flatten().collect();
     answer.sessions.sort();
+    for ((index, group), all) in bursts {
+        for entries in all {
+            let end = burst_end(&metrics[index], &entries);
+            cells.insert((index, end, 0, group.clone()), entries);
+        }
+    }
     for ((index, end, _, group), mut entries) in cells {
         let metric = &metrics[index];
         if let Some(newest) = metric.newest {
@@ -164,6 +178,30 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
         }
     }
     answer
+}
+
+/// Puts an event into the bursts of its group: with all that are not final and not further off than
+/// the gap.
+fn burst<'a>(
+    metric: &Metric,
+    gap: i64,
+    entry: &'a Entry,
+    taken: impl Fn(i64) -> bool,
+    all: &mut Vec<Vec<&'a Entry>>,
+) {
+    let touches = |other: &Vec<&Entry>| {
+        let near = other.iter().any(|other| (other.at - entry.at).abs() <= gap);
+        near && taken(burst_end(metric, other))
+    };
+    let mut joined: Vec<&Entry> = all.extract_if(.., |other| touches(other)).flatten().collect();
+    joined.push(entry);
+    all.push(joined);
+}
+
+/// Where a burst ends: where its last event alone would.
+fn burst_end(metric: &Metric, entries: &[&Entry]) -> i64 {
+    let last = entries.iter().map(|entry| entry.at).max().unwrap();
+    (metric.windows)(last)[0].1
 }
 
 /// Puts an event into its key's sessions; false when it is late.

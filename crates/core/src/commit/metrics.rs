@@ -131,13 +131,18 @@ impl MetricSnapshot {
             .unwrap_or_else(|| (start, BTreeMap::new()));
         let mut totals = totals;
         let panes = std::mem::take(&mut self.panes).into_iter();
-        for ((pane, enters, group), cell) in panes {
-            if enters >= entered {
-                self.panes.insert((pane, enters, group), cell);
-            } else if pane >= start {
+        let (left, mut taken): (Vec<_>, Vec<_>) =
+            panes.partition(|((_, enters, _), _)| *enters >= entered);
+        self.panes.extend(left);
+        // What has ended when something enters does not take it in.
+        taken.sort_by_key(|((_, enters, _), _)| *enters);
+        for ((pane, enters, group), cell) in taken {
+            if pane >= start {
+                totals.get_mut(&group).map(|known| close(known, enters));
                 merge_into(&mut totals, group, &cell, reader)?;
             }
         }
+        totals.retain(|_, cell| !close(cell, entered));
         self.day = Some((start, totals));
         Ok(())
     }
@@ -201,6 +206,14 @@ impl<M: Fn() -> SectionWriter> Chunks<'_, M> {
             self.sections.push(writer.finish());
         }
     }
+}
+
+/// Forgets the windows that ended by silence before a pane. True when there were some, and nothing
+/// is left.
+fn close(cell: &mut Cell, entered: EpochMs) -> bool {
+    let Cell::Bursts(bursts) = cell else { return false };
+    while bursts.close(entered).is_some() {}
+    bursts.first_end().is_none()
 }
 
 /// # Errors

@@ -48,7 +48,7 @@ impl Keeper {
         let state = self.engine.state(index);
         let shown = Shown::new(metric, state, self.began(index), watermark);
         let Some(now) = shown.and_then(|shown| shown.now()) else { return Vec::new() };
-        let none = metric.spec.aggregate.empty();
+        let none = metric.empty();
         if metric.spec.group_by.is_empty() {
             let value = now.iter().next().map(|(_, value)| value).or(none);
             return vec![Row { value, ..Row::default() }];

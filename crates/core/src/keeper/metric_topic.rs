@@ -145,7 +145,7 @@ fn newest_topic(
     let Some(now) = &now else {
         return Topic { about, state: TopicState::Map(BTreeMap::new()) };
     };
-    let none = metric.spec.aggregate.empty();
+    let none = metric.empty();
     let number = |(column, name): (usize, &String)| {
         let number = match groups.get(column) {
             Some((group, _)) => now.get(*group),
@@ -191,7 +191,7 @@ fn series_of(
     about: &TopicAbout,
 ) -> Series {
     let columns = about.columns.len();
-    let none = metric.spec.aggregate.empty().and_then(|none| none.scalar());
+    let none = metric.empty().and_then(|none| none.scalar());
     let point = |window: &ShownWindow<'_>| {
         let mut values = vec![none; columns];
         for (group, value) in window.values.scalars() {

@@ -230,7 +230,7 @@ impl RuleKept {
         mut each: impl FnMut(&Verdict),
     ) {
         let memo = &mut Memo::default();
-        let none = metric.spec.aggregate.empty().and_then(|none| none.scalar());
+        let none = metric.empty().and_then(|none| none.scalar());
         let mut numbers = numbers.iter().peekable();
         let mut at = stretch.start;
         loop {

@@ -341,7 +341,7 @@ fn latest(metric: &Metric, shown: &Shown<'_>) -> Option<Value> {
         return None;
     }
     let value = shown.now()?.iter().next().map(|(_, value)| value);
-    Some(json!(value.or_else(|| metric.spec.aggregate.empty())))
+    Some(json!(value.or_else(|| metric.empty())))
 }
 
 /// Sessions without any step are worth a row only when there are some.

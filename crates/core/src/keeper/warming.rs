@@ -30,9 +30,13 @@ impl Keeper {
         };
         let oldest = running.saturating_sub(metric.spec.keep);
         let at = misses(oldest, memo).then_some(began)?;
-        // A total since the start is one since the metric came, and whole from there on.
-        let ends = !matches!(metric.grid, Grid::Ever { .. });
-        Some(Since { at, warming: ends && misses(running, memo) })
+        let warming = match metric.grid {
+            // A total since the start is one since the metric came, and whole from there on.
+            Grid::Ever { .. } => false,
+            Grid::Silence { gap, .. } => running <= began + gap,
+            _ => misses(running, memo),
+        };
+        Some(Since { at, warming })
     }
 }
 
@@ -43,6 +47,8 @@ pub(super) fn whole_from(metric: &Metric, began: EpochMs, memo: &mut Memo) -> Ep
         // The first that ends more than a window behind it.
         Grid::Fixed { pane, size } => ((began - pane + size).div_euclid(pane) + 1) * pane,
         Grid::Ever { .. } => next,
+        // What was under way then may go on for longer: nobody knows when that began.
+        Grid::Silence { gap, .. } => metric.grid.pane(began + gap, memo).end,
         Grid::Days { .. } => metric.grid.day_end(began, memo),
         Grid::Calendar { panes, .. } => {
             (1..panes).fold(next, |start, _| metric.grid.pane(start, memo).end)

@@ -92,7 +92,7 @@ fn moved(
         let index = state.history.binary_search_by_key(&end, |window| window.end).ok()?;
         state.history.get(index)
     };
-    let none = metric.spec.aggregate.empty().and_then(|none| none.scalar());
+    let none = metric.empty().and_then(|none| none.scalar());
     let number = |window: Option<&Window>, group: u32| {
         window.and_then(|window| window.values.get(group)?.scalar()).or(none)
     };

@@ -150,12 +150,7 @@ fn again(
             held.entry(key).or_insert_with(none).0.push(sample);
         }
     }
-    let cell = |samples: Vec<&Sample>| {
-        let mut cell = metric.spec.aggregate.zero();
-        only(samples).into_iter().for_each(|sample| metric.add(sample, &mut cell));
-        cell.settle();
-        cell
-    };
+    let cell = |samples| cell_of(metric, only(samples));
     held.into_iter().map(|(key, (samples, size))| (key, (cell(samples), size))).collect()
 }
 
@@ -168,7 +163,62 @@ fn only<'a>(metric: &Metric, mut held: Vec<&'a Sample>) -> Vec<&'a Sample> {
     held
 }
 
+/// One window that ends by silence.
+#[derive(Default)]
+struct Held<'a> {
+    last: EpochMs,
+    samples: Vec<&'a Sample>,
+}
+
+/// The windows that end by silence, by the ends of the panes in which they do, and how many samples
+/// came when a window of their own was final. A sample joins what is not final and no further off
+/// than the gap.
+fn silent(metric: &Metric, samples: &[Sample], gap: SpanMs) -> (BTreeMap<Key, Cell>, u64) {
+    let end = |last: EpochMs| metric.grid.pane(last + gap, &mut Memo::default()).end;
+    let mut windows: BTreeMap<String, Vec<Held<'_>>> = BTreeMap::new();
+    let mut late = 0;
+    for sample in samples {
+        if !on_time(end(sample.at), sample) {
+            late += 1;
+            continue;
+        }
+        let group = windows.entry(label(metric, sample)).or_default();
+        let mut joined = Held { last: sample.at, samples: vec![sample] };
+        for held in std::mem::take(group) {
+            let first = held.samples.iter().map(|sample| sample.at).min().unwrap();
+            let near = first - gap <= sample.at && sample.at <= held.last + gap;
+            if near && on_time(end(held.last), sample) {
+                joined.last = joined.last.max(held.last);
+                joined.samples.extend(held.samples);
+            } else {
+                group.push(held);
+            }
+        }
+        group.push(joined);
+    }
+    let mut cells = BTreeMap::new();
+    for (label, held) in windows
+        .into_iter()
+        .flat_map(|(label, all)| all.into_iter().map(move |held| (label.clone(), held)))
+    {
+        let former = cells.insert((end(held.last), label), cell_of(metric, held.samples));
+        assert_eq!(former, None, "two windows of a group end in one pane");
+    }
+    (cells, late)
+}
+
+fn cell_of(metric: &Metric, samples: Vec<&Sample>) -> Cell {
+    let mut cell = metric.spec.aggregate.zero();
+    samples.into_iter().for_each(|sample| metric.add(sample, &mut cell));
+    cell.settle();
+    cell
+}
+
 fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+    if let WindowSpec::Burst { gap, .. } = metric.spec.window {
+        let number = |(key, cell)| Some((key, said(&metric.spec.aggregate.value(&cell, 1)?)));
+        return silent(metric, samples, gap).0.into_iter().filter_map(number).collect();
+    }
     again(metric, samples, |sample| windows_of(metric, sample.at), |held| only(metric, held))
         .into_iter()
         .filter_map(|(key, (cell, size))| {
@@ -202,6 +252,12 @@ fn minutes(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, (u64, String)> 
 
 fn late(metric: &Metric, samples: &[Sample]) -> LateCounts {
     let mut counts = LateCounts::default();
+    if let WindowSpec::Burst { gap, .. } = metric.spec.window {
+        let (_, late) = silent(metric, samples, gap);
+        let minute = |sample: &&Sample| !on_time(minute(sample.at).end, sample);
+        let minute = samples.iter().filter(minute).count() as u64;
+        return LateCounts { some: late, all: late, minute };
+    }
     for sample in samples {
         let windows = windows_of(metric, sample.at);
         let taken = windows.iter().filter(|window| on_time(window.end, sample)).count();
@@ -302,7 +358,7 @@ fn board_shows_the_definition(
     let expected = numbers(metric, samples);
     let known = |end: EpochMs, label: &str| {
         let number = expected.get(&(end, label.to_owned())).cloned();
-        number.or(metric.spec.aggregate.empty().map(|zero| said(&zero)))
+        number.or(metric.empty().map(|zero| said(&zero)))
     };
     let groups: Vec<String> =
         keeper.engine.state(0).groups.present().map(|(_, labels)| group_text(labels)).collect();
@@ -311,6 +367,10 @@ fn board_shows_the_definition(
     // The end of the window whose number a group has now.
     let now = |label: &str| {
         let starts = |at| metric.grid.window_start(at, &mut Memo::default());
+        if metric.grid.is_silence() {
+            let open = expected.keys().filter(|(end, of)| of == label && *end > running.start);
+            return open.map(|(end, _)| *end).max().unwrap_or(EpochMs::MIN);
+        }
         let runs_empty = !expected.contains_key(&(running.end, label.to_owned()));
         match (metric.grid.runs(), metric.grid.tumbles()) {
             (true, _) if starts(running.start - 1) != starts(running.start) => running.end,
@@ -323,7 +383,7 @@ fn board_shows_the_definition(
             assert!(!metric.spec.aggregate.shape().is_scalar());
             for (name, number) in numbers {
                 let label = if metric.is_grouped() { name } else { "" };
-                let wanted = known(now(label), label).unwrap();
+                let wanted = known(now(label), label).unwrap_or("null".into());
                 let wanted: serde_json::Value = serde_json::from_str(&wanted).unwrap();
                 assert_eq!(*number, wanted, "{name} at {watermark}");
             }
@@ -335,12 +395,19 @@ fn board_shows_the_definition(
                 let labels = if groups.is_empty() { &[String::new()][..] } else { &groups };
                 let wanted: Vec<_> = labels.iter().map(|label| known(*end, label)).collect();
                 assert_eq!(shown, wanted, "window that ends at {end}, watermark {watermark}");
-                if index > 0 {
+                if index > 0 && !metric.grid.is_silence() {
                     let before = series.points[index - 1].0;
                     assert_eq!(metric.grid.pane(end - 1, memo).start, before, "a hole");
                 }
             }
-            if let Some((end, _)) = series.points.back() {
+            if metric.grid.is_silence() {
+                let oldest = running.start - metric.spec.keep;
+                let ends = expected.keys().map(|(end, _)| *end);
+                let ends: BTreeSet<_> =
+                    ends.filter(|end| (oldest + 1..=running.start).contains(end)).collect();
+                let shown: BTreeSet<_> = series.points.iter().map(|(end, _)| *end).collect();
+                assert_eq!(shown, ends, "watermark {watermark}");
+            } else if let Some((end, _)) = series.points.back() {
                 assert_eq!(*end, running.start, "the newest whole window is missing");
             }
         }
@@ -393,6 +460,15 @@ fn windows() -> impl Strategy<Value = WindowSpec> {
             .prop_map(|slide| WindowSpec::SinceStart { slide }),
         (prop::sample::select(vec![1_000, 25_000, 3_600_000]), 1usize..12)
             .prop_map(|(slide, num)| WindowSpec::Last { num, slide }),
+        prop::sample::select(vec![
+            (1_000, 1_000),
+            (20_000, 1_000),
+            (25_000, 10_000),
+            (45_000, 45_000),
+            (300_000, 60_000),
+            (7_200_000, 60_000),
+        ])
+        .prop_map(|(gap, slide)| WindowSpec::Burst { gap, slide }),
         (zone, prop::sample::select(vec![(1, 1), (1, 3), (7, 1)])).prop_map(|(zone, shape)| {
             WindowSpec::Calendar {
                 span: CalendarSpan::Days(shape.0),
@@ -407,8 +483,8 @@ fn windows() -> impl Strategy<Value = WindowSpec> {
 /// Events in the order of the log: each is delayed by up to `disorder`, which is far more
 /// than the lateness, and carries the watermark before it.
 fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
-    let spread = (window.step() * 6).clamp(20_000, 4 * 86_400_000);
-    let disorder = (window.step() * 3 / 2).max(2 * LATENESS);
+    let spread = (window.step() * 6).max(window.apart() * 8).clamp(20_000, 4 * 86_400_000);
+    let disorder = (window.step() * 3 / 2).max(window.apart() * 2).max(2 * LATENESS);
     let one = (-spread..spread, 0..disorder, 1u64..13, -50i64..50);
     (prop::sample::select(MIDNIGHTS.to_vec()), prop::collection::vec(one, 1..60)).prop_map(
         |(midnight, mut all)| {

@@ -54,11 +54,15 @@ impl<'a> Ahead<'a> {
 
     /// The next window that is not empty, if it ends with a pane that starts before `limit`.
     pub fn next_before(&mut self, limit: EpochMs) -> Option<Window> {
-        let jumps = self.metric.grid.tumbles() || self.metric.grid.runs();
+        let grid = &self.metric.grid;
+        let jumps = grid.tumbles() || grid.takes_in();
         loop {
             if jumps || self.runner.is_empty() {
-                // Nothing changes until something enters.
-                self.next = self.panes.next_entry(self.next)?;
+                // Nothing changes until something enters, or has been silent for long enough.
+                let entry = self.panes.next_entry(self.next);
+                let ends = self.runner.first_end();
+                let ends = ends.map(|end| grid.pane(end - 1, &mut self.memo).start);
+                self.next = entry.into_iter().chain(ends).min()?;
             }
             if self.next >= limit {
                 return None;
@@ -80,6 +84,10 @@ impl<'a> Ahead<'a> {
                 Some((*group, self.metric.spec.aggregate.value(cell, size)?))
             });
             return Window { end: pane.end, values: values.collect() };
+        }
+        if self.metric.grid.is_silence() {
+            self.runner.enter_at(self.metric, self.panes, pane.start);
+            return Window { end: pane.end, values: self.runner.close(self.metric, pane.end) };
         }
         let start = self.metric.grid.window_start(pane.start, &mut self.memo);
         self.runner.step(self.metric, self.panes, pane.start, start);

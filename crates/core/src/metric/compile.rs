@@ -4,12 +4,14 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::aggregate::{Cell, Needs};
+use super::bursts::Bursts;
 use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
 use super::grid::Grid;
 use super::groups::Silence;
 use super::latest::Latest;
 use super::meaning::meaning;
+use super::number::Number;
 use super::spec::{Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::event::Schema;
 use crate::fault::{Fault, Use};
@@ -180,21 +182,25 @@ impl Metric {
 
     /// What a window holds before the first fact.
     pub fn zero(&self) -> Cell {
-        self.latest()
-            .map_or_else(|| self.spec.aggregate.zero(), |latest| Cell::Latest(latest.into()))
+        let zero = self.spec.aggregate.zero();
+        match self.spec.window {
+            WindowSpec::Last { num, .. } => Cell::Latest(Latest::newest(num, zero).into()),
+            WindowSpec::Burst { gap, .. } => Cell::Bursts(Bursts::new(gap, zero).into()),
+            _ => zero,
+        }
     }
 
     /// What a shard adds facts up in, for windows and minutes.
     pub fn open(&self) -> Cell {
-        match self.latest() {
-            Some(latest) => Cell::Latest(latest.with_others().into()),
-            None => self.spec.aggregate.zero(),
+        match self.zero() {
+            Cell::Latest(latest) => Cell::Latest(latest.with_others().into()),
+            zero => zero,
         }
     }
 
-    fn latest(&self) -> Option<Latest> {
-        let WindowSpec::Last { num, .. } = self.spec.window else { return None };
-        Some(Latest::newest(num, self.spec.aggregate.zero()))
+    /// The number of a window without facts. A window that ends by silence has some.
+    pub fn empty(&self) -> Option<Number> {
+        if self.grid.is_silence() { None } else { self.spec.aggregate.empty() }
     }
 
     /// Adds a fact that was taken to a cell.

@@ -40,6 +40,14 @@ pub enum Grid {
         /// Length of a pane.
         slide: SpanMs,
     },
+    /// All of one length, aligned to the epoch; a window ends with the pane in which its group was
+    /// silent for long enough.
+    Silence {
+        /// Length of a pane.
+        slide: SpanMs,
+        /// The longest silence within a window.
+        gap: SpanMs,
+    },
 }
 
 /// `[start, end)`.
@@ -77,6 +85,7 @@ impl Grid {
                 let days = Calendar::new(zone, CalendarSpan::Days(1), Weekday::Monday);
                 Grid::Days { days: Box::new(days), slide: *slide }
             }
+            WindowSpec::Burst { gap, slide } => Grid::Silence { slide: *slide, gap: *gap },
             WindowSpec::SinceStart { slide } | WindowSpec::Last { slide, .. } => {
                 Grid::Ever { slide: *slide }
             }
@@ -88,7 +97,7 @@ impl Grid {
         match self {
             Grid::Fixed { pane, size } => pane == size,
             Grid::Calendar { panes, .. } => *panes == 1,
-            Grid::Days { .. } | Grid::Ever { .. } => false,
+            Grid::Days { .. } | Grid::Ever { .. } | Grid::Silence { .. } => false,
         }
     }
 
@@ -98,10 +107,22 @@ impl Grid {
         matches!(self, Grid::Days { .. } | Grid::Ever { .. })
     }
 
+    /// True when windows of a group end by silence.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Grid::Silence { .. })
+    }
+
+    /// True when a window takes in what enters and reads no pane again.
+    pub fn takes_in(&self) -> bool {
+        self.runs() || self.is_silence()
+    }
+
     /// The pane that holds a time.
     pub fn pane(&self, at: EpochMs, memo: &mut Memo) -> Stretch {
         match self {
-            Grid::Fixed { pane, .. } | Grid::Ever { slide: pane } => fixed(at, *pane),
+            Grid::Fixed { pane, .. }
+            | Grid::Ever { slide: pane }
+            | Grid::Silence { slide: pane, .. } => fixed(at, *pane),
             Grid::Calendar { blocks, .. } => memo.block(blocks, at),
             Grid::Days { days, slide } => {
                 let day = memo.block(days, at);
@@ -135,7 +156,7 @@ impl Grid {
             Grid::Calendar { blocks, panes: 1 } => memo.block(blocks, at).start,
             Grid::Calendar { blocks, panes } => blocks.block_before(at, panes - 1),
             Grid::Days { days, .. } => memo.block(days, at).start,
-            Grid::Ever { .. } => BEGINNING,
+            Grid::Ever { .. } | Grid::Silence { .. } => BEGINNING,
         }
     }
 
@@ -143,7 +164,17 @@ impl Grid {
     pub fn day_end(&self, at: EpochMs, memo: &mut Memo) -> EpochMs {
         match self {
             Grid::Days { days, .. } => memo.block(days, at).end,
-            Grid::Fixed { .. } | Grid::Calendar { .. } | Grid::Ever { .. } => EpochMs::MAX,
+            _ => EpochMs::MAX,
+        }
+    }
+
+    /// True when a fact still counts at `settled`, though its pane is final: some window that may
+    /// hold it is not.
+    pub fn still_takes(&self, at: EpochMs, settled: EpochMs, memo: &mut Memo) -> bool {
+        match self {
+            // It would be the last of its window.
+            Grid::Silence { gap, .. } => at.saturating_add(*gap) >= self.pane(settled, memo).start,
+            _ => self.window_start(settled, memo) <= self.part(at, memo).start,
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 mod ahead;
+mod bursts;
 mod calendar;
 mod check;
 pub mod compile;
@@ -34,6 +35,7 @@ pub mod window;
 
 pub use aggregate::{Aggregate, Cell};
 pub use ahead::Window;
+pub use bursts::Bursts;
 pub use check::Conditions;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};

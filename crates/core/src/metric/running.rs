@@ -5,13 +5,14 @@
 //! keep the newest pane of each value; only least, greatest and sketches are merged anew.
 //! A running total since midnight only grows, and begins again at midnight.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::aggregate::Cell;
+use super::aggregate::{Cell, State as _};
+use super::bursts::Bursts;
 use super::compile::Metric;
 use super::grid::Stretch;
 use super::number::{Number, Values};
@@ -27,6 +28,8 @@ pub struct Runner {
     groups: BTreeMap<u32, Running>,
     /// Start of that window: panes before it have left.
     start: EpochMs,
+    /// Of windows that end by silence: the first end of each group.
+    ends: BTreeSet<(EpochMs, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ enum Kind {
     Whole(Cell),
     /// What is kept apart, and its number: putting that together takes longer than the rest.
     Kept { whole: Arc<Cell>, number: Option<Number> },
+    /// What ends by silence.
+    Ends(Arc<Bursts>),
     /// Different values, and how many sketches are among what is read.
     Newest { values: Newest, sketches: u32 },
     /// Merged anew for each window.
@@ -50,7 +55,7 @@ enum Kind {
 
 impl Default for Runner {
     fn default() -> Self {
-        Runner { groups: BTreeMap::new(), start: EpochMs::MIN }
+        Runner { groups: BTreeMap::new(), start: EpochMs::MIN, ends: BTreeSet::new() }
     }
 }
 
@@ -61,7 +66,7 @@ impl Runner {
         start: EpochMs,
         cells: impl Iterator<Item = (EpochMs, &'a Cells)>,
     ) -> Runner {
-        let mut runner = Runner { groups: BTreeMap::new(), start };
+        let mut runner = Runner { start, ..Runner::default() };
         cells.for_each(|(pane, cells)| runner.enter(metric, pane, cells));
         runner
     }
@@ -80,7 +85,53 @@ impl Runner {
     /// and this.
     pub fn step(&mut self, metric: &Metric, panes: &Panes, pane: EpochMs, start: EpochMs) {
         self.leave(metric, panes, start);
+        self.enter_at(metric, panes, pane);
+    }
+
+    /// Takes in what enters with a pane.
+    pub fn enter_at(&mut self, metric: &Metric, panes: &Panes, pane: EpochMs) {
         panes.entering(pane).for_each(|(pane, cells)| self.enter(metric, pane, cells));
+    }
+
+    /// Takes in what enters with a pane from `from` on.
+    pub fn enter_from(&mut self, metric: &Metric, panes: &Panes, from: EpochMs) {
+        let all = panes.among(EpochMs::MIN..EpochMs::MAX, from..EpochMs::MAX);
+        all.for_each(|(pane, cells)| self.enter(metric, pane, cells));
+    }
+
+    /// The first time that is too late for some window which ends by silence.
+    pub fn first_end(&self) -> Option<EpochMs> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// Ends the windows whose silence is long enough at a time: the number of each.
+    pub fn close(&mut self, metric: &Metric, at: EpochMs) -> Values {
+        let mut numbers: BTreeMap<u32, Number> = BTreeMap::new();
+        while let Some((end, group)) = self.ends.first().copied()
+            && end <= at
+        {
+            self.ends.pop_first();
+            let Some(bursts) = self.groups.get_mut(&group).and_then(Running::bursts_mut) else {
+                continue;
+            };
+            let closed = bursts.close(at);
+            match bursts.first_end() {
+                Some(end) => drop(self.ends.insert((end, group))),
+                None => drop(self.groups.remove(&group)),
+            }
+            let number = closed.and_then(|cell| metric.spec.aggregate.value(&cell, 1));
+            numbers.extend(number.map(|number| (group, number)));
+        }
+        numbers.into_iter().collect()
+    }
+
+    /// The number of the newest window of each group, of those that end by silence.
+    pub fn open(&self, metric: &Metric) -> Values {
+        let number = |(group, running): (&u32, &Running)| {
+            let newest = running.bursts()?.newest()?;
+            Some((*group, metric.spec.aggregate.value(newest, 1)?))
+        };
+        self.groups.iter().filter_map(number).collect()
     }
 
     /// Takes out what lies before `start`.
@@ -99,7 +150,13 @@ impl Runner {
             let new = || Running::new(metric, cell);
             let running = self.groups.entry(*group).or_insert_with(new);
             running.cells += 1;
+            let before = running.bursts().and_then(Bursts::first_end);
             running.enter(metric, pane, cell);
+            let after = running.bursts().and_then(Bursts::first_end);
+            if before != after {
+                before.map(|end| self.ends.remove(&(end, *group)));
+                self.ends.extend(after.map(|end| (end, *group)));
+            }
         }
     }
 
@@ -139,6 +196,7 @@ impl Runner {
 impl Running {
     fn new(metric: &Metric, cell: &Cell) -> Running {
         let kind = match cell {
+            Cell::Bursts(bursts) => Kind::Ends(Arc::new(bursts.none())),
             cell if cell.is_windowed() => {
                 Kind::Kept { whole: Arc::new(metric.zero()), number: None }
             }
@@ -150,9 +208,20 @@ impl Running {
         Running { cells: 0, kind }
     }
 
+    fn bursts(&self) -> Option<&Bursts> {
+        let Kind::Ends(bursts) = &self.kind else { return None };
+        Some(bursts)
+    }
+
+    fn bursts_mut(&mut self) -> Option<&mut Bursts> {
+        let Kind::Ends(bursts) = &mut self.kind else { return None };
+        Some(Arc::make_mut(bursts))
+    }
+
     fn enter(&mut self, metric: &Metric, pane: EpochMs, cell: &Cell) {
         match (&mut self.kind, cell) {
             (Kind::Whole(whole), cell) => whole.merge(cell),
+            (Kind::Ends(known), Cell::Bursts(bursts)) => Arc::make_mut(known).merge(bursts),
             (Kind::Kept { whole, number }, cell) => {
                 Arc::make_mut(whole).merge(cell);
                 *number = metric.spec.aggregate.value(whole, 1);

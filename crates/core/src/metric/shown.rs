@@ -16,6 +16,8 @@ pub struct Shown<'a> {
     metric: &'a Metric,
     history: &'a VecDeque<Window>,
     early: Vec<Window>,
+    /// Numbers of windows that have not ended, where those end by silence.
+    open: Values,
     /// Start of the pane that runs at the watermark.
     running: EpochMs,
     /// The first time that could have counted.
@@ -54,7 +56,9 @@ impl<'a> Shown<'a> {
         let ends = state.history.front().into_iter().chain(early.first());
         let began = ends.map(|window| window.end - 1).chain(began).min()?;
         let began = metric.grid.pane(began, memo).start;
-        Some(Shown { metric, history: &state.history, early, running, began, ended })
+        let open =
+            if metric.grid.is_silence() { state.open(metric, running) } else { Values::default() };
+        Some(Shown { metric, history: &state.history, early, open, running, began, ended })
     }
 
     /// Whole windows: those that end at or before the watermark; the newest `max` within
@@ -73,6 +77,17 @@ impl<'a> Shown<'a> {
 
     fn before(&self, limit: EpochMs, keep: SpanMs, max: usize) -> Vec<ShownWindow<'_>> {
         let memo = &mut Memo::default();
+        if self.metric.grid.is_silence() {
+            let windows = self.since(limit.saturating_sub(keep).saturating_add(1));
+            let windows: Vec<_> = windows.take_while(|window| window.end <= limit).collect();
+            let older = windows.len().saturating_sub(max);
+            let shown = windows.into_iter().skip(older).map(|window| ShownWindow {
+                pane: self.metric.grid.pane(window.end - 1, memo).start,
+                end: window.end,
+                values: &window.values,
+            });
+            return shown.collect();
+        }
         let mut found = Vec::new();
         let mut end = limit;
         while found.len() < max && end > self.began && end > limit.saturating_sub(keep) {
@@ -109,6 +124,9 @@ impl<'a> Shown<'a> {
     pub fn now(&self) -> Option<Values> {
         let memo = &mut Memo::default();
         let grid = &self.metric.grid;
+        if grid.is_silence() && !self.ended {
+            return Some(self.open.clone());
+        }
         let runs = grid.pane(self.running, memo);
         let whole = self.before(self.running, SpanMs::MAX, 1).pop()?;
         if grid.tumbles() || self.ended {

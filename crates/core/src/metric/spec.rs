@@ -70,6 +70,7 @@ impl MetricSpec {
         let whole = self.aggregate.bytes_max();
         match self.window {
             WindowSpec::Last { num, .. } => num * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)),
+            WindowSpec::Burst { .. } => FACT_BYTES + whole,
             _ => whole,
         }
     }
@@ -145,6 +146,14 @@ pub enum WindowSpec {
     /// From the first event until now, emitted every `slide`.
     SinceStart {
         /// Distance between two points.
+        slide: SpanMs,
+    },
+    /// Facts of a group with no more than `gap` from each to the next. What such a window comes to
+    /// stands at the end of the `slide` in which the silence was long enough.
+    Burst {
+        /// The longest silence within one.
+        gap: SpanMs,
+        /// Distance between two times at which windows may end; at most `gap`.
         slide: SpanMs,
     },
     /// The newest facts of each group until now, emitted every `slide`.
@@ -230,9 +239,27 @@ impl WindowSpec {
         match self {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
+            WindowSpec::Burst { gap, .. } => *gap,
             WindowSpec::SinceMidnight { slide, .. }
             | WindowSpec::SinceStart { slide }
             | WindowSpec::Last { slide, .. } => *slide,
+        }
+    }
+
+    /// How many panes of a group may hold something.
+    pub fn panes_max(&self) -> SpanMs {
+        match self {
+            // They are taken in once they are final.
+            WindowSpec::Burst { .. } => 2,
+            window => window.reach() / window.step() + 1,
+        }
+    }
+
+    /// About how far apart two numbers of a group are.
+    pub fn apart(&self) -> SpanMs {
+        match self {
+            WindowSpec::Burst { gap, .. } => *gap,
+            window => window.step(),
         }
     }
 
@@ -249,15 +276,18 @@ impl WindowSpec {
             | WindowSpec::Calendar { .. } => true,
             WindowSpec::SinceMidnight { .. }
             | WindowSpec::SinceStart { .. }
+            | WindowSpec::Burst { .. }
             | WindowSpec::Last { .. } => false,
         }
     }
 
-    /// How long a window is at most; one without end is longer than anything else.
+    /// How long a window is at most, or what ends by silence after its last fact; one without end is
+    /// longer than anything else.
     pub fn longest(&self) -> SpanMs {
         match self {
             WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
+            WindowSpec::Burst { gap, slide } => *gap + *slide,
             WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
             WindowSpec::SinceStart { .. } | WindowSpec::Last { .. } => SpanMs::MAX / 16,
         }
@@ -270,6 +300,7 @@ impl WindowSpec {
             WindowSpec::Hopping { slide, .. }
             | WindowSpec::SinceMidnight { slide, .. }
             | WindowSpec::SinceStart { slide }
+            | WindowSpec::Burst { slide, .. }
             | WindowSpec::Last { slide, .. } => *slide,
             WindowSpec::Calendar { span, .. } => span.about(),
         }

@@ -91,7 +91,9 @@ impl Tiles {
             return Some(number);
         }
         let place = late_place(metric, at, settled, &mut self.memo);
-        late.count(&place, pane.start);
+        // A window that ends by silence is not final while it takes something.
+        let first = if metric.grid.is_silence() { place.enters } else { None };
+        late.count(&place, first.unwrap_or(pane.start));
         if place.enters.is_none() && place.minute.is_none() {
             return None;
         }
@@ -110,7 +112,7 @@ fn late_place(metric: &Metric, at: EpochMs, settled: EpochMs, memo: &mut Memo) -
         Some(pane.start)
     } else {
         let first = metric.grid.pane(settled, memo).start;
-        (metric.grid.window_start(settled, memo) <= part.start).then_some(first)
+        metric.grid.still_takes(at, settled, memo).then_some(first)
     };
     let minute = (minute.end > settled).then_some(minute.start);
     Place { pane: part.start, enters, minute }

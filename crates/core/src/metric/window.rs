@@ -12,7 +12,7 @@ use super::ahead::{Ahead, Window};
 use super::compile::Metric;
 use super::grid::{MINUTE, Memo};
 use super::groups::KeptGroups;
-use super::number::Number;
+use super::number::{Number, Values};
 use super::panes::{Cells, Floor, Panes, merge_into};
 use super::place::Place;
 use super::rollup::RollupRow;
@@ -87,20 +87,21 @@ impl MetricState {
                 let total = std::iter::once((day.start, &day.totals));
                 Runner::resumed(metric, day.start, total)
             }
-            None if metric.grid.tumbles() || metric.grid.runs() => Runner::default(),
+            None if metric.grid.tumbles() || metric.grid.takes_in() => Runner::default(),
             None => {
                 let start = metric.grid.window_start(next, &mut self.memo);
                 let read = self.panes.among(EpochMs::MIN..EpochMs::MAX, EpochMs::MIN..next);
                 Runner::resumed(metric, start, read)
             }
         };
+        self.runner.close(metric, next);
     }
 
     /// What is needed no more, once everything before `next` is final: what left the
     /// windows, or what a running total has taken in.
     pub fn floor(&self, metric: &Metric) -> Floor {
         let next = self.next.unwrap_or(EpochMs::MIN / 2);
-        let (tumbles, runs) = (metric.grid.tumbles(), metric.grid.runs());
+        let (tumbles, runs) = (metric.grid.tumbles(), metric.grid.takes_in());
         let pane = match (tumbles, runs) {
             (true, _) => next,
             (_, true) => EpochMs::MIN,
@@ -151,7 +152,7 @@ impl MetricState {
         self.runner = windows.runner;
         self.next = Some(limit.max(next));
         let floor = self.floor(metric);
-        if !metric.grid.tumbles() && !metric.grid.runs() {
+        if !metric.grid.tumbles() && !metric.grid.takes_in() {
             self.runner.leave(metric, &self.panes, floor.pane);
         }
         self.dropped |= self.panes.any_before(floor);
@@ -179,10 +180,21 @@ impl MetricState {
         std::iter::from_fn(|| windows.next_before(last.saturating_add(1))).collect()
     }
 
+    /// Of windows that end by silence: what the newest one of each group comes to that has not ended
+    /// before the pane that starts at `running`, whatever is final.
+    pub fn open(&self, metric: &Metric, running: EpochMs) -> Values {
+        let next = self.next.unwrap_or(EpochMs::MIN);
+        let mut windows = Ahead::new(metric, &self.panes, self.runner.clone(), next);
+        while windows.next_before(running).is_some() {}
+        let mut runner = windows.runner;
+        runner.enter_from(metric, &self.panes, running.max(next));
+        runner.open(metric)
+    }
+
     /// Of a running total: the midnight it runs from, and the first pane it has not taken in.
     pub fn run(&self, metric: &Metric) -> Option<(EpochMs, EpochMs)> {
         let entered = self.next.unwrap_or(EpochMs::MIN);
-        metric.grid.runs().then_some((self.runner.start(), entered))
+        metric.grid.takes_in().then_some((self.runner.start(), entered))
     }
 }
 

@@ -33,6 +33,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::bursts::Bursts;
 use super::compile::Metric;
 use super::fact::Fact;
 use super::latest::Latest;
@@ -527,6 +528,7 @@ aggregates! {
     24 => Quantile,
     windows:
     40 => Latest,
+    41 => Bursts,
 }
 
 impl Aggregate {
