@@ -236,6 +236,8 @@ fn what_a_server_answers_fits_the_description() {
         ("/v1/board", "get", rig.get("/v1/board")),
         ("/v1/topics", "get", rig.get("/v1/topics")),
         ("/v1/reload", "post", rig.post("/v1/reload?plan=1", &[], b"")),
+        ("/v1/dry-run", "post", rig.post("/v1/dry-run?name=a&vary=k=2..3", &[], b"")),
+        ("/v1/dry-run", "post", rig.post("/v1/dry-run?nme=a", &[], b"")),
         ("/v1/sessions/{key}", "get", rig.get("/v1/sessions/nobody")),
         ("/v1/at-risk", "get", rig.get("/v1/at-risk?by=value")),
         ("/v1/alerts", "get", rig.get("/v1/alerts")),

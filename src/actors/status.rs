@@ -22,6 +22,8 @@ const LOG_STAYS: i64 = 600_000;
 /// output.
 pub struct Status {
     clock: SharedClock,
+    /// Nothing is told to the exporter or logged.
+    aside: bool,
     conditions: Mutex<BTreeMap<(Condition, String), Kept>>,
 }
 
@@ -69,7 +71,18 @@ impl Default for Status {
 impl Status {
     /// Nothing stands. `clock` says when something was logged.
     pub fn new(clock: SharedClock) -> Self {
-        Status { clock, conditions: Mutex::default() }
+        Status { clock, aside: false, conditions: Mutex::default() }
+    }
+
+    /// The same for a pipeline beside the one that serves: nothing of it is logged or told to the
+    /// exporter, whose figures are those of the process.
+    pub fn aside(clock: SharedClock) -> Self {
+        Status { aside: true, ..Status::new(clock) }
+    }
+
+    /// Whether it is of a pipeline beside the one that serves.
+    pub fn is_aside(&self) -> bool {
+        self.aside
     }
 
     /// A condition stands, with what is to be said of it (which may change while it stands), or
@@ -95,12 +108,13 @@ impl Status {
         let changed = kept.says.is_none() != says.is_none();
         let quiet = if kept.says.is_none() { LOG_BEGINS } else { LOG_STAYS };
         let now = self.clock.elapsed();
-        let log = says.is_some() && kept.logged.is_none_or(|logged| now - logged >= quiet);
+        let log =
+            says.is_some() && !self.aside && kept.logged.is_none_or(|logged| now - logged >= quiet);
         if log {
             kept.logged = Some(now);
         }
         kept.says.clone_from(&says);
-        if changed {
+        if changed && !self.aside {
             let any = |only: &dyn Fn(Condition) -> bool| {
                 let stands = |((found, _), kept): (&(Condition, String), &Kept)| {
                     only(*found) && kept.says.is_some()

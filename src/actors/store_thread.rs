@@ -154,9 +154,11 @@ impl Writer {
             self.deliver();
         }
         let took_ms = self.clock.elapsed() - started;
-        histogram!(names::COMMIT_SECONDS).record(took_ms as f64 / 1000.0);
-        let bytes: usize = unit.delta.iter().map(Vec::len).sum();
-        histogram!(names::COMMIT_BYTES).record(bytes as f64);
+        if !self.status.is_aside() {
+            histogram!(names::COMMIT_SECONDS).record(took_ms as f64 / 1000.0);
+            let bytes: usize = unit.delta.iter().map(Vec::len).sum();
+            histogram!(names::COMMIT_BYTES).record(bytes as f64);
+        }
         let stored = Stored { number, events, positions, epoch: unit.epoch, took_ms, failure };
         // Refused when that generation of the pipeline has ended: nobody waits for it.
         let _ = answer.try_send(stored);

@@ -67,6 +67,7 @@ pub struct Builder {
     render_metrics: web::RenderMetrics,
     seed: Option<u64>,
     scratch: bool,
+    aside: bool,
     prepare: Prepare,
 }
 
@@ -83,6 +84,7 @@ impl Default for Builder {
             render_metrics: Arc::new(String::new),
             seed: None,
             scratch: false,
+            aside: false,
             prepare: Arc::new(|_| {}),
         }
     }
@@ -137,6 +139,13 @@ impl Builder {
     #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a replay does this"))]
     pub(super) fn scratch(mut self, scratch: bool) -> Self {
         self.scratch = scratch;
+        self
+    }
+
+    /// It runs beside one that serves: of what it does nothing is told to the exporter.
+    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a dry run does this"))]
+    pub(super) fn aside(mut self) -> Self {
+        self.aside = true;
         self
     }
 
@@ -220,7 +229,11 @@ impl Builder {
         (broadcaster, board, clients): Broadcasting,
     ) -> (web::State, Reloader) {
         let (config, clock) = (&self.config, &self.clock);
-        let status = Arc::new(Status::new(Arc::clone(clock)));
+        let clock_of_status = Arc::clone(clock);
+        let status = Arc::new(match self.aside {
+            true => Status::aside(clock_of_status),
+            false => Status::new(clock_of_status),
+        });
         files.log.tell(&status);
         status.stands(Condition::FolderOpen, files.folder.open_to_others());
         status.holds(Condition::Starting, true);
@@ -257,6 +270,7 @@ impl Builder {
             schema,
             meaning,
             reload,
+            dry_runs: dry_runs(&reloader, &self.prepare),
             load: web::Load::new(&config.web),
             settings: config.web.clone(),
         };
@@ -290,6 +304,19 @@ impl Builder {
             stop,
         }
     }
+}
+
+/// The way to dry runs.
+#[cfg(feature = "replay")]
+fn dry_runs(reloader: &Reloader, prepare: &Prepare) -> web::dry_run::DryRuns {
+    super::dry_run::dry_runs(reloader.in_force(), Arc::clone(prepare))
+}
+
+/// The way to dry runs, where there are none.
+#[cfg(not(feature = "replay"))]
+fn dry_runs(_: &Reloader, _: &Prepare) -> web::dry_run::DryRuns {
+    let why = "this build has no dry runs: it is without the feature \"replay\"";
+    Arc::new(|_| Box::pin(async { Err(web::dry_run::Refused::Wrong(why.into())) }))
 }
 
 /// The broadcaster, its latest board, and counts of its clients.

@@ -155,6 +155,12 @@ impl Reloader {
         }))
     }
 
+    /// The configuration that the process runs by; locked while another one is taken.
+    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "dry runs read it"))]
+    pub(super) fn in_force(&self) -> Arc<Mutex<Config>> {
+        Arc::clone(&self.0.in_force)
+    }
+
     /// Reads the configuration again and takes it; with `plan_only`, says what that would do.
     /// Goes on when whoever asked does not wait for it.
     ///

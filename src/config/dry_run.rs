@@ -1,9 +1,10 @@
 //! The keys of dry runs.
 
 use crate::domain::settings::settings;
+use crate::domain::time::SpanMs;
 
 settings! {
-    /// Bounds of `tidewatch dry-run` and `tidewatch tune`.
+    /// Bounds of `tidewatch dry-run`, `tidewatch tune` and `POST /v1/dry-run`.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DryRun in "dry_run." {
         /// Settings that are tried at once.
@@ -19,5 +20,12 @@ settings! {
         /// Judgements of tuning, settings times windows: some seconds for 100 million. Where the
         /// history is so long that all settings take more, fewer keys are varied.
         pub judgements_max: u64 = 100_000_000, count(1_000_000, 100_000_000_000);
+        /// Dry runs that the server makes at a time for those who ask over HTTP; further ones get
+        /// 429. Each takes the processor time of a replay of the kept log. 0: none at all.
+        pub at_once_max: usize = 1, count(0, 16);
+        /// Longest time that one of them may take; what is not done by then is given up.
+        pub timeout: SpanMs = 2 * MINUTE, span(SECOND, DAY);
+        /// Newest events of the log that one of them looks at; from and to choose among these.
+        pub events_max: u64 = 10_000_000, count(1_000, 10_000_000_000);
     }
 }

@@ -115,8 +115,30 @@ impl Config {
     /// # Errors
     /// With every mistake found.
     pub fn with(&self, flags: &[Flag]) -> Result<Config, ConfigError> {
-        let Written { file, text, env, flags: before } = &*self.written.0;
-        read(file, text, env.clone(), &[before, flags].concat())
+        let mut written = (*self.written.0).clone();
+        written.flags.extend_from_slice(flags);
+        read_written(written)
+    }
+
+    /// The names of the tables of a text: of its metrics, rules, patterns and joins.
+    pub fn names_of_tables(text: &str) -> Vec<String> {
+        let mut table = document::parse("", text).unwrap_or_default();
+        let lists = LISTS.iter().filter_map(|list| match table.remove(*list)?.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        });
+        lists.flatten().filter_map(|item| named(&item).map(String::from)).collect()
+    }
+
+    /// The same configuration with these metrics, rules, patterns and joins besides its own,
+    /// or in place of those of their names; `name` stands for their text in messages.
+    ///
+    /// # Errors
+    /// With every mistake found, and when there is anything else in the text.
+    pub fn with_tables(&self, name: &str, text: &str) -> Result<Config, ConfigError> {
+        let mut written = (*self.written.0).clone();
+        written.besides = Some((name.to_owned(), text.to_owned()));
+        read_written(written)
     }
 }
 
@@ -143,6 +165,8 @@ struct Written {
     text: String,
     env: Vec<(String, String)>,
     flags: Vec<Flag>,
+    /// Tables besides those of the file: what their text is called, and the text.
+    besides: Option<(String, String)>,
 }
 
 /// What a configuration was read from, which is no part of what it is: any two are equal.
@@ -182,40 +206,53 @@ pub(super) fn read(
     env: impl IntoIterator<Item = (String, String)>,
     flags: &[Flag],
 ) -> Result<Config, ConfigError> {
-    let mut table =
-        document::parse(file, text).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+    read_written(Written {
+        file: file.to_owned(),
+        text: text.to_owned(),
+        env: env.into_iter().collect(),
+        flags: flags.to_vec(),
+        besides: None,
+    })
+}
+
+fn read_written(written: Written) -> Result<Config, ConfigError> {
+    let invalid = |problem| ConfigError::Invalid(vec![problem]);
+    let mut table = document::parse(&written.file, &written.text).map_err(invalid)?;
     let (of_items, of_keys): (Vec<&Flag>, Vec<&Flag>) =
-        flags.iter().partition(|flag| item_of(&flag.key).is_some());
-    if !of_items.is_empty() {
+        written.flags.iter().partition(|flag| item_of(&flag.key).is_some());
+    if !of_items.is_empty() || written.besides.is_some() {
         metrics::declare(&mut table);
+    }
+    if let Some((name, text)) = &written.besides {
+        let besides = document::parse(name, text).map_err(invalid)?;
+        add_items(&mut table, besides).map_err(ConfigError::Invalid)?;
     }
     for flag in &of_items {
         set_item(&mut table, flag);
     }
-    let mut written = Written { flags: flags.to_vec(), ..Written::default() };
-    (written.file, written.text) = (file.to_owned(), text.to_owned());
-    let mut reader = Reader::new(String::new(), file.to_string(), flatten(table));
+    let mut reader = Reader::new(String::new(), written.file.clone(), flatten(table));
     let mut strange = Vec::new();
-    for (variable, value) in env {
-        match key_of_variable(&variable) {
-            Some(key) => reader.overlay(&key, Node::bare(&variable, &value)),
-            None if is_strange(&variable) => strange.push(variable.clone()),
+    for (variable, value) in &written.env {
+        match key_of_variable(variable) {
+            Some(key) => reader.overlay(&key, Node::bare(variable, value)),
+            None if is_strange(variable) => strange.push(variable.clone()),
             None => {}
         }
-        written.env.push((variable, value));
     }
     for flag in of_keys {
         reader.overlay(&flag.key, Node::bare(&flag.name, &flag.value));
     }
     let mut config = sections::read(&mut reader);
-    config.written = Origin(Arc::new(written));
     for variable in strange {
         let rule = unknown_variable(&variable, &reader.known);
         let (key, value) = (String::new(), String::new());
         reader.problems.push(Problem { place: variable, key, value, rule });
     }
     match reader.finish() {
-        problems if problems.is_empty() => Ok(config),
+        problems if problems.is_empty() => {
+            config.written = Origin(Arc::new(written));
+            Ok(config)
+        }
         problems => Err(ConfigError::Invalid(problems)),
     }
 }
@@ -224,6 +261,45 @@ pub(super) fn read(
 fn item_of(key: &str) -> Option<(&str, &str, &str)> {
     let (list, rest) = key.split_once('.').filter(|(list, _)| LISTS.contains(list))?;
     rest.split_once('.').map(|(name, key)| (list, name, key))
+}
+
+/// Adds the tables of lists to those that are there; one takes the place of another of its name.
+fn add_items(
+    table: &mut BTreeMap<String, Node>,
+    besides: BTreeMap<String, Node>,
+) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    for (list, node) in besides {
+        let items = match node.value {
+            Value::List(items) if LISTS.contains(&&*list) => items,
+            _ => {
+                let hint = near::hint(&list, LISTS);
+                let all: Vec<String> = LISTS.iter().map(|list| format!("[[{list}]]")).collect();
+                let rule = format!("only {} may stand here{hint}", all.join(", "));
+                let (place, value) = (node.place, String::new());
+                problems.push(Problem { place, key: list, value, rule });
+                continue;
+            }
+        };
+        let empty = Node { value: Value::List(Vec::new()), ..node };
+        let Value::List(own) = &mut table.entry(list).or_insert(empty).value else { continue };
+        for item in items {
+            let name = named(&item);
+            match own.iter_mut().find(|one| name.is_some() && named(one) == name) {
+                Some(one) => *one = item,
+                None => own.push(item),
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The name of a table of a list.
+fn named(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Table(keys) => keys.get("name")?.text("").ok(),
+        _ => None,
+    }
 }
 
 /// Sets a key of one table of a list. A flag for what is not there sets nothing.

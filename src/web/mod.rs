@@ -11,6 +11,7 @@ mod assets;
 mod board;
 mod body;
 mod connections;
+pub mod dry_run;
 mod frames;
 mod gauges;
 mod groups;
@@ -173,6 +174,8 @@ pub struct State {
     pub meaning: Arc<ArcSwap<Meaning>>,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// Looks back on the log.
+    pub dry_runs: dry_run::DryRuns,
     /// Bounds and permissions.
     pub settings: Settings,
     /// Seats and bytes in use.

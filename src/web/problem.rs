@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::actors::ports::{AppendError, StoreError};
@@ -136,12 +136,9 @@ impl Problem {
     }
 }
 
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.kind().0
-    }
-
-    fn error_response(&self) -> HttpResponse {
+impl Problem {
+    /// As RFC 9457 has it.
+    pub fn json(&self) -> Value {
         let (status, kind, title) = self.kind();
         let detail = match self {
             Problem::Internal(cause) => {
@@ -150,7 +147,27 @@ impl ResponseError for Problem {
             }
             other => other.to_string(),
         };
-        let mut response = HttpResponse::build(status);
+        let kind = format!("urn:tidewatch:problem:{kind}");
+        let status = status.as_u16();
+        let mut body = json!({"type": kind, "title": title, "status": status, "detail": detail});
+        match self {
+            Problem::Refused(Refusal::Invalid { problems, .. }) => {
+                body["problems"] = problems.clone().into();
+            }
+            Problem::Refused(Refusal::NeedsRestart(keys)) => body["needs_restart"] = json!(keys),
+            _ => {}
+        }
+        body
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if matches!(self, Problem::Busy(_) | Problem::Unavailable(_)) {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_S));
@@ -164,17 +181,7 @@ impl ResponseError for Problem {
             }
             _ => {}
         }
-        let kind = format!("urn:tidewatch:problem:{kind}");
-        let status = status.as_u16();
-        let mut body = json!({"type": kind, "title": title, "status": status, "detail": detail});
-        match self {
-            Problem::Refused(Refusal::Invalid { problems, .. }) => {
-                body["problems"] = problems.clone().into();
-            }
-            Problem::Refused(Refusal::NeedsRestart(keys)) => body["needs_restart"] = json!(keys),
-            _ => {}
-        }
-        response.body(body.to_string())
+        response.body(self.json().to_string())
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard, web};
 
 use super::problem::Problem;
-use super::{assets, board, groups, health, ingest, records, reload, sessions, socket};
+use super::{assets, board, dry_run, groups, health, ingest, records, reload, sessions, socket};
 
 /// One path.
 pub struct Entry {
@@ -40,6 +40,7 @@ pub fn all() -> Vec<Entry> {
         get("/v1/sessions/{key:.*}", sessions::session),
         get("/v1/at-risk", sessions::at_risk),
         post("/v1/reload", reload::reload),
+        post("/v1/dry-run", dry_run::dry_run),
         get("/v1/alerts", records::alerts),
         get("/v1/alert-log", records::alert_log),
         get("/v1/late", records::late),

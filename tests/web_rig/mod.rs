@@ -28,6 +28,7 @@ use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::{Board, Topic, TopicAbout, TopicState};
 use tidewatch::domain::commit::LateEvent;
 use tidewatch::domain::time::EpochMs;
+use tidewatch::web::dry_run::Refused;
 use tidewatch::web::{self, Load, State, server};
 
 /// Longest wait for anything.
@@ -202,6 +203,7 @@ impl Rig {
                     load,
                     meaning: Arc::default(),
                     reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
+                    dry_runs: Arc::new(|_| Box::pin(std::future::ready(Err(Refused::Busy(1))))),
                     settings,
                 };
                 let bound = server::bind(state).unwrap();
@@ -284,6 +286,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
         schema: Arc::default(),
         meaning: Arc::default(),
         reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
+        dry_runs: Arc::new(|_| Box::pin(std::future::ready(Err(Refused::Busy(1))))),
         load: Load::new(&settings),
         settings,
     }

@@ -151,8 +151,10 @@ impl Page {
                 (self.parts.settings.shard_queue - permits.available_permits(), *holds)
             })
             .collect();
-        figures::tell(keeper, watermark, &view, &self.parts.settings, &shards);
-        (self.parts.probe)();
+        if !self.parts.status.is_aside() {
+            figures::tell(keeper, watermark, &view, &self.parts.settings, &shards);
+            (self.parts.probe)();
+        }
         self.publish(keeper, watermark, view);
     }
 

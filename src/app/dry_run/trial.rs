@@ -151,7 +151,7 @@ struct Started {
     _folder: TempDir,
 }
 
-/// Gives all of them the same events.
+/// Gives all of them the same events; gives up when `stop` says why. All of them have ended then.
 ///
 /// # Errors
 /// Why one of them could not be started or did not come to its end.
@@ -159,6 +159,7 @@ pub(super) async fn run(
     trials: Vec<Trial>,
     source: Box<dyn Source>,
     range: Range,
+    stop: impl Future<Output = String>,
 ) -> Result<Vec<Tried>, String> {
     let several = trials.len() > 1;
     let done: Vec<_> = trials.iter().map(|_| Arc::new(AtomicBool::new(false))).collect();
@@ -168,17 +169,39 @@ pub(super) async fn run(
         if several {
             trial.config.pipeline.shards = 1;
         }
-        started.push(start(trial, source, done, range)?);
+        match start(trial, source, done, range) {
+            Ok(one) => started.push(one),
+            Err(why) => {
+                let _ = end(started).await;
+                return Err(why);
+            }
+        }
     }
+    let all = async {
+        for one in &mut started {
+            one.running.ended().await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    };
+    let ended = tokio::select! {
+        ended = all => ended,
+        why = stop => Err(why),
+    };
+    let tried = end(started).await;
+    ended.and(tried)
+}
+
+/// Ends all of them, and says what they found.
+async fn end(started: Vec<Started>) -> Result<Vec<Tried>, String> {
+    started.iter().for_each(|one| one.running.stop());
     let mut tried = Vec::new();
-    for mut one in started {
-        let numbers = one.running.ended().await.map_err(|error| error.to_string())?;
-        one.running.shutdown().await.map_err(|error| error.to_string())?;
-        let nothing = Seen::new(range, &DryRun::default(), "", 0);
+    for one in started {
+        let numbers = one.running.shutdown().await.map_err(|error| error.to_string());
+        let nothing = Seen::new(Range { from: 0, to: 0 }, &DryRun::default(), "", 0);
         let seen = std::mem::replace(&mut *one.seen.lock(), nothing);
-        tried.push(Tried { settings: one.settings, seen, numbers });
+        tried.push(numbers.map(|numbers| Tried { settings: one.settings, seen, numbers }));
     }
-    Ok(tried)
+    tried.into_iter().collect()
 }
 
 fn start(
@@ -206,6 +229,7 @@ fn start(
         .config(config)
         .source(Box::new(move |_| Ok(source)))
         .seed(SEED)
+        .aside()
         .scratch(true)
         .witness(Arc::new(move |unit| looks.look(unit)))
         .output(Box::new(move || Ok(Box::new(eye.clone()))), lists)

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::report::{AlertsLine, History, Line, Report};
 use super::seen::{Alerts, Range, Seen};
-use super::trial::Tried;
-use super::vary::{Set, Setting, Subject, setting, settings};
-use super::{Failed, finish, look_back, range};
+use super::trial::{Trial, Tried, trials};
+use super::vary::{Ground, Set, Setting, Subject, setting, settings};
+use super::{Asked, Failed, LookedBack};
 use crate::cli::Exit;
-use crate::cli::args::{Common, Often, TuneArgs};
+use crate::cli::args::Often;
 use crate::cli::report::{duration, grouped};
-use crate::config::{Config, rule_value};
+use crate::config::rule_value;
 use crate::domain::anomaly::Rule;
 use crate::domain::keeper;
 use crate::domain::metric::Metric;
@@ -24,13 +24,13 @@ const SHOWN_MAX: usize = 5;
 
 /// What tuning found.
 #[derive(Clone, Debug, Serialize)]
-struct Tuned {
+pub(super) struct Tuned {
     /// How many alerts this history may have.
     allowed: u64,
     at_most: String,
     /// Settings that were judged, those of them that fit, and those that cannot be.
     tried: usize,
-    fit: usize,
+    pub fit: usize,
     refused: usize,
     /// Keys whose values were tried.
     keys: Vec<&'static str>,
@@ -46,36 +46,35 @@ struct Judged {
     alerts: Alerts,
 }
 
-/// Runs the command.
-pub fn tune(config: Config, common: &Common, args: &TuneArgs) -> Exit {
-    finish(tuned(&config, common, args).map(|tuned| {
-        let exit = if tuned.fit == 0 { Exit::Refused } else { Exit::Ok };
-        let json = || serde_json::to_string_pretty(&tuned).expect("a report is plain data");
-        (if args.history.json { json() } else { tuned.to_string() }, exit)
-    }))
-}
-
-fn tuned(config: &Config, common: &Common, args: &TuneArgs) -> Result<Tuned, Failed> {
+/// Looks for settings that would have been quiet enough.
+pub(super) fn tuned(
+    ground: &Ground,
+    asked: &Asked,
+    at_most: Often,
+    past: impl FnOnce(Vec<Trial>, Range) -> LookedBack,
+) -> Result<Tuned, Failed> {
     let usage = |why: String| (why, Exit::Usage);
-    let subject = Subject::named(config, &args.name).map_err(usage)?;
-    let rule = config.rules.iter().find(|rule| rule.name == args.name);
+    let config = &ground.config;
+    Subject::named(config, &asked.name).map_err(usage)?;
+    let rule = config.rules.iter().find(|rule| rule.name == asked.name);
     let rule =
-        rule.ok_or_else(|| usage(format!("{:?} is no rule: only rules are tuned", args.name)))?;
-    let range = range(config, &args.history).map_err(usage)?;
+        rule.ok_or_else(|| usage(format!("{:?} is no rule: only rules are tuned", asked.name)))?;
+    let range = asked.range(config).map_err(usage)?;
     let metric = Subject::Metric(rule.metric.clone());
-    let as_configured = settings(config, &metric, &[]).map_err(usage)?;
-    let (tried, source) = look_back(config, common, &args.history, &metric, &as_configured, range)?;
+    let as_configured = settings(ground, &metric, &[]).map_err(usage)?;
+    let trials = trials(&metric, &as_configured, 1).map_err(usage)?;
+    let (tried, source) = past(trials, range)?;
     let history = History::of(source, range, &tried);
     let (Some(Tried { seen, .. }), Some(span)) = (tried.first(), history.span()) else {
         return Err((history.to_string(), Exit::Refused));
     };
-    let search = Search { config, rule, seen, range };
+    let search = Search { ground, rule, seen, range };
     let (sets, keys) = search.sets();
-    let tries: Vec<Setting> = sets.into_iter().map(|set| setting(config, set)).collect();
+    let tries: Vec<Setting> = sets.into_iter().map(|set| setting(ground, set)).collect();
     let refused = tries.iter().filter(|setting| setting.config.is_err()).count();
     let mut judged: Vec<Judged> =
         tries.iter().filter_map(|setting| search.judge(setting)).collect();
-    let allowed = allowed(args.at_most, span);
+    let allowed = allowed(at_most, span);
     let tried = judged.len();
     let configured = judged.remove(0);
     let fits = |one: &Judged| one.alerts.count <= allowed;
@@ -95,12 +94,11 @@ fn tuned(config: &Config, common: &Common, args: &TuneArgs) -> Result<Tuned, Fai
     let shown = fitting.iter().take(SHOWN_MAX).map(|one| line(one));
     let report = Report {
         of: "rule",
-        name: args.name.clone(),
+        name: asked.name.clone(),
         history,
         settings: std::iter::once(line(&configured)).chain(shown).collect(),
     };
-    debug_assert!(matches!(subject, Subject::Rule(_)));
-    let at_most = format!("{} in {}", args.at_most.times, duration(args.at_most.span));
+    let at_most = format!("{} in {}", at_most.times, duration(at_most.span));
     Ok(Tuned { allowed, at_most, tried, fit, refused, keys, toml, report })
 }
 
@@ -139,7 +137,7 @@ fn pasted(set: &Set) -> String {
 
 /// What is searched, and over what.
 struct Search<'s> {
-    config: &'s Config,
+    ground: &'s Ground,
     rule: &'s Rule,
     seen: &'s Seen,
     range: Range,
@@ -150,14 +148,15 @@ impl Search<'_> {
     /// history is long the last keys stay as they are.
     fn sets(&self) -> (Vec<Set>, Vec<&'static str>) {
         let Rule { metric, detect, patience, .. } = self.rule;
-        let spec = self.config.metrics.iter().find(|spec| spec.name == *metric);
+        let config = &self.ground.config;
+        let spec = config.metrics.iter().find(|spec| spec.name == *metric);
         let step = spec.map_or(1, |spec| spec.window.step()).max(1);
         let mut numbers: Vec<f64> =
             self.seen.numbers.values().flatten().map(|(_, number)| *number).collect();
         numbers.sort_unstable_by(f64::total_cmp);
         let span = self.seen.last.zip(self.seen.first).map_or(0, |(last, first)| last - first);
         let groups = self.seen.numbers.len().max(1) as u64;
-        let most = self.config.dry_run.judgements_max / ((span / step).max(1) as u64 * groups);
+        let most = config.dry_run.judgements_max / ((span / step).max(1) as u64 * groups);
         let mut sets: Vec<Set> = vec![Vec::new()];
         let mut keys = Vec::new();
         for (key, values) in detect.dials(*patience, step, &numbers) {
@@ -204,6 +203,13 @@ impl Search<'_> {
         let mut alerts = Alerts::listing(config.dry_run.listed_max);
         raised.iter().for_each(|alert| alerts.take(self.range, alert, &alert.subject));
         Some(Judged { set: setting.set.clone(), alerts })
+    }
+}
+
+impl Tuned {
+    /// As JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report is plain data")
     }
 }
 

@@ -1,5 +1,8 @@
 //! What is tried: the settings that `--vary` asks for, each a configuration of its own.
 
+use std::sync::Arc;
+
+use crate::app::reload::Prepare;
 use crate::config::{Config, Flag, pattern_keys, rule_keys};
 use crate::domain::anomaly::Rule;
 use crate::domain::settings::Section;
@@ -103,6 +106,19 @@ impl Subject {
     }
 }
 
+/// What the settings are made from: a configuration, and what the command sets differently
+/// whatever its keys say.
+pub(super) struct Ground {
+    pub config: Config,
+    pub prepare: Prepare,
+}
+
+impl From<Config> for Ground {
+    fn from(config: Config) -> Self {
+        Ground { config, prepare: Arc::new(|_| {}) }
+    }
+}
+
 /// A configuration that is tried.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -117,10 +133,11 @@ pub(super) struct Setting {
 /// # Errors
 /// What is wrong with the words of `--vary`, or that they are too many.
 pub(super) fn settings(
-    config: &Config,
+    ground: &Ground,
     subject: &Subject,
     vary: &[String],
 ) -> Result<Vec<Setting>, String> {
+    let config = &ground.config;
     let mut sets: Vec<Set> = vec![Vec::new()];
     for text in vary {
         let (word, values) = text
@@ -142,19 +159,21 @@ pub(super) fn settings(
     }
     let mut found = vec![Setting { set: Vec::new(), config: Ok(config.clone()) }];
     let varied = sets.into_iter().filter(|set| !set.is_empty());
-    found.extend(varied.map(|set| setting(config, set)));
+    found.extend(varied.map(|set| setting(ground, set)));
     Ok(found)
 }
 
 /// A configuration with some keys set otherwise.
-pub(super) fn setting(config: &Config, set: Set) -> Setting {
+pub(super) fn setting(ground: &Ground, set: Set) -> Setting {
     let flag = |(key, value): &(String, String)| Flag {
         key: key.clone().into(),
         name: "--vary".into(),
         value: value.clone(),
     };
     let flags: Vec<Flag> = set.iter().map(flag).collect();
-    Setting { config: config.with(&flags).map_err(|error| error.to_string()), set }
+    let mut config = ground.config.with(&flags).map_err(|error| error.to_string());
+    config.iter_mut().for_each(|config| (ground.prepare)(config));
+    Setting { config, set }
 }
 
 /// `2..6` is 2, 3, 4, 5 and 6; `2..4/0.5` goes by halves; `15m,30m` is what it says.
@@ -208,11 +227,12 @@ mod tests {
 
     #[test]
     fn a_word_is_a_key_of_the_rule_of_the_pattern_or_of_sessions() {
-        let config = Config::default();
-        let rule = Subject::named(&config, "failed_payments_spike").unwrap();
+        let ground = Ground::from(Config::default());
+        let config = &ground.config;
+        let rule = Subject::named(config, "failed_payments_spike").unwrap();
         let of = |subject: &Subject, vary: &[&str]| {
             let vary: Vec<String> = vary.iter().map(|text| (*text).to_owned()).collect();
-            settings(&config, subject, &vary)
+            settings(&ground, subject, &vary)
         };
         let tried = of(&rule, &["k=2..4", "gap=15m,30m"]).unwrap();
         assert_eq!(tried.len(), 7);
@@ -239,26 +259,26 @@ mod tests {
         assert!(of(&Subject::Abandoned, &["k=2"]).is_err());
         let text = "[dry_run]\nsettings_max = 3\n[[pattern]]\nname = \"p\"\n\
                     first = { type = \"a\" }\ntimes = 2\nwithin = \"1m\"\n";
-        let config = Config::parse("t.toml", text).unwrap();
-        let pattern = Subject::named(&config, "p").unwrap();
-        let tried = settings(&config, &pattern, &["within=5m,1s".into()]).unwrap();
+        let own = Ground::from(Config::parse("t.toml", text).unwrap());
+        let pattern = Subject::named(&own.config, "p").unwrap();
+        let tried = settings(&own, &pattern, &["within=5m,1s".into()]).unwrap();
         let within = |of: &Setting| match &of.config.as_ref().unwrap().patterns[0].seeks {
             Seeks::Sequence(sequence) => sequence.within,
             Seeks::Join(join) => join.within,
         };
         assert_eq!([0, 1, 2].map(|n| within(&tried[n])), [60_000, 300_000, 1_000]);
-        let times = settings(&config, &pattern, &["times=1..2".into()]).unwrap();
+        let times = settings(&own, &pattern, &["times=1..2".into()]).unwrap();
         assert!(times[1].config.as_ref().unwrap_err().contains("is all there is"));
-        let error = settings(&config, &pattern, &["times=1..4".into()]).unwrap_err();
+        let error = settings(&own, &pattern, &["times=1..4".into()]).unwrap_err();
         assert!(error.contains("are not 1 to 3 values"), "{error}");
         let text = "[[join]]\nname = \"j\"\nleft = { type = \"a\" }\nright = { type = \"b\" }\n\
                     within = \"1m\"\n";
-        let config = Config::parse("t.toml", text).unwrap();
-        let join = Subject::named(&config, "j").unwrap();
-        let tried = settings(&config, &join, &["within=5m".into(), "before=1s".into()]).unwrap();
+        let own = Ground::from(Config::parse("t.toml", text).unwrap());
+        let join = Subject::named(&own.config, "j").unwrap();
+        let tried = settings(&own, &join, &["within=5m".into(), "before=1s".into()]).unwrap();
         assert_eq!([0, 1].map(|n| within(&tried[n])), [60_000, 300_000]);
-        assert!(settings(&config, &join, &["times=2".into()]).is_err());
-        let unknown = Subject::named(&config, "nope").unwrap_err();
+        assert!(settings(&own, &join, &["times=2".into()]).is_err());
+        let unknown = Subject::named(config, "nope").unwrap_err();
         assert!(unknown.contains("failed_payments_spike") && unknown.contains("revenue"));
     }
 }
