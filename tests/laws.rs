@@ -140,6 +140,16 @@ field = "amount"
 window = { since_midnight = "Asia/Kathmandu", slide = "40s" }
 keep = "1h"
 [[metric]]
+name = "growth"
+formula = "revenue / ago(revenue, '30s') - 1"
+[[metric]]
+name = "all_events"
+aggregate = "count"
+window = { tumbling = "10s" }
+[[metric]]
+name = "region_share"
+formula = "by_region / all_events"
+[[metric]]
 name = "newest"
 where = { type = "buy" }
 aggregate = "avg"
@@ -309,6 +319,7 @@ fn metrics() -> Vec<Metric> {
         metric("uneven", "buy", What::Sum, None, hopping::<50_000, 20_000>),
         metric("ever", "", What::Count, Some(3), ever::<120_000>),
         metric("today", "buy", What::Sum, None, today),
+        metric("all_events", "", What::Count, None, hopping::<10_000, 10_000>),
         Metric { newest: Some(5), ..metric("newest", "buy", What::Avg, Some(3), ever::<30_000>) },
         Metric { gap: Some(15_000), ..metric("bursts", "", What::Sum, Some(3), alone) },
         Metric {
@@ -384,6 +395,37 @@ fn counted() -> Vec<Counts> {
     ]
 }
 
+/// Adds the formulas: those of the windows after the first event, whatever came before it later.
+fn formulas(wanted: &mut Answer, first: i64) {
+    const STEP: i64 = 10_000;
+    let begins = first.div_euclid(STEP) * STEP;
+    let of = |all: &BTreeMap<(String, i64, String), f64>, name: &str| -> Vec<(i64, String, f64)> {
+        let own = all.iter().filter(|((metric, ..), _)| metric == name);
+        own.map(|((_, at, group), value)| (*at, group.clone(), *value)).collect()
+    };
+    let whole = |all: &BTreeMap<(String, i64, String), f64>, name: &str, at: i64| {
+        all.get(&(name.to_owned(), at, String::new())).copied().unwrap_or_default()
+    };
+    let revenue: Vec<i64> = of(&wanted.windows, "revenue").into_iter().map(|one| one.0).collect();
+    let newest = revenue.last().copied().unwrap_or(begins);
+    for end in revenue.iter().flat_map(|end| [*end, end + 3 * STEP]) {
+        let before = end - 3 * STEP;
+        let was = whole(&wanted.windows, "revenue", before);
+        if before > begins && end <= newest && was != 0.0 {
+            let growth = whole(&wanted.windows, "revenue", end) / was - 1.0;
+            wanted.windows.insert(("growth".to_owned(), end, String::new()), growth);
+        }
+    }
+    for (is_window, all) in [(true, &mut wanted.windows), (false, &mut wanted.minutes)] {
+        for (at, group, count) in of(all, "by_region") {
+            if group != "other" && (!is_window || at > begins) {
+                let share = count / whole(all, "all_events", at);
+                all.insert(("region_share".to_owned(), at, group), share);
+            }
+        }
+    }
+}
+
 type Found = BTreeMap<&'static str, Vec<Matched>>;
 
 /// What the log comes to, and what each pattern finds in it.
@@ -397,6 +439,7 @@ fn wanted(log: &[Entry]) -> (Answer, Found) {
     let all = found.clone().into_iter().chain(pairs).collect();
     count(&mut wanted, &all, &counted());
     found.values_mut().for_each(|found| found.sort());
+    formulas(&mut wanted, log[0].at);
     (wanted, found)
 }
 

@@ -109,7 +109,7 @@ pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
         );
         settings.shards = 1;
     }
-    let metrics = config.metrics.iter().map(|spec| Metric::compile(spec, &schema));
+    let metrics = Metric::compile_all(&config.metrics, &schema);
     let held_max = settings.pattern_held_max;
     let patterns = Patterns::compile(&config.patterns, &config.time, held_max, &schema);
     Course {
@@ -119,7 +119,7 @@ pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
         session_settings: config.sessions_meaning(),
         meanings: config.meanings(),
         rules: Arc::new(Rules::compile(&config.session, &config.time, &schema)),
-        metrics: Arc::new(metrics.collect()),
+        metrics: Arc::new(metrics),
         patterns: Arc::new(patterns),
         watching: config.rules.clone(),
         schema,

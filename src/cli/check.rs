@@ -134,7 +134,7 @@ pub fn outlook(config: &Config) -> Result<Kept, CheckError> {
         Seen::Commit { epoch, entries } => (epoch, entries),
     };
     let schema = config.schema(0);
-    let metrics = config.metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+    let metrics = Metric::compile_all(&config.metrics, &schema);
     let rules = Rules::compile(&config.session, &config.time, &schema);
     let mut keeper =
         Keeper::new(Arc::new(metrics), config.rules.clone(), Arc::new(rules), &config.time);

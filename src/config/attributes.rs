@@ -105,7 +105,9 @@ impl Scope for Anything {
 
 /// Names, each behind those that it uses; and a circle that some of them make, from a name to the
 /// same.
-fn in_order<'a>(uses: &BTreeMap<&'a str, Vec<String>>) -> (Vec<&'a str>, Option<Vec<&'a str>>) {
+pub(super) fn in_order<'a>(
+    uses: &BTreeMap<&'a str, Vec<String>>,
+) -> (Vec<&'a str>, Option<Vec<&'a str>>) {
     let mut order: Vec<&str> = Vec::new();
     loop {
         let ready = |name: &&&'a str| {

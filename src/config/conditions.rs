@@ -58,7 +58,7 @@ pub(super) fn conditions(
         Value::Text(text) | Value::Bare(text) => {
             let expr = match of {
                 Facts::Events => Expr::condition(text, attributes),
-                Facts::Sessions | Facts::LiveSessions => Expr::condition(text, &OfSession),
+                _ => Expr::condition(text, &OfSession),
             };
             let expr = expr.map_err(|error| error.to_string())?;
             return Ok(metric::conditions::of(&expr));

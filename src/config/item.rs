@@ -38,14 +38,14 @@ pub(super) struct Item<'a> {
 
 impl<'a> Items<'a> {
     /// Reads each table with `read`, which gets the item and its number.
-    pub fn each<T>(
+    pub fn each<'n, T>(
         &mut self,
         list: &'static str,
-        nodes: &[Node],
+        nodes: impl IntoIterator<Item = (usize, &'n Node)>,
         read: impl Fn(&mut Item<'a>, usize) -> T,
     ) -> Vec<T> {
         let mut found = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
+        for (index, node) in nodes {
             let Value::Table(table) = &node.value else {
                 self.reader.problem(list, format!("must be written as [[{list}]]"));
                 continue;

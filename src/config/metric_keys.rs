@@ -27,11 +27,16 @@ settings! {
         /// "events"; "sessions", closed ones, at their end; or "live_sessions", those open now:
         /// only count, only by step, no window.
         pub of: Facts = Facts::Events, word::<Facts>();
+        /// A number made of those of other metrics, such as "errors / requests" or
+        /// "sales / ago(sales, \"7d\")", in place of of, where, aggregate, field, group_by and window.
+        /// Their windows must end together. Groups are met by equal labels; one without group_by is
+        /// the same for all of them. Nothing is divided by 0: there is no number then.
+        pub formula: () = (), shape();
         /// Conditions that must all hold:
         /// { status = { ge = 400 }, region = ["eu", "us"], amount = { exists = true } }.
         /// There are ge, gt, le, lt and exists.
         pub filter as "where": () = (), shape();
-        /// Needed:
+        /// Needed, without a formula:
         pub aggregate: String = String::new(), Rule::Word(aggregates);
         /// Of ratio: conditions counted above the line.
         pub numerator: () = (), shape();

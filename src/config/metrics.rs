@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::attributes::Attributes;
 use super::conditions::not_of_session;
 use super::document::{self, Node, Value};
+use super::formulas::{self, Declared};
 use super::item::{Item, Items};
 use super::metric_keys::MetricKeys;
 use super::possible::impossible;
@@ -18,8 +19,8 @@ use super::{aggregates, patterns, rules, units};
 use crate::domain::anomaly;
 use crate::domain::metric::{Aggregate, Condition, Facts, MetricSpec, WindowSpec};
 use crate::domain::pattern::PatternSpec;
-use crate::domain::settings::Derived;
 use crate::domain::settings::terms::{DAY, GIB, HOUR, SECOND};
+use crate::domain::settings::{Derived, Section};
 use crate::domain::time::SpanMs;
 
 /// Most metrics, and most rules: each is a topic that every board carries.
@@ -126,24 +127,80 @@ pub(super) fn read(
     }
     let mut names = Vec::new();
     let mut items = Items { reader, names: &mut names, days, attributes, steps, patterns };
-    let metrics: Vec<MetricSpec> = items.each("metric", &metrics, metric);
-    let rules = items.each("rule", &rules, |item, _| rules::rule(item, &metrics));
+    let declared = Declared::new(&metrics);
+    let is_plain = |at: &usize| !declared.order.contains(at);
+    let plain = metrics.iter().enumerate().filter(|(at, _)| is_plain(at));
+    let mut found = items.each("metric", plain, |item, at| (at, metric(item)));
+    for at in &declared.order {
+        let one = std::iter::once((*at, &metrics[*at]));
+        let read = items.each("metric", one, |item, at| (at, of_others(item, &declared, &found)));
+        found.extend(read);
+    }
+    found.sort_by_key(|(at, _)| *at);
+    let metrics: Vec<MetricSpec> = found.into_iter().map(|(_, spec)| spec).collect();
+    let rules = items.each("rule", rules.iter().enumerate(), |item, _| rules::rule(item, &metrics));
     (metrics, rules)
 }
 
+/// One `[[metric]]` with a formula, `known` being the metrics that it may use.
+fn of_others(
+    item: &mut Item<'_>,
+    declared: &Declared,
+    known: &[(usize, MetricSpec)],
+) -> MetricSpec {
+    let keys = item.reader.section(MetricKeys::default());
+    let own = Aggregate::named("last").expect("it is in the list");
+    let all = Aggregate::all();
+    item.reader.only_of(
+        aggregates::AGGREGATE,
+        &own,
+        all.iter().map(|one| (one.word(), one as &dyn Section)),
+    );
+    for key in formulas::OF_OPERANDS {
+        if item.reader.is_set(key) {
+            let rule = "has no meaning beside formula: that of its metrics holds";
+            item.reader.problem(key, rule);
+        }
+    }
+    let read = item.reader.read(formulas::FORMULA, None, |node| {
+        formulas::read(node.text("text in quotes")?, declared, known).map(Some)
+    });
+    let Some(read) = read else {
+        return MetricSpec::new(&item.name, own, NO_WINDOW);
+    };
+    groups_only_with_labels(item, &read.group_by);
+    let keep = keep(item, &own, &read.window, keys.keep);
+    let limited = item.reader.is_set("group_limit");
+    let spec = MetricSpec {
+        title: item.title(keys.title),
+        unit: keys.unit,
+        group_limit: if limited { keys.group_limit } else { read.group_limit },
+        group_silence: group_silence(item, &read.window, keep, keys.group_silence),
+        group_by: read.group_by,
+        keep,
+        ..MetricSpec::of_formula(&item.name, read.formula, read.window)
+    };
+    history_fits(item, &spec);
+    spec
+}
+
+fn groups_only_with_labels(item: &mut Item<'_>, group_by: &[String]) {
+    for key in ["group_limit", "group_silence"] {
+        if item.reader.is_set(key) && group_by.is_empty() {
+            item.reader.problem(key, "only belongs to a metric with group_by");
+        }
+    }
+}
+
 /// One `[[metric]]`.
-fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
+fn metric(item: &mut Item<'_>) -> MetricSpec {
     let keys = item.reader.section(MetricKeys::default());
     let filter = item.conditions("where", keys.of);
     let aggregate = aggregates::aggregate(item, &keys);
     let numerator = item.conditions("numerator", keys.of);
     aggregates::needs_fit(item, &aggregate, &keys, &numerator);
     let window = window(item, keys.of);
-    for key in ["group_limit", "group_silence"] {
-        if item.reader.is_set(key) && keys.group_by.is_empty() {
-            item.reader.problem(key, "only belongs to a metric with group_by");
-        }
-    }
+    groups_only_with_labels(item, &keys.group_by);
     let keep = keep(item, &aggregate, &window, keys.keep);
     let spec = MetricSpec {
         name: item.name.clone(),
@@ -159,6 +216,7 @@ fn metric(item: &mut Item<'_>, _index: usize) -> MetricSpec {
         keep,
         window,
         aggregate,
+        formula: None,
     };
     attributes_fit(item, &spec);
     history_fits(item, &spec);

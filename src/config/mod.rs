@@ -13,6 +13,7 @@ mod demo;
 mod document;
 mod dry_run;
 mod events;
+mod formulas;
 mod general;
 mod item;
 mod joins;

@@ -109,7 +109,9 @@ pub(super) fn read(
     let taken = &mut Vec::new();
     let mut items = Items { reader, names: taken, days, attributes, steps: &[], patterns: &[] };
     let [patterns, joins] = &declared;
+    let patterns = patterns.iter().enumerate();
     let mut found = items.each("pattern", patterns, |item, _| pattern(item, &names, of_session));
+    let joins = joins.iter().enumerate();
     found.extend(items.each("join", joins, |item, _| joins::join(item, &names, of_session)));
     found
 }

@@ -263,11 +263,18 @@ fn in_order(conditions: &mut [Condition]) {
 
 /// A metric without its title and unit, and without keys that do not apply to it.
 fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
-    let mut keys = vec![
-        ("name", text(&metric.name)),
-        ("of", text(metric.of.word())),
-        ("aggregate", text(metric.aggregate.word())),
-    ];
+    let mut keys = vec![("name", text(&metric.name))];
+    if let Some(formula) = &metric.formula {
+        keys.push(("formula", text(&formula.expr.to_string())));
+        if !metric.group_by.is_empty() {
+            keys.push(("group_limit", metric.group_limit.to_string()));
+            keys.push(("group_silence", span(metric.group_silence)));
+        }
+        keys.push(("keep", span(metric.keep)));
+        return keys;
+    }
+    keys.push(("of", text(metric.of.word())));
+    keys.push(("aggregate", text(metric.aggregate.word())));
     keys.extend(lines(entries(&metric.aggregate)));
     if let Some(field) = &metric.field {
         keys.push(("field", text(field)));

@@ -173,8 +173,10 @@ export function groupName(text) {
   return labels.map((label) => label || 'none').join(' · ');
 }
 
-/** Of a metric that came later than the first event: since when it counts, in words. */
+/** Of a metric that came later than the first event: since when it counts, in words. One that looks
+ * back may have its first number ahead. */
 export function since({ since: at, warming }) {
   if (at == null) return '';
-  return `${warming ? 'warming up, ' : ''}counts since ${when(at, Date.now())}`;
+  const now = Date.now();
+  return `${warming ? 'warming up, ' : ''}${at > now ? 'numbers from' : 'counts since'} ${when(at, now)}`;
 }

@@ -58,8 +58,7 @@ impl Meaning {
         policy: &SessionPolicy,
         time: TimePolicy,
     ) -> Self {
-        let metrics: Vec<Metric> =
-            metrics.iter().map(|spec| Metric::compile(spec, &schema)).collect();
+        let metrics: Vec<Metric> = Metric::compile_all(metrics, &schema);
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&policy.value), named(&policy.segment));
         Meaning {

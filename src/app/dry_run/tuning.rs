@@ -16,7 +16,8 @@ use crate::cli::report::{duration, grouped};
 use crate::config::rule_value;
 use crate::domain::anomaly::Rule;
 use crate::domain::keeper;
-use crate::domain::metric::Metric;
+use crate::domain::metric::grid::Memo;
+use crate::domain::metric::{Metric, begins};
 use crate::domain::time::SpanMs;
 
 /// Settings that are shown besides the one that is configured.
@@ -183,14 +184,18 @@ impl Search<'_> {
     fn judge(&self, setting: &Setting) -> Option<Judged> {
         let config = setting.config.as_ref().ok()?;
         let rule = config.rules.iter().find(|rule| rule.name == self.rule.name)?;
-        let spec = config.metrics.iter().find(|spec| spec.name == rule.metric)?;
-        let metric = Metric::compile(spec, &config.schema(0));
+        let metrics = Metric::compile_all(&config.metrics, &config.schema(0));
+        let at = metrics.iter().position(|metric| metric.spec.name == rule.metric)?;
+        let (metric, spec) = (&metrics[at], &metrics[at].spec);
         let (first, last) = (self.seen.first?, self.seen.last?);
+        let whole =
+            |plain: usize| Some(metrics[plain].grid.pane(first, &mut Memo::default()).start);
+        let first = begins(&metrics, at, &whole)?.max(first);
         let nothing = Vec::new();
         let numbers = |group: u32| self.seen.numbers.get(&group).unwrap_or(&nothing);
         let lateness = config.time.allowed_lateness;
         let back = |kept, group| {
-            keeper::look_back(rule, &metric, kept, numbers(group), (first, last), lateness)
+            keeper::look_back(rule, metric, kept, numbers(group), (first, last), lateness)
         };
         let mut raised = if spec.group_by.is_empty() {
             back(None, 0)

@@ -122,3 +122,57 @@ fn a_name_that_is_nearly_a_derived_one_is_warned_of() {
         ["metric.m0: the attribute \"margni\" is not the \"margin\" of [events.derived]"]
     );
 }
+
+/// Two counts, and what is made of them.
+fn formulas(more: &str) -> Config {
+    let text = format!(
+        "[[metric]]\nname = \"rate\"\nformula = \"errors/requests\"\n\
+         [[metric]]\nname = \"growth\"\n\
+         formula = 'requests / ago(requests, \"1d\") - (1 - 0.5) * rate'\n\
+         [[metric]]\nname = \"errors\"\nwhere = \"status >= 500\"\n{COUNT}group_by = [\"region\"]\n\
+         group_limit = 500\n\
+         [[metric]]\nname = \"requests\"\n{COUNT}keep = \"2d\"\n{more}"
+    );
+    Config::parse("t.toml", &text).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+#[test]
+fn a_formula_has_the_windows_and_the_labels_of_its_metrics() {
+    let config = formulas("");
+    let names: Vec<&str> = config.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(names, ["rate", "growth", "errors", "requests"], "as they stand in the file");
+    for formula in &config.metrics[..2] {
+        assert_eq!(formula.window, config.metrics[3].window);
+        assert_eq!((&formula.group_by[..], formula.group_limit), (&["region".to_owned()][..], 500));
+    }
+    let printed = config.print();
+    let again = Config::parse("printed.toml", &printed).unwrap_or_else(|error| {
+        panic!("{printed}\n{error}");
+    });
+    assert_eq!(config, again, "{printed}");
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    let keys = &config.meanings()["metric growth"];
+    let wanted = "'requests / ago(requests, \"1d\") - (1 - 0.5) * rate'";
+    assert_eq!(keys["formula"], wanted, "{keys:?}");
+}
+
+#[test]
+fn a_formula_is_what_its_metrics_are_and_not_what_they_are_called() {
+    let meanings = |config: &Config| -> Vec<u64> {
+        let all = Metric::compile_all(&config.metrics, &config.schema(0));
+        all.iter().map(|metric| metric.meaning).collect()
+    };
+    let before = meanings(&formulas(""));
+    let mut renamed = formulas("");
+    renamed.metrics[3].name = "calls".into();
+    for metric in &mut renamed.metrics[..2] {
+        for operand in &mut metric.formula.as_mut().unwrap().operands {
+            operand.metric = operand.metric.replace("requests", "calls");
+        }
+    }
+    assert_eq!(meanings(&renamed), before);
+    let filtered = meanings(&formulas("where = \"status > 0\"\n"));
+    assert_ne!(filtered[0], before[0]);
+    assert_ne!(filtered[1], before[1]);
+    assert_eq!(filtered[2], before[2]);
+}

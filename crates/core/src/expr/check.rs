@@ -83,10 +83,37 @@ impl<S: Scope> Check<'_, S> {
         let Some(name) = path(parsed) else {
             return Err(self.wrong(parsed, "only a name has parts, such as properties.price"));
         };
+        let scope = self.scope;
+        self.place(parsed, name, |name| scope.kind(name))
+    }
+
+    /// The place of `ago(sales, "7d")`.
+    fn ago(&mut self, parsed: &IdedExpr, call: &CallExpr) -> Result<usize, ExprError> {
+        let span = |parsed: &IdedExpr| match &parsed.expr {
+            Cel::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
+            _ => None,
+        };
+        let (Some(of), Some(span)) =
+            (call.args.first().and_then(path), call.args.get(1).and_then(span))
+        else {
+            let reason = "ago takes a metric and how long ago, written out: ago(sales, \"7d\")";
+            return Err(self.wrong(parsed, reason));
+        };
+        let scope = self.scope;
+        self.place(parsed, format!("ago({of}, {span:?})"), |_| scope.ago(&of, &span))
+    }
+
+    /// The place of what stands for one value, each once.
+    fn place(
+        &mut self,
+        parsed: &IdedExpr,
+        name: String,
+        kind: impl FnOnce(&str) -> Result<Kind, String>,
+    ) -> Result<usize, ExprError> {
         if let Some(at) = self.names.iter().position(|known| *known == name) {
             return Ok(at);
         }
-        let kind = self.scope.kind(&name).map_err(|reason| self.wrong(parsed, reason))?;
+        let kind = kind(&name).map_err(|reason| self.wrong(parsed, reason))?;
         self.formats.push(self.scope.format(&name));
         self.kinds.push(kind);
         self.names.push(name);
@@ -128,6 +155,10 @@ impl<S: Scope> Check<'_, S> {
                 Err(self.wrong(parsed, reason))
             }
             (op::ADD, None, [left, right]) => self.sum(parsed, left, right),
+            ("ago", None, _) => {
+                let name = self.ago(parsed, call)?;
+                Ok((Node::Name(name), self.kinds[name]))
+            }
             ("has", None, [name]) => Ok(bool(Node::Has(self.name(name)?))),
             ("has", ..) => {
                 Err(self.wrong(parsed, "has takes the name of an attribute: has(amount)"))

@@ -64,6 +64,14 @@ pub trait Scope {
     /// Why the name cannot be used, with the likely remedy.
     fn kind(&self, name: &str) -> Result<Kind, String>;
 
+    /// The kind of `ago(name, "7d")`, which is a name like any other where there is a past.
+    ///
+    /// # Errors
+    /// As for [`Scope::kind`].
+    fn ago(&self, _name: &str, _span: &str) -> Result<Kind, String> {
+        Err("ago stands in the formula of a metric: an event knows no other one".into())
+    }
+
     /// How numbers are written that come as text under this name.
     fn format(&self, _name: &str) -> NumberFormat {
         NumberFormat::default()
@@ -146,6 +154,11 @@ impl Expr {
     /// The names that it uses, in order of first mention, each once.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The same over other names, in the same order.
+    pub(crate) fn renamed(&self, names: Vec<String>) -> Expr {
+        Expr { names, ..self.clone() }
     }
 
     /// Its value.

@@ -46,7 +46,7 @@ impl Keeper {
             return self.by_step().map(number).collect();
         }
         let state = self.engine.state(index);
-        let shown = Shown::new(metric, state, self.began(index), watermark);
+        let shown = Shown::new(&self.engine, index, self.began(index), watermark);
         let Some(now) = shown.and_then(|shown| shown.now()) else { return Vec::new() };
         let none = metric.empty();
         if metric.spec.group_by.is_empty() {

@@ -67,7 +67,9 @@ impl Keeper {
         for index in 0..self.engine.metrics().len() {
             let id = self.ids[index].clone();
             let Some(kept) = metrics.remove(&id) else {
-                self.began[index] = self.state.max_at;
+                // A formula counts nothing: it is there where its operands are.
+                let counts = self.engine.metrics()[index].formula.is_none();
+                self.began[index] = self.state.max_at.filter(|_| counts);
                 continue;
             };
             let kept: MetricKept = serde_json::from_value(kept).map_err(|e| e.to_string())?;
@@ -78,6 +80,7 @@ impl Keeper {
             let snapshot = snapshot.metrics.remove(&id).unwrap_or_default();
             self.restore_metric(index, snapshot, watermark)?;
         }
+        self.tell_begins();
         Ok(())
     }
 

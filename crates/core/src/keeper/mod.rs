@@ -8,6 +8,8 @@
 mod delta;
 mod figures;
 #[cfg(test)]
+mod formula_tests;
+#[cfg(test)]
 mod group_tests;
 mod identity;
 mod kept;
@@ -290,7 +292,10 @@ impl Keeper {
 
     /// The first time that could have counted in a metric; `None` before the first event.
     pub fn began(&self, metric: usize) -> Option<EpochMs> {
-        self.began[metric].or(self.state.first_at)
+        match self.engine.metrics()[metric].formula {
+            None => self.began[metric].or(self.state.first_at),
+            Some(_) => self.begins(metric),
+        }
     }
 
     /// Adds up one barrier and returns what its commit holds. `epoch` and `wall` of the
@@ -362,6 +367,7 @@ impl Keeper {
         self.ended.sort_by(|a, b| (a.ending.at, &a.key).cmp(&(b.ending.at, &b.key)));
         let absorbed = self.engine.absorb(facts);
         self.write_absorbed(&absorbed, &mut unit);
+        self.tell_begins();
         let (watching, list) = (&self.watching, self.list_points);
         let all =
             |metric: &Metric| list || watching.iter().any(|rule| rule.metric == metric.spec.name);

@@ -76,7 +76,9 @@ impl Keeper {
 
     /// Runs what became final by a watermark through the rules.
     pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Alert> {
-        let (mut alerts, first_at) = (Vec::new(), self.state.first_at);
+        let mut alerts = Vec::new();
+        let begins: Vec<Option<EpochMs>> =
+            (0..self.engine.metrics().len()).map(|index| self.began(index)).collect();
         for rule in &self.watching {
             let metrics = self.engine.metrics();
             let watched = |metric: &Metric| metric.spec.name == rule.metric;
@@ -102,7 +104,7 @@ impl Keeper {
                 let text = watched.as_ref().map(|kept| group_text(&kept.labels));
                 let key = kept_id(&id, text.as_deref());
                 // A group begins with its first number; where there is one, with the first event.
-                let began = self.began[index].or(first_at).filter(|_| text.is_none());
+                let began = begins[index].filter(|_| text.is_none());
                 let first = numbers.first().map(|(end, _)| end - 1);
                 let last = self.state.rules.get(&key).and_then(|kept| kept.state.last());
                 let first =
@@ -127,8 +129,7 @@ impl Keeper {
                 kept.run(rule, metric, Stretch { start, end }, numbers, |verdict| {
                     alerts.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {
-                            let began = |index: usize| self.began[index].or(first_at);
-                            let why = why(rule, &self.engine, began, verdict);
+                            let why = why(rule, &self.engine, |index| begins[index], verdict);
                             Some(about.anomaly(verdict, why))
                         }
                         Change::Over(past) => Some(about.over(verdict, &past)),

@@ -143,7 +143,7 @@ impl Keeper {
         let mut kpi = self.built_in_kpi();
         for (index, metric) in self.engine.metrics().iter().enumerate() {
             let state = self.engine.state(index);
-            let shown = Shown::new(metric, state, self.began(index), watermark);
+            let shown = Shown::new(&self.engine, index, self.began(index), watermark);
             let mut topic = match metric.spec.of {
                 Facts::LiveSessions => self.live_sessions(metric),
                 _ => {

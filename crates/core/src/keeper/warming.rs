@@ -3,7 +3,7 @@
 
 use super::Keeper;
 use crate::metric::grid::{Grid, Memo};
-use crate::metric::{Facts, Metric};
+use crate::metric::{Facts, Formula, Metric, begins};
 use crate::time::{END_OF_TIME, EpochMs};
 
 /// Since when a metric counts.
@@ -16,10 +16,51 @@ pub(super) struct Since {
 }
 
 impl Keeper {
+    /// Where the first pane begins whose window is whole, as far as that can be said; of a formula
+    /// that of all its operands. `None` before the first event.
+    pub(super) fn begins(&self, index: usize) -> Option<EpochMs> {
+        let metrics = self.engine.metrics();
+        begins(metrics, index, &|plain| {
+            let (metric, memo) = (&metrics[plain], &mut Memo::default());
+            match self.began[plain] {
+                Some(began) => Some(whole_from(metric, began, memo)),
+                None => Some(metric.grid.pane(self.state.first_at?, memo).start),
+            }
+        })
+    }
+
+    /// Tells the engine where the operands of formulas begin.
+    pub(super) fn tell_begins(&mut self) {
+        if self.engine.metrics().iter().any(|metric| metric.formula.is_some()) {
+            let all = 0..self.engine.metrics().len();
+            let begins = all.map(|index| self.begins(index).unwrap_or(EpochMs::MAX));
+            self.engine.begins = begins.collect();
+        }
+    }
+
+    /// True when a formula begins later than the first event: it looks back, or one of its operands
+    /// came later.
+    fn comes_later(&self, formula: &Formula) -> bool {
+        formula.operands().any(|(operand, ago)| {
+            let of_operand = &self.engine.metrics()[operand].formula;
+            ago.is_some()
+                || self.began[operand].is_some()
+                || of_operand.as_ref().is_some_and(|formula| self.comes_later(formula))
+        })
+    }
+
     /// Since when a metric counts, while anything is shown that began before; `None` for one that
     /// was there from the first event on.
     pub(super) fn since(&self, metric: usize, watermark: EpochMs) -> Option<Since> {
-        let (began, metric) = (self.began[metric]?, &self.engine.metrics()[metric]);
+        let index = metric;
+        let metric = &self.engine.metrics()[index];
+        if let Some(formula) = metric.formula.as_ref().filter(|_| watermark < END_OF_TIME) {
+            let at = self.begins(index).filter(|_| self.comes_later(formula))?;
+            let running = metric.grid.pane(watermark, &mut Memo::default()).start;
+            let shows = running.saturating_sub(metric.spec.keep) <= at;
+            return shows.then_some(Since { at, warming: running <= at });
+        }
+        let began = self.began[index]?;
         if metric.spec.of == Facts::LiveSessions || watermark >= END_OF_TIME {
             return None;
         }

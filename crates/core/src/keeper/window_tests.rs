@@ -25,19 +25,19 @@ use crate::number::Decimal;
 use crate::session::SessionPolicy;
 use crate::time::{END_OF_TIME, SpanMs};
 
-const LATENESS: SpanMs = 30_000;
+pub(super) const LATENESS: SpanMs = 30_000;
 
 /// Midnights in Berlin before and after its clocks change, and one in Kathmandu.
 const MIDNIGHTS: [EpochMs; 4] =
     [1_743_289_200_000, 1_743_372_000_000, 1_761_429_600_000, 1_699_899_300_000];
 
 #[derive(Clone, Copy, Debug)]
-struct Sample {
-    at: EpochMs,
-    user: u64,
-    amount: i64,
-    stamp: EpochMs,
-    position: u64,
+pub(super) struct Sample {
+    pub at: EpochMs,
+    pub user: u64,
+    pub amount: i64,
+    pub stamp: EpochMs,
+    pub position: u64,
 }
 
 const KEYS: [&str; 13] = ["", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
@@ -66,7 +66,7 @@ impl Fact for Sample {
     }
 }
 
-fn schema() -> Schema {
+pub(super) fn schema() -> Schema {
     Schema {
         slots: vec!["amount".into(), "class".into()],
         event_types: vec![],
@@ -92,7 +92,7 @@ fn metric(aggregate: Aggregate, window: WindowSpec, grouped: bool) -> Metric {
     Metric::compile(&spec, &schema())
 }
 
-fn time() -> TimePolicy {
+pub(super) fn time() -> TimePolicy {
     TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() }
 }
 
@@ -129,7 +129,7 @@ fn label(metric: &Metric, sample: &Sample) -> String {
     if metric.spec.group_by.is_empty() { String::new() } else { (sample.user % 3).to_string() }
 }
 
-type Key = (EpochMs, String);
+pub(super) type Key = (EpochMs, String);
 
 fn said(number: &Number) -> String {
     number.scalar().map_or_else(|| number.to_text(), |number| format!("{number:.6}"))
@@ -214,21 +214,24 @@ fn cell_of(metric: &Metric, samples: Vec<&Sample>) -> Cell {
     cell
 }
 
-fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+/// The number of each window and group, computed again.
+pub(super) fn exact(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, Number> {
     if let WindowSpec::Burst { gap, .. } = metric.spec.window {
-        let number = |(key, cell)| Some((key, said(&metric.spec.aggregate.value(&cell, 1)?)));
+        let number = |(key, cell)| Some((key, metric.spec.aggregate.value(&cell, 1)?));
         return silent(metric, samples, gap).0.into_iter().filter_map(number).collect();
     }
     again(metric, samples, |sample| windows_of(metric, sample.at), |held| only(metric, held))
         .into_iter()
-        .filter_map(|(key, (cell, size))| {
-            Some((key, said(&metric.spec.aggregate.value(&cell, size)?)))
-        })
+        .filter_map(|(key, (cell, size))| Some((key, metric.spec.aggregate.value(&cell, size)?)))
         .collect()
 }
 
+fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+    exact(metric, samples).into_iter().map(|(key, number)| (key, said(&number))).collect()
+}
+
 /// Those that leave the process: a running total does when something is new in it.
-fn final_numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
+pub(super) fn final_numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
     let mut numbers = numbers(metric, samples);
     if metric.grid.runs() {
         let new = |sample: &Sample| {
@@ -435,7 +438,7 @@ fn aggregates() -> Vec<Aggregate> {
     all
 }
 
-fn windows() -> impl Strategy<Value = WindowSpec> {
+pub(super) fn windows() -> impl Strategy<Value = WindowSpec> {
     let zone = prop::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kathmandu"]);
     prop_oneof![
         prop::sample::select(vec![1_000, 7_000, 25_000, 40_000, 60_000, 90_000, 3_600_000])
@@ -482,7 +485,7 @@ fn windows() -> impl Strategy<Value = WindowSpec> {
 
 /// Events in the order of the log: each is delayed by up to `disorder`, which is far more
 /// than the lateness, and carries the watermark before it.
-fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
+pub(super) fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>> + use<> {
     let spread = (window.step() * 6).max(window.apart() * 8).clamp(20_000, 4 * 86_400_000);
     let disorder = (window.step() * 3 / 2).max(window.apart() * 2).max(2 * LATENESS);
     let one = (-spread..spread, 0..disorder, 1u64..13, -50i64..50);

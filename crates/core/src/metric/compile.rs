@@ -7,12 +7,13 @@ use super::aggregate::{Cell, Needs};
 use super::bursts::Bursts;
 use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
+use super::formula::Formula;
 use super::grid::Grid;
 use super::groups::Silence;
 use super::latest::Latest;
-use super::meaning::meaning;
 use super::number::Number;
 use super::spec::{Condition, Facts, MetricSpec, Test, WindowSpec};
+use super::{formula, meaning};
 use crate::event::Schema;
 use crate::fault::{Fault, Use};
 use crate::hash::fingerprint;
@@ -33,6 +34,8 @@ pub struct Metric {
     pub meaning: u64,
     /// Where its panes lie and which of them a window reads.
     pub grid: Grid,
+    /// What it is computed of, where that are other metrics.
+    pub formula: Option<Formula>,
     filter: Vec<Check>,
     numerator: Vec<Check>,
     group_slots: Vec<usize>,
@@ -63,6 +66,23 @@ pub enum Equality<'a> {
 }
 
 impl Metric {
+    /// Compiles the specs of a pipeline, those that are computed of others with them; the
+    /// configuration sees to it that there are such, and no circles.
+    pub fn compile_all(specs: &[MetricSpec], schema: &Schema) -> Vec<Metric> {
+        let mut all: Vec<Metric> = specs.iter().map(|spec| Metric::compile(spec, schema)).collect();
+        for index in formula::order(specs) {
+            if let Some(spec) = &specs[index].formula {
+                let formula = Formula::compile(spec, &all);
+                let meanings: Vec<u64> =
+                    formula.operands().map(|(operand, _)| all[operand].meaning).collect();
+                let metric = &mut all[index];
+                metric.meaning = meaning::of_formula(spec, &metric.spec.window, &meanings);
+                metric.formula = Some(formula);
+            }
+        }
+        all
+    }
+
     /// Compiles a spec. Attributes must be in the schema (or among
     /// [`SESSION_ATTRIBUTES`]); the configuration checks that before.
     pub fn compile(spec: &MetricSpec, schema: &Schema) -> Metric {
@@ -108,9 +128,10 @@ impl Metric {
             _ => Vec::new(),
         };
         Metric {
-            meaning: meaning(spec, &schema.keys.join("\n"), &derived),
+            meaning: meaning::meaning(spec, &schema.keys.join("\n"), &derived),
             matches: schema.match_types(),
             grid: Grid::new(&spec.window),
+            formula: None,
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
             group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
@@ -200,7 +221,11 @@ impl Metric {
 
     /// The number of a window without facts. A window that ends by silence has some.
     pub fn empty(&self) -> Option<Number> {
-        if self.grid.is_silence() { None } else { self.spec.aggregate.empty() }
+        match &self.formula {
+            Some(formula) => formula.empty(),
+            None if self.grid.is_silence() => None,
+            None => self.spec.aggregate.empty(),
+        }
     }
 
     /// Adds a fact that was taken to a cell.

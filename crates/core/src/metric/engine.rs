@@ -1,5 +1,7 @@
 //! All metrics together: what the shards found in, final windows out.
 
+mod formed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use super::aggregate::Cell;
 use super::ahead::Window;
 use super::compile::Metric;
 use super::fold::{Flushed, PaneDelta};
+use super::formula::{self, Formula};
 use super::groups::{Candidate, Decision, OVERFLOW, Silence};
 use super::late::LateCounts;
 use super::number::Number;
@@ -71,6 +74,13 @@ pub struct Engine {
     states: Vec<MetricState>,
     silences: Vec<Silence>,
     lateness: SpanMs,
+    /// The metrics that are computed of others, each behind those.
+    formulas: Vec<usize>,
+    /// Those that others are computed of, by metric.
+    operands: Vec<bool>,
+    /// Where the first pane begins that counts, by metric, as far as formulas ask for that: the
+    /// keeper says it. `EpochMs::MAX` before.
+    pub begins: Vec<EpochMs>,
     /// Totals by metric; kept up only when [`Engine::reports`] says so.
     pub totals: Vec<MetricTotals>,
     /// Totals by metric and group, likewise.
@@ -87,7 +97,14 @@ impl Engine {
     /// Metrics that have seen nothing.
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
         let states = metrics.iter().map(|_| MetricState::default()).collect();
+        let specs: Vec<_> = metrics.iter().map(|metric| metric.spec.clone()).collect();
+        let mut operands = vec![false; metrics.len()];
+        let formulas = metrics.iter().filter_map(|metric| metric.formula.as_ref());
+        formulas.flat_map(Formula::operands).for_each(|(operand, _)| operands[operand] = true);
         Engine {
+            formulas: formula::order(&specs),
+            operands,
+            begins: vec![EpochMs::MAX; metrics.len()],
             states,
             silences: metrics.iter().map(|metric| metric.silence(lateness)).collect(),
             lateness,
@@ -128,6 +145,10 @@ impl Engine {
     /// The groups that a metric keeps in this period, once no further ones will be kept in it and
     /// unless that is `known`.
     pub fn decision(&self, metric: usize, known: Option<&Decision>) -> Option<Decision> {
+        if self.metrics[metric].formula.is_some() {
+            // No shard counts for it.
+            return None;
+        }
         let limit = self.metrics[metric].spec.group_limit;
         self.states[metric].groups.decision(limit, known)
     }
@@ -229,7 +250,16 @@ impl Engine {
         rollups: &mut Vec<RollupRow>,
     ) {
         let settled = self.settled(watermark);
-        for (index, metric) in self.metrics.iter().enumerate() {
+        let metrics = Arc::clone(&self.metrics);
+        let (first_point, first_row) = (points.len(), rollups.len());
+        let plain = (0..metrics.len()).filter(|index| metrics[*index].formula.is_none());
+        for index in plain.chain(self.formulas.clone()) {
+            let metric = &metrics[index];
+            let formed = metric.formula.as_ref().map(|formula| {
+                rollups.extend(formula.rollups(metric, &metrics, &rollups[first_row..]));
+                self.form(index, formula, watermark)
+            });
+            let hold = self.operands[index] || hold(metric);
             let (totals, all) = (&mut self.totals[index], all(metric));
             let (reports, grouped) = (self.reports, !metric.spec.group_by.is_empty());
             let groups = &mut self.group_totals[index];
@@ -251,16 +281,22 @@ impl Engine {
                     points.extend(window.values.iter().map(point));
                 }
             };
-            self.states[index].settle(metric, settled, hold(metric), each, rollups);
+            match formed {
+                None => self.states[index].settle(metric, settled, hold, each, rollups),
+                Some(windows) => self.states[index].take(metric, settled, hold, windows, each),
+            }
+        }
+        if !self.formulas.is_empty() {
+            points[first_point..].sort_by_key(|point| point.metric);
         }
     }
 
     /// Forgets windows that were held, and groups that left long ago: once the rules have judged what a
     /// watermark settled, for one barrier may settle all that a group ever had.
     pub fn trim(&mut self, watermark: EpochMs, hold: impl Fn(&Metric) -> bool) {
-        let states = self.metrics.iter().zip(&mut self.states);
-        let held = states.filter(|(metric, _)| hold(metric));
-        held.for_each(|(metric, state)| state.trim(metric));
+        let states = self.metrics.iter().zip(&mut self.states).zip(&self.operands);
+        let held = states.filter(|((metric, _), operand)| **operand || hold(metric));
+        held.for_each(|((metric, state), _)| state.trim(metric));
         let settled = self.settled(watermark);
         (0..self.states.len()).for_each(|index| self.forget_groups(index, settled));
     }

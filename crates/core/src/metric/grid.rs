@@ -185,6 +185,52 @@ impl Grid {
     }
 }
 
+/// How far a formula looks back: by whole panes, so that what it finds are ends of windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ago {
+    /// So long, on a grid of one length.
+    Span(SpanMs),
+    /// So many blocks of the calendar.
+    Blocks(i64),
+    /// So many days, to the same time since midnight.
+    Days(i64),
+}
+
+impl Grid {
+    /// The end of a window so much earlier than `end`, which is one.
+    pub fn earlier(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
+        match ago {
+            Ago::Span(span) => end.saturating_sub(span),
+            Ago::Blocks(blocks) | Ago::Days(blocks) => self.blocks_before(end, blocks, memo),
+        }
+    }
+
+    /// The first end of a window from which `end` is seen by looking back. Where days differ in
+    /// length others may see it, too, at which nothing else is new.
+    pub fn later(&self, end: EpochMs, ago: Ago, memo: &mut Memo) -> EpochMs {
+        match ago {
+            Ago::Span(span) => end.saturating_add(span),
+            Ago::Blocks(blocks) | Ago::Days(blocks) => self.blocks_before(end, -blocks, memo),
+        }
+    }
+
+    fn blocks_before(&self, end: EpochMs, back: i64, memo: &mut Memo) -> EpochMs {
+        let within = end.saturating_sub(1);
+        match self {
+            Grid::Calendar { blocks, .. } => blocks.block_before(within, back - 1),
+            Grid::Days { days, .. } => {
+                let day = memo.block(days, within);
+                let start = days.block_before(within, back);
+                let next = days.block_before(within, back - 1);
+                // The last of a day is the last of the other, however long both are.
+                if end == day.end { next } else { next.min(start + (end - day.start)) }
+            }
+            // The configuration does not look back by days here.
+            Grid::Fixed { .. } | Grid::Ever { .. } | Grid::Silence { .. } => end,
+        }
+    }
+}
+
 impl Memo {
     fn block(&mut self, calendar: &Calendar, at: EpochMs) -> Stretch {
         if !self.0.holds(at) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::aggregate::Needs;
-use super::spec::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
+use super::spec::{CalendarSpan, Condition, Facts, FormulaSpec, MetricSpec, Test, WindowSpec};
 use crate::event::Derived;
 use crate::hash::fingerprint;
 use crate::settings::{Word as _, entries};
@@ -23,6 +23,7 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         Facts::Events => "events",
         Facts::Sessions => "sessions",
         Facts::LiveSessions => "live_sessions",
+        Facts::Metrics => "metrics",
     };
     let settings = entries(&spec.aggregate).map(|(_, value)| format!(" {value}"));
     let aggregate = spec.aggregate.word().to_owned() + &settings.collect::<String>();
@@ -39,6 +40,14 @@ fn words(spec: &MetricSpec, key: &str) -> String {
         spec.group_by,
         window(&spec.window)
     )
+}
+
+/// The same of a formula, by what its operands are: not by their names.
+pub(super) fn of_formula(formula: &FormulaSpec, window: &WindowSpec, operands: &[u64]) -> u64 {
+    let names = operands.iter().zip(&formula.operands);
+    let names = names.map(|(meaning, operand)| format!("{meaning:016x}{:?}", operand.ago));
+    let expr = formula.expr.renamed(names.collect());
+    fingerprint(format!("formula {expr}\nwindow {}\n", self::window(window)).as_bytes())
 }
 
 /// All of them must hold, so their order says nothing.

@@ -15,6 +15,7 @@ pub mod conditions;
 pub mod engine;
 mod fact;
 pub mod fold;
+mod formula;
 pub mod grid;
 pub mod groups;
 pub mod late;
@@ -40,6 +41,8 @@ pub use check::Conditions;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};
 pub use fold::{Flushed, Fold, PaneDelta};
+pub use formula::{Formula, begins};
+pub use grid::Ago;
 pub use groups::{Candidate, Decision, Labels, OVERFLOW, Order};
 pub use late::LateCounts;
 pub use latest::Latest;
@@ -47,4 +50,6 @@ pub use number::{Number, Shape};
 pub use panes::Floor;
 pub use place::Place;
 pub use rollup::RollupRow;
-pub use spec::{CalendarSpan, Condition, Facts, MetricSpec, Test, Weekday, WindowSpec};
+pub use spec::{
+    CalendarSpan, Condition, Facts, FormulaSpec, MetricSpec, Operand, Test, Weekday, WindowSpec,
+};

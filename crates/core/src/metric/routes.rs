@@ -79,7 +79,7 @@ impl Routes {
                 }
             }
             Facts::Sessions => all(&self.sessions),
-            Facts::LiveSessions => {}
+            Facts::LiveSessions | Facts::Metrics => {}
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use super::ahead::Window;
 use super::compile::Metric;
+use super::engine::Engine;
 use super::grid::Memo;
 use super::number::{NO_VALUES, Values};
-use super::window::MetricState;
 use crate::time::{END_OF_TIME, EpochMs, SpanMs};
 
 /// Windows of one metric at a watermark, final and early.
@@ -41,18 +41,19 @@ impl<'a> Shown<'a> {
     /// The windows of a metric at a watermark. `began` is the first time that could have
     /// counted; without it there is nothing to show yet.
     pub fn new(
-        metric: &'a Metric,
-        state: &'a MetricState,
+        engine: &'a Engine,
+        index: usize,
         began: Option<EpochMs>,
         watermark: EpochMs,
     ) -> Option<Self> {
+        let (metric, state) = (&engine.metrics()[index], engine.state(index));
         let memo = &mut Memo::default();
         // After the end of a replay the newest window that holds something is the newest.
         let ended = watermark >= END_OF_TIME;
         let at = if ended { state.history.back()?.end } else { watermark };
         let running = metric.grid.pane(at, memo).start;
-        let newest = state.last_entry().unwrap_or(running).max(running);
-        let early = state.early(metric, newest);
+        let newest = engine.last_entry(index).unwrap_or(running).max(running);
+        let early = engine.early(index, newest);
         let ends = state.history.front().into_iter().chain(early.first());
         let began = ends.map(|window| window.end - 1).chain(began).min()?;
         let began = metric.grid.pane(began, memo).start;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, Last};
+use super::grid::Ago;
 use crate::expr::Expr;
 use crate::number::Decimal;
 use crate::settings::Word;
@@ -37,6 +38,26 @@ pub struct MetricSpec {
     pub window: WindowSpec,
     /// How much history the board keeps.
     pub keep: SpanMs,
+    /// Of [`Facts::Metrics`]: what it is computed of.
+    pub formula: Option<FormulaSpec>,
+}
+
+/// A number made of those of other metrics, as it was declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FormulaSpec {
+    /// What is computed. Its names are the operands.
+    pub expr: Expr,
+    /// The operands, in the order of [`Expr::names`].
+    pub operands: Vec<Operand>,
+}
+
+/// A metric in a formula.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// Its name.
+    pub metric: String,
+    /// How long ago it is looked at.
+    pub ago: Option<Ago>,
 }
 
 impl MetricSpec {
@@ -56,6 +77,17 @@ impl MetricSpec {
             field: None,
             window,
             keep: 3_600_000,
+            formula: None,
+        }
+    }
+
+    /// One that is computed of others. Windows, labels and what is kept are the caller's.
+    pub fn of_formula(name: &str, formula: FormulaSpec, window: WindowSpec) -> MetricSpec {
+        MetricSpec {
+            of: Facts::Metrics,
+            formula: Some(formula),
+            // Its windows hold one number, and no state.
+            ..MetricSpec::new(name, Last::default(), window)
         }
     }
 
@@ -69,6 +101,7 @@ impl MetricSpec {
     pub fn bytes_max(&self) -> usize {
         let whole = self.aggregate.bytes_max();
         match self.window {
+            _ if self.formula.is_some() => 0,
             WindowSpec::Last { num, .. } => num * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)),
             WindowSpec::Burst { .. } => FACT_BYTES + whole,
             _ => whole,
@@ -98,6 +131,8 @@ pub enum Facts {
     Sessions,
     /// The sessions open now; a gauge. Only `group_by = ["step"]`.
     LiveSessions,
+    /// The final windows of other metrics, by a formula.
+    Metrics,
 }
 
 impl Word for Facts {
@@ -184,7 +219,7 @@ impl CalendarSpan {
     }
 
     /// How long it is at most: clocks are set back by some hours, now and then.
-    fn longest(self) -> SpanMs {
+    pub fn longest(self) -> SpanMs {
         match self {
             CalendarSpan::Days(days) => days * 86_400_000 + 3 * 3_600_000,
             CalendarSpan::Months(months) => months * 31 * 86_400_000 + 3 * 3_600_000,
@@ -232,6 +267,30 @@ impl Word for Weekday {
 }
 
 impl WindowSpec {
+    /// True when windows of both end at the same times and numbers of both hold as long.
+    pub fn ends_with(&self, other: &WindowSpec) -> bool {
+        let exact = |window: &WindowSpec| match window {
+            WindowSpec::Tumbling { size } => Some(*size),
+            WindowSpec::Hopping { slide, .. } => Some(*slide),
+            _ => None,
+        };
+        let endless = |window: &WindowSpec| window.is_endless().then(|| window.step());
+        match (self, other) {
+            (
+                WindowSpec::Calendar { span, zone, first_weekday, panes: _ },
+                WindowSpec::Calendar { span: others, zone: its, first_weekday: first, panes: _ },
+            ) => (span, zone, first_weekday) == (others, its, first),
+            // Each ends where its own events do.
+            (WindowSpec::Burst { .. }, _) => false,
+            _ => {
+                let alike = |mine: Option<SpanMs>, other| mine.is_some() && mine == other;
+                self == other
+                    || alike(exact(self), exact(other))
+                    || alike(endless(self), endless(other))
+            }
+        }
+    }
+
     /// About how far behind an event may be and still find a window of its own open: its
     /// length. Of a running total this is the slide: event ids are not kept for a whole day
     /// for the sake of a total that most events reach in time.

@@ -20,7 +20,7 @@ use super::running::Runner;
 use crate::time::EpochMs;
 
 /// Everything the engine keeps of one metric.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MetricState {
     /// Which groups are kept, and how.
     pub groups: KeptGroups,
@@ -32,10 +32,28 @@ pub struct MetricState {
     /// The newest final window.
     runner: Runner,
     memo: Memo,
+    /// Windows that end here or before were forgotten.
+    forgotten: EpochMs,
     /// Something was dropped since the last time that was asked.
     dropped: bool,
     /// Final windows the board keeps that are not empty, oldest first.
     pub history: VecDeque<Window>,
+}
+
+impl Default for MetricState {
+    fn default() -> Self {
+        MetricState {
+            groups: KeptGroups::default(),
+            panes: Panes::default(),
+            minutes: BTreeMap::new(),
+            next: None,
+            runner: Runner::default(),
+            memo: Memo::default(),
+            forgotten: EpochMs::MIN,
+            dropped: false,
+            history: VecDeque::new(),
+        }
+    }
 }
 
 /// A running total since midnight.
@@ -82,6 +100,8 @@ impl MetricState {
     pub fn restore(&mut self, metric: &Metric, settled: EpochMs, day: Option<Day>) {
         let next = metric.grid.pane(settled, &mut self.memo).start;
         self.next = Some(next);
+        let newest = self.history.back().map(|window| window.end);
+        self.forgotten = newest.map_or(EpochMs::MIN, |end| end.saturating_sub(metric.spec.keep));
         self.runner = match day {
             Some(day) => {
                 let total = std::iter::once((day.start, &day.totals));
@@ -122,7 +142,34 @@ impl MetricState {
 
     /// Forgets final windows that are older than the metric keeps.
     pub fn trim(&mut self, metric: &Metric) {
-        trim(&mut self.history, metric);
+        trim(&mut self.history, &mut self.forgotten, metric);
+    }
+
+    /// Windows that end here or before may be forgotten.
+    pub fn forgotten(&self) -> EpochMs {
+        self.forgotten
+    }
+
+    /// Takes final windows that were computed of those of other metrics: all that end up to what
+    /// is settled.
+    pub fn take(
+        &mut self,
+        metric: &Metric,
+        settled: EpochMs,
+        hold: bool,
+        windows: Vec<Window>,
+        mut each: impl FnMut(&Window),
+    ) {
+        for mut window in windows {
+            each(&window);
+            window.values.shrink();
+            self.history.push_back(window);
+            if !hold {
+                self.trim(metric);
+            }
+        }
+        let limit = metric.grid.pane(settled, &mut self.memo).start;
+        self.next = Some(self.next.map_or(limit, |next| limit.max(next)));
     }
 
     /// Makes final what is settled: hands each final window that is not empty to `each`,
@@ -146,7 +193,7 @@ impl MetricState {
             window.values.shrink();
             self.history.push_back(window);
             if !hold {
-                trim(&mut self.history, metric);
+                trim(&mut self.history, &mut self.forgotten, metric);
             }
         }
         self.runner = windows.runner;
@@ -210,11 +257,11 @@ fn each(
     cells.iter().map(|(group, cell)| (*group, part(cell).into_owned())).collect()
 }
 
-fn trim(history: &mut VecDeque<Window>, metric: &Metric) {
+fn trim(history: &mut VecDeque<Window>, forgotten: &mut EpochMs, metric: &Metric) {
     let newest = history.back().map_or(EpochMs::MIN, |window| window.end);
     let oldest = newest.saturating_sub(metric.spec.keep);
-    while history.front().is_some_and(|first| first.end <= oldest) {
-        history.pop_front();
+    while let Some(first) = history.pop_front_if(|first| first.end <= oldest) {
+        *forgotten = first.end;
     }
 }
 
