@@ -11,6 +11,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use support::funnels::{self, Funnel};
+use support::kinds::{self, Kind, Visit};
 use support::model::{Answer, Ended, Entry, Metric, Times, What, answer, part};
 use support::patterns::{Counts, Join, Matched, Pattern, count, joined, matches};
 use support::{Folder, HOLD, Random, Server, pause};
@@ -233,6 +235,45 @@ where = { type = "twins" }
 aggregate = "avg"
 field = "duration_s"
 window = { hopping = "1m", slide = "10s" }
+[[sessions]]
+name = "visit"
+gap = "45s"
+max_length = "4m"
+entry = "add"
+goal = { type = "buy" }
+counts = { views = "view" }
+attributes = { region = "last.region" }
+alert = "info"
+[[metric]]
+name = "visit_by_outcome"
+where = { type = "visit" }
+aggregate = "count"
+group_by = ["outcome"]
+window = { tumbling = "25s" }
+[[metric]]
+name = "visit_views"
+where = { type = "visit" }
+aggregate = "sum"
+field = "views"
+window = { tumbling = "25s" }
+[[metric]]
+name = "visit_by_region"
+where = { type = "visit" }
+aggregate = "count"
+group_by = ["region"]
+window = { tumbling = "25s" }
+[[funnel]]
+name = "way"
+steps = ["view", "add", "buy"]
+within = "1m"
+by = ["region"]
+window = { hopping = "50s", slide = "25s" }
+[[funnel]]
+name = "short"
+steps = ["add", "buy"]
+without = { type = "view" }
+within = "30s"
+window = { tumbling = "20s" }
 [[metric]]
 name = "purchases"
 where = { type = "bought" }
@@ -263,8 +304,8 @@ window = { hopping = "50s", slide = "25s" }
 /// In hundredths.
 const BOUNDS: &[i64] = &[-10_000, 0, 9_999, 100_000];
 
-/// What it says is an estimate: it must only be the same for all runs of a log.
-const SAMPLED: &str = "sampled";
+/// What they say is an estimate: it must only be the same for all runs of a log.
+const SAMPLED: [&str; 4] = ["sampled", "way_step_s", "way_step_s_by", "short_step_s"];
 
 fn hopping<const SIZE: i64, const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
@@ -426,6 +467,28 @@ fn formulas(wanted: &mut Answer, first: i64) {
     }
 }
 
+const VISITS: Kind = Kind { name: "visit", gap: 45_000, max_length: 240_000 };
+
+fn funnels() -> Vec<Funnel> {
+    let way = Funnel {
+        name: "way",
+        steps: &["view", "add", "buy"],
+        without: &[],
+        within: 60_000,
+        by_region: true,
+        windows: hopping::<50_000, 25_000>,
+    };
+    let short = Funnel {
+        name: "short",
+        steps: &["add", "buy"],
+        without: &["view"],
+        within: 30_000,
+        by_region: false,
+        windows: hopping::<20_000, 20_000>,
+    };
+    vec![way, short]
+}
+
 type Found = BTreeMap<&'static str, Vec<Matched>>;
 
 /// What the log comes to, and what each pattern finds in it.
@@ -440,6 +503,10 @@ fn wanted(log: &[Entry]) -> (Answer, Found) {
     count(&mut wanted, &all, &counted());
     found.values_mut().for_each(|found| found.sort());
     formulas(&mut wanted, log[0].at);
+    funnels::count(&mut wanted, log, TIMES, &funnels());
+    let visits = kinds::visits(&VISITS, log, TIMES);
+    kinds::count(&mut wanted, &visits, VISITS.name, hopping::<25_000, 25_000>);
+    found.insert(VISITS.name, as_matches(visits));
     (wanted, found)
 }
 
@@ -604,7 +671,7 @@ fn a_killed_server_says_what_the_definitions_say() {
         let what = format!("log {number}");
         counts(&pipeline, &wanted, &what);
         assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
-        alerts_are(&server, &found, &what);
+        alerts_are(&server, (&log, &found), &what);
         assert_eq!(server.stop().code(), Some(0));
         let mut minutes = minutes_of(&folder.data());
         let mut wanted = wanted.minutes;
@@ -616,15 +683,26 @@ fn a_killed_server_says_what_the_definitions_say() {
 }
 
 /// Each match of a pattern or a join that raises alerts is in the feed, once.
-fn alerts_are(server: &Server, found: &Found, what: &str) {
-    alerts_of(server, found, ("pattern", "first", ["bought", "gone"]), what);
-    alerts_of(server, found, ("join", "left", ["kept", "twins"]), what);
+fn alerts_are(server: &Server, (log, found): (&[Entry], &Found), what: &str) {
+    alerts_of(server, found, ("pattern", "first", &["bought", "gone"]), what);
+    alerts_of(server, found, ("join", "left", &["kept", "twins"]), what);
+    let mut visits = kinds::visits(&VISITS, log, TIMES);
+    visits.retain(|visit| visit.outcome == "abandoned");
+    let abandoned = BTreeMap::from([(VISITS.name, as_matches(visits))]);
+    alerts_of(server, &abandoned, ("sessions", "first", &[VISITS.name]), what);
+}
+
+fn as_matches(visits: Vec<Visit>) -> Vec<Matched> {
+    let matched = |Visit { at, user, first, region, .. }| Matched { at, user, first, region };
+    let mut found: Vec<Matched> = visits.into_iter().map(matched).collect();
+    found.sort();
+    found
 }
 
 fn alerts_of(
     server: &Server,
     found: &Found,
-    (kind, first, names): (&str, &str, [&str; 2]),
+    (kind, first, names): (&str, &str, &[&str]),
     what: &str,
 ) {
     let url = server.at(&format!("v1/alerts?kind={kind}&limit=1000"));
@@ -635,7 +713,7 @@ fn alerts_of(
     ids.dedup();
     assert_eq!(ids.len(), items.len(), "{what}: an id stands twice");
     for name in names {
-        let of = items.iter().filter(|item| item["detail"][kind] == name);
+        let of = items.iter().filter(|item| item["detail"][kind] == *name);
         let mut told: Vec<(i64, &str, i64)> = of
             .map(|item| {
                 let time = |value: &serde_json::Value| value.as_i64().unwrap();
@@ -644,7 +722,8 @@ fn alerts_of(
             })
             .collect();
         told.sort_unstable();
-        let wanted: Vec<_> = found[name].iter().map(|m| (m.at, m.user.as_str(), m.first)).collect();
+        let wanted: Vec<_> =
+            found[*name].iter().map(|m| (m.at, m.user.as_str(), m.first)).collect();
         assert_eq!(told, wanted, "{what}: {name}");
     }
 }
@@ -714,7 +793,7 @@ fn numbers_of(
     text: &str,
 ) -> Vec<((String, i64, String), f64)> {
     let parts: Vec<(String, f64)> = match serde_json::from_str(text).unwrap() {
-        _ if metric == SAMPLED => Vec::new(),
+        _ if SAMPLED.contains(&metric) => Vec::new(),
         serde_json::Value::Array(counts) => {
             let counts = counts.iter().map(|count| count.as_f64().unwrap());
             counts.enumerate().map(|(number, count)| (part(&number.to_string()), count)).collect()

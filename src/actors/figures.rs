@@ -10,6 +10,7 @@ use super::Settings;
 use super::messages::ShardHolds;
 use crate::domain::keeper::{Keeper, PipelineView};
 use crate::domain::pattern::{PatternSpec, Seeks};
+use crate::domain::session::Outcome;
 use crate::domain::time::{BEGINNING, END_OF_TIME, EpochMs};
 use crate::telemetry::names::{self, outcome};
 
@@ -140,6 +141,22 @@ fn totals(keeper: &Keeper) {
                 counter!(names::JOIN_ALONE, "join" => name(), "side" => side).absolute(alone);
             }
         }
+    }
+    for (kind, tally, ended) in keeper.kinds() {
+        let browsed = ended - tally.abandoned - tally.converted;
+        let ended = [
+            (Outcome::Browsed, browsed),
+            (Outcome::Abandoned, tally.abandoned),
+            (Outcome::Converted, tally.converted),
+        ];
+        for (outcome, total) in ended {
+            counter!(names::KIND_ENDED, "kind" => kind.to_owned(), "outcome" => outcome.name())
+                .absolute(total);
+        }
+        counter!(names::KIND_CUT, "kind" => kind.to_owned()).absolute(tally.cut);
+        gauge!(names::KIND_OPEN, "kind" => kind.to_owned()).set(tally.open as f64);
+        gauge!(names::KIND_AT_RISK, "kind" => kind.to_owned()).set(tally.at_risk as f64);
+        gauge!(names::KIND_VALUE, "kind" => kind.to_owned()).set(tally.value.in_units());
     }
     for (metric, present, left) in keeper.groups() {
         gauge!(names::GROUPS, "metric" => metric.to_owned()).set(present as f64);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::print::{by_section, metric_keys, pattern_keys, rule_keys};
+use super::print::{by_section, funnel_keys, metric_keys, pattern_keys, rule_keys};
 use super::values;
 use super::whole::Config;
 use crate::actors::reload::KeyChange;
@@ -100,11 +100,15 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
         let shown = keys.join(", ");
         Held { taken: true, value: shown.clone(), shown }
     };
-    for pattern in &config.patterns {
+    for funnel in &config.funnels {
+        let keys = lines(funnel_keys(funnel));
+        all.insert(format!("funnel {}", funnel.pattern.name), keys);
+    }
+    for pattern in config.own_patterns() {
         let table = pattern.seeks.table();
         all.insert(format!("{table} {}", pattern.name), lines(pattern_keys(pattern)));
     }
-    for metric in &config.metrics {
+    for metric in config.own_metrics() {
         all.insert(format!("metric {}", metric.name), lines(metric_keys(metric)));
     }
     for rule in &config.rules {

@@ -9,6 +9,7 @@ use super::attributes::Attributes;
 use super::conditions::not_of_session;
 use super::document::{self, Node, Value};
 use super::formulas::{self, Declared};
+use super::funnels::Funnel;
 use super::item::{Item, Items};
 use super::metric_keys::MetricKeys;
 use super::possible::impossible;
@@ -34,7 +35,7 @@ const POINTS_MAX: SpanMs = 4_000_000;
 const OPEN_BYTES_MAX: SpanMs = 4 * GIB;
 
 /// How much history is kept. Of lists and histograms the newest is shown, and kept.
-fn keep(
+pub(super) fn keep(
     item: &mut Item<'_>,
     aggregate: &Aggregate,
     window: &WindowSpec,
@@ -73,7 +74,7 @@ pub(super) fn declare(table: &mut BTreeMap<String, Node>) {
 }
 
 /// When groups leave: not before nothing on the page speaks of them.
-fn group_silence(
+pub(super) fn group_silence(
     item: &mut Item<'_>,
     window: &WindowSpec,
     keep: SpanMs,
@@ -108,7 +109,7 @@ pub(super) fn read(
     days: Days<'_>,
     attributes: &Attributes<'_>,
     steps: &[String],
-    patterns: &[PatternSpec],
+    (patterns, funnels): (&[PatternSpec], &[Funnel]),
 ) -> (Vec<MetricSpec>, Vec<anomaly::Rule>) {
     let declared = (reader.tables("metric"), reader.tables("rule"));
     let shipped_list = |key: &str| match shipped().remove(key).map(|node| node.value) {
@@ -125,12 +126,14 @@ pub(super) fn read(
             reader.problem(key, format!("must not stand more than {DECLARED_MAX} times"));
         }
     }
-    let mut names = Vec::new();
+    let mut names: Vec<_> = funnels.iter().flat_map(Funnel::names).collect();
     let mut items = Items { reader, names: &mut names, days, attributes, steps, patterns };
     let declared = Declared::new(&metrics);
     let is_plain = |at: &usize| !declared.order.contains(at);
     let plain = metrics.iter().enumerate().filter(|(at, _)| is_plain(at));
     let mut found = items.each("metric", plain, |item, at| (at, metric(item)));
+    let of_funnels = funnels.iter().flat_map(Funnel::metrics);
+    found.extend(of_funnels.enumerate().map(|(at, metric)| (metrics.len() + at, metric)));
     for at in &declared.order {
         let one = std::iter::once((*at, &metrics[*at]));
         let read = items.each("metric", one, |item, at| (at, of_others(item, &declared, &found)));
@@ -277,7 +280,7 @@ fn attributes_fit(item: &mut Item<'_>, spec: &MetricSpec) {
 }
 
 /// The history kept must hold a point and stay within bounds.
-fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
+pub(super) fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
     let step = spec.window.apart();
     if spec.keep < step {
         let step = units::show_span(step);

@@ -1,22 +1,26 @@
-//! `[[pattern]]`, and what it has in common with `[[join]]`: from tables to checked specifications.
-//! Called by `sections.rs` alone; `domain::pattern` says what each part of a pattern means.
+//! `[[pattern]]`, and what it has in common with `[[join]]` and `[[funnel]]`: from tables to checked
+//! specifications. Called by `sections.rs` alone; `domain::pattern` says what each part of a pattern means.
 
 use super::attributes::Attributes;
 use super::conditions::{CONDITIONS_MAX, conditions};
 use super::document::{Node, Value};
+use super::funnels::{self, FUNNELS_MAX, Funnel};
 use super::item::{Item, Items};
 use super::joins;
+use super::kinds;
 use super::possible::never;
 use super::reader::Reader;
 use super::whole::types_named;
 use super::windows::Days;
-use crate::domain::metric::{Condition, Facts, MetricSpec};
+use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::near;
 use crate::domain::pattern::{PatternSpec, Seeks, SequenceSpec, Side, THEN_MAX, Taken};
 use crate::domain::settings::terms::SECOND;
 use crate::domain::settings::{Derived, Word, settings};
 use crate::domain::time::SpanMs;
 
+/// Most kinds of sessions besides `[session]`.
+const KINDS_MAX: usize = 16;
 /// Most patterns, and most joins.
 const PATTERNS_MAX: usize = 200;
 /// Most attributes of a match.
@@ -54,11 +58,13 @@ settings! {
     }
 }
 
-/// The keys of a pattern or a join that a dry run can try other values of.
+/// The keys of what is looked for that a dry run can try other values of.
 pub fn pattern_keys(seeks: &Seeks) -> Vec<&'static str> {
     match seeks {
         Seeks::Sequence(_) => vec!["within", "times"],
         Seeks::Join(_) => vec!["within", "before", "pairs_max"],
+        Seeks::Funnel(_) => vec!["within"],
+        Seeks::Sessions(_) => vec!["gap", "max_length"],
     }
 }
 
@@ -87,17 +93,23 @@ impl Word for Raises {
     ];
 }
 
-/// Reads all patterns, and behind them all joins. `of_session`: event types that sessions name.
+/// Reads all patterns and joins, and all funnels. `of_session`: event types that sessions name.
 pub(super) fn read(
     reader: &mut Reader,
     attributes: &Attributes<'_>,
     days: Days<'_>,
     of_session: &[&String],
-) -> Vec<PatternSpec> {
-    let declared = ["pattern", "join"].map(|list| {
+) -> (Vec<PatternSpec>, Vec<Funnel>) {
+    let lists = [
+        ("pattern", PATTERNS_MAX),
+        ("join", PATTERNS_MAX),
+        ("sessions", KINDS_MAX),
+        ("funnel", FUNNELS_MAX),
+    ];
+    let declared = lists.map(|(list, most)| {
         let declared = reader.tables(list).unwrap_or_default();
-        if declared.len() > PATTERNS_MAX {
-            reader.problem(list, format!("must not stand more than {PATTERNS_MAX} times"));
+        if declared.len() > most {
+            reader.problem(list, format!("must not stand more than {most} times"));
         }
         declared
     });
@@ -108,16 +120,22 @@ pub(super) fn read(
     let names = declared.each_ref().map(|nodes| nodes.iter().filter_map(name).collect());
     let taken = &mut Vec::new();
     let mut items = Items { reader, names: taken, days, attributes, steps: &[], patterns: &[] };
-    let [patterns, joins] = &declared;
+    let [patterns, joins, kinds, funnels] = &declared;
     let patterns = patterns.iter().enumerate();
     let mut found = items.each("pattern", patterns, |item, _| pattern(item, &names, of_session));
     let joins = joins.iter().enumerate();
     found.extend(items.each("join", joins, |item, _| joins::join(item, &names, of_session)));
+    let kinds = kinds.iter().enumerate();
     found
+        .extend(items.each("sessions", kinds, |item, _| kinds::sessions(item, &names, of_session)));
+    let funnels = funnels.iter().enumerate();
+    let funnels =
+        items.each("funnel", funnels, |item, _| funnels::funnel(item, &names, of_session));
+    (found, funnels)
 }
 
-/// The names of all patterns, and of all joins.
-pub(super) type Declared = [Vec<String>; 2];
+/// The names of all patterns, joins, kinds of sessions, and funnels.
+pub(super) type Declared = [Vec<String>; 4];
 
 /// One `[[pattern]]`.
 fn pattern(item: &mut Item<'_>, names: &Declared, of_session: &[&String]) -> PatternSpec {
@@ -157,7 +175,7 @@ fn pattern(item: &mut Item<'_>, names: &Declared, of_session: &[&String]) -> Pat
 pub(super) fn checked<'a>(
     item: &mut Item<'_>,
     conditions: impl Iterator<Item = (&'static str, &'a Vec<Condition>)>,
-    [patterns, joins]: &Declared,
+    declared: &Declared,
     of_session: &[&String],
 ) {
     if of_session.contains(&&item.name) {
@@ -171,17 +189,18 @@ pub(super) fn checked<'a>(
         let named = |names: &[String]| {
             conditions.iter().flat_map(types_named).find(|name| names.contains(name)).cloned()
         };
-        let what = named(patterns).map(|name| (name, "pattern"));
-        if let Some((name, what)) = what.or_else(|| named(joins).map(|name| (name, "join"))) {
-            let rule =
-                format!("{name:?} is a {what}: patterns and joins are of events, not of matches");
-            item.reader.problem(key, rule);
+        for (names, what) in declared.iter().zip(["pattern", "join", "kind of sessions", "funnel"])
+        {
+            if let Some(name) = named(names) {
+                let rule = format!("{name:?} is a {what}: name events, not what is found in them");
+                item.reader.problem(key, rule);
+            }
         }
     }
 }
 
 /// Conditions, or a list of them.
-fn several(item: &mut Item<'_>, key: &'static str) -> Vec<Vec<Condition>> {
+pub(super) fn several(item: &mut Item<'_>, key: &'static str) -> Vec<Vec<Condition>> {
     let attributes = item.attributes;
     item.reader.read(key, Vec::new(), |node| match &node.value {
         Value::List(nodes) if (1..=THEN_MAX).contains(&nodes.len()) => {
@@ -198,7 +217,7 @@ pub(super) fn one(item: &mut Item<'_>, key: &'static str) -> Vec<Condition> {
     item.reader.read(key, Vec::new(), |node| meant(node, attributes))
 }
 
-fn meant(node: &Node, attributes: &Attributes<'_>) -> Result<Vec<Condition>, String> {
+pub(super) fn meant(node: &Node, attributes: &Attributes<'_>) -> Result<Vec<Condition>, String> {
     // An expression as well, of an attribute that is true; but that is not what was meant.
     if let Ok(text) = node.text("")
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
@@ -289,9 +308,12 @@ pub(super) fn misfits(
     ];
     let mut found = Vec::new();
     for pattern in of.into_iter().filter_map(pattern) {
-        let own = pattern.attributes.iter().map(|(name, _)| name.as_str());
+        let own = pattern.declares();
         let keys = keys.iter().map(String::as_str).filter(|_| keys.len() == 1);
         let known: Vec<&str> = pattern.seeks.own().iter().copied().chain(keys).chain(own).collect();
+        for (key, conditions) in [("where", &metric.filter), ("numerator", &metric.numerator)] {
+            found.extend(conditions.iter().filter_map(|one| Some((key, no_word(one, pattern)?))));
+        }
         for (key, names) in &uses {
             for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
                 let rule = format!(
@@ -305,4 +327,19 @@ pub(super) fn misfits(
         }
     }
     found
+}
+
+/// What an attribute of a match is compared with and can never be.
+fn no_word(condition: &Condition, pattern: &PatternSpec) -> Option<String> {
+    let Test::TextIn(texts) = &condition.test else { return None };
+    let words = pattern.seeks.words(&condition.attribute)?;
+    let text = texts.iter().find(|text| !words.contains(&text.as_str()))?;
+    let hint = near::hint(text, words.iter().copied());
+    let said: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    Some(format!(
+        "{} of {:?} is never {text:?}; there are {}{hint}",
+        condition.attribute,
+        pattern.name,
+        said.join(", ")
+    ))
 }

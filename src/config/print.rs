@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::funnels::Funnel;
 use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
 use super::units::show_calendar;
 use super::whole::Config;
@@ -18,7 +19,9 @@ use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
-use crate::domain::pattern::{JoinSpec, PatternSpec, Seeks, SequenceSpec, Taken};
+use crate::domain::pattern::{
+    FunnelSpec, JoinSpec, PatternSpec, Seeks, SequenceSpec, SessionsSpec, Taken,
+};
 use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
 
 /// One key with its value as TOML.
@@ -53,7 +56,7 @@ impl Config {
 /// The whole configuration.
 pub(super) fn whole(config: &Config) -> String {
     let mut out = String::new();
-    if config.metrics.is_empty() {
+    if config.own_metrics().next().is_none() {
         // Before the first section is its only place as a plain key.
         out.push_str("metric = []\n");
     }
@@ -67,10 +70,13 @@ pub(super) fn whole(config: &Config) -> String {
         let header = if name.is_empty() { String::new() } else { format!("[{name}]") };
         section(&mut out, &header, &lines(settings));
     }
-    for pattern in &config.patterns {
+    for pattern in config.own_patterns() {
         section(&mut out, &list(pattern), &pattern_keys(pattern));
     }
-    for metric in &config.metrics {
+    for funnel in &config.funnels {
+        section(&mut out, "[[funnel]]", &funnel_keys(funnel));
+    }
+    for metric in config.own_metrics() {
         section(&mut out, "[[metric]]", &metric_keys(metric));
     }
     for rule in &config.rules {
@@ -88,6 +94,19 @@ fn list(pattern: &PatternSpec) -> String {
 pub(super) fn pattern_keys(pattern: &PatternSpec) -> Vec<Entry> {
     let mut keys = pattern_meaning(pattern);
     keys.push(("title", text(&pattern.title)));
+    keys
+}
+
+/// All keys of a funnel that apply to it.
+pub(super) fn funnel_keys(funnel: &Funnel) -> Vec<Entry> {
+    let mut keys = pattern_keys(&PatternSpec { attributes: Vec::new(), ..funnel.pattern.clone() });
+    keys.retain(|(key, _)| *key != "alert");
+    keys.extend([
+        ("by", texts(&funnel.by)),
+        ("group_limit", funnel.group_limit.to_string()),
+        ("window", window(&funnel.window)),
+        ("keep", span(funnel.keep)),
+    ]);
     keys
 }
 
@@ -297,11 +316,12 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
 }
 
 fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
+    let listed = |lists: &[Vec<Condition>]| {
+        format!("[{}]", lists.iter().map(|one| conditions(one)).collect::<Vec<_>>().join(", "))
+    };
     let several = |lists: &[Vec<Condition>]| match lists {
         [one] => conditions(one),
-        lists => {
-            format!("[{}]", lists.iter().map(|one| conditions(one)).collect::<Vec<_>>().join(", "))
-        }
+        lists => listed(lists),
     };
     let mut keys = vec![("name", text(&pattern.name))];
     match &pattern.seeks {
@@ -318,6 +338,28 @@ fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
             keys.extend((!on.is_empty()).then(|| ("on", texts(on))));
             keys.extend([("within", span(*within)), ("before", span(*before))]);
             keys.extend([("kind", text(kind.word())), ("pairs_max", pairs_max.to_string())]);
+        }
+        Seeks::Sessions(sessions) => {
+            let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
+            let SessionsSpec { counts, value, gap, max_length, .. } = sessions;
+            keys.extend((!events.is_empty()).then(|| ("where", conditions(events))));
+            keys.push(("gap", span(*gap)));
+            keys.push(("max_length", span(max_length.unwrap_or(0))));
+            let lists = [("entry", entry), ("goal", goal), ("remove", remove), ("steps", steps)];
+            let lists = lists.into_iter().filter(|(_, lists)| !lists.is_empty());
+            keys.extend(lists.map(|(key, lists)| (key, listed(lists))));
+            keys.extend((!names.is_empty()).then(|| ("names", texts(names))));
+            keys.extend(value.as_ref().map(|value| ("value", text(value))));
+            let count = |(name, list): &(String, Vec<Condition>)| {
+                format!("{} = {}", text(name), conditions(list))
+            };
+            let counts: Vec<String> = counts.iter().map(count).collect();
+            keys.extend((!counts.is_empty()).then(|| ("counts", table(&counts))));
+        }
+        Seeks::Funnel(FunnelSpec { names, steps, without, within }) => {
+            keys.extend([("names", texts(names)), ("steps", listed(steps))]);
+            keys.extend((!without.is_empty()).then(|| ("without", several(without))));
+            keys.push(("within", span(*within)));
         }
     }
     if !pattern.attributes.is_empty() {

@@ -5,7 +5,9 @@
 //! they are taken over as they are.
 
 use super::aggregates::AGGREGATE;
+use super::funnels::FunnelKeys;
 use super::joins::JoinKeys;
+use super::kinds::KindKeys;
 use super::metric_keys::MetricKeys;
 use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
@@ -71,6 +73,20 @@ const JOINS: &str = "Joins, [[join]]: events of two kinds of one session key, br
      the attributes declared here; a metric counts it by where = { type = \"NAME\" }. docs/joins.md \
      has examples.";
 
+const KINDS: &str = "Sessions of kinds of their own, [[sessions]], beside those of [session]: checkout, \
+     support, device. Only name is needed. A session that ended is an event whose type is the name, at \
+     its end, with outcome (\"abandoned\", \"converted\", \"browsed\"), step (the furthest), value, \
+     events, duration_s, cut, the session key and what is declared here; a metric counts it by \
+     where = { type = \"NAME\" }. docs/sessions.md has examples.";
+
+const FUNNELS: &str = "Funnels, [[funnel]]: how many with a session key come how far on a way of steps, \
+     in this order, and how long it takes them. name, steps and within are needed. What happens on the \
+     way is an event whose type is the funnel's name, with outcome (\"reached\", or \"left\" when the \
+     time is over), step, step_s (seconds since the step before), duration_s (since the first event), \
+     the session key and what by names. Counted by step they are the metrics NAME_reached, NAME_left \
+     and NAME_step_s (the median); with by there are NAME_reached_by, NAME_left_by and NAME_step_s_by \
+     as well. docs/funnels.md has an example.";
+
 const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
      out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
@@ -117,6 +133,14 @@ pub fn reference() -> String {
     rule_off(&mut file);
     paragraph(&mut file, JOINS, "");
     list(&mut file, &entries(&JoinKeys::default()).collect::<Vec<_>>());
+    file.truncate(file.len() - 2);
+    rule_off(&mut file);
+    paragraph(&mut file, KINDS, "");
+    list(&mut file, &entries(&KindKeys::default()).collect::<Vec<_>>());
+    file.truncate(file.len() - 2);
+    rule_off(&mut file);
+    paragraph(&mut file, FUNNELS, "");
+    list(&mut file, &entries(&FunnelKeys::default()).collect::<Vec<_>>());
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     for text in RULES {

@@ -56,8 +56,10 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
     let lists = [&session.steps, &session.entry, &session.goal, &session.remove];
     let of_session: Vec<&String> = lists.into_iter().flatten().collect();
-    let patterns = patterns::read(reader, &attributes, days, &of_session);
-    let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps, &patterns);
+    let (mut patterns, funnels) = patterns::read(reader, &attributes, days, &of_session);
+    patterns.extend(funnels.iter().map(|funnel| funnel.pattern.clone()));
+    let found = (&patterns[..], &funnels[..]);
+    let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps, found);
     let written = Default::default();
     Config {
         general,
@@ -65,6 +67,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         time,
         session,
         patterns,
+        funnels,
         metrics,
         rules,
         pipeline,
@@ -86,6 +89,7 @@ fn untouched() -> Config {
         time: Default::default(),
         session: Default::default(),
         patterns: Vec::new(),
+        funnels: Vec::new(),
         metrics: Vec::new(),
         rules: Vec::new(),
         pipeline: Default::default(),

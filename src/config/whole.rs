@@ -6,7 +6,7 @@ use crate::domain::anomaly::Rule;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::number::text::NumberFormat;
-use crate::domain::pattern::PatternSpec;
+use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::session::SessionPolicy;
 use crate::domain::time::TimePolicy;
 use crate::{store, web};
@@ -14,6 +14,7 @@ use crate::{store, web};
 use super::attributes::Attributes;
 use super::dry_run::DryRun;
 use super::events::{EventsConfig, TimeMissing};
+use super::funnels::Funnel;
 use super::general::General;
 use super::load::Origin;
 use super::nats::NatsConfig;
@@ -33,9 +34,11 @@ pub struct Config {
     pub time: TimePolicy,
     /// What a session is.
     pub session: SessionPolicy,
-    /// Patterns of events, and behind them joins.
+    /// Patterns of events, and behind them joins and funnels.
     pub patterns: Vec<PatternSpec>,
-    /// The metrics.
+    /// The funnels as they were declared.
+    pub funnels: Vec<Funnel>,
+    /// The metrics, and behind them those of funnels.
     pub metrics: Vec<MetricSpec>,
     /// The anomaly rules.
     pub rules: Vec<Rule>,
@@ -58,6 +61,18 @@ pub struct Config {
 }
 
 impl Config {
+    /// The patterns and joins that were declared as such.
+    pub(super) fn own_patterns(&self) -> impl Iterator<Item = &PatternSpec> {
+        self.patterns.iter().filter(|one| !matches!(one.seeks, Seeks::Funnel(_)))
+    }
+
+    /// The metrics that were declared as such.
+    pub(super) fn own_metrics(&self) -> impl Iterator<Item = &MetricSpec> {
+        let of_funnels: Vec<String> =
+            self.funnels.iter().flat_map(Funnel::names).map(|(name, _)| name).collect();
+        self.metrics.iter().filter(move |metric| !of_funnels.contains(&metric.name))
+    }
+
     /// What decoders and the engine look up in events. `seed` is the data folder's.
     pub fn schema(&self, seed: u64) -> Schema {
         let mut slots = Names::default();

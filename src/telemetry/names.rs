@@ -149,6 +149,11 @@ table! {
     PATTERN_GIVEN_UP = "pattern_given_up_total", Counter, Count, ["pattern"], "Attempts at a pattern given up, because their key held too many (pipeline.pattern_held_max).";
     JOIN_ALONE = "join_alone_total", Counter, Count, ["join", "side"], "Events of one side of a join that found none of the other.";
     JOIN_PAIRS_LEFT_OUT = "join_pairs_left_out_total", Counter, Count, ["join"], "Results of a join that were not made, because one event made too many (pairs_max).";
+    KIND_OPEN = "kind_open_sessions", Gauge, Count, ["kind"], "Open sessions of a kind that was declared.";
+    KIND_AT_RISK = "kind_sessions_at_risk", Gauge, Count, ["kind"], "Those of them that hold an entry and no goal.";
+    KIND_VALUE = "kind_value_at_stake", Gauge, Count, ["kind"], "Value at stake in them.";
+    KIND_ENDED = "kind_sessions_total", Counter, Count, ["kind", "outcome"], "Sessions of a kind that ended, by how.";
+    KIND_CUT = "kind_sessions_cut_total", Counter, Count, ["kind"], "Sessions of a kind cut at max_length.";
     PATTERN_KEYS = "pattern_keys", Gauge, Count, [], "Keys with something open in a pattern or a join.";
     PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";
     PATTERN_BYTES = "pattern_bytes", Gauge, Bytes, [], "Memory that patterns and joins take, estimated.";

@@ -8,7 +8,9 @@ import { Chart } from './chart.js';
 import { Client } from './client.js';
 import { Drawer } from './drawer.js';
 import { Drawing } from './drawing.js';
+import { Funnel } from './funnel.js';
 import { Heatmap } from './heatmap.js';
+import { Kind } from './kind.js';
 import { Kpis, kpiTopics } from './kpis.js';
 import { PIPELINE, Pipeline } from './pipeline.js';
 import { Ranking } from './ranking.js';
@@ -34,8 +36,12 @@ const PANELS = [
   { id: 'events', type: 'chart', topics: ['event_rate'], span: 4 },
 ];
 
-/** Further topics of a configuration get a panel by their kind. */
+/** Further topics of a configuration get the panel that they are made for, or one by their kind. */
 const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'ranking' };
+/** What the metrics of a funnel are called behind its name: its panel shows them. */
+const OF_FUNNELS = ['_reached', '_left', '_step_s', '_reached_by', '_left_by', '_step_s_by'];
+/** Width of panels that are wider than others. */
+const SPANS = { heatmap: 8, funnel: 8 };
 /** Most panels for further topics. */
 const FURTHER_MAX = 24;
 
@@ -70,6 +76,8 @@ const MAKE = {
   chart: (panel) => new Chart(panel, store),
   heatmap: (panel) => new Heatmap(panel, store),
   steps: (panel) => new Steps(panel, store),
+  funnel: (panel) => new Funnel(panel, store),
+  sessions: (panel) => new Kind(panel, store),
   ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
   atRisk: (panel) => new AtRisk(panel, store, { open: (key) => drawer.session(key) }),
@@ -112,13 +120,16 @@ async function discover() {
     return; // Without the list the built-in panels still work.
   }
   const own = new Set([...kpiTopics, ...PANELS.flatMap((panel) => panel.topics)]);
-  const further = topics.filter(({ name, kind }) => !own.has(name) && TYPE_OF_KIND[kind]);
-  for (const { name, kind } of further.slice(0, FURTHER_MAX)) {
-    const type = TYPE_OF_KIND[kind];
-    const shown = found.get(name);
-    if (shown?.type === type) continue;
-    if (shown) removePanel(shown.panel);
-    found.set(name, { type, panel: addPanel({ id: name, type, topics: [name], span: kind === 'grid' ? 8 : 4 }) });
+  const funnels = topics.filter(({ panel }) => panel === 'funnel');
+  const shown = new Set(funnels.flatMap(({ name }) => OF_FUNNELS.map((of) => `${name}${of}`)));
+  const typeOf = ({ kind, panel }) => (panel in MAKE ? panel : TYPE_OF_KIND[kind]);
+  const further = topics.filter((topic) => !own.has(topic.name) && !shown.has(topic.name) && typeOf(topic));
+  for (const topic of further.slice(0, FURTHER_MAX)) {
+    const [name, type] = [topic.name, typeOf(topic)];
+    const former = found.get(name);
+    if (former?.type === type) continue;
+    if (former) removePanel(former.panel);
+    found.set(name, { type, panel: addPanel({ id: name, type, topics: [name], span: SPANS[type] ?? 4 }) });
   }
   const wanted = [...own, ...found.keys()];
   for (const { name } of topics) if (wanted.includes(name)) client.follow(name);

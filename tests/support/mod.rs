@@ -10,9 +10,11 @@
 pub mod checks;
 pub mod disk;
 pub mod events;
+pub mod funnels;
 pub mod generate;
 pub mod http;
 pub mod js;
+pub mod kinds;
 pub mod model;
 pub mod nats;
 pub mod oracle;

@@ -109,7 +109,7 @@ pub fn joined(join: &Join, log: &[Entry], times: Times) -> Vec<Matched> {
 
 /// The events that are not late and of which `bits` says something, by user, in the order of their
 /// time.
-fn by_user(
+pub fn by_user(
     bits: impl Fn(&str) -> Vec<u32>,
     log: &[Entry],
     times: Times,

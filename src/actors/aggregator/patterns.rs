@@ -90,7 +90,7 @@ impl PatternShard {
             for found in self.fx.matches.drain(..) {
                 let pattern = &self.patterns.list[usize::from(found.pattern)];
                 fold.add(Facts::Events, &MatchFact::new(&found, key, pattern), found.at);
-                if pattern.spec.alert.is_some() {
+                if pattern.alarms(&found) {
                     self.alarming.push(FoundMatch { key: key.clone(), found });
                 }
             }

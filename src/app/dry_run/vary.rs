@@ -273,6 +273,8 @@ mod tests {
         let within = |of: &Setting| match &of.config.as_ref().unwrap().patterns[0].seeks {
             Seeks::Sequence(sequence) => sequence.within,
             Seeks::Join(join) => join.within,
+            Seeks::Funnel(funnel) => funnel.within,
+            Seeks::Sessions(sessions) => sessions.gap,
         };
         assert_eq!([0, 1, 2].map(|n| within(&tried[n])), [60_000, 300_000, 1_000]);
         let times = settings(&own, &pattern, &["times=1..2".into()]).unwrap();

@@ -106,3 +106,115 @@ fn a_pattern_is_no_type_of_events() {
     let config = Config::parse("t.toml", FILE).unwrap();
     assert_eq!(config.metrics[0].of, Facts::Events);
 }
+
+const FUNNELS: &str = r#"
+[[funnel]]
+name = "checkout"
+steps = ["page_view", { type = "cart_add", amount = { ge = 10 } }, "type == 'pay' && amount > 0"]
+names = ["seen", "in the cart", "paid"]
+without = { type = "cart_remove" }
+within = "30m"
+by = ["country"]
+group_limit = 60
+window = { hopping = "1h", slide = "1m" }
+keep = "2h"
+
+[[funnel]]
+name = "support"
+title = "From the question to the answer"
+steps = ["asked", { type = ["answered", "called"] }]
+within = "1d"
+
+[[metric]]
+name = "slow"
+where = { type = "checkout", outcome = "reached", step = "paid" }
+aggregate = "max"
+field = "duration_s"
+group_by = ["country"]
+window = { tumbling = "1h" }
+
+[[rule]]
+name = "leaving"
+metric = "checkout_left"
+samples_min = 5
+"#;
+
+#[test]
+fn a_funnel_is_a_pattern_and_its_metrics() {
+    let config = Config::parse("t.toml", FUNNELS).unwrap();
+    let [checkout, support] = &config.funnels[..] else { panic!("two funnels") };
+    assert_eq!(config.patterns, [checkout.pattern.clone(), support.pattern.clone()]);
+    let Seeks::Funnel(ways) = &support.pattern.seeks else { panic!("a funnel") };
+    assert_eq!(
+        (ways.names.join(", "), ways.within),
+        ("asked, answered or called".into(), 86_400_000)
+    );
+    let metrics: Vec<&str> = config.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    let of = |name: &str, by: &str| {
+        ["reached", "left", "step_s"].map(|what| format!("{name}_{what}{by}"))
+    };
+    let all = [of("checkout", ""), of("checkout", "_by"), of("support", "")].concat();
+    assert_eq!(metrics[0], "slow");
+    assert_eq!(metrics[1..], all);
+    let by = config.metrics.iter().find(|metric| metric.name == "checkout_step_s_by").unwrap();
+    assert_eq!((by.group_by.join(" "), by.group_limit), ("step country".into(), 60));
+    assert_eq!((by.keep, by.field.as_deref(), by.unit.as_str()), (7_200_000, Some("step_s"), "s"));
+    let again = Config::parse("print.toml", &config.print()).unwrap();
+    assert_eq!(again, config);
+    assert_eq!(again.fingerprint(), config.fingerprint());
+    // Another window counts something else.
+    let other = Config::parse("t.toml", &FUNNELS.replace("1m\"", "2m\"")).unwrap();
+    assert!(config.changes(&other).taken.iter().any(|change| change.key == "funnel checkout"));
+    assert!(other.fingerprint() != config.fingerprint());
+}
+
+const KINDS: &str = r#"
+[[sessions]]
+name = "support"
+where = "channel == 'chat' && type != 'typing'"
+gap = "15m"
+max_length = "4h"
+entry = "chat_opened"
+goal = ["chat_solved", { type = "chat_rated", stars = { ge = 4 } }]
+remove = "chat_withdrawn"
+steps = ["chat_opened", "chat_answered", "chat_solved"]
+names = ["asked", "answered", "solved"]
+value = "worth"
+attributes = { topic = "first.topic", agent = "last.agent" }
+counts = { answers = "chat_answered", long = "length > 500" }
+alert = "warning"
+
+[[sessions]]
+name = "device"
+
+[[metric]]
+name = "answers"
+where = { type = "support", outcome = "converted", step = ["solved", "answered"] }
+aggregate = "avg"
+field = "answers"
+group_by = ["agent", "cut"]
+window = { tumbling = "1h" }
+"#;
+
+#[test]
+fn a_kind_of_sessions_is_read_as_it_was_written_and_printed_again() {
+    let config = Config::parse("t.toml", KINDS).unwrap();
+    let [support, device] = &config.patterns[..] else { panic!("two kinds") };
+    let (Seeks::Sessions(chat), Seeks::Sessions(any)) = (&support.seeks, &device.seeks) else {
+        panic!("sessions");
+    };
+    assert_eq!((chat.gap, chat.max_length), (900_000, Some(14_400_000)));
+    assert_eq!((chat.entry.len(), chat.goal.len(), chat.remove.len()), (1, 2, 1));
+    assert_eq!((chat.names.join(" "), chat.steps.len()), ("asked answered solved".into(), 3));
+    assert_eq!(support.declares().collect::<Vec<_>>(), ["agent", "topic", "answers", "long"]);
+    assert_eq!((any.gap, any.entry.len(), &device.alert), (1_800_000, 0, &None));
+    let again = Config::parse("print.toml", &config.print()).unwrap();
+    assert_eq!(again, config);
+    assert_eq!(again.fingerprint(), config.fingerprint());
+    let schema = config.schema(0);
+    for name in ["channel", "worth", "stars", "topic", "agent", "length", "answers", "cut"] {
+        assert!(schema.slots.iter().any(|known| known == name), "{name}");
+    }
+    let other = Config::parse("t.toml", &KINDS.replace("15m", "20m")).unwrap();
+    assert!(config.changes(&other).taken.iter().any(|change| change.key == "sessions support"));
+}

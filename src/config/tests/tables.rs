@@ -49,8 +49,8 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let written = flatten(document::parse("uncommented", &text).unwrap());
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader);
-    // There are shipped metrics and rules, and no patterns and joins.
-    reader.known.retain(|key| !["pattern", "join"].contains(key));
+    // There are shipped metrics and rules, and nothing else of what has a name.
+    reader.known.retain(|key| !["pattern", "join", "sessions", "funnel"].contains(key));
     for key in &reader.known {
         assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
     }
@@ -67,11 +67,23 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         LazyLock::new(super::super::patterns::PatternKeys::default);
     static JOIN: LazyLock<super::super::joins::JoinKeys> =
         LazyLock::new(super::super::joins::JoinKeys::default);
+    static FUNNEL: LazyLock<super::super::funnels::FunnelKeys> =
+        LazyLock::new(super::super::funnels::FunnelKeys::default);
+    static KIND: LazyLock<super::super::kinds::KindKeys> =
+        LazyLock::new(super::super::kinds::KindKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
     let mut tables = sections::all(config).to_vec();
-    tables.extend([&*SOURCE as &dyn Section, &*METRIC, &*PATTERN, &*JOIN, &*RULE]);
+    tables.extend([
+        &*SOURCE as &dyn Section,
+        &*METRIC,
+        &*PATTERN,
+        &*JOIN,
+        &*KIND,
+        &*FUNNEL,
+        &*RULE,
+    ]);
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
     tables.extend(DETECTORS.iter().map(|detector| detector as &dyn Section));
     tables

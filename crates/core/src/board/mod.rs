@@ -78,6 +78,9 @@ pub struct TopicAbout {
     /// The newest numbers are of a window that began before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub warming: bool,
+    /// The panel that it is made for; empty where its kind says it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub panel: &'static str,
     /// What its numbers look like; absent where each is one.
     #[serde(flatten, skip_serializing_if = "Shape::is_scalar")]
     pub shape: Shape,

@@ -35,6 +35,7 @@ pub(super) fn about(metric: &Metric) -> TopicAbout {
         overflow: None,
         since: None,
         warming: false,
+        panel: "",
         shape: metric.spec.aggregate.shape(),
     }
 }

@@ -9,10 +9,12 @@ mod delta;
 mod figures;
 #[cfg(test)]
 mod formula_tests;
+mod funnels;
 #[cfg(test)]
 mod group_tests;
 mod identity;
 mod kept;
+mod kinds;
 mod metric_topic;
 mod outlook;
 mod patterns;

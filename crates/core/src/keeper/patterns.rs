@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use super::{Keeper, ShardDelta};
 use crate::alert::{Alert, Detail, alert_id};
 use crate::metric::Attr;
-use crate::pattern::{DURATION, FoundMatch, Pattern, PatternSpec, PatternTally, Patterns, Seeks};
+use crate::pattern::{
+    DURATION, EVENTS, FoundMatch, More, Pattern, PatternSpec, PatternTally, Patterns, STEP, Seeks,
+    VALUE,
+};
 
 /// Name and meaning.
 pub(super) fn pattern_id(pattern: &Pattern) -> String {
@@ -72,6 +75,15 @@ impl Keeper {
         detail.insert(DURATION.into(), json!(found.duration(pattern).map(seconds)));
         if let Seeks::Join(_) = pattern.spec.seeks {
             detail.insert(last.into(), json!(found.last.map(|last| last.at)));
+        }
+        if let (Seeks::Sessions(sessions), More::Visited(visited)) =
+            (&pattern.spec.seeks, &found.more)
+        {
+            detail.insert(last.into(), json!(found.last.map(|last| last.at)));
+            detail.insert(EVENTS.into(), json!(visited.events));
+            detail.insert(VALUE.into(), json!(visited.value.to_f64()));
+            let step = usize::from(visited.step).checked_sub(1);
+            detail.insert(STEP.into(), json!(step.map_or("", |step| &*sessions.names[step])));
         }
         Alert {
             n: 0,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::funnels::has_own_topic;
 use super::metric_topic::{about, metric_topic};
 use super::warming::Since;
 use super::{BOARD_ALERTS, Keeper};
@@ -171,9 +172,11 @@ impl Keeper {
         topics.insert(ALERTS.into(), Arc::new(alerts));
         let at_risk = self.at_risk(view.at_risk.as_deref());
         topics.insert(AT_RISK.into(), map(about("At risk"), at_risk));
-        if self.has_patterns() {
+        if !self.patterns().all(|(spec, _)| has_own_topic(spec)) {
             topics.insert(PATTERNS.into(), self.patterns_topic());
         }
+        topics.extend(self.funnel_topics(watermark));
+        topics.extend(self.kind_topics());
         topics
     }
 
@@ -205,13 +208,13 @@ impl Keeper {
 
     /// The matches of each pattern and join, which sides found none, and what they may lack.
     fn patterns_topic(&self) -> Arc<Topic> {
+        let shown = || self.patterns().filter(|(spec, _)| !has_own_topic(spec));
         let lacks = |(spec, tally): (&PatternSpec, PatternTally)| {
-            let (late, room) = (tally.late, tally.lacked_room());
-            let says = || format!("{}: {late} events late, {room} times no room", spec.name);
-            (late + room > 0).then(says)
+            let lacks = tally.to_string();
+            (!lacks.is_empty()).then(|| format!("{}: {lacks}", spec.name))
         };
-        let note: Vec<String> = self.patterns().filter_map(lacks).collect();
-        let counts = self.patterns().flat_map(|(spec, tally)| {
+        let note: Vec<String> = shown().filter_map(lacks).collect();
+        let counts = shown().flat_map(|(spec, tally)| {
             let row = |what: &str, count: u64| (format!("{}{what}", spec.name), json!(count));
             let alone = [(" left alone", tally.left_alone), (" right alone", tally.right_alone)];
             let is_join = matches!(spec.seeks, Seeks::Join(_));

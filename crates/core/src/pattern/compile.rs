@@ -2,11 +2,18 @@
 
 use smallvec::SmallVec;
 
+use super::found::{Match, More};
 use super::held::{self, Held};
-use super::spec::{DURATION, JoinSpec, MATCHED, PatternSpec, Seeks, SequenceSpec, Side};
+use super::spec::{
+    CUT, DURATION, EVENTS, FunnelSpec, JoinSpec, MATCHED, OUTCOME, PatternSpec, STEP, Seeks,
+    SequenceSpec, SessionsSpec, Side, VALUE, WAITED,
+};
 use crate::event::Schema;
 use crate::hash::fingerprint;
 use crate::metric::{Conditions, Fact};
+use crate::number::Amount;
+use crate::number::text::NumberFormat;
+use crate::session::Outcome;
 use crate::settings::Word as _;
 use crate::time::{SpanMs, TimePolicy};
 
@@ -20,6 +27,18 @@ pub const THEN_MAX: usize = 16;
 /// The bits of what must not come.
 pub(super) const WITHOUT: u32 = 1 << 30;
 pub(super) const NOT_THEN: u32 = 1 << 31;
+
+/// The bits of sessions: an event of theirs, what it does, the steps and what is counted apart.
+pub(super) const BELONGS: u32 = 1;
+pub(super) const ENTRY: u32 = 1 << 1;
+pub(super) const GOAL: u32 = 1 << 2;
+pub(super) const REMOVE: u32 = 1 << 3;
+pub(super) const STEPPED: u32 = 1 << 4;
+pub(super) const COUNTED: u32 = 1 << 16;
+/// Most steps of sessions.
+pub const SESSION_STEPS_MAX: usize = 12;
+/// Most counts of sessions.
+pub const SESSION_COUNTS_MAX: usize = 16;
 
 /// A pattern ready to be fed.
 #[derive(Clone, Debug)]
@@ -36,6 +55,8 @@ pub struct Pattern {
     /// Slots of the attributes that are kept of its events: first those that they must have in
     /// common, as text.
     slots: Vec<usize>,
+    /// Of sessions: the place of the value at stake among `slots`, and how it is written as text.
+    worth: Option<(usize, NumberFormat)>,
     /// By declared attribute: the event it is of, and its place among `slots`.
     taken: Vec<(Side, usize)>,
     /// What the slots of the schema show of a match.
@@ -53,6 +74,20 @@ pub(super) enum Shows {
     Duration,
     /// Whether it has both sides.
     Matched,
+    /// Of a funnel: which step; of sessions: the furthest.
+    Step,
+    /// Whether it was reached or left; how it ended.
+    Outcome,
+    /// How long after the step before.
+    Waited,
+    /// Of sessions: how many events.
+    Events,
+    /// The value at stake.
+    Worth,
+    /// Whether it was cut.
+    Cut,
+    /// How many events met what is counted apart.
+    Count(usize),
     /// A value of one of its events, by the place among those that are kept.
     Value(Side, usize),
 }
@@ -125,8 +160,20 @@ impl Pattern {
         let mut show = |name: &str, what: Shows| shows.extend(slot(name).map(|slot| (slot, what)));
         show("type", Shows::Name);
         show(DURATION, Shows::Duration);
-        if let Seeks::Join(_) = spec.seeks {
-            show(MATCHED, Shows::Matched);
+        match &spec.seeks {
+            Seeks::Sequence(_) => {}
+            Seeks::Join(_) => show(MATCHED, Shows::Matched),
+            Seeks::Funnel(_) => {
+                let own = [(STEP, Shows::Step), (OUTCOME, Shows::Outcome), (WAITED, Shows::Waited)];
+                own.into_iter().for_each(|(name, what)| show(name, what));
+            }
+            Seeks::Sessions(sessions) => {
+                let own = [(STEP, Shows::Step), (OUTCOME, Shows::Outcome), (EVENTS, Shows::Events)];
+                let own = own.into_iter().chain([(VALUE, Shows::Worth), (CUT, Shows::Cut)]);
+                own.for_each(|(name, what)| show(name, what));
+                let counts = sessions.counts.iter().enumerate();
+                counts.for_each(|(which, (name, _))| show(name, Shows::Count(which)));
+            }
         }
         for (name, from) in &spec.attributes {
             let slot = slot(&from.attribute).unwrap_or(usize::MAX);
@@ -142,12 +189,20 @@ impl Pattern {
         if let [key] = &schema.keys[..] {
             show(key, Shows::Key);
         }
+        let worth = match &spec.seeks {
+            Seeks::Sessions(SessionsSpec { value: Some(name), .. }) => {
+                slots.push(schema.slots.iter().position(|slot| slot == name).unwrap_or(usize::MAX));
+                Some((slots.len() - 1, schema.number_format(name)))
+            }
+            _ => None,
+        };
         let number = schema.patterns.iter().position(|name| *name == spec.name).unwrap_or(0);
         Pattern {
             event_type: schema.match_types().start + number as u16,
             meaning: meaning(spec, schema),
             conditions: conditions.collect(),
             slots,
+            worth,
             taken,
             shows,
             spec: spec.clone(),
@@ -165,13 +220,31 @@ impl Pattern {
         let (common, others) = self.slots.split_at(self.spec.seeks.on().len());
         let attr = |slot: &usize| fact.attr(*slot);
         let values = || held::values(common.iter().map(attr), others.iter().map(attr));
-        (meets != 0).then(|| Held { at: fact.at(), meets, values: values() })
+        let needed = if let Seeks::Sessions(_) = self.spec.seeks { BELONGS } else { u32::MAX };
+        (meets & needed != 0).then(|| Held { at: fact.at(), meets, values: values() })
     }
 
     /// The attributes that it declares: name, the event, and the place among its values.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, Side, usize)> {
         let names = self.spec.attributes.iter().map(|(name, _)| name.as_str());
         names.zip(&self.taken).map(|(name, (side, at))| (name, *side, *at))
+    }
+
+    /// Whether a match raises an alert: of a funnel who left, of sessions an abandoned one.
+    pub fn alarms(&self, found: &Match) -> bool {
+        let alarms = match &found.more {
+            More::Nothing => true,
+            More::Reach(reach) => reach.left,
+            More::Visited(visited) => visited.outcome == Outcome::Abandoned,
+        };
+        self.spec.alert.is_some() && alarms
+    }
+
+    /// What an event puts at stake, or takes back.
+    pub(super) fn value_of(&self, held: &Held) -> Option<Amount> {
+        let (at, format) = self.worth.as_ref()?;
+        let values = held::attrs(&held.values, self.num_values()).ok()?;
+        values[*at].as_number(format).amount()
     }
 
     /// How many values are kept of each event.
@@ -194,6 +267,17 @@ fn bits(seeks: &Seeks) -> Vec<u32> {
             steps.chain(without).chain(not_then.iter().map(|_| NOT_THEN)).collect()
         }
         Seeks::Join(_) => vec![LEFT, RIGHT],
+        Seeks::Funnel(FunnelSpec { steps, without, .. }) => {
+            let steps = (0..steps.len()).map(|step| FIRST << step);
+            steps.chain(without.iter().map(|_| WITHOUT)).collect()
+        }
+        Seeks::Sessions(SessionsSpec { entry, goal, remove, steps, counts, .. }) => {
+            let lists = [(entry, ENTRY), (goal, GOAL), (remove, REMOVE)];
+            let lists = lists.into_iter().flat_map(|(list, bit)| list.iter().map(move |_| bit));
+            let steps = (0..steps.len()).map(|step| STEPPED << step);
+            let counts = (0..counts.len()).map(|count| COUNTED << count);
+            std::iter::once(BELONGS).chain(lists).chain(steps).chain(counts).collect()
+        }
     }
 }
 
@@ -226,6 +310,26 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
             Conditions::words(left),
             Conditions::words(right),
         ),
+        Seeks::Funnel(FunnelSpec { names, steps, without, within }) => format!(
+            "funnel {names:?}\nsteps {}\nwithout {}\nwithin {within}",
+            lists(steps),
+            lists(without),
+        ),
+        Seeks::Sessions(sessions) => {
+            let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
+            let SessionsSpec { counts, value, gap, max_length, .. } = sessions;
+            let counted = counts.iter().map(|(name, list)| (name, Conditions::words(list)));
+            format!(
+                "sessions {}\nentry {}\ngoal {}\nremove {}\nsteps {names:?} {}\ncounts {:?}\nvalue \
+                 {value:?}\ngap {gap}\nmax_length {max_length:?}",
+                Conditions::words(events),
+                lists(entry),
+                lists(goal),
+                lists(remove),
+                lists(steps),
+                counted.collect::<Vec<_>>(),
+            )
+        }
     };
     let words = format!(
         "name {}\n{seeks}\ntaken {:?}\nkey {keys:?}\n",

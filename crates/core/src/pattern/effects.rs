@@ -1,8 +1,11 @@
 //! What the machines of a shard find.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::found::Match;
+use crate::number::Sum;
 
 /// What happened to the events of one pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub struct PatternTally {
     pub given_up: u64,
     /// Events left out, because there was no room for them.
     pub left_out: u64,
+    /// Of sessions: what is open, and how others ended.
+    #[serde(skip_serializing_if = "SessionTally::is_none")]
+    pub sessions: SessionTally,
     /// Of a join: left events without a right one, whether or not they are results.
     #[serde(skip_serializing_if = "is_none")]
     pub left_alone: u64,
@@ -41,6 +47,7 @@ impl PatternTally {
         self.settled_early += other.settled_early;
         self.given_up += other.given_up;
         self.left_out += other.left_out;
+        self.sessions.add(&other.sessions);
         self.left_alone += other.left_alone;
         self.right_alone += other.right_alone;
         self.pairs_left_out += other.pairs_left_out;
@@ -49,6 +56,56 @@ impl PatternTally {
     /// How often a match may have been missed for want of room.
     pub fn lacked_room(&self) -> u64 {
         self.settled_early + self.given_up + self.left_out + self.pairs_left_out
+    }
+}
+
+/// Sessions of one kind; how many there were is the number of matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionTally {
+    /// Open now.
+    pub open: i64,
+    /// Of those, with an entry and no goal.
+    pub at_risk: i64,
+    /// Value at stake in them.
+    pub value: Sum,
+    /// Ended with an entry and no goal.
+    pub abandoned: u64,
+    /// Ended with a goal.
+    pub converted: u64,
+    /// Cut at `max_length`.
+    pub cut: u64,
+}
+
+impl SessionTally {
+    fn is_none(&self) -> bool {
+        *self == SessionTally::default()
+    }
+
+    fn add(&mut self, other: &SessionTally) {
+        self.open += other.open;
+        self.at_risk += other.at_risk;
+        self.value.add(&other.value);
+        self.abandoned += other.abandoned;
+        self.converted += other.converted;
+        self.cut += other.cut;
+    }
+
+    /// Abandoned out of those with an entry; `None` when there were none.
+    pub fn rate(&self) -> Option<f64> {
+        let judged = self.abandoned + self.converted;
+        (judged > 0).then(|| self.abandoned as f64 / judged as f64)
+    }
+}
+
+/// What may be missing for it, in words; nothing where nothing may.
+impl fmt::Display for PatternTally {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (late, room) = (self.late, self.lacked_room());
+        match late + room {
+            0 => Ok(()),
+            _ => write!(out, "{late} events late, {room} times no room"),
+        }
     }
 }
 

@@ -77,6 +77,26 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     put_bytes(out, text);
 }
 
+/// So many values that are missing.
+pub fn none(count: usize) -> Values {
+    vec![MISSING; count].into()
+}
+
+/// Puts those of other values where one is missing.
+pub fn fill(values: &mut Values, other: &Values, count: usize) {
+    // As a rule all are there, or nothing is there to be put.
+    if !values.contains(&MISSING) || **other == *none(count) {
+        return;
+    }
+    // They were made here, or looked at when they were read.
+    let (Ok(own), Ok(other)) = (attrs(values, count), attrs(other, count)) else { return };
+    let filled = own.into_iter().zip(other).map(|(own, other)| match own {
+        Attr::Missing => other,
+        own => own,
+    });
+    *values = self::values(std::iter::empty(), filled);
+}
+
 /// The first `count` values, as they were written; `None` when one of them is missing.
 pub fn common(values: &[u8], count: usize) -> Option<&[u8]> {
     let mut reader = Reader::new(values);

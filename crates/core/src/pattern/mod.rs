@@ -1,6 +1,7 @@
 //! Patterns: sequences of events of one key, in event time. "A, then B within 10 min, without C
 //! between"; "A three times within 1 min"; "A, and no B within T". Joins: "each A with each B within
-//! T", and those that find none. Where nothing else is said, a join is a pattern here.
+//! T", and those that find none. Funnels: how far each came on a way of steps. Sessions of kinds of
+//! their own. Where nothing else is said, all of these are patterns here.
 //!
 //! What a pattern finds, a match, is an event of its own: its type is the pattern's name, its time
 //! that of the last step (or the end of the wait), and metrics take it like any other.
@@ -14,6 +15,7 @@
 mod compile;
 mod effects;
 mod found;
+mod funnel;
 mod held;
 mod join;
 mod machine;
@@ -21,15 +23,24 @@ mod progress;
 mod record;
 mod sequence;
 mod spec;
+mod visits;
 
-pub use compile::{Hits, Pattern, Patterns, THEN_MAX};
-pub use effects::{PatternEffects, PatternTally};
-pub use found::{FoundMatch, Match, MatchFact};
+pub use compile::{Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX};
+pub use effects::{PatternEffects, PatternTally, SessionTally};
+pub use found::{FoundMatch, Match, MatchFact, More, Reach};
 pub use machine::{Machine, PatternEvent};
 pub use sequence::Moment;
 pub use spec::{
-    DURATION, JoinKind, JoinSpec, MATCHED, PatternSpec, Seeks, SequenceSpec, Side, Taken,
+    CUT, DURATION, EVENTS, FunnelSpec, JoinKind, JoinSpec, LEFT, MATCHED, OUTCOME, PatternSpec,
+    REACHED, STEP, Seeks, SequenceSpec, SessionsSpec, Side, Taken, VALUE, WAITED, metric_name,
 };
+pub use visits::Visited;
 
 #[cfg(test)]
+mod funnel_tests;
+#[cfg(test)]
+mod test_ground;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod visits_tests;

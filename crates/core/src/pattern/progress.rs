@@ -2,18 +2,22 @@
 
 use super::compile::Pattern;
 use super::effects::PatternEffects;
+use super::funnel::Passage;
 use super::held::Held;
 use super::join::Join;
 use super::sequence::{Attempt, Moment, Sequence};
 use super::spec::Seeks;
+use super::visits::Visits;
 use crate::time::EpochMs;
 
-/// Of a sequence or of a join.
+/// Of a sequence, of a join, of a funnel or of sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Progress {
     Sequence(Sequence),
     /// Apart: sequences are not to take more room for it.
     Join(Box<Join>),
+    Funnel(Passage),
+    Sessions(Visits),
 }
 
 impl Progress {
@@ -22,6 +26,8 @@ impl Progress {
         match pattern.spec.seeks {
             Seeks::Sequence(_) => Progress::Sequence(Sequence::default()),
             Seeks::Join(_) => Progress::Join(Box::default()),
+            Seeks::Funnel(_) => Progress::Funnel(Passage::default()),
+            Seeks::Sessions(_) => Progress::Sessions(Visits::default()),
         }
     }
 
@@ -37,6 +43,12 @@ impl Progress {
                 begun.take((number, spec), event, fx);
             }
             (Progress::Join(begun), Seeks::Join(spec)) => begun.take((number, spec), event, fx),
+            (Progress::Funnel(begun), Seeks::Funnel(spec)) => {
+                begun.take((number, spec), event.1, fx);
+            }
+            (Progress::Sessions(begun), Seeks::Sessions(spec)) => {
+                begun.take((number, pattern, spec), event, fx);
+            }
             _ => unreachable!("{OTHER}"),
         }
     }
@@ -53,6 +65,12 @@ impl Progress {
                 begun.pass((number, spec), until, fx);
             }
             (Progress::Join(begun), Seeks::Join(spec)) => begun.pass((number, spec), until, fx),
+            (Progress::Funnel(begun), Seeks::Funnel(spec)) => {
+                begun.pass((number, spec), until, fx);
+            }
+            (Progress::Sessions(begun), Seeks::Sessions(spec)) => {
+                begun.pass((number, spec), until, fx);
+            }
             _ => unreachable!("{OTHER}"),
         }
     }
@@ -62,6 +80,8 @@ impl Progress {
         match (self, &pattern.spec.seeks) {
             (Progress::Sequence(begun), Seeks::Sequence(spec)) => begun.end(spec),
             (Progress::Join(begun), Seeks::Join(spec)) => begun.end(spec),
+            (Progress::Funnel(begun), Seeks::Funnel(spec)) => begun.end(spec),
+            (Progress::Sessions(begun), Seeks::Sessions(spec)) => begun.end(spec),
             _ => unreachable!("{OTHER}"),
         }
     }
@@ -71,6 +91,8 @@ impl Progress {
         match self {
             Progress::Sequence(begun) => begun.attempts.len(),
             Progress::Join(begun) => begun.len(),
+            Progress::Funnel(begun) => usize::from(!begun.chains.is_empty()),
+            Progress::Sessions(begun) => usize::from(begun.0.is_some()),
         }
     }
 
@@ -79,6 +101,8 @@ impl Progress {
         match self {
             Progress::Sequence(begun) => drop(begun.attempts.pop_front()),
             Progress::Join(begun) => begun.give_up(),
+            // A key has one at most, and two of whatever it may hold have room.
+            Progress::Funnel(_) | Progress::Sessions(_) => {}
         }
     }
 
@@ -87,6 +111,8 @@ impl Progress {
         match self {
             Progress::Sequence(begun) => begun.attempts.front().map(|attempt| attempt.first.at),
             Progress::Join(begun) => begun.first(),
+            Progress::Funnel(begun) => begun.chains.last().map(|chain| chain.first),
+            Progress::Sessions(begun) => begun.0.as_ref().map(|visit| visit.first.at),
         }
     }
 
@@ -98,6 +124,8 @@ impl Progress {
                 begun.attempts.iter().map(|one| size_of::<Attempt>() + bytes(one)).sum()
             }
             Progress::Join(begun) => size_of::<Join>() + begun.heap_bytes(),
+            Progress::Funnel(begun) => begun.heap_bytes(),
+            Progress::Sessions(begun) => begun.heap_bytes(),
         }
     }
 }

@@ -4,12 +4,15 @@
 use std::collections::VecDeque;
 
 use super::compile::{Pattern, Patterns};
+use super::funnel::{Chain, Passage};
 use super::held::{self, Held, Values};
 use super::join::{Join, Waiting};
 use super::machine::{Machine, Run};
 use super::progress::Progress;
 use super::sequence::{Attempt, Moment, Sequence};
-use super::spec::{Seeks, SequenceSpec};
+use super::spec::{FunnelSpec, Seeks, SequenceSpec, SessionsSpec};
+use super::visits::{Visit, Visits};
+use crate::session::Contents;
 use crate::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
 /// Appends the record.
@@ -48,6 +51,19 @@ fn encode_run(run: &Run, out: &mut Vec<u8>) {
                     put_u64(out, u64::from(one.paired));
                     put_bytes(out, &one.values);
                 }
+            }
+        }
+        Progress::Funnel(passage) => {
+            put_u64(out, passage.chains.len() as u64);
+            for chain in &passage.chains {
+                put_i64(out, chain.first);
+                put_u64(out, (chain.last - chain.first) as u64);
+            }
+            put_bytes(out, &passage.values);
+        }
+        Progress::Sessions(visits) => {
+            if let Some(visit) = &visits.0 {
+                encode_visit(visit, out);
             }
         }
     }
@@ -102,6 +118,11 @@ fn decode_run(reader: &mut Reader<'_>, number: u16, pattern: &Pattern) -> Result
             let (left, right) = (side(reader, pattern)?, side(reader, pattern)?);
             Progress::Join(Box::new(Join { left, right }))
         }
+        Seeks::Funnel(spec) => Progress::Funnel(passage(reader, pattern, spec)?),
+        Seeks::Sessions(_) if reader.is_empty() => Progress::Sessions(Visits::default()),
+        Seeks::Sessions(spec) => {
+            Progress::Sessions(Visits(Some(Box::new(visit(reader, pattern, spec)?))))
+        }
     };
     if !reader.is_empty() {
         return Err(Malformed { what: "pattern of a key", at: reader.position() });
@@ -147,6 +168,67 @@ fn side(reader: &mut Reader<'_>, pattern: &Pattern) -> Result<VecDeque<Waiting>,
         side.push_back(Waiting { moment, paired: paired == 1, values: values(reader, pattern)? });
     }
     Ok(side)
+}
+
+fn passage(
+    reader: &mut Reader<'_>,
+    pattern: &Pattern,
+    spec: &FunnelSpec,
+) -> Result<Passage, Malformed> {
+    let mut passage = Passage::default();
+    for _ in 0..reader.u64("steps of a way")? {
+        let at = reader.position();
+        let first = reader.time("first event of a way")?;
+        let chain = Chain { first, last: reader.time_after(first, "time on a way")? };
+        let fits = match passage.chains.last() {
+            None => chain.first == chain.last,
+            Some(before) => chain.first <= before.first && chain.last - first <= spec.within,
+        };
+        // Whoever reached the last step is through.
+        if !fits || passage.chains.len() + 1 >= spec.steps.len() {
+            return Err(Malformed { what: "steps of a way", at });
+        }
+        passage.chains.push(chain);
+    }
+    passage.values = match (passage.chains.is_empty(), reader.position()) {
+        (false, _) => values(reader, pattern)?,
+        (true, at) if !reader.bytes("values of a way")?.is_empty() => {
+            return Err(Malformed { what: "values of a way", at });
+        }
+        (true, _) => Values::default(),
+    };
+    Ok(passage)
+}
+
+fn encode_visit(visit: &Visit, out: &mut Vec<u8>) {
+    put_moment(out, visit.first);
+    put_moment(out, visit.last);
+    put_u64(out, u64::from(visit.events));
+    put_u64(out, u64::from(visit.goals));
+    visit.contents.encode(out);
+    out.push(visit.step);
+    visit.counts.iter().for_each(|count| put_u64(out, u64::from(*count)));
+    put_bytes(out, &visit.of_first);
+    put_bytes(out, &visit.of_last);
+}
+
+fn visit(
+    reader: &mut Reader<'_>,
+    pattern: &Pattern,
+    spec: &SessionsSpec,
+) -> Result<Visit, Malformed> {
+    let at = reader.position();
+    let (first, last) = (moment(reader)?, moment(reader)?);
+    let (events, goals) = (reader.narrow("events")?, reader.narrow("goals")?);
+    let contents = Contents::decode(reader)?;
+    let step = reader.u8("step")?;
+    let counts = spec.counts.iter().map(|_| reader.narrow("count"));
+    let counts = counts.collect::<Result<_, _>>()?;
+    let (of_first, of_last) = (values(reader, pattern)?, values(reader, pattern)?);
+    if first.at > last.at || events == 0 || usize::from(step) > spec.steps.len() {
+        return Err(Malformed { what: "session", at });
+    }
+    Ok(Visit { first, last, events, goals, contents, step, counts, of_first, of_last })
 }
 
 fn moment(reader: &mut Reader<'_>) -> Result<Moment, Malformed> {

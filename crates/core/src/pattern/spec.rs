@@ -1,6 +1,8 @@
-//! What a pattern or a join is: declared in `[[pattern]]` and `[[join]]`, checked at start.
+//! What a pattern, a join or a funnel is: declared in `[[pattern]]`, `[[join]]` and `[[funnel]]`,
+//! checked at start.
 
 use crate::metric::Condition;
+use crate::session::Outcome;
 use crate::settings::Word;
 use crate::time::SpanMs;
 
@@ -8,6 +10,29 @@ use crate::time::SpanMs;
 pub const DURATION: &str = "duration_s";
 /// The attribute of every result of a join that says whether it has both sides.
 pub const MATCHED: &str = "matched";
+/// The attribute of every event of a funnel that names the step it is about.
+pub const STEP: &str = "step";
+/// The attribute of every event of a funnel that says what happened: [`REACHED`] or [`LEFT`].
+pub const OUTCOME: &str = "outcome";
+/// The attribute of every event of a funnel that says how long the step before had been reached, in
+/// seconds; missing for the first.
+pub const WAITED: &str = "step_s";
+/// The attribute of every session that says how many events it had.
+pub const EVENTS: &str = "events";
+/// The attribute of every session that says what was at stake.
+pub const VALUE: &str = "value";
+/// The attribute of every session that says whether it was cut, being too long.
+pub const CUT: &str = "cut";
+/// The step was reached.
+pub const REACHED: &str = "reached";
+/// It was the last one that was reached, and the time is over.
+pub const LEFT: &str = "left";
+
+/// The name of a metric of a funnel: of [`REACHED`], [`LEFT`] or [`WAITED`], by what it is told apart
+/// by as well or not.
+pub fn metric_name(funnel: &str, what: &str, by: bool) -> String {
+    format!("{funnel}_{what}{}", if by { "_by" } else { "" })
+}
 
 /// What is looked for among the events of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +56,10 @@ pub enum Seeks {
     Sequence(SequenceSpec),
     /// Two events, or one that found no other.
     Join(JoinSpec),
+    /// How far each came on a way of steps.
+    Funnel(FunnelSpec),
+    /// Sessions of a kind of their own.
+    Sessions(SessionsSpec),
 }
 
 /// A sequence of events.
@@ -85,6 +114,44 @@ impl Word for JoinKind {
         &[("inner", JoinKind::Inner), ("left", JoinKind::Left), ("anti", JoinKind::Anti)];
 }
 
+/// A way of steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunnelSpec {
+    /// Names of the steps, each another one.
+    pub names: Vec<String>,
+    /// What must come for each, one after the other. All conditions must hold.
+    pub steps: Vec<Vec<Condition>>,
+    /// Any of these ends it.
+    pub without: Vec<Vec<Condition>>,
+    /// From the first event on; what happens exactly so long after it still counts.
+    pub within: SpanMs,
+}
+
+/// Sessions of a kind of their own. Of several lists of conditions any makes it so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionsSpec {
+    /// Which events belong to them. All conditions must hold.
+    pub events: Vec<Condition>,
+    /// What puts something at stake.
+    pub entry: Vec<Vec<Condition>>,
+    /// What completes it.
+    pub goal: Vec<Vec<Condition>>,
+    /// What takes it back.
+    pub remove: Vec<Vec<Condition>>,
+    /// Names of the steps, each another one.
+    pub names: Vec<String>,
+    /// What reaches each; the furthest is kept, whether or not those before it were reached.
+    pub steps: Vec<Vec<Condition>>,
+    /// What is counted apart, by the name of the attribute.
+    pub counts: Vec<(String, Vec<Condition>)>,
+    /// The attribute with what an entry puts at stake.
+    pub value: Option<String>,
+    /// Silence that ends one; an event exactly this much later still belongs to it.
+    pub gap: SpanMs,
+    /// Longest one.
+    pub max_length: Option<SpanMs>,
+}
+
 /// Where an attribute of a match is taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -109,19 +176,43 @@ impl Side {
 }
 
 impl Seeks {
+    /// The attributes that every session has, besides the key.
+    pub const SESSIONS: [&str; 7] = ["type", DURATION, STEP, OUTCOME, EVENTS, VALUE, CUT];
+
+    /// What an attribute can be; `None` where that depends on the events.
+    pub fn words(&self, attribute: &str) -> Option<Vec<&str>> {
+        match (self, attribute) {
+            (Seeks::Funnel(funnel), STEP) => {
+                Some(funnel.names.iter().map(String::as_str).collect())
+            }
+            (Seeks::Funnel(_), OUTCOME) => Some(vec![REACHED, LEFT]),
+            (Seeks::Sessions(sessions), STEP) => {
+                let names = sessions.names.iter().map(String::as_str);
+                Some(std::iter::once("").chain(names).collect())
+            }
+            (Seeks::Sessions(_), OUTCOME) => {
+                let outcomes = [Outcome::Browsed, Outcome::Abandoned, Outcome::Converted];
+                Some(outcomes.map(Outcome::name).to_vec())
+            }
+            _ => None,
+        }
+    }
+
     /// The list that it is declared in.
     pub const fn table(&self) -> &'static str {
         match self {
             Seeks::Sequence(_) => "pattern",
             Seeks::Join(_) => "join",
+            Seeks::Funnel(_) => "funnel",
+            Seeks::Sessions(_) => "sessions",
         }
     }
 
     /// What its sides are called where attributes are taken from them, `first.amount`.
     pub const fn sides(&self) -> [&'static str; 2] {
         match self {
-            Seeks::Sequence(_) => ["first", "last"],
             Seeks::Join(_) => ["left", "right"],
+            _ => ["first", "last"],
         }
     }
 
@@ -130,6 +221,7 @@ impl Seeks {
         match self {
             Seeks::Sequence(sequence) => sequence.waits(),
             Seeks::Join(join) => join.kind != JoinKind::Inner,
+            Seeks::Funnel(_) | Seeks::Sessions(_) => true,
         }
     }
 
@@ -138,6 +230,8 @@ impl Seeks {
         match self {
             Seeks::Sequence(_) => &["type", DURATION],
             Seeks::Join(_) => &["type", DURATION, MATCHED],
+            Seeks::Funnel(_) => &["type", DURATION, STEP, OUTCOME, WAITED],
+            Seeks::Sessions(_) => &Seeks::SESSIONS,
         }
     }
 
@@ -148,6 +242,18 @@ impl Seeks {
                 std::iter::once(first).chain(then).chain(without).chain(not_then).collect()
             }
             Seeks::Join(JoinSpec { left, right, .. }) => vec![left, right],
+            Seeks::Funnel(FunnelSpec { steps, without, .. }) => {
+                steps.iter().chain(without).collect()
+            }
+            Seeks::Sessions(SessionsSpec {
+                events, entry, goal, remove, steps, counts, ..
+            }) => {
+                let lists = [entry, goal, remove, steps].into_iter().flatten();
+                std::iter::once(events)
+                    .chain(lists)
+                    .chain(counts.iter().map(|one| &one.1))
+                    .collect()
+            }
         }
     }
 
@@ -158,23 +264,48 @@ impl Seeks {
                 std::iter::once(first).chain(then).chain(without).chain(not_then).collect()
             }
             Seeks::Join(JoinSpec { left, right, .. }) => vec![left, right],
+            Seeks::Funnel(FunnelSpec { steps, without, .. }) => {
+                steps.iter_mut().chain(without).collect()
+            }
+            Seeks::Sessions(SessionsSpec {
+                events, entry, goal, remove, steps, counts, ..
+            }) => {
+                let lists = [entry, goal, remove, steps].into_iter().flatten();
+                let counts = counts.iter_mut().map(|one| &mut one.1);
+                std::iter::once(events).chain(lists).chain(counts).collect()
+            }
         }
     }
 
     /// Attributes that its events must have in common.
     pub fn on(&self) -> &[String] {
         match self {
-            Seeks::Sequence(_) => &[],
             Seeks::Join(join) => &join.on,
+            _ => &[],
         }
     }
 }
 
 impl PatternSpec {
+    /// The attributes of its matches that it declares itself.
+    pub fn declares(&self) -> impl Iterator<Item = &str> {
+        let counts = match &self.seeks {
+            Seeks::Sessions(sessions) => &sessions.counts[..],
+            _ => &[],
+        };
+        let counts = counts.iter().map(|(name, _)| name.as_str());
+        self.attributes.iter().map(|(name, _)| name.as_str()).chain(counts)
+    }
+
     /// The attributes that it needs of events.
     pub fn of_events(&self) -> Vec<&String> {
         let conditions = self.seeks.conditions().into_iter().flatten();
         let taken = self.attributes.iter().map(|(_, taken)| &taken.attribute);
+        let value = match &self.seeks {
+            Seeks::Sessions(sessions) => sessions.value.as_ref(),
+            _ => None,
+        };
+        let taken = taken.chain(value);
         conditions.flat_map(Condition::attributes).chain(self.seeks.on()).chain(taken).collect()
     }
 }

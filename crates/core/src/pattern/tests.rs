@@ -133,6 +133,7 @@ fn wanted(spec: &PatternSpec, events: &[Happened], patterns: &Patterns) -> (Vec<
     let (mut found, alone) = match &spec.seeks {
         Seeks::Sequence(spec) => (search(spec, events, patterns), [0, 0]),
         Seeks::Join(spec) => pairs(spec, events),
+        _ => unreachable!("they have tests of their own"),
     };
     found.sort();
     (found, alone)

@@ -7,7 +7,7 @@ use crate::wire::{Malformed, Reader, put_u64};
 
 /// Entries and removals of one session or cart. 40 bytes: there is one in every open session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     /// Value of all entries.
     value: Amount,
     /// Value of all removals, 0 or more.

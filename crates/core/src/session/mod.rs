@@ -21,6 +21,7 @@ mod view;
 pub use aliases::{AliasBounds, Aliases};
 pub use at_risk::{AtRisk, By, SessionAtRisk};
 pub use closed::Closed;
+pub(crate) use contents::Contents;
 pub use effects::{Changes, Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
 pub use late::{Late, late_alone};
 pub use machine::Machine;

@@ -1,0 +1,205 @@
+//! Sessions of a kind of their own (`[[sessions]]`): the open one of a key, moved on by its events in
+//! the order of their time, and ended by silence.
+//!
+//! The session of `domain::session` takes its events as they come, is seen at once, and is merged where
+//! two turn out to be one. This one need not: whoever declares another kind is told of its sessions by
+//! the lateness later, and has what that one has no room for: conditions instead of types, attributes,
+//! counts.
+
+use smallvec::SmallVec;
+
+use super::compile::{COUNTED, ENTRY, GOAL, Pattern, REMOVE, STEPPED};
+use super::effects::PatternEffects;
+use super::found::{Match, More};
+use super::held::{self, Held, Values};
+use super::sequence::Moment;
+use super::spec::SessionsSpec;
+use crate::number::{Amount, Sum};
+use crate::session::{Contents, Outcome};
+use crate::time::EpochMs;
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Visit {
+    pub first: Moment,
+    pub last: Moment,
+    pub events: u32,
+    pub goals: u32,
+    pub contents: Contents,
+    /// 0 for none, else the index of the furthest step plus one.
+    pub step: u8,
+    /// How many events meet what is counted apart.
+    pub counts: SmallVec<[u32; 2]>,
+    /// The first value of each attribute that there is.
+    pub of_first: Values,
+    /// The last one.
+    pub of_last: Values,
+}
+
+/// A session that ended, besides when and its attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Visited {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// It reached the longest that one may be.
+    pub cut: bool,
+    /// Events in it.
+    pub events: u32,
+    /// What its entries put at stake, less what was taken back.
+    pub value: Amount,
+    /// Index of the furthest step plus one; 0: none was reached.
+    pub step: u8,
+    /// How many events met what is counted apart.
+    pub counts: SmallVec<[u32; 2]>,
+}
+
+/// The open session of a key, if there is one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Visits(pub Option<Box<Visit>>);
+
+impl Visits {
+    /// Takes the next event, with those ended that [`pass`](Self::pass) has to end.
+    pub fn take(
+        &mut self,
+        (number, pattern, spec): (u16, &Pattern, &SessionsSpec),
+        (moment, held): (Moment, &Held),
+        fx: &mut PatternEffects,
+    ) {
+        if let (Some(visit), Some(most)) = (&self.0, spec.max_length)
+            && held.at - visit.first.at > most
+        {
+            let end = visit.first.at + most;
+            self.close((number, spec), (end, true), fx);
+        }
+        let before = self.stake(spec);
+        if self.0.is_none() {
+            fx.tallies[usize::from(number)].sessions.open += 1;
+        }
+        let visit = self.0.get_or_insert_with(|| Box::new(Visit::empty(moment, pattern, spec)));
+        visit.absorb((moment, held), pattern);
+        self.staked(number, before, spec, fx);
+    }
+
+    /// Ends it where its time ended before `until`.
+    pub fn pass(
+        &mut self,
+        (number, spec): (u16, &SessionsSpec),
+        until: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        if let Some(end) = self.end(spec).filter(|end| *end < until) {
+            self.close((number, spec), (end, false), fx);
+        }
+    }
+
+    /// When it is over if nothing more comes.
+    pub fn end(&self, spec: &SessionsSpec) -> Option<EpochMs> {
+        self.0.as_ref().map(|visit| visit.last.at + spec.gap)
+    }
+
+    fn close(
+        &mut self,
+        (number, spec): (u16, &SessionsSpec),
+        (at, cut): (EpochMs, bool),
+        fx: &mut PatternEffects,
+    ) {
+        let before = self.stake(spec);
+        let Some(visit) = self.0.take() else { return };
+        self.staked(number, before, spec, fx);
+        let outcome = visit.outcome(spec);
+        let totals = &mut fx.tallies[usize::from(number)].sessions;
+        totals.open -= 1;
+        totals.cut += u64::from(cut);
+        totals.abandoned += u64::from(outcome == Outcome::Abandoned);
+        totals.converted += u64::from(outcome == Outcome::Converted);
+        let Visit { first, last, events, contents, step, counts, of_first, of_last, .. } = *visit;
+        let value = contents.value();
+        let visited = Visited { outcome, cut, events, value, step, counts };
+        let more = More::Visited(Box::new(visited));
+        fx.found(Match::ended(number, at, (first, of_first), (last, of_last), more));
+    }
+
+    /// What is at stake in it, if anything is.
+    fn stake(&self, spec: &SessionsSpec) -> Option<Amount> {
+        let at_risk = |visit: &&Visit| visit.outcome(spec) == Outcome::Abandoned;
+        self.0.as_deref().filter(at_risk).map(|visit| visit.contents.value())
+    }
+
+    fn staked(
+        &self,
+        number: u16,
+        before: Option<Amount>,
+        spec: &SessionsSpec,
+        fx: &mut PatternEffects,
+    ) {
+        let after = self.stake(spec);
+        let totals = &mut fx.tallies[usize::from(number)].sessions;
+        totals.at_risk += i64::from(after.is_some()) - i64::from(before.is_some());
+        let (mut more, mut less) = (Sum::default(), Sum::default());
+        more.add_i128(after.unwrap_or_default().parts());
+        less.add_i128(before.unwrap_or_default().parts());
+        totals.value.add(&more);
+        totals.value.subtract(&less);
+    }
+
+    /// About how many bytes it takes besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |visit| {
+            let spilled = if visit.counts.spilled() { visit.counts.capacity() } else { 0 };
+            let values = visit.of_first.len() + visit.of_last.len();
+            size_of::<Visit>() + values + spilled * size_of::<u32>()
+        })
+    }
+}
+
+impl Visit {
+    fn empty(first: Moment, pattern: &Pattern, spec: &SessionsSpec) -> Visit {
+        Visit {
+            first,
+            last: first,
+            events: 0,
+            goals: 0,
+            contents: Contents::default(),
+            step: 0,
+            counts: SmallVec::from_elem(0, spec.counts.len()),
+            of_first: held::none(pattern.num_values()),
+            of_last: held::none(pattern.num_values()),
+        }
+    }
+
+    fn absorb(&mut self, (moment, held): (Moment, &Held), pattern: &Pattern) {
+        let meets = |bit| held.meets & bit != 0;
+        self.last = moment;
+        self.events = self.events.saturating_add(1);
+        if meets(ENTRY) {
+            self.contents.add(pattern.value_of(held));
+        }
+        if meets(REMOVE) {
+            self.contents.remove(pattern.value_of(held));
+        }
+        self.goals = self.goals.saturating_add(u32::from(meets(GOAL)));
+        // The furthest: the highest bit of its own.
+        let steps = (held.meets & (COUNTED - STEPPED)) / STEPPED;
+        self.step = self.step.max((u32::BITS - steps.leading_zeros()) as u8);
+        for (number, count) in self.counts.iter_mut().enumerate() {
+            *count = count.saturating_add(u32::from(meets(COUNTED << number)));
+        }
+        if pattern.num_values() > 0 {
+            held::fill(&mut self.of_first, &held.values, pattern.num_values());
+            let mut newest = held.values.clone();
+            held::fill(&mut newest, &self.of_last, pattern.num_values());
+            self.of_last = newest;
+        }
+    }
+
+    fn outcome(&self, spec: &SessionsSpec) -> Outcome {
+        let entered = self.contents.had_entry() || spec.entry.is_empty();
+        if self.goals > 0 && entered {
+            Outcome::Converted
+        } else if self.contents.has_entry() {
+            Outcome::Abandoned
+        } else {
+            Outcome::Browsed
+        }
+    }
+}
