@@ -1,14 +1,18 @@
 //! What metrics cost alone: fold, flush, absorb and settle of events as of the four queries, a
-//! barrier each 100,000, one thread, processor time. Least of so many runs.
+//! barrier each 100,000, one thread, processor time. Least of so many runs, each in a process of its
+//! own, whose greatest memory is told.
 //!
 //!     cargo bench -p tidewatch-core --bench metrics -- 1000000 7
 
+use std::process::Command;
 use std::sync::Arc;
 
 use tidewatch_core::event::Schema;
+use tidewatch_core::expr::{Expr, Kind, Scope};
 use tidewatch_core::metric::engine::Engine;
 use tidewatch_core::metric::{
-    Aggregate, Attr, Fact, Facts, Fold, Metric, MetricSpec, Order, WindowSpec,
+    Aggregate, Attr, Condition, Fact, Facts, Fold, FormulaSpec, Metric, MetricSpec, Operand, Order,
+    Test, WindowSpec,
 };
 use tidewatch_core::number::Decimal;
 use tidewatch_core::time::{BEGINNING, END_OF_TIME};
@@ -56,20 +60,129 @@ impl Fact for Event {
         match slot {
             0 => Attr::Text(REGIONS[self.n as usize % 4]),
             1 => Attr::Number(Decimal::from_u64(200 + self.n % 5)),
+            3 => Attr::Number(Decimal::from_u64(self.n.wrapping_mul(7_919) % 10_000)),
             _ => Attr::Number(Decimal::from_u64(self.n % 1_000)),
         }
     }
 }
 
-fn metric(aggregate: Aggregate, field: bool, groups: &[&str], window: WindowSpec) -> Metric {
-    let spec = MetricSpec {
+fn spec(aggregate: &str, field: bool, groups: &[&str], window: WindowSpec) -> MetricSpec {
+    let aggregate = Aggregate::named(aggregate).expect("it is the word of one");
+    MetricSpec {
         group_by: groups.iter().map(|group| (*group).to_owned()).collect(),
+        group_limit: 10_000,
         field: field.then(|| "amount".to_owned()),
         keep: 10 * MINUTE,
         ..MetricSpec::new("m", aggregate, window)
+    }
+}
+
+fn schema() -> Schema {
+    let slots = ["region", "status", "amount", "place"].map(String::from).to_vec();
+    let event_types = (0..300).map(|number| format!("t{number}")).collect();
+    Schema { slots, event_types, keys: vec!["user".into()], ..Schema::default() }
+}
+
+fn minutes(size: i64, slide: i64) -> WindowSpec {
+    WindowSpec::Hopping { size: size * MINUTE, slide }
+}
+
+const SECOND: WindowSpec = WindowSpec::Tumbling { size: 1_000 };
+
+/// The four queries.
+fn queries() -> Vec<MetricSpec> {
+    vec![
+        spec("distinct", false, &[], minutes(5, 30_000)),
+        spec("count", false, &["region", "status"], SECOND),
+        spec("avg", true, &[], minutes(10, MINUTE)),
+        spec("stddev", true, &[], minutes(10, MINUTE)),
+    ]
+}
+
+/// The four queries and counts of so many types, which no event or each event has.
+fn among(many: usize, taken: bool) -> Vec<MetricSpec> {
+    let more = (0..many).map(|number| {
+        let ten = WindowSpec::Tumbling { size: 10_000 };
+        let kinds = if taken { 0..7 } else { 10 + number..11 + number };
+        let types = Test::TextIn(kinds.map(|kind| format!("t{kind}")).collect());
+        MetricSpec {
+            filter: vec![Condition { attribute: "type".into(), test: types }],
+            ..spec("count", false, &[], ten)
+        }
+    });
+    queries().into_iter().chain(more).collect()
+}
+
+struct Operands;
+
+impl Scope for Operands {
+    fn kind(&self, _: &str) -> Result<Kind, String> {
+        Ok(Kind::Number)
+    }
+}
+
+/// The four queries, two counts for each region and second, and so many formulas over these.
+fn formulas(many: usize) -> Vec<MetricSpec> {
+    let count = |name: &str| MetricSpec {
+        name: name.to_owned(),
+        ..spec("count", false, &["region"], SECOND)
     };
-    let slots = ["region", "status", "amount"].map(String::from).to_vec();
-    Metric::compile(&spec, &Schema { slots, keys: vec!["user".into()], ..Schema::default() })
+    let operand = |metric: &str| Operand { metric: metric.into(), ago: None };
+    let formula = |number: usize| {
+        let expr = Expr::parse("a / b", &Operands).expect("it is an expression");
+        let formula = FormulaSpec { expr, operands: vec![operand("a"), operand("b")] };
+        MetricSpec {
+            group_by: vec!["region".into()],
+            keep: 10 * MINUTE,
+            ..MetricSpec::of_formula(&format!("f{number}"), formula, SECOND)
+        }
+    };
+    let all = queries().into_iter().chain([count("a"), count("b")]);
+    all.chain((0..many).map(formula)).collect()
+}
+
+/// All cases by name.
+fn cases() -> Vec<(String, Vec<MetricSpec>)> {
+    let one = |name: &str, spec| (name.to_owned(), vec![spec]);
+    let mut all = vec![
+        one("distinct users, 5 min each 30 s", queries().swap_remove(0)),
+        one("count by region and status, 1 s", queries().swap_remove(1)),
+        one("mean, 10 min each 1 min", queries().swap_remove(2)),
+        one("deviation, 10 min each 1 min", queries().swap_remove(3)),
+        one("greatest by region, 1 s", spec("max", true, &["region"], SECOND)),
+        one(
+            "most frequent of 100,000 users, 5 min each 30 s",
+            spec("topk", false, &[], minutes(5, 30_000)),
+        ),
+        one(
+            "most frequent of 1,000 amounts, 5 min each 30 s",
+            spec("topk", true, &[], minutes(5, 30_000)),
+        ),
+        one("histogram, 10 min each 1 min", spec("histogram", true, &[], minutes(10, MINUTE))),
+        one("count, 1 min each 1 s", spec("count", false, &[], minutes(1, 1_000))),
+        one("count, 10 min each 1 s", spec("count", false, &[], minutes(10, 1_000))),
+        one("mean, 1 min each 1 s", spec("avg", true, &[], minutes(1, 1_000))),
+        one("mean, 10 min each 1 s", spec("avg", true, &[], minutes(10, 1_000))),
+        one("greatest, 1 min each 1 s", spec("max", true, &[], minutes(1, 1_000))),
+        one("greatest, 10 min each 1 s", spec("max", true, &[], minutes(10, 1_000))),
+        one(
+            "count of 10,000 groups, 10 s",
+            spec("count", false, &["place"], WindowSpec::Tumbling { size: 10_000 }),
+        ),
+        one(
+            "mean of 10,000 groups, 10 min each 1 min",
+            spec("avg", true, &["place"], minutes(10, MINUTE)),
+        ),
+        ("the four queries".to_owned(), queries()),
+    ];
+    for many in [1, 10, 50, 200] {
+        all.push((format!("and {many} that take no event"), among(many, false)));
+        all.push((format!("and {many} that take each event"), among(many, true)));
+    }
+    for many in [0, 1, 10] {
+        all.push((format!("and two counts by region, {many} formulas"), formulas(many)));
+    }
+    all
 }
 
 /// Nanoseconds of processor time of this thread.
@@ -78,10 +191,19 @@ fn spent() -> u64 {
     text.split(' ').next().and_then(|first| first.parse().ok()).expect("it is a number")
 }
 
-fn run(metrics: &[Metric], events: u64) -> u64 {
-    let metrics = Arc::new(metrics.to_vec());
+/// Greatest memory of this process, in KiB.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux says it");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().split(' ').next());
+    number.and_then(|number| number.parse().ok()).expect("it is a number")
+}
+
+fn run(specs: &[MetricSpec], events: u64) -> u64 {
+    let metrics = Arc::new(Metric::compile_all(specs, &schema()));
     let mut fold = Fold::new(Arc::clone(&metrics), MINUTE);
     let mut engine = Engine::new(metrics, MINUTE);
+    engine.begins.fill(BEGINNING);
     let (mut points, mut rollups) = (Vec::new(), Vec::new());
     let before = spent();
     let mut watermark = BEGINNING;
@@ -100,35 +222,30 @@ fn run(metrics: &[Metric], events: u64) -> u64 {
     spent() - before
 }
 
+/// The case that a process of its own runs once.
+const CASE: &str = "TIDEWATCH_BENCH_CASE";
+
 fn main() {
     // `cargo bench` adds flags of its own.
-    let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse().ok());
+    let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
     let events = numbers.next().unwrap_or(1_000_000);
     let runs = numbers.next().unwrap_or(5);
-    let aggregate = |word: &str| Aggregate::named(word).expect("it is the word of one");
-    let hop = |size, slide| WindowSpec::Hopping { size: size * MINUTE, slide };
-    let second = WindowSpec::Tumbling { size: 1_000 };
-    let users = metric(aggregate("distinct"), false, &[], hop(5, 30_000));
-    let groups = metric(aggregate("count"), false, &["region", "status"], second.clone());
-    let mean = metric(aggregate("avg"), true, &[], hop(10, MINUTE));
-    let deviation = metric(aggregate("stddev"), true, &[], hop(10, MINUTE));
-    let most = metric(aggregate("max"), true, &["region"], second);
-    let top_users = metric(aggregate("topk"), false, &[], hop(5, 30_000));
-    let top_amounts = metric(aggregate("topk"), true, &[], hop(5, 30_000));
-    let buckets = metric(aggregate("histogram"), true, &[], hop(10, MINUTE));
-    let cases: [(&str, &[Metric]); 9] = [
-        ("distinct users, 5 min each 30 s", std::slice::from_ref(&users)),
-        ("count by region and status, 1 s", std::slice::from_ref(&groups)),
-        ("mean, 10 min each 1 min", std::slice::from_ref(&mean)),
-        ("deviation, 10 min each 1 min", std::slice::from_ref(&deviation)),
-        ("greatest by region, 1 s", std::slice::from_ref(&most)),
-        ("users that come most of 100,000, 5 min each 30 s", std::slice::from_ref(&top_users)),
-        ("amounts that come most of 1,000, 5 min each 30 s", std::slice::from_ref(&top_amounts)),
-        ("histogram, 10 min each 1 min", std::slice::from_ref(&buckets)),
-        ("the four queries", &[users.clone(), groups.clone(), mean.clone(), deviation.clone()]),
-    ];
-    for (name, metrics) in cases {
-        let least = (0..runs).map(|_| run(metrics, events)).min().unwrap_or(0);
-        println!("{name}: {} ns an event", least / events.max(1));
+    if let Some(case) = std::env::var(CASE).ok().and_then(|case| case.parse::<usize>().ok()) {
+        let spent = run(&cases()[case].1, events);
+        println!("{spent} {}", memory());
+        return;
+    }
+    let program = std::env::current_exe().expect("it runs");
+    for (case, (name, _)) in cases().iter().enumerate() {
+        let once = || {
+            let mut process = Command::new(&program);
+            process.arg(events.to_string()).env(CASE, case.to_string());
+            let told = process.output().expect("it runs").stdout;
+            let told = String::from_utf8_lossy(&told).into_owned();
+            let (spent, memory) = told.trim().split_once(' ').expect("it says both");
+            (spent.parse::<u64>().expect("ns"), memory.parse::<u64>().expect("KiB"))
+        };
+        let (spent, memory) = (0..runs.max(1)).map(|_| once()).min().unwrap_or_default();
+        println!("| {name} | {} | {:.1} |", spent / events.max(1), memory as f64 / 1024.0);
     }
 }
