@@ -243,7 +243,14 @@ entry = "add"
 goal = { type = "buy" }
 counts = { views = "view" }
 attributes = { region = "last.region" }
+cohort = "day"
 alert = "info"
+[[metric]]
+name = "visit_by_first"
+where = { type = "visit" }
+aggregate = "count"
+group_by = ["is_first", "cohort"]
+window = { tumbling = "25s" }
 [[metric]]
 name = "visit_by_outcome"
 where = { type = "visit" }

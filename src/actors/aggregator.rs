@@ -67,6 +67,8 @@ pub struct ShardParts {
     pub patterns: Arc<Patterns>,
     /// What they may take.
     pub pattern_bounds: Bounds,
+    /// How many keys it remembers the cohort of.
+    pub cohort_keys_max: usize,
     /// Which groups each metric keeps, once that is decided.
     pub groups: DecidedGroups,
     /// How long identities are remembered.
@@ -120,7 +122,7 @@ impl Aggregator {
             closed: Closed::new(rules, parts.closed_max),
             aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
-            patterns: PatternShard::new(&parts.patterns, parts.seed, parts.pattern_bounds),
+            patterns: PatternShard::new(&parts),
             fold: Fold::new(Arc::clone(&parts.metrics), rules.lateness),
             turn: Turn::new(Arc::clone(rules)),
             delta: ShardDelta::default(),

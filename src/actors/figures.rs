@@ -42,7 +42,9 @@ pub(super) fn tell(
     }
     if keeper.has_patterns() {
         let held = |held: fn(&ShardHolds) -> u64| shards.iter().map(|(_, holds)| held(holds)).sum();
-        let depths: [(_, u64); 4] = [
+        let depths: [(_, u64); 6] = [
+            (names::COHORT_KEYS, held(|holds| holds.cohort_keys)),
+            (names::COHORT_KEYS_CAPACITY, settings.cohort_keys_max as u64),
             (names::PATTERN_KEYS, held(|holds| holds.pattern_keys)),
             (names::PATTERN_KEYS_CAPACITY, settings.pattern_keys_max as u64),
             (names::PATTERN_BYTES, held(|holds| holds.pattern_bytes)),
@@ -153,7 +155,11 @@ fn totals(keeper: &Keeper) {
             counter!(names::KIND_ENDED, "kind" => kind.to_owned(), "outcome" => outcome.name())
                 .absolute(total);
         }
-        counter!(names::KIND_CUT, "kind" => kind.to_owned()).absolute(tally.cut);
+        let totals =
+            [(names::KIND_CUT, tally.cut), (names::KIND_WITHOUT_COHORT, tally.without_cohort)];
+        for (name, total) in totals {
+            counter!(name, "kind" => kind.to_owned()).absolute(total);
+        }
         gauge!(names::KIND_OPEN, "kind" => kind.to_owned()).set(tally.open as f64);
         gauge!(names::KIND_AT_RISK, "kind" => kind.to_owned()).set(tally.at_risk as f64);
         gauge!(names::KIND_VALUE, "kind" => kind.to_owned()).set(tally.value.in_units());

@@ -162,6 +162,8 @@ pub struct ShardHolds {
     pub pattern_keys: u64,
     /// About how many bytes that takes.
     pub pattern_bytes: u64,
+    /// Keys whose cohort it remembers.
+    pub cohort_keys: u64,
     /// Anonymous keys whose visitor it knows.
     pub aliases: u64,
     /// Most of them; 0 where `session.identify` is not set.

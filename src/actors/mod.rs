@@ -146,6 +146,10 @@ settings! {
         /// or event that waits for the other side, is given up.
         /// Both are counted and said. People do not reach it, programs do.
         pub pattern_held_max: usize = 1_024, count(2, 1_000_000);
+        /// Keys whose cohort is remembered (cohort of [[sessions]]), over all shards and kinds, some 50
+        /// bytes each, for good. Sessions of further keys are of no cohort, which is counted
+        /// (tidewatch_kind_sessions_without_cohort_total) and said.
+        pub cohort_keys_max: usize = 1_000_000, count(100, 1_000_000_000);
         /// Batches that may wait for one shard: enough that it never waits for the reader, few
         /// enough that they stay in the processor's cache.
         pub shard_queue: usize = 2, count(1, 16);

@@ -6,11 +6,13 @@ use super::funnels::{step, step_names};
 use super::item::Item;
 use super::patterns::{ATTRIBUTES_MAX, Declared, Raises, checked, taken};
 use super::possible::no_number;
-use crate::domain::metric::Condition;
+use super::windows::Days;
+use crate::domain::metric::{CalendarSpan, Condition};
 use crate::domain::pattern::{
-    PatternSpec, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, Seeks, SessionsSpec,
+    COHORT, CohortSpec, IS_FIRST, PatternSpec, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, Seeks,
+    SessionsSpec,
 };
-use crate::domain::settings::{Derived, settings};
+use crate::domain::settings::{Derived, Word, settings};
 use crate::domain::time::SpanMs;
 
 /// Most lists of conditions under one key.
@@ -52,9 +54,42 @@ settings! {
         /// Attributes that say how many of its events are of a type or meet conditions:
         /// { searches = "search", errors = "status >= 500" }. At most 16.
         pub counts: () = (), shape();
+        /// Tells keys apart by when they were first seen: "day", "week" or "month" of the calendar in
+        /// the zone above. The attribute cohort is the first day of it, is_first is true for the first
+        /// session of a key; "none": there are no such attributes.
+        pub cohort: CohortBy = CohortBy::None, word::<CohortBy>();
         /// Severity of the alert that each abandoned session raises, "info", "warning" or "critical";
         /// "none": it is counted and raises none.
         pub alert: Raises = Raises::None, word::<Raises>();
+    }
+}
+
+/// Stretches that keys are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CohortBy {
+    None,
+    Day,
+    Week,
+    Month,
+}
+
+impl Word for CohortBy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", CohortBy::None),
+        ("day", CohortBy::Day),
+        ("week", CohortBy::Week),
+        ("month", CohortBy::Month),
+    ];
+}
+
+impl CohortBy {
+    fn span(self) -> Option<CalendarSpan> {
+        match self {
+            CohortBy::None => None,
+            CohortBy::Day => Some(CalendarSpan::Days(1)),
+            CohortBy::Week => Some(CalendarSpan::Days(7)),
+            CohortBy::Month => Some(CalendarSpan::Months(1)),
+        }
     }
 }
 
@@ -89,6 +124,15 @@ pub(super) fn sessions(
     if keys.max_length.is_some_and(|most| most < keys.gap) {
         item.reader.conflict(&["max_length", "gap"], "max_length must be at least gap, or \"0s\"");
     }
+    for name in keys.attributes.iter().map(|(name, _)| name).chain(counts.iter().map(|one| &one.0))
+    {
+        if keys.cohort != CohortBy::None && [COHORT, IS_FIRST].contains(&name.as_str()) {
+            let rule = format!("every session with a cohort has {name:?} already");
+            item.reader.problem("cohort", rule);
+        }
+    }
+    let Days { zone, first_weekday } = item.days;
+    let of = |span| CohortSpec { span, zone: zone.to_owned(), first_weekday };
     let seeks = Seeks::Sessions(SessionsSpec {
         events,
         entry,
@@ -100,6 +144,7 @@ pub(super) fn sessions(
         value: keys.value,
         gap: keys.gap,
         max_length: keys.max_length,
+        cohort: keys.cohort.span().map(of),
     });
     let attributes = taken(item, &keys.attributes, &seeks);
     PatternSpec {

@@ -341,7 +341,7 @@ fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
         }
         Seeks::Sessions(sessions) => {
             let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
-            let SessionsSpec { counts, value, gap, max_length, .. } = sessions;
+            let SessionsSpec { counts, value, gap, max_length, cohort, .. } = sessions;
             keys.extend((!events.is_empty()).then(|| ("where", conditions(events))));
             keys.push(("gap", span(*gap)));
             keys.push(("max_length", span(max_length.unwrap_or(0))));
@@ -355,6 +355,12 @@ fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
             };
             let counts: Vec<String> = counts.iter().map(count).collect();
             keys.extend((!counts.is_empty()).then(|| ("counts", table(&counts))));
+            let word = cohort.as_ref().map_or("none", |cohort| match cohort.span {
+                CalendarSpan::Days(1) => "day",
+                CalendarSpan::Days(_) => "week",
+                CalendarSpan::Months(_) => "month",
+            });
+            keys.push(("cohort", text(word)));
         }
         Seeks::Funnel(FunnelSpec { names, steps, without, within }) => {
             keys.extend([("names", texts(names)), ("steps", listed(steps))]);

@@ -154,6 +154,9 @@ table! {
     KIND_VALUE = "kind_value_at_stake", Gauge, Count, ["kind"], "Value at stake in them.";
     KIND_ENDED = "kind_sessions_total", Counter, Count, ["kind", "outcome"], "Sessions of a kind that ended, by how.";
     KIND_CUT = "kind_sessions_cut_total", Counter, Count, ["kind"], "Sessions of a kind cut at max_length.";
+    KIND_WITHOUT_COHORT = "kind_sessions_without_cohort_total", Counter, Count, ["kind"], "Sessions of a kind that are of no cohort, because there was no room for their keys (pipeline.cohort_keys_max).";
+    COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered ([[sessions]]).";
+    COHORT_KEYS_CAPACITY = "cohort_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_cohort_keys (pipeline.cohort_keys_max).";
     PATTERN_KEYS = "pattern_keys", Gauge, Count, [], "Keys with something open in a pattern or a join.";
     PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";
     PATTERN_BYTES = "pattern_bytes", Gauge, Bytes, [], "Memory that patterns and joins take, estimated.";

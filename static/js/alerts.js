@@ -18,6 +18,7 @@ const KINDS = [
   { kind: 'abandoned', label: 'Abandoned' },
   { kind: 'pattern', label: 'Patterns' },
   { kind: 'join', label: 'Joins' },
+  { kind: 'sessions', label: 'Sessions' },
 ];
 
 /** Shape and word of each severity: never colour alone. */

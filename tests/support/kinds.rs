@@ -22,6 +22,10 @@ pub struct Visit {
     pub views: u64,
     /// The last region that there is.
     pub region: Option<String>,
+    /// It is the first of its user.
+    pub is_first: bool,
+    /// The first day of the user, UTC.
+    pub cohort: String,
 }
 
 /// All of them, in no order.
@@ -33,6 +37,8 @@ pub fn visits(kind: &Kind, log: &[Entry], times: Times) -> Vec<Visit> {
     let mut found = Vec::new();
     for (user, events) in by_user(bits, log, times) {
         let mut rest = &events[..];
+        let day = jiff::Timestamp::from_millisecond(events[0].at).unwrap().strftime("%F");
+        let cohort = day.to_string();
         while let Some(first) = rest.first() {
             let silent = rest.windows(2).position(|two| two[1].at - two[0].at > kind.gap);
             let whole = silent.map_or(rest.len(), |last| last + 1);
@@ -53,6 +59,8 @@ pub fn visits(kind: &Kind, log: &[Entry], times: Times) -> Vec<Visit> {
                     _ => "browsed",
                 },
                 views: visit.iter().filter(|event| event.kind == "view").count() as u64,
+                is_first: rest.len() == events.len(),
+                cohort: cohort.clone(),
                 region: visit.iter().rev().find_map(|event| event.region.clone()),
             });
             rest = others;
@@ -61,7 +69,7 @@ pub fn visits(kind: &Kind, log: &[Entry], times: Times) -> Vec<Visit> {
     found
 }
 
-/// Adds what must be said of them: `NAME_by_outcome`, `NAME_views` (their sum) and `NAME_by_region`.
+/// Adds what must be said of them: `NAME_by_first`, `NAME_by_outcome`, `NAME_views` (their sum) and `NAME_by_region`.
 pub fn count(
     answer: &mut Answer,
     found: &[Visit],
@@ -71,6 +79,7 @@ pub fn count(
     for visit in found {
         let region = group_of(visit.region.clone(), usize::MAX, &mut Vec::new());
         let numbers = [
+            ("by_first", format!("{}|{}", visit.is_first, visit.cohort), 1.0),
             ("by_outcome", visit.outcome.to_owned(), 1.0),
             ("views", String::new(), visit.views as f64),
             ("by_region", region, 1.0),

@@ -14,7 +14,7 @@ pub struct Alert {
     pub n: u64,
     /// 32 hex digits.
     pub id: String,
-    /// `abandoned`, `anomaly`, `over`, `pattern` or `join`.
+    /// `abandoned`, `anomaly`, `over`, `pattern`, `join` or `sessions`.
     pub kind: String,
     /// `info`, `warning` or `critical`.
     pub severity: String,

@@ -22,6 +22,7 @@ use super::metric::groups::{GroupChange, Kept, KeptMap};
 use super::metric::number::{NO_VALUES, Values};
 use super::metric::{Cell, Floor, Number, OVERFLOW, Place, RollupRow, Window};
 use super::number::FarSum;
+use super::pattern::CohortKey;
 use super::time::{BEGINNING, EpochMs};
 use super::wire::{Malformed, Reader, put_bytes, put_i64, put_u64};
 
@@ -142,6 +143,8 @@ pub struct Snapshot {
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
     /// Record of each key with something open in a pattern.
     pub patterns: Records,
+    /// When keys were first seen, for kinds of sessions that are told apart by it.
+    pub cohorts: HashMap<CohortKey, EpochMs, foldhash::fast::FixedState>,
     /// Anonymous keys.
     pub aliases: HashMap<Box<[u8]>, AliasKept, foldhash::fast::FixedState>,
     /// Event identities by a time that all their events were before.
@@ -176,6 +179,7 @@ const IDENTITIES_FORGOTTEN: u8 = 11;
 const CLOSED: u8 = 20;
 const ALIASES: u8 = 21;
 const PATTERNS: u8 = 22;
+const COHORTS: u8 = 23;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 37;
@@ -214,6 +218,11 @@ impl SectionWriter {
     /// Closed sessions; see [`SectionWriter::floor`].
     pub fn closed() -> Self {
         SectionWriter { bytes: vec![CLOSED] }
+    }
+
+    /// When keys were first seen; see [`SectionWriter::cohort`].
+    pub fn cohorts() -> Self {
+        SectionWriter { bytes: vec![COHORTS] }
     }
 
     /// Anonymous keys; see [`SectionWriter::alias`].
@@ -371,6 +380,12 @@ impl SectionWriter {
     pub fn floor(&mut self, key_hash: u64, floor: EpochMs) {
         self.bytes.extend_from_slice(&key_hash.to_le_bytes());
         put_i64(&mut self.bytes, floor);
+    }
+
+    /// Where the cohort of a key begins; `BEGINNING` to forget it.
+    pub fn cohort(&mut self, (kind, key_hash): CohortKey, start: EpochMs) {
+        self.bytes.extend_from_slice(&kind.to_le_bytes());
+        self.floor(key_hash, start);
     }
 
     /// The key that an anonymous one stands for, and when it was used last; empty to forget it.
@@ -554,6 +569,7 @@ impl Snapshot {
             SESSIONS => absorb_records(&mut self.sessions, &mut reader),
             PATTERNS => absorb_records(&mut self.patterns, &mut reader),
             CLOSED => self.absorb_closed(&mut reader),
+            COHORTS => self.absorb_cohorts(&mut reader),
             ALIASES => self.absorb_aliases(&mut reader),
             IDENTITIES => self.absorb_identities(&mut reader),
             PANES => self.metric(&mut reader)?.absorb_panes(&mut reader),
@@ -614,6 +630,21 @@ impl Snapshot {
             }
             _ => Err(Malformed { what: "kind of section", at: 0 }),
         }
+    }
+
+    fn absorb_cohorts(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !reader.is_empty() {
+            let mut hash = || {
+                let hash = reader.take(8, "cohort of a key")?;
+                Ok(u64::from_le_bytes(hash.try_into().expect("take returns 8 bytes")))
+            };
+            let key = (hash()?, hash()?);
+            match reader.i64("cohort of a key")? {
+                BEGINNING => self.cohorts.remove(&key),
+                start => self.cohorts.insert(key, start),
+            };
+        }
+        Ok(())
     }
 
     fn absorb_closed(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -731,6 +762,15 @@ impl Snapshot {
             }
         }
         sections.push(closed.finish());
+        let mut cohorts = SectionWriter::cohorts();
+        for (key, start) in &self.cohorts {
+            cohorts.cohort(*key, *start);
+            if cohorts.len() >= chunk {
+                let full = std::mem::replace(&mut cohorts, SectionWriter::cohorts());
+                sections.push(full.finish());
+            }
+        }
+        sections.push(cohorts.finish());
         let mut aliases = SectionWriter::aliases();
         for (anonymous, (known, used)) in &self.aliases {
             aliases.alias(anonymous, known, *used);
@@ -806,6 +846,12 @@ mod tests {
             ids.iter().for_each(|(floor, ids)| {
                 let floor = if ids.len() == 1 { BEGINNING } else { *floor };
                 ids.iter().for_each(|id| writer.floor(id.high % 4, floor));
+            });
+            sections.push(writer.finish());
+            let mut writer = SectionWriter::cohorts();
+            ids.iter().for_each(|(start, ids)| {
+                let start = if ids.len() == 1 { BEGINNING } else { *start };
+                ids.iter().for_each(|id| writer.cohort((id.low % 2, id.high % 4), start));
             });
             sections.push(writer.finish());
             let mut writer = SectionWriter::aliases();

@@ -51,10 +51,10 @@ impl Aggregator {
         let forgotten = self.seen.forgotten_until(barrier.watermark);
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.facts = self.fold.flush();
-        let (mut pattern_keys, mut pattern_bytes) = (0, 0);
+        let mut of_patterns = ShardHolds::default();
         if let Some(patterns) = &mut self.patterns {
             patterns.hand_over(&mut delta);
-            (pattern_keys, pattern_bytes) = patterns.holds();
+            of_patterns = patterns.holds();
         }
         self.learn_groups();
         delta.faults = self.fold.take_tally();
@@ -77,12 +77,11 @@ impl Aggregator {
             mailboxes: self.mailboxes.len() as u64,
             closed: self.closed.len() as u64,
             session_bytes: self.children.bytes() as u64,
-            pattern_keys,
-            pattern_bytes,
             aliases: self.aliases.as_ref().map_or(0, |table| table.len() as u64),
             aliases_max: self.parts.identify.map_or(0, |bounds| bounds.max as u64),
             alias_bytes_max: self.parts.identify.map_or(0, |bounds| bounds.bytes_max as u64),
             alias_bytes: self.aliases.as_ref().map_or(0, |table| table.bytes() as u64),
+            ..of_patterns
         };
         let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
         if self.parts.committer.try_send(done).is_err() {

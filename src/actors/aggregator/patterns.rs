@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use super::close_full;
-use crate::actors::children::{AHEAD, Bounds, Children};
+use super::{ShardParts, close_full};
+use crate::actors::children::{AHEAD, Children};
+use crate::actors::messages::ShardHolds;
 use crate::domain::commit::{SectionWriter, Snapshot};
 use crate::domain::facts::EventFact;
 use crate::domain::hash::{key_hash, shard_of};
@@ -13,9 +14,12 @@ use crate::domain::keeper::ShardDelta;
 use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::{Facts, Fold};
 use crate::domain::pattern::{
-    FoundMatch, Machine, MatchFact, PatternEffects, PatternEvent, Patterns,
+    Cohorts, FoundMatch, Machine, MatchFact, Pattern, PatternEffects, PatternEvent, Patterns,
 };
 use crate::domain::time::{BEGINNING, EpochMs};
+
+/// The cohort of a key where it is written, at most.
+const COHORT_BYTES: usize = 26;
 
 /// Machines by key, and what they found since the last barrier.
 pub(super) struct PatternShard {
@@ -24,6 +28,7 @@ pub(super) struct PatternShard {
     meanings: Box<[u64]>,
     seed: u64,
     fx: PatternEffects,
+    cohorts: Cohorts,
     /// Matches that raise alerts.
     alarming: Vec<FoundMatch>,
     records: SectionWriter,
@@ -32,13 +37,15 @@ pub(super) struct PatternShard {
 
 impl PatternShard {
     /// Without machines; `None` when there are no patterns.
-    pub(super) fn new(patterns: &Arc<Patterns>, seed: u64, bounds: Bounds) -> Option<Self> {
+    pub(super) fn new(parts: &ShardParts) -> Option<Self> {
+        let ShardParts { patterns, seed, pattern_bounds, cohort_keys_max, .. } = parts;
         (!patterns.is_empty()).then(|| PatternShard {
-            children: Children::new(Arc::clone(patterns), seed, bounds),
+            children: Children::new(Arc::clone(patterns), *seed, *pattern_bounds),
             meanings: patterns.meanings(),
             fx: PatternEffects::new(patterns.list.len()),
             patterns: Arc::clone(patterns),
-            seed,
+            seed: *seed,
+            cohorts: Cohorts::new(*cohort_keys_max),
             alarming: Vec::new(),
             records: SectionWriter::patterns(),
             full: Vec::new(),
@@ -87,8 +94,14 @@ impl PatternShard {
     fn after_turn(&mut self, slot: u32, fold: &mut Fold) {
         if !self.fx.matches.is_empty() {
             let key = &self.children.get(slot).key;
-            for found in self.fx.matches.drain(..) {
-                let pattern = &self.patterns.list[usize::from(found.pattern)];
+            for mut found in self.fx.matches.drain(..) {
+                let number = usize::from(found.pattern);
+                let pattern = &self.patterns.list[number];
+                if let Some(id) = pattern.cohort_id() {
+                    let of = (id, key_hash(self.seed, key.as_bytes()));
+                    let known = pattern.tell_cohort(&mut found, of, &mut self.cohorts);
+                    self.fx.tallies[number].sessions.without_cohort += u64::from(!known);
+                }
                 fold.add(Facts::Events, &MatchFact::new(&found, key, pattern), found.at);
                 if pattern.alarms(&found) {
                     self.alarming.push(FoundMatch { key: key.clone(), found });
@@ -119,6 +132,10 @@ impl PatternShard {
         let rest = std::mem::replace(records, SectionWriter::patterns());
         delta.sections.append(full);
         delta.sections.extend((!rest.is_empty()).then(|| rest.finish()));
+        let cohorts = self.cohorts.take_changes();
+        let mut writer = SectionWriter::cohorts().with_room(cohorts.len() * COHORT_BYTES);
+        cohorts.into_iter().for_each(|(key, start)| writer.cohort(key, start));
+        delta.sections.extend((!writer.is_empty()).then(|| writer.finish()));
         delta.matches = std::mem::take(&mut self.alarming);
         delta.patterns = self.fx.take_tallies();
         self.children.may_walk();
@@ -147,12 +164,28 @@ impl PatternShard {
                 None => self.records.record(key, &[]),
             }
         }
+        let ids: Vec<u64> = self.patterns.list.iter().filter_map(Pattern::cohort_id).collect();
+        let mut forgotten = SectionWriter::cohorts();
+        let mine =
+            snapshot.cohorts.iter().filter(|((_, hash), _)| shard_of(*hash, shards) == shard);
+        for (key, start) in mine {
+            match ids.contains(&key.0) {
+                true => self.cohorts.restore(*key, *start),
+                false => forgotten.cohort(*key, BEGINNING),
+            }
+        }
+        self.full.extend((!forgotten.is_empty()).then(|| forgotten.finish()));
         Ok(())
     }
 
-    /// Keys that something is open of, and about how many bytes it takes.
-    pub(super) fn holds(&self) -> (u64, u64) {
-        (self.children.open_keys() as u64, self.children.bytes() as u64)
+    /// How much it holds.
+    pub(super) fn holds(&self) -> ShardHolds {
+        ShardHolds {
+            pattern_keys: self.children.open_keys() as u64,
+            pattern_bytes: self.children.bytes() as u64,
+            cohort_keys: self.cohorts.len() as u64,
+            ..ShardHolds::default()
+        }
     }
 }
 
@@ -164,5 +197,8 @@ pub(super) fn forget_all(snapshot: &Snapshot) -> Vec<Vec<u8>> {
         close_full(&mut records, SectionWriter::patterns, &mut full);
     }
     full.extend((!records.is_empty()).then(|| records.finish()));
+    let mut cohorts = SectionWriter::cohorts();
+    snapshot.cohorts.keys().for_each(|key| cohorts.cohort(*key, BEGINNING));
+    full.extend((!cohorts.is_empty()).then(|| cohorts.finish()));
     full
 }

@@ -285,6 +285,7 @@ impl<'a> Starting<'a> {
                 keys_max: settings.per_shard(settings.pattern_keys_max),
                 bytes_max: settings.per_shard(settings.pattern_bytes_max),
             },
+            cohort_keys_max: settings.per_shard(settings.cohort_keys_max),
             groups: Arc::clone(groups),
             horizon: horizon(settings, course.time, &course.policy, metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),

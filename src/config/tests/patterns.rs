@@ -182,6 +182,7 @@ names = ["asked", "answered", "solved"]
 value = "worth"
 attributes = { topic = "first.topic", agent = "last.agent" }
 counts = { answers = "chat_answered", long = "length > 500" }
+cohort = "week"
 alert = "warning"
 
 [[sessions]]
@@ -192,7 +193,7 @@ name = "answers"
 where = { type = "support", outcome = "converted", step = ["solved", "answered"] }
 aggregate = "avg"
 field = "answers"
-group_by = ["agent", "cut"]
+group_by = ["agent", "cut", "cohort"]
 window = { tumbling = "1h" }
 "#;
 
@@ -206,7 +207,10 @@ fn a_kind_of_sessions_is_read_as_it_was_written_and_printed_again() {
     assert_eq!((chat.gap, chat.max_length), (900_000, Some(14_400_000)));
     assert_eq!((chat.entry.len(), chat.goal.len(), chat.remove.len()), (1, 2, 1));
     assert_eq!((chat.names.join(" "), chat.steps.len()), ("asked answered solved".into(), 3));
-    assert_eq!(support.declares().collect::<Vec<_>>(), ["agent", "topic", "answers", "long"]);
+    assert_eq!(
+        support.declares().collect::<Vec<_>>(),
+        ["agent", "topic", "answers", "long", "cohort", "is_first"]
+    );
     assert_eq!((any.gap, any.entry.len(), &device.alert), (1_800_000, 0, &None));
     let again = Config::parse("print.toml", &config.print()).unwrap();
     assert_eq!(again, config);

@@ -5,6 +5,7 @@
 //! follow each other without a hole and without an overlap, whatever the clocks do: days
 //! of 23, 24.5 or 25 hours, dates that a zone never had, and midnights that come twice.
 
+use compact_str::{CompactString, format_compact};
 use jiff::Span;
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
@@ -49,6 +50,12 @@ impl Calendar {
     pub fn block_before(&self, at: EpochMs, back: i64) -> EpochMs {
         let found = self.find(at).and_then(|(block, ..)| self.start(block.checked_sub(back)?));
         found.unwrap_or_else(|| utc_day(at).0.saturating_sub(back.saturating_mul(DAY)))
+    }
+
+    /// The date of a time, `2026-11-27`.
+    pub fn date(&self, at: EpochMs) -> CompactString {
+        let time = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
+        format_compact!("{}", self.zone.to_datetime(time).date())
     }
 
     fn find(&self, at: EpochMs) -> Option<(i64, EpochMs, EpochMs)> {

@@ -37,6 +37,7 @@ pub mod window;
 pub use aggregate::{Aggregate, Cell};
 pub use ahead::Window;
 pub use bursts::Bursts;
+pub use calendar::Calendar;
 pub use check::Conditions;
 pub use compile::{Metric, SESSION_ATTRIBUTES};
 pub use fact::{Attr, Fact};

@@ -2,15 +2,16 @@
 
 use smallvec::SmallVec;
 
+use super::cohorts::{CohortKey, Cohorts};
 use super::found::{Match, More};
 use super::held::{self, Held};
 use super::spec::{
-    CUT, DURATION, EVENTS, FunnelSpec, JoinSpec, MATCHED, OUTCOME, PatternSpec, STEP, Seeks,
-    SequenceSpec, SessionsSpec, Side, VALUE, WAITED,
+    COHORT, CUT, CohortSpec, DURATION, EVENTS, FunnelSpec, IS_FIRST, JoinSpec, MATCHED, OUTCOME,
+    PatternSpec, STEP, Seeks, SequenceSpec, SessionsSpec, Side, VALUE, WAITED,
 };
 use crate::event::Schema;
 use crate::hash::fingerprint;
-use crate::metric::{Conditions, Fact};
+use crate::metric::{Calendar, Conditions, Fact};
 use crate::number::Amount;
 use crate::number::text::NumberFormat;
 use crate::session::Outcome;
@@ -57,6 +58,8 @@ pub struct Pattern {
     slots: Vec<usize>,
     /// Of sessions: the place of the value at stake among `slots`, and how it is written as text.
     worth: Option<(usize, NumberFormat)>,
+    /// Of sessions that are told apart by when their key was first seen.
+    cohort: Option<(u64, Calendar)>,
     /// By declared attribute: the event it is of, and its place among `slots`.
     taken: Vec<(Side, usize)>,
     /// What the slots of the schema show of a match.
@@ -86,6 +89,10 @@ pub(super) enum Shows {
     Worth,
     /// Whether it was cut.
     Cut,
+    /// The first day of the key's cohort.
+    Cohort,
+    /// Whether it is the key's first.
+    IsFirst,
     /// How many events met what is counted apart.
     Count(usize),
     /// A value of one of its events, by the place among those that are kept.
@@ -173,6 +180,10 @@ impl Pattern {
                 own.for_each(|(name, what)| show(name, what));
                 let counts = sessions.counts.iter().enumerate();
                 counts.for_each(|(which, (name, _))| show(name, Shows::Count(which)));
+                if sessions.cohort.is_some() {
+                    show(COHORT, Shows::Cohort);
+                    show(IS_FIRST, Shows::IsFirst);
+                }
             }
         }
         for (name, from) in &spec.attributes {
@@ -196,6 +207,16 @@ impl Pattern {
             }
             _ => None,
         };
+        let cohort = match &spec.seeks {
+            Seeks::Sessions(SessionsSpec { cohort: Some(cohort), .. }) => {
+                let CohortSpec { span, zone, first_weekday } = cohort;
+                // What sessions are is no part of it: keys stay known when that is another.
+                let words = format!("cohort {} {:?} {cohort:?}", spec.name, schema.keys);
+                let calendar = Calendar::new(zone, *span, *first_weekday);
+                Some((fingerprint(words.as_bytes()), calendar))
+            }
+            _ => None,
+        };
         let number = schema.patterns.iter().position(|name| *name == spec.name).unwrap_or(0);
         Pattern {
             event_type: schema.match_types().start + number as u16,
@@ -203,6 +224,7 @@ impl Pattern {
             conditions: conditions.collect(),
             slots,
             worth,
+            cohort,
             taken,
             shows,
             spec: spec.clone(),
@@ -228,6 +250,22 @@ impl Pattern {
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, Side, usize)> {
         let names = self.spec.attributes.iter().map(|(name, _)| name.as_str());
         names.zip(&self.taken).map(|(name, (side, at))| (name, *side, *at))
+    }
+
+    /// What keys of its cohorts are kept under; `None` when it has none.
+    pub fn cohort_id(&self) -> Option<u64> {
+        self.cohort.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Tells a session which cohort its key is of, of those that are known. False where there was no
+    /// room for its key.
+    pub fn tell_cohort(&self, found: &mut Match, key: CohortKey, known: &mut Cohorts) -> bool {
+        let (Some((_, calendar)), More::Visited(visited)) = (&self.cohort, &mut found.more) else {
+            return true;
+        };
+        let of = known.of(key, calendar.block_around(found.first.at).0);
+        visited.cohort = of.map(|(start, first)| (calendar.date(start), first));
+        of.is_some()
     }
 
     /// Whether a match raises an alert: of a funnel who left, of sessions an abandoned one.
@@ -317,11 +355,11 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
         ),
         Seeks::Sessions(sessions) => {
             let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
-            let SessionsSpec { counts, value, gap, max_length, .. } = sessions;
+            let SessionsSpec { counts, value, gap, max_length, cohort, .. } = sessions;
             let counted = counts.iter().map(|(name, list)| (name, Conditions::words(list)));
             format!(
                 "sessions {}\nentry {}\ngoal {}\nremove {}\nsteps {names:?} {}\ncounts {:?}\nvalue \
-                 {value:?}\ngap {gap}\nmax_length {max_length:?}",
+                 {value:?}\ngap {gap}\nmax_length {max_length:?}\ncohort {cohort:?}",
                 Conditions::words(events),
                 lists(entry),
                 lists(goal),

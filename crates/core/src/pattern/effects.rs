@@ -75,6 +75,8 @@ pub struct SessionTally {
     pub converted: u64,
     /// Cut at `max_length`.
     pub cut: u64,
+    /// Of no cohort, because there was no room for their keys.
+    pub without_cohort: u64,
 }
 
 impl SessionTally {
@@ -89,6 +91,7 @@ impl SessionTally {
         self.abandoned += other.abandoned;
         self.converted += other.converted;
         self.cut += other.cut;
+        self.without_cohort += other.without_cohort;
     }
 
     /// Abandoned out of those with an entry; `None` when there were none.
@@ -102,9 +105,13 @@ impl SessionTally {
 impl fmt::Display for PatternTally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (late, room) = (self.late, self.lacked_room());
-        match late + room {
-            0 => Ok(()),
-            _ => write!(out, "{late} events late, {room} times no room"),
+        if late + room > 0 {
+            write!(out, "{late} events late, {room} times no room")?;
+        }
+        match (self.sessions.without_cohort, late + room) {
+            (0, _) => Ok(()),
+            (some, 0) => write!(out, "{some} sessions of no cohort"),
+            (some, _) => write!(out, ", {some} sessions of no cohort"),
         }
     }
 }

@@ -237,6 +237,14 @@ impl Fact for MatchFact<'_> {
             Some(Shows::Events) => self.visited(|one| Attr::Number(number(one.events))),
             Some(Shows::Worth) => self.visited(|one| Attr::Amount(one.value)),
             Some(Shows::Cut) => self.visited(|one| Attr::Bool(one.cut)),
+            Some(Shows::Cohort) => self.visited(|one| match &one.cohort {
+                Some((day, _)) => Attr::Text(day.as_bytes()),
+                None => Attr::Missing,
+            }),
+            Some(Shows::IsFirst) => self.visited(|one| match &one.cohort {
+                Some((_, first)) => Attr::Bool(*first),
+                None => Attr::Missing,
+            }),
             Some(Shows::Count(which)) => {
                 self.visited(|one| Attr::Number(number(one.counts[which])))
             }

@@ -12,6 +12,7 @@
 //! final that it lies in: a match at `t` is known once the watermark has passed `t` by the lateness,
 //! a window that ends behind `t` is final when the watermark has reached its end by as much.
 
+mod cohorts;
 mod compile;
 mod effects;
 mod found;
@@ -25,14 +26,16 @@ mod sequence;
 mod spec;
 mod visits;
 
+pub use cohorts::{CohortKey, Cohorts};
 pub use compile::{Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX};
 pub use effects::{PatternEffects, PatternTally, SessionTally};
 pub use found::{FoundMatch, Match, MatchFact, More, Reach};
 pub use machine::{Machine, PatternEvent};
 pub use sequence::Moment;
 pub use spec::{
-    CUT, DURATION, EVENTS, FunnelSpec, JoinKind, JoinSpec, LEFT, MATCHED, OUTCOME, PatternSpec,
-    REACHED, STEP, Seeks, SequenceSpec, SessionsSpec, Side, Taken, VALUE, WAITED, metric_name,
+    COHORT, CUT, CohortSpec, DURATION, EVENTS, FunnelSpec, IS_FIRST, JoinKind, JoinSpec, LEFT,
+    MATCHED, OUTCOME, PatternSpec, REACHED, STEP, Seeks, SequenceSpec, SessionsSpec, Side, Taken,
+    VALUE, WAITED, metric_name,
 };
 pub use visits::Visited;
 

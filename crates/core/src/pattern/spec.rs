@@ -1,7 +1,7 @@
 //! What a pattern, a join or a funnel is: declared in `[[pattern]]`, `[[join]]` and `[[funnel]]`,
 //! checked at start.
 
-use crate::metric::Condition;
+use crate::metric::{CalendarSpan, Condition, Weekday};
 use crate::session::Outcome;
 use crate::settings::Word;
 use crate::time::SpanMs;
@@ -23,6 +23,10 @@ pub const EVENTS: &str = "events";
 pub const VALUE: &str = "value";
 /// The attribute of every session that says whether it was cut, being too long.
 pub const CUT: &str = "cut";
+/// The attribute of every session that names the day on which the cohort of its key begins.
+pub const COHORT: &str = "cohort";
+/// The attribute of every session that says whether it is the first of its key.
+pub const IS_FIRST: &str = "is_first";
 /// The step was reached.
 pub const REACHED: &str = "reached";
 /// It was the last one that was reached, and the time is over.
@@ -150,6 +154,19 @@ pub struct SessionsSpec {
     pub gap: SpanMs,
     /// Longest one.
     pub max_length: Option<SpanMs>,
+    /// Into which stretches of the calendar keys are told apart by when they were first seen.
+    pub cohort: Option<CohortSpec>,
+}
+
+/// Stretches of the calendar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CohortSpec {
+    /// How long they are.
+    pub span: CalendarSpan,
+    /// IANA name.
+    pub zone: String,
+    /// The day that weeks begin with.
+    pub first_weekday: Weekday,
 }
 
 /// Where an attribute of a match is taken from.
@@ -289,12 +306,13 @@ impl Seeks {
 impl PatternSpec {
     /// The attributes of its matches that it declares itself.
     pub fn declares(&self) -> impl Iterator<Item = &str> {
-        let counts = match &self.seeks {
-            Seeks::Sessions(sessions) => &sessions.counts[..],
-            _ => &[],
+        let (counts, cohort) = match &self.seeks {
+            Seeks::Sessions(sessions) => (&sessions.counts[..], sessions.cohort.is_some()),
+            _ => (&[][..], false),
         };
         let counts = counts.iter().map(|(name, _)| name.as_str());
-        self.attributes.iter().map(|(name, _)| name.as_str()).chain(counts)
+        let cohort = [COHORT, IS_FIRST].into_iter().filter(move |_| cohort);
+        self.attributes.iter().map(|(name, _)| name.as_str()).chain(counts).chain(cohort)
     }
 
     /// The attributes that it needs of events.

@@ -6,6 +6,7 @@
 //! the lateness later, and has what that one has no room for: conditions instead of types, attributes,
 //! counts.
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::compile::{COUNTED, ENTRY, GOAL, Pattern, REMOVE, STEPPED};
@@ -51,6 +52,8 @@ pub struct Visited {
     pub step: u8,
     /// How many events met what is counted apart.
     pub counts: SmallVec<[u32; 2]>,
+    /// The first day of the key's cohort, and whether this is its first session; its shard knows.
+    pub cohort: Option<(CompactString, bool)>,
 }
 
 /// The open session of a key, if there is one.
@@ -114,7 +117,7 @@ impl Visits {
         totals.converted += u64::from(outcome == Outcome::Converted);
         let Visit { first, last, events, contents, step, counts, of_first, of_last, .. } = *visit;
         let value = contents.value();
-        let visited = Visited { outcome, cut, events, value, step, counts };
+        let visited = Visited { outcome, cut, events, value, step, counts, cohort: None };
         let more = More::Visited(Box::new(visited));
         fx.found(Match::ended(number, at, (first, of_first), (last, of_last), more));
     }

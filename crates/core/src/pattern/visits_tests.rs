@@ -36,6 +36,7 @@ fn sessions() -> Vec<SessionsSpec> {
         value: Some("place".into()),
         gap: GAP,
         max_length: None,
+        cohort: None,
     };
     vec![
         SessionsSpec { events: conditions("abc"), ..shop.clone() },
