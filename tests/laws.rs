@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use support::funnels::{self, Funnel};
 use support::kinds::{self, Kind, Visit};
@@ -159,6 +159,12 @@ field = "amount"
 group_by = ["region"]
 group_limit = 3
 window = { last = 5, slide = "30s" }
+[[metric]]
+name = "since_buy"
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { since = "buy", slide = "30s" }
 [[metric]]
 name = "bursts"
 aggregate = "sum"
@@ -350,6 +356,7 @@ fn metrics() -> Vec<Metric> {
         windows,
         newest: None,
         gap: None,
+        since: None,
     };
     vec![
         metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
@@ -369,6 +376,10 @@ fn metrics() -> Vec<Metric> {
         metric("today", "buy", What::Sum, None, today),
         metric("all_events", "", What::Count, None, hopping::<10_000, 10_000>),
         Metric { newest: Some(5), ..metric("newest", "buy", What::Avg, Some(3), ever::<30_000>) },
+        Metric {
+            since: Some("buy"),
+            ..metric("since_buy", "", What::Count, Some(3), ever::<30_000>)
+        },
         Metric { gap: Some(15_000), ..metric("bursts", "", What::Sum, Some(3), alone) },
         Metric {
             newest: Some(20),
@@ -779,8 +790,18 @@ fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
             all.insert(key.clone(), *value);
         }
     }
+    // One that begins anew is listed then, with all groups that it has something of.
+    let ends: BTreeSet<i64> = ours.keys().filter(|key| key.0 == SINCE).map(|key| key.1).collect();
+    for (metric, end, group) in wanted.keys().filter(|key| key.0 == SINCE) {
+        let listed = ends.range(..=end).next_back().copied().unwrap_or_default();
+        if let Some(value) = ours.get(&(metric.clone(), listed, group.clone())) {
+            all.insert((metric.clone(), *end, group.clone()), *value);
+        }
+    }
     all
 }
+
+const SINCE: &str = "since_buy";
 
 fn windows_of(text: &str) -> Numbers {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());

@@ -172,6 +172,7 @@ fn look_back(window: &WindowSpec, text: &str) -> Result<(Ago, SpanMs), String> {
         WindowSpec::Tumbling { .. }
         | WindowSpec::Hopping { .. }
         | WindowSpec::SinceStart { .. }
+        | WindowSpec::Since { .. }
         | WindowSpec::Burst { .. }
         | WindowSpec::Last { .. } => {
             let span = match calendar {

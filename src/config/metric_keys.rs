@@ -58,7 +58,8 @@ settings! {
         /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } with any slide up to the size,
         /// { since_midnight = true, slide = "1s" } (or a zone instead of true);
         /// { since_start = true, slide = "1s" }, from the first event on;
-        /// { session = "10m" }, until each group was silent for longer than that, with a number at the
+        /// { since = "deploy", slide = "1s" }, from the newest event of that type on (or the newest
+        /// match of a pattern of that name), for all groups; { session = "10m" }, until each group was silent for longer than that, with a number at the
         /// end of the slide (1s by default) in which it has been; or { last = 100 }, the newest so
         /// many events of each group by their time, every slide. Lengths in days,
         /// weeks or months ("1d", "1w", "3mo") are the calendar's, in the zone above or in the

@@ -310,6 +310,9 @@ pub(super) fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
             ),
         );
     }
+    if spec.window.event().is_some() && spec.of != Facts::Events {
+        item.reader.problem("window", "is of events: what sessions or carts end with is no event");
+    }
     if spec.aggregate.is_per_time() && !spec.window.has_length() {
         let word = spec.aggregate.word();
         item.reader.problem("window", format!("must be tumbling or hopping for a {word}"));

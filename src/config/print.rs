@@ -418,6 +418,9 @@ fn window(window: &WindowSpec) -> String {
         WindowSpec::SinceStart { slide } => {
             format!("{{ since_start = true, slide = {} }}", span(*slide))
         }
+        WindowSpec::Since { event, slide } => {
+            format!("{{ since = {}, slide = {} }}", text(event), span(*slide))
+        }
         WindowSpec::Burst { gap, slide } => {
             format!("{{ session = {}, slide = {} }}", span(*gap), span(*slide))
         }

@@ -86,6 +86,7 @@ impl Config {
             let conditions = metric.filter.iter().chain(&metric.numerator);
             let is_event = |name: &&String| !self.patterns.iter().any(|one| one.name == **name);
             event_types.extend(conditions.flat_map(types_named).filter(is_event));
+            event_types.extend(metric.window.event().into_iter().filter(is_event));
         }
         for pattern in &self.patterns {
             slots.extend(pattern.of_events());

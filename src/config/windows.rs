@@ -42,7 +42,7 @@ struct Kind {
     shape: &'static str,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind { key: "tumbling", needs: &[], takes: &["zone"], shape: "{ tumbling = \"1s\" }" },
     Kind {
         key: "hopping",
@@ -61,6 +61,12 @@ const KINDS: [Kind; 6] = [
         needs: &["slide"],
         takes: &[],
         shape: "{ since_start = true, slide = \"1s\" }",
+    },
+    Kind {
+        key: "since",
+        needs: &[],
+        takes: &["slide"],
+        shape: "{ since = \"deploy\", slide = \"1s\" }",
     },
     Kind { key: "session", needs: &[], takes: &["slide"], shape: "{ session = \"10m\" }" },
     Kind { key: "last", needs: &[], takes: &["slide"], shape: "{ last = 100 }" },
@@ -111,6 +117,12 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
             }
             Ok(WindowSpec::Burst { gap, slide })
         }
+        "since" => match &table["since"].value {
+            Value::Text(event) if !event.is_empty() => {
+                Ok(WindowSpec::Since { event: event.clone(), slide: slide(table)? })
+            }
+            _ => Err("since must be the type of an event in quotes".into()),
+        },
         "last" => {
             let num = usize::try_from(table["last"].integer().map_err(|_| wrong())?);
             let num = num.ok().filter(|num| (1..=LAST_MAX).contains(num));

@@ -69,6 +69,9 @@ pub struct Metric {
     pub newest: Option<usize>,
     /// Windows end by a silence of more than this: `windows` has the one that an event alone makes.
     pub gap: Option<i64>,
+    /// Only events from the newest one of this type on count, of those that came before a window
+    /// that ends with them was final.
+    pub since: Option<&'static str>,
 }
 
 /// A session that ended.
@@ -106,6 +109,7 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     let mut cells: BTreeMap<(usize, i64, i64, String), Vec<&Entry>> = BTreeMap::new();
     let mut minutes: BTreeMap<(usize, i64, String), Vec<&Entry>> = BTreeMap::new();
     let mut bursts: BTreeMap<(usize, String), Vec<Vec<&Entry>>> = BTreeMap::new();
+    let mut begins: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
     let mut greatest: Option<i64> = None;
     for entry in log {
         let stamp = greatest.map_or(i64::MIN / 2, |greatest| greatest - times.disorder);
@@ -120,6 +124,11 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
             answer.late += 1
         }
         for (index, metric) in metrics.iter().enumerate() {
+            if metric.since == Some(entry.kind)
+                && stamp < (metric.windows)(entry.at)[0].1 + times.lateness
+            {
+                begins.entry(index).or_default().push(entry.at);
+            }
             let fits = metric.kind.is_empty() || metric.kind == entry.kind;
             let lacks = match metric.what {
                 What::Count | What::Share(_) => false,
@@ -162,6 +171,10 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     }
     for ((index, end, _, group), mut entries) in cells {
         let metric = &metrics[index];
+        if let Some(begins) = begins.get(&index) {
+            let newest = begins.iter().filter(|at| **at < end).max();
+            entries.retain(|entry| newest.is_none_or(|newest| entry.at >= *newest));
+        }
         if let Some(newest) = metric.newest {
             entries.sort_by_key(|entry| entry.at);
             entries.drain(..entries.len().saturating_sub(newest));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::app::reload::Prepare;
 use crate::config::{Config, Flag, pattern_keys, rule_keys};
 use crate::domain::anomaly::Rule;
+use crate::domain::metric::MetricSpec;
 use crate::domain::settings::Section;
 
 /// Keys with the values that are tried.
@@ -32,7 +33,16 @@ impl Subject {
     /// # Errors
     /// When there is none: the names that there are.
     pub fn named(config: &Config, name: &str) -> Result<Subject, String> {
-        if config.rules.iter().any(|rule| rule.name == name) {
+        if let Some(rule) = config.rules.iter().find(|rule| rule.name == name) {
+            let begins = |metric: &&MetricSpec| metric.window.event().is_some();
+            let watched = config.metrics.iter().find(|metric| metric.name == rule.metric);
+            if let Some(metric) = watched.filter(begins) {
+                return Err(format!(
+                    "it watches {}, whose totals begin anew with an event: when they did is not kept \
+                     for looking back",
+                    metric.name
+                ));
+            }
             return Ok(Subject::Rule(name.into()));
         }
         if let Some(metric) = config.metrics.iter().find(|metric| metric.name == name) {

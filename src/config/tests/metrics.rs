@@ -97,7 +97,8 @@ fn a_wrong_metric_is_named() {
             format!("{count}window = {{ slides = \"5m\" }}"),
             "t.toml:4:1: metric.m.window = { slides = \"5m\" }: must be one of { tumbling = \"1s\" }, \
              { hopping = \"5m\", slide = \"30s\" }, { since_midnight = true, slide = \"1s\" }, \
-             { since_start = true, slide = \"1s\" }, { session = \"10m\" }, { last = 100 }",
+             { since_start = true, slide = \"1s\" }, \
+             { since = \"deploy\", slide = \"1s\" }, { session = \"10m\" }, { last = 100 }",
         ),
         (
             format!("{count}window = {{ since_midnight = \"Mars\", slide = \"1s\" }}"),

@@ -30,10 +30,9 @@ pub struct MetricSnapshot {
 }
 
 impl MetricSnapshot {
-    /// What windows hold that are no number yet.
-    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
-        let day = self.day.iter().flat_map(|(_, totals)| totals.values());
-        self.panes.values().chain(day)
+    /// What a running total holds.
+    pub fn totals(&self) -> impl Iterator<Item = &Cell> {
+        self.day.iter().flat_map(|(_, totals)| totals.values())
     }
 
     pub(super) fn absorb_groups(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -74,7 +73,9 @@ impl MetricSnapshot {
             let pane = reader.i64("pane")?;
             let (enters, minute) = (time(reader, "entry")?, time(reader, "minute")?);
             let (group, cell) = (group(reader)?, Cell::decode(reader)?);
-            if let Some(minute) = minute {
+            // An event that a total begins with need not count.
+            let nothing = cell.is_windowed() && cell.count() == 0;
+            if let Some(minute) = minute.filter(|_| !nothing) {
                 merge_into(&mut self.minutes, (minute, group), &cell.of_minute(), reader)?;
             }
             if let Some(enters) = enters {
@@ -137,7 +138,11 @@ impl MetricSnapshot {
         // What has ended when something enters does not take it in.
         taken.sort_by_key(|((_, enters, _), _)| *enters);
         for ((pane, enters, group), cell) in taken {
-            if pane >= start {
+            if let Cell::Moments(moments) = &cell {
+                if let Some(cell) = moments.since(start) {
+                    merge_into(&mut totals, group, &cell, reader)?;
+                }
+            } else if pane >= start {
                 totals.get_mut(&group).map(|known| close(known, enters));
                 merge_into(&mut totals, group, &cell, reader)?;
             }

@@ -110,9 +110,12 @@ impl Keeper {
         watermark: EpochMs,
     ) -> Result<(), String> {
         let metric = self.engine.metrics()[index].clone();
-        let (zero, of_minute) = (metric.zero(), metric.spec.aggregate.zero());
-        let fits = snapshot.cells().all(|cell| zero.takes(cell));
-        if !fits || !snapshot.minutes.values().all(|cell| of_minute.takes(cell)) {
+        let (zero, total, of_minute) =
+            (metric.zero(), metric.total(), metric.spec.aggregate.zero());
+        let fits = snapshot.panes.values().all(|cell| zero.takes(cell))
+            && snapshot.totals().all(|cell| total.takes(cell))
+            && snapshot.minutes.values().all(|cell| of_minute.takes(cell));
+        if !fits {
             let name = &metric.spec.name;
             return Err(format!("metric {name}: what is kept is of another aggregate"));
         }

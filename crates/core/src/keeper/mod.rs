@@ -374,10 +374,11 @@ impl Keeper {
         let all =
             |metric: &Metric| list || watching.iter().any(|rule| rule.metric == metric.spec.name);
         let (points, rollups) = (&mut self.points, &mut unit.rollups);
-        let asked = |metric: &Metric| why::asks(watching, metric);
+        let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
         self.engine.settle(barrier.watermark, all, asked, points, rollups);
         self.raise(&mut unit);
-        self.engine.trim(unit.watermark, |metric| why::asks(&self.watching, metric));
+        self.engine
+            .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);
         let dropped = std::mem::take(&mut self.dropped);
         unit.delta.extend(dropped.iter().map(|id| SectionWriter::metric_dropped(id)));

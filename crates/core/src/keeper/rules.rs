@@ -126,7 +126,10 @@ impl Keeper {
                 let kept = rules.entry(key.clone()).or_insert_with(|| RuleKept::new(rule));
                 let about =
                     About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
-                kept.run(rule, metric, Stretch { start, end }, numbers, |verdict| {
+                let ends = self.engine.state(index).history.iter().map(|window| window.end);
+                // A group that such a window has nothing of began anew.
+                let ends: Vec<EpochMs> = ends.filter(|_| metric.begins()).collect();
+                kept.run(rule, metric, Stretch { start, end }, (numbers, &ends), |verdict| {
                     alerts.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {
                             let why = why(rule, &self.engine, |index| begins[index], verdict);
@@ -165,7 +168,7 @@ pub fn look_back(
     let stretch = Stretch { start: metric.grid.pane(at, memo).start, end };
     let about = About { rule, metric, labels: group.map(|kept| &kept.labels) };
     let mut alerts = Vec::new();
-    RuleKept::new(rule).run(rule, metric, stretch, numbers, |verdict| {
+    RuleKept::new(rule).run(rule, metric, stretch, (numbers, &[]), |verdict| {
         alerts.extend(verdict.change.and_then(|change| match change {
             Change::Rises => Some(about.anomaly(verdict, None)),
             Change::Over(past) => Some(about.over(verdict, &past)),
@@ -221,13 +224,14 @@ impl RuleKept {
         rule.detect.learning(&self.state, metric.spec.window.step())
     }
 
-    /// Judges every window that ends in a stretch; `numbers` are those that are not empty.
+    /// Judges every window that ends in a stretch; `numbers` are those that are not empty, `ends`
+    /// those of totals that begin anew, the empty ones as well.
     fn run(
         &mut self,
         rule: &Rule,
         metric: &Metric,
         stretch: Stretch,
-        numbers: &[(EpochMs, f64)],
+        (numbers, ends): (&[(EpochMs, f64)], &[EpochMs]),
         mut each: impl FnMut(&Verdict),
     ) {
         let memo = &mut Memo::default();
@@ -243,7 +247,12 @@ impl RuleKept {
             let own = numbers.next_if(|(end, _)| *end <= pane.end).map(|(_, value)| *value);
             let total = self.total.filter(|(midnight, _)| *midnight == window.start);
             let value = own.or(total.map(|(_, value)| value)).or(none);
-            if metric.grid.runs() {
+            let anew = own.is_none() && ends.binary_search(&pane.end).is_ok();
+            if anew {
+                self.total = None;
+            }
+            let value = if anew { none } else { value };
+            if metric.grid.runs() && !anew {
                 self.total = own.map(|value| (window.start, value)).or(total);
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
@@ -262,6 +271,8 @@ impl RuleKept {
             if own.is_none() && self.state.is_settled(value) {
                 // Long silence: only its end is judged, which comes to the same.
                 let next = numbers.peek().map_or(stretch.end, |(end, _)| end - 1);
+                let after = ends.partition_point(|end| *end <= pane.end);
+                let next = ends.get(after).map_or(next, |end| next.min(end - 1));
                 let same = metric.grid.day_end(pane.start, memo).min(next);
                 let step = metric.spec.window.step();
                 let shown = RULE_POINTS as i64 * step;

@@ -42,12 +42,19 @@ pub(super) struct Sample {
 
 const KEYS: [&str; 13] = ["", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 
+impl Sample {
+    /// A total since such an event begins anew.
+    fn begins(&self) -> bool {
+        self.user > 10
+    }
+}
+
 impl Fact for Sample {
     fn at(&self) -> EpochMs {
         self.at
     }
     fn event_type(&self) -> u16 {
-        0
+        if self.begins() { 0 } else { Schema::OTHER_TYPE }
     }
     fn key(&self) -> &[u8] {
         KEYS[self.user as usize].as_bytes()
@@ -69,7 +76,7 @@ impl Fact for Sample {
 pub(super) fn schema() -> Schema {
     Schema {
         slots: vec!["amount".into(), "class".into()],
-        event_types: vec![],
+        event_types: vec!["begin".into()],
         seed: 0,
         ..Schema::default()
     }
@@ -140,7 +147,7 @@ fn again(
     metric: &Metric,
     samples: &[Sample],
     of: impl Fn(&Sample) -> Vec<Stretch>,
-    only: impl Fn(Vec<&Sample>) -> Vec<&Sample>,
+    only: impl Fn(EpochMs, Vec<&Sample>) -> Vec<&Sample>,
 ) -> BTreeMap<Key, (Cell, SpanMs)> {
     let mut held: BTreeMap<Key, (Vec<&Sample>, SpanMs)> = BTreeMap::new();
     for sample in samples {
@@ -150,17 +157,37 @@ fn again(
             held.entry(key).or_insert_with(none).0.push(sample);
         }
     }
-    let cell = |samples| cell_of(metric, only(samples));
-    held.into_iter().map(|(key, (samples, size))| (key, (cell(samples), size))).collect()
+    let cell = |(key, (samples, size)): (Key, _)| {
+        let samples = only(key.0, samples);
+        (!samples.is_empty()).then(|| (key, (cell_of(metric, samples), size)))
+    };
+    held.into_iter().filter_map(cell).collect()
 }
 
 /// Those of the samples of a group before the end of a window that count in it.
-fn only<'a>(metric: &Metric, mut held: Vec<&'a Sample>) -> Vec<&'a Sample> {
+fn only<'a>(
+    metric: &Metric,
+    samples: &[Sample],
+    end: EpochMs,
+    mut held: Vec<&'a Sample>,
+) -> Vec<&'a Sample> {
+    if metric.begins() {
+        let begins = begins(metric, samples).filter(|at| *at < end).max();
+        held.retain(|sample| begins.is_none_or(|begins| begins <= sample.at));
+    }
     if let WindowSpec::Last { num, .. } = metric.spec.window {
         held.sort_by_key(|sample| (sample.at, sample.position));
         held.drain(..held.len().saturating_sub(num));
     }
     held
+}
+
+/// The events that a total began anew with: those that came before their pane was final.
+fn begins(metric: &Metric, samples: &[Sample]) -> impl Iterator<Item = EpochMs> {
+    let in_time = |sample: &&Sample| {
+        sample.begins() && on_time(metric.grid.pane(sample.at, &mut Memo::default()).end, sample)
+    };
+    samples.iter().filter(in_time).map(|sample| sample.at)
 }
 
 /// One window that ends by silence.
@@ -220,10 +247,15 @@ pub(super) fn exact(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, Number
         let number = |(key, cell)| Some((key, metric.spec.aggregate.value(&cell, 1)?));
         return silent(metric, samples, gap).0.into_iter().filter_map(number).collect();
     }
-    again(metric, samples, |sample| windows_of(metric, sample.at), |held| only(metric, held))
-        .into_iter()
-        .filter_map(|(key, (cell, size))| Some((key, metric.spec.aggregate.value(&cell, size)?)))
-        .collect()
+    again(
+        metric,
+        samples,
+        |sample| windows_of(metric, sample.at),
+        |end, held| only(metric, samples, end, held),
+    )
+    .into_iter()
+    .filter_map(|(key, (cell, size))| Some((key, metric.spec.aggregate.value(&cell, size)?)))
+    .collect()
 }
 
 fn numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, String> {
@@ -245,7 +277,7 @@ pub(super) fn final_numbers(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key
 }
 
 fn minutes(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, (u64, String)> {
-    again(metric, samples, |sample| vec![minute(sample.at)], |held| held)
+    again(metric, samples, |sample| vec![minute(sample.at)], |_, held| held)
         .into_iter()
         .map(|((end, label), (cell, _))| {
             ((end - 60_000, label), (cell.count(), format!("{:.6}", cell.sum())))
@@ -266,6 +298,11 @@ fn late(metric: &Metric, samples: &[Sample]) -> LateCounts {
         let taken = windows.iter().filter(|window| on_time(window.end, sample)).count();
         counts.some += u64::from(taken < windows.len());
         counts.all += u64::from(taken == 0);
+        let begins = metric.begins() && sample.begins();
+        let missed =
+            begins && !on_time(metric.grid.pane(sample.at, &mut Memo::default()).end, sample);
+        counts.some += u64::from(missed);
+        counts.all += u64::from(missed);
         counts.minute += u64::from(!on_time(minute(sample.at).end, sample));
     }
     counts
@@ -461,6 +498,8 @@ pub(super) fn windows() -> impl Strategy<Value = WindowSpec> {
             .prop_map(|(zone, slide)| WindowSpec::SinceMidnight { zone: zone.into(), slide }),
         prop::sample::select(vec![25_000, 60_000, 3_600_000])
             .prop_map(|slide| WindowSpec::SinceStart { slide }),
+        prop::sample::select(vec![1_000, 25_000, 60_000, 3_600_000])
+            .prop_map(|slide| WindowSpec::Since { event: "begin".into(), slide }),
         (prop::sample::select(vec![1_000, 25_000, 3_600_000]), 1usize..12)
             .prop_map(|(slide, num)| WindowSpec::Last { num, slide }),
         prop::sample::select(vec![
@@ -554,4 +593,38 @@ fn a_hopping_window_leaves_out_only_the_windows_that_were_final() {
     assert_eq!(first, wanted.map(|n| format!("{n}.000000")));
     let late = LateCounts { some: 1, all: 0, minute: 1 };
     assert_eq!(run.keeper.window_late().collect::<Vec<_>>(), [("m", late)]);
+}
+
+#[test]
+fn an_alert_on_a_total_since_an_event_is_over_when_that_begins_anew() {
+    let window = WindowSpec::Since { event: "begin".into(), slide: 1_000 };
+    let metric = metric(Aggregate::named("sum").unwrap(), window, true);
+    let mut limit = crate::anomaly::Threshold::default();
+    (limit.limit.0, limit.limit_clear.0) = (Some(10.0), Some(10.0));
+    let rule = Rule { metric: "m".into(), ..super::tests::rule_of(limit) };
+    let rules = Rules::compile(&SessionPolicy::default(), &time(), &schema());
+    let metrics = Arc::new(vec![metric]);
+    let mut fold = Fold::new(Arc::clone(&metrics), LATENESS);
+    let mut keeper = Keeper::new(metrics, vec![rule], Arc::new(rules), &time());
+    let at = |seconds: i64| 1_700_000_000_000 + seconds * 1_000;
+    let mut alerts = |seconds: i64, user: u64, amount: i64| {
+        let (at, position) = (at(seconds), seconds as u64);
+        fold.add(Facts::Events, &Sample { at, user, amount, stamp: at, position }, at);
+        let barrier = Barrier {
+            watermark: at + 2 * LATENESS,
+            first_at: Some(at),
+            max_at: Some(at),
+            ..Barrier::default()
+        };
+        let facts = fold.flush();
+        let unit = keeper.merge(barrier, vec![ShardDelta { facts, ..ShardDelta::default() }]);
+        let told = unit.alerts.iter().map(|alert| (alert.kind.clone(), alert.at));
+        told.collect::<Vec<_>>()
+    };
+    // Of group 1, and then an event of group 2 that all totals begin anew with.
+    assert_eq!(alerts(0, 1, 50), [("anomaly".to_owned(), at(1))]);
+    assert_eq!(alerts(100, 1, 1), []);
+    let over = alerts(200, 11, 0);
+    assert_eq!(over.len(), 1, "{over:?}");
+    assert_eq!(over[0].0, rule_alerts::OVER);
 }

@@ -24,6 +24,7 @@ pub fn window_words(window: &WindowSpec) -> String {
         }
         WindowSpec::SinceMidnight { zone, .. } => format!("since midnight, {zone}"),
         WindowSpec::SinceStart { .. } => "since the first event".to_owned(),
+        WindowSpec::Since { event, .. } => format!("since the last {event}"),
         WindowSpec::Burst { gap, .. } => format!("until {} of silence", span_words(*gap)),
         WindowSpec::Last { num, .. } => format!("the last {num}"),
     }

@@ -67,8 +67,11 @@ impl<'a> Ahead<'a> {
             if self.next >= limit {
                 return None;
             }
+            let before = self.runner.start();
             let window = self.step();
-            if !window.values.is_empty() {
+            // A total that begins anew is nothing now, which is said.
+            let anew = self.metric.begins() && self.runner.start() != before;
+            if anew || !window.values.is_empty() {
                 return Some(window);
             }
         }
@@ -90,7 +93,12 @@ impl<'a> Ahead<'a> {
             return Window { end: pane.end, values: self.runner.close(self.metric, pane.end) };
         }
         let start = self.metric.grid.window_start(pane.start, &mut self.memo);
-        self.runner.step(self.metric, self.panes, pane.start, start);
+        if self.metric.begins() {
+            self.runner.begin(self.panes, pane.start);
+            self.runner.enter_at(self.metric, self.panes, pane.start);
+        } else {
+            self.runner.step(self.metric, self.panes, pane.start, start);
+        }
         let window = Stretch { start, end: pane.end };
         let Ahead { metric, panes, runner, core, memo, .. } = self;
         let scanned = |group| scan(metric, panes, core, memo, group, window, pane.start);

@@ -11,6 +11,7 @@ use super::formula::Formula;
 use super::grid::Grid;
 use super::groups::Silence;
 use super::latest::Latest;
+use super::moments::Moments;
 use super::number::Number;
 use super::spec::{Condition, Facts, MetricSpec, Test, WindowSpec};
 use super::{formula, meaning};
@@ -36,6 +37,8 @@ pub struct Metric {
     pub grid: Grid,
     /// What it is computed of, where that are other metrics.
     pub formula: Option<Formula>,
+    /// The types of events that a total begins anew with.
+    begins: Vec<u16>,
     filter: Vec<Check>,
     numerator: Vec<Check>,
     group_slots: Vec<usize>,
@@ -132,6 +135,10 @@ impl Metric {
             matches: schema.match_types(),
             grid: Grid::new(&spec.window),
             formula: None,
+            begins: match &spec.window {
+                WindowSpec::Since { event, .. } => schema.type_number(event).into_iter().collect(),
+                _ => Vec::new(),
+            },
             filter,
             numerator: spec.numerator.iter().map(check).collect(),
             group_slots: spec.group_by.iter().map(|name| slot(name)).collect(),
@@ -148,7 +155,7 @@ impl Metric {
 
     /// The types of events that its conditions name.
     pub fn event_types(&self) -> impl Iterator<Item = u16> {
-        self.type_checks().flatten().copied()
+        self.type_checks().flatten().chain(&self.begins).copied()
     }
 
     /// The end of all numbers of types, those of matches included.
@@ -166,13 +173,31 @@ impl Metric {
     /// True when it takes events of a type, as far as that goes. Matches of patterns are no events
     /// of the log: a metric that counts those does not count them.
     pub fn admits(&self, event_type: u16) -> bool {
+        if self.begins.contains(&event_type) {
+            return true;
+        }
         let mut named = self.type_checks().peekable();
         (named.peek().is_some() || !self.matches.contains(&event_type))
             && named.all(|types| types.contains(&event_type))
     }
 
+    /// True when its totals begin anew with events of a type.
+    pub fn begins(&self) -> bool {
+        matches!(self.spec.window, WindowSpec::Since { .. })
+    }
+
+    /// True when a total begins anew with a fact, whether it counts or not.
+    #[inline]
+    pub fn begins_with(&self, fact: &impl Fact) -> bool {
+        self.begins.contains(&fact.event_type())
+    }
+
     /// The first condition after those on the type, if it asks for certain values.
     pub fn equality(&self) -> Option<Equality<'_>> {
+        if !self.begins.is_empty() {
+            // The event that it begins with need not have them.
+            return None;
+        }
         let first = self.filter.iter().find(|check| !matches!(check, Check::Types(_)))?;
         match first {
             Check::Slot(slot, Test::TextIn(texts), _) => Some(Equality::Texts(*slot, texts)),
@@ -206,8 +231,17 @@ impl Metric {
         let zero = self.spec.aggregate.zero();
         match self.spec.window {
             WindowSpec::Last { num, .. } => Cell::Latest(Latest::newest(num, zero).into()),
+            WindowSpec::Since { .. } => Cell::Moments(Moments::new(zero).into()),
             WindowSpec::Burst { gap, .. } => Cell::Bursts(Bursts::new(gap, zero).into()),
             _ => zero,
+        }
+    }
+
+    /// What is kept of a window that takes in what enters, before the first fact.
+    pub fn total(&self) -> Cell {
+        match self.zero() {
+            Cell::Moments(_) => self.spec.aggregate.zero(),
+            zero => zero,
         }
     }
 

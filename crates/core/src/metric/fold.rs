@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::aggregate::Cell;
 use super::compile::Metric;
 use super::fact::Fact;
+use super::grid::Memo;
 use super::groups::{Candidate, Decision, Labels, OVERFLOW, ShardGroups};
 use super::late::LateCounts;
 use super::open::OpenCells;
@@ -84,6 +85,27 @@ struct OpenMetric {
     cells: OpenCells,
 }
 
+impl OpenMetric {
+    /// A total begins anew with this. When its pane is final, it has begun without it.
+    #[cold]
+    fn begin(
+        &mut self,
+        metric: &Metric,
+        fact: &impl Fact,
+        settled: EpochMs,
+        late: &mut LateCounts,
+    ) {
+        let at = fact.at();
+        if metric.grid.pane(at, &mut Memo::default()).end <= settled {
+            late.add(&LateCounts { some: 1, all: 1, minute: 0 });
+        } else if let Some(place) =
+            self.tiles.place(metric, at, settled, &mut LateCounts::default())
+        {
+            self.cells.begin(place, at);
+        }
+    }
+}
+
 impl Fold {
     /// An empty fold.
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
@@ -115,6 +137,9 @@ impl Fold {
             if fact.in_order() { watermark } else { watermark.max(fact.at() + self.lateness) };
         routes.each(of, fact, |index| {
             let metric = &metrics[index];
+            if metric.begins_with(fact) {
+                open[index].begin(metric, fact, settled, &mut late[index]);
+            }
             let mut notes = Noted { concerned, tally };
             if !watch.passes(index, metric, fact, &mut notes) {
                 return;

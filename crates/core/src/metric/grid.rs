@@ -86,9 +86,9 @@ impl Grid {
                 Grid::Days { days: Box::new(days), slide: *slide }
             }
             WindowSpec::Burst { gap, slide } => Grid::Silence { slide: *slide, gap: *gap },
-            WindowSpec::SinceStart { slide } | WindowSpec::Last { slide, .. } => {
-                Grid::Ever { slide: *slide }
-            }
+            WindowSpec::SinceStart { slide }
+            | WindowSpec::Since { slide, .. }
+            | WindowSpec::Last { slide, .. } => Grid::Ever { slide: *slide },
         }
     }
 

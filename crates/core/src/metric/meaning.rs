@@ -92,6 +92,7 @@ fn window(window: &WindowSpec) -> String {
         },
         WindowSpec::SinceMidnight { zone, slide } => format!("since midnight {zone} {slide}"),
         WindowSpec::SinceStart { slide } => format!("since start {slide}"),
+        WindowSpec::Since { event, slide } => format!("since {event:?} {slide}"),
         WindowSpec::Burst { gap, slide } => format!("burst {gap} {slide}"),
         WindowSpec::Last { num, slide } => format!("last {num} {slide}"),
     }
@@ -157,7 +158,7 @@ mod tests {
     fn whatever_changes_its_numbers_is_another_metric() {
         let mut all =
             BTreeSet::from([meaning(&spec(), "user", &[]), meaning(&spec(), "visitor", &[])]);
-        let edits: [fn(&mut MetricSpec); 13] = [
+        let edits: [fn(&mut MetricSpec); 15] = [
             |spec| spec.of = Facts::Sessions,
             |spec| spec.aggregate = Distinct { exact_up_to: 20 }.into(),
             |spec| spec.aggregate = Count.into(),
@@ -171,6 +172,8 @@ mod tests {
             |spec| spec.window = WindowSpec::Last { num: 6, slide: 60_000 },
             |spec| spec.window = WindowSpec::Burst { gap: 60_000, slide: 1_000 },
             |spec| spec.window = WindowSpec::Burst { gap: 1_000, slide: 1_000 },
+            |spec| spec.window = WindowSpec::Since { event: "a".into(), slide: 1_000 },
+            |spec| spec.window = WindowSpec::Since { event: "b".into(), slide: 1_000 },
         ];
         for edit in edits {
             let mut edited = spec();

@@ -9,6 +9,8 @@ use hashbrown::HashTable;
 use super::aggregate::{Aggregate, Cell};
 use super::compile::Metric;
 use super::fact::Fact;
+use super::groups::OVERFLOW;
+use crate::time::EpochMs;
 
 /// Room that is kept from one flush to the next, in cells, for each cell of the last one.
 const KEPT: usize = 2;
@@ -57,6 +59,14 @@ impl OpenCells {
         self.facts[at] += 1;
         if !self.counts {
             metric.add(fact, &mut self.cells[at]);
+        }
+    }
+
+    /// Notes an event that a total begins with: for all groups, with those beyond the limit.
+    pub fn begin(&mut self, place: u32, at: EpochMs) {
+        let cell = if self.grouped { self.find(place, OVERFLOW) } else { self.only(place, 0) };
+        if let Cell::Moments(moments) = &mut self.cells[cell] {
+            moments.begin(at);
         }
     }
 

@@ -88,6 +88,19 @@ impl Runner {
         self.enter_at(metric, panes, pane);
     }
 
+    /// Begins anew with the newest event of a pane that a total begins with.
+    pub fn begin(&mut self, panes: &Panes, pane: EpochMs) {
+        let cells = panes.on_time(pane).into_iter().flat_map(Cells::values);
+        let begins = cells.filter_map(|cell| match cell {
+            Cell::Moments(moments) => moments.begins(),
+            _ => None,
+        });
+        if let Some(start) = begins.max() {
+            self.groups.clear();
+            self.start = start;
+        }
+    }
+
     /// Takes in what enters with a pane.
     pub fn enter_at(&mut self, metric: &Metric, panes: &Panes, pane: EpochMs) {
         panes.entering(pane).for_each(|(pane, cells)| self.enter(metric, pane, cells));
@@ -147,6 +160,15 @@ impl Runner {
 
     fn enter(&mut self, metric: &Metric, pane: EpochMs, cells: &Cells) {
         for (group, cell) in cells {
+            let since = match cell {
+                Cell::Moments(moments) => moments.since(self.start),
+                _ => None,
+            };
+            let cell = match (cell, &since) {
+                (Cell::Moments(_), None) => continue,
+                (_, Some(since)) => since,
+                (cell, None) => cell,
+            };
             let new = || Running::new(metric, cell);
             let running = self.groups.entry(*group).or_insert_with(new);
             running.cells += 1;

@@ -104,6 +104,10 @@ impl MetricSpec {
             _ if self.formula.is_some() => 0,
             WindowSpec::Last { num, .. } => num * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)),
             WindowSpec::Burst { .. } => FACT_BYTES + whole,
+            // Each moment of a pane that is not final may have one.
+            WindowSpec::Since { slide, .. } => {
+                slide as usize * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)) + whole
+            }
             _ => whole,
         }
     }
@@ -180,6 +184,14 @@ pub enum WindowSpec {
     },
     /// From the first event until now, emitted every `slide`.
     SinceStart {
+        /// Distance between two points.
+        slide: SpanMs,
+    },
+    /// From the newest event of a type until now, emitted every `slide`; before the first from the
+    /// first event on.
+    Since {
+        /// The type; or the name of a pattern.
+        event: String,
         /// Distance between two points.
         slide: SpanMs,
     },
@@ -280,8 +292,9 @@ impl WindowSpec {
                 WindowSpec::Calendar { span, zone, first_weekday, panes: _ },
                 WindowSpec::Calendar { span: others, zone: its, first_weekday: first, panes: _ },
             ) => (span, zone, first_weekday) == (others, its, first),
-            // Each ends where its own events do.
-            (WindowSpec::Burst { .. }, _) => false,
+            // Each ends, or begins anew, where its own events do.
+            (WindowSpec::Burst { .. } | WindowSpec::Since { .. }, _)
+            | (_, WindowSpec::Burst { .. } | WindowSpec::Since { .. }) => false,
             _ => {
                 let alike = |mine: Option<SpanMs>, other| mine.is_some() && mine == other;
                 self == other
@@ -301,6 +314,7 @@ impl WindowSpec {
             WindowSpec::Burst { gap, .. } => *gap,
             WindowSpec::SinceMidnight { slide, .. }
             | WindowSpec::SinceStart { slide }
+            | WindowSpec::Since { slide, .. }
             | WindowSpec::Last { slide, .. } => *slide,
         }
     }
@@ -322,9 +336,20 @@ impl WindowSpec {
         }
     }
 
+    /// The type of the event that it begins with.
+    pub fn event(&self) -> Option<&String> {
+        match self {
+            WindowSpec::Since { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
     /// True when its numbers hold whatever came before, for good.
     pub fn is_endless(&self) -> bool {
-        matches!(self, WindowSpec::SinceStart { .. } | WindowSpec::Last { .. })
+        matches!(
+            self,
+            WindowSpec::SinceStart { .. } | WindowSpec::Since { .. } | WindowSpec::Last { .. }
+        )
     }
 
     /// True when all windows are as long, so that there is a number for each unit of time.
@@ -335,6 +360,7 @@ impl WindowSpec {
             | WindowSpec::Calendar { .. } => true,
             WindowSpec::SinceMidnight { .. }
             | WindowSpec::SinceStart { .. }
+            | WindowSpec::Since { .. }
             | WindowSpec::Burst { .. }
             | WindowSpec::Last { .. } => false,
         }
@@ -348,7 +374,9 @@ impl WindowSpec {
             WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
             WindowSpec::Burst { gap, slide } => *gap + *slide,
             WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
-            WindowSpec::SinceStart { .. } | WindowSpec::Last { .. } => SpanMs::MAX / 16,
+            WindowSpec::SinceStart { .. } | WindowSpec::Since { .. } | WindowSpec::Last { .. } => {
+                SpanMs::MAX / 16
+            }
         }
     }
 
@@ -359,6 +387,7 @@ impl WindowSpec {
             WindowSpec::Hopping { slide, .. }
             | WindowSpec::SinceMidnight { slide, .. }
             | WindowSpec::SinceStart { slide }
+            | WindowSpec::Since { slide, .. }
             | WindowSpec::Burst { slide, .. }
             | WindowSpec::Last { slide, .. } => *slide,
             WindowSpec::Calendar { span, .. } => span.about(),

@@ -92,6 +92,9 @@ impl MetricState {
         if let Some(minute) = place.minute {
             let known = self.minutes.entry(minute).or_default();
             merge_into(known, &each(cells, windowed, Cell::of_minute));
+            if windowed {
+                known.retain(|_, cell| cell.count() > 0);
+            }
         }
         true
     }

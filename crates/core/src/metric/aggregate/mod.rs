@@ -37,6 +37,7 @@ use super::bursts::Bursts;
 use super::compile::Metric;
 use super::fact::Fact;
 use super::latest::Latest;
+use super::moments::Moments;
 use super::number::{Number, Shape};
 use crate::settings::{Key, Section, Value};
 use crate::time::SpanMs;
@@ -529,6 +530,7 @@ aggregates! {
     windows:
     40 => Latest,
     41 => Bursts,
+    42 => Moments,
 }
 
 impl Aggregate {

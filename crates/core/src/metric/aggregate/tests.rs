@@ -66,12 +66,13 @@ fn cell(metric: &Metric, values: &[(i64, u64)]) -> Cell {
 }
 
 /// Windows of panes, and those whose cells keep facts apart.
-fn windows() -> [WindowSpec; 4] {
+fn windows() -> [WindowSpec; 5] {
     let last = |num| WindowSpec::Last { num, slide: 1_000 };
     [
         WindowSpec::Tumbling { size: 1_000 },
         last(1),
         last(7),
+        WindowSpec::Since { event: "begin".into(), slide: 1_000 },
         WindowSpec::Burst { gap: 1_000, slide: 1_000 },
     ]
 }
