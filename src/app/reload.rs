@@ -1,12 +1,14 @@
 //! Takes another configuration while the process runs: read, checked, planned, and handed to the
 //! pipeline, which goes on by it from its next commit. One at a time.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use metrics::gauge;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -25,6 +27,7 @@ use crate::domain::session::Rules;
 use crate::domain::time::SpanMs;
 use crate::domain::verdict::Meaning;
 use crate::telemetry::happenings::{ReloadRefused, Reloaded, ReloadedTheSame};
+use crate::telemetry::names;
 
 /// What a command sets differently, whatever is in the file.
 pub type Prepare = Arc<dyn Fn(&mut Config) + Send + Sync>;
@@ -38,6 +41,7 @@ struct Inner {
     prepare: Option<Prepare>,
     file: Option<PathBuf>,
     in_force: Arc<Mutex<Config>>,
+    tables: parking_lot::Mutex<Tables>,
     changes: mpsc::Sender<Change>,
     /// The folder's seed.
     seed: u64,
@@ -46,11 +50,14 @@ struct Inner {
     status: Arc<Status>,
 }
 
+/// How long until somebody looks again whether there are tables.
+const NO_TABLES: Duration = Duration::from_secs(5);
+
 /// How long a signal waits for a reload that is under way.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Takes the configuration again after each SIGHUP, and when its file has changed and `every` (ms;
-/// 0: never) later is still the same. Never ends.
+/// 0: never) later is still the same; of tables that have changed, theirs alone. Never ends.
 pub(super) async fn listen(reloader: Reloader, every: SpanMs) {
     let (Some(file), Ok(mut hangup)) = (reloader.0.file.clone(), signal(SignalKind::hangup()))
     else {
@@ -58,10 +65,19 @@ pub(super) async fn listen(reloader: Reloader, every: SpanMs) {
         return std::future::pending().await;
     };
     let mut seen = look(&file).await;
+    // Not looked at yet: what was written after it was read is seen as a change.
+    let mut tables = BTreeMap::new();
     loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            () = changes(&file, every, &seen) => {}
+        let tables_changed = tokio::select! {
+            _ = hangup.recv() => false,
+            () = changes(&file, every, &seen) => false,
+            () = table_changes(&reloader, &mut tables) => true,
+        };
+        if tables_changed {
+            while let Err(Refusal::UnderWay) = reloader.tables_again().await {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            continue;
         }
         // Before it is read: what is written meanwhile is seen as another change.
         seen = look(&file).await;
@@ -95,6 +111,29 @@ async fn changes(file: &Path, every: SpanMs, seen: &Version) {
             return;
         }
         last = now;
+    }
+}
+
+/// Resolves when the file of a table that is watched is another than the one that was seen, and was
+/// not written between two looks; it has been seen then.
+async fn table_changes(reloader: &Reloader, seen: &mut BTreeMap<PathBuf, Version>) {
+    let mut last: BTreeMap<PathBuf, Version> = BTreeMap::new();
+    loop {
+        let watched = reloader.0.tables.lock().clone();
+        let Some(every) = watched.iter().map(|(_, every)| *every).min() else {
+            // Another configuration may have some.
+            tokio::time::sleep(NO_TABLES).await;
+            continue;
+        };
+        tokio::time::sleep(Duration::from_millis(every.unsigned_abs())).await;
+        for (file, _) in watched {
+            let now = look(&file).await;
+            let before = last.insert(file.clone(), now);
+            if before == Some(now) && seen.get(&file) != Some(&now) {
+                seen.insert(file, now);
+                return;
+            }
+        }
     }
 }
 
@@ -140,6 +179,7 @@ impl Reloader {
         (schema, meaning): (Arc<ArcSwap<Schema>>, Arc<ArcSwap<Meaning>>),
         status: Arc<Status>,
     ) -> Self {
+        let tables = parking_lot::Mutex::new(tables(&config));
         let seed = schema.load().seed;
         let file = config.file().filter(|_| prepare.is_some()).map(PathBuf::from);
         let in_force = Arc::new(Mutex::new(config));
@@ -147,6 +187,7 @@ impl Reloader {
             prepare,
             file,
             in_force,
+            tables,
             changes,
             seed,
             schema,
@@ -175,7 +216,18 @@ impl Reloader {
             prepare(&mut config);
             Ok(config)
         };
-        self.run(read, plan_only).await
+        self.run(read, plan_only, false).await
+    }
+
+    /// Reads the tables of lookups again, and takes them with the configuration as it stands.
+    async fn tables_again(&self) -> Result<Plan, Refusal> {
+        let Some(prepare) = self.0.prepare.clone() else { return Err(Refusal::NoFile) };
+        let read = move |was: &Config| {
+            let mut config = was.with(&[])?;
+            prepare(&mut config);
+            Ok(config)
+        };
+        self.run(read, false, true).await
     }
 
     /// The same for a configuration that somebody made.
@@ -183,13 +235,14 @@ impl Reloader {
     /// # Errors
     /// As of [`Reloader::again`].
     pub async fn take(&self, config: Config, plan_only: bool) -> Result<Plan, Refusal> {
-        self.run(move |_: &Config| Ok(config), plan_only).await
+        self.run(move |_: &Config| Ok(config), plan_only, false).await
     }
 
     async fn run(
         &self,
         read: impl FnOnce(&Config) -> Result<Config, ConfigError> + Send + 'static,
         plan_only: bool,
+        if_new: bool,
     ) -> Result<Plan, Refusal> {
         let inner = Arc::clone(&self.0);
         let work = tokio::spawn(async move {
@@ -197,7 +250,8 @@ impl Reloader {
                 return Err(Refusal::UnderWay);
             };
             let taken = inner.take(&mut in_force, read, plan_only).await;
-            if !plan_only {
+            let silent = if_new && matches!(&taken, Ok(Plan { taken: None, .. }));
+            if !(plan_only || silent) {
                 inner.tell(&taken);
             }
             taken
@@ -238,6 +292,7 @@ impl Inner {
         plan.taken = Some(taken.map_err(refused)?);
         self.meaning.store(Arc::new(meaning(&next, &schema)));
         self.schema.store(schema);
+        *self.tables.lock() = tables(&next);
         *in_force = next;
         Ok(plan)
     }
@@ -258,6 +313,20 @@ impl Inner {
         });
         self.status.stands(Condition::ConfigRefused, says);
     }
+}
+
+/// Files of tables, and how often they are to be looked at, in ms.
+type Tables = Vec<(PathBuf, SpanMs)>;
+
+/// Those that are watched; says what each weighs.
+fn tables(config: &Config) -> Tables {
+    for lookup in &config.lookups {
+        let (name, table) = (|| lookup.name.clone(), &lookup.table);
+        gauge!(names::LOOKUP_ROWS, "lookup" => name()).set(table.len() as f64);
+        gauge!(names::LOOKUP_BYTES, "lookup" => name()).set(table.bytes() as f64);
+    }
+    let watched = config.lookups.iter().filter(|lookup| lookup.watch > 0);
+    watched.map(|lookup| (PathBuf::from(&lookup.file), lookup.watch)).collect()
 }
 
 fn invalid(error: ConfigError) -> Refusal {

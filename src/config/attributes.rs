@@ -1,11 +1,12 @@
-//! What attributes of events are called, and those that are computed of others
-//! (`events.derived`).
+//! What attributes of events are called, and those that are made of others: computed
+//! (`events.derived`) or looked up (`[[lookup]]`).
 
 use std::collections::BTreeMap;
 
 use super::conditions::wrong_attribute;
 use super::events::EventsConfig;
-use crate::domain::event::Derived;
+use super::lookups::Lookup;
+use crate::domain::event::{Derived, How};
 use crate::domain::expr::{Expr, Kind, Scope};
 use crate::domain::number::text::NumberFormat;
 
@@ -21,7 +22,7 @@ pub(super) type Wrong = (String, String);
 
 impl<'a> Attributes<'a> {
     /// Of this configuration, and what is wrong with it.
-    pub fn of(events: &'a EventsConfig) -> (Self, Vec<Wrong>) {
+    pub fn of(events: &'a EventsConfig, lookups: &[Lookup]) -> (Self, Vec<Wrong>) {
         let mut attributes = Attributes { events, derived: Vec::new() };
         let mut wrong = Vec::new();
         let mut uses: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -35,15 +36,24 @@ impl<'a> Attributes<'a> {
                 }
             }
         }
+        let looked: Vec<Derived> = lookups.iter().flat_map(Lookup::derived).collect();
+        uses.extend(looked.iter().map(|one| (&*one.name, one.how.names().to_vec())));
         let (order, circle) = in_order(&uses);
         if let Some(circle) = circle {
             let rule = format!("is computed of itself: {}", circle.join(" of "));
             wrong.push((circle[0].to_owned(), rule));
         }
         for name in order {
+            if let Some(one) = looked.iter().find(|one| one.name == name) {
+                attributes.derived.push(one.clone());
+                continue;
+            }
             let text = events.derived.iter().find(|(known, _)| known == name);
             match text.map(|(_, text)| Expr::parse(text, &attributes)) {
-                Some(Ok(expr)) => attributes.derived.push(Derived { name: name.to_owned(), expr }),
+                Some(Ok(expr)) => {
+                    let how = How::Expr(expr);
+                    attributes.derived.push(Derived { name: name.to_owned(), how });
+                }
                 Some(Err(error)) => wrong.push((name.to_owned(), error.to_string())),
                 None => {}
             }
@@ -63,10 +73,11 @@ impl<'a> Attributes<'a> {
 
     /// What a derived attribute is; `None` for one that events carry.
     pub fn derived(&self, name: &str) -> Option<Kind> {
-        self.derived.iter().find(|derived| derived.name == name).map(|derived| derived.expr.kind())
+        self.derived.iter().find(|derived| derived.name == name).map(|derived| derived.how.kind())
     }
 
-    fn wrong_name(&self, name: &str) -> Option<String> {
+    /// Why nothing that is made of others may be called so, if so.
+    pub fn wrong_name(&self, name: &str) -> Option<String> {
         let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
         let starts = name.starts_with(letter);
         if !starts || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {

@@ -319,7 +319,7 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 }
 
 /// Tables that may stand several times, and have names.
-const LISTS: [&str; 6] = ["metric", "rule", "pattern", "join", "sessions", "funnel"];
+const LISTS: [&str; 7] = ["metric", "rule", "pattern", "join", "sessions", "funnel", "lookup"];
 
 /// `[session] gap` becomes `session.gap`; those of [`LISTS`] stay whole.
 pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {

@@ -20,6 +20,7 @@ mod item;
 mod joins;
 mod kinds;
 mod load;
+mod lookups;
 mod metric_keys;
 mod metrics;
 mod nats;

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::funnels::Funnel;
+use super::lookups::Lookup;
 use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
-use super::units::show_calendar;
+use super::units::{show_calendar, show_size};
 use super::whole::Config;
 use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
-use crate::domain::event::Schema;
+use crate::domain::event::{How, Schema};
 use crate::domain::hash::fingerprint;
 use crate::domain::keeper::Meanings;
 use crate::domain::metric::conditions::Expression;
@@ -70,6 +71,9 @@ pub(super) fn whole(config: &Config) -> String {
         let header = if name.is_empty() { String::new() } else { format!("[{name}]") };
         section(&mut out, &header, &lines(settings));
     }
+    for lookup in &config.lookups {
+        section(&mut out, "[[lookup]]", &lookup_keys(lookup));
+    }
     for pattern in config.own_patterns() {
         section(&mut out, &list(pattern), &pattern_keys(pattern));
     }
@@ -83,6 +87,20 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, "[[rule]]", &rule_keys(rule));
     }
     out
+}
+
+/// All keys of a lookup.
+pub(super) fn lookup_keys(lookup: &Lookup) -> Vec<Entry> {
+    vec![
+        ("name", text(&lookup.name)),
+        ("file", text(&lookup.file)),
+        ("key", text(&lookup.key)),
+        ("column", text(&lookup.column)),
+        ("attributes", pairs_text(&lookup.attributes)),
+        ("delimiter", text(&char::from(lookup.delimiter).to_string())),
+        ("watch", span(lookup.watch)),
+        ("bytes_max", text(&show_size(lookup.bytes_max as u64))),
+    ]
 }
 
 /// The header of the list that it is of.
@@ -154,6 +172,11 @@ pub(super) fn meaning(config: &Config) -> String {
             section(&mut out, &format!("[{name}]"), &lines(settings));
         }
     }
+    for lookup in &config.lookups {
+        let mut keys = lookup_keys(lookup);
+        keys.push(("content", format!("{:016x}", lookup.content)));
+        section(&mut out, "[[lookup]]", &keys);
+    }
     for pattern in &config.patterns {
         section(&mut out, &list(pattern), &pattern_meaning(pattern));
     }
@@ -208,11 +231,18 @@ pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
     settings
 }
 
-/// The derived attributes among these names, and those that they are computed of, by key.
+/// The attributes among these names that are made of others, and those that they are made of, by
+/// key.
 fn computed(schema: &Schema, names: &[&str]) -> Vec<(String, String)> {
     let derived = schema.derived_among(names).into_iter();
     derived
-        .map(|one| (format!("events.derived.{}", one.name), text(&one.expr.to_string())))
+        .map(|one| {
+            let key = match &one.how {
+                How::Expr(_) => format!("events.derived.{}", one.name),
+                How::Looked(looked) => format!("lookup.{}.attributes.{}", looked.name, one.name),
+            };
+            (key, text(&one.how.to_string()))
+        })
         .collect()
 }
 

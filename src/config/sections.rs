@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use super::attributes::Attributes;
 use super::events::{self, EventsConfig};
+use super::lookups;
 use super::metrics;
 use super::nats;
 use super::patterns;
@@ -44,7 +45,9 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let dry_run = reader.section(dry_run);
     let demo = reader.section(demo);
     events::check(reader, &events);
-    let (attributes, wrong) = Attributes::of(&events);
+    let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
+    let lookups = lookups::read(reader, &Attributes::of(&events, &[]).0, days);
+    let (attributes, wrong) = Attributes::of(&events, &lookups);
     for (name, rule) in wrong {
         reader.problem_within("events.derived", &name, rule);
     }
@@ -53,7 +56,6 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     reachable_on_purpose(reader, &web);
     let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
-    let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
     let lists = [&session.steps, &session.entry, &session.goal, &session.remove];
     let of_session: Vec<&String> = lists.into_iter().flatten().collect();
     let (mut patterns, funnels) = patterns::read(reader, &attributes, days, &of_session);
@@ -66,6 +68,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
         events,
         time,
         session,
+        lookups,
         patterns,
         funnels,
         metrics,
@@ -88,6 +91,7 @@ fn untouched() -> Config {
         events: Default::default(),
         time: Default::default(),
         session: Default::default(),
+        lookups: Vec::new(),
         patterns: Vec::new(),
         funnels: Vec::new(),
         metrics: Vec::new(),

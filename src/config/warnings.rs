@@ -65,8 +65,17 @@ impl Config {
         let mut warnings: Vec<String> = unused
             .map(|name| format!("events.derived.{name}: nothing uses it, so it is not computed"))
             .collect();
+        for lookup in &self.lookups {
+            let is_used = |name: &String| schema.derived.iter().any(|one| one.name == *name);
+            for (name, _) in lookup.attributes.iter().filter(|(name, _)| !is_used(name)) {
+                warnings.push(format!(
+                    "lookup.{}.attributes: nothing uses {name:?}, so it is not looked up",
+                    lookup.name
+                ));
+            }
+        }
         // What they are computed of is meant.
-        let meant: Vec<&String> = schema.derived.iter().flat_map(|one| one.expr.names()).collect();
+        let meant: Vec<&String> = schema.derived.iter().flat_map(|one| one.how.names()).collect();
         let of_events = |metric: &&MetricSpec| metric.of == Facts::Events;
         for metric in self.metrics.iter().filter(of_events) {
             for name in metric.attributes().filter(|name| !meant.contains(name)) {

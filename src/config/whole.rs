@@ -17,6 +17,7 @@ use super::events::{EventsConfig, TimeMissing};
 use super::funnels::Funnel;
 use super::general::General;
 use super::load::Origin;
+use super::lookups::Lookup;
 use super::nats::NatsConfig;
 
 /// The shipped configuration file: every key commented out at its default, and the shipped
@@ -34,6 +35,8 @@ pub struct Config {
     pub time: TimePolicy,
     /// What a session is.
     pub session: SessionPolicy,
+    /// Tables that events are looked up in.
+    pub lookups: Vec<Lookup>,
     /// Patterns of events, and behind them joins and funnels.
     pub patterns: Vec<PatternSpec>,
     /// The funnels as they were declared.
@@ -95,10 +98,10 @@ impl Config {
         }
         // Those that nothing uses cost nothing. From the last one on: each is behind those that it
         // is computed of.
-        let mut derived = Attributes::of(&self.events).0.derived;
+        let mut derived = Attributes::of(&self.events, &self.lookups).0.derived;
         for at in (0..derived.len()).rev() {
             match slots.0.contains(&derived[at].name) {
-                true => slots.extend(derived[at].expr.names()),
+                true => slots.extend(derived[at].how.names()),
                 false => drop(derived.remove(at)),
             }
         }

@@ -157,6 +157,8 @@ table! {
     KIND_WITHOUT_COHORT = "kind_sessions_without_cohort_total", Counter, Count, ["kind"], "Sessions of a kind that are of no cohort, because there was no room for their keys (pipeline.cohort_keys_max).";
     COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered ([[sessions]]).";
     COHORT_KEYS_CAPACITY = "cohort_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_cohort_keys (pipeline.cohort_keys_max).";
+    LOOKUP_ROWS = "lookup_rows", Gauge, Count, ["lookup"], "Rows of a table that events are looked up in.";
+    LOOKUP_BYTES = "lookup_bytes", Gauge, Bytes, ["lookup"], "Memory that its rows take, estimated.";
     PATTERN_KEYS = "pattern_keys", Gauge, Count, [], "Keys with something open in a pattern or a join.";
     PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";
     PATTERN_BYTES = "pattern_bytes", Gauge, Bytes, [], "Memory that patterns and joins take, estimated.";

@@ -54,6 +54,8 @@ pub enum Fault {
     After2100,
     /// Divided by zero, in an expression.
     DividedByZero,
+    /// The table of a lookup has no row for the event.
+    NotFound,
 }
 
 /// 1980-01-01.
@@ -67,7 +69,7 @@ const LONG: EpochMs = 3_653 * 86_400_000;
 
 impl Fault {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 19] = [
         Fault::Absent,
         Fault::Text,
         Fault::Flag,
@@ -86,6 +88,7 @@ impl Fault {
         Fault::LongAgo,
         Fault::After2100,
         Fault::DividedByZero,
+        Fault::NotFound,
     ];
 
     /// One word for metrics and JSON. Stable: it is stored.
@@ -109,6 +112,7 @@ impl Fault {
             Fault::LongAgo => "long_ago",
             Fault::After2100 => "after_2100",
             Fault::DividedByZero => "divided_by_zero",
+            Fault::NotFound => "not_found",
         }
     }
 
@@ -136,6 +140,7 @@ impl Fault {
             Fault::LongAgo => "more than ten years ago",
             Fault::After2100 => "after 2100",
             Fault::DividedByZero => "divided by zero",
+            Fault::NotFound => "not in the table of its lookup",
         }
     }
 
@@ -154,6 +159,7 @@ impl From<Unusable> for Fault {
             Unusable::Number => Fault::Number,
             Unusable::OutOfRange => Fault::OutOfRange,
             Unusable::DividedByZero => Fault::DividedByZero,
+            Unusable::NotFound => Fault::NotFound,
         }
     }
 }

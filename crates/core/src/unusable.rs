@@ -17,4 +17,6 @@ pub enum Unusable {
     OutOfRange,
     /// Divided by zero.
     DividedByZero,
+    /// Looked up, and the table has no such row.
+    NotFound,
 }

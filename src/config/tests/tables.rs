@@ -50,7 +50,7 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader);
     // There are shipped metrics and rules, and nothing else of what has a name.
-    reader.known.retain(|key| !["pattern", "join", "sessions", "funnel"].contains(key));
+    reader.known.retain(|key| !["pattern", "join", "sessions", "funnel", "lookup"].contains(key));
     for key in &reader.known {
         assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
     }
@@ -71,6 +71,8 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         LazyLock::new(super::super::funnels::FunnelKeys::default);
     static KIND: LazyLock<super::super::kinds::KindKeys> =
         LazyLock::new(super::super::kinds::KindKeys::default);
+    static LOOKUP: LazyLock<super::super::lookups::LookupKeys> =
+        LazyLock::new(super::super::lookups::LookupKeys::default);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
@@ -82,6 +84,7 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         &*JOIN,
         &*KIND,
         &*FUNNEL,
+        &*LOOKUP,
         &*RULE,
     ]);
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));

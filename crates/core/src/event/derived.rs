@@ -1,37 +1,77 @@
-//! Attributes that are computed of others (`events.derived`): once for each event, when it was
-//! read, into slots like those of any attribute. Whoever uses a slot does not know.
+//! Attributes that are made of others, computed (`events.derived`) or looked up (`[[lookup]]`): once
+//! for each event, when it was read, into slots like those of any attribute. Whoever uses a slot does
+//! not know.
+
+use std::fmt::{self, Display};
 
 use compact_str::CompactString;
 
 use super::draft::Draft;
+use super::looked::Looked;
 use super::{Schema, Span, Value};
-use crate::expr::{self, Expr, Values};
+use crate::expr::{self, Expr, Kind, Values};
 use crate::unusable::Unusable;
 
-/// An attribute that is computed of others.
+/// An attribute that is made of others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derived {
     /// What it is called.
     pub name: String,
-    /// What it is. Names in it are attributes with a slot.
-    pub expr: Expr,
+    /// How it is made.
+    pub how: How,
+}
+
+/// How an attribute is made. Names in it are attributes with a slot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// Computed.
+    Expr(Expr),
+    /// Looked up.
+    Looked(Looked),
+}
+
+impl How {
+    /// The attributes that it is made of.
+    pub fn names(&self) -> &[String] {
+        match self {
+            How::Expr(expr) => expr.names(),
+            How::Looked(looked) => std::slice::from_ref(&looked.key),
+        }
+    }
+
+    /// What it makes.
+    pub fn kind(&self) -> Kind {
+        match self {
+            How::Expr(expr) => expr.kind(),
+            How::Looked(_) => Kind::Any,
+        }
+    }
+}
+
+impl Display for How {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Expr(expr) => expr.fmt(out),
+            How::Looked(looked) => looked.fmt(out),
+        }
+    }
 }
 
 /// A derived attribute with its slots.
 #[derive(Debug)]
 pub(super) struct Derivation {
     slot: usize,
-    expr: Expr,
-    /// By name of the expression: its slot.
+    how: How,
+    /// By name in it: its slot.
     from: Vec<usize>,
 }
 
 /// All of them in the order of the schema.
 pub(super) fn derivations(schema: &Schema) -> Vec<Derivation> {
     let slot = |name: &String| schema.slots.iter().position(|slot| slot == name);
-    let compiled = schema.derived.iter().filter_map(|Derived { name, expr }| {
-        let from = expr.names().iter().map(|name| slot(name).unwrap_or(usize::MAX)).collect();
-        Some(Derivation { slot: slot(name)?, expr: expr.clone(), from })
+    let compiled = schema.derived.iter().filter_map(|Derived { name, how }| {
+        let from = how.names().iter().map(|name| slot(name).unwrap_or(usize::MAX)).collect();
+        Some(Derivation { slot: slot(name)?, how: how.clone(), from })
     });
     compiled.collect()
 }
@@ -58,8 +98,13 @@ impl Values for Slots<'_, '_> {
 #[inline(never)]
 pub(super) fn derive(draft: &mut Draft<'_>) {
     let rules = draft.rules;
-    for Derivation { slot, expr, from } in &rules.derived {
-        let made = made(expr, &Slots { draft, from }, rules.schema.limits.text_bytes);
+    for Derivation { slot, how, from } in &rules.derived {
+        let slots = Slots { draft, from };
+        let value = match how {
+            How::Expr(expr) => expr.eval(&slots),
+            How::Looked(looked) => look_up(looked, slots.value(0)),
+        };
+        let made = made(value, &slots, rules.schema.limits.text_bytes);
         draft.space.values[*slot] = match made {
             Made::Value(value) => value,
             Made::Text(text) => Value::Text(draft.write(&text)),
@@ -72,8 +117,24 @@ enum Made {
     Text(CompactString),
 }
 
-fn made(expr: &Expr, slots: &Slots<'_, '_>, text_bytes: usize) -> Made {
-    Made::Value(match expr.eval(slots) {
+/// An empty cell is missing.
+fn look_up<'t>(looked: &'t Looked, key: expr::Value<'_>) -> expr::Value<'t> {
+    let find = |key: &str| match looked.table.find(key, looked.place) {
+        None => expr::Value::Unusable(Unusable::NotFound),
+        Some("") => expr::Value::Missing,
+        Some(cell) => expr::Value::Text(cell.into()),
+    };
+    match key {
+        expr::Value::Missing => expr::Value::Missing,
+        expr::Value::Unusable(why) => expr::Value::Unusable(why),
+        expr::Value::Text(text) => find(&text),
+        expr::Value::Number(number) => find(&number.to_string()),
+        expr::Value::Bool(truth) => find(if truth { "true" } else { "false" }),
+    }
+}
+
+fn made(value: expr::Value<'_>, slots: &Slots<'_, '_>, text_bytes: usize) -> Made {
+    Made::Value(match value {
         expr::Value::Missing => Value::Missing,
         expr::Value::Number(number) => Value::Number(number),
         expr::Value::Bool(truth) => Value::Bool(truth),
@@ -103,6 +164,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::event::Table;
     use crate::event::decode::Decoder;
     use crate::event::{Limits, Note};
     use crate::expr::{Kind, Scope};
@@ -135,9 +197,9 @@ mod tests {
             ..Schema::default()
         };
         for (name, text) in derived {
-            let known = schema.derived.iter().map(|one| (one.name.clone(), one.expr.kind()));
-            let expr = Expr::parse(text, &Known(known.collect())).unwrap();
-            schema.derived.push(Derived { name: (*name).to_owned(), expr });
+            let known = schema.derived.iter().map(|one| (one.name.clone(), one.how.kind()));
+            let how = How::Expr(Expr::parse(text, &Known(known.collect())).unwrap());
+            schema.derived.push(Derived { name: (*name).to_owned(), how });
         }
         schema
     }
@@ -203,6 +265,43 @@ mod tests {
             let event = format!(r#"{{"ts":1,"type":"a",{event}}}"#);
             let want = want.replace("EU/a", "EU//a");
             assert_eq!(values(&schema, &event), want, "{event}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_up_may_be_computed_with_and_be_looked_up_by_what_is_computed() {
+        let slots = ["sku", "amount", "category", "price", "margin"];
+        let mut schema = schema(&[("code", "sku.upperAscii()")], &slots);
+        let mut table = Table::default();
+        table.insert("A1", ["shoes", "7.5"].into_iter());
+        table.insert("17", ["", "2"].into_iter());
+        table.insert("LONG", ["0123456789012345678901234567890123456789x", "x"].into_iter());
+        let table = Arc::new(table);
+        let names = [("category", "kind"), ("price", "cost")].into_iter().enumerate();
+        schema.derived.extend(names.map(|(place, (name, column))| {
+            let (key, column) = ("code".into(), column.into());
+            let looked =
+                Looked { name: "products".into(), key, column, place, table: Arc::clone(&table) };
+            Derived { name: name.into(), how: How::Looked(looked) }
+        }));
+        let margin = Expr::parse("amount - price", &Known(Vec::new())).unwrap();
+        schema.derived.push(Derived { name: "margin".into(), how: How::Expr(margin) });
+        assert_eq!(schema.derived[2].how.to_string(), "products[code].cost");
+        let among: Vec<&str> =
+            schema.derived_among(&["margin"]).iter().map(|one| &*one.name).collect();
+        assert_eq!(among, ["code", "margin", "price"]);
+        for (sku, want) in [
+            ("\"a1\"", "shoes | 7.5 | 12.5"),
+            ("\"17\"", "Missing | 2 | 18"),
+            ("\"long\"", "Unusable(TooLong) | x | Unusable(Text)"),
+            ("\"b\"", "Unusable(NotFound) | Unusable(NotFound) | Unusable(NotFound)"),
+            ("null", "Missing | Missing | Missing"),
+        ] {
+            let event = format!(
+                "{{\"ts\":1,\"type\":\"a\",\"amount\":20,\"sku\":{sku},\"category\":\"own\"}}"
+            );
+            let shown = values(&schema, &event);
+            assert!(shown.starts_with(want), "{sku}: {shown}");
         }
     }
 

@@ -11,6 +11,7 @@ mod derived;
 mod draft;
 mod hints;
 mod json;
+mod looked;
 mod marks;
 mod names;
 mod parsed;
@@ -38,8 +39,9 @@ use super::settings::settings;
 use super::time::EpochMs;
 use super::unusable::Unusable;
 pub use batch::{EventBatch, Route};
-pub use derived::Derived;
+pub use derived::{Derived, How};
 pub use hints::Hints;
+pub use looked::{Looked, Table};
 use time_rule::TimeRule;
 
 /// Raw events as a source hands them over: one buffer, and where each item lies in it.
@@ -245,7 +247,7 @@ pub struct Schema {
     pub anonymous: Option<String>,
     /// Attributes with a slot, by slot index. `type` may be among them, and so are derived ones.
     pub slots: Vec<String>,
-    /// Those that are computed of others, each behind those that it is computed of. What events
+    /// Those that are made of others, each behind those that it is made of. What events
     /// carry under such a name is passed over.
     pub derived: Vec<Derived>,
     /// Other names an attribute may come under, as (name in the event, name used here):
@@ -280,7 +282,7 @@ impl Schema {
     pub fn derived_among<'a>(&'a self, names: &[&str]) -> Vec<&'a Derived> {
         let mut found: Vec<&Derived> = Vec::new();
         for derived in self.derived.iter().rev() {
-            let needed = |known: &&Derived| known.expr.names().contains(&derived.name);
+            let needed = |known: &&Derived| known.how.names().contains(&derived.name);
             if names.contains(&&*derived.name) || found.iter().any(needed) {
                 found.push(derived);
             }

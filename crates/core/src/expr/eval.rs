@@ -52,7 +52,10 @@ impl<'a, V: Values> Eval<'a, V> {
             Node::Text(text) => Value::Text(Cow::Borrowed(text)),
             Node::Bool(truth) => Value::Bool(*truth),
             Node::Name(name) => there(self.values.value(*name))?,
-            Node::Has(name) => Value::Bool(self.values.value(*name) != Value::Missing),
+            Node::Has(name) => {
+                let value = self.values.value(*name);
+                Value::Bool(!matches!(value, Value::Missing | Value::Unusable(Unusable::NotFound)))
+            }
             Node::Not(inner) => Value::Bool(!self.bool(inner)?),
             Node::Negative(inner) => Value::Number(self.number(inner)?.negated()),
             Node::And(parts) => Value::Bool(!self.any(parts, false)?),

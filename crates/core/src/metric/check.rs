@@ -9,6 +9,7 @@ use crate::event::Schema;
 use crate::expr::{Expr, Value, Values};
 use crate::fault::Fault;
 use crate::number::text::NumberFormat;
+use crate::unusable::Unusable;
 
 /// A condition on the type of an event, or on the attribute in a slot.
 #[derive(Clone, Debug)]
@@ -93,7 +94,8 @@ impl Check {
         let attr =
             if test.wants_number() { fact.attr(slot).as_number(format) } else { fact.attr(slot) };
         match (test, attr) {
-            (Test::Exists(wanted), attr) => (attr != Attr::Missing) == *wanted,
+            (Test::Exists(wanted), Attr::Missing | Attr::Unusable(Unusable::NotFound)) => !wanted,
+            (Test::Exists(wanted), _) => *wanted,
             (Test::TextIn(texts), Attr::Text(text)) => texts.iter().any(|t| t.as_bytes() == text),
             (Test::Is(wanted), Attr::Bool(value)) => *wanted == value,
             (Test::NumberIn(numbers), attr) => {

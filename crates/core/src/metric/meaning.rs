@@ -13,7 +13,7 @@ use crate::settings::{Word as _, entries};
 /// key: a distinct count without a field is one of keys. `derived`: those of its attributes that
 /// are computed of others, by name. Part of the state on disk: texts here never change.
 pub fn meaning(spec: &MetricSpec, key: &str, derived: &[&Derived]) -> u64 {
-    let computed = |Derived { name, expr }: &&Derived| format!("derived {name} = {expr}\n");
+    let computed = |Derived { name, how }: &&Derived| format!("derived {name} = {how}\n");
     let computed: String = derived.iter().map(computed).collect();
     fingerprint((words(spec, key) + &computed).as_bytes())
 }
@@ -101,6 +101,7 @@ fn window(window: &WindowSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::How;
     use crate::expr::{Expr, Kind, Scope};
     use crate::metric::aggregate::{Count, Distinct};
 
@@ -145,8 +146,10 @@ mod tests {
             }
         }
         let net = |text: &str| {
-            let derived =
-                Derived { name: "net".into(), expr: Expr::parse(text, &Attributes).unwrap() };
+            let derived = Derived {
+                name: "net".into(),
+                how: How::Expr(Expr::parse(text, &Attributes).unwrap()),
+            };
             meaning(&spec(), "user", &[&derived])
         };
         let all = [meaning(&spec(), "user", &[]), net("a - b"), net("b - a")];

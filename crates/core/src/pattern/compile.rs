@@ -325,7 +325,7 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
     let attributes: Vec<&str> = spec.of_events().into_iter().map(String::as_str).collect();
     let derived = schema.derived_among(&attributes);
     let computed: String =
-        derived.iter().map(|one| format!("derived {} = {}\n", one.name, one.expr)).collect();
+        derived.iter().map(|one| format!("derived {} = {}\n", one.name, one.how)).collect();
     let lists = |lists: &[Vec<_>]| {
         let words: Vec<String> = lists.iter().map(|list| Conditions::words(list)).collect();
         words.join("\n")

@@ -10,7 +10,7 @@ use crate::event::decode::Decoder;
 use crate::event::draft::Space;
 use crate::event::names::Rules;
 use crate::event::time_rule::TimeRule;
-use crate::event::{Derived, Limits, Note, NoteTime, Schema};
+use crate::event::{Derived, How, Limits, Note, NoteTime, Schema};
 use crate::expr::{Expr, Kind, Scope};
 use crate::number::text::NumberFormat;
 
@@ -29,7 +29,7 @@ fn derived(name: &str, text: &str) -> Derived {
             Ok(Kind::Any)
         }
     }
-    Derived { name: name.to_owned(), expr: Expr::parse(text, &Attributes).unwrap() }
+    Derived { name: name.to_owned(), how: How::Expr(Expr::parse(text, &Attributes).unwrap()) }
 }
 
 /// One of each kind of configuration.
