@@ -27,7 +27,7 @@ use super::directory::Directory;
 use super::flow::Flow;
 use super::ingestor::Sources;
 use super::ports::{Records, Source};
-use super::reload::{Change, Switch};
+use super::reload::{Change, Fill, FillAt, Switch, Wanted};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::Failure;
@@ -40,7 +40,7 @@ use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::Metric;
 use crate::domain::pattern::Patterns;
 use crate::domain::session::{Rules, SessionPolicy};
-use crate::domain::time::TimePolicy;
+use crate::domain::time::{EpochMs, TimePolicy};
 use crate::telemetry::happenings::{GaveUp, PipelineRestarted};
 
 /// What takes longer than this before the first board is told to the page.
@@ -92,6 +92,8 @@ pub struct Setup {
     pub course: Course,
     /// Other courses to take from a commit on; `None` where there never is one.
     pub changes: Option<mpsc::Receiver<Change>>,
+    /// Told at the start of each generation what is to be filled from the log.
+    pub wanted: watch::Sender<Wanted>,
     /// The clock.
     pub clock: SharedClock,
     /// Earlier alerts, for the board.
@@ -151,10 +153,11 @@ impl Pipeline {
             let reason = match self.generation(store, &mut changes, &mut switch).await {
                 Ok(Ok((numbers, None))) => return Ok(numbers),
                 Ok(Ok((_, Some(change)))) => {
-                    let Change { course, done } = *change;
+                    let Change { course, fill, done } = *change;
                     let since = self.setup.clock.elapsed();
                     let former = std::mem::replace(&mut self.setup.course, course);
-                    switch = Switch { former: Some(former), done: Some(done), since };
+                    let (former, done) = (Some(former), Some(done));
+                    switch = Switch { former, done, fill, since, ..Switch::default() };
                     continue;
                 }
                 Ok(Err(Failure::Final(error))) | Err(error) => match switch.former.take() {
@@ -233,7 +236,14 @@ impl Pipeline {
             // A source may be away for long; nothing was read, so there is nothing to commit.
             _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::default())),
         };
-        let restored = restored.unwrap_or_default();
+        let mut restored = restored.unwrap_or_default();
+        if let Some(fill) = switch.fill.take() {
+            let filled = tokio::select! {
+                filled = fill_in(store, fill, &mut restored, setup.clock.wall()) => filled,
+                _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::default())),
+            };
+            switch.unfilled = filled.err();
+        }
         let begins = (restored.epoch, positions.clone());
         let (halt, halted) = watch::channel(false);
         let mut generation = Starting::new(setup, halted)
@@ -279,6 +289,39 @@ impl Pipeline {
         setup.flow.reset();
         Ok(ended)
     }
+}
+
+/// Commits what is put in behind the last commit, at the same position.
+async fn fill_in(
+    store: &StoreThread,
+    fill: Fill,
+    restored: &mut Restored,
+    wall: EpochMs,
+) -> Result<(), String> {
+    let position = restored.positions.first().map_or(0, |at| at.position);
+    let delta = fill(FillAt { position, watermark: restored.watermark }).await?;
+    let unit = CommitUnit {
+        epoch: restored.epoch + 1,
+        positions: restored.positions.clone(),
+        watermark: restored.watermark,
+        wall,
+        delta,
+        ..CommitUnit::default()
+    };
+    fail::fail_point!("before_fill");
+    let ended = || "the store's thread ended".to_owned();
+    let (answer, written) = oneshot::channel();
+    let (commands, sections) = (store.commands.clone(), unit.delta.clone());
+    let command = StoreCommand::Write(Box::new(unit), answer);
+    let sent = tokio::task::spawn_blocking(move || commands.send(command).map_err(drop)).await;
+    sent.map_err(|_| ended())?.map_err(|()| ended())?;
+    written.await.map_err(|_| ended())?.map_err(|error| error.to_string())?;
+    fail::fail_point!("after_fill");
+    restored.epoch += 1;
+    for section in &sections {
+        restored.snapshot.absorb(section).map_err(|malformed| malformed.to_string())?;
+    }
+    Ok(())
 }
 
 /// The next change that is asked for, if ever.

@@ -15,15 +15,40 @@ use tokio::sync::oneshot;
 
 use super::pipeline::Course;
 use crate::domain::commit::SourcePosition;
-use crate::domain::time::SpanMs;
+use crate::domain::keeper::Filling;
+use crate::domain::time::{EpochMs, SpanMs};
 
 /// To the pipeline: count by another course from the next commit on.
 pub struct Change {
     /// The course.
     pub course: Course,
+    /// Something to be put into the last commit of the former one.
+    pub fill: Option<Fill>,
     /// Told when it is taken, or why it cannot be; the former one goes on then. Dropped when the
     /// engine stopped or died before.
     pub done: oneshot::Sender<Result<Taken, String>>,
+}
+
+/// Where the pipeline stands when something is put in.
+#[derive(Clone, Copy, Debug)]
+pub struct FillAt {
+    /// Position of its first source.
+    pub position: u64,
+    /// Its watermark.
+    pub watermark: EpochMs,
+}
+
+/// Makes the sections of a commit that is put behind the last one, at the same position. Nothing is
+/// counted meanwhile.
+pub type Fill = Box<dyn FnOnce(FillAt) -> BoxFuture<'static, Result<Vec<Vec<u8>>, String>> + Send>;
+
+/// The metrics that a generation would have filled from the log.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The watermark when it began.
+    pub watermark: EpochMs,
+    /// None, mostly.
+    pub fillings: Vec<Filling>,
 }
 
 /// A course that was taken.
@@ -52,6 +77,9 @@ pub(super) struct Switch {
     /// Goes on when the other one cannot be begun.
     pub former: Option<Course>,
     pub done: Option<oneshot::Sender<Result<Taken, String>>>,
+    pub fill: Option<Fill>,
+    /// Why nothing was put in, although it was asked for.
+    pub unfilled: Option<String>,
     /// Monotonic time when nothing was counted any more.
     pub since: SpanMs,
 }
@@ -62,7 +90,9 @@ impl Switch {
         self.former = None;
         let at = |at: SourcePosition| At { source: at.source.name, position: at.position };
         let positions = positions.into_iter().map(at).collect();
-        self.answer(Ok(Taken { epoch, positions, stood_ms: now - self.since }));
+        let taken = Taken { epoch, positions, stood_ms: now - self.since };
+        let answer = self.unfilled.take().map_or(Ok(taken), Err);
+        self.answer(answer);
     }
 
     pub(super) fn answer(&mut self, answer: Result<Taken, String>) {

@@ -39,6 +39,8 @@ pub enum StoreCommand {
     Load(oneshot::Sender<Result<(Option<Restored>, u64), StoreError>>),
     /// Write a commit.
     Commit(Box<ToStore>),
+    /// Write a commit that no barrier made.
+    Write(Box<CommitUnit>, oneshot::Sender<Result<(), StoreError>>),
     /// End after what was asked before.
     End,
 }
@@ -133,6 +135,10 @@ impl Writer {
                     let _ = answer.send(loaded.map(|restored| (restored, delivered)));
                 }
                 Ok(StoreCommand::Commit(commit)) => self.commit(*commit),
+                Ok(StoreCommand::Write(unit, answer)) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(self.write(&unit));
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.check();
                     self.deliver();

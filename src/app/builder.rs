@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering;
 
 use actix::Addr;
 use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use super::backfill::Backfill;
 use super::figures::probe;
 use super::reload::{Prepare, Reloader, course, meaning};
 use super::running::Running;
@@ -24,7 +26,7 @@ use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::{OutputFactory, Pipeline, Setup, Witness};
 use crate::actors::ports::{Source, StoreError};
-use crate::actors::reload::{Change, Reload};
+use crate::actors::reload::{Change, Reload, Wanted};
 use crate::actors::status::Status;
 use crate::actors::store_thread::StoreThread;
 use crate::clock::{SharedClock, SystemClock};
@@ -136,14 +138,12 @@ impl Builder {
     }
 
     /// The data folder is removed when the pipeline has ended: nothing in it is synced.
-    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a replay does this"))]
     pub(super) fn scratch(mut self, scratch: bool) -> Self {
         self.scratch = scratch;
         self
     }
 
     /// It runs beside one that serves: of what it does nothing is told to the exporter.
-    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "only a dry run does this"))]
     pub(super) fn aside(mut self) -> Self {
         self.aside = true;
         self
@@ -183,9 +183,8 @@ impl Builder {
         let (own, clock) = (std::mem::take(&mut self.own), Arc::clone(&self.clock));
         let files = Files::open(&self.config, &clock, self.seed, self.scratch)?;
         let schema = parts::schema(&self.config, files.state.seed());
-        // A source of its own ends, and then somebody asks what it amounted to.
-        let reports = !own.is_empty();
-        let ways = if reports {
+        let is_own = !own.is_empty();
+        let ways = if is_own {
             Ways::own(own, &clock)?
         } else {
             Ways::open(&self.config, &clock, &files, &schema)?
@@ -214,8 +213,21 @@ impl Builder {
             web,
         };
         let out = self.config.nats.out.clone();
-        let setup = self.setup(&running.web, &figures, reports, (stopped, changes));
-        running.thread.run(Pipeline::new(setup, ways.sources), store);
+        // A source of its own ends, and then somebody asks what it amounted to.
+        let reports = is_own && !self.aside;
+        let (wants, wanted) = watch::channel(Wanted::default());
+        let backfill = Backfill {
+            reloader: running.reloader.clone(),
+            flow: Arc::clone(&running.web.flow),
+            status: Arc::clone(&running.web.status),
+            wanted,
+            seed: running.web.schema.load().seed,
+        };
+        // Only the embedded log can be looked back on.
+        let filled = !is_own && ways.link.is_none();
+        let setup = self.setup(&running.web, &figures, reports, (stopped, changes, wants));
+        let backfill = filled.then(|| backfill.run().boxed());
+        running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
         running.outputs = ways.link.map(|link| running.send_to_nats(&link, out));
         Ok(running)
     }
@@ -282,13 +294,14 @@ impl Builder {
         web: &web::State,
         figures: &Arc<Figures>,
         reports: bool,
-        (stop, changes): (watch::Receiver<bool>, mpsc::Receiver<Change>),
+        (stop, changes, wanted): Channels,
     ) -> Setup {
         let config = self.config;
         Setup {
             probe: probe(&config, web.log.clone(), figures, &web.load, &web.flow),
             course: course(&config, web.schema.load_full()),
             changes: Some(changes),
+            wanted,
             clock: self.clock,
             records: Some(Arc::clone(&web.records)),
             status: Arc::clone(&web.status),
@@ -318,6 +331,9 @@ fn dry_runs(_: &Reloader, _: &Prepare) -> web::dry_run::DryRuns {
     let why = "this build has no dry runs: it is without the feature \"replay\"";
     Arc::new(|_| Box::pin(async { Err(web::dry_run::Refused::Wrong(why.into())) }))
 }
+
+/// Asked to end, asked to change, and what is wanted of the log.
+type Channels = (watch::Receiver<bool>, mpsc::Receiver<Change>, watch::Sender<Wanted>);
 
 /// The broadcaster, its latest board, and counts of its clients.
 type Broadcasting = (Addr<Broadcaster>, Arc<ArcSwap<Board>>, Arc<BroadcastStats>);

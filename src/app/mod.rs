@@ -2,6 +2,7 @@
 //! into a running pipeline with its store, log, broadcaster and web state, for the
 //! commands (`serve`, `demo`, `replay`) and for programs that embed tidewatch.
 
+mod backfill;
 mod builder;
 mod commands;
 #[cfg(feature = "replay")]
@@ -31,6 +32,7 @@ mod reload;
 #[cfg(feature = "replay")]
 mod replay;
 mod running;
+mod scratch;
 mod serving;
 mod thread;
 mod ways;

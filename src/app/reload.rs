@@ -14,14 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::actors::pipeline::Course;
-use crate::actors::reload::{Change, Plan, Prospect, Refusal};
+use crate::actors::reload::{Change, Fill, Plan, Prospect, Refusal};
 use crate::actors::status::Status;
 use crate::cli::check::{self, Kept};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, show_span};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Fate, Outlook};
-use crate::domain::metric::Metric;
+use crate::domain::metric::{Metric, MetricSpec};
 use crate::domain::pattern::Patterns;
 use crate::domain::session::Rules;
 use crate::domain::time::SpanMs;
@@ -197,7 +197,6 @@ impl Reloader {
     }
 
     /// The configuration that the process runs by; locked while another one is taken.
-    #[cfg_attr(not(feature = "replay"), expect(dead_code, reason = "dry runs read it"))]
     pub(super) fn in_force(&self) -> Arc<Mutex<Config>> {
         Arc::clone(&self.0.in_force)
     }
@@ -236,6 +235,23 @@ impl Reloader {
     /// As of [`Reloader::again`].
     pub async fn take(&self, config: Config, plan_only: bool) -> Result<Plan, Refusal> {
         self.run(move |_: &Config| Ok(config), plan_only, false).await
+    }
+
+    /// The pipeline goes on with what `fill` makes of its last commit, by the configuration that is in
+    /// force, unless it is not `still` what was wanted.
+    ///
+    /// # Errors
+    /// Why it goes on as before.
+    pub(super) async fn fill(&self, fill: Fill, still: impl Fn() -> bool) -> Result<(), String> {
+        let in_force = self.0.in_force.lock().await;
+        if !still() {
+            return Err("something else was taken meanwhile".into());
+        }
+        let course = course(&in_force, self.0.schema.load_full());
+        let (done, taken) = oneshot::channel();
+        let change = Change { course, fill: Some(fill), done };
+        self.0.changes.send(change).await.map_err(|_| "the engine has ended")?;
+        taken.await.map_err(|_| "the engine stopped or restarted meanwhile")?.map(drop)
     }
 
     async fn run(
@@ -279,7 +295,7 @@ impl Inner {
         }
         let schema = Arc::new(next.schema(self.seed));
         let (done, taken) = oneshot::channel();
-        let change = Change { course: course(&next, Arc::clone(&schema)), done };
+        let change = Change { course: course(&next, Arc::clone(&schema)), fill: None, done };
         let ended = || Refusal::Failed("the engine has ended".into());
         self.changes.send(change).await.map_err(|_| ended())?;
         let stopped = "the engine stopped or restarted meanwhile: nothing was taken; ask again";
@@ -358,8 +374,16 @@ fn plan(was: &Config, next: &Config) -> Result<Plan, Refusal> {
             metrics.chain(rules).map(|subject| Outlook { subject, fate: Fate::New }).collect()
         }
     };
-    let prospect =
-        |of: &Outlook| Prospect { subject: of.subject.clone(), fate: of.fate(), says: of.ahead() };
+    let prospect = |of: &Outlook| {
+        let mut says = of.ahead();
+        let named = |spec: &&MetricSpec| of.subject == format!("metric {}", spec.name);
+        let spec = next.metrics.iter().find(named).filter(|spec| spec.backfill > 0);
+        if let (Some(spec), Fate::New | Fate::Changed(_)) = (spec, &of.fate) {
+            let span = show_span(spec.backfill);
+            says += &format!("; windows of the last {span} are then filled from the log");
+        }
+        Prospect { subject: of.subject.clone(), fate: of.fate(), says }
+    };
     Ok(Plan {
         changes: changes.taken,
         loses: outlook.iter().filter(|one| one.loses()).count(),

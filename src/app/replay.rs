@@ -13,6 +13,7 @@ use super::builder::{Builder, SourceFactory};
 use super::output::{Digests, Targets};
 use super::rejections::Rejections;
 use super::running::Running;
+use super::scratch;
 use super::serving::{
     AtEnd, Said, complain, private_folder, run_exit, serve_until, start_exit, stop_signal,
     with_telemetry,
@@ -31,8 +32,6 @@ use crate::source::origin::Origin;
 use crate::source::progress::{Bar, Progress};
 use crate::web::server;
 
-/// Deltas of a temporary folder before a snapshot is made.
-pub(super) const SCRATCH_SNAPSHOT_BYTES: u64 = 4 << 30;
 /// Seed of a replay's hashes: two runs over the same input do the same.
 pub(super) const SEED: u64 = 0;
 /// Bytes that files may unpack to, in temporary files, where nothing else is said.
@@ -50,7 +49,7 @@ pub fn run(mut config: Config, common: &Common, args: &ReplayArgs) -> Exit {
             Ok(folder) => {
                 config.general.data_dir = folder.path().to_path_buf();
                 // Nothing will start from this folder again but the replay itself.
-                config.store.snapshot_delta_bytes = SCRATCH_SNAPSHOT_BYTES;
+                config.store.snapshot_delta_bytes = scratch::SNAPSHOT_BYTES;
                 Some(folder)
             }
             Err(error) => {

@@ -35,7 +35,6 @@ fn raise_open_files() {
 }
 
 /// A folder for this run alone, whatever the umask.
-#[cfg(any(feature = "replay", feature = "prove"))]
 pub(super) fn private_folder(prefix: &str) -> std::io::Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
     let only_us = std::fs::Permissions::from_mode(0o700);

@@ -4,6 +4,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, System};
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::builder::StartError;
@@ -12,9 +13,12 @@ use crate::actors::pipeline::{Pipeline, RunError};
 use crate::actors::store_thread::StoreThread;
 use crate::domain::keeper::ReplayNumbers;
 
+/// What runs on the thread.
+type Begun = (Pipeline, StoreThread, Option<BoxFuture<'static, ()>>);
+
 /// The thread, and what is known of the pipeline's end.
 pub(super) struct PipelineThread {
-    begin: Option<oneshot::Sender<(Pipeline, StoreThread)>>,
+    begin: Option<oneshot::Sender<Begun>>,
     end: Option<oneshot::Receiver<Result<ReplayNumbers, RunError>>>,
     numbers: Option<Result<ReplayNumbers, RunError>>,
     release: Option<oneshot::Sender<()>>,
@@ -26,7 +30,7 @@ impl PipelineThread {
     pub(super) fn start(
         broadcaster: Broadcaster,
     ) -> Result<(PipelineThread, Addr<Broadcaster>), StartError> {
-        let (begin, begun) = oneshot::channel::<(Pipeline, StoreThread)>();
+        let (begin, begun) = oneshot::channel::<Begun>();
         let (ended, end) = oneshot::channel();
         let (release, released) = oneshot::channel::<()>();
         let (address, addressed) = sync_channel(1);
@@ -35,7 +39,10 @@ impl PipelineThread {
                 // The starter waits for it on the other end.
                 let _ = address.send(broadcaster.start());
                 // Without a pipeline something else did not start.
-                let Ok((pipeline, store)) = begun.await else { return };
+                let Ok((pipeline, store, beside)) = begun.await else { return };
+                if let Some(beside) = beside {
+                    actix::spawn(beside);
+                }
                 let result = pipeline.run(&store).await;
                 let _ = tokio::task::spawn_blocking(move || store.end()).await;
                 let _ = ended.send(result);
@@ -56,11 +63,16 @@ impl PipelineThread {
         Ok((thread, broadcaster))
     }
 
-    /// Runs the pipeline.
-    pub(super) fn run(&mut self, pipeline: Pipeline, store: StoreThread) {
+    /// Runs the pipeline, and what goes on beside it.
+    pub(super) fn run(
+        &mut self,
+        pipeline: Pipeline,
+        store: StoreThread,
+        beside: Option<BoxFuture<'static, ()>>,
+    ) {
         if let Some(begin) = self.begin.take() {
             // Refused when the thread is gone: `ended` says so.
-            let _ = begin.send((pipeline, store));
+            let _ = begin.send((pipeline, store, beside));
         }
     }
 

@@ -73,6 +73,11 @@ settings! {
         /// History on the page, of metrics with one number for each window. 1h, and 30 windows of days, weeks or months; at most 3600 points
         /// are shown.
         pub keep: Derived<SpanMs> = Derived(None), span(SECOND, KEEP_MAX);
+        /// Where it is new, windows that end in so long before are filled from the kept log, as if it
+        /// had been there: they are counted beside the running process, and a commit puts them in.
+        /// How far the log goes back is said by log.keep_events and log.keep_bytes. "0s": it counts
+        /// from when it came.
+        pub backfill: SpanMs = 0, span(0, 31 * DAY);
         /// For people.
         pub unit: String = String::new(), text();
     }

@@ -165,6 +165,10 @@ fn of_others(
             item.reader.problem(key, rule);
         }
     }
+    if keys.backfill > 0 {
+        let rule = "is for metrics that count: one made of others has windows from when it came on";
+        item.reader.problem("backfill", rule);
+    }
     let read = item.reader.read(formulas::FORMULA, None, |node| {
         formulas::read(node.text("text in quotes")?, declared, known).map(Some)
     });
@@ -205,6 +209,9 @@ fn metric(item: &mut Item<'_>) -> MetricSpec {
     let window = window(item, keys.of);
     groups_only_with_labels(item, &keys.group_by);
     let keep = keep(item, &aggregate, &window, keys.keep);
+    if keys.of == Facts::LiveSessions && keys.backfill > 0 {
+        item.reader.problem("backfill", "has no meaning for live sessions: they are those of now");
+    }
     let spec = MetricSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
@@ -217,6 +224,7 @@ fn metric(item: &mut Item<'_>) -> MetricSpec {
         group_silence: group_silence(item, &window, keep, keys.group_silence),
         field: keys.field,
         keep,
+        backfill: keys.backfill,
         window,
         aggregate,
         formula: None,

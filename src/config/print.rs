@@ -255,7 +255,8 @@ fn bound(settings: &mut BTreeMap<String, String>) {
 }
 
 /// Keys of metrics, rules and patterns that do not decide their numbers.
-const NO_MEANING: [&str; 6] = ["name", "group_limit", "group_silence", "keep", "severity", "alert"];
+const NO_MEANING: [&str; 7] =
+    ["name", "group_limit", "group_silence", "keep", "backfill", "severity", "alert"];
 
 /// The keys of each metric, rule and pattern that decide its numbers.
 pub(super) fn meanings(config: &Config) -> Meanings {
@@ -342,6 +343,9 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
         keys.push(("window", window(&metric.window)));
     }
     keys.push(("keep", span(metric.keep)));
+    if metric.backfill > 0 {
+        keys.push(("backfill", span(metric.backfill)));
+    }
     keys
 }
 

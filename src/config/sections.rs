@@ -17,6 +17,7 @@ use super::units;
 use super::whole::Config;
 use super::windows::Days;
 use crate::actors;
+use crate::domain::metric::MetricSpec;
 use crate::domain::session::SessionPolicy;
 use crate::domain::settings::{Key, Section};
 use crate::store;
@@ -62,6 +63,17 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     patterns.extend(funnels.iter().map(|funnel| funnel.pattern.clone()));
     let found = (&patterns[..], &funnels[..]);
     let (metrics, rules) = metrics::read(reader, days, &attributes, &session.steps, found);
+    let fills = |metric: &&MetricSpec| metric.backfill > 0;
+    if let (Some(_), Some(metric)) = (&nats.link, metrics.iter().find(fills)) {
+        reader.problem(
+            "nats.url",
+            format!(
+                "metric {} has backfill, which reads the log of the data folder; with streams there is \
+                 none: leave backfill out",
+                metric.name
+            ),
+        );
+    }
     let written = Default::default();
     Config {
         general,

@@ -433,3 +433,48 @@ async fn what_was_asked_before_the_end_is_answered() {
     drop(folder);
     Folder::open(dir.path()).unwrap();
 }
+
+/// A look back begins so that all that arrived from a time on is there, and says by when the rest had
+/// arrived; what follows a log stops where it is told to.
+#[tokio::test]
+async fn a_look_back_begins_at_an_arrival_and_follows_up_to_a_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let clock = Hand::at(10_000);
+    let log = EmbeddedLog::open(&folder, clock.clone(), Settings::default()).unwrap();
+    for n in 1..=20 {
+        clock.set(10_000 * n as i64);
+        append(&log, n, n, 1).await;
+    }
+    let from = |cut| {
+        let mut history = History::open(dir.path()).unwrap();
+        let before = history.begin_at(cut).unwrap();
+        (history.next_position(), before)
+    };
+    assert_eq!(from(None), (1, None));
+    assert_eq!(from(Some(10_000)), (1, None), "everything is there");
+    assert_eq!(from(Some(10_001)), (1, None));
+    assert_eq!(from(Some(50_000)), (4, Some(41_000)), "the fourth had arrived before");
+    assert_eq!(from(Some(i64::MAX)), (20, Some(201_000)));
+    // Of a log that has lost its beginning nothing is known of it.
+    let conn = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    conn.execute("DELETE FROM batches WHERE first < 3", []).unwrap();
+    assert_eq!(from(None), (3, Some(31_000)));
+    assert_eq!(from(Some(5_000)), (3, Some(31_000)));
+    let (upto, follows) = tokio::sync::watch::channel(0);
+    let mut source = History::open(dir.path()).unwrap().follow(follows);
+    assert!(matches!(source.pull(9).await.unwrap(), Pull::CaughtUp));
+    upto.send_replace(4);
+    let mut read = Vec::new();
+    loop {
+        match source.pull(9).await.unwrap() {
+            Pull::Batch(batch) => read.extend(batch.items.iter().map(|item| item.position)),
+            Pull::CaughtUp => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(read, [3, 4]);
+    upto.send_replace(5);
+    source.wait().await;
+    assert!(matches!(source.pull(9).await.unwrap(), Pull::Batch(_)));
+}

@@ -90,6 +90,8 @@ conditions! {
     Restarting = warning("restarting", "the engine is restarting").stops().stale();
     /// Another configuration was read, and all goes on by it from the last commit.
     Reloading = note("reloading", "another configuration is being taken up").stale();
+    /// New metrics are counted over the log.
+    Backfilling = note("backfilling", "new metrics are being filled from the log");
     /// The process ends in order.
     Stopping = note("stopping", "the process is stopping").stops();
     /// There is no room for `state.db`.

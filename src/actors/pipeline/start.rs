@@ -16,6 +16,7 @@ use crate::actors::committer::{self, Committer, CommitterParts, PageParts};
 use crate::actors::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
 use crate::actors::messages::OpenRestored;
 use crate::actors::pool::BatchPool;
+use crate::actors::reload::Wanted;
 use crate::actors::store_thread::StoreCommand;
 use crate::actors::supervision::{DeathWatch, Failure};
 use crate::domain::commit::{Restored, Snapshot, SourcePosition};
@@ -161,6 +162,8 @@ impl<'a> Starting<'a> {
         keeper.engine.reports = setup.reports;
         keeper.list_points = setup.output.is_some();
         keeper.restore(snapshot, since.watermark).map_err(damaged)?;
+        let fillings = keeper.fillings();
+        setup.wanted.send_replace(Wanted { watermark: since.watermark, fillings });
         self.restore_alerts(&mut keeper);
         Ok(keeper)
     }

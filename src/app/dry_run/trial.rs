@@ -12,13 +12,13 @@ use super::seen::{Eye, Range, Seen};
 use super::tee::tee;
 use super::vary::{Setting, Subject};
 use crate::actors::Idle;
-use crate::actors::pipeline::horizon;
 use crate::actors::ports::Source;
 use crate::app::builder::Builder;
-use crate::app::replay::{SCRATCH_SNAPSHOT_BYTES, SEED};
+use crate::app::replay::SEED;
 use crate::app::running::Running;
+use crate::app::scratch;
 use crate::app::serving::private_folder;
-use crate::config::{Config, DryRun, names_type};
+use crate::config::{Config, DryRun};
 use crate::domain::anomaly::Rule;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::pattern::PatternSpec;
@@ -123,23 +123,9 @@ impl Trial {
 
 /// A configuration for nothing but the subject.
 fn alone(subject: &Subject, config: &Config) -> Config {
-    let mut alone = config.clone();
-    alone.rules.clear();
-    let metrics = subject.metrics(config);
-    alone.metrics.retain(|spec| metrics.contains(&&*spec.name));
-    let counted =
-        |pattern: &PatternSpec| alone.metrics.iter().any(|spec| names_type(spec, &pattern.name));
-    alone.patterns.retain(counted);
-    // None of them speaks but the one that is asked about.
-    alone.patterns.iter_mut().for_each(|pattern| pattern.alert = None);
-    // Which repeats are known depends on all metrics.
-    let known = horizon(&config.pipeline, config.time, &config.session, config.metrics.iter());
-    alone.pipeline.dedup_horizon = Some(known);
+    let mut alone = scratch::only(config, &subject.metrics(config));
     // Only events move time.
     alone.pipeline.idle = Idle::Hold;
-    alone.pipeline.restarts_max = 0;
-    alone.store.snapshot_delta_bytes = SCRATCH_SNAPSHOT_BYTES;
-    alone.nats.link = None;
     alone
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::reload::Prepare;
+use crate::app::scratch;
 use crate::config::{Config, Flag, pattern_keys, rule_keys};
 use crate::domain::anomaly::Rule;
 use crate::domain::metric::MetricSpec;
@@ -74,7 +75,7 @@ impl Subject {
 
     /// The metrics that it needs, the one that is looked at first.
     pub fn metrics<'c>(&'c self, config: &'c Config) -> Vec<&'c str> {
-        let mut needed: Vec<&str> = match self {
+        let needed: Vec<&str> = match self {
             Subject::Abandoned | Subject::Pattern(_) => Vec::new(),
             Subject::Metric(name) => vec![name],
             Subject::Rule(name) => {
@@ -85,14 +86,7 @@ impl Subject {
                 rule.into_iter().flat_map(names).collect()
             }
         };
-        let mut at = 0;
-        while let Some(name) = needed.get(at) {
-            let spec = config.metrics.iter().find(|spec| spec.name == *name);
-            let formula = spec.and_then(|spec| spec.formula.as_ref());
-            needed.extend(formula.iter().flat_map(|of| &of.operands).map(|one| &*one.metric));
-            at += 1;
-        }
-        needed
+        scratch::needed(config, needed)
     }
 
     /// The key of the configuration that a word of `--vary` means.

@@ -7,13 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use super::batch::Batch;
 use super::source::{Slice, merge};
 use super::{LAYOUT, NAME, read_head};
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError, StoreError};
+use crate::domain::time::{EpochMs, SpanMs};
 use crate::store::folder::LOG;
 use crate::store::sqlite::DbFile;
+
+/// Arrival times are rounded down by less than this.
+const ARRIVED_STEP_MAX: SpanMs = 1_000;
 
 /// The events that a log held when this was opened, as a source that ends.
 pub struct History {
@@ -58,6 +63,40 @@ impl History {
     /// Passes over all but so many of the newest.
     pub fn skip_to_newest(&mut self, events: u64) {
         self.position = self.position.max(self.last.saturating_sub(events));
+    }
+
+    /// The position of the next event that it gives out.
+    pub fn next_position(&self) -> u64 {
+        self.position + 1
+    }
+
+    /// Passes over events that had arrived before `cut`, as far as that is sure; over none without
+    /// one. Says by when all that it does not give out had arrived; `None` when it gives out all
+    /// that there ever was.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn begin_at(&mut self, cut: Option<EpochMs>) -> Result<Option<EpochMs>, StoreError> {
+        let before = "SELECT max(first) FROM batches WHERE arrived < ?1";
+        let first: Option<i64> = match cut {
+            Some(cut) => self.conn.query_row(before, [cut], |row| row.get(0)),
+            None => Ok(None),
+        }
+        .map_err(|error| self.db.error(error))?;
+        let oldest = self.oldest_after(0)?.unwrap_or(self.last + 1);
+        let first = first.map_or(oldest, |first| first as u64);
+        self.position = first - 1;
+        // The wall clock may have been set back in between.
+        let latest = "SELECT max(arrived) FROM batches WHERE first <= ?1";
+        let latest =
+            self.conn.query_row(latest, [first as i64], |row| row.get::<_, Option<i64>>(0));
+        let latest = latest.map_err(|error| self.db.error(error))?;
+        Ok(latest.filter(|_| first > 1).map(|arrived| arrived + ARRIVED_STEP_MAX))
+    }
+
+    /// The same events and those that come, up to a position that moves.
+    pub fn follow(self, upto: watch::Receiver<u64>) -> Following {
+        Following { history: self, upto }
     }
 
     /// The first position after this one that the file still has.
@@ -116,5 +155,44 @@ impl Source for History {
 
     fn lag(&self) -> Option<u64> {
         Some(self.len())
+    }
+}
+
+/// A log that is read while it is written, up to a position that moves.
+pub struct Following {
+    history: History,
+    upto: watch::Receiver<u64>,
+}
+
+impl Source for Following {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn open(&mut self, resume: Resume) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        self.history.open(resume)
+    }
+
+    fn pull(&mut self, max: usize) -> BoxFuture<'_, Result<Pull, SourceError>> {
+        self.history.last = (*self.upto.borrow_and_update()).max(self.history.position);
+        let pulled = self.history.next(max).map(|pull| match pull {
+            Pull::End => Pull::CaughtUp,
+            other => other,
+        });
+        Box::pin(ready(pulled))
+    }
+
+    fn wait(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if self.upto.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        })
+    }
+
+    fn ack(&mut self, _: u64) {}
+
+    fn lag(&self) -> Option<u64> {
+        Some(self.history.len())
     }
 }

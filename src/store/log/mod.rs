@@ -32,7 +32,7 @@ use crate::domain::commit::SourceIdentity;
 use crate::domain::settings::settings;
 use crate::domain::time::SpanMs;
 use batch::Recent;
-pub use history::History;
+pub use history::{Following, History};
 pub use source::LogSource;
 use writer::{Append, Delivery, Queue, Writer};
 

@@ -153,7 +153,7 @@ impl MetricSnapshot {
     }
 
     /// Appends sections of at most about `chunk` bytes each.
-    pub(super) fn encode(&self, id: &str, chunk: usize, sections: &mut Vec<Vec<u8>>) {
+    pub(crate) fn encode(&self, id: &str, chunk: usize, sections: &mut Vec<Vec<u8>>) {
         let make = || SectionWriter::groups(id, &self.groups);
         let mut groups = Chunks { sections, chunk, make };
         groups.write(self.groups.groups.iter(), |writer, (number, kept)| {

@@ -14,7 +14,7 @@ use crate::metric::engine::{Absorbed, MetricTotals};
 use crate::metric::groups::KeptGroups;
 use crate::metric::window::Day;
 use crate::metric::{LateCounts, Place};
-use crate::time::EpochMs;
+use crate::time::{EpochMs, SpanMs};
 
 /// The beginning of the names of the metrics' entries.
 const METRIC: &str = "metric/";
@@ -28,6 +28,9 @@ struct MetricKept {
     /// The first time that could count, for a metric that came later than the first event.
     #[serde(skip_serializing_if = "Option::is_none")]
     began: Option<EpochMs>,
+    /// For how long before it came it was filled.
+    #[serde(skip_serializing_if = "is_default")]
+    filled: SpanMs,
     #[serde(skip_serializing_if = "is_default")]
     totals: MetricTotals,
     #[serde(skip_serializing_if = "is_default")]
@@ -38,6 +41,71 @@ struct MetricKept {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// A metric that is to be filled from the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// Its name.
+    pub name: String,
+    /// Under what its state is kept.
+    id: String,
+    /// For how long before it came.
+    span: SpanMs,
+}
+
+impl Filling {
+    /// What a commit holds that puts what was counted by another pipeline, over the same log up to
+    /// the same position and watermark, in place of what is kept of this metric. `counted` is all that
+    /// the other one has kept. `began`: what happened up to there may be missing of it; `None` where
+    /// it counted from the first event on.
+    ///
+    /// # Errors
+    /// When what it has kept cannot be read.
+    pub fn sections(
+        &self,
+        counted: &mut Snapshot,
+        began: Option<EpochMs>,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        let name = format!("{METRIC}{}#", self.name);
+        let entry = counted.entries.iter().find(|(known, _)| known.starts_with(&name));
+        let (id, mut kept) = match entry {
+            None => (String::new(), MetricKept::default()),
+            Some((id, kept)) => {
+                let kept = serde_json::from_value(kept.clone()).map_err(|e| e.to_string())?;
+                (id[METRIC.len()..].to_owned(), kept)
+            }
+        };
+        (kept.began, kept.filled) = (began, self.span);
+        let metric = counted.metrics.remove(&id).unwrap_or_default();
+        let mut sections = vec![SectionWriter::metric_dropped(&self.id)];
+        metric.encode(&self.id, SECTION_BYTES, &mut sections);
+        let kept = serde_json::to_value(kept).map_err(|e| e.to_string())?;
+        let entries = BTreeMap::from([(format!("{METRIC}{}", self.id), kept)]);
+        sections.push(SectionWriter::entries(&entries));
+        Ok(sections)
+    }
+}
+
+/// About so much stands in one section.
+const SECTION_BYTES: usize = 1 << 20;
+
+impl Keeper {
+    /// The metrics that came later than the first event and are to be filled for longer than they
+    /// were.
+    pub fn fillings(&self) -> Vec<Filling> {
+        let metrics = self.engine.metrics().iter().enumerate();
+        let wanted = metrics.filter(|(index, metric)| {
+            self.began[*index].is_some() && metric.spec.backfill > self.filled[*index]
+        });
+        wanted
+            .map(|(index, metric)| Filling {
+                name: metric.spec.name.clone(),
+                id: self.ids[index].clone(),
+                span: metric.spec.backfill,
+            })
+            .collect()
+    }
 }
 
 /// What the commits so far hold, as far as the next one must know it.
@@ -73,7 +141,7 @@ impl Keeper {
                 continue;
             };
             let kept: MetricKept = serde_json::from_value(kept).map_err(|e| e.to_string())?;
-            self.began[index] = kept.began;
+            (self.began[index], self.filled[index]) = (kept.began, kept.filled);
             self.engine.totals[index] = kept.totals;
             self.engine.late[index] = kept.late;
             self.engine.overflow[index] = kept.overflow;
@@ -134,6 +202,7 @@ impl Keeper {
         state.history = snapshot.windows;
         let day = snapshot.day.map(|(start, totals)| Day { start, totals });
         state.restore(&metric, settled, day);
+        self.judged_from[index] = state.next();
         Ok(())
     }
 
@@ -257,6 +326,7 @@ impl Keeper {
         let metrics = self.engine.metrics().iter().enumerate().map(|(index, _)| {
             let kept = MetricKept {
                 began: self.began[index],
+                filled: self.filled[index],
                 totals: self.engine.totals[index].clone(),
                 late: self.engine.late[index],
                 overflow: self.engine.overflow[index],

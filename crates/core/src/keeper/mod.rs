@@ -36,6 +36,7 @@ mod window_tests;
 mod words;
 
 pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
+pub use kept::Filling;
 use kept::Written;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
@@ -58,7 +59,7 @@ use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
 use super::pattern::{FoundMatch, PatternTally, Patterns};
 use super::session::{Outcome, Rules};
-use super::time::{BEGINNING, EpochMs, TimePolicy};
+use super::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
 /// Alerts the board carries; older ones are fetched over HTTP.
 pub const BOARD_ALERTS: usize = 500;
@@ -77,6 +78,11 @@ pub struct Keeper {
     written: Written,
     /// When each metric that came later than the first event could count first.
     began: Vec<Option<EpochMs>>,
+    /// For how long before it came each metric was filled from the log.
+    filled: Vec<SpanMs>,
+    /// Windows that end before were final at the last start: a rule that comes with it does not
+    /// judge them.
+    judged_from: Vec<Option<EpochMs>>,
     /// Under what name the state of each metric is kept.
     ids: Vec<String>,
     /// State of metrics that are no more, to be forgotten with the next commit.
@@ -139,6 +145,8 @@ impl Keeper {
     ) -> Self {
         Keeper {
             began: vec![None; metrics.len()],
+            filled: vec![0; metrics.len()],
+            judged_from: vec![None; metrics.len()],
             ids: metrics.iter().map(identity::metric_id).collect(),
             dropped: Vec::new(),
             news: Vec::new(),

@@ -113,6 +113,9 @@ impl Keeper {
                 // A part of a window says nothing about windows.
                 let whole = self.began[index].filter(|_| last.is_none());
                 let start = whole.map_or(start, |at| start.max(whole_from(metric, at, memo)));
+                // Nothing is known here of what was final before it came.
+                let known = self.judged_from[index].filter(|_| last.is_none());
+                let start = known.map_or(start, |from| start.max(from));
                 let passed = numbers.partition_point(|(end, _)| *end <= start);
                 let numbers = &numbers[passed..];
                 let lateness = self.engine.lateness();

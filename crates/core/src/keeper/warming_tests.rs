@@ -14,6 +14,7 @@ use crate::metric::{CalendarSpan, MetricSpec, Weekday, WindowSpec};
 use crate::settings::Derived;
 
 const DAY: i64 = 86_400_000;
+const HOUR: i64 = 3_600_000;
 
 fn windows() -> impl Strategy<Value = WindowSpec> {
     let zone = || "Europe/Berlin".to_owned();
@@ -93,4 +94,97 @@ fn a_rule_does_not_judge_the_part_of_a_window_that_a_new_metric_saw() {
     }
     assert_eq!(alerts, [], "whole windows have 100");
     assert!(keeper.since(1, 39 * STEP).is_some_and(|since| !since.warming));
+}
+
+/// Of windows that were final before it came a rule knows nothing: they were not empty.
+#[test]
+fn a_new_rule_does_not_judge_what_was_final_before_it() {
+    let mut snapshot = Snapshot::default();
+    let mut before = keeper_with(rule_of(Threshold::default()));
+    for index in 0..10 {
+        let (barrier, deltas) = second(index * STEP + 300, 10);
+        let unit = before.merge(barrier, deltas);
+        unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+    }
+    let mut rule = rule_of(Threshold { limit: Derived(Some(5.0)), ..Threshold::default() });
+    rule.patience.side = Side::Below;
+    rule.name = "other".into();
+    let mut keeper = keeper_with(rule);
+    keeper.restore(&mut snapshot, 9 * STEP + 300).unwrap();
+    let mut alerts = Vec::new();
+    for index in 10..40 {
+        let (barrier, deltas) = second(index * STEP + 300, 10);
+        alerts.extend(keeper.merge(barrier, deltas).alerts);
+    }
+    assert_eq!(alerts, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    /// What another keeper has counted is put in by one commit, and nothing tells it from what it
+    /// would be if it had been there; a metric is filled once.
+    #[test]
+    fn a_metric_that_is_filled_is_as_if_it_had_been_there(
+        counts in prop::collection::vec(0u64..6, 2..60),
+        came in 0usize..60,
+        filled in 0usize..60,
+        whole: bool,
+    ) {
+        let came = came % counts.len();
+        let filled = came + filled % (counts.len() - came);
+        let make = |backfill| {
+            let keeper = keeper_with(rule_of(Threshold::default()));
+            let metrics = keeper.engine.metrics().iter().cloned().map(|mut metric| {
+                metric.spec.backfill = backfill;
+                metric
+            });
+            Keeper::new(
+                Arc::new(metrics.collect()),
+                keeper.watching.clone(),
+                Arc::clone(&keeper.rules),
+                &TimePolicy { allowed_lateness: keeper.engine.lateness(), ..TimePolicy::default() },
+            )
+        };
+        let pass = |keeper: &mut Keeper, snapshot: &mut Snapshot, index: usize| {
+            let (barrier, deltas) = second(index as i64 * STEP + 300, counts[index]);
+            let unit = keeper.merge(barrier, deltas);
+            unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+            unit.watermark
+        };
+        // One that was always there, and one to which the metrics came later.
+        let (mut always, mut known) = (make(0), Snapshot::default());
+        let (mut late, mut kept) = (make(HOUR), Snapshot::default());
+        let mut watermark = 0;
+        for index in 0..=filled {
+            if index == came {
+                let mut again = make(HOUR);
+                again.restore(&mut kept.clone(), watermark).unwrap();
+                late = again;
+            } else if index == 0 {
+                late.ids = vec!["a#1".into(), "b#2".into(), "c#3".into()];
+            }
+            watermark = pass(&mut always, &mut known, index);
+            pass(&mut late, &mut kept, index);
+        }
+        let mut again = make(HOUR);
+        again.restore(&mut kept.clone(), watermark).unwrap();
+        let wanted = again.fillings();
+        prop_assert_eq!(!wanted.is_empty(), came > 0, "it came later than the first event");
+        let began = (!whole).then_some(-HOUR);
+        for filling in &wanted {
+            for section in filling.sections(&mut known.clone(), began).unwrap() {
+                kept.absorb(&section).unwrap();
+            }
+        }
+        let mut late = make(HOUR);
+        late.restore(&mut kept.clone(), watermark).unwrap();
+        prop_assert_eq!(late.fillings(), vec![]);
+        for index in filled + 1..counts.len() {
+            pass(&mut always, &mut known, index);
+            pass(&mut late, &mut kept, index);
+        }
+        for (id, metric) in &known.metrics {
+            prop_assert_eq!(Some(metric), kept.metrics.get(id), "{}", id);
+        }
+    }
 }

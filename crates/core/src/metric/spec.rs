@@ -38,6 +38,8 @@ pub struct MetricSpec {
     pub window: WindowSpec,
     /// How much history the board keeps.
     pub keep: SpanMs,
+    /// Windows that end in so long before it came are filled from the kept log; 0: none.
+    pub backfill: SpanMs,
     /// Of [`Facts::Metrics`]: what it is computed of.
     pub formula: Option<FormulaSpec>,
 }
@@ -77,6 +79,7 @@ impl MetricSpec {
             field: None,
             window,
             keep: 3_600_000,
+            backfill: 0,
             formula: None,
         }
     }

@@ -1,0 +1,194 @@
+//! Shows that a metric that comes later is filled from the log as if it had been there: after a
+//! reload or a start, wherever it comes, while events pour in, and when the process is killed.
+//!
+//! How: the real binary; the oracle is a server that had all metrics from the first event on.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use support::events::{Event, Random};
+use support::{Folder, HOLD, Poster, Server, pause, until};
+
+const START: i64 = 1_700_000_000_000;
+
+const QUICK: &str = "[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n";
+
+/// What there is from the start.
+const OLD: &str =
+    "[[metric]]\nname = \"all\"\naggregate = \"count\"\nwindow = { tumbling = \"1m\" }\n";
+
+/// What comes later: name, what it is, and what only it has.
+const NEW: [(&str, &str); 7] = [
+    (
+        "by_region",
+        "aggregate = \"count\"\ngroup_by = [\"region\"]\ngroup_limit = 2\nwindow = { tumbling = \"1m\" }",
+    ),
+    (
+        "hops",
+        "aggregate = \"avg\"\nfield = \"amount\"\nwindow = { hopping = \"10m\", slide = \"1m\" }",
+    ),
+    (
+        "today",
+        "aggregate = \"sum\"\nfield = \"amount\"\nwindow = { since_midnight = true, slide = \"1m\" }",
+    ),
+    ("ever", "aggregate = \"count\"\nwindow = { since_start = true, slide = \"1m\" }"),
+    ("users", "aggregate = \"distinct\"\nwindow = { tumbling = \"5m\" }"),
+    (
+        "visits",
+        "aggregate = \"count\"\nof = \"sessions\"\ngroup_by = [\"outcome\"]\nwindow = { tumbling = \"5m\" }",
+    ),
+    ("fast", "aggregate = \"count\"\nwhere = { type = \"quick\" }\nwindow = { tumbling = \"5m\" }"),
+];
+
+const PATTERN: &str = "[[pattern]]\nname = \"quick\"\nfirst = { type = \"cart_add\" }\n\
+                       then = { type = \"payment_completed\" }\nwithin = \"10m\"\n";
+
+fn config(new: &[(&str, &str)], backfill: &str) -> String {
+    let mut config = format!("{HOLD}[session]\ngap = \"20m\"\n{QUICK}shards = 2\n{PATTERN}{OLD}");
+    for (name, rest) in new {
+        config += &format!("[[metric]]\nname = \"{name}\"\nkeep = \"1d\"\n{backfill}{rest}\n");
+    }
+    config
+}
+
+fn made(random: &mut Random, count: i64) -> Vec<Event> {
+    const KINDS: [&str; 4] = ["page_view", "cart_add", "payment_initiated", "payment_completed"];
+    let mut events: Vec<Event> = (0..count)
+        .map(|n| {
+            let at = START + n * 9_000 + random.below(3_000) as i64;
+            let kind = KINDS[random.below(4) as usize];
+            let mut event = Event::new(format!("e{n}"), at, kind, format!("u{}", random.below(40)));
+            event.more.insert("region".into(), json!(["eu", "us", "in"][random.below(3) as usize]));
+            event.more.insert("amount".into(), json!(random.below(50)));
+            event
+        })
+        .collect();
+    for from in (0..events.len()).step_by(37) {
+        events.insert(from, events[from].clone());
+    }
+    events
+}
+
+fn lines(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::line).collect()
+}
+
+/// What a page shows of the new metrics, and that none of them is partial.
+fn shown(server: &Server, new: &[(&str, &str)]) -> Vec<Value> {
+    new.iter().map(|(name, _)| server.topic(name)).collect()
+}
+
+/// Waits until all that is wanted was filled.
+fn filled(server: &Server, commits: u64) {
+    until(60, "the metrics are filled", || {
+        let text = String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+        let says = |line: &str| text.lines().any(|found| found == line);
+        let busy = says("tidewatch_condition{condition=\"backfilling\"} 1");
+        let epoch = server.pipeline()["epoch"].as_u64().unwrap();
+        (!busy && epoch > commits && !text.contains("tidewatch_warming_since_seconds{"))
+            .then_some(())
+    });
+}
+
+fn take(folder: &Folder, server: &Server, config: &str) -> Value {
+    folder.write("tidewatch.toml", config);
+    let answer = server.http.post(&server.at("v1/reload"), &[], b"");
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    answer.json()
+}
+
+fn same(server: &Server, oracle: &Server, new: &[(&str, &str)]) {
+    let mut last = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        last = (shown(server, new), shown(oracle, new));
+        if last.0 == last.1 {
+            return;
+        }
+        pause(Duration::from_millis(50));
+    }
+    panic!("{:#?}\n{:#?}", last.0, last.1);
+}
+
+/// Metrics that come at any moment, by a reload or a restart, some of them together, show what they
+/// would if they had been there; they go on from there.
+#[test]
+fn a_metric_that_is_filled_is_as_if_it_had_been_there() {
+    let mut random = Random::seeded("backfill");
+    let events = made(&mut random, 900);
+    let folders = (Folder::default(), Folder::default());
+    let oracle = folders.1.serve(&config(&NEW, "")).start();
+    let mut server = folders.0.serve(&config(&[], "")).start();
+    let (mut sent, mut known) = (0, 0);
+    let mut parts = vec![random.below(300) as usize + 50];
+    while known < NEW.len() {
+        let to = (parts.iter().sum::<usize>()).min(events.len());
+        let some = lines(&events[sent..to]);
+        for one in [&server, &oracle] {
+            Poster::new(one.target()).post(&some);
+            one.wait_settled(to as u64);
+        }
+        sent = to;
+        known = (known + 1 + random.below(3) as usize).min(NEW.len());
+        let config = config(&NEW[..known], "backfill = \"2h\"\n");
+        let epoch = server.pipeline()["epoch"].as_u64().unwrap();
+        if random.one_in(3) {
+            assert_eq!(server.stop().code(), Some(0));
+            server = folders.0.serve(&config).start();
+        } else {
+            let plan = take(&folders.0, &server, &config);
+            let says = plan["outlook"].to_string();
+            assert!(says.contains("windows of the last 2h are then filled from the log"), "{says}");
+        }
+        filled(&server, epoch);
+        same(&server, &oracle, &NEW[..known]);
+        parts.push(random.below(120) as usize + 1);
+    }
+    let rest = lines(&events[sent..]);
+    for one in [&server, &oracle] {
+        Poster::new(one.target()).post(&rest);
+        one.wait_settled(events.len() as u64);
+    }
+    same(&server, &oracle, &NEW);
+    assert_eq!(server.pipeline()["restarts"], 0);
+}
+
+/// Killed while it is filled, and with events that come in meanwhile, it is filled at last.
+#[test]
+fn killed_while_it_is_filled_every_number_is_right() {
+    let mut random = Random::seeded("backfill-kill");
+    let events = made(&mut random, 1_200);
+    let folders = (Folder::default(), Folder::default());
+    let oracle = folders.1.serve(&config(&NEW, "")).start();
+    Poster::new(oracle.target()).post(&lines(&events));
+    oracle.wait_settled(events.len() as u64);
+    let server = folders.0.serve(&config(&[], "")).start();
+    let half = events.len() / 2;
+    Poster::new(server.target()).post(&lines(&events[..half]));
+    server.wait_settled(half as u64);
+    let config = config(&NEW, "backfill = \"2h\"\n");
+    take(&folders.0, &server, &config);
+    let mut server = server;
+    let mut sent = half;
+    for point in ["", "before_fill=panic", "after_fill=panic", ""] {
+        pause(Duration::from_millis(random.below(300)));
+        let to = (sent + 100).min(events.len());
+        Poster::new(server.target()).post(&lines(&events[sent..to]));
+        sent = to;
+        pause(Duration::from_millis(random.below(300)));
+        server.kill_9();
+        server = folders.0.serve(&config).env("FAILPOINTS", point).start();
+        if !point.is_empty() {
+            // The thread of the pipeline panics, and the process ends or goes on without it.
+            pause(Duration::from_millis(500));
+            server.kill_9();
+            server = folders.0.serve(&config).start();
+        }
+    }
+    Poster::new(server.target()).post(&lines(&events[sent..]));
+    server.wait_settled(events.len() as u64);
+    filled(&server, 0);
+    same(&server, &oracle, &NEW);
+}
