@@ -155,7 +155,7 @@ table! {
     KIND_ENDED = "kind_sessions_total", Counter, Count, ["kind", "outcome"], "Sessions of a kind that ended, by how.";
     KIND_CUT = "kind_sessions_cut_total", Counter, Count, ["kind"], "Sessions of a kind cut at max_length.";
     KIND_WITHOUT_COHORT = "kind_sessions_without_cohort_total", Counter, Count, ["kind"], "Sessions of a kind that are of no cohort, because there was no room for their keys (pipeline.cohort_keys_max).";
-    COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered ([[sessions]]).";
+    COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered.";
     COHORT_KEYS_CAPACITY = "cohort_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_cohort_keys (pipeline.cohort_keys_max).";
     LOOKUP_ROWS = "lookup_rows", Gauge, Count, ["lookup"], "Rows of a table that events are looked up in.";
     LOOKUP_BYTES = "lookup_bytes", Gauge, Bytes, ["lookup"], "Memory that its rows take, estimated.";
