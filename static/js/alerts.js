@@ -20,6 +20,8 @@ const KINDS = [
   { kind: 'join', label: 'Joins' },
   { kind: 'sessions', label: 'Sessions' },
 ];
+/** Kinds of alerts that are of what a configuration declares. */
+const DECLARED = ['pattern', 'join', 'sessions'];
 
 /** Shape and word of each severity: never colour alone. */
 export const SEVERITIES = {
@@ -98,7 +100,9 @@ export class Alerts {
       this.draw();
     };
     const count = (kind) => (kind === 'all' ? all.length : all.filter((a) => a.kind === kind).length);
-    return html`<div class="choice" role="group" aria-label="Which alerts">${KINDS.map(
+    // Those that only some configurations raise are there once there are some.
+    const shown = KINDS.filter(({ kind }) => !DECLARED.includes(kind) || kind === this.#kind || count(kind));
+    return html`<div class="choice" role="group" aria-label="Which alerts">${shown.map(
       ({ kind, label }) => html`<button type="button" key=${kind} aria-pressed=${String(this.#kind === kind)}
         aria-label=${`${label}, ${count(kind)}`} onClick=${() => choose(kind)}>${label}</button>`,
     )}</div>`;
