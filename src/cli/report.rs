@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::event::time_text::date;
 use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
 use crate::domain::metric::Number;
@@ -428,11 +428,6 @@ fn write_file(file: &FileReport, out: &mut String) -> std::fmt::Result {
 
 fn place(first: &First) -> String {
     format!("{} line {}", first.file, first.line)
-}
-
-/// A time for people and machines.
-pub(crate) fn date(at: EpochMs) -> String {
-    Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| time.to_string())
 }
 
 /// A span in its two greatest units.

@@ -21,6 +21,7 @@ use crate::actors::reload::{Fill, FillAt, Wanted};
 use crate::actors::status::Status;
 use crate::config::{Config, names_type};
 use crate::domain::condition::Condition;
+use crate::domain::event::time_text;
 use crate::domain::metric::{Facts, MetricSpec};
 use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::time::{EpochMs, SpanMs};
@@ -138,7 +139,7 @@ impl Backfill {
         let still = || !self.wanted.has_changed().unwrap_or(true);
         self.reloader.fill(fill, still).await?;
         let names: Vec<&str> = wanted.fillings.iter().map(|one| &*one.name).collect();
-        let since = began.map_or_else(|| "its beginning".into(), crate::cli::report::date);
+        let since = began.map_or_else(|| "its beginning".into(), time_text::date);
         tracing::info!(metrics = names.join(", "), since, "filled from the log");
         Ok(())
     }

@@ -101,7 +101,8 @@ fn head(guess: &Guess<'_>, times: &Times, out: &mut String) -> std::fmt::Result 
     )?;
     writeln!(out, "# default: `tidewatch check --defaults` shows them with their reasons.")?;
     if let Some((first, last)) = times.span {
-        use crate::cli::report::{date, duration};
+        use crate::cli::report::duration;
+        use crate::domain::event::time_text::date;
         writeln!(out, "#")?;
         writeln!(
             out,

@@ -108,6 +108,11 @@ pub fn by_pattern(text: &str, pattern: &str, zone: &TimeZone) -> Option<EpochMs>
     from_local(local, zone)
 }
 
+/// A time for people and machines, as RFC 3339 has it; the number where it is beyond that.
+pub fn date(at: EpochMs) -> String {
+    Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| time.to_string())
+}
+
 fn is_word(text: &str) -> bool {
     text.len() >= 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
