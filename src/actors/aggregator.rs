@@ -221,7 +221,7 @@ impl Aggregator {
         self.fold.add(Facts::Sessions, &fact, ending.stamp);
         if ending.outcome == Outcome::Abandoned || self.parts.list_sessions {
             let (key, segment) = (child.key.clone(), SmolStr::from(segment));
-            self.delta.ended.push(EndedSession { key, segment, ending });
+            self.delta.ended.push(EndedSession::of(key, segment, ending, &self.parts.rules));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a shard hands over at a barrier, and what a barrier says.
 
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 
+use super::EndedSession;
 use crate::commit::{LateEvent, SourcePosition, Unwritten};
 use crate::event::DeadLetter;
 use crate::fault::{Counts, Tally};
@@ -77,17 +77,6 @@ pub struct ShardDelta {
     pub identity_floor: EpochMs,
     /// Until the watermark is here, a duplicate of an event forgotten early may count.
     pub dedup_short_until: Option<EpochMs>,
-}
-
-/// A session that ended, with what its shard alone knows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndedSession {
-    /// The session key.
-    pub key: SmolStr,
-    /// Latest segment.
-    pub segment: SmolStr,
-    /// How and when.
-    pub ending: Ending,
 }
 
 /// What is open now.

@@ -6,6 +6,7 @@
 //! nothing after it, so the ledger balances exactly at each commit.
 
 mod delta;
+mod ended;
 mod figures;
 #[cfg(test)]
 mod formula_tests;
@@ -35,7 +36,8 @@ mod why;
 mod window_tests;
 mod words;
 
-pub use delta::{Barrier, EndedSession, Gauges, SessionTotals, ShardDelta};
+pub use delta::{Barrier, Gauges, SessionTotals, ShardDelta};
+pub use ended::EndedSession;
 pub use kept::Filling;
 use kept::Written;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
@@ -49,7 +51,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, Detail, alert_id};
+use super::alert::Alert;
 use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
@@ -58,7 +60,7 @@ use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
 use super::pattern::{FoundMatch, PatternTally, Patterns};
-use super::session::{Outcome, Rules};
+use super::session::Rules;
 use super::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
 /// Alerts the board carries; older ones are fetched over HTTP.
@@ -396,9 +398,8 @@ impl Keeper {
 
     /// Alerts of this barrier, numbered in order.
     fn raise(&mut self, unit: &mut CommitUnit) {
-        let abandoned = self.ended.iter().filter(|e| e.ending.outcome == Outcome::Abandoned);
-        unit.alerts.reserve(abandoned.clone().count());
-        unit.alerts.extend(abandoned.map(|ended| abandonment(ended, &self.rules)));
+        unit.alerts
+            .extend(self.ended.iter_mut().filter_map(|ended| ended.alert.take()).map(|one| *one));
         unit.alerts.extend(self.match_alerts());
         unit.alerts.extend(self.judge(unit.watermark));
         for alert in &mut unit.alerts {
@@ -431,48 +432,4 @@ impl Keeper {
             self.recent_alerts.pop_front();
         }
     }
-}
-
-fn abandonment(ended: &EndedSession, rules: &Rules) -> Alert {
-    let ending = &ended.ending;
-    let value = ending.value.to_f64();
-    Alert {
-        n: 0,
-        // By the first event and the deadline: final, and different for each session.
-        id: alert_id("abandoned", &format!("{}\u{0}{}", ended.key, ending.first), ending.at),
-        kind: "abandoned".into(),
-        severity: "info".into(),
-        at: ending.at,
-        subject: ended.key.to_string(),
-        title: if ending.value.is_zero() {
-            "Abandoned".to_owned()
-        } else {
-            format!("Abandoned with {value:.2} {} at stake", rules.currency)
-        },
-        detail: Detail::of(&Abandoned {
-            currency: &rules.currency,
-            cut: ending.cut.name(),
-            entries: ending.entries,
-            events: ending.events,
-            first: ending.first,
-            last: ending.last,
-            segment: &ended.segment,
-            step: rules.step_name(ending.step),
-            value,
-        }),
-    }
-}
-
-/// The facts of an abandoned session.
-#[derive(Serialize)]
-struct Abandoned<'a> {
-    currency: &'a str,
-    cut: &'a str,
-    entries: u32,
-    events: u32,
-    first: EpochMs,
-    last: EpochMs,
-    segment: &'a str,
-    step: &'a str,
-    value: f64,
 }

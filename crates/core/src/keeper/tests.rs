@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::alert::alert_id;
 use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
 use crate::commit::Snapshot;
 use crate::event::Schema;
