@@ -35,8 +35,6 @@ RULES = {
     "sigma": lambda step: f'detect = "sigma"\nk = 3\nover = "{60 * step}s"\nsamples_min = 30',
     # The same with the k and (up to the most it takes, 7 days) the history of robust.
     "sigma_k6": lambda step: f'detect = "sigma"\nk = 6\nover = "{min(360 * step, 604_800)}s"\nsamples_min = 30',
-    # With the k that makes it raise about as many alerts as the last row.
-    "sigma_k12": lambda step: f'detect = "sigma"\nk = 12\nover = "{60 * step}s"\nsamples_min = 30',
     "robust": lambda step: 'detect = "robust"',
     "robust_recurs": lambda step: 'detect = "robust"\nrecurs = 3',
 }

@@ -197,7 +197,7 @@ fn a_wrong_metric_is_named() {
             format!("{count}{second}color = \"red\""),
             &format!(
                 "t.toml:5:1: metric.m.color: is not a known key; known here: name, title, of, \
-                 formula, where, aggregate, numerator, field, group_by, group_limit, group_silence, window, keep, unit, {own}"
+                 formula, where, aggregate, numerator, field, group_by, group_limit, group_silence, window, keep, backfill, unit, {own}"
             ),
         ),
     ] {
