@@ -43,8 +43,30 @@ fn visit(n: usize) -> String {
 #[test]
 fn every_metric_of_the_table_is_exported() {
     let folder = Folder::default();
-    let pattern = "[[pattern]]\nname = \"p\"\nfirst = { type = \"cart_add\" }\nthen = \
-                   { type = \"payment_completed\" }\nwithin = \"10m\"\n";
+    let table = folder.write("table.csv", "sku,kind\n1,tea\n");
+    let pattern = format!(
+        r#"
+[[pattern]]
+name = "p"
+first = {{ type = "cart_add" }}
+then = {{ type = "payment_completed" }}
+within = "10m"
+[[join]]
+name = "j"
+left = {{ type = "cart_add" }}
+right = {{ type = "payment_completed" }}
+within = "10m"
+[[sessions]]
+name = "s"
+gap = "10m"
+cohort = "day"
+[[lookup]]
+name = "l"
+file = {table:?}
+key = "sku"
+attributes = {{ kind = "kind" }}
+"#
+    );
     let server = folder.serve(&format!("{HOLD}{pattern}")).start();
     let mut lines: Vec<String> = (0..20).map(visit).collect();
     lines.push(visit(3));
