@@ -189,7 +189,7 @@ impl Metric {
     /// True when a total begins anew with a fact, whether it counts or not.
     #[inline]
     pub fn begins_with(&self, fact: &impl Fact) -> bool {
-        self.begins.contains(&fact.event_type())
+        !self.begins.is_empty() && self.begins.contains(&fact.event_type())
     }
 
     /// The first condition after those on the type, if it asks for certain values.
