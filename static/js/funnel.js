@@ -3,34 +3,23 @@
 
 import { html, render } from './dom.js';
 import { NONE, integer, percent, span } from './format.js';
+import { View } from './view.js';
 
 /** Most groups in the table. */
 const GROUPS_MAX = 8;
 
-export class Funnel {
-  #panel;
-  #store;
-  #topicName;
-
-  constructor(panel, store) {
-    this.#panel = panel;
-    this.#store = store;
-    [this.#topicName] = panel.topics;
-  }
-
+export class Funnel extends View {
   draw() {
-    const topic = this.#store.topics.get(this.#topicName);
-    this.#panel.setTitle(topic?.about);
-    this.#panel.setStale(topic?.stale);
-    const { steps = [], groups = [] } = this.#store.values(this.#topicName);
+    const topic = this.head();
+    const { steps = [], groups = [] } = this.values;
     const any = steps.some((step) => step.reached || step.left);
-    render(any ? html`<b class="readout-value">${percent(share(steps.at(-1), steps[0]))}</b>` : null, this.#panel.readout);
+    render(any ? html`<b class="readout-value">${percent(share(steps.at(-1), steps[0]))}</b>` : null, this.panel.readout);
     render(
       any
         ? html`<ol class="funnel">${steps.map((step, i) => row(step, steps[0], steps[i - 1]))}</ol>
             ${groups.length ? table(groups.slice(0, GROUPS_MAX), topic.about.columns) : null}`
         : html`<p class="placeholder">${topic?.state ? 'Nobody has begun yet' : ''}</p>`,
-      this.#panel.body,
+      this.panel.body,
     );
     return any;
   }

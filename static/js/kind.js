@@ -2,6 +2,7 @@
 
 import { html, render } from './dom.js';
 import { NONE, integer, number, percent } from './format.js';
+import { View } from './view.js';
 
 /** What is shown, in this order, as far as the kind has it. */
 const FIGURES = [
@@ -15,22 +16,10 @@ const FIGURES = [
   ['cut', 'Cut', integer],
 ];
 
-export class Kind {
-  #panel;
-  #store;
-  #topicName;
-
-  constructor(panel, store) {
-    this.#panel = panel;
-    this.#store = store;
-    [this.#topicName] = panel.topics;
-  }
-
+export class Kind extends View {
   draw() {
-    const topic = this.#store.topics.get(this.#topicName);
-    this.#panel.setTitle(topic?.about);
-    this.#panel.setStale(topic?.stale);
-    const values = this.#store.values(this.#topicName);
+    const topic = this.head();
+    const values = this.values;
     const shown = FIGURES.filter(([name]) => name in values && !(name === 'cut' && !values.cut));
     render(
       shown.length
@@ -38,7 +27,7 @@ export class Kind {
             ([name, title, text]) => html`<div key=${name} data-figure=${name}><dt>${title}</dt><dd>${text(values[name])}</dd></div>`,
           )}</dl>`
         : html`<p class="placeholder"></p>`,
-      this.#panel.body,
+      this.panel.body,
     );
     return shown.length > 0;
   }

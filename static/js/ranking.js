@@ -3,31 +3,20 @@
 
 import { html, render } from './dom.js';
 import { OTHER_GROUPS, inUnit, number, percent } from './format.js';
+import { View } from './view.js';
 
 /** Most names shown. */
 const SHOWN_MAX = 12;
 
-export class Ranking {
-  #panel;
-  #store;
-  #topicName;
-
-  constructor(panel, store) {
-    this.#panel = panel;
-    this.#store = store;
-    [this.#topicName] = panel.topics;
-  }
-
+export class Ranking extends View {
   draw() {
-    const topic = this.#store.topics.get(this.#topicName);
-    this.#panel.setTitle(topic?.about, topic?.about?.window, this.#store.late(topic?.name));
-    this.#panel.setStale(topic?.stale);
-    const lists = listsOf(this.#topicName, topic?.about ?? {}, this.#store.values(this.#topicName));
+    const topic = this.head();
+    const lists = listsOf(this.topicName, topic?.about ?? {}, this.values);
     render(
       lists.length
         ? lists.map(({ name, rows }) => html`<${List} key=${name} name=${name} rows=${rows} />`)
         : html`<p class="placeholder">${topic?.state ? 'Nothing to show yet' : ''}</p>`,
-      this.#panel.body,
+      this.panel.body,
     );
     return lists.length > 0;
   }

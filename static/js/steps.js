@@ -3,32 +3,21 @@
 
 import { html, render } from './dom.js';
 import { integer, percent, words } from './format.js';
+import { View } from './view.js';
 
-export class Steps {
-  #panel;
-  #store;
-  #topicName;
-
-  constructor(panel, store) {
-    this.#panel = panel;
-    this.#store = store;
-    [this.#topicName] = panel.topics;
-  }
-
+export class Steps extends View {
   draw() {
-    const topic = this.#store.topics.get(this.#topicName);
-    this.#panel.setTitle(topic?.about);
-    this.#panel.setStale(topic?.stale);
-    const steps = funnel(this.#store.values(this.#topicName), topic?.about?.columns ?? []);
+    const topic = this.head();
+    const steps = funnel(this.values, topic?.about?.columns ?? []);
     const total = steps[0]?.reached ?? 0;
-    render(total ? html`<b class="readout-value">${integer(total)}</b>` : null, this.#panel.readout);
+    render(total ? html`<b class="readout-value">${integer(total)}</b>` : null, this.panel.readout);
     render(
       total
         ? html`<ol class="steps">${steps.map((step) => row(step, total))}</ol>
             <p class="key"><i class="key-here" aria-hidden="true" /> furthest step now
               <i class="key-reached" aria-hidden="true" /> got this far</p>`
         : html`<p class="placeholder">${topic?.state ? 'No session is open' : ''}</p>`,
-      this.#panel.body,
+      this.panel.body,
     );
     return total > 0;
   }

@@ -2,11 +2,13 @@
 //! numbers are those of the operands put into the formula, each computed again from all events.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::window_tests::{LATENESS, Sample, exact, final_numbers, samples, schema, time, windows};
+use super::window_tests::{
+    LATENESS, Sample, exact, final_numbers, keeper, lives, samples, schema, windows,
+};
 use super::*;
 use crate::board::TopicState;
 use crate::commit::Snapshot;
@@ -17,7 +19,6 @@ use crate::metric::{
     Aggregate, Ago, Condition, Facts, Fold, FormulaSpec, MetricSpec, Operand, Test, WindowSpec,
 };
 use crate::number::Decimal;
-use crate::session::SessionPolicy;
 use crate::time::END_OF_TIME;
 
 /// The names of a formula in these tests: `ago(a, "3")` is three panes, or days.
@@ -72,13 +73,6 @@ fn plain(name: &str, aggregate: Aggregate, window: WindowSpec, grouped: bool) ->
         keep: 40 * window.step(),
         ..MetricSpec::new(name, aggregate, window)
     }
-}
-
-fn keeper(metrics: &Arc<Vec<Metric>>) -> Keeper {
-    let rules = Rules::compile(&SessionPolicy::default(), &time(), &schema());
-    let mut keeper = Keeper::new(Arc::clone(metrics), Vec::new(), Arc::new(rules), &time());
-    keeper.list_points = true;
-    keeper
 }
 
 /// One operand, computed again: what it is at the end of any window.
@@ -187,42 +181,8 @@ fn run(
     shards: usize,
     barriers: &[(bool, u8)],
 ) -> Found {
-    let folds = || vec![Fold::new(Arc::clone(metrics), LATENESS); shards];
-    let (mut folds_now, mut live) = (folds(), keeper(metrics));
-    let (mut snapshot, mut found) = (Snapshot::default(), Found::new());
-    let (mut committed, mut committed_at) = (0, BEGINNING);
-    let (mut index, mut died) = (0, BTreeSet::new());
-    let last = samples.len();
-    while index <= last {
-        if let Some(sample) = samples.get(index) {
-            let shard = sample.user as usize % shards;
-            folds_now[shard].add(Facts::Events, sample, sample.stamp);
-        }
-        let (barrier, crash) = barriers[index % barriers.len()];
-        let at_end = index == last;
-        index += 1;
-        if !barrier && !at_end {
-            continue;
-        }
-        if crash == 1 && died.insert(index) && !at_end {
-            (live, folds_now, index) = (keeper(metrics), folds(), committed);
-            live.restore(&mut snapshot.clone(), committed_at).unwrap();
-            continue;
-        }
-        let watermark = match samples.get(index) {
-            _ if at_end => END_OF_TIME,
-            Some(next) => next.stamp,
-            None => samples[last - 1].stamp,
-        };
-        let deltas = folds_now.iter_mut().map(|fold| ShardDelta {
-            facts: fold.flush(),
-            late_facts: fold.take_late(),
-            ..ShardDelta::default()
-        });
-        let first_at = Some(samples[0].at);
-        let barrier = Barrier { watermark, first_at, max_at: first_at, ..Barrier::default() };
-        let unit = live.merge(barrier, deltas.collect());
-        unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
+    let mut found = Found::new();
+    lives(metrics, samples, shards, barriers, |live, unit, read| {
         for point in &live.points {
             let metric = usize::from(point.metric);
             let name = &metrics[metric].spec.name;
@@ -231,18 +191,10 @@ fn run(
             let former = found.insert((name, point.end, label), point.value.scalar().unwrap());
             assert_eq!(former, None, "a window of {name} became final twice");
         }
-        (committed, committed_at) = (index, watermark);
-        if !at_end {
-            board_shows_it(metrics, &live, &samples[..index.min(last)], back, watermark);
+        if let Some(read) = read {
+            board_shows_it(metrics, live, read, back, unit.watermark);
         }
-        if crash == 2 {
-            let cut: Vec<_> = snapshot.encode(100);
-            snapshot = Snapshot::default();
-            cut.iter().for_each(|section| snapshot.absorb(section).unwrap());
-            (live, folds_now) = (keeper(metrics), folds());
-            live.restore(&mut snapshot.clone(), committed_at).unwrap();
-        }
-    }
+    });
     found
 }
 

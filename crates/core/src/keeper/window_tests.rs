@@ -103,10 +103,9 @@ pub(super) fn time() -> TimePolicy {
     TimePolicy { allowed_lateness: LATENESS, ..TimePolicy::default() }
 }
 
-fn keeper(metric: &Metric) -> Keeper {
+pub(super) fn keeper(metrics: &Arc<Vec<Metric>>) -> Keeper {
     let rules = Rules::compile(&SessionPolicy::default(), &time(), &schema());
-    let mut keeper =
-        Keeper::new(Arc::new(vec![metric.clone()]), Vec::new(), Arc::new(rules), &time());
+    let mut keeper = Keeper::new(Arc::clone(metrics), Vec::new(), Arc::new(rules), &time());
     keeper.list_points = true;
     keeper
 }
@@ -315,19 +314,41 @@ struct Run {
     keeper: Keeper,
 }
 
-/// `barriers` says after which events there is one, and whether the process dies after it,
-/// or just before it and reads again what it had read since the last.
 fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8)]) -> Run {
     let metrics = Arc::new(vec![metric.clone()]);
-    let folds = || vec![Fold::new(Arc::clone(&metrics), LATENESS); shards];
-    let mut folds_now = folds();
-    let mut live = keeper(metric);
-    let mut snapshot = Snapshot::default();
-    let mut found =
-        Run { numbers: BTreeMap::new(), minutes: BTreeMap::new(), keeper: keeper(metric) };
+    let (mut numbers, mut minutes) = (BTreeMap::new(), BTreeMap::new());
+    let keeper = lives(&metrics, samples, shards, barriers, |live, unit, read| {
+        for point in &live.points {
+            let key = (point.end, live.engine.state(0).groups.text(point.group));
+            let former = numbers.insert(key, said(&point.value));
+            assert_eq!(former, None, "a window became final twice");
+        }
+        for RollupRow { minute, group, count, sum, .. } in &unit.rollups {
+            let row = (*count, format!("{sum:.6}"));
+            let former = minutes.insert((*minute, group.clone()), row);
+            assert_eq!(former, None, "a minute was written twice");
+        }
+        if let Some(read) = read {
+            board_shows_the_definition(metric, live, read, unit.watermark);
+        }
+    });
+    Run { numbers, minutes, keeper }
+}
+
+/// A keeper that took all samples. `barriers` says after which of them there is one, and whether the
+/// process dies after it, or just before it and reads again what it had read since the last. `each`
+/// sees each commit, with the samples that were read by then where there are more to come.
+pub(super) fn lives(
+    metrics: &Arc<Vec<Metric>>,
+    samples: &[Sample],
+    shards: usize,
+    barriers: &[(bool, u8)],
+    mut each: impl FnMut(&Keeper, &CommitUnit, Option<&[Sample]>),
+) -> Keeper {
+    let folds = || vec![Fold::new(Arc::clone(metrics), LATENESS); shards];
+    let (mut folds_now, mut live, mut snapshot) = (folds(), keeper(metrics), Snapshot::default());
     let (mut committed, mut committed_at) = (0, BEGINNING);
-    let mut index = 0;
-    let mut died = BTreeSet::new();
+    let (mut index, mut died) = (0, BTreeSet::new());
     let last = samples.len();
     while index <= last {
         if let Some(sample) = samples.get(index) {
@@ -342,7 +363,7 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
         }
         if crash == 1 && died.insert(index) && !at_end {
             // Everything since the last commit is lost and read again.
-            (live, folds_now, index) = (keeper(metric), folds(), committed);
+            (live, folds_now, index) = (keeper(metrics), folds(), committed);
             live.restore(&mut snapshot.clone(), committed_at).unwrap();
             continue;
         }
@@ -360,30 +381,17 @@ fn run(metric: &Metric, samples: &[Sample], shards: usize, barriers: &[(bool, u8
         let barrier = Barrier { watermark, first_at, max_at: first_at, ..Barrier::default() };
         let unit = live.merge(barrier, deltas.collect());
         unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
-        for point in &live.points {
-            let key = (point.end, live.engine.state(0).groups.text(point.group));
-            let former = found.numbers.insert(key, said(&point.value));
-            assert_eq!(former, None, "a window became final twice");
-        }
-        for RollupRow { minute, group, count, sum, .. } in &unit.rollups {
-            let row = (*count, format!("{sum:.6}"));
-            let former = found.minutes.insert((*minute, group.clone()), row);
-            assert_eq!(former, None, "a minute was written twice");
-        }
         (committed, committed_at) = (index, watermark);
-        if !at_end {
-            board_shows_the_definition(metric, &live, &samples[..index.min(last)], watermark);
-        }
+        each(&live, &unit, (!at_end).then(|| &samples[..index.min(last)]));
         if crash == 2 {
             let cut: Vec<_> = snapshot.encode(100);
             snapshot = Snapshot::default();
             cut.iter().for_each(|section| snapshot.absorb(section).unwrap());
-            (live, folds_now) = (keeper(metric), folds());
+            (live, folds_now) = (keeper(metrics), folds());
             live.restore(&mut snapshot.clone(), committed_at).unwrap();
         }
     }
-    found.keeper = live;
-    found
+    live
 }
 
 /// Every point on the board, and the strip, are what the definition says of the events that

@@ -1,4 +1,4 @@
-//! What the tests of funnels and of sessions have in common: a log of one key, and its way through a
+//! What the tests of patterns, funnels and sessions have in common: a log of one key, and its way through a
 //! machine.
 
 use proptest::prelude::*;
@@ -10,9 +10,9 @@ use crate::number::Decimal;
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs};
 
 pub const TYPES: [&str; 4] = ["a", "b", "c", "d"];
-const DISORDER: i64 = 5;
+pub const DISORDER: i64 = 5;
 
-/// An event of the key.
+/// An event of the one key.
 #[derive(Clone, Debug)]
 pub struct Happened {
     pub at: EpochMs,

@@ -2,52 +2,13 @@
 
 use proptest::prelude::*;
 
+use super::test_ground::{DISORDER, Happened, TYPES};
 use super::*;
 use crate::event::Schema;
 use crate::keyed::KeyedMachine as _;
-use crate::metric::{Attr, Condition, Fact, Order, Test};
+use crate::metric::{Attr, Condition, Fact, Test};
 use crate::number::Decimal;
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, TimePolicy};
-
-const TYPES: [&str; 4] = ["a", "b", "c", "d"];
-const DISORDER: i64 = 5;
-
-/// An event of the one key.
-#[derive(Clone, Debug)]
-struct Happened {
-    at: EpochMs,
-    event_type: u16,
-    amount: i64,
-}
-
-impl Fact for Happened {
-    fn at(&self) -> EpochMs {
-        self.at
-    }
-
-    fn event_type(&self) -> u16 {
-        self.event_type
-    }
-
-    fn key(&self) -> &[u8] {
-        b"ada"
-    }
-
-    fn order(&self) -> Order {
-        Order::Event { batch: 0, position: 0, part: 0 }
-    }
-
-    fn in_order(&self) -> bool {
-        true
-    }
-
-    fn attr(&self, slot: usize) -> Attr<'_> {
-        match slot {
-            0 => Attr::Number(Decimal::from_i64(self.amount)),
-            _ => Attr::Missing,
-        }
-    }
-}
 
 fn schema() -> Schema {
     Schema {
@@ -124,7 +85,7 @@ fn meets(event: &Happened, types: &[Condition]) -> bool {
         Test::TextIn(names) => {
             names.iter().any(|name| name == TYPES[usize::from(event.event_type)])
         }
-        _ => event.amount >= 3,
+        _ => event.place >= 3,
     })
 }
 
@@ -150,17 +111,17 @@ fn pairs(spec: &JoinSpec, events: &[Happened]) -> (Vec<Seen>, [u64; 2]) {
             if number != other
                 && meets(right, &spec.right)
                 && (-spec.before..=spec.within).contains(&after)
-                && (spec.on.is_empty() || left.amount == right.amount)
+                && (spec.on.is_empty() || left.place == right.place)
             {
                 (alone, right_alone[other]) = (false, false);
-                let amounts = format!("start={} most={}", left.amount, right.amount);
+                let amounts = format!("start={} most={}", left.place, right.place);
                 let at = left.at.max(right.at);
                 found.extend((spec.kind != JoinKind::Anti).then_some((at, left.at, amounts)));
             }
         }
         if alone {
             left_alone += 1;
-            let amounts = format!("start={} most=", left.amount);
+            let amounts = format!("start={} most=", left.place);
             let one = (left.at + spec.within, left.at, amounts);
             found.extend((spec.kind != JoinKind::Inner).then_some(one));
         }
@@ -198,8 +159,7 @@ fn search(spec: &SequenceSpec, events: &[Happened], patterns: &Patterns) -> Vec<
             }
             if step == steps.len() && !dead {
                 let at = if spec.not_then.is_empty() { sorted[last].at } else { end };
-                let amounts =
-                    format!("start={} most={}", sorted[start].amount, sorted[last].amount);
+                let amounts = format!("start={} most={}", sorted[start].place, sorted[last].place);
                 found.push((at, sorted[start].at, amounts));
                 next = last + 1;
             }
@@ -236,7 +196,7 @@ fn log() -> impl Strategy<Value = Vec<Happened>> {
         let happened = |(step, event_type, amount)| {
             // Often at once, now and then long after.
             now += [0, 0, 1, 3, 7, 25][(step % 6) as usize];
-            Happened { at: now - step / 6, event_type, amount }
+            Happened { at: now - step / 6, event_type, place: amount }
         };
         events.into_iter().map(happened).collect()
     })
@@ -381,7 +341,7 @@ fn the_examples_of_the_documentation() {
             .map(|event| {
                 let (event_type, at) = event.split_at(1);
                 let number = TYPES.iter().position(|name| *name == event_type).unwrap();
-                Happened { at: at.parse().unwrap(), event_type: number as u16, amount: 0 }
+                Happened { at: at.parse().unwrap(), event_type: number as u16, place: 0 }
             })
             .collect();
         let (found, ..) = run(&patterns(spec, 1_000, 100), &events, &[false]);
@@ -438,7 +398,7 @@ fn the_examples_of_the_documentation_of_joins() {
         let event = |event: &str| {
             let (event_type, at) = event.split_at(1);
             let number = TYPES.iter().position(|name| *name == event_type).unwrap();
-            Happened { at: at.parse().unwrap(), event_type: number as u16, amount: 0 }
+            Happened { at: at.parse().unwrap(), event_type: number as u16, place: 0 }
         };
         let events: Vec<Happened> = events.split_whitespace().map(event).collect();
         let patterns = patterns(&join("a", "b", kind, near, &[]), 1_000, 100);
@@ -480,7 +440,7 @@ fn a_result_shows_whether_it_has_both_sides() {
     let patterns = Patterns::compile(&[spec], &time, 100, &schema);
     let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
     for (at, event_type) in [(1_000, 1), (1_004, 0), (2_000, 0)] {
-        let hits = patterns.hits(&Happened { at, event_type, amount: 7 });
+        let hits = patterns.hits(&Happened { at, event_type, place: 7 });
         machine.apply(&patterns, &PatternEvent { watermark: 0, hits }, &mut fx).unwrap();
     }
     machine.expire(&patterns, END_OF_TIME, &mut fx);
@@ -498,7 +458,7 @@ fn a_match_shows_metrics_its_type_key_time_and_attributes() {
     let patterns = patterns(&spec(("a", 1), &["b"], &[], &[]), 0, 100);
     let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
     for (at, event_type, amount) in [(1_000, 0, 7), (1_015, 1, 9)] {
-        let hits = patterns.hits(&Happened { at, event_type, amount });
+        let hits = patterns.hits(&Happened { at, event_type, place: amount });
         machine.apply(&patterns, &PatternEvent { watermark: 0, hits }, &mut fx).unwrap();
     }
     machine.expire(&patterns, END_OF_TIME, &mut fx);
@@ -570,7 +530,7 @@ mod carts {
                     ..SessionEvent::default()
                 };
                 prop_assert_eq!(session.apply(&rules, &event, &mut fx), Ok(()));
-                let hits = patterns.hits(&Happened { at, event_type, amount: 0 });
+                let hits = patterns.hits(&Happened { at, event_type, place: 0 });
                 machine.apply(&patterns, &PatternEvent { watermark, hits }, &mut found).unwrap();
             }
             session.expire(&rules, END_OF_TIME, &mut fx);
