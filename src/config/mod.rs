@@ -21,6 +21,7 @@ mod joins;
 mod kinds;
 mod load;
 mod lookups;
+mod meaning;
 mod metric_keys;
 mod metrics;
 mod nats;

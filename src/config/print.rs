@@ -1,11 +1,9 @@
-//! The effective configuration as TOML, for `check --print`, and the part of it that
-//! changes results, for the fingerprint.
+//! The effective configuration as TOML, for `check --print`.
 //!
 //! The keys of the sections come from their tables; those of metrics and rules are written
 //! here, because only the ones that apply are. A test reads the print back.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::funnels::Funnel;
@@ -15,42 +13,23 @@ use super::units::{show_calendar, show_size};
 use super::whole::Config;
 use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
-use crate::domain::event::{How, Schema};
-use crate::domain::hash::fingerprint;
-use crate::domain::keeper::Meanings;
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
 use crate::domain::pattern::{
     FunnelSpec, JoinSpec, PatternSpec, Seeks, SequenceSpec, SessionsSpec, Taken,
 };
-use crate::domain::settings::{Key, Rule, Section, Value, Word as _, entries};
+use crate::domain::settings::{Key, Value, Word as _, entries};
 
 /// One key with its value as TOML.
-type Entry = (&'static str, String);
+pub(super) type Entry = (&'static str, String);
 
 /// A key of a section with its value.
 pub(super) type Setting = (&'static Key, Value);
 
 impl Config {
-    /// The settings that decide what a session is and how it ends, as TOML by key.
-    pub fn sessions_meaning(&self) -> BTreeMap<String, String> {
-        sessions_meaning(self)
-    }
-
-    /// The keys that decide the numbers of each metric and rule, as TOML.
-    pub fn meanings(&self) -> Meanings {
-        meanings(self)
-    }
-
     /// The effective configuration as TOML; reading it again gives the same configuration.
     pub fn print(&self) -> String {
         whole(self)
-    }
-
-    /// Stable hash of everything that changes results: what events mean, time, sessions,
-    /// metrics and rules. Titles, units, bounds on memory and addresses are not part of it.
-    pub fn fingerprint(&self) -> u64 {
-        fingerprint(meaning(self).as_bytes())
     }
 }
 
@@ -104,7 +83,7 @@ pub(super) fn lookup_keys(lookup: &Lookup) -> Vec<Entry> {
 }
 
 /// The header of the list that it is of.
-fn list(pattern: &PatternSpec) -> String {
+pub(super) fn list(pattern: &PatternSpec) -> String {
     format!("[[{}]]", pattern.seeks.table())
 }
 
@@ -156,40 +135,12 @@ pub(super) fn by_section(config: &Config) -> Vec<(&'static str, Vec<Setting>)> {
     found
 }
 
-fn lines(settings: impl IntoIterator<Item = Setting>) -> Vec<Entry> {
+pub(super) fn lines(settings: impl IntoIterator<Item = Setting>) -> Vec<Entry> {
     let line = |(key, value): Setting| (key.name(), values::show(&key.rule, &value));
     settings.into_iter().map(line).collect()
 }
 
-/// Sections whose keys change results.
-const MEANING: [&str; 3] = ["events", "time", "session"];
-
-/// What changes results, in a fixed order.
-pub(super) fn meaning(config: &Config) -> String {
-    let mut out = String::new();
-    for (name, settings) in by_section(config) {
-        if MEANING.contains(&name) {
-            section(&mut out, &format!("[{name}]"), &lines(settings));
-        }
-    }
-    for lookup in &config.lookups {
-        let mut keys = lookup_keys(lookup);
-        keys.push(("content", format!("{:016x}", lookup.content)));
-        section(&mut out, "[[lookup]]", &keys);
-    }
-    for pattern in &config.patterns {
-        section(&mut out, &list(pattern), &pattern_meaning(pattern));
-    }
-    for metric in &config.metrics {
-        section(&mut out, "[[metric]]", &metric_meaning(metric));
-    }
-    for rule in &config.rules {
-        section(&mut out, "[[rule]]", &rule_meaning(rule));
-    }
-    out
-}
-
-fn section(out: &mut String, header: &str, keys: &[Entry]) {
+pub(super) fn section(out: &mut String, header: &str, keys: &[Entry]) {
     if !header.is_empty() {
         let _ = write!(out, "\n{header}\n");
     }
@@ -198,121 +149,8 @@ fn section(out: &mut String, header: &str, keys: &[Entry]) {
     }
 }
 
-/// Most bytes of a setting that is noted in every commit; of a longer one the beginning and a
-/// fingerprint are.
-const SETTING_BYTES_MAX: usize = 200;
-
-/// The settings that decide what a session is and how it ends, by key. Bounds on what is held
-/// are none of them.
-pub(super) fn sessions_meaning(config: &Config) -> BTreeMap<String, String> {
-    let keys: [&dyn Section; 2] = [&config.session, &config.events];
-    let decides =
-        |key: &Key| (key.section() == "session" && !key.is_bound()) || key.path == "events.key";
-    let settings = keys.into_iter().flat_map(entries).filter(|(key, _)| decides(key));
-    let sorted = |(key, value): Setting| match (key.rule, value) {
-        // Names whose order says nothing.
-        (Rule::Texts { ordered: false, .. }, Value::Texts(mut names)) => {
-            names.sort_unstable();
-            (key, Value::Texts(names))
-        }
-        (_, value) => (key, value),
-    };
-    let mut settings: BTreeMap<String, String> = settings
-        .map(sorted)
-        .map(|(key, value)| (key.path.to_owned(), values::show(&key.rule, &value)))
-        .collect();
-    let names: Vec<&str> = [&config.session.value, &config.session.segment]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    settings.extend(computed(&config.schema(0), &names));
-    bound(&mut settings);
-    settings
-}
-
-/// The attributes among these names that are made of others, and those that they are made of, by
-/// key.
-fn computed(schema: &Schema, names: &[&str]) -> Vec<(String, String)> {
-    let derived = schema.derived_among(names).into_iter();
-    derived
-        .map(|one| {
-            let key = match &one.how {
-                How::Expr(_) => format!("events.derived.{}", one.name),
-                How::Looked(looked) => format!("lookup.{}.attributes.{}", looked.name, one.name),
-            };
-            (key, text(&one.how.to_string()))
-        })
-        .collect()
-}
-
-fn bound(settings: &mut BTreeMap<String, String>) {
-    for value in settings.values_mut().filter(|value| value.len() > SETTING_BYTES_MAX) {
-        let hash = fingerprint(value.as_bytes());
-        value.truncate(value.floor_char_boundary(SETTING_BYTES_MAX));
-        value.push_str(&format!(" ... ({hash:016x})"));
-    }
-}
-
-/// Keys of metrics, rules and patterns that do not decide their numbers.
-const NO_MEANING: [&str; 7] =
-    ["name", "group_limit", "group_silence", "keep", "backfill", "severity", "alert"];
-
-/// The keys of each metric, rule and pattern that decide its numbers.
-pub(super) fn meanings(config: &Config) -> Meanings {
-    let schema = config.schema(0);
-    let own = |keys: Vec<Entry>| keys.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let metrics = config.metrics.iter().map(|metric| {
-        let mut plain = metric.clone();
-        // Orders that say nothing.
-        in_order(&mut plain.filter);
-        in_order(&mut plain.numerator);
-        let mut keys = metric_meaning(&plain);
-        if let WindowSpec::Calendar { span: CalendarSpan::Days(2..), first_weekday, .. } =
-            &metric.window
-        {
-            keys.push(("first_weekday", text(first_weekday.word())));
-        }
-        let attributes: Vec<&str> = match metric.of {
-            Facts::Events => metric.attributes().map(String::as_str).collect(),
-            _ => Vec::new(),
-        };
-        let keys = own(keys).chain(computed(&schema, &attributes));
-        (format!("metric {}", metric.name), keys.collect::<Vec<_>>())
-    });
-    let rules = config
-        .rules
-        .iter()
-        .map(|rule| (format!("rule {}", rule.name), own(rule_meaning(rule)).collect()));
-    let patterns = config.patterns.iter().map(|pattern| {
-        let mut plain = pattern.clone();
-        plain.seeks.conditions_mut().into_iter().for_each(|list| in_order(list));
-        let attributes: Vec<&str> = pattern.of_events().into_iter().map(String::as_str).collect();
-        let keys = own(pattern_meaning(&plain)).chain(computed(&schema, &attributes));
-        (format!("{} {}", pattern.seeks.table(), pattern.name), keys.collect())
-    });
-    let all = metrics.chain(rules).chain(patterns).map(|(subject, keys)| {
-        let decide = keys.into_iter().filter(|(key, _)| !NO_MEANING.contains(&key.as_str()));
-        let mut keys = decide.collect();
-        bound(&mut keys);
-        (subject, keys)
-    });
-    all.collect()
-}
-
-fn in_order(conditions: &mut [Condition]) {
-    for condition in conditions.iter_mut() {
-        match &mut condition.test {
-            Test::TextIn(texts) => texts.sort_unstable(),
-            Test::NumberIn(numbers) => numbers.sort_by_cached_key(ToString::to_string),
-            _ => {}
-        }
-    }
-    conditions.sort_by_cached_key(|condition| (condition.attribute.clone(), test(&condition.test)));
-}
-
 /// A metric without its title and unit, and without keys that do not apply to it.
-fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
+pub(super) fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     let mut keys = vec![("name", text(&metric.name))];
     if let Some(formula) = &metric.formula {
         keys.push(("formula", text(&formula.expr.to_string())));
@@ -349,7 +187,7 @@ fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     keys
 }
 
-fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
+pub(super) fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
     let listed = |lists: &[Vec<Condition>]| {
         format!("[{}]", lists.iter().map(|one| conditions(one)).collect::<Vec<_>>().join(", "))
     };
@@ -412,7 +250,7 @@ fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
     keys
 }
 
-fn rule_meaning(rule: &anomaly::Rule) -> Vec<Entry> {
+pub(super) fn rule_meaning(rule: &anomaly::Rule) -> Vec<Entry> {
     let Patience { hold, cooldown, side } = rule.patience;
     let mut keys = vec![
         ("name", text(&rule.name)),
@@ -496,7 +334,7 @@ fn fits_a_table(conditions: &[Condition]) -> bool {
     })
 }
 
-fn test(test: &Test) -> String {
+pub(super) fn test(test: &Test) -> String {
     match test {
         Test::TextIn(words) if words.len() == 1 => text(&words[0]),
         Test::TextIn(words) => texts(words),
