@@ -95,6 +95,20 @@ first = { type = "cart_add" }
 not_then = [{ type = "payment_completed" }, { type = "failed" }]
 within = "20m"
 alert = "info"
+[[join]]
+name = "pays"
+left = { type = "cart_add" }
+right = { type = "payment_completed" }
+within = "20m"
+kind = "left"
+alert = "info"
+[[sessions]]
+name = "visit"
+gap = "10m"
+max_length = "15m"
+entry = "cart_add"
+goal = "payment_completed"
+alert = "info"
 "#;
 
 const ALL: [&str; 6] =
@@ -204,9 +218,15 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
     }
     // A history may be too quiet for one of them.
     assert!(raised > ALL.len() / 2, "{raised}");
-    // The matches of patterns.
-    for pattern in ["comes_back", "fails_twice", "stays_away"] {
-        let of = |alert: &&Value| alert["detail"]["pattern"] == pattern;
+    // What was found in the events of a key.
+    for (kind, pattern) in [
+        ("pattern", "comes_back"),
+        ("pattern", "fails_twice"),
+        ("pattern", "stays_away"),
+        ("join", "pays"),
+        ("sessions", "visit"),
+    ] {
+        let of = |alert: &&Value| alert["detail"][kind] == pattern;
         let matches: Vec<Value> = feed.iter().filter(of).cloned().collect();
         assert!(matches.len() > 3, "{pattern}: {}", matches.len());
         let run = folder.command(&["dry-run", pattern, "--json", "--data-dir", &data]);
@@ -488,6 +508,12 @@ fn a_server_answers_as_the_command_does() {
             "",
             "data_dir = \"/tmp\"\n",
             "the body:1:1: data_dir: only [[metric]], [[rule]], [[pattern]], [[join]]",
+        ),
+        // Nobody reads files of the server this way.
+        (
+            "",
+            "[[lookup]]\nname = \"l\"\nkey = \"a\"\nfile = \"/etc/passwd\"\n",
+            "the body:1:3: lookup: only [[metric]]",
         ),
         ("name=by_sigma&vary=gap=1m,2m,3m,4m,5m,6m,7m,8m,9m", "", "dry_run.pipelines_max"),
     ] {

@@ -455,7 +455,7 @@ fn counted() -> Vec<Counts> {
 }
 
 /// Adds the formulas: those of the windows after the first event, whatever came before it later.
-fn formulas(wanted: &mut Answer, first: i64) {
+fn formulas(wanted: &mut Answer, first: i64, last: i64) {
     const STEP: i64 = 10_000;
     let begins = first.div_euclid(STEP) * STEP;
     let of = |all: &BTreeMap<(String, i64, String), f64>, name: &str| -> Vec<(i64, String, f64)> {
@@ -466,7 +466,8 @@ fn formulas(wanted: &mut Answer, first: i64) {
         all.get(&(name.to_owned(), at, String::new())).copied().unwrap_or_default()
     };
     let revenue: Vec<i64> = of(&wanted.windows, "revenue").into_iter().map(|one| one.0).collect();
-    let newest = revenue.last().copied().unwrap_or(begins);
+    // Up to the newest event a watermark may have made windows final.
+    let newest = revenue.last().copied().unwrap_or(begins).max(last.div_euclid(STEP) * STEP + STEP);
     for end in revenue.iter().flat_map(|end| [*end, end + 3 * STEP]) {
         let before = end - 3 * STEP;
         let was = whole(&wanted.windows, "revenue", before);
@@ -520,7 +521,8 @@ fn wanted(log: &[Entry]) -> (Answer, Found) {
     let all = found.clone().into_iter().chain(pairs).collect();
     count(&mut wanted, &all, &counted());
     found.values_mut().for_each(|found| found.sort());
-    formulas(&mut wanted, log[0].at);
+    let last = log.iter().map(|entry| entry.at).max().unwrap_or_default();
+    formulas(&mut wanted, log[0].at, last);
     funnels::count(&mut wanted, log, TIMES, &funnels());
     let visits = kinds::visits(&VISITS, log, TIMES);
     kinds::count(&mut wanted, &visits, VISITS.name, hopping::<25_000, 25_000>);

@@ -14,7 +14,11 @@ pub(super) fn needed<'c>(config: &'c Config, mut names: Vec<&'c str>) -> Vec<&'c
     while let Some(name) = names.get(at) {
         let spec = config.metrics.iter().find(|spec| spec.name == *name);
         let formula = spec.and_then(|spec| spec.formula.as_ref());
-        names.extend(formula.iter().flat_map(|of| &of.operands).map(|one| &*one.metric));
+        for one in formula.iter().flat_map(|of| &of.operands) {
+            if !names.contains(&&*one.metric) {
+                names.push(&one.metric);
+            }
+        }
         at += 1;
     }
     names

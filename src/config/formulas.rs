@@ -84,6 +84,17 @@ impl Scope for Mentioned {
     }
 }
 
+/// Most formulas that may stand on each other.
+const DEPTH_MAX: usize = 4;
+
+/// How many formulas stand on each other up to this one; 0 for one that is none.
+fn depth(known: &[(usize, MetricSpec)], spec: &MetricSpec) -> usize {
+    let Some(formula) = &spec.formula else { return 0 };
+    let operands = formula.operands.iter();
+    let of = operands.filter_map(|one| known.iter().find(|(_, spec)| spec.name == one.metric));
+    1 + of.map(|(_, spec)| depth(known, spec)).max().unwrap_or(0)
+}
+
 /// The metrics that a formula may use, and what it makes of them.
 struct Operands<'a> {
     declared: &'a Declared,
@@ -101,6 +112,11 @@ impl<'a> Operands<'a> {
             let hint = near::hint(name, names.iter().map(String::as_str));
             return Err(format!("{name:?} is no metric; there are {}{hint}", names.join(", ")));
         };
+        if depth(self.known, spec) >= DEPTH_MAX {
+            return Err(format!(
+                "{name} is a formula of formulas already: at most {DEPTH_MAX} may stand on each other"
+            ));
+        }
         if spec.of == Facts::LiveSessions {
             return Err(format!("{name} has no windows: it is what is open now"));
         }

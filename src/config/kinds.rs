@@ -131,6 +131,11 @@ pub(super) fn sessions(
             item.reader.problem("cohort", rule);
         }
     }
+    for (name, _) in &counts {
+        if keys.attributes.iter().any(|(known, _)| known == name) {
+            item.reader.problem("counts", format!("{name:?} is one of attributes already"));
+        }
+    }
     let Days { zone, first_weekday } = item.days;
     let of = |span| CohortSpec { span, zone: zone.to_owned(), first_weekday };
     let seeks = Seeks::Sessions(SessionsSpec {

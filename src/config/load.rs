@@ -120,7 +120,7 @@ impl Config {
         read_written(written)
     }
 
-    /// The names of the tables of a text: of its metrics, rules, patterns and joins.
+    /// The names of the tables of a text.
     pub fn names_of_tables(text: &str) -> Vec<String> {
         let mut table = document::parse("", text).unwrap_or_default();
         let lists = LISTS.iter().filter_map(|list| match table.remove(*list)?.value {
@@ -130,8 +130,8 @@ impl Config {
         lists.flatten().filter_map(|item| named(&item).map(String::from)).collect()
     }
 
-    /// The same configuration with these metrics, rules, patterns and joins besides its own,
-    /// or in place of those of their names; `name` stands for their text in messages.
+    /// The same configuration with these tables besides its own (all lists but lookups), or in place
+    /// of those of their names; `name` stands for their text in messages.
     ///
     /// # Errors
     /// With every mistake found, and when there is anything else in the text.
@@ -271,10 +271,10 @@ fn add_items(
     let mut problems = Vec::new();
     for (list, node) in besides {
         let items = match node.value {
-            Value::List(items) if LISTS.contains(&&*list) => items,
+            Value::List(items) if POSTED.contains(&&*list) => items,
             _ => {
-                let hint = near::hint(&list, LISTS);
-                let all: Vec<String> = LISTS.iter().map(|list| format!("[[{list}]]")).collect();
+                let hint = near::hint(&list, POSTED);
+                let all: Vec<String> = POSTED.iter().map(|list| format!("[[{list}]]")).collect();
                 let rule = format!("only {} may stand here{hint}", all.join(", "));
                 let (place, value) = (node.place, String::new());
                 problems.push(Problem { place, key: list, value, rule });
@@ -320,6 +320,10 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 
 /// Tables that may stand several times, and have names.
 const LISTS: [&str; 7] = ["metric", "rule", "pattern", "join", "sessions", "funnel", "lookup"];
+
+/// Those that may be given besides a file, by whoever may ask for a dry run. A lookup names a file of the
+/// server, which is not theirs to read.
+const POSTED: [&str; 6] = ["metric", "rule", "pattern", "join", "sessions", "funnel"];
 
 /// `[session] gap` becomes `session.gap`; those of [`LISTS`] stay whole.
 pub(super) fn flatten(table: BTreeMap<String, Node>) -> BTreeMap<String, Node> {

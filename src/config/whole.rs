@@ -128,9 +128,9 @@ fn number_format((name, example): &(String, String)) -> Option<(String, NumberFo
     Some((name.clone(), NumberFormat::by_example(example).ok()?))
 }
 
-/// Whether a metric counts events or matches of this type by name.
+/// Whether a metric counts events or matches of this type by name, or begins anew with them.
 pub fn names_type(spec: &MetricSpec, name: &str) -> bool {
-    spec.filter.iter().flat_map(types_named).any(|named| named == name)
+    spec.filter.iter().flat_map(types_named).chain(spec.window.event()).any(|named| named == name)
 }
 
 /// The event types that a condition names.

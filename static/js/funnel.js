@@ -3,7 +3,7 @@
 
 import { html, render } from './dom.js';
 import { NONE, integer, percent, span } from './format.js';
-import { View } from './view.js';
+import { View } from './panel.js';
 
 /** Most groups in the table. */
 const GROUPS_MAX = 8;

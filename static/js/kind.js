@@ -2,7 +2,7 @@
 
 import { html, render } from './dom.js';
 import { NONE, integer, number, percent } from './format.js';
-import { View } from './view.js';
+import { View } from './panel.js';
 
 /** What is shown, in this order, as far as the kind has it. */
 const FIGURES = [

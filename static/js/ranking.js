@@ -3,7 +3,7 @@
 
 import { html, render } from './dom.js';
 import { OTHER_GROUPS, inUnit, number, percent } from './format.js';
-import { View } from './view.js';
+import { View } from './panel.js';
 
 /** Most names shown. */
 const SHOWN_MAX = 12;

@@ -3,7 +3,7 @@
 
 import { html, render } from './dom.js';
 import { integer, percent, words } from './format.js';
-import { View } from './view.js';
+import { View } from './panel.js';
 
 export class Steps extends View {
   draw() {

@@ -51,7 +51,7 @@ pub fn visits(kind: &Kind, log: &[Entry], times: Times) -> Vec<Visit> {
                 first: first.at,
                 at: match cut {
                     Some(_) => first.at + kind.max_length,
-                    None => visit[visit.len() - 1].at + kind.gap,
+                    None => (visit[visit.len() - 1].at + kind.gap).min(first.at + kind.max_length),
                 },
                 outcome: match (has("add"), has("buy")) {
                     (true, true) => "converted",

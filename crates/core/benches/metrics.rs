@@ -213,11 +213,11 @@ fn run(specs: &[MetricSpec], events: u64) -> u64 {
         watermark = event.at();
         if n % BARRIER == BARRIER - 1 || n == events - 1 {
             engine.absorb(vec![fold.flush()]);
-            engine.settle(watermark, |_| false, |_| false, &mut points, &mut rollups);
+            engine.settle(watermark, None, |_| false, |_| false, &mut points, &mut rollups);
             rollups.clear();
         }
     }
-    engine.settle(END_OF_TIME, |_| true, |_| false, &mut points, &mut rollups);
+    engine.settle(END_OF_TIME, None, |_| true, |_| false, &mut points, &mut rollups);
     assert!(!points.is_empty(), "nothing was counted");
     spent() - before
 }

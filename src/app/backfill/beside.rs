@@ -148,7 +148,14 @@ impl Beside {
         };
         let loaded =
             tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())??;
-        Ok(loaded.map(|restored| restored.snapshot).unwrap_or_default())
+        let restored = loaded.unwrap_or_default();
+        // Where nothing counts, no event moves its time.
+        let applied = &restored.snapshot.entries.get("ledger").map(|ledger| &ledger["applied"]);
+        let counts = applied.is_some_and(|applied| applied.as_u64() != Some(0));
+        if counts && restored.watermark < at.watermark {
+            return Err("it did not come to the time of the commit".into());
+        }
+        Ok(restored.snapshot)
     }
 
     /// Waits until something holds.

@@ -146,19 +146,20 @@ impl Backfill {
 }
 
 /// How far back events must be known, so that a metric is whole for as long as it asks; `None`: as far
-/// as there are any, for a session may have begun at any time.
+/// as there are any, for a session or an endless total may have begun at any time.
 fn back(config: &Config, spec: &MetricSpec) -> Option<SpanMs> {
     let time = &config.time;
     let within = |pattern: &PatternSpec| match &pattern.seeks {
         Seeks::Sequence(sequence) => Some(sequence.within),
-        Seeks::Join(join) => Some(join.within),
+        Seeks::Join(join) => Some(join.before + join.within),
         Seeks::Funnel(_) | Seeks::Sessions(_) => None,
     };
     let counted = |pattern: &&PatternSpec| names_type(spec, &pattern.name);
     let patterns = config.patterns.iter().filter(counted).map(within);
     let patterns = patterns.reduce(|a, b| Some(a?.max(b?))).unwrap_or(Some(0))?;
-    let window = spec.window.reach() + spec.window.step();
+    let window = spec.window.longest() + spec.window.step();
     let repeats = horizon(&config.pipeline, *time, &config.session, config.metrics.iter());
     let late = time.out_of_orderness + time.allowed_lateness + time.max_future;
-    (spec.of == Facts::Events).then(|| spec.backfill + window + patterns + repeats + late)
+    (spec.of == Facts::Events && !spec.window.is_endless())
+        .then(|| spec.backfill + window + patterns + repeats + late)
 }

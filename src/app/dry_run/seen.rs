@@ -117,7 +117,7 @@ impl Seen {
             return self.abandoned.take(self.range, alert, &alert.subject);
         }
         // The place of the pattern stands where its title would.
-        if alert.kind == PATTERN {
+        if is_match(&alert.kind) {
             let place = std::mem::replace(&mut alert.title, self.subject.clone());
             let of = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place));
             return of.into_iter().for_each(|of| of.take(self.range, alert, &alert.subject));
@@ -157,10 +157,10 @@ impl Alerts {
         }
         let (since, last) = match &*alert.kind {
             ABANDONED => (time("first"), time("last")),
-            PATTERN => (time("first"), Some(alert.at)),
+            kind if is_match(kind) => (time("first"), Some(alert.at)),
             _ => (time("since"), None),
         };
-        let of_rule = ![ABANDONED, PATTERN].contains(&&*alert.kind);
+        let of_rule = alert.kind != ABANDONED && !is_match(&alert.kind);
         if of_rule {
             self.up.insert(alert.id.clone(), self.list.len());
             detail["rule"] = subject.split(' ').next().into();
@@ -181,8 +181,11 @@ impl Alerts {
 /// Kinds of alerts.
 const ABANDONED: &str = "abandoned";
 const OVER: &str = "over";
-const PATTERN: &str = "pattern";
-const JOIN: &str = "join";
+
+/// Whether an alert is of something found in the events of a key: of a pattern and its like.
+fn is_match(kind: &str) -> bool {
+    ["pattern", "join", "funnel", "sessions"].contains(&kind)
+}
 
 /// Looks at each commit of a pipeline.
 #[derive(Clone, Debug)]
@@ -220,12 +223,12 @@ impl Output for Eye {
         let before = |at: EpochMs, strict: bool| if strict { at < newest } else { at <= newest };
         let closes = self.deadline == Deadline::Inactivity;
         let mut fresh = std::mem::take(&mut seen.fresh);
-        // Within a commit they come by group, and the first of all are listed.
-        fresh.sort_by_key(|alert| alert.at);
+        // Within a commit they come by group, numbered as it happened, and the first of all are listed.
+        fresh.sort_by(|a, b| (a.at, &a.subject).cmp(&(b.at, &b.subject)));
         for mut alert in fresh {
             let strict = match &*alert.kind {
                 ABANDONED => closes,
-                PATTERN | JOIN => self.waits,
+                kind if is_match(kind) => self.waits,
                 _ => false,
             };
             if before(alert.at, strict) {

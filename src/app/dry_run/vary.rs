@@ -291,6 +291,11 @@ mod tests {
         let join = Subject::named(&own.config, "j").unwrap();
         let tried = settings(&own, &join, &["within=5m".into(), "before=1s".into()]).unwrap();
         assert_eq!([0, 1].map(|n| within(&tried[n])), [60_000, 300_000]);
+        let before = |tried: &Setting| match &tried.config.as_ref().unwrap().patterns[0].seeks {
+            Seeks::Join(join) => join.before,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([0, 1].map(|n| before(&tried[n])), [0, 1_000]);
         assert!(settings(&own, &join, &["times=2".into()]).is_err());
         let unknown = Subject::named(config, "nope").unwrap_err();
         assert!(unknown.contains("failed_payments_spike") && unknown.contains("revenue"));

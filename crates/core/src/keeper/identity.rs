@@ -97,8 +97,11 @@ impl Keeper {
         let lost_rules = lost_rules.into_iter().filter(|id| !rules.iter().any(|rule| rule == id));
         let lost_patterns = self.state.patterns.keys().filter(|id| !patterns.contains(id));
         let lost = lost.chain(lost_rules.map(|id| ("rule", id)));
-        let was_join = |id| self.state.meanings.contains_key(&format!("join {}", parts(id).0));
-        let table = |id| if was_join(id) { "join" } else { "pattern" };
+        let was = |table: &&str, id| {
+            self.state.meanings.contains_key(&format!("{table} {}", parts(id).0))
+        };
+        let tables = ["join", "funnel", "sessions"];
+        let table = |id| tables.into_iter().find(|table| was(table, id)).unwrap_or("pattern");
         for (what, id) in lost.chain(lost_patterns.map(|id| (table(id), id.as_str()))) {
             let name = parts(id).0;
             match fresh.iter().position(|declared| *declared == (what, name)) {

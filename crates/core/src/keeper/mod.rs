@@ -385,7 +385,7 @@ impl Keeper {
             |metric: &Metric| list || watching.iter().any(|rule| rule.metric == metric.spec.name);
         let (points, rollups) = (&mut self.points, &mut unit.rollups);
         let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
-        self.engine.settle(barrier.watermark, all, asked, points, rollups);
+        self.engine.settle(barrier.watermark, self.state.max_at, all, asked, points, rollups);
         self.raise(&mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());

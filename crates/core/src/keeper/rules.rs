@@ -99,6 +99,10 @@ impl Keeper {
             };
             let Some(until) = until else { continue };
             let id = rule_id(rule, metrics);
+            // A group that such a window has nothing of began anew.
+            let history = metric.begins().then(|| self.engine.state(index).history.iter());
+            let ends: Vec<EpochMs> =
+                history.into_iter().flatten().map(|window| window.end).collect();
             for (group, watched) in self.watched(rule, index) {
                 let numbers = numbers.remove(&group).unwrap_or_default();
                 let text = watched.as_ref().map(|kept| group_text(&kept.labels));
@@ -129,9 +133,6 @@ impl Keeper {
                 let kept = rules.entry(key.clone()).or_insert_with(|| RuleKept::new(rule));
                 let about =
                     About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
-                let ends = self.engine.state(index).history.iter().map(|window| window.end);
-                // A group that such a window has nothing of began anew.
-                let ends: Vec<EpochMs> = ends.filter(|_| metric.begins()).collect();
                 kept.run(rule, metric, Stretch { start, end }, (numbers, &ends), |verdict| {
                     alerts.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {

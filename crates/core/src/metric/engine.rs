@@ -240,10 +240,11 @@ impl Engine {
 
     /// Makes final what a watermark has settled; appends the numbers of the metrics that
     /// `all` asks for, in order of metric and time. Of those that `hold` asks for no window is
-    /// forgotten before [`Engine::trim`].
+    /// forgotten before [`Engine::trim`]. `max_at`: time of the newest event.
     pub fn settle(
         &mut self,
         watermark: EpochMs,
+        max_at: Option<EpochMs>,
         all: impl Fn(&Metric) -> bool,
         hold: impl Fn(&Metric) -> bool,
         points: &mut Vec<Point>,
@@ -257,7 +258,7 @@ impl Engine {
             let metric = &metrics[index];
             let formed = metric.formula.as_ref().map(|formula| {
                 rollups.extend(formula.rollups(metric, &metrics, &rollups[first_row..]));
-                self.form(index, formula, watermark)
+                self.form(index, formula, watermark, max_at)
             });
             let hold = self.operands[index] || hold(metric);
             let (totals, all) = (&mut self.totals[index], all(metric));
@@ -430,11 +431,18 @@ mod tests {
             watermark = watermark.max(sample.at);
             if flushes[index % flushes.len()] {
                 engine.absorb(folds.iter_mut().map(Fold::flush).collect());
-                engine.settle(watermark, |_| true, |_| false, &mut points, &mut rollups);
+                engine.settle(watermark, None, |_| true, |_| false, &mut points, &mut rollups);
             }
         }
         engine.absorb(folds.iter_mut().map(Fold::flush).collect());
-        engine.settle(crate::time::END_OF_TIME, |_| true, |_| false, &mut points, &mut rollups);
+        engine.settle(
+            crate::time::END_OF_TIME,
+            None,
+            |_| true,
+            |_| false,
+            &mut points,
+            &mut rollups,
+        );
         let numbers = points
             .into_iter()
             .map(|p| {
@@ -473,10 +481,10 @@ mod tests {
             samples.iter().for_each(|s| fold.add(Facts::Events, s, s.at));
             engine.absorb(vec![fold.flush()]);
             let (mut points, mut rollups) = (Vec::new(), Vec::new());
-            engine.settle(last, |_| true, |_| false, &mut points, &mut rollups);
+            engine.settle(last, None, |_| true, |_| false, &mut points, &mut rollups);
             let early = engine.state(0).early(&metric, last - last.rem_euclid(50));
             points.clear();
-            engine.settle(crate::time::END_OF_TIME, |_| true, |_| false, &mut points, &mut rollups);
+            engine.settle(crate::time::END_OF_TIME, None, |_| true, |_| false, &mut points, &mut rollups);
             for window in early {
                 let end = window.end;
                 let last = points.iter().find(|p| p.end == end).unwrap();

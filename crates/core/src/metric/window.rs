@@ -263,7 +263,11 @@ fn each(
 fn trim(history: &mut VecDeque<Window>, forgotten: &mut EpochMs, metric: &Metric) {
     let newest = history.back().map_or(EpochMs::MIN, |window| window.end);
     let oldest = newest.saturating_sub(metric.spec.keep);
-    while let Some(first) = history.pop_front_if(|first| first.end <= oldest) {
+    // A total stays what it was until there is another number: the last one before goes on.
+    let spare = usize::from(metric.grid.runs());
+    while history.get(spare).is_some_and(|one| one.end <= oldest)
+        && let Some(first) = history.pop_front()
+    {
         *forgotten = first.end;
     }
 }

@@ -67,9 +67,8 @@ impl Run {
             self.begun.take(pattern, (moment, &held), fx);
             waiting -= 1;
             // An event that is of both sides of a join is held twice from here on.
-            while waiting + self.begun.len() > patterns.held_max && self.begun.len() > 0 {
+            while waiting + self.begun.len() > patterns.held_max && self.begun.give_up() {
                 fx.tallies[usize::from(self.pattern)].given_up += 1;
-                self.begun.give_up();
             }
         }
         self.begun.pass(pattern, until, fx);
@@ -105,10 +104,7 @@ impl Run {
                 self.settle(patterns, at + 1, fx);
                 self.floor = at + 1;
             }
-            None => {
-                fx.tallies[number].given_up += 1;
-                self.begun.give_up();
-            }
+            None => fx.tallies[number].given_up += u64::from(self.begun.give_up()),
         }
     }
 

@@ -96,13 +96,17 @@ impl Progress {
         }
     }
 
-    /// The earliest is no more.
-    pub fn give_up(&mut self) {
+    /// The earliest is no more; false where there is none that may go.
+    pub fn give_up(&mut self) -> bool {
         match self {
-            Progress::Sequence(begun) => drop(begun.attempts.pop_front()),
-            Progress::Join(begun) => begun.give_up(),
+            Progress::Sequence(begun) => begun.attempts.pop_front().is_some(),
+            Progress::Join(begun) => {
+                let any = begun.len() > 0;
+                begun.give_up();
+                any
+            }
             // A key has one at most, and two of whatever it may hold have room.
-            Progress::Funnel(_) | Progress::Sessions(_) => {}
+            Progress::Funnel(_) | Progress::Sessions(_) => false,
         }
     }
 

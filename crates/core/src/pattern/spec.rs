@@ -1,5 +1,5 @@
-//! What a pattern, a join or a funnel is: declared in `[[pattern]]`, `[[join]]` and `[[funnel]]`,
-//! checked at start.
+//! What a pattern, a join, a funnel or a kind of sessions is: declared in `[[pattern]]`, `[[join]]`,
+//! `[[funnel]]` and `[[sessions]]`, checked at start.
 
 use crate::metric::{CalendarSpan, Condition, Weekday};
 use crate::session::Outcome;

@@ -76,11 +76,16 @@ pub fn run(
     let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
     let mut meanings = patterns.meanings();
     let (mut newest, mut taken) = (None, Vec::new());
+    // Windows that end here are final once the timer has fired.
+    let mut settled = BEGINNING;
     for (event, pause) in log.iter().zip(pauses.iter().cycle()) {
         let watermark = newest.map_or(BEGINNING, |newest: i64| newest - DISORDER);
         newest = newest.max(Some(event.at));
+        let known = fx.matches.len();
         if *pause {
             machine.expire(patterns, watermark, &mut fx);
+            on_time(&fx.matches[known..], settled);
+            settled = settled.max(watermark.saturating_sub(patterns.lateness));
             let mut record = Vec::new();
             machine.encode(&meanings, &mut record);
             let again = Machine::decode(&record, &mut meanings, patterns).unwrap();
@@ -89,9 +94,10 @@ pub fn run(
                 let _ = Machine::decode(&record[..cut], &mut meanings, patterns);
             }
         }
-        let late = fx.tallies[0].late;
+        let (late, known) = (fx.tallies[0].late, fx.matches.len());
         let hits = patterns.hits(event);
         machine.apply(patterns, &PatternEvent { watermark, hits }, &mut fx).unwrap();
+        on_time(&fx.matches[known..], settled);
         taken.extend((fx.tallies[0].late == late).then(|| event.clone()));
         let deadline = machine.next_deadline(patterns);
         assert!(deadline.is_none_or(|at| at >= watermark), "it has something to do already");
@@ -99,4 +105,9 @@ pub fn run(
     machine.expire(patterns, END_OF_TIME, &mut fx);
     assert_eq!((machine.next_deadline(patterns), machine.heap_bytes()), (None, 0));
     (fx, taken)
+}
+
+/// What is found is of windows that are not final yet.
+fn on_time(found: &[Match], settled: EpochMs) {
+    found.iter().for_each(|found| assert!(found.at >= settled, "{found:?} at {settled}"));
 }

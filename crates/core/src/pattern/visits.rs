@@ -68,12 +68,6 @@ impl Visits {
         (moment, held): (Moment, &Held),
         fx: &mut PatternEffects,
     ) {
-        if let (Some(visit), Some(most)) = (&self.0, spec.max_length)
-            && held.at - visit.first.at > most
-        {
-            let end = visit.first.at + most;
-            self.close((number, spec), (end, true), fx);
-        }
         let before = self.stake(spec);
         if self.0.is_none() {
             fx.tallies[usize::from(number)].sessions.open += 1;
@@ -90,14 +84,24 @@ impl Visits {
         until: EpochMs,
         fx: &mut PatternEffects,
     ) {
-        if let Some(end) = self.end(spec).filter(|end| *end < until) {
-            self.close((number, spec), (end, false), fx);
+        if let Some((end, cut)) = self.over(spec).filter(|(end, _)| *end < until) {
+            self.close((number, spec), (end, cut), fx);
         }
     }
 
     /// When it is over if nothing more comes.
     pub fn end(&self, spec: &SessionsSpec) -> Option<EpochMs> {
-        self.0.as_ref().map(|visit| visit.last.at + spec.gap)
+        self.over(spec).map(|(end, _)| end)
+    }
+
+    /// When it is over if nothing more comes, and whether it is cut there: by silence, or where it is as
+    /// long as one may be. Both are known from what is there, so it is found before the windows of that
+    /// time are final.
+    fn over(&self, spec: &SessionsSpec) -> Option<(EpochMs, bool)> {
+        let visit = self.0.as_ref()?;
+        let silent = visit.last.at + spec.gap;
+        let longest = spec.max_length.map(|most| visit.first.at + most);
+        Some(longest.filter(|end| *end < silent).map_or((silent, false), |end| (end, true)))
     }
 
     fn close(

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::test_ground::{Happened, TYPES, conditions, log, run};
 use super::*;
 use crate::event::Schema;
+use crate::keyed::KeyedMachine as _;
 use crate::metric::Fact;
-use crate::time::TimePolicy;
+use crate::time::{BEGINNING, END_OF_TIME, TimePolicy};
 
 const GAP: i64 = 8;
 
@@ -89,6 +90,8 @@ fn walk(spec: &SessionsSpec, events: &[Happened], patterns: &Patterns) -> Vec<St
             }
             end += 1;
         }
+        let longest = spec.max_length.map(|most| sorted[start].at + most);
+        let over = over.or(longest.filter(|longest| *longest < sorted[end - 1].at + GAP));
         found.push(session(spec, &sorted[start..end], over));
         start = end;
     }
@@ -168,4 +171,19 @@ proptest! {
         let (once, again) = (run(&patterns, &log, &[false]).0, run(&patterns, &backwards, &[true]).0);
         prop_assert_eq!(all_seen(&once, &patterns), all_seen(&again, &patterns));
     }
+}
+
+/// After a restart with a lesser bound a key may hold more than it may: it is decided, and that ends.
+#[test]
+fn what_was_held_under_a_greater_bound_is_decided() {
+    let mut patterns = patterns(&sessions()[3], 1_000);
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    for at in 1_000..1_010 {
+        let hits = patterns.hits(&Happened { at, event_type: 0, place: 1 });
+        let event = PatternEvent { watermark: BEGINNING, hits };
+        machine.apply(&patterns, &event, &mut fx).unwrap();
+    }
+    patterns.held_max = 2;
+    machine.expire(&patterns, END_OF_TIME, &mut fx);
+    assert_eq!((fx.matches.len(), fx.tallies[0].given_up), (1, 0));
 }

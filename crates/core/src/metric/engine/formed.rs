@@ -33,6 +33,7 @@ impl Engine {
         index: usize,
         formula: &Formula,
         watermark: EpochMs,
+        max_at: Option<EpochMs>,
     ) -> Vec<Window> {
         let metric = &self.metrics[index];
         let courses = self.courses(formula, &[]);
@@ -40,9 +41,13 @@ impl Engine {
             let ends = courses.iter().filter_map(|course| course.history.back());
             ends.map(|window| window.end).max().unwrap_or(EpochMs::MIN)
         };
-        let until = metric.grid.pane(self.settled(watermark), &mut Memo::default()).start;
-        // Nothing comes after the end: what was would be seen from there for as long as is looked back.
-        let until = if watermark < END_OF_TIME { until } else { newest() };
+        let memo = &mut Memo::default();
+        let until = metric.grid.pane(self.settled(watermark), memo).start;
+        // Nothing comes after the end: what was would be seen from there for as long as is looked back. Up to
+        // the newest event a watermark may have made windows final, wherever the barriers were.
+        let last =
+            || max_at.map_or(EpochMs::MIN, |at| metric.grid.pane(at, &mut Memo::default()).end);
+        let until = if watermark < END_OF_TIME { until } else { newest().max(last()) };
         let after = self.states[index].next().unwrap_or(EpochMs::MIN);
         let formed = formula.windows(&courses, after, until);
         let (silence, limit) = (self.silences[index], metric.spec.group_limit);
