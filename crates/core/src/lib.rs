@@ -29,6 +29,7 @@ pub mod expr;
 pub mod facts;
 pub mod fault;
 pub mod hash;
+pub mod incident;
 pub mod keeper;
 pub mod keyed;
 pub mod lag;

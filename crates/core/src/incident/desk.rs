@@ -1,0 +1,530 @@
+//! The desk: which incidents are open, what time brings them, and what a commit holds of it.
+//!
+//! What happens is taken in the order of its time, and what time alone brings (a silence ends, nobody
+//! has acknowledged for a quarter of an hour) comes at its own time between: so the desk is the same
+//! wherever barriers lie. Of the same time, rules come first, then occurrences, then time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::route::RouteKept;
+use super::silence::Quiet;
+use super::words::Attributes;
+use super::{Change, Incident, Maintenance, Notification, Resolved, Route, Silence, What};
+use crate::alert::{Alert, alert_id};
+use crate::expr::Expr;
+use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
+
+/// Ids of incidents that are over, kept so that whoever is late hears so.
+const RECENT: usize = 1_000;
+
+/// A rule, as far as its incidents go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// Its name.
+    pub rule: String,
+    /// See [`Incident::version`].
+    pub version: String,
+    /// The metric.
+    pub metric: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// Where it says what to do.
+    pub runbook: Option<String>,
+    /// All groups are one incident.
+    pub one: bool,
+    /// Nobody is told while an incident of one of these rules is open, whose group does not contradict.
+    pub unless: Vec<String>,
+}
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeskSettings {
+    /// The rules.
+    pub rules: Vec<Watch>,
+    /// The routes, in order.
+    pub routes: Vec<Route>,
+    /// Planned work.
+    pub maintenance: Vec<Maintenance>,
+    /// What conditions can ask for.
+    pub attributes: Vec<String>,
+    /// Most incidents that are open at a time.
+    pub open_max: usize,
+    /// Most silences.
+    pub silences_max: usize,
+    /// Nobody is told of what lies further back than this.
+    pub max_age: SpanMs,
+}
+
+/// A rule says that something holds, or that it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    /// The rule.
+    pub rule: String,
+    /// The group as text; empty for a metric without groups.
+    pub subject: String,
+    /// Its labels.
+    pub group: BTreeMap<String, String>,
+    /// When, in event time.
+    pub at: EpochMs,
+    /// What it says.
+    pub says: Says,
+}
+
+/// See [`Signal`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Says {
+    /// It holds.
+    Fires {
+        /// When the first window that stands out began.
+        since: EpochMs,
+        /// One sentence for a person.
+        title: String,
+        /// The facts.
+        detail: Map<String, Json>,
+    },
+    /// It is over.
+    Ends {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What one commit holds of the desk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Incidents that changed, as they are now; those that are over for the last time.
+    pub incidents: BTreeMap<String, Incident>,
+    /// Lines of the log.
+    pub changes: Vec<Change>,
+    /// What goes out.
+    pub notifications: Vec<Notification>,
+    /// Silences that changed.
+    pub(super) silences: BTreeSet<String>,
+    /// Routes whose memory changed.
+    pub(super) routes: BTreeSet<String>,
+}
+
+/// Counts since the beginning of the data folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeskCounts {
+    /// Lines of the log.
+    pub changes: u64,
+    /// Notifications made.
+    pub notifications: u64,
+    /// Incidents that began.
+    pub fired: u64,
+    /// Incidents that were over.
+    pub resolved: u64,
+    /// Incidents that were not opened because there were too many.
+    pub overflow: u64,
+    /// What was not told for good, by reason.
+    pub held_back: BTreeMap<String, u64>,
+    /// Ids of incidents that are over, newest last.
+    recent: VecDeque<String>,
+}
+
+/// Keeps incidents, silences, and what routes remember.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub(super) settings: Arc<DeskSettings>,
+    attributes: Attributes,
+    pub(super) open: BTreeMap<String, Incident>,
+    /// Open incidents by rule and group.
+    places: BTreeMap<(String, String), String>,
+    pub(super) silences: BTreeMap<String, Quiet>,
+    pub(super) kept: BTreeMap<String, RouteKept>,
+    /// When which incident is to be looked at.
+    due: BTreeSet<(EpochMs, String)>,
+    pub(super) counts: DeskCounts,
+    written: DeskCounts,
+    now: EpochMs,
+    /// Up to where what time brings has been done; something may happen at `now` before that.
+    timed: EpochMs,
+    pub(super) wall: EpochMs,
+    /// Its rule is no more, or another one: found at a start.
+    orphans: Vec<(String, &'static str)>,
+}
+
+impl Desk {
+    /// An empty one.
+    pub fn new(settings: DeskSettings) -> Desk {
+        Desk {
+            attributes: Attributes(settings.attributes.clone()),
+            settings: Arc::new(settings),
+            open: BTreeMap::new(),
+            places: BTreeMap::new(),
+            silences: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            due: BTreeSet::new(),
+            counts: DeskCounts::default(),
+            written: DeskCounts::default(),
+            now: BEGINNING,
+            timed: BEGINNING,
+            wall: BEGINNING,
+            orphans: Vec::new(),
+        }
+    }
+
+    /// The incidents that are open, by id.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.values()
+    }
+
+    /// The silences, by id.
+    pub fn silences(&self) -> impl Iterator<Item = &Silence> {
+        self.silences.values().map(|quiet| &quiet.silence)
+    }
+
+    /// Counts since the beginning.
+    pub fn counts(&self) -> &DeskCounts {
+        &self.counts
+    }
+
+    /// Up to where it has got, in event time.
+    pub(super) fn now(&self) -> EpochMs {
+        self.now
+    }
+
+    pub(super) fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    pub(super) fn is_recent(&self, id: &str) -> bool {
+        self.counts.recent.iter().any(|known| known == id)
+    }
+
+    /// Takes what happened up to a watermark. `wall`: the time of the machine, by which it is told what is
+    /// too old to be told.
+    pub fn run(
+        &mut self,
+        mut signals: Vec<Signal>,
+        occurrences: &[Alert],
+        until: EpochMs,
+        wall: EpochMs,
+        out: &mut Outcome,
+    ) {
+        self.wall = wall;
+        for (id, why) in std::mem::take(&mut self.orphans) {
+            self.resolve(&id, self.now, why.to_owned(), out);
+        }
+        signals.sort_by_key(|signal| signal.at);
+        let mut occurrences: Vec<&Alert> =
+            if self.wants_occurrences() { occurrences.iter().collect() } else { Vec::new() };
+        occurrences.sort_by_key(|alert| alert.at);
+        let last = [signals.last().map(|one| one.at), occurrences.last().map(|one| one.at)];
+        // The end of a replay is no time: nothing more comes of it.
+        let until = if until == END_OF_TIME {
+            last.into_iter().flatten().max().unwrap_or(self.now)
+        } else {
+            until
+        };
+        let mut signals = signals.into_iter().peekable();
+        let mut occurrences = occurrences.into_iter().peekable();
+        loop {
+            let at = |at: EpochMs| at.max(self.now);
+            let signal = signals.peek().map(|signal| at(signal.at));
+            let occurrence = occurrences.peek().map(|alert| at(alert.at));
+            let due = self.next_due();
+            let Some(next) = signal.into_iter().chain(occurrence).chain(due).min() else { break };
+            if next > until {
+                break;
+            }
+            self.now = next;
+            if signal == Some(next)
+                && let Some(signal) = signals.next()
+            {
+                self.signal(signal, out);
+            } else if occurrence == Some(next)
+                && let Some(alert) = occurrences.next()
+            {
+                self.occurred(alert, out);
+            } else {
+                self.time(next, out);
+            }
+        }
+        self.now = self.now.max(until);
+        self.timed = self.now;
+    }
+
+    fn next_due(&self) -> Option<EpochMs> {
+        let incidents = self.due.first().map(|(at, _)| *at);
+        let digests = self.kept.values().filter_map(|kept| Some(kept.digest.as_ref()?.due));
+        let next = digests.chain(self.edge()).chain(incidents).min()?;
+        Some(next.max(self.now))
+    }
+
+    /// What time brings.
+    fn time(&mut self, at: EpochMs, out: &mut Outcome) {
+        let edge = self.edge().is_some_and(|edge| edge <= at);
+        self.timed = at;
+        while let Some((due, id)) = self.due.first().cloned()
+            && due <= at
+        {
+            self.due.pop_first();
+            self.look(&id, out);
+        }
+        self.flush(at, out);
+        self.end_silences(at, out);
+        if edge {
+            self.look_at_all(out);
+        }
+    }
+
+    /// When the next silence or maintenance begins or ends.
+    fn edge(&self) -> Option<EpochMs> {
+        let silences = self.silences.values().flat_map(|quiet| {
+            let Silence { from, until, .. } = quiet.silence;
+            [Some(from).filter(|from| *from > self.timed), Some(until)].into_iter().flatten()
+        });
+        let work = self.settings.maintenance.iter().filter(|_| !self.open.is_empty());
+        let work = work.flat_map(|work| [work.end(self.timed), work.next(self.timed)]).flatten();
+        silences.chain(work).min()
+    }
+
+    /// Looks at an incident again at this time.
+    pub(super) fn look_at(&mut self, at: EpochMs, id: &str) {
+        self.due.insert((at, id.to_owned()));
+    }
+
+    pub(super) fn look_at_all(&mut self, out: &mut Outcome) {
+        let all: Vec<String> = self.open.keys().cloned().collect();
+        all.iter().for_each(|id| self.look(id, out));
+    }
+
+    fn signal(&mut self, signal: Signal, out: &mut Outcome) {
+        let settings = Arc::clone(&self.settings);
+        let Some(watch) = settings.rules.iter().find(|watch| watch.rule == signal.rule) else {
+            return;
+        };
+        let place = if watch.one { String::new() } else { signal.subject.clone() };
+        let known = self.places.get(&(signal.rule.clone(), place.clone())).cloned();
+        match (signal.says.clone(), known) {
+            (Says::Fires { since, title, detail }, None) => {
+                self.fire(watch, place, &signal, (since, title, detail), out);
+            }
+            (Says::Fires { title, .. }, Some(id)) => {
+                let Some(incident) = self.open.get_mut(&id) else { return };
+                if incident.holds_for.insert(signal.subject.clone()) {
+                    incident.held_for += 1;
+                    self.change(signal.at, What::Grew, &id, "", title, out);
+                }
+            }
+            (Says::Ends { why }, Some(id)) => {
+                let Some(incident) = self.open.get_mut(&id) else { return };
+                incident.holds_for.remove(&signal.subject);
+                if incident.holds_for.is_empty() {
+                    self.resolve(&id, signal.at, why, out);
+                } else {
+                    out.incidents.insert(id, incident.clone());
+                }
+            }
+            // It was not opened, because there were too many.
+            (Says::Ends { .. }, None) => {}
+        }
+    }
+
+    fn fire(
+        &mut self,
+        watch: &Watch,
+        place: String,
+        signal: &Signal,
+        (since, title, detail): (EpochMs, String, Map<String, Json>),
+        out: &mut Outcome,
+    ) {
+        if self.open.len() >= self.settings.open_max {
+            self.counts.overflow += 1;
+            return;
+        }
+        let id = alert_id("incident", &format!("{}\0{place}", watch.rule), signal.at);
+        let incident = Incident {
+            id: id.clone(),
+            rule: watch.rule.clone(),
+            version: watch.version.clone(),
+            metric: watch.metric.clone(),
+            group: if watch.one { BTreeMap::new() } else { signal.group.clone() },
+            severity: watch.severity.clone(),
+            title: title.clone(),
+            since,
+            fired: signal.at,
+            detail,
+            runbook: watch.runbook.clone(),
+            holds_for: BTreeSet::from([signal.subject.clone()]),
+            held_for: 1,
+            acknowledged: None,
+            snoozed: None,
+            muted: None,
+            resolved: None,
+            told: BTreeMap::new(),
+        };
+        self.counts.fired += 1;
+        self.open.insert(id.clone(), incident);
+        self.places.insert((watch.rule.clone(), place), id.clone());
+        self.change(signal.at, What::Fired, &id, "", title, out);
+        self.look(&id, out);
+        self.look_at_dependants(&watch.rule, out);
+    }
+
+    fn resolve(&mut self, id: &str, at: EpochMs, why: String, out: &mut Outcome) {
+        let Some(mut incident) = self.open.remove(id) else { return };
+        self.places.retain(|_, known| known != id);
+        self.due.retain(|(_, known)| known != id);
+        incident.resolved = Some(Resolved { at, why: why.clone() });
+        self.counts.resolved += 1;
+        self.counts.recent.push_back(id.to_owned());
+        while self.counts.recent.len() > RECENT {
+            self.counts.recent.pop_front();
+        }
+        self.log(at, What::Resolved, id, "", why, out);
+        self.tell_end(&mut incident, out);
+        let rule = incident.rule.clone();
+        out.incidents.insert(id.to_owned(), incident);
+        self.look_at_dependants(&rule, out);
+    }
+
+    /// Incidents that this rule keeps quiet, or no longer does.
+    fn look_at_dependants(&mut self, rule: &str, out: &mut Outcome) {
+        let settings = Arc::clone(&self.settings);
+        let depends = |name: &str| {
+            let watch = settings.rules.iter().find(|watch| watch.rule == name);
+            watch.is_some_and(|watch| watch.unless.iter().any(|other| other == rule))
+        };
+        let ids: Vec<String> = self
+            .open
+            .values()
+            .filter(|incident| depends(&incident.rule))
+            .map(|incident| incident.id.clone())
+            .collect();
+        ids.iter().for_each(|id| self.look(id, out));
+    }
+
+    /// Notes what happened to an incident that is open, or to none.
+    pub(super) fn change(
+        &mut self,
+        at: EpochMs,
+        what: What,
+        id: &str,
+        by: &str,
+        says: String,
+        out: &mut Outcome,
+    ) {
+        self.log(at, what, id, by, says, out);
+        if let Some(incident) = self.open.get(id) {
+            out.incidents.insert(id.to_owned(), incident.clone());
+        }
+    }
+
+    pub(super) fn log(
+        &mut self,
+        at: EpochMs,
+        what: What,
+        id: &str,
+        by: &str,
+        says: String,
+        out: &mut Outcome,
+    ) {
+        self.counts.changes += 1;
+        let (n, incident, by) = (self.counts.changes, id.to_owned(), by.to_owned());
+        out.changes.push(Change { n, at, what, incident, by, says });
+    }
+
+    fn wants_occurrences(&self) -> bool {
+        self.settings.routes.iter().any(|route| route.of == super::Of::Occurrences)
+    }
+
+    /// What a commit holds so that the next start finds all of it: entries by name, `null` for those
+    /// that are gone.
+    pub fn entries(&mut self, out: &Outcome) -> BTreeMap<String, Json> {
+        let json = |value: Option<Json>| value.unwrap_or(Json::Null);
+        let incidents = out.incidents.keys().map(|id| {
+            let open = self.open.get(id).and_then(|incident| serde_json::to_value(incident).ok());
+            (format!("{INCIDENT}{id}"), json(open))
+        });
+        let silences = out.silences.iter().map(|id| {
+            let kept = self.silences.get(id);
+            let kept = kept.and_then(|quiet| serde_json::to_value(&quiet.silence).ok());
+            (format!("{SILENCE}{id}"), json(kept))
+        });
+        let routes = out.routes.iter().map(|name| {
+            let kept = self.kept.get(name).and_then(|kept| serde_json::to_value(kept).ok());
+            (format!("{ROUTE}{name}"), json(kept))
+        });
+        let mut entries: BTreeMap<String, Json> = incidents.chain(silences).chain(routes).collect();
+        if self.counts != self.written {
+            entries.insert(COUNTS.into(), json(serde_json::to_value(&self.counts).ok()));
+            self.written = self.counts.clone();
+        }
+        entries
+    }
+
+    /// True for the name of an entry of a desk.
+    pub fn owns(name: &str) -> bool {
+        name == COUNTS || [INCIDENT, SILENCE, ROUTE].iter().any(|kind| name.starts_with(kind))
+    }
+
+    /// Takes up the entries of the last commit, at its watermark. Incidents of rules that are no more, or
+    /// are others now, are over with the next barrier; what is kept of routes that are no more is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When one cannot be read: the file is damaged.
+    pub fn restore(
+        &mut self,
+        entries: impl IntoIterator<Item = (String, Json)>,
+        watermark: EpochMs,
+    ) -> Result<(), String> {
+        (self.now, self.timed) = (watermark, watermark);
+        for (name, value) in entries {
+            let wrong = |error: serde_json::Error| format!("{name}: {error}");
+            if name == COUNTS {
+                self.counts = serde_json::from_value(value).map_err(wrong)?;
+                self.written = self.counts.clone();
+            } else if name.starts_with(INCIDENT) {
+                self.restore_incident(serde_json::from_value(value).map_err(wrong)?);
+            } else if name.starts_with(SILENCE) {
+                let silence: Silence = serde_json::from_value(value).map_err(wrong)?;
+                let when = Expr::condition(&silence.matching, &self.attributes).ok();
+                self.silences.insert(silence.id.clone(), Quiet { silence, when });
+            } else if let Some(route) = name.strip_prefix(ROUTE)
+                && self.settings.routes.iter().any(|own| own.name == route)
+            {
+                let kept = serde_json::from_value(value).map_err(wrong)?;
+                self.kept.insert(route.to_owned(), kept);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_incident(&mut self, incident: Incident) {
+        let id = incident.id.clone();
+        let watch = self.settings.rules.iter().find(|watch| watch.rule == incident.rule);
+        let same_kind = watch.is_some_and(|watch| {
+            watch.one
+                == (incident.group.is_empty()
+                    && incident.holds_for.iter().any(|one| !one.is_empty()))
+                || incident.holds_for.iter().all(String::is_empty)
+        });
+        match watch {
+            None => self.orphans.push((id.clone(), "its rule was removed")),
+            Some(watch) if watch.version != incident.version || !same_kind => {
+                self.orphans.push((id.clone(), "its rule was changed"));
+            }
+            Some(watch) => {
+                let place = if watch.one { None } else { incident.holds_for.first().cloned() };
+                let place = (incident.rule.clone(), place.unwrap_or_default());
+                self.places.insert(place, id.clone());
+                self.due.insert((self.now, id.clone()));
+            }
+        }
+        self.open.insert(id, incident);
+    }
+}
+
+const INCIDENT: &str = "incident/";
+const SILENCE: &str = "silence/";
+const ROUTE: &str = "route/";
+const COUNTS: &str = "incidents";

@@ -1,0 +1,67 @@
+//! What goes out: one thing on one route, once.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::time::EpochMs;
+
+/// What a notification says of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It holds.
+    Fired,
+    /// It still holds.
+    Again,
+    /// Somebody takes care of it.
+    Acknowledged,
+    /// It is over.
+    Resolved,
+    /// An occurrence.
+    Occurred,
+    /// Several things together.
+    Digest,
+}
+
+impl Step {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Step::Fired => "fired",
+            Step::Again => "again",
+            Step::Acknowledged => "acknowledged",
+            Step::Resolved => "resolved",
+            Step::Occurred => "occurred",
+            Step::Digest => "digest",
+        }
+    }
+}
+
+/// What goes out on a route. It is committed with what it follows from; whoever delivers it may do so
+/// twice after a crash, with the same key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Its place among all, from 1 for the first of a data folder.
+    pub n: u64,
+    /// 32 hex digits: the same for the same thing, route and step. Receivers that take a key only
+    /// once take it only once.
+    pub key: String,
+    /// The route.
+    pub route: String,
+    /// The channel that delivers it.
+    pub channel: String,
+    /// What it says.
+    pub step: Step,
+    /// When, in event time.
+    pub at: EpochMs,
+    /// What it is about: the id of the incident or occurrence; the route's name for a digest.
+    pub about: String,
+    /// An incident, an occurrence, or `{since, until, count, value, named}`.
+    pub facts: Json,
+}
+
+/// The key of a notification; `nth` tells those apart that may come more than once.
+pub fn notification_key(about: &str, route: &str, step: Step, nth: u64) -> String {
+    let text = format!("{about}\0{route}\0{}\0{nth}", step.word());
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}

@@ -1,0 +1,502 @@
+//! Laws of the desk: whatever happens in whichever order, wherever barriers and crashes lie.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::alert::{Alert, Detail};
+use crate::expr::Expr;
+use crate::time::{EpochMs, SpanMs};
+
+const MINUTE: SpanMs = 60_000;
+
+fn watch(rule: &str, one: bool, unless: &[&str]) -> Watch {
+    Watch {
+        rule: rule.into(),
+        version: "1".into(),
+        metric: format!("{rule}_per_min"),
+        severity: if rule == "b" { "critical" } else { "warning" }.into(),
+        runbook: None,
+        one,
+        unless: unless.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn expr(text: &str) -> Expr {
+    Expr::condition(text, &Attributes(vec!["region".into()])).unwrap()
+}
+
+fn route(name: &str, when: &str) -> Route {
+    Route {
+        name: name.into(),
+        of: Of::Incidents,
+        when: (!when.is_empty()).then(|| expr(when)),
+        channel: format!("to_{name}"),
+        goes_on: true,
+        after: 0,
+        quiet: None,
+        digest: 0,
+        repeat: 0,
+        at_most: 100,
+        per: MINUTE,
+        resolved: true,
+        acknowledged: true,
+    }
+}
+
+fn settings() -> DeskSettings {
+    DeskSettings {
+        rules: vec![watch("a", false, &["b"]), watch("b", false, &[]), watch("c", true, &[])],
+        routes: vec![
+            route("all", ""),
+            Route { after: 5 * MINUTE, ..route("late", "") },
+            Route { repeat: 7 * MINUTE, ..route("again", "severity == \"critical\"") },
+            Route { digest: 10 * MINUTE, ..route("together", "") },
+            Route { at_most: 2, per: 20 * MINUTE, ..route("few", "rule != \"c\"") },
+            Route { goes_on: false, ..route("stop", "region == \"r0\"") },
+            route("others", ""),
+            Route { of: Of::Occurrences, ..route("each", "value > 50") },
+            Route { of: Of::Occurrences, digest: 15 * MINUTE, ..route("carts", "") },
+        ],
+        maintenance: vec![Maintenance {
+            name: "move".into(),
+            when: Some(expr("region == \"r1\"")),
+            from: Some(30 * MINUTE),
+            until: Some(40 * MINUTE),
+            hours: None,
+        }],
+        attributes: vec!["region".into()],
+        open_max: 1_000,
+        silences_max: 10,
+        max_age: 20 * MINUTE,
+    }
+}
+
+fn fires(rule: &str, region: &str, at: EpochMs) -> Signal {
+    let title = format!("{rule} in {region}");
+    let detail = json!({"value": 12.5, "far": 3.0}).as_object().cloned().unwrap();
+    let says = Says::Fires { since: at - MINUTE, title, detail };
+    Signal {
+        rule: rule.into(),
+        subject: region.into(),
+        group: BTreeMap::from([("region".to_owned(), region.to_owned())]),
+        at,
+        says,
+    }
+}
+
+fn ends(rule: &str, region: &str, at: EpochMs) -> Signal {
+    Signal { says: Says::Ends { why: "back to usual".into() }, ..fires(rule, region, at) }
+}
+
+fn cart(number: u64, at: EpochMs, value: f64) -> Alert {
+    Alert {
+        n: number,
+        id: format!("{number:032x}"),
+        kind: "abandoned".into(),
+        severity: "info".into(),
+        at,
+        subject: format!("u{number}"),
+        title: "Abandoned".into(),
+        detail: Detail::of(&json!({"value": value})),
+    }
+}
+
+/// What a commit keeps, as the next start finds it.
+#[derive(Default)]
+struct Kept(BTreeMap<String, Json>);
+
+impl Kept {
+    fn commit(&mut self, desk: &mut Desk, out: &Outcome) {
+        for (name, value) in desk.entries(out) {
+            assert!(Desk::owns(&name), "{name}");
+            if value.is_null() {
+                self.0.remove(&name);
+            } else {
+                self.0.insert(name, value);
+            }
+        }
+    }
+}
+
+/// All that came out.
+#[derive(Default, Debug, PartialEq)]
+struct All {
+    changes: Vec<Change>,
+    notifications: Vec<Notification>,
+    incidents: BTreeMap<String, Incident>,
+}
+
+impl All {
+    fn add(&mut self, out: Outcome) {
+        self.changes.extend(out.changes);
+        self.notifications.extend(out.notifications);
+        self.incidents.extend(out.incidents);
+    }
+
+    fn steps(&self, route: &str) -> Vec<(Step, EpochMs)> {
+        let of = self.notifications.iter().filter(|one| one.route == route);
+        of.map(|one| (one.step, one.at / MINUTE)).collect()
+    }
+}
+
+/// Runs a desk over signals with barriers at these times.
+fn run(desk: &mut Desk, signals: &[Signal], barriers: &[EpochMs], wall: EpochMs) -> All {
+    let mut all = All::default();
+    let mut from = EpochMs::MIN;
+    for barrier in barriers {
+        let of = signals.iter().filter(|one| from < one.at && one.at <= *barrier).cloned();
+        let mut out = Outcome::default();
+        desk.run(of.collect(), &[], *barrier, wall, &mut out);
+        all.add(out);
+        from = *barrier;
+    }
+    all
+}
+
+#[test]
+fn an_incident_is_told_once_and_its_end_to_those_who_heard_of_it() {
+    let mut desk = Desk::new(settings());
+    let signals = [fires("b", "r2", MINUTE), ends("b", "r2", 4 * MINUTE)];
+    let all = run(&mut desk, &signals, &[2 * MINUTE, 60 * MINUTE], 0);
+    assert_eq!(all.steps("all"), [(Step::Fired, 1), (Step::Resolved, 4)]);
+    assert_eq!(all.steps("late"), [], "it was over before");
+    assert_eq!(all.steps("together"), [(Step::Digest, 11)]);
+    let incident = all.incidents.values().next().unwrap();
+    assert_eq!((all.incidents.len(), incident.phase()), (1, Phase::Resolved));
+    assert_eq!(desk.counts().held_back, BTreeMap::from([("after".to_owned(), 1)]));
+    assert_eq!(desk.open().count(), 0);
+}
+
+#[test]
+fn who_is_not_relieved_is_told_again_and_others_after_a_time() {
+    let mut desk = Desk::new(settings());
+    let all = run(&mut desk, &[fires("b", "r2", MINUTE)], &[30 * MINUTE], 0);
+    assert_eq!(all.steps("late"), [(Step::Fired, 6)]);
+    let again: Vec<_> = [8, 15, 22, 29].map(|at| (Step::Again, at)).into();
+    assert_eq!(all.steps("again")[1..], again);
+    let id = desk.open().next().unwrap().id.clone();
+    let mut out = Outcome::default();
+    let mine = |note: &str| Command::Acknowledge {
+        incident: id.clone(),
+        by: "ada".into(),
+        note: note.into(),
+    };
+    desk.command(mine("on it"), &mut out).unwrap();
+    desk.command(mine("still"), &mut out).unwrap();
+    let acks = out.notifications.iter().filter(|one| one.step == Step::Acknowledged);
+    assert_eq!(acks.filter(|one| one.route == "all").count(), 1);
+    let all = run(&mut desk, &[], &[90 * MINUTE], 0);
+    let told = all.notifications.iter().filter(|one| one.step != Step::Digest).count();
+    assert_eq!(told, 0, "{:?}", all.notifications);
+    let incident = desk.open().next().unwrap();
+    assert_eq!(
+        (incident.phase(), incident.acknowledged.as_ref().unwrap().note.as_str()),
+        (Phase::Acknowledged, "on it")
+    );
+}
+
+#[test]
+fn what_is_quiet_is_told_when_that_is_over_and_never_if_it_is_over_before() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    let silence = Silence {
+        id: "s".into(),
+        matching: "region == \"r3\"".into(),
+        from: 0,
+        until: 10 * MINUTE,
+        by: "ada".into(),
+        reason: "we know".into(),
+    };
+    desk.command(Command::Silence(silence.clone()), &mut out).unwrap();
+    let signals = [
+        fires("b", "r3", MINUTE),
+        fires("c", "r3", 2 * MINUTE),
+        ends("b", "r3", 5 * MINUTE),
+        // Kept quiet by the other rule where it is about the same region.
+        fires("b", "r4", 12 * MINUTE),
+        fires("a", "r4", 13 * MINUTE),
+        fires("a", "r5", 13 * MINUTE),
+        ends("b", "r4", 20 * MINUTE),
+        // Maintenance.
+        fires("a", "r1", 35 * MINUTE),
+    ];
+    let all = run(&mut desk, &signals, &[3 * MINUTE, 100 * MINUTE], 0);
+    assert_eq!(
+        all.steps("others"),
+        [
+            // All groups of c are one incident, which has no region.
+            (Step::Fired, 2),
+            (Step::Fired, 12),
+            (Step::Fired, 13),
+            (Step::Resolved, 20),
+            (Step::Fired, 20),
+            (Step::Fired, 40),
+        ]
+    );
+    let over = all.changes.iter().filter(|one| one.what == What::SilenceOver);
+    assert_eq!(over.map(|one| one.at).collect::<Vec<_>>(), [10 * MINUTE]);
+    let late = Silence { id: "t".into(), until: 99 * MINUTE, ..silence.clone() };
+    assert_eq!(desk.command(Command::Silence(late), &mut out), Err(Refused::Past));
+    let wrong =
+        Silence { id: "t".into(), matching: "regio == 1".into(), until: 200 * MINUTE, ..silence };
+    let Err(Refused::Condition(why)) = desk.command(Command::Silence(wrong), &mut out) else {
+        panic!("not refused")
+    };
+    assert!(why.contains("did you mean \"region\""), "{why}");
+}
+
+#[test]
+fn a_replay_tells_nobody_of_what_is_long_over() {
+    let mut desk = Desk::new(settings());
+    let signals =
+        [fires("b", "r2", MINUTE), ends("b", "r2", 9 * MINUTE), fires("b", "r3", 20 * MINUTE)];
+    // It is the 100th minute: what lies before the 80th is too old.
+    let all = run(&mut desk, &signals, &[50 * MINUTE, 79 * MINUTE, 90 * MINUTE], 100 * MINUTE);
+    assert_eq!(all.steps("all"), [(Step::Fired, 80)], "what goes on is told when it is caught up");
+    assert!(desk.counts().held_back["too_old"] > 0);
+    let held = all.changes.iter().find(|one| one.what == What::HeldBack).unwrap();
+    assert!(held.says.contains("notify_max_age"), "{}", held.says);
+}
+
+#[test]
+fn carts_come_together() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    let carts: Vec<Alert> = (0..40).map(|n| cart(n, MINUTE + n as i64, n as f64 * 2.0)).collect();
+    desk.run(Vec::new(), &carts, 60 * MINUTE, 0, &mut out);
+    let each = out.notifications.iter().filter(|one| one.route == "each").count();
+    assert_eq!(each, 14, "those above 50");
+    let digest = out.notifications.iter().find(|one| one.route == "carts").unwrap();
+    assert_eq!((digest.step, digest.at), (Step::Digest, 16 * MINUTE));
+    assert_eq!((&digest.facts["count"], &digest.facts["value"]), (&json!(40), &json!(1560.0)));
+    let named = digest.facts["named"].as_array().unwrap();
+    assert_eq!((named.len(), &named[0]["subject"]), (10, &json!("u39")));
+}
+
+#[test]
+fn incidents_of_rules_that_are_others_now_are_over() {
+    let mut desk = Desk::new(settings());
+    let mut kept = Kept::default();
+    let mut out = Outcome::default();
+    let signals =
+        vec![fires("a", "r2", MINUTE), fires("b", "r2", MINUTE), fires("c", "r2", MINUTE)];
+    desk.run(signals, &[], 2 * MINUTE, 0, &mut out);
+    kept.commit(&mut desk, &out);
+    let mut changed = settings();
+    changed.rules.remove(0);
+    changed.rules[0].version = "2".into();
+    let mut desk = Desk::new(changed);
+    desk.restore(kept.0, 2 * MINUTE).unwrap();
+    let mut out = Outcome::default();
+    desk.run(Vec::new(), &[], 3 * MINUTE, 0, &mut out);
+    let over: BTreeMap<String, String> = out
+        .incidents
+        .values()
+        .filter_map(|one| Some((one.rule.clone(), one.resolved.clone()?.why)))
+        .collect();
+    let wanted = [("a", "its rule was removed"), ("b", "its rule was changed")];
+    assert_eq!(over, wanted.map(|(rule, why)| (rule.to_owned(), why.to_owned())).into());
+    assert_eq!(desk.open().map(|one| one.rule.as_str()).collect::<Vec<_>>(), ["c"]);
+}
+
+#[derive(Clone, Debug)]
+enum Step1 {
+    Fires(usize, usize),
+    Ends(usize, usize),
+    Cart(u8),
+    Acknowledge(usize),
+    Snooze(usize, i64),
+    Silence(usize, i64, i64),
+    Unsilence(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<(i64, Step1)>> {
+    let one = prop_oneof![
+        4 => (0..3_usize, 0..4_usize).prop_map(|(rule, region)| Step1::Fires(rule, region)),
+        4 => (0..3_usize, 0..4_usize).prop_map(|(rule, region)| Step1::Ends(rule, region)),
+        2 => any::<u8>().prop_map(Step1::Cart),
+        1 => (0..8_usize).prop_map(Step1::Acknowledge),
+        1 => (0..8_usize, 1..20_i64).prop_map(|(which, span)| Step1::Snooze(which, span)),
+        1 => (0..4_usize, 0..20_i64, 1..20_i64).prop_map(|(r, from, span)| Step1::Silence(r, from, span)),
+        1 => (0..6_usize).prop_map(Step1::Unsilence),
+    ];
+    // In steps of 20 s, some of the same time.
+    prop::collection::vec((0..12_i64, one), 1..60)
+}
+
+const RULES: [&str; 3] = ["a", "b", "c"];
+
+/// Runs all steps; a barrier where a command is, and at these places besides; a restart after each
+/// barrier of these numbers.
+fn follow(
+    steps: &[(i64, Step1)],
+    more: &[i64],
+    crashes: &[usize],
+    wall: EpochMs,
+) -> (All, Vec<Silence>) {
+    let mut all = All::default();
+    let mut silences = Vec::new();
+    let (mut desk, mut kept) = (Desk::new(settings()), Kept::default());
+    let (mut at, mut number, mut made) = (0, 0, 0);
+    let (mut signals, mut carts): (Vec<Signal>, Vec<Alert>) = (Vec::new(), Vec::new());
+    let mut barriers: Vec<i64> = more.to_vec();
+    barriers.sort_unstable();
+    let mut barrier = |desk: &mut Desk,
+                       until: i64,
+                       signals: &mut Vec<Signal>,
+                       carts: &mut Vec<Alert>,
+                       all: &mut All,
+                       commands: Vec<Command>| {
+        let mut out = Outcome::default();
+        let signals_now = signals.iter().filter(|one| one.at <= until).cloned().collect();
+        let carts_now: Vec<Alert> = carts.iter().filter(|one| one.at <= until).cloned().collect();
+        signals.retain(|one| one.at > until);
+        carts.retain(|one| one.at > until);
+        desk.run(signals_now, &carts_now, until, wall, &mut out);
+        for command in commands {
+            // Some are refused: of what is over.
+            let _ = desk.command(command, &mut out);
+        }
+        kept.commit(desk, &out);
+        all.add(out);
+        number += 1;
+        if crashes.contains(&number) {
+            *desk = Desk::new(settings());
+            desk.restore(kept.0.clone(), until).unwrap();
+        }
+    };
+    for (ahead, step) in steps {
+        at += ahead * 20_000;
+        while let Some(until) = barriers.first().copied()
+            && until < at
+        {
+            barriers.remove(0);
+            barrier(&mut desk, until, &mut signals, &mut carts, &mut all, Vec::new());
+        }
+        let region = |number: usize| format!("r{number}");
+        let command = match step {
+            Step1::Fires(rule, r) => {
+                signals.push(fires(RULES[*rule], &region(*r), at));
+                continue;
+            }
+            Step1::Ends(rule, r) => {
+                signals.push(ends(RULES[*rule], &region(*r), at));
+                continue;
+            }
+            Step1::Cart(value) => {
+                made += 1;
+                carts.push(cart(made, at, f64::from(*value)));
+                continue;
+            }
+            _ => {
+                barrier(&mut desk, at, &mut signals, &mut carts, &mut all, Vec::new());
+                let open: Vec<String> = desk.open().map(|one| one.id.clone()).collect();
+                let by = "ada".to_owned();
+                match step {
+                    Step1::Acknowledge(which) if *which < open.len() => Command::Acknowledge {
+                        incident: open[*which].clone(),
+                        by,
+                        note: String::new(),
+                    },
+                    Step1::Snooze(which, span) if *which < open.len() => {
+                        Command::Snooze { incident: open[*which].clone(), span: span * MINUTE, by }
+                    }
+                    Step1::Silence(r, from, span) => {
+                        let from = at + from * MINUTE;
+                        let silence = Silence {
+                            id: format!("s{}", silences.len()),
+                            matching: format!("region == \"r{r}\""),
+                            from,
+                            until: from + span * MINUTE,
+                            by,
+                            reason: "we know".into(),
+                        };
+                        silences.push(silence.clone());
+                        Command::Silence(silence)
+                    }
+                    Step1::Unsilence(which) => {
+                        let id = format!("s{which}");
+                        if let Some(silence) = silences.iter_mut().find(|one| one.id == id) {
+                            silence.until = silence.until.min(at);
+                        }
+                        Command::Unsilence { silence: id, by }
+                    }
+                    _ => continue,
+                }
+            }
+        };
+        barrier(&mut desk, at, &mut signals, &mut carts, &mut all, vec![command]);
+    }
+    barrier(&mut desk, at + 60 * MINUTE, &mut signals, &mut carts, &mut all, Vec::new());
+    (all, silences)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn each_incident_begins_and_ends_once_and_nobody_hears_twice(
+        steps in steps(),
+        more in prop::collection::vec(0..8_000_000_i64, 0..12),
+        crashes in prop::collection::vec(1..60_usize, 0..6),
+        wall in prop_oneof![Just(0_i64), 0..6_000_000_i64, Just(i64::from(i32::MAX))],
+    ) {
+        let (straight, silences) = follow(&steps, &[], &[], wall);
+        let (other, _) = follow(&steps, &more, &crashes, wall);
+        for (one, two) in straight.changes.iter().zip(&other.changes) {
+            prop_assert_eq!(one, two);
+        }
+        prop_assert_eq!(&straight, &other);
+
+        let keys: BTreeSet<&str> = straight.notifications.iter().map(|one| one.key.as_str()).collect();
+        prop_assert_eq!(keys.len(), straight.notifications.len());
+        let numbers: Vec<u64> = straight.notifications.iter().map(|one| one.n).collect();
+        prop_assert_eq!(numbers, (1..=straight.notifications.len() as u64).collect::<Vec<_>>());
+
+        let mut heard: BTreeMap<(&str, &str), Vec<Step>> = BTreeMap::new();
+        for one in &straight.notifications {
+            prop_assert!(one.at >= wall - 20 * MINUTE || matches!(one.step, Step::Resolved | Step::Acknowledged), "{one:?}");
+            if matches!(one.step, Step::Digest | Step::Occurred) {
+                continue;
+            }
+            heard.entry((&one.about, &one.route)).or_default().push(one.step);
+            let incident = &straight.incidents[&one.about];
+            prop_assert!(incident.fired <= one.at);
+            if matches!(one.step, Step::Fired | Step::Again) {
+                let region = incident.group.get("region");
+                let over = |silence: &&Silence| silence.is_at(one.at) && silence.from < one.at && region.is_some_and(|region| silence.matching.contains(region.as_str()));
+                prop_assert!(silences.iter().find(over).is_none(), "{one:?} although {silences:?}");
+                prop_assert!(incident.acknowledged.as_ref().is_none_or(|said| one.at <= said.at));
+            }
+        }
+        for ((about, route), steps) in heard {
+            let count = |step: Step| steps.iter().filter(|one| **one == step).count();
+            prop_assert_eq!(steps[0], Step::Fired, "{} {}", about, route);
+            prop_assert_eq!(count(Step::Fired), 1);
+            prop_assert!(count(Step::Acknowledged) <= 1);
+            let over = straight.incidents[about].resolved.is_some();
+            prop_assert_eq!(count(Step::Resolved), usize::from(over));
+            prop_assert!(!over || steps.last() == Some(&Step::Resolved));
+        }
+        let of = |what: What| {
+            let mut ids: Vec<&str> = straight.changes.iter().filter(|one| one.what == what).map(|one| one.incident.as_str()).collect();
+            ids.sort_unstable();
+            let all = ids.len();
+            ids.dedup();
+            (ids.len(), all)
+        };
+        prop_assert_eq!(of(What::Fired).0, of(What::Fired).1);
+        prop_assert_eq!(of(What::Resolved).0, of(What::Resolved).1);
+        prop_assert_eq!(of(What::Fired).0, straight.incidents.len());
+        // Every occurrence is told, waits in a digest that is over by then, or was held back.
+        let carts = steps.iter().filter(|(_, step)| matches!(step, Step1::Cart(_))).count() as u64;
+        let told: u64 = straight.notifications.iter().filter(|one| one.route == "carts").filter_map(|one| one.facts["count"].as_u64()).sum();
+        prop_assert!(told <= carts);
+        if wall == 0 {
+            prop_assert_eq!(told, carts);
+        }
+    }
+}
