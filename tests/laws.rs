@@ -287,6 +287,45 @@ steps = ["add", "buy"]
 without = { type = "view" }
 within = "30s"
 window = { tumbling = "20s" }
+[[pattern]]
+name = "bought_there"
+key = "region"
+first = { type = "add" }
+then = { type = "buy" }
+without = { type = "view" }
+within = "40s"
+attributes = { region = "last.region" }
+alert = "info"
+[[join]]
+name = "adds_there"
+key = "region"
+left = { type = "add" }
+right = { type = "add" }
+within = "10s"
+attributes = { place = "right.region" }
+alert = "info"
+[[sessions]]
+name = "stay"
+key = "region"
+gap = "20s"
+max_length = "2m"
+entry = "add"
+goal = "buy"
+cohort = "day"
+alert = "warning"
+[[metric]]
+name = "bought_there_by_region"
+where = { type = "bought_there" }
+aggregate = "count"
+group_by = ["region"]
+group_limit = 3
+window = { tumbling = "20s" }
+[[metric]]
+name = "adds_there_time"
+where = { type = "adds_there" }
+aggregate = "avg"
+field = "duration_s"
+window = { hopping = "1m", slide = "10s" }
 [[metric]]
 name = "purchases"
 where = { type = "bought" }
@@ -450,6 +489,11 @@ fn counted() -> Vec<Counts> {
         metric("gone_by_region", "gone", Some(3), hopping::<50_000, 25_000>),
         metric("seen_bought_by_region", "seen_bought_pairs", Some(2), hopping::<15_000, 15_000>),
         metric("kept_by_region", "kept", Some(3), hopping::<50_000, 25_000>),
+        metric("bought_there_by_region", "bought_there", Some(3), hopping::<20_000, 20_000>),
+        Counts {
+            duration: true,
+            ..metric("adds_there_time", "adds_there", None, hopping::<60_000, 10_000>)
+        },
         Counts { duration: true, ..metric("twins_time", "twins", None, hopping::<60_000, 10_000>) },
     ]
 }
@@ -486,6 +530,7 @@ fn formulas(wanted: &mut Answer, first: i64, last: i64) {
     }
 }
 
+const STAYS: Kind = Kind { name: "stay", gap: 20_000, max_length: 120_000 };
 const VISITS: Kind = Kind { name: "visit", gap: 45_000, max_length: 240_000 };
 
 fn funnels() -> Vec<Funnel> {
@@ -510,12 +555,32 @@ fn funnels() -> Vec<Funnel> {
 
 type Found = BTreeMap<&'static str, Vec<Matched>>;
 
+/// The log with the region as the key: what the definitions with that key see of it.
+fn of_regions(log: &[Entry]) -> Vec<Entry> {
+    let user = |entry: &Entry| entry.region.clone().unwrap_or_default();
+    log.iter().map(|entry| Entry { user: user(entry), ..entry.clone() }).collect()
+}
+
+/// What those with a key of their own find.
+fn found_there(log: &[Entry]) -> Found {
+    let there = of_regions(log);
+    let [bought, ..] = &patterns()[..] else { unreachable!("the first of them") };
+    let bought = Pattern { name: "bought_there", ..*bought };
+    let adds = Join { name: "adds_there", right: "add", within: 10_000, ..joins().swap_remove(1) };
+    let adds = Join { pairs: true, alone: false, ..adds };
+    BTreeMap::from([
+        (bought.name, matches(&bought, &there, TIMES)),
+        (adds.name, joined(&adds, &there, TIMES)),
+        (STAYS.name, as_matches(kinds::visits(&STAYS, &there, TIMES))),
+    ])
+}
+
 /// What the log comes to, and what each pattern finds in it.
 fn wanted(log: &[Entry]) -> (Answer, Found) {
     let mut wanted = answer(log, TIMES, &metrics());
     let of_patterns = patterns().into_iter().map(|one| (one.name, matches(&one, log, TIMES)));
     let of_joins = joins().into_iter().map(|one| (one.name, joined(&one, log, TIMES)));
-    let mut found: Found = of_patterns.chain(of_joins).collect();
+    let mut found: Found = of_patterns.chain(of_joins).chain(found_there(log)).collect();
     let pairs = Join { alone: false, ..joins().swap_remove(0) };
     let pairs = BTreeMap::from([("seen_bought_pairs", joined(&pairs, log, TIMES))]);
     let all = found.clone().into_iter().chain(pairs).collect();
@@ -704,12 +769,15 @@ fn a_killed_server_says_what_the_definitions_say() {
 
 /// Each match of a pattern or a join that raises alerts is in the feed, once.
 fn alerts_are(server: &Server, (log, found): (&[Entry], &Found), what: &str) {
-    alerts_of(server, found, ("pattern", "first", &["bought", "gone"]), what);
-    alerts_of(server, found, ("join", "left", &["kept", "twins"]), what);
-    let mut visits = kinds::visits(&VISITS, log, TIMES);
-    visits.retain(|visit| visit.outcome == "abandoned");
-    let abandoned = BTreeMap::from([(VISITS.name, as_matches(visits))]);
-    alerts_of(server, &abandoned, ("sessions", "first", &[VISITS.name]), what);
+    alerts_of(server, found, ("pattern", "first", &["bought", "gone", "bought_there"]), what);
+    alerts_of(server, found, ("join", "left", &["kept", "twins", "adds_there"]), what);
+    let there = of_regions(log);
+    let abandoned = [(VISITS, log), (STAYS, &there)].map(|(kind, log)| {
+        let mut visits = kinds::visits(&kind, log, TIMES);
+        visits.retain(|visit| visit.outcome == "abandoned");
+        (kind.name, as_matches(visits))
+    });
+    alerts_of(server, &abandoned.into(), ("sessions", "first", &[VISITS.name, STAYS.name]), what);
 }
 
 fn as_matches(visits: Vec<Visit>) -> Vec<Matched> {

@@ -37,6 +37,29 @@ group_by = ["region"]
 window = { tumbling = "1m" }
 "#;
 
+/// What is looked for among the events of a key.
+const PATTERNS: &str = r#"
+[[pattern]]
+name = "slow_then_paid"
+first = { type = "page_view", latency = { ge = 100 } }
+then = { type = "payment_completed" }
+within = "1m"
+attributes = { region = "last.region" }
+
+[[join]]
+name = "pairs"
+left = { type = "page_view" }
+right = { type = "payment_completed" }
+on = ["region"]
+within = "1m"
+
+[[sessions]]
+name = "quick"
+where = { latency = { lt = 1000 } }
+entry = { type = "payment_completed" }
+value = "amount"
+"#;
+
 /// What sessions were worth.
 const STAKES: &str = r#"
 [[metric]]
@@ -168,23 +191,29 @@ fn noisy(random: &mut Random, count: usize) -> Vec<(Value, Vec<(&'static str, &'
             0 => said.push(("events.key", "absent")),
             user => event["user"] = json!(format!("u{user}")),
         }
+        let with_key = !event["user"].is_null();
+        let mut amount = None;
         match random.below(6) {
             0 => {
                 event["amount"] = json!("free");
-                if pays {
-                    said.push(("metric.revenue.field", "text"));
-                }
+                amount = Some("text");
             }
-            1 if pays => said.push(("metric.revenue.field", "absent")),
-            1 => {}
+            1 => amount = Some("absent"),
             2 => event["amount"] = json!("2.5"),
             _ => event["amount"] = json!(2.5),
         }
+        said.extend(amount.filter(|_| pays).map(|reason| ("metric.revenue.field", reason)));
         match random.below(5) {
             0 => {
                 event["latency"] = json!("slow");
                 if !pays {
                     said.push(("metric.slow.where", "text"));
+                }
+                if !pays && with_key {
+                    said.push(("pattern.slow_then_paid.first", "text"));
+                }
+                if with_key {
+                    said.push(("sessions.quick.where", "text"));
                 }
             }
             1 => event["latency"] = json!("150"),
@@ -192,7 +221,9 @@ fn noisy(random: &mut Random, count: usize) -> Vec<(Value, Vec<(&'static str, &'
             3 => event["latency"] = json!(50),
             _ => {}
         }
-        let with_key = !event["user"].is_null();
+        let belongs = !event["latency"].is_null() && event["latency"] != "slow";
+        let amount = amount.filter(|_| pays && with_key && belongs);
+        said.extend(amount.map(|reason| ("sessions.quick.value", reason)));
         match random.below(4) {
             0 => {
                 event["region"] = json!([1]);
@@ -201,6 +232,10 @@ fn noisy(random: &mut Random, count: usize) -> Vec<(Value, Vec<(&'static str, &'
                 }
                 if with_key {
                     said.push(("session.segment", "nested"));
+                    said.push(("join.pairs.on", "nested"));
+                }
+                if with_key && pays {
+                    said.push(("pattern.slow_then_paid.attributes", "nested"));
                 }
             }
             1 => {
@@ -209,6 +244,7 @@ fn noisy(random: &mut Random, count: usize) -> Vec<(Value, Vec<(&'static str, &'
                 }
                 if with_key {
                     said.push(("session.segment", "absent"));
+                    said.push(("join.pairs.on", "absent"));
                 }
             }
             _ => event["region"] = json!("eu"),
@@ -239,13 +275,16 @@ fn what_is_of_no_use_is_counted_the_same_for_any_shards_and_batches() {
     let folder = Folder::default();
     let lines: Vec<Value> = events.iter().map(|(event, _)| event.clone()).collect();
     let pays = lines.iter().filter(|event| event["type"] == "payment_completed").count();
+    let with_key = lines.iter().filter(|event| !event["user"].is_null()).count();
     for (shards, batch) in [(1, 65_536), (3, 7), (8, 100)] {
-        let config = format!("[pipeline]\nshards = {shards}\nbatch_max = {batch}\n{METRICS}");
+        let config =
+            format!("[pipeline]\nshards = {shards}\nbatch_max = {batch}\n{METRICS}{PATTERNS}");
         let report = replay(&folder, &lines, &config, &[]);
         assert_eq!(counted(&report["unusable"]), want, "{shards} shards");
         let all = faults(&report["unusable"]);
         let of = |key: &str, reason: &str| all[&(key.to_owned(), reason.to_owned())].1;
         assert_eq!(of("metric.revenue.field", "text"), pays as u64);
+        assert_eq!(of("join.pairs.on", "absent"), with_key as u64);
         assert_eq!(of("events.key", "absent"), 3_000);
     }
 }
@@ -256,8 +295,9 @@ fn what_is_of_no_use_is_counted_once_over_kills() {
     let events = noisy(&mut random, 1_200);
     let want = expected(&events);
     let folder = Folder::default();
-    let config =
-        format!("{HOLD}[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n{METRICS}");
+    let config = format!(
+        "{HOLD}[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n{METRICS}{PATTERNS}"
+    );
     let mut server = folder.serve(&config).start();
     let mut poster = Poster::new(server.target());
     for (number, batch) in events.chunks(100).enumerate() {
@@ -271,6 +311,11 @@ fn what_is_of_no_use_is_counted_once_over_kills() {
     }
     let last = server.wait_settled(events.len() as u64);
     assert_eq!(counted(&last["unusable"]), want);
+    // And where the numbers stand.
+    let note = &server.get("v1/board")["topics"]["quick"]["about"]["note"];
+    let texts = want[&("sessions.quick.where".to_owned(), "text".to_owned())];
+    let said = format!("latency text that is not a number in {texts} events");
+    assert!(note.to_string().contains(&said), "{said} in {note}");
     let metrics = until(10, "the exported counts", || {
         let answer = Http::default().get(&server.at("metrics"));
         let text = String::from_utf8(answer.body).unwrap();
@@ -296,7 +341,8 @@ fn now() -> i64 {
 #[test]
 fn a_verdict_over_http_agrees_with_what_becomes_of_the_event() {
     let folder = Folder::default();
-    let config = format!("[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n{METRICS}");
+    let config =
+        format!("[pipeline]\ncommit_interval = \"20ms\"\ntick = \"100ms\"\n{METRICS}{PATTERNS}");
     let server = folder.serve(&config).start();
     let post = |events: &Value| {
         let answer = Http::default().post_json(&server.at("v1/events"), events);
@@ -332,10 +378,20 @@ fn a_verdict_over_http_agrees_with_what_becomes_of_the_event() {
         verdict["ok"].as_bool().unwrap()
     };
     assert!(said(1, "amount: text that is not a number (needed by metric.revenue.field)"));
+    let nested = json!([{"id": "n", "ts": now, "type": "page_view", "user": "n", "region": [1],
+        "amount": 1, "latency": "slow"}]);
+    let warnings = post(&nested).1["verdicts"][0].to_string();
+    for part in [
+        "region: an object or an array (needed by session.segment, join.pairs.on)",
+        "latency: text that is not a number (needed by metric.slow.where, \
+         pattern.slow_then_paid.first, sessions.quick.where)",
+    ] {
+        assert!(warnings.contains(part), "{warnings}, not {part}");
+    }
     assert!(said(2, "ts: taken as seconds"));
     assert!(said(3, "ts: taken as microseconds"));
     assert!(!said(4, "in the future (at most 300000 ms)"));
-    assert_eq!(ledger(5), [4, 0, 1]);
+    assert_eq!(ledger(6), [5, 0, 1]);
     // The watermark is known to the web side from the next board on.
     server.wait_pipeline("a watermark of today", |shown| {
         shown["watermark"].as_i64().is_some_and(|watermark| watermark > now - 60_000)
@@ -349,7 +405,7 @@ fn a_verdict_over_http_agrees_with_what_becomes_of_the_event() {
     let verdicts = receipt["verdicts"].to_string();
     assert!(verdicts.contains("late: "), "{verdicts}");
     assert!(verdicts.contains("looks like seconds"), "{verdicts}");
-    assert_eq!(ledger(8), [5, 2, 1]);
+    assert_eq!(ledger(9), [6, 2, 1]);
     let shown = faults(&server.pipeline()["unusable"]);
     let times = |reason: &str| shown[&("events.time".to_owned(), reason.to_owned())].0;
     let reasons = ["guessed_seconds", "guessed_microseconds", "looks_like_seconds"];

@@ -43,7 +43,7 @@ use crate::domain::session::{
 use crate::domain::time::{BEGINNING, EpochMs};
 
 use asked::Mailboxes;
-use patterns::PatternShard;
+pub use patterns::{PatternRoom, PatternShard};
 
 /// Mailbox of an aggregator: the permits of the ingestor's queue, a barrier for each of them, and
 /// one more place for each question that may be under way (`pipeline.session_mailboxes_max`).
@@ -66,9 +66,7 @@ pub struct ShardParts {
     /// The patterns.
     pub patterns: Arc<Patterns>,
     /// What they may take.
-    pub pattern_bounds: Bounds,
-    /// How many keys it remembers the cohort of.
-    pub cohort_keys_max: usize,
+    pub pattern_room: PatternRoom,
     /// Which groups each metric keeps, once that is decided.
     pub groups: DecidedGroups,
     /// How long identities are remembered.
@@ -122,7 +120,7 @@ impl Aggregator {
             closed: Closed::new(rules, parts.closed_max),
             aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
-            patterns: PatternShard::new(&parts),
+            patterns: PatternShard::new(&parts.patterns, false, parts.seed, parts.pattern_room),
             fold: Fold::new(Arc::clone(&parts.metrics), rules.lateness),
             turn: Turn::new(Arc::clone(rules)),
             delta: ShardDelta::default(),

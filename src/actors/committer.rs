@@ -9,6 +9,7 @@
 
 mod handover;
 mod lineup;
+mod own_keys;
 mod page;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 use self::handover::Handover;
 use self::lineup::{Complete, LineUp};
+pub use self::own_keys::{OwnKeys, OwnKeysParts};
 use self::page::Page;
 pub use self::page::{ClientCounts, Clients, Face, PageParts, Probe};
 use super::aggregator::DecidedGroups;
@@ -46,6 +48,8 @@ const IDLE_COMMIT: SpanMs = 10_000;
 pub struct CommitterParts {
     /// Adds up.
     pub keeper: Keeper,
+    /// Machines by keys of patterns, where there are such.
+    pub own_keys: Option<OwnKeys>,
     /// Where the shards learn which groups are kept.
     pub groups: DecidedGroups,
     /// Number of the last commit.
@@ -71,6 +75,7 @@ pub struct CommitterParts {
 /// The actor.
 pub struct Committer {
     keeper: Keeper,
+    own_keys: Option<OwnKeys>,
     groups: DecidedGroups,
     line: LineUp,
     handover: Handover,
@@ -94,6 +99,7 @@ impl Committer {
         let (clock, flow) = (Arc::clone(&page.clock), Arc::clone(&page.flow));
         Committer {
             keeper: parts.keeper,
+            own_keys: parts.own_keys,
             groups: parts.groups,
             line: LineUp::of(page.settings.shards),
             handover: Handover {
@@ -125,12 +131,15 @@ impl Committer {
     }
 
     fn merge(&mut self, complete: Complete, ctx: &mut Context<Self>) {
-        let Complete { number, barrier, last, shards } = complete;
+        let Complete { number, barrier, last, mut shards } = complete;
         let events = barrier.ledger.received;
         let news = events + barrier.ledger.gap > 0;
         let positions: Vec<u64> = barrier.positions.iter().map(|at| at.position).collect();
         self.watermark = barrier.watermark;
         self.flow.unsettled.fetch_sub(events, Ordering::SeqCst);
+        if let Some(own_keys) = &mut self.own_keys {
+            self.page.own_keys = own_keys.take(&mut shards, barrier.watermark);
+        }
         let mut unit = self.keeper.merge(barrier, shards);
         if let Some(witness) = &self.witness {
             witness(&unit);

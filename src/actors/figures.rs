@@ -20,7 +20,7 @@ pub(super) fn tell(
     watermark: EpochMs,
     view: &PipelineView,
     settings: &Settings,
-    shards: &[(usize, ShardHolds)],
+    (shards, own_keys): (&[(usize, ShardHolds)], &ShardHolds),
 ) {
     totals(keeper);
     let depths = [
@@ -41,7 +41,8 @@ pub(super) fn tell(
         gauge!(name).set(value as f64);
     }
     if keeper.has_patterns() {
-        let held = |held: fn(&ShardHolds) -> u64| shards.iter().map(|(_, holds)| held(holds)).sum();
+        let all = || shards.iter().map(|(_, holds)| holds).chain([own_keys]);
+        let held = |held: fn(&ShardHolds) -> u64| all().map(held).sum();
         let depths: [(_, u64); 6] = [
             (names::COHORT_KEYS, held(|holds| holds.cohort_keys)),
             (names::COHORT_KEYS_CAPACITY, settings.cohort_keys_max as u64),

@@ -167,7 +167,8 @@ pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
 
 /// What publishers are told by a configuration.
 pub(super) fn meaning(config: &Config, schema: &Arc<Schema>) -> Meaning {
-    Meaning::new(Arc::clone(schema), &config.metrics, &config.session, config.time)
+    let Config { metrics, patterns, session, time, .. } = config;
+    Meaning::new(Arc::clone(schema), metrics, patterns, session, *time)
 }
 
 impl Reloader {

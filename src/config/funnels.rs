@@ -6,7 +6,7 @@ use super::attributes::Attributes;
 use super::document::{Node, Value};
 use super::item::Item;
 use super::metrics;
-use super::patterns::{Declared, checked, meant, several};
+use super::patterns::{Declared, checked, meant, own_key, several};
 use super::whole::types_named;
 use super::windows::parse_window;
 use crate::domain::metric::aggregate::{Count, Quantile};
@@ -35,6 +35,8 @@ settings! {
         pub name: () = (), shape();
         /// For people. Made from the name.
         pub title: Derived<String> = Derived(None), text();
+        /// The attribute whose values keep its events apart, "device_id"; "": the session key.
+        pub key: Option<String> = None, text();
         /// Needed: what must come, one after the other: event types, or conditions as in where of
         /// a metric, ["page_view", { type = "cart_add", amount = { ge = 10 } }]. 2 to 17 steps.
         pub steps: () = (), shape();
@@ -111,6 +113,7 @@ pub(super) fn funnel(item: &mut Item<'_>, names: &Declared, of_session: &[&Strin
         pattern: PatternSpec {
             name: item.name.clone(),
             title: item.title(keys.title),
+            key: own_key(item, keys.key),
             seeks,
             attributes: keys.by.iter().map(first).collect(),
             alert: None,

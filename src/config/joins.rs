@@ -2,7 +2,7 @@
 //! patterns and joins have in common.
 
 use super::item::Item;
-use super::patterns::{ATTRIBUTES_MAX, Declared, Raises, checked, one, taken};
+use super::patterns::{ATTRIBUTES_MAX, Declared, Raises, checked, one, own_key, taken};
 use crate::domain::pattern::{JoinKind, JoinSpec, PatternSpec, Seeks};
 use crate::domain::settings::terms::SECOND;
 use crate::domain::settings::{Derived, settings};
@@ -19,11 +19,13 @@ settings! {
         pub name: () = (), shape();
         /// For people. Made from the name.
         pub title: Derived<String> = Derived(None), text();
+        /// The attribute whose values keep its events apart, "device_id"; "": the session key.
+        pub key: Option<String> = None, text();
         /// Needed: conditions on the events of one side, as in where of a metric.
         pub left: () = (), shape();
         /// Needed: conditions on those of the other side.
         pub right: () = (), shape();
-        /// Attributes that both must have, with the same text, besides the session key:
+        /// Attributes that both must have, with the same text, besides the key:
         /// ["order_id"].
         pub on: Vec<String> = Vec::new(), names(0, ON_MAX);
         /// Needed: how long after the left event a right one may come; exactly so long still counts.
@@ -77,6 +79,7 @@ pub(super) fn join(item: &mut Item<'_>, names: &Declared, of_session: &[&String]
     PatternSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
+        key: own_key(item, keys.key),
         attributes,
         seeks,
         alert: keys.alert.severity(),

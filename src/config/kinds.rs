@@ -4,7 +4,7 @@
 use super::document::{Node, Value};
 use super::funnels::{step, step_names};
 use super::item::Item;
-use super::patterns::{ATTRIBUTES_MAX, Declared, Raises, checked, taken};
+use super::patterns::{ATTRIBUTES_MAX, Declared, Raises, checked, own_key, taken};
 use super::possible::no_number;
 use super::windows::Days;
 use crate::domain::metric::{CalendarSpan, Condition};
@@ -27,6 +27,8 @@ settings! {
         pub name: () = (), shape();
         /// For people. Made from the name.
         pub title: Derived<String> = Derived(None), text();
+        /// The attribute whose values keep their events apart, "device_id"; "": the session key.
+        pub key: Option<String> = None, text();
         /// Conditions on the events that belong to them, as in where of a metric; all events with the
         /// key by default.
         pub filter as "where": () = (), shape();
@@ -155,6 +157,7 @@ pub(super) fn sessions(
     PatternSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
+        key: own_key(item, keys.key),
         attributes,
         seeks,
         alert: keys.alert.severity(),

@@ -14,7 +14,7 @@ use super::whole::types_named;
 use super::windows::Days;
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::near;
-use crate::domain::pattern::{PatternSpec, Seeks, SequenceSpec, Side, THEN_MAX, Taken};
+use crate::domain::pattern::{PatternSpec, Seeks, SequenceSpec, Side, THEN_MAX, Taken, VALUE};
 use crate::domain::settings::terms::SECOND;
 use crate::domain::settings::{Derived, Word, settings};
 use crate::domain::time::SpanMs;
@@ -34,6 +34,8 @@ settings! {
         pub name: () = (), shape();
         /// For people. Made from the name.
         pub title: Derived<String> = Derived(None), text();
+        /// The attribute whose values keep its events apart, "device_id"; "": the session key.
+        pub key: Option<String> = None, text();
         /// Needed: conditions on the event that begins it, as in where of a metric.
         pub first: () = (), shape();
         /// How often such an event must come before anything else counts.
@@ -165,6 +167,7 @@ fn pattern(item: &mut Item<'_>, names: &Declared, of_session: &[&String]) -> Pat
     PatternSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
+        key: own_key(item, keys.key),
         attributes: taken(item, &keys.attributes, &seeks),
         seeks,
         alert: keys.alert.severity(),
@@ -197,6 +200,15 @@ pub(super) fn checked<'a>(
             }
         }
     }
+}
+
+/// The attribute under `key`, where that is not the session key.
+pub(super) fn own_key(item: &mut Item<'_>, name: Option<String>) -> Option<String> {
+    let name = name?;
+    if let Some(rule) = item.attributes.wrong(&name) {
+        item.reader.problem("key", rule);
+    }
+    (*item.attributes.keys() != [name.as_str()]).then_some(name)
 }
 
 /// Conditions, or a list of them.
@@ -309,12 +321,25 @@ pub(super) fn misfits(
     let mut found = Vec::new();
     for pattern in of.into_iter().filter_map(pattern) {
         let own = pattern.declares();
+        let keys = pattern.key.as_ref().map_or(keys, std::slice::from_ref);
         let keys = keys.iter().map(String::as_str).filter(|_| keys.len() == 1);
         let known: Vec<&str> = pattern.seeks.own().iter().copied().chain(keys).chain(own).collect();
         for (key, conditions) in [("where", &metric.filter), ("numerator", &metric.numerator)] {
             found.extend(conditions.iter().filter_map(|one| Some((key, no_word(one, pattern)?))));
         }
+        let stakes = match &pattern.seeks {
+            Seeks::Sessions(sessions) => sessions.value.is_some(),
+            _ => true,
+        };
         for (key, names) in &uses {
+            if !stakes && names.iter().any(|name| name == VALUE) {
+                let rule = format!(
+                    "{VALUE:?} of {:?} is always 0, since nothing is put at stake there: say value = \
+                     \"...\" under [[sessions]]",
+                    pattern.name
+                );
+                found.push((*key, rule));
+            }
             for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
                 let rule = format!(
                     "{name:?} is not an attribute of matches of {:?}; there are {}{}",

@@ -196,6 +196,7 @@ pub(super) fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
         lists => listed(lists),
     };
     let mut keys = vec![("name", text(&pattern.name))];
+    keys.extend(pattern.key.as_ref().map(|key| ("key", text(key))));
     match &pattern.seeks {
         Seeks::Sequence(SequenceSpec { first, times, then, without, not_then, within }) => {
             keys.push(("first", conditions(first)));

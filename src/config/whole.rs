@@ -93,8 +93,8 @@ impl Config {
         }
         for pattern in &self.patterns {
             slots.extend(pattern.of_events());
-            event_types
-                .extend(pattern.seeks.conditions().into_iter().flatten().flat_map(types_named));
+            let conditions = pattern.seeks.conditions().into_iter().flat_map(|(_, list)| list);
+            event_types.extend(conditions.flat_map(types_named));
         }
         // Those that nothing uses cost nothing. From the last one on: each is behind those that it
         // is computed of.

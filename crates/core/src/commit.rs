@@ -143,6 +143,8 @@ pub struct Snapshot {
     pub closed: HashMap<u64, EpochMs, foldhash::fast::FixedState>,
     /// Record of each key with something open in a pattern.
     pub patterns: Records,
+    /// The same of keys of patterns that do not go by the session key.
+    pub own_keys: Records,
     /// When keys were first seen, for kinds of sessions that are told apart by it.
     pub cohorts: HashMap<CohortKey, EpochMs, foldhash::fast::FixedState>,
     /// Anonymous keys.
@@ -180,6 +182,7 @@ const CLOSED: u8 = 20;
 const ALIASES: u8 = 21;
 const PATTERNS: u8 = 22;
 const COHORTS: u8 = 23;
+const OWN_KEYS: u8 = 24;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 37;
@@ -213,6 +216,11 @@ impl SectionWriter {
     /// Changed records of patterns; see [`SectionWriter::record`].
     pub fn patterns() -> Self {
         SectionWriter { bytes: vec![PATTERNS] }
+    }
+
+    /// Changed records of patterns by keys of their own; see [`SectionWriter::record`].
+    pub fn own_keys() -> Self {
+        SectionWriter { bytes: vec![OWN_KEYS] }
     }
 
     /// Closed sessions; see [`SectionWriter::floor`].
@@ -568,6 +576,7 @@ impl Snapshot {
         match reader.u8("kind of section")? {
             SESSIONS => absorb_records(&mut self.sessions, &mut reader),
             PATTERNS => absorb_records(&mut self.patterns, &mut reader),
+            OWN_KEYS => absorb_records(&mut self.own_keys, &mut reader),
             CLOSED => self.absorb_closed(&mut reader),
             COHORTS => self.absorb_cohorts(&mut reader),
             ALIASES => self.absorb_aliases(&mut reader),
@@ -741,8 +750,11 @@ impl Snapshot {
         let mut sections = vec![SectionWriter::entries(&self.entries)];
         let faults: Vec<(String, Counts)> = self.faults.clone().into_iter().collect();
         sections.extend(faults.chunks(1_000).map(SectionWriter::faults));
-        let kinds: [(_, fn() -> SectionWriter); 2] =
-            [(&self.sessions, SectionWriter::sessions), (&self.patterns, SectionWriter::patterns)];
+        let kinds: [(_, fn() -> SectionWriter); 3] = [
+            (&self.sessions, SectionWriter::sessions),
+            (&self.patterns, SectionWriter::patterns),
+            (&self.own_keys, SectionWriter::own_keys),
+        ];
         for (records, empty) in kinds {
             let mut writer = empty();
             for (key, record) in records.iter() {

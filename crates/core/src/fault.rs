@@ -351,7 +351,13 @@ impl Faults {
 
     /// Every fault that occurred, in the order of the configuration.
     pub fn views(&self) -> Vec<FaultView> {
+        self.views_of("")
+    }
+
+    /// Those of the keys that begin so.
+    pub fn views_of(&self, keys: &str) -> Vec<FaultView> {
         let uses = self.uses.iter().zip(&self.tally.0);
+        let uses = uses.filter(|(the_use, _)| the_use.key.starts_with(keys));
         uses.flat_map(|(the_use, counts)| {
             let occurred = Fault::ALL.into_iter().zip(counts.faults).filter(|(_, n)| *n > 0);
             occurred.map(|(fault, count)| FaultView {

@@ -13,6 +13,7 @@ use super::event::{Schema, Value};
 use super::fault::{Fault, Use, uses};
 use super::metric::watch::{Watch, all_uses};
 use super::metric::{Attr, Fact, Facts, Metric, MetricSpec, Order};
+use super::pattern::{PatternSpec, Patterns};
 use super::session::{Rules, SessionPolicy};
 use super::time::{EpochMs, TimePolicy};
 
@@ -24,6 +25,7 @@ const WARNINGS_MAX: usize = 8;
 pub struct Meaning {
     schema: Arc<Schema>,
     metrics: Vec<Metric>,
+    patterns: Patterns,
     rules: Rules,
     watch: Watch,
     uses: Vec<Use>,
@@ -55,17 +57,21 @@ impl Meaning {
     pub fn new(
         schema: Arc<Schema>,
         metrics: &[MetricSpec],
+        patterns: &[PatternSpec],
         policy: &SessionPolicy,
         time: TimePolicy,
     ) -> Self {
         let metrics: Vec<Metric> = Metric::compile_all(metrics, &schema);
+        // No key holds anything here.
+        let patterns = Patterns::compile(patterns, &time, 0, &schema);
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&policy.value), named(&policy.segment));
         Meaning {
             rules: Rules::compile(policy, &time, &schema),
             watch: Watch::new(&metrics),
-            uses: all_uses(&schema.keys, &value, &segment, &metrics),
+            uses: all_uses(&schema.keys, &value, &segment, &metrics, patterns.uses()),
             metrics,
+            patterns,
             schema,
             time,
         }
@@ -144,6 +150,10 @@ impl Meaning {
                 self.watch.passes(index, metric, &fact, &mut faults);
             }
         }
+        let mut of_patterns = Vec::new();
+        self.patterns.concerns(&fact, &mut of_patterns);
+        let before = self.watch.num_uses();
+        faults.extend(of_patterns.into_iter().map(|(number, fault)| (before + number, fault)));
         faults.retain(|(number, fault)| self.is_worth_telling(*number, *fault));
         self.tell(&faults, &mut warnings);
         if warnings.is_empty() { Verdict::Good } else { Verdict::Doubtful(warnings) }
@@ -221,7 +231,7 @@ impl Default for Meaning {
     /// Of the default schema, without metrics.
     fn default() -> Self {
         let (policy, time) = (SessionPolicy::default(), TimePolicy::default());
-        Meaning::new(Arc::default(), &[], &policy, time)
+        Meaning::new(Arc::default(), &[], &[], &policy, time)
     }
 }
 
@@ -243,7 +253,7 @@ mod tests {
             ..Schema::default()
         };
         let policy = SessionPolicy::default();
-        Meaning::new(Arc::new(schema), &[revenue], &policy, TimePolicy::default())
+        Meaning::new(Arc::new(schema), &[revenue], &[], &policy, TimePolicy::default())
     }
 
     const NOW: EpochMs = 1_700_000_000_000;

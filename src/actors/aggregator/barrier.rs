@@ -51,13 +51,13 @@ impl Aggregator {
         let forgotten = self.seen.forgotten_until(barrier.watermark);
         delta.dedup_short_until = forgotten.map(|until| until.saturating_add(self.seen.horizon()));
         delta.facts = self.fold.flush();
+        delta.faults = self.fold.take_tally();
         let mut of_patterns = ShardHolds::default();
         if let Some(patterns) = &mut self.patterns {
             patterns.hand_over(&mut delta);
             of_patterns = patterns.holds();
         }
         self.learn_groups();
-        delta.faults = self.fold.take_tally();
         delta.late_facts = self.fold.take_late();
         self.write_aliases(&mut delta, barrier.watermark);
         delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);

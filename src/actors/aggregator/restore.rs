@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use super::Aggregator;
-use super::patterns::forget_all;
+use super::patterns::forget;
 use crate::actors::children::AHEAD;
 use crate::domain::commit::Snapshot;
 use crate::domain::hash::{EventIdentity, key_hash, shard_of};
@@ -32,10 +32,11 @@ impl Aggregator {
         self.closed.forgotten = closed_forgotten;
         let mine = snapshot.closed.iter().filter(|(hash, _)| shard_of(**hash, shards) == shard);
         mine.for_each(|(hash, floor)| self.closed.restore(*hash, *floor));
-        match &mut self.patterns {
-            Some(patterns) => patterns.restore(snapshot, (shard, shards))?,
-            None if shard == 0 => self.delta.sections.append(&mut forget_all(snapshot)),
-            None => {}
+        if let Some(patterns) = &mut self.patterns {
+            patterns.restore(snapshot, (shard, shards))?;
+        }
+        if shard == 0 {
+            self.delta.sections.append(&mut forget(snapshot, &self.parts.patterns));
         }
         self.restore_sessions(snapshot)
     }

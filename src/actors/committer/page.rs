@@ -82,6 +82,8 @@ pub struct PageParts {
 pub(super) struct Page {
     parts: PageParts,
     pub holds: Vec<ShardHolds>,
+    /// What is held by keys of patterns.
+    pub own_keys: ShardHolds,
     /// The last commit that is durable, and how long it took.
     pub epoch: u64,
     pub commit_ms: i64,
@@ -100,6 +102,7 @@ impl Page {
     pub(super) fn new(parts: PageParts, epoch: u64) -> Self {
         Page {
             holds: vec![ShardHolds::default(); usize::from(parts.settings.shards)],
+            own_keys: ShardHolds::default(),
             epoch,
             commit_ms: 0,
             finished: false,
@@ -152,7 +155,8 @@ impl Page {
             })
             .collect();
         if !self.parts.status.is_aside() {
-            figures::tell(keeper, watermark, &view, &self.parts.settings, &shards);
+            let settings = &self.parts.settings;
+            figures::tell(keeper, watermark, &view, settings, (&shards, &self.own_keys));
             (self.parts.probe)();
         }
         self.publish(keeper, watermark, view);

@@ -10,9 +10,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::ended::{RunError, damaged};
 use super::{Course, Setup};
 use crate::actors::Settings;
-use crate::actors::aggregator::{self, Aggregator, DecidedGroups, ShardParts};
+use crate::actors::aggregator::{self, Aggregator, DecidedGroups, PatternRoom, ShardParts};
 use crate::actors::children::Bounds;
-use crate::actors::committer::{self, Committer, CommitterParts, PageParts};
+use crate::actors::committer::{self, Committer, CommitterParts, OwnKeys, OwnKeysParts, PageParts};
 use crate::actors::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
 use crate::actors::messages::OpenRestored;
 use crate::actors::pool::BatchPool;
@@ -23,6 +23,7 @@ use crate::domain::commit::{Restored, Snapshot, SourcePosition};
 use crate::domain::keeper::{BOARD_ALERTS, Gauges, Keeper, ReplayNumbers};
 use crate::domain::metric::MetricSpec;
 use crate::domain::metric::watch::all_uses;
+use crate::domain::pattern::Pattern;
 use crate::domain::session::{AliasBounds, Rules, SessionPolicy};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 
@@ -124,7 +125,8 @@ impl<'a> Starting<'a> {
             watch::channel(positions.iter().map(|at| at.position).collect());
         let (finished_tx, finished) = watch::channel(None);
         let told = (durable_tx, finished_tx);
-        let committer = self.committer(keeper, &groups, store, told, &since).await?;
+        let own_keys = self.own_keys(&restored.snapshot, &groups)?;
+        let committer = self.committer((keeper, own_keys), &groups, store, told, &since).await?;
         let (shards, open) = self.shards(&committer, restored.snapshot, groups, &since).await?;
         // Before the ingestor begins, and so before any barrier.
         committer.send(OpenRestored(open)).await.map_err(committer_ended)?;
@@ -155,7 +157,9 @@ impl<'a> Starting<'a> {
         );
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let (value, segment) = (named(&course.policy.value), named(&course.policy.segment));
-        keeper.watch_uses(all_uses(&course.schema.keys, &value, &segment, &course.metrics));
+        let of_patterns = course.patterns.uses();
+        let uses = all_uses(&course.schema.keys, &value, &segment, &course.metrics, of_patterns);
+        keeper.watch_uses(uses);
         keeper.watch_patterns(Arc::clone(&course.patterns));
         keeper.note_settings(course.session_settings.clone());
         keeper.note_meanings(course.meanings.clone());
@@ -179,7 +183,7 @@ impl<'a> Starting<'a> {
 
     async fn committer(
         &mut self,
-        keeper: Keeper,
+        (keeper, own_keys): (Keeper, Option<OwnKeys>),
         groups: &DecidedGroups,
         store: SyncSender<StoreCommand>,
         told: (watch::Sender<Vec<u64>>, watch::Sender<Option<ReplayNumbers>>),
@@ -203,6 +207,7 @@ impl<'a> Starting<'a> {
         };
         let parts = CommitterParts {
             keeper,
+            own_keys,
             groups: Arc::clone(groups),
             epoch: since.epoch,
             watermark: since.watermark,
@@ -284,11 +289,7 @@ impl<'a> Starting<'a> {
             rules: Arc::clone(&course.rules),
             metrics: Arc::clone(&course.metrics),
             patterns: Arc::clone(&course.patterns),
-            pattern_bounds: Bounds {
-                keys_max: settings.per_shard(settings.pattern_keys_max),
-                bytes_max: settings.per_shard(settings.pattern_bytes_max),
-            },
-            cohort_keys_max: settings.per_shard(settings.cohort_keys_max),
+            pattern_room: self.pattern_room(false),
             groups: Arc::clone(groups),
             horizon: horizon(settings, course.time, &course.policy, metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),
@@ -304,6 +305,43 @@ impl<'a> Starting<'a> {
             committer: committer.clone(),
             pool: self.pool.clone(),
             watch: DeathWatch::new(format!("aggregator {shard}"), self.failed.clone()),
+        }
+    }
+
+    fn own_keys(
+        &self,
+        snapshot: &Snapshot,
+        groups: &DecidedGroups,
+    ) -> Result<Option<OwnKeys>, RunError> {
+        let course = self.course;
+        let parts = OwnKeysParts {
+            patterns: Arc::clone(&course.patterns),
+            metrics: Arc::clone(&course.metrics),
+            groups: Arc::clone(groups),
+            lateness: course.time.allowed_lateness,
+            seed: course.schema.seed,
+            room: self.pattern_room(true),
+        };
+        OwnKeys::restored(parts, snapshot).map_err(damaged)
+    }
+
+    /// What the machines of patterns may take: those by keys of patterns half of all, where there are
+    /// both sorts, and each shard its part of the rest.
+    fn pattern_room(&self, own: bool) -> PatternRoom {
+        let settings = &self.course.settings;
+        let is_of_sort = |pattern: &Pattern| pattern.has_own_key() == own;
+        let alone = self.course.patterns.list.iter().all(is_of_sort);
+        let part = |all: usize| {
+            let of_sort = if alone { all } else { all.div_ceil(2) };
+            if own { of_sort } else { settings.per_shard(of_sort) }
+        };
+        PatternRoom {
+            keys: Bounds {
+                keys_max: part(settings.pattern_keys_max),
+                bytes_max: part(settings.pattern_bytes_max),
+            },
+            cohort_keys_max: part(settings.cohort_keys_max),
+            sent_bytes_max: settings.per_shard(settings.pattern_bytes_max.div_ceil(2)),
         }
     }
 

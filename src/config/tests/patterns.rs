@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::metric::Facts;
-use crate::domain::pattern::{JoinKind, Seeks, Side};
+use crate::domain::pattern::{JoinKind, Patterns, Seeks, Side};
+use crate::domain::time::TimePolicy;
 
 const FILE: &str = r#"
 [[pattern]]
@@ -221,4 +222,32 @@ fn a_kind_of_sessions_is_read_as_it_was_written_and_printed_again() {
     }
     let other = Config::parse("t.toml", &KINDS.replace("15m", "20m")).unwrap();
     assert!(config.changes(&other).taken.iter().any(|change| change.key == "sessions support"));
+}
+
+#[test]
+fn a_key_of_its_own_is_printed_again_and_is_another_meaning() {
+    let with = |key: &str| {
+        format!(
+            "[[sessions]]\nname = \"s\"\n{key}\n[[pattern]]\nname = \"p\"\n{key}\nfirst = {{ type = \
+             \"a\" }}\ntimes = 2\nwithin = \"1m\"\n[[join]]\nname = \"j\"\n{key}\nleft = {{ type = \
+             \"a\" }}\nright = {{ type = \"b\" }}\nwithin = \"1m\"\n[[funnel]]\nname = \"f\"\n{key}\n\
+             steps = [\"a\", \"b\"]\nwithin = \"1m\"\n"
+        )
+    };
+    let plain = Config::parse("t.toml", &with("")).unwrap();
+    // The session key by its name is the session key.
+    let named = Config::parse("t.toml", &with("key = \"user\"")).unwrap();
+    assert_eq!(named.patterns, plain.patterns);
+    let own = Config::parse("t.toml", &with("key = \"device.id\"")).unwrap();
+    assert!(own.patterns.iter().all(|one| one.key.as_deref() == Some("device.id")));
+    assert_eq!(Config::parse("print.toml", &own.print()).unwrap(), own);
+    let schema = own.schema(0);
+    assert!(schema.slots.iter().any(|slot| slot == "device.id"));
+    let time = TimePolicy::default();
+    let compiled = |config: &Config| {
+        Patterns::compile(&config.patterns, &time, 10, &config.schema(0)).meanings()
+    };
+    let (before, after) = (compiled(&plain), compiled(&own));
+    assert!(before.iter().all(|meaning| !after.contains(meaning)));
+    assert!(plain.changes(&own).taken.iter().any(|change| change.key == "sessions s"));
 }

@@ -9,7 +9,7 @@ use crate::fault::{Counts, Tally};
 use crate::ledger::Ledger;
 use crate::metric::{Flushed, LateCounts};
 use crate::number::Sum;
-use crate::pattern::{FoundMatch, PatternTally};
+use crate::pattern::{FoundMatch, PatternTally, Sent};
 use crate::session::{Cut, Ending, Outcome, STEPS_MAX};
 use crate::time::EpochMs;
 
@@ -51,6 +51,8 @@ pub struct ShardDelta {
     pub ended: Vec<EndedSession>,
     /// Matches of patterns that raise alerts.
     pub matches: Vec<FoundMatch>,
+    /// What goes to patterns with a key of their own, in the order of the log.
+    pub sent: Vec<Sent>,
     /// What happened to the events of each pattern.
     pub patterns: Vec<PatternTally>,
     /// Events by what became of them (without `received`).

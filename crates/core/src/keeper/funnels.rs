@@ -84,7 +84,7 @@ impl Keeper {
             about.note += &format!("; {beyond} steps in groups beyond group_limit");
         }
         let mut tallies = self.patterns().filter(|(spec, _)| spec.name == pattern.spec.name);
-        let lacks = tallies.next().map(|(_, tally)| tally.to_string());
+        let lacks = tallies.next().map(|one| self.lacks(one));
         if let Some(lacks) = lacks.filter(|lacks| !lacks.is_empty()) {
             about.note += &format!("; {lacks}");
         }

@@ -40,7 +40,7 @@ impl Keeper {
             let about = TopicAbout {
                 title: pattern.title.clone(),
                 window: format!("until {} of silence", span_words(spec.gap)),
-                note: tally.to_string(),
+                note: self.lacks((pattern, tally)),
                 panel: "sessions",
                 ..TopicAbout::default()
             };

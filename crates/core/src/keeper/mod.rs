@@ -72,6 +72,8 @@ pub struct Keeper {
     rules: Arc<Rules>,
     watching: Vec<Rule>,
     patterns: Arc<Patterns>,
+    /// Under what name what happened to the events of each is kept.
+    pattern_ids: Vec<String>,
     /// The metrics.
     pub engine: Engine,
     state: KeeperState,
@@ -158,6 +160,7 @@ impl Keeper {
             rules,
             watching,
             patterns: Arc::default(),
+            pattern_ids: Vec::new(),
             engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
             faults: Faults::default(),

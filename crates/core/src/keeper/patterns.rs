@@ -6,11 +6,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Keeper, ShardDelta};
 use crate::alert::{Alert, Detail, alert_id};
+use crate::fault::FaultView;
 use crate::metric::Attr;
 use crate::pattern::{
     DURATION, EVENTS, FoundMatch, More, Pattern, PatternSpec, PatternTally, Patterns, STEP, Seeks,
     VALUE,
 };
+
+/// Unusable attributes that a pattern's note names.
+const FAULTS_SAID_MAX: usize = 3;
 
 /// Name and meaning.
 pub(super) fn pattern_id(pattern: &Pattern) -> String {
@@ -21,14 +25,15 @@ impl Keeper {
     /// Counts what happens to the events of these patterns, numbered as the shards number them.
     /// Before [`Keeper::restore`].
     pub fn watch_patterns(&mut self, patterns: Arc<Patterns>) {
+        self.pattern_ids = patterns.list.iter().map(pattern_id).collect();
         self.patterns = patterns;
         self.know_patterns();
     }
 
     /// Nothing has happened yet to those that are new.
     pub(super) fn know_patterns(&mut self) {
-        for pattern in &self.patterns.list {
-            self.state.patterns.entry(pattern_id(pattern)).or_default();
+        for id in &self.pattern_ids {
+            self.state.patterns.entry(id.clone()).or_default();
         }
     }
 
@@ -39,16 +44,32 @@ impl Keeper {
 
     /// What happened to the events of each pattern and of each join.
     pub fn patterns(&self) -> impl Iterator<Item = (&PatternSpec, PatternTally)> {
-        let tally = |pattern: &Pattern| self.state.patterns.get(&pattern_id(pattern)).copied();
-        let all = self.patterns.list.iter();
-        all.map(move |pattern| (&pattern.spec, tally(pattern).unwrap_or_default()))
+        let all = self.patterns.list.iter().zip(&self.pattern_ids);
+        all.map(|(pattern, id)| {
+            (&pattern.spec, self.state.patterns.get(id).copied().unwrap_or_default())
+        })
+    }
+
+    /// What a pattern may lack, in words: events that came too late or found no room, attributes
+    /// that it could not use; nothing where it lacks nothing.
+    pub(super) fn lacks(&self, (spec, tally): (&PatternSpec, PatternTally)) -> String {
+        let views = self.faults.views_of(&format!("{}.{}.", spec.seeks.table(), spec.name));
+        let said = |view: &FaultView| {
+            let FaultView { attribute, words, count, .. } = view;
+            format!("{attribute} {words} in {count} events")
+        };
+        let mut all = vec![tally.to_string()];
+        all.extend(views.iter().take(FAULTS_SAID_MAX).map(said));
+        all.extend((views.len() > FAULTS_SAID_MAX).then(|| "...".to_owned()));
+        all.retain(|one| !one.is_empty());
+        all.join(", ")
     }
 
     pub(super) fn add_matches(&mut self, delta: &mut ShardDelta) {
         self.matches.append(&mut delta.matches);
-        for (pattern, tally) in self.patterns.list.iter().zip(&delta.patterns) {
+        for (id, tally) in self.pattern_ids.iter().zip(&delta.patterns) {
             if *tally != PatternTally::default() {
-                self.state.patterns.entry(pattern_id(pattern)).or_default().add(tally);
+                self.state.patterns.entry(id.clone()).or_default().add(tally);
             }
         }
     }

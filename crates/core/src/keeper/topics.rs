@@ -210,7 +210,7 @@ impl Keeper {
     fn patterns_topic(&self) -> Arc<Topic> {
         let shown = || self.patterns().filter(|(spec, _)| !has_own_topic(spec));
         let lacks = |(spec, tally): (&PatternSpec, PatternTally)| {
-            let lacks = tally.to_string();
+            let lacks = self.lacks((spec, tally));
             (!lacks.is_empty()).then(|| format!("{}: {lacks}", spec.name))
         };
         let note: Vec<String> = shown().filter_map(lacks).collect();

@@ -68,6 +68,17 @@ impl Check {
         }
     }
 
+    /// The type first, then certain values: an event of another type or value is no business of
+    /// whoever has the conditions. What takes longest comes last.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Check::Types(_) => 0,
+            Check::Slot(_, Test::TextIn(_) | Test::NumberIn(_), _) => 1,
+            Check::Slot(..) => 2,
+            Check::Holds(..) => 3,
+        }
+    }
+
     /// Whether a fact meets it, and if not, whether it is known to be because of a misfit.
     #[inline]
     pub fn judge(&self, fact: &impl Fact) -> Judged {
@@ -137,14 +148,22 @@ impl Check {
     }
 }
 
-/// Conditions on events that must all hold.
+/// Conditions on events that must all hold, each with its attribute: those on the type first.
 #[derive(Clone, Debug)]
-pub struct Conditions(Vec<Check>);
+pub struct Conditions(Vec<(String, Check)>);
 
 impl Conditions {
     /// On events of this schema, which has their attributes; the configuration sees to it.
     pub fn of_events(conditions: &[Condition], schema: &Schema) -> Conditions {
-        Conditions(conditions.iter().map(|one| Check::of_events(one, schema)).collect())
+        let check = |one: &Condition| (one.attribute.clone(), Check::of_events(one, schema));
+        let mut checks: Vec<_> = conditions.iter().map(check).collect();
+        checks.sort_by_key(|(_, check)| check.rank());
+        Conditions(checks)
+    }
+
+    /// The attributes that they need, in the order of the numbers of [`Conditions::hold`].
+    pub fn attributes(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(|(attribute, _)| attribute.as_str())
     }
 
     /// True when an event of a type may meet them.
@@ -153,13 +172,20 @@ impl Conditions {
             Check::Types(types) => types.contains(&event_type),
             _ => true,
         };
-        self.0.iter().all(admits)
+        self.0.iter().all(|(_, check)| admits(check))
     }
 
-    /// True when a fact meets them.
+    /// True when a fact meets them. The first that it does not meet is told where it cannot be
+    /// judged, by its number.
     #[inline]
-    pub fn hold(&self, fact: &impl Fact) -> bool {
-        self.0.iter().all(|check| check.holds(fact))
+    pub fn hold(&self, fact: &impl Fact, misfit: impl FnOnce(usize, Fault)) -> bool {
+        let checks = self.0.iter().enumerate();
+        let mut unmet = checks.filter(|(_, (_, check))| !check.holds(fact));
+        let Some((number, (_, check))) = unmet.next() else { return true };
+        if let Some(fault) = check.misfit(fact) {
+            misfit(number, fault);
+        }
+        false
     }
 
     /// What they are, as text: part of the state on disk, so it never changes.

@@ -106,16 +106,9 @@ impl Metric {
                 Check::Slot(slot(&condition.attribute), test.clone(), format)
             }
         };
-        // The type first, then certain values: an event of another type or value is none of this
-        // metric's business. What takes longest comes last.
         let mut filter: Vec<(&Condition, Check)> =
             spec.filter.iter().map(|condition| (condition, check(condition))).collect();
-        filter.sort_by_key(|(_, check)| match check {
-            Check::Types(_) => 0,
-            Check::Slot(_, Test::TextIn(_) | Test::NumberIn(_), _) => 1,
-            Check::Slot(..) => 2,
-            Check::Holds(..) => 3,
-        });
+        filter.sort_by_key(|(_, check)| check.rank());
         let named = |key: &str, attribute: &str| Use {
             key: format!("metric.{}.{key}", spec.name),
             attribute: attribute.to_owned(),

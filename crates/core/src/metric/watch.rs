@@ -11,8 +11,9 @@ use crate::fault::{Fault, Tally, Use, uses};
 
 /// Where faults go.
 pub trait Notes {
-    /// An event meets the conditions of a metric: it was to carry the field and the labels.
-    fn concern(&mut self, metric: usize);
+    /// An event meets the conditions of this metric: it was to carry the field and the labels. Of a
+    /// pattern: it was to carry the attribute of this use.
+    fn concern(&mut self, which: usize);
     /// The attribute of use `number` was of no use.
     fn note(&mut self, number: usize, fault: Fault);
 }
@@ -22,6 +23,16 @@ impl Notes for Vec<(usize, Fault)> {
 
     fn note(&mut self, number: usize, fault: Fault) {
         self.push((number, fault));
+    }
+}
+
+impl Notes for Tally {
+    fn concern(&mut self, number: usize) {
+        Tally::concern(self, number, 1);
+    }
+
+    fn note(&mut self, number: usize, fault: Fault) {
+        Tally::note(self, number, fault);
     }
 }
 
@@ -126,7 +137,13 @@ impl Watch {
 
 /// All uses of a configuration, in the order of their numbers. `keys`: the attributes of the
 /// session key; `value` and `segment`: those of the session, empty for none.
-pub fn all_uses(keys: &[String], value: &str, segment: &str, metrics: &[Metric]) -> Vec<Use> {
+pub fn all_uses<'a>(
+    keys: &[String],
+    value: &str,
+    segment: &str,
+    metrics: &[Metric],
+    of_patterns: impl Iterator<Item = &'a Use>,
+) -> Vec<Use> {
     let fixed = [
         ("events.time", "ts"),
         ("events.key", &keys.join(", ")),
@@ -135,5 +152,5 @@ pub fn all_uses(keys: &[String], value: &str, segment: &str, metrics: &[Metric])
     ];
     let fixed = fixed.map(|(key, attribute)| Use { key: key.into(), attribute: attribute.into() });
     let of_metrics = metrics.iter().flat_map(|metric| metric.uses.iter().cloned());
-    fixed.into_iter().chain(of_metrics).collect()
+    fixed.into_iter().chain(of_metrics).chain(of_patterns.cloned()).collect()
 }

@@ -1,16 +1,21 @@
 //! Patterns, compiled against the schema, and which of them an event may concern.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::cohorts::{CohortKey, Cohorts};
 use super::found::{Match, More};
 use super::held::{self, Held};
+use super::needs::Needs;
 use super::spec::{
     COHORT, CUT, CohortSpec, DURATION, EVENTS, FunnelSpec, IS_FIRST, JoinSpec, MATCHED, OUTCOME,
     PatternSpec, STEP, Seeks, SequenceSpec, SessionsSpec, Side, VALUE, WAITED,
 };
 use crate::event::Schema;
+use crate::fault::Use;
 use crate::hash::fingerprint;
+use crate::metric::watch::Notes;
 use crate::metric::{Calendar, Conditions, Fact};
 use crate::number::Amount;
 use crate::number::text::NumberFormat;
@@ -53,6 +58,8 @@ pub struct Pattern {
     pub meaning: u64,
     /// Conditions, with the bit that says they are met.
     conditions: Vec<(u32, Conditions)>,
+    /// What it needs of the attributes of events.
+    needs: Needs,
     /// Slots of the attributes that are kept of its events: first those that they must have in
     /// common, as text.
     slots: Vec<usize>,
@@ -99,8 +106,17 @@ pub(super) enum Shows {
     Value(Side, usize),
 }
 
-/// The patterns that an event concerns, with what is kept of it for each.
+/// The patterns of one key that an event concerns, with what is kept of it for each.
 pub type Hits = SmallVec<[(u16, Held); 1]>;
+
+/// What an event is to patterns.
+#[derive(Debug, Default)]
+pub struct Concerns<'a> {
+    /// To those of its session key.
+    pub hits: Hits,
+    /// To those with a key of their own, with the key: pattern by pattern.
+    pub own: Vec<(u16, Cow<'a, [u8]>, Held)>,
+}
 
 /// All patterns of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +139,13 @@ impl Patterns {
         held_max: usize,
         schema: &Schema,
     ) -> Self {
-        let list: Vec<Pattern> = specs.iter().map(|spec| Pattern::compile(spec, schema)).collect();
+        let mut num_uses = 0;
+        let list = specs.iter().map(|spec| {
+            let pattern = Pattern::compile(spec, schema, num_uses);
+            num_uses += pattern.needs.uses.len();
+            pattern
+        });
+        let list: Vec<Pattern> = list.collect();
         let types = (0..schema.event_types.len() as u16).chain([Schema::OTHER_TYPE]);
         let routes = types.map(|event_type| {
             let concerned = (0u16..).zip(&list).filter(|(_, pattern)| pattern.admits(event_type));
@@ -143,22 +165,48 @@ impl Patterns {
         self.list.is_empty()
     }
 
-    /// The patterns that an event concerns.
+    /// What they need of the attributes of events, by number.
+    pub fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.list.iter().flat_map(|pattern| &pattern.needs.uses)
+    }
+
+    /// Some go by a key of their own.
+    pub fn any_own(&self) -> bool {
+        self.list.iter().any(Pattern::has_own_key)
+    }
+
+    /// The patterns that an event concerns. What of it is of no use to them is noted by the number
+    /// of the use.
     #[inline]
-    pub fn hits(&self, fact: &impl Fact) -> Hits {
+    pub fn concerns<'a>(&self, fact: &'a impl Fact, notes: &mut impl Notes) -> Concerns<'a> {
         let route = usize::from(fact.event_type()).min(self.routes.len() - 1);
-        let concerned = self.routes[route].iter();
-        concerned
-            .filter_map(|index| Some((*index, self.list[usize::from(*index)].hold(fact)?)))
-            .collect()
+        let mut concerns = Concerns::default();
+        for number in &self.routes[route] {
+            let pattern = &self.list[usize::from(*number)];
+            if !pattern.has_own_key() {
+                // One without a session key is of no such pattern.
+                if !fact.key().is_empty()
+                    && let Some(meets) = pattern.meets(fact, notes)
+                {
+                    concerns.hits.push((*number, pattern.hold(meets, fact, notes)));
+                }
+            } else if let Some(meets) = pattern.meets(fact, notes)
+                && let Some(key) = pattern.needs.key(fact, notes)
+            {
+                concerns.own.push((*number, key, pattern.hold(meets, fact, notes)));
+            }
+        }
+        concerns
     }
 }
 
 impl Pattern {
-    fn compile(spec: &PatternSpec, schema: &Schema) -> Pattern {
+    /// Its uses come behind so many others.
+    fn compile(spec: &PatternSpec, schema: &Schema, uses: usize) -> Pattern {
         let conditions = spec.seeks.conditions().into_iter().zip(bits(&spec.seeks));
         let conditions =
-            conditions.map(|(conditions, bit)| (bit, Conditions::of_events(conditions, schema)));
+            conditions.map(|((_, list), bit)| (bit, Conditions::of_events(list, schema)));
+        let conditions: Vec<(u32, Conditions)> = conditions.collect();
         let slot = |name: &str| schema.slots.iter().position(|slot| slot == name);
         let on = spec.seeks.on().iter().map(|name| slot(name).unwrap_or(usize::MAX));
         let (mut slots, mut taken): (Vec<usize>, _) = (on.collect(), Vec::new());
@@ -197,7 +245,8 @@ impl Pattern {
             taken.push((from.side, at));
             show(name, Shows::Value(from.side, at));
         }
-        if let [key] = &schema.keys[..] {
+        let keys = keys(spec, schema);
+        if let [key] = keys {
             show(key, Shows::Key);
         }
         let worth = match &spec.seeks {
@@ -211,7 +260,7 @@ impl Pattern {
             Seeks::Sessions(SessionsSpec { cohort: Some(cohort), .. }) => {
                 let CohortSpec { span, zone, first_weekday } = cohort;
                 // What sessions are is no part of it: keys stay known when that is another.
-                let words = format!("cohort {} {:?} {cohort:?}", spec.name, schema.keys);
+                let words = format!("cohort {} {keys:?} {cohort:?}", spec.name);
                 let calendar = Calendar::new(zone, *span, *first_weekday);
                 Some((fingerprint(words.as_bytes()), calendar))
             }
@@ -221,7 +270,8 @@ impl Pattern {
         Pattern {
             event_type: schema.match_types().start + number as u16,
             meaning: meaning(spec, schema),
-            conditions: conditions.collect(),
+            needs: Needs::new(spec, &conditions, schema, uses),
+            conditions,
             slots,
             worth,
             cohort,
@@ -235,15 +285,36 @@ impl Pattern {
         self.conditions.iter().any(|(_, conditions)| conditions.admit(event_type))
     }
 
-    /// What is kept of an event; `None` when it meets no condition.
-    fn hold(&self, fact: &impl Fact) -> Option<Held> {
-        let met = self.conditions.iter().filter(|(_, conditions)| conditions.hold(fact));
-        let meets = met.fold(0, |meets, (bit, _)| meets | bit);
+    /// It goes by a key of its own.
+    pub fn has_own_key(&self) -> bool {
+        self.spec.key.is_some()
+    }
+
+    /// The bits of the conditions that an event meets; `None` when it is none of its events.
+    fn meets(&self, fact: &impl Fact, notes: &mut impl Notes) -> Option<u32> {
+        let mut meets = 0;
+        for (list, (bit, conditions)) in self.conditions.iter().enumerate() {
+            let note = |at, fault| notes.note(self.needs.of_condition(list, at), fault);
+            if conditions.hold(fact, note) {
+                meets |= bit;
+            } else if *bit == BELONGS && self.is_of_sessions() {
+                return None;
+            }
+        }
+        (meets != 0).then_some(meets)
+    }
+
+    /// What is kept of an event that meets this.
+    fn hold(&self, meets: u32, fact: &impl Fact, notes: &mut impl Notes) -> Held {
+        self.needs.look_at(meets, fact, notes);
         let (common, others) = self.slots.split_at(self.spec.seeks.on().len());
         let attr = |slot: &usize| fact.attr(*slot);
-        let values = || held::values(common.iter().map(attr), others.iter().map(attr));
-        let needed = if let Seeks::Sessions(_) = self.spec.seeks { BELONGS } else { u32::MAX };
-        (meets & needed != 0).then(|| Held { at: fact.at(), meets, values: values() })
+        let values = held::values(common.iter().map(attr), others.iter().map(attr));
+        Held { at: fact.at(), meets, values }
+    }
+
+    fn is_of_sessions(&self) -> bool {
+        matches!(self.spec.seeks, Seeks::Sessions(_))
     }
 
     /// The attributes that it declares: name, the event, and the place among its values.
@@ -319,9 +390,14 @@ fn bits(seeks: &Seeks) -> Vec<u32> {
     }
 }
 
+/// The attributes that its key is made of.
+fn keys<'a>(spec: &'a PatternSpec, schema: &'a Schema) -> &'a [String] {
+    spec.key.as_ref().map_or(&schema.keys, std::slice::from_ref)
+}
+
 /// Part of the state on disk: texts here never change.
 fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
-    let keys = &schema.keys;
+    let keys = keys(spec, schema);
     let attributes: Vec<&str> = spec.of_events().into_iter().map(String::as_str).collect();
     let derived = schema.derived_among(&attributes);
     let computed: String =

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::compile::Patterns;
 use super::found::Match;
+use crate::fault::Tally;
 use crate::number::Sum;
 
 /// What happened to the events of one pattern.
@@ -123,12 +125,18 @@ pub struct PatternEffects {
     pub matches: Vec<Match>,
     /// By pattern.
     pub tallies: Vec<PatternTally>,
+    /// What was of no use, by use.
+    pub faults: Tally,
 }
 
 impl PatternEffects {
-    /// Of so many patterns.
-    pub fn new(patterns: usize) -> Self {
-        PatternEffects { matches: Vec::new(), tallies: vec![PatternTally::default(); patterns] }
+    /// Of these patterns.
+    pub fn new(patterns: &Patterns) -> Self {
+        PatternEffects {
+            matches: Vec::new(),
+            tallies: vec![PatternTally::default(); patterns.list.len()],
+            faults: Tally::new(patterns.uses().count()),
+        }
     }
 
     pub(super) fn found(&mut self, found: Match) {

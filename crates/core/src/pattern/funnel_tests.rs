@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::test_ground::{Happened, TYPES, conditions, log, run};
+use super::test_ground::{Happened, TYPES, conditions, hits, log, run};
 use super::*;
 use crate::event::Schema;
 use crate::metric::{Attr, Fact};
@@ -30,6 +30,7 @@ fn patterns(steps: &[&str], without: &str, lateness: i64) -> Patterns {
     let place = Taken { side: Side::First, attribute: "place".into() };
     let spec = PatternSpec {
         name: "f".into(),
+        key: None,
         title: "F".into(),
         seeks: Seeks::Funnel(funnel),
         attributes: vec![("place".into(), place)],
@@ -53,7 +54,7 @@ fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
 
 /// All of it by looking at every chain of events: which steps are reached when, and by which chain.
 fn search(events: &[Happened], patterns: &Patterns, steps: usize) -> Vec<String> {
-    let held = |event: &Happened| patterns.hits(event).pop().map(|(_, held)| held);
+    let held = |event: &Happened| hits(patterns, event).pop().map(|(_, held)| held);
     let mut sorted: Vec<_> = events.iter().filter_map(|e| Some((held(e)?, e.place))).collect();
     sorted.sort();
     let mut found = Vec::new();

@@ -20,17 +20,22 @@ mod funnel;
 mod held;
 mod join;
 mod machine;
+mod needs;
 mod progress;
 mod record;
+mod sent;
 mod sequence;
 mod spec;
 mod visits;
 
 pub use cohorts::{CohortKey, Cohorts};
-pub use compile::{Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX};
+pub use compile::{
+    Concerns, Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX,
+};
 pub use effects::{PatternEffects, PatternTally, SessionTally};
 pub use found::{FoundMatch, Match, MatchFact, More, Reach};
 pub use machine::{Machine, PatternEvent};
+pub use sent::Sent;
 pub use sequence::Moment;
 pub use spec::{
     COHORT, CUT, CohortSpec, DURATION, EVENTS, FunnelSpec, IS_FIRST, JoinKind, JoinSpec, LEFT,

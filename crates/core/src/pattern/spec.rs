@@ -45,6 +45,8 @@ pub struct PatternSpec {
     pub name: String,
     /// For people.
     pub title: String,
+    /// The attribute whose values keep its events apart; `None`: the session key.
+    pub key: Option<String>,
     /// What a match is.
     pub seeks: Seeks,
     /// Attributes of a match, and where they are taken from.
@@ -252,29 +254,36 @@ impl Seeks {
         }
     }
 
-    /// Every list of conditions that it has.
-    pub fn conditions(&self) -> Vec<&Vec<Condition>> {
+    /// Every list of conditions that it has, with the key that it stands under.
+    pub fn conditions(&self) -> Vec<(&'static str, &Vec<Condition>)> {
+        fn under<'a>(
+            key: &'static str,
+            lists: &'a [Vec<Condition>],
+        ) -> impl Iterator<Item = (&'static str, &'a Vec<Condition>)> {
+            lists.iter().map(move |list| (key, list))
+        }
         match self {
             Seeks::Sequence(SequenceSpec { first, then, without, not_then, .. }) => {
-                std::iter::once(first).chain(then).chain(without).chain(not_then).collect()
+                let further = under("then", then).chain(under("without", without));
+                let first = std::iter::once(("first", first));
+                first.chain(further).chain(under("not_then", not_then)).collect()
             }
-            Seeks::Join(JoinSpec { left, right, .. }) => vec![left, right],
+            Seeks::Join(JoinSpec { left, right, .. }) => vec![("left", left), ("right", right)],
             Seeks::Funnel(FunnelSpec { steps, without, .. }) => {
-                steps.iter().chain(without).collect()
+                under("steps", steps).chain(under("without", without)).collect()
             }
             Seeks::Sessions(SessionsSpec {
                 events, entry, goal, remove, steps, counts, ..
             }) => {
-                let lists = [entry, goal, remove, steps].into_iter().flatten();
-                std::iter::once(events)
-                    .chain(lists)
-                    .chain(counts.iter().map(|one| &one.1))
-                    .collect()
+                let lists = under("entry", entry).chain(under("goal", goal));
+                let lists = lists.chain(under("remove", remove)).chain(under("steps", steps));
+                let counts = counts.iter().map(|one| ("counts", &one.1));
+                std::iter::once(("where", events)).chain(lists).chain(counts).collect()
             }
         }
     }
 
-    /// Likewise.
+    /// Every list of conditions, in the same order.
     pub fn conditions_mut(&mut self) -> Vec<&mut Vec<Condition>> {
         match self {
             Seeks::Sequence(SequenceSpec { first, then, without, not_then, .. }) => {
@@ -317,13 +326,13 @@ impl PatternSpec {
 
     /// The attributes that it needs of events.
     pub fn of_events(&self) -> Vec<&String> {
-        let conditions = self.seeks.conditions().into_iter().flatten();
+        let conditions = self.seeks.conditions().into_iter().flat_map(|(_, list)| list);
         let taken = self.attributes.iter().map(|(_, taken)| &taken.attribute);
         let value = match &self.seeks {
             Seeks::Sessions(sessions) => sessions.value.as_ref(),
             _ => None,
         };
-        let taken = taken.chain(value);
+        let taken = taken.chain(value).chain(&self.key);
         conditions.flat_map(Condition::attributes).chain(self.seeks.on()).chain(taken).collect()
     }
 }

@@ -48,6 +48,11 @@ impl Fact for Happened {
     }
 }
 
+/// What an event is to the patterns.
+pub fn hits(patterns: &Patterns, event: &Happened) -> Hits {
+    patterns.concerns(event, &mut Vec::new()).hits
+}
+
 /// Events of one of these types, `"ab"`.
 pub fn conditions(types: &str) -> Vec<Condition> {
     let names = types.chars().map(String::from).collect();
@@ -73,7 +78,7 @@ pub fn run(
     log: &[Happened],
     pauses: &[bool],
 ) -> (PatternEffects, Vec<Happened>) {
-    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(patterns));
     let mut meanings = patterns.meanings();
     let (mut newest, mut taken) = (None, Vec::new());
     // Windows that end here are final once the timer has fired.
@@ -95,7 +100,7 @@ pub fn run(
             }
         }
         let (late, known) = (fx.tallies[0].late, fx.matches.len());
-        let hits = patterns.hits(event);
+        let hits = hits(patterns, event);
         machine.apply(patterns, &PatternEvent { watermark, hits }, &mut fx).unwrap();
         on_time(&fx.matches[known..], settled);
         taken.extend((fx.tallies[0].late == late).then(|| event.clone()));

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::test_ground::{DISORDER, Happened, TYPES};
+use super::test_ground::{DISORDER, Happened, TYPES, hits};
 use super::*;
 use crate::event::Schema;
 use crate::keyed::KeyedMachine as _;
@@ -47,6 +47,7 @@ fn spec(
 fn of(seeks: Seeks) -> PatternSpec {
     PatternSpec {
         name: "p".into(),
+        key: None,
         title: "P".into(),
         seeks,
         attributes: vec![
@@ -135,8 +136,8 @@ fn search(spec: &SequenceSpec, events: &[Happened], patterns: &Patterns) -> Vec<
     let any =
         |event: &Happened, lists: &[Vec<Condition>]| lists.iter().any(|one| meets(event, one));
     let mut sorted: Vec<&Happened> =
-        events.iter().filter(|event| !patterns.hits(*event).is_empty()).collect();
-    sorted.sort_by_key(|event| patterns.hits(*event)[0].1.clone());
+        events.iter().filter(|event| !hits(patterns, event).is_empty()).collect();
+    sorted.sort_by_key(|event| hits(patterns, event)[0].1.clone());
     let steps: Vec<&Vec<Condition>> =
         std::iter::repeat_n(&spec.first, spec.times as usize).chain(&spec.then).collect();
     let mut found = Vec::new();
@@ -209,7 +210,7 @@ fn run(
     log: &[Happened],
     pauses: &[bool],
 ) -> (Vec<Seen>, Vec<Happened>, PatternTally) {
-    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(patterns));
     let mut meanings = patterns.meanings();
     let (mut newest, mut taken) = (None, Vec::new());
     for (event, pause) in log.iter().zip(pauses.iter().cycle()) {
@@ -224,7 +225,7 @@ fn run(
             machine = again;
         }
         let late = fx.tallies[0].late;
-        let hits = patterns.hits(event);
+        let hits = hits(patterns, event);
         machine.apply(patterns, &PatternEvent { watermark, hits }, &mut fx).unwrap();
         taken.extend((fx.tallies[0].late == late).then(|| event.clone()));
         let deadline = machine.next_deadline(patterns);
@@ -254,7 +255,7 @@ proptest! {
             let passes = |event: &&Happened| {
                 let watermark = newest - DISORDER;
                 newest = newest.max(event.at);
-                event.at >= watermark - lateness || patterns.hits(*event).is_empty()
+                event.at >= watermark - lateness || hits(&patterns, event).is_empty()
             };
             log.iter().filter(passes).cloned().collect()
         };
@@ -284,9 +285,9 @@ proptest! {
     #[test]
     fn matches_are_told_apart_by_their_name_and_their_time(log in log(), which in 0usize..15) {
         let patterns = patterns(&specs()[which], 3, 1_000);
-        let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+        let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(&patterns));
         for event in &log {
-            let event = PatternEvent { watermark: event.at - 50, hits: patterns.hits(event) };
+            let event = PatternEvent { watermark: event.at - 50, hits: hits(&patterns, event) };
             machine.apply(&patterns, &event, &mut fx).unwrap();
         }
         machine.expire(&patterns, END_OF_TIME, &mut fx);
@@ -303,12 +304,12 @@ proptest! {
     fn a_key_that_holds_too_much_stays_within_its_bound(log in log(), which in 0usize..15, held_max in 2usize..6) {
         let spec = &specs()[which];
         let bounded = patterns(spec, 30, held_max);
-        let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+        let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(&bounded));
         let mut newest = BEGINNING;
         for event in &log {
             let watermark = newest - DISORDER;
             newest = newest.max(event.at);
-            let event = PatternEvent { watermark, hits: bounded.hits(event) };
+            let event = PatternEvent { watermark, hits: hits(&bounded, event) };
             machine.apply(&bounded, &event, &mut fx).unwrap();
             let held = |run: &machine::Run| run.pending.len() + run.begun.len();
             prop_assert!(machine.runs.iter().map(held).sum::<usize>() <= held_max);
@@ -438,9 +439,9 @@ fn a_result_shows_whether_it_has_both_sides() {
     let schema = Schema { slots: vec![MATCHED.into(), DURATION.into()], ..schema() };
     let time = TimePolicy { allowed_lateness: 0, ..TimePolicy::default() };
     let patterns = Patterns::compile(&[spec], &time, 100, &schema);
-    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(&patterns));
     for (at, event_type) in [(1_000, 1), (1_004, 0), (2_000, 0)] {
-        let hits = patterns.hits(&Happened { at, event_type, place: 7 });
+        let hits = hits(&patterns, &Happened { at, event_type, place: 7 });
         machine.apply(&patterns, &PatternEvent { watermark: 0, hits }, &mut fx).unwrap();
     }
     machine.expire(&patterns, END_OF_TIME, &mut fx);
@@ -456,9 +457,9 @@ fn a_result_shows_whether_it_has_both_sides() {
 #[test]
 fn a_match_shows_metrics_its_type_key_time_and_attributes() {
     let patterns = patterns(&spec(("a", 1), &["b"], &[], &[]), 0, 100);
-    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(&patterns));
     for (at, event_type, amount) in [(1_000, 0, 7), (1_015, 1, 9)] {
-        let hits = patterns.hits(&Happened { at, event_type, place: amount });
+        let hits = hits(&patterns, &Happened { at, event_type, place: amount });
         machine.apply(&patterns, &PatternEvent { watermark: 0, hits }, &mut fx).unwrap();
     }
     machine.expire(&patterns, END_OF_TIME, &mut fx);
@@ -513,7 +514,7 @@ mod carts {
             }
             let patterns = patterns(&abandoned, LATENESS, 10_000);
             let (mut session, mut fx) = (session::Machine::default(), SessionEffects::default());
-            let (mut machine, mut found) = (Machine::default(), PatternEffects::new(1));
+            let (mut machine, mut found) = (Machine::default(), PatternEffects::new(&patterns));
             let mut now = 1_000;
             for (step, event_type, behind) in steps {
                 // Now and then a pause; nothing is ever late.
@@ -530,7 +531,7 @@ mod carts {
                     ..SessionEvent::default()
                 };
                 prop_assert_eq!(session.apply(&rules, &event, &mut fx), Ok(()));
-                let hits = patterns.hits(&Happened { at, event_type, place: 0 });
+                let hits = super::hits(&patterns, &Happened { at, event_type, place: 0 });
                 machine.apply(&patterns, &PatternEvent { watermark, hits }, &mut found).unwrap();
             }
             session.expire(&rules, END_OF_TIME, &mut fx);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::test_ground::{Happened, TYPES, conditions, log, run};
+use super::test_ground::{Happened, TYPES, conditions, hits, log, run};
 use super::*;
 use crate::event::Schema;
 use crate::keyed::KeyedMachine as _;
@@ -51,6 +51,7 @@ fn patterns(spec: &SessionsSpec, lateness: i64) -> Patterns {
     let of = |side| Taken { side, attribute: "place".into() };
     let spec = PatternSpec {
         name: "visits".into(),
+        key: None,
         title: "Visits".into(),
         seeks: Seeks::Sessions(spec.clone()),
         attributes: vec![("start".into(), of(Side::First)), ("end".into(), of(Side::Last))],
@@ -73,7 +74,7 @@ fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
 fn walk(spec: &SessionsSpec, events: &[Happened], patterns: &Patterns) -> Vec<String> {
     let mut sorted: Vec<_> = events
         .iter()
-        .filter_map(|event| Some((patterns.hits(event).pop()?.1, event.clone())))
+        .filter_map(|event| Some((hits(patterns, event).pop()?.1, event.clone())))
         .collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let sorted: Vec<Happened> = sorted.into_iter().map(|(_, event)| event).collect();
@@ -177,9 +178,9 @@ proptest! {
 #[test]
 fn what_was_held_under_a_greater_bound_is_decided() {
     let mut patterns = patterns(&sessions()[3], 1_000);
-    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(1));
+    let (mut machine, mut fx) = (Machine::default(), PatternEffects::new(&patterns));
     for at in 1_000..1_010 {
-        let hits = patterns.hits(&Happened { at, event_type: 0, place: 1 });
+        let hits = hits(&patterns, &Happened { at, event_type: 0, place: 1 });
         let event = PatternEvent { watermark: BEGINNING, hits };
         machine.apply(&patterns, &event, &mut fx).unwrap();
     }

@@ -1,0 +1,89 @@
+//! Patterns, joins, funnels and kinds of sessions with a key of their own: where what all shards
+//! have of such a key comes together.
+//!
+//! Events are sharded by the session key, so those of another key are with all shards, and only a
+//! barrier is a place that all agree on. Here, between the shards and the keeper, what they sent
+//! since the last one is taken in the order of the log, then time is let pass as far as the barrier
+//! says, as a shard does; what is found becomes the part of one more shard. So whatever is found is
+//! found by the barrier by which it is final, and the commit holds it with the rest.
+
+use std::sync::Arc;
+
+use crate::actors::aggregator::{DecidedGroups, PatternRoom, PatternShard};
+use crate::actors::messages::ShardHolds;
+use crate::domain::commit::Snapshot;
+use crate::domain::keeper::ShardDelta;
+use crate::domain::metric::{Fold, Metric};
+use crate::domain::pattern::{Patterns, Sent};
+use crate::domain::time::{EpochMs, SpanMs};
+
+/// What it is made of.
+pub struct OwnKeysParts {
+    /// All patterns.
+    pub patterns: Arc<Patterns>,
+    /// The metrics.
+    pub metrics: Arc<Vec<Metric>>,
+    /// Which groups each metric keeps, once that is decided.
+    pub groups: DecidedGroups,
+    /// Allowed lateness.
+    pub lateness: SpanMs,
+    /// Seed of the hashes of keys.
+    pub seed: u64,
+    /// What its machines may take.
+    pub room: PatternRoom,
+}
+
+/// The machines by keys of patterns.
+pub struct OwnKeys {
+    machines: PatternShard,
+    fold: Fold,
+    groups: DecidedGroups,
+}
+
+impl OwnKeys {
+    /// As a snapshot left them; `None` when all patterns go by the session key.
+    ///
+    /// # Errors
+    /// When a record is malformed: names the key.
+    pub fn restored(parts: OwnKeysParts, snapshot: &Snapshot) -> Result<Option<Self>, String> {
+        let OwnKeysParts { patterns, metrics, groups, lateness, seed, room } = parts;
+        let Some(mut machines) = PatternShard::new(&patterns, true, seed, room) else {
+            return Ok(None);
+        };
+        machines.restore(snapshot, (0, 1))?;
+        let mut own = OwnKeys { machines, fold: Fold::new(metrics, lateness), groups };
+        own.learn_groups();
+        Ok(Some(own))
+    }
+
+    /// Takes what all shards sent up to a barrier with this watermark, and adds what is found to
+    /// theirs.
+    pub(super) fn take(&mut self, shards: &mut Vec<ShardDelta>, watermark: EpochMs) -> ShardHolds {
+        let mut sent: Vec<Sent> =
+            shards.iter_mut().flat_map(|delta| delta.sent.drain(..)).collect();
+        // Each shard's are in order already. What one event is to several patterns stays together.
+        sent.sort_by(|a, b| a.order.cmp(&b.order));
+        sent.into_iter().for_each(|one| self.machines.take_sent(one, &mut self.fold));
+        self.machines.expire(watermark, &mut self.fold);
+        let mut delta = ShardDelta {
+            facts: self.fold.flush(),
+            faults: self.fold.take_tally(),
+            late_facts: self.fold.take_late(),
+            // It knows no ids.
+            identity_floor: EpochMs::MAX,
+            ..ShardDelta::default()
+        };
+        self.machines.hand_over(&mut delta);
+        self.learn_groups();
+        shards.push(delta);
+        self.machines.holds()
+    }
+
+    fn learn_groups(&mut self) {
+        for (metric, decided) in self.groups.iter().enumerate() {
+            if let Some(decision) = &*decided.load() {
+                self.fold.learn(metric, decision);
+            }
+        }
+    }
+}
