@@ -126,6 +126,10 @@ fn totals(keeper: &Keeper) {
     for (metric, total) in keeper.overflow() {
         counter!(names::OTHER_GROUPS, "metric" => metric.to_owned()).absolute(total);
     }
+    for (metric, held, joined) in keeper.sliding() {
+        gauge!(names::SLIDING_MOMENTS, "metric" => metric.to_owned()).set(held as f64);
+        counter!(names::SLIDING_JOINED, "metric" => metric.to_owned()).absolute(joined);
+    }
     for (PatternSpec { name: pattern, seeks, .. }, tally) in keeper.patterns() {
         let totals = [
             (names::PATTERN_MATCHES, tally.matches),

@@ -311,6 +311,7 @@ fn report(numbers: &ReplayNumbers, digests: &Digests, elapsed_ms: i64) -> Report
             ("window_late_all", metric.window_late_all),
             ("minute_late", metric.minute_late),
             ("other_groups", metric.other_groups),
+            ("joined_slides", metric.joined_slides),
             ("groups_left", metric.groups_left),
         ];
         for (name, late) in left_out.into_iter().filter(|(_, late)| *late > 0) {

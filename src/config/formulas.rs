@@ -187,6 +187,7 @@ fn look_back(window: &WindowSpec, text: &str) -> Result<(Ago, SpanMs), String> {
         },
         WindowSpec::Tumbling { .. }
         | WindowSpec::Hopping { .. }
+        | WindowSpec::Sliding { .. }
         | WindowSpec::SinceStart { .. }
         | WindowSpec::Since { .. }
         | WindowSpec::Burst { .. }

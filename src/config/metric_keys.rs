@@ -56,6 +56,10 @@ settings! {
         /// that if it is more.
         pub group_silence: Derived<SpanMs> = Derived(None), span(0, KEEP_MAX);
         /// { tumbling = "1s" }, { hopping = "5m", slide = "30s" } with any slide up to the size,
+        /// { sliding = "1m" }, what lies up to 1m before each event, with it: rules and
+        /// files have a number at each of them and at each end of a slide, the page at the ends (slide = "1s", more
+        /// for more than 10m); events of a group beyond numbers = 100 in a slide have one together, which is
+        /// counted (tidewatch_sliding_joined_total),
         /// { since_midnight = true, slide = "1s" } (or a zone instead of true);
         /// { since_start = true, slide = "1s" }, from the first event on;
         /// { since = "deploy", slide = "1s" }, from the newest event of that type on (or the newest

@@ -323,6 +323,6 @@ pub(super) fn history_fits(item: &mut Item<'_>, spec: &MetricSpec) {
     }
     if spec.aggregate.is_per_time() && !spec.window.has_length() {
         let word = spec.aggregate.word();
-        item.reader.problem("window", format!("must be tumbling or hopping for a {word}"));
+        item.reader.problem("window", format!("must be tumbling, hopping or sliding for a {word}"));
     }
 }

@@ -285,6 +285,10 @@ fn window(window: &WindowSpec) -> String {
                 }
             }
         }
+        WindowSpec::Sliding { size, slide, numbers } => {
+            let (size, slide) = (span(*size), span(*slide));
+            format!("{{ sliding = {size}, slide = {slide}, numbers = {numbers} }}")
+        }
         WindowSpec::SinceMidnight { zone, slide } => {
             format!("{{ since_midnight = {}, slide = {} }}", text(zone), span(*slide))
         }

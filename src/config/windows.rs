@@ -24,6 +24,13 @@ const DAYS_MAX: i64 = 366;
 /// Most facts of a window of the last ones: each is kept, for each group.
 const LAST_MAX: usize = 100_000;
 
+/// Slides of a window before each event where none are written, at most.
+const SLIDES: SpanMs = 600;
+
+/// Numbers of a group within such a slide, and most of them.
+const NUMBERS: usize = 100;
+const NUMBERS_MAX: usize = 100_000;
+
 /// Days as the configuration counts them where a window says nothing else.
 #[derive(Clone, Copy)]
 pub(super) struct Days<'a> {
@@ -42,13 +49,19 @@ struct Kind {
     shape: &'static str,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind { key: "tumbling", needs: &[], takes: &["zone"], shape: "{ tumbling = \"1s\" }" },
     Kind {
         key: "hopping",
         needs: &["slide"],
         takes: &["zone"],
         shape: "{ hopping = \"5m\", slide = \"30s\" }",
+    },
+    Kind {
+        key: "sliding",
+        needs: &[],
+        takes: &["slide", "numbers"],
+        shape: "{ sliding = \"1m\" }",
     },
     Kind {
         key: "since_midnight",
@@ -102,6 +115,7 @@ pub(super) fn parse_window(node: &Node, days: Days<'_>) -> Result<WindowSpec, St
                 None => hopping(size.about(), slide.about()),
             }
         }
+        "sliding" => sliding(table),
         "since_start" => match table["since_start"].value {
             Value::Bool(true) => Ok(WindowSpec::SinceStart { slide: slide(table)? }),
             _ => Err(wrong()),
@@ -166,6 +180,24 @@ fn one_of_all(keys: &[&str]) -> String {
     let names = || KINDS.iter().map(|kind| kind.key);
     let hint = keys.iter().map(|key| near::hint(key, names())).find(|hint| !hint.is_empty());
     format!("must be one of {}{}", shapes.join(", "), hint.unwrap_or_default())
+}
+
+/// A window before each event.
+fn sliding(table: &BTreeMap<String, Node>) -> Result<WindowSpec, String> {
+    let size = span_within(&table["sliding"], 100..=SPAN_MAX);
+    let size = size.map_err(|rule| format!("sliding {rule}"))?;
+    let slide = match table.contains_key("slide") {
+        true => slide(table)?,
+        // A second, and of long windows so many that there are not too many of them.
+        false => (((size - 1) / (SLIDES * SECOND) + 1) * SECOND).min(size),
+    };
+    let numbers = table.get("numbers").map_or(Ok(NUMBERS), |numbers| {
+        let number = numbers.integer().ok().and_then(|number| usize::try_from(number).ok());
+        let number = number.filter(|number| (1..=NUMBERS_MAX).contains(number));
+        number.ok_or_else(|| format!("numbers must be from 1 to {NUMBERS_MAX}"))
+    })?;
+    slides(size, slide)?;
+    Ok(WindowSpec::Sliding { size, slide, numbers })
 }
 
 /// How far apart numbers are; a second where nothing is said.
@@ -258,6 +290,11 @@ fn calendar(
 }
 
 fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
+    slides(size, slide)?;
+    Ok(WindowSpec::Hopping { size, slide })
+}
+
+fn slides(size: SpanMs, slide: SpanMs) -> Result<(), String> {
     if slide > size {
         let (size, slide) = (units::show_span(size), units::show_span(slide));
         let rule = format!("slide must not be longer than the window: {slide} is more than {size}");
@@ -266,5 +303,5 @@ fn hopping(size: SpanMs, slide: SpanMs) -> Result<WindowSpec, String> {
     if size / slide > PANES_MAX {
         return Err(format!("size / slide is {}, at most {PANES_MAX}", size / slide));
     }
-    Ok(WindowSpec::Hopping { size, slide })
+    Ok(())
 }

@@ -105,6 +105,8 @@ table! {
     DROPPED = "dropped_total", Counter, Count, ["list"], "Rows that left a list of the store to keep its bound.";
     UNUSABLE = "unusable_total", Counter, Count, ["use", "attribute", "reason"], "Attributes of events that a key of the configuration needs and could not use, or that are not what they seem.";
     OTHER_GROUPS = "other_groups_total", Counter, Count, ["metric"], "Events or closed sessions whose group holds no place (group_limit): they count in the group `other`.";
+    SLIDING_MOMENTS = "sliding_moments", Gauge, Count, ["metric"], "Moments of groups that are held for numbers of sliding windows at each event (bounded by group_limit x size / slide x numbers).";
+    SLIDING_JOINED = "sliding_joined_total", Counter, Count, ["metric"], "Slides of a group of sliding windows in which events had a number together, because there were more than `numbers`.";
     GROUPS = "groups", Gauge, Count, ["metric"], "Groups of a metric that hold a place (bounded by group_limit).";
     GROUPS_LEFT = "groups_left_total", Counter, Count, ["metric"], "Groups that left their place because they were silent for group_silence.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";

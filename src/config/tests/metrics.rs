@@ -96,7 +96,8 @@ fn a_wrong_metric_is_named() {
         (
             format!("{count}window = {{ slides = \"5m\" }}"),
             "t.toml:4:1: metric.m.window = { slides = \"5m\" }: must be one of { tumbling = \"1s\" }, \
-             { hopping = \"5m\", slide = \"30s\" }, { since_midnight = true, slide = \"1s\" }, \
+             { hopping = \"5m\", slide = \"30s\" }, { sliding = \"1m\" }, \
+             { since_midnight = true, slide = \"1s\" }, \
              { since_start = true, slide = \"1s\" }, \
              { since = \"deploy\", slide = \"1s\" }, { session = \"10m\" }, { last = 100 }",
         ),

@@ -37,6 +37,8 @@ struct MetricKept {
     late: LateCounts,
     #[serde(skip_serializing_if = "is_default")]
     overflow: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    joined: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -145,6 +147,7 @@ impl Keeper {
             self.engine.totals[index] = kept.totals;
             self.engine.late[index] = kept.late;
             self.engine.overflow[index] = kept.overflow;
+            self.engine.joined[index] = kept.joined;
             let snapshot = snapshot.metrics.remove(&id).unwrap_or_default();
             self.restore_metric(index, snapshot, watermark)?;
         }
@@ -330,6 +333,7 @@ impl Keeper {
                 totals: self.engine.totals[index].clone(),
                 late: self.engine.late[index],
                 overflow: self.engine.overflow[index],
+                joined: self.engine.joined[index],
             };
             let kept = serde_json::to_value(kept).unwrap_or_default();
             (format!("{METRIC}{}", self.ids[index]), kept)

@@ -231,7 +231,7 @@ fn grid_of(
     Grid { capacity, rows: Arc::new(rows), columns }
 }
 
-fn note(about: &mut TopicAbout, more: &str) {
+pub(super) fn note(about: &mut TopicAbout, more: &str) {
     let sign = if about.note.is_empty() { "" } else { "; " };
     about.note.push_str(sign);
     about.note.push_str(more);

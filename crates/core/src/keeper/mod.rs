@@ -278,6 +278,16 @@ impl Keeper {
         grouped.map(|(metric, facts)| (metric.spec.name.as_str(), *facts))
     }
 
+    /// By metric with sliding windows: how many moments are held for the numbers between ends, and in
+    /// how many groups and slides facts had one together.
+    pub fn sliding(&self) -> impl Iterator<Item = (&str, usize, u64)> {
+        let metrics = self.engine.metrics().iter().enumerate();
+        metrics.filter(|(_, metric)| metric.slides()).map(|(index, metric)| {
+            let held = self.engine.state(index).num_moments();
+            (metric.spec.name.as_str(), held, self.engine.joined[index])
+        })
+    }
+
     /// Groups that hold a place, and how many have left, by metric with `group_by`.
     pub fn groups(&self) -> impl Iterator<Item = (&str, usize, u64)> {
         let metrics = self.engine.metrics().iter().enumerate();

@@ -58,6 +58,8 @@ pub struct MetricReport {
     /// Events (or closed sessions) whose group is not among the first `group_limit`.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_groups: u64,
+    /// Slides of a group in which facts had a number together.
+    pub joined_slides: u64,
     /// Groups that left because they were silent for `group_silence`.
     #[serde(skip_serializing_if = "is_zero")]
     pub groups_left: u64,
@@ -112,6 +114,7 @@ impl Keeper {
                         window_late_all: late.all,
                         minute_late: late.minute,
                         other_groups: engine.overflow[index],
+                        joined_slides: engine.joined[index],
                         accuracy: metric.spec.aggregate.accuracy(),
                         groups_left: groups.num_left(),
                         by_group,

@@ -10,7 +10,9 @@ use super::rule_alerts::About;
 use super::warming::whole_from;
 use super::why::why;
 use crate::alert::Alert;
-use crate::anomaly::{Change, Patience, Ring, Rule, Sample, Spread, State as _, Verdict, Watched};
+use crate::anomaly::{
+    Change, Patience, Ring, Rule, Sample, Side, Spread, State as _, Verdict, Watched,
+};
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
 use crate::metric::Metric;
@@ -228,6 +230,28 @@ impl RuleKept {
         rule.detect.learning(&self.state, metric.spec.window.step())
     }
 
+    /// Of the numbers of a slide the one that is judged: the furthest on the side that stands out. Of
+    /// both sides the newest, unless the greatest or else the least does.
+    fn matters(
+        &self,
+        rule: &Rule,
+        spread: Spread,
+        newest: Sample,
+        (least, greatest): (f64, f64),
+    ) -> Sample {
+        let of = |value| Sample { value: Some(value), ..newest };
+        let stands_out = |value: &f64| {
+            let verdict =
+                rule.detect.judge(rule.patience, &mut self.state.clone(), spread, of(*value));
+            verdict.band.excludes(Side::Both, *value)
+        };
+        match rule.patience.side {
+            Side::Above => of(greatest),
+            Side::Below => of(least),
+            Side::Both => [greatest, least].into_iter().find(stands_out).map_or(newest, of),
+        }
+    }
+
     /// Judges every window that ends in a stretch; `numbers` are those that are not empty, `ends`
     /// those of totals that begin anew, the empty ones as well.
     fn run(
@@ -248,7 +272,14 @@ impl RuleKept {
             if pane.end > stretch.end {
                 return;
             }
-            let own = numbers.next_if(|(end, _)| *end <= pane.end).map(|(_, value)| *value);
+            let mut own = None;
+            // Of sliding windows there may be several in a slide.
+            let mut extremes: Option<(f64, f64)> = None;
+            while let Some((_, value)) = numbers.next_if(|(end, _)| *end <= pane.end) {
+                let (least, greatest) = extremes.unwrap_or((*value, *value));
+                extremes = Some((least.min(*value), greatest.max(*value)));
+                own = Some(*value);
+            }
             let total = self.total.filter(|(midnight, _)| *midnight == window.start);
             let value = own.or(total.map(|(_, value)| value)).or(none);
             let anew = own.is_none() && ends.binary_search(&pane.end).is_ok();
@@ -261,6 +292,10 @@ impl RuleKept {
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
             let sample = Sample { start: pane.start, end: pane.end, value };
+            let extremes = extremes.filter(|(least, greatest)| least < greatest);
+            let sample =
+                extremes.map_or(sample, |extremes| self.matters(rule, spread, sample, extremes));
+            let value = sample.value;
             let mut verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
             // What is told: a bound on a side that the rule does not look at is none.
             verdict.band = verdict.band.on(rule.patience.side);

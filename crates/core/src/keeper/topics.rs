@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::funnels::has_own_topic;
-use super::metric_topic::{about, metric_topic};
+use super::metric_topic::{about, metric_topic, note};
 use super::warming::Since;
 use super::{BOARD_ALERTS, Keeper};
 use crate::board::bound::label;
@@ -152,6 +152,12 @@ impl Keeper {
                     metric_topic(metric, state, shown.as_ref(), overflows)
                 }
             };
+            if self.engine.joined[index] > 0 {
+                let slides = self.engine.joined[index];
+                let text =
+                    format!("in {slides} slides of groups close events had a number together");
+                note(&mut topic.about, &text);
+            }
             if let Some(Since { at, warming }) = self.since(index, watermark) {
                 (topic.about.since, topic.about.warming) = (Some(at), warming);
             }

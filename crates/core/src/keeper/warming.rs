@@ -86,7 +86,11 @@ pub(super) fn whole_from(metric: &Metric, began: EpochMs, memo: &mut Memo) -> Ep
     let next = metric.grid.pane(began, memo).end;
     match metric.grid {
         // The first that ends more than a window behind it.
-        Grid::Fixed { pane, size } => ((began - pane + size).div_euclid(pane) + 1) * pane,
+        Grid::Fixed { pane, size } => {
+            // The first fact of a pane reaches back behind the window that ends with it.
+            let size = if metric.slides() { size + pane } else { size };
+            ((began - pane + size).div_euclid(pane) + 1) * pane
+        }
         Grid::Ever { .. } => next,
         // What was under way then may go on for longer: nobody knows when that began.
         Grid::Silence { gap, .. } => metric.grid.pane(began + gap, memo).end,

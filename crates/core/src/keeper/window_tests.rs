@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::anomaly::Side;
 use crate::board::TopicState;
 use crate::commit::Snapshot;
 use crate::event::Schema;
@@ -189,6 +190,52 @@ fn begins(metric: &Metric, samples: &[Sample]) -> impl Iterator<Item = EpochMs> 
     samples.iter().filter(in_time).map(|sample| sample.at)
 }
 
+/// The numbers of sliding windows between the ends of slides, computed again: one at each moment that
+/// has facts which came in time for their pane, over all that had come in by then.
+fn between(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, Cell> {
+    let WindowSpec::Sliding { size, numbers, .. } = metric.spec.window else {
+        return BTreeMap::new();
+    };
+    let (memo, mut parts) = (&mut Memo::default(), BTreeMap::new());
+    for sample in samples {
+        let (pane, part) = (metric.grid.pane(sample.at, memo), metric.grid.part(sample.at, memo));
+        let mut enters = pane.start;
+        if pane.end <= sample.stamp - LATENESS {
+            enters = metric.grid.pane(sample.stamp - LATENESS, memo).start;
+            if metric.grid.window_start(enters, memo) > part.start {
+                continue;
+            }
+        }
+        let key = (label(metric, sample), part.start, enters);
+        parts.entry(key).or_insert(Vec::new()).push((sample, pane));
+    }
+    // The time that each counts at: where there are too many in a part, the newest of a power of 2.
+    let mut taken = Vec::new();
+    for ((label, _, enters), samples) in parts {
+        let moments = |bits: u32| -> BTreeMap<i64, EpochMs> {
+            let ordered: BTreeSet<EpochMs> = samples.iter().map(|(sample, _)| sample.at).collect();
+            ordered.into_iter().map(|at| (at >> bits, at)).collect()
+        };
+        let bits = (0..).find(|bits| moments(*bits).len() <= numbers).unwrap();
+        let newest = moments(bits);
+        for (sample, pane) in samples {
+            taken.push((label.clone(), enters, newest[&(sample.at >> bits)], pane, sample));
+        }
+    }
+    let mut cells = BTreeMap::new();
+    for (label, enters, at, pane, _) in &taken {
+        if *enters != pane.start || at + 1 == pane.end {
+            continue;
+        }
+        let held = taken.iter().filter(|(of, entered, other, ..)| {
+            of == label && entered <= enters && at - size < *other && other <= at
+        });
+        let held = held.map(|(.., sample)| *sample).collect();
+        cells.insert((at + 1, label.clone()), cell_of(metric, held));
+    }
+    cells
+}
+
 /// One window that ends by silence.
 #[derive(Default)]
 struct Held<'a> {
@@ -246,6 +293,8 @@ pub(super) fn exact(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, Number
         let number = |(key, cell)| Some((key, metric.spec.aggregate.value(&cell, 1)?));
         return silent(metric, samples, gap).0.into_iter().filter_map(number).collect();
     }
+    let size = metric.spec.window.longest();
+    let between = between(metric, samples).into_iter().map(|(key, cell)| (key, (cell, size)));
     again(
         metric,
         samples,
@@ -253,6 +302,7 @@ pub(super) fn exact(metric: &Metric, samples: &[Sample]) -> BTreeMap<Key, Number
         |end, held| only(metric, samples, end, held),
     )
     .into_iter()
+    .chain(between)
     .filter_map(|(key, (cell, size))| Some((key, metric.spec.aggregate.value(&cell, size)?)))
     .collect()
 }
@@ -502,6 +552,23 @@ pub(super) fn windows() -> impl Strategy<Value = WindowSpec> {
             (3_000_000, 1_260_000),
         ])
         .prop_map(|(size, slide)| WindowSpec::Hopping { size, slide }),
+        (
+            prop::sample::select(vec![
+                (1_000, 1_000),
+                (60_000, 1_000),
+                (40_000, 40_000),
+                (100_000, 25_000),
+                (100_000, 30_000),
+                (45_000, 40_000),
+                (3_600_000, 420_000),
+            ]),
+            prop::sample::select(vec![1, 2, 5, 100]),
+        )
+            .prop_map(|((size, slide), numbers)| WindowSpec::Sliding {
+                size,
+                slide,
+                numbers
+            }),
         (zone.clone(), prop::sample::select(vec![420_000, 3_600_000, 7_000_000, 86_400_000]))
             .prop_map(|(zone, slide)| WindowSpec::SinceMidnight { zone: zone.into(), slide }),
         prop::sample::select(vec![25_000, 60_000, 3_600_000])
@@ -601,6 +668,45 @@ fn a_hopping_window_leaves_out_only_the_windows_that_were_final() {
     assert_eq!(first, wanted.map(|n| format!("{n}.000000")));
     let late = LateCounts { some: 1, all: 0, minute: 1 };
     assert_eq!(run.keeper.window_late().collect::<Vec<_>>(), [("m", late)]);
+}
+
+/// Two events at the end of a slide and one at the beginning of the next are three within 2 s, which
+/// no window that ends with a slide holds.
+#[test]
+fn a_rule_judges_the_numbers_of_a_sliding_window_between_the_ends_of_its_slides() {
+    let base = 1_700_000_000_000;
+    let samples = [1_500, 1_900, 2_100, 60_000].map(|at| base + at);
+    let raised = |window: WindowSpec, side: Side, least: f64| {
+        let mut limit = crate::anomaly::Threshold::default();
+        (limit.limit.0, limit.limit_clear.0) = (Some(least), Some(least));
+        let mut rule = Rule { metric: "m".into(), ..super::tests::rule_of(limit) };
+        (rule.patience.side, rule.patience.cooldown) = (side, 0);
+        let rules = Rules::compile(&SessionPolicy::default(), &time(), &schema());
+        let metrics = Arc::new(vec![metric(Count.into(), window, false)]);
+        let mut fold = Fold::new(Arc::clone(&metrics), LATENESS);
+        let mut keeper = Keeper::new(metrics, vec![rule], Arc::new(rules), &time());
+        for (position, at) in (0u64..).zip(samples) {
+            let sample = Sample { at, user: 1, amount: 1, stamp: base, position };
+            fold.add(Facts::Events, &sample, base);
+        }
+        let barrier = Barrier {
+            watermark: base + 2 * LATENESS,
+            first_at: Some(base),
+            max_at: Some(base + 60_000),
+            ..Barrier::default()
+        };
+        let facts = fold.flush();
+        let unit = keeper.merge(barrier, vec![ShardDelta { facts, ..ShardDelta::default() }]);
+        let told = unit.alerts.iter().map(|alert| (alert.kind.clone(), alert.at - base));
+        told.collect::<Vec<_>>()
+    };
+    let sliding = || WindowSpec::Sliding { size: 2_000, slide: 2_000, numbers: 100 };
+    let hopping = || WindowSpec::Hopping { size: 2_000, slide: 2_000 };
+    let wanted = [("anomaly".to_owned(), 4_000), (rule_alerts::OVER.to_owned(), 6_000)];
+    assert_eq!(raised(sliding(), Side::Above, 2.5), wanted);
+    assert_eq!(raised(sliding(), Side::Both, 2.5), wanted);
+    assert_eq!(raised(sliding(), Side::Above, 3.5), []);
+    assert_eq!(raised(hopping(), Side::Above, 2.5), []);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub fn window_words(window: &WindowSpec) -> String {
         WindowSpec::Hopping { size, slide } => {
             format!("{}, every {}", span_words(*size), span_words(*slide))
         }
+        WindowSpec::Sliding { size, .. } => format!("{}, at each event", span_words(*size)),
         WindowSpec::Calendar { span, panes, zone, .. } => {
             let every = match span {
                 CalendarSpan::Days(1) => "day".to_owned(),

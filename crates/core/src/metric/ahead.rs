@@ -118,7 +118,7 @@ fn scan(
 ) -> Cell {
     let merged = |mut whole: Cell, from: std::ops::Range<EpochMs>, enters| {
         let cells = panes.among(from, enters).filter_map(|(_, cells)| cells.get(&group));
-        cells.for_each(|cell| whole.merge(cell));
+        cells.for_each(|cell| whole.merge(cell.whole()));
         whole
     };
     let zero = || metric.spec.aggregate.zero();

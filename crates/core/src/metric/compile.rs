@@ -179,6 +179,11 @@ impl Metric {
         matches!(self.spec.window, WindowSpec::Since { .. })
     }
 
+    /// True when it has a number at each fact.
+    pub fn slides(&self) -> bool {
+        matches!(self.spec.window, WindowSpec::Sliding { .. })
+    }
+
     /// True when a total begins anew with a fact, whether it counts or not.
     #[inline]
     pub fn begins_with(&self, fact: &impl Fact) -> bool {
@@ -225,6 +230,9 @@ impl Metric {
         match self.spec.window {
             WindowSpec::Last { num, .. } => Cell::Latest(Latest::newest(num, zero).into()),
             WindowSpec::Since { .. } => Cell::Moments(Moments::new(zero).into()),
+            WindowSpec::Sliding { numbers, .. } => {
+                Cell::Moments(Moments::new(zero).at_most(numbers).into())
+            }
             WindowSpec::Burst { gap, .. } => Cell::Bursts(Bursts::new(gap, zero).into()),
             _ => zero,
         }

@@ -91,6 +91,8 @@ pub struct Engine {
     pub late: Vec<LateCounts>,
     /// Facts whose group is not kept, by metric.
     pub overflow: Vec<u64>,
+    /// Groups and slides in which facts had a number together, by metric with sliding windows.
+    pub joined: Vec<u64>,
 }
 
 impl Engine {
@@ -113,6 +115,7 @@ impl Engine {
             reports: false,
             late: vec![LateCounts::default(); metrics.len()],
             overflow: vec![0; metrics.len()],
+            joined: vec![0; metrics.len()],
             metrics,
         }
     }
@@ -264,6 +267,16 @@ impl Engine {
             let (totals, all) = (&mut self.totals[index], all(metric));
             let (reports, grouped) = (self.reports, !metric.spec.group_by.is_empty());
             let groups = &mut self.group_totals[index];
+            let first_of_metric = points.len();
+            if metric.slides() && (reports || all) {
+                self.joined[index] +=
+                    self.states[index].between(metric, settled, |end, group, value| {
+                        totals.reach(end, &value);
+                        if all {
+                            points.push(Point { metric: index as u16, end, group, value });
+                        }
+                    });
+            }
             let each = |window: &Window| {
                 for (group, value) in window.values.iter().filter(|_| reports) {
                     if let (Some(value), true) = (value.scalar(), grouped) {
@@ -285,6 +298,9 @@ impl Engine {
             match formed {
                 None => self.states[index].settle(metric, settled, hold, each, rollups),
                 Some(windows) => self.states[index].take(metric, settled, hold, windows, each),
+            }
+            if metric.slides() {
+                points[first_of_metric..].sort_by_key(|point| point.end);
             }
         }
         if !self.formulas.is_empty() {
@@ -336,13 +352,18 @@ const REPORTED_MAX: usize = 10_000;
 impl MetricTotals {
     fn add(&mut self, end: EpochMs, value: Number) {
         self.windows += 1;
-        if let Some(value) = value.scalar() {
-            self.sum.add(value);
-            if self.max.is_none_or(|(max, _)| value > max) {
-                self.max = Some((value, end));
-            }
-        }
+        value.scalar().into_iter().for_each(|value| self.sum.add(value));
+        self.reach(end, &value);
         self.last = Some((end, value));
+    }
+
+    fn reach(&mut self, end: EpochMs, value: &Number) {
+        // Numbers do not come in order of time: of the greatest it is the first.
+        if let Some(value) = value.scalar()
+            && self.max.is_none_or(|(max, at)| value > max || value == max && end < at)
+        {
+            self.max = Some((value, end));
+        }
     }
 }
 

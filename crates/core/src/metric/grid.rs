@@ -76,7 +76,9 @@ impl Grid {
     pub fn new(window: &WindowSpec) -> Grid {
         match window {
             WindowSpec::Tumbling { size } => Grid::Fixed { pane: *size, size: *size },
-            WindowSpec::Hopping { size, slide } => Grid::Fixed { pane: *slide, size: *size },
+            WindowSpec::Hopping { size, slide } | WindowSpec::Sliding { size, slide, .. } => {
+                Grid::Fixed { pane: *slide, size: *size }
+            }
             WindowSpec::Calendar { span, panes, zone, first_weekday } => {
                 let blocks = Box::new(Calendar::new(zone, *span, *first_weekday));
                 Grid::Calendar { blocks, panes: *panes }

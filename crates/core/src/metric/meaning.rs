@@ -82,6 +82,7 @@ fn window(window: &WindowSpec) -> String {
     match window {
         WindowSpec::Tumbling { size } => format!("tumbling {size}"),
         WindowSpec::Hopping { size, slide } => format!("hopping {size} {slide}"),
+        WindowSpec::Sliding { size, slide, numbers } => format!("sliding {size} {slide} {numbers}"),
         WindowSpec::Calendar { span, panes, zone, first_weekday } => match span {
             // A day is a day, whatever weeks begin with.
             CalendarSpan::Days(1) => format!("days 1 times {panes} {zone}"),
@@ -161,7 +162,7 @@ mod tests {
     fn whatever_changes_its_numbers_is_another_metric() {
         let mut all =
             BTreeSet::from([meaning(&spec(), "user", &[]), meaning(&spec(), "visitor", &[])]);
-        let edits: [fn(&mut MetricSpec); 15] = [
+        let edits: [fn(&mut MetricSpec); 17] = [
             |spec| spec.of = Facts::Sessions,
             |spec| spec.aggregate = Distinct { exact_up_to: 20 }.into(),
             |spec| spec.aggregate = Count.into(),
@@ -171,6 +172,8 @@ mod tests {
             |spec| spec.group_by = vec![],
             |spec| spec.window = WindowSpec::Tumbling { size: 1_000 },
             |spec| spec.window = WindowSpec::Hopping { size: 60_000, slide: 60_000 },
+            |spec| spec.window = WindowSpec::Sliding { size: 60_000, slide: 60_000, numbers: 9 },
+            |spec| spec.window = WindowSpec::Sliding { size: 60_000, slide: 60_000, numbers: 8 },
             |spec| spec.window = WindowSpec::Last { num: 5, slide: 60_000 },
             |spec| spec.window = WindowSpec::Last { num: 6, slide: 60_000 },
             |spec| spec.window = WindowSpec::Burst { gap: 60_000, slide: 1_000 },

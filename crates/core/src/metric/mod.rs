@@ -30,6 +30,7 @@ mod rollup;
 mod routes;
 mod running;
 pub mod shown;
+mod sliding;
 mod spec;
 mod tiles;
 pub mod watch;

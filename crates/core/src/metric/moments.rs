@@ -1,6 +1,6 @@
-//! Facts by the millisecond, for totals that begin anew with an event: where in a pane it lies is
-//! known only once the pane is final. What is kept follows from the set of facts alone, so it
-//! merges in any order, as every cell does.
+//! Facts by the millisecond, for totals that begin anew with an event and for sliding windows: where
+//! in a pane one begins is known only once the pane is final. What is kept follows from the set of
+//! facts alone, so it merges in any order, as every cell does.
 
 use super::aggregate::{Aggregate, Cell, State, Windowed};
 use super::compile::Metric;
@@ -15,14 +15,36 @@ pub struct Moments {
     /// The state of no facts.
     zero: Cell,
     begins: Option<EpochMs>,
-    /// In order, each time once.
+    /// Of sliding windows: how many are kept apart.
+    apart: Option<Apart>,
+    /// All facts, where windows take them in together.
+    whole: Option<Cell>,
+    /// In order, each time once. Of several that are joined, the newest.
     facts: Vec<(EpochMs, Cell)>,
 }
+
+/// Where more than `most` moments have facts, those of 2 ms are joined, or of 4, 8, 16...: the least
+/// power with which there are no more. Which that is follows from the moments that have facts, and
+/// is never less for more of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Apart {
+    most: usize,
+    /// The logarithm of the length, in ms.
+    bits: u32,
+}
+
+/// More is longer than time.
+const BITS_MAX: u32 = 62;
 
 impl Moments {
     /// Nothing.
     pub fn new(zero: Cell) -> Moments {
-        Moments { zero, begins: None, facts: Vec::new() }
+        Moments { zero, begins: None, apart: None, whole: None, facts: Vec::new() }
+    }
+
+    /// The same, which keeps no more than `most` moments apart.
+    pub fn at_most(self, most: usize) -> Moments {
+        Moments { apart: Some(Apart { most, bits: 0 }), ..self }
     }
 
     /// Notes an event that a total begins with.
@@ -35,6 +57,21 @@ impl Moments {
         self.begins
     }
 
+    /// The facts of each moment, in order.
+    pub fn facts(&self) -> &[(EpochMs, Cell)] {
+        &self.facts
+    }
+
+    /// True when some moments are joined.
+    pub fn are_joined(&self) -> bool {
+        self.bits() > 0
+    }
+
+    /// All facts, of those that windows take in together.
+    pub fn whole(&self) -> Option<&Cell> {
+        self.whole.as_ref()
+    }
+
     /// The facts from a time on, merged; `None` without any.
     pub fn since(&self, start: EpochMs) -> Option<Cell> {
         let first = self.facts.partition_point(|(at, _)| *at < start);
@@ -45,22 +82,63 @@ impl Moments {
         Some(whole)
     }
 
+    fn bits(&self) -> u32 {
+        self.apart.map_or(0, |apart| apart.bits)
+    }
+
     /// Where facts of a time are, and whether there are some.
     fn place(&self, at: EpochMs) -> Result<usize, usize> {
+        let (bits, moment) = (self.bits(), at >> self.bits());
         match self.facts.last() {
-            Some((last, _)) if *last < at => Err(self.facts.len()),
-            _ => self.facts.binary_search_by_key(&at, |(at, _)| *at),
+            Some((last, _)) if *last >> bits < moment => Err(self.facts.len()),
+            _ => self.facts.binary_search_by_key(&moment, |(at, _)| *at >> bits),
+        }
+    }
+
+    /// The cell of a time.
+    fn at(&mut self, at: EpochMs) -> &mut Cell {
+        let place = self.place(at).unwrap_or_else(|place| {
+            self.facts.insert(place, (at, self.zero.clone()));
+            place
+        });
+        let (newest, cell) = &mut self.facts[place];
+        *newest = at.max(*newest);
+        cell
+    }
+
+    /// Joins moments where there are too many.
+    #[inline]
+    fn join(&mut self) {
+        let Some(Apart { most, bits }) = self.apart else { return };
+        if self.facts.len() > most {
+            self.join_by(bits + 1);
+        }
+    }
+
+    /// Joins the moments of so many bits, and of more while there are too many.
+    fn join_by(&mut self, bits: u32) {
+        let Some(apart) = &mut self.apart else { return };
+        for bits in bits..=BITS_MAX {
+            apart.bits = bits;
+            self.facts.dedup_by(|(at, cell), (newest, known)| {
+                let same = *at >> bits == *newest >> bits;
+                if same {
+                    *newest = *at;
+                    known.merge(cell);
+                }
+                same
+            });
+            if self.facts.len() <= apart.most {
+                return;
+            }
         }
     }
 }
 
 impl Windowed for Moments {
     fn add(&mut self, aggregate: &Aggregate, metric: &Metric, fact: &impl Fact) {
-        let place = self.place(fact.at()).unwrap_or_else(|place| {
-            self.facts.insert(place, (fact.at(), self.zero.clone()));
-            place
-        });
-        aggregate.add(&mut self.facts[place].1, metric, fact);
+        aggregate.add(self.at(fact.at()), metric, fact);
+        self.join();
     }
 
     fn merged(&self) -> Cell {
@@ -68,19 +146,23 @@ impl Windowed for Moments {
     }
 
     fn for_windows(&self) -> Moments {
-        self.clone()
+        Moments { whole: self.apart.map(|_| self.merged()), ..self.clone() }
     }
 }
 
 impl State for Moments {
     fn merge(&mut self, other: &Self) {
         self.begins = self.begins.max(other.begins);
-        for (at, cell) in &other.facts {
-            match self.place(*at) {
-                Ok(place) => self.facts[place].1.merge(cell),
-                Err(place) => self.facts.insert(place, (*at, cell.clone())),
-            }
+        if let Some(whole) = &mut self.whole {
+            whole.merge(other.whole.as_ref().unwrap_or(&other.merged()));
         }
+        if other.bits() > self.bits() {
+            self.join_by(other.bits());
+        }
+        for (at, cell) in &other.facts {
+            self.at(*at).merge(cell);
+        }
+        self.join();
         self.settle();
     }
 
@@ -94,7 +176,10 @@ impl State for Moments {
 
     fn takes(&self, other: &Self) -> bool {
         let cells = self.facts.iter().chain(&other.facts).map(|(_, cell)| cell.count());
-        self.zero == other.zero && { cells }.try_fold(0, u64::checked_add).is_some()
+        let most = |moments: &Moments| moments.apart.map(|apart| apart.most);
+        self.zero == other.zero && most(self) == most(other) && { cells }
+            .try_fold(0, u64::checked_add)
+            .is_some()
     }
 
     fn settle(&mut self) {
@@ -103,8 +188,12 @@ impl State for Moments {
 
     fn encode(&self, out: &mut Vec<u8>) {
         self.zero.encode(out);
-        out.push(self.begins.is_some().into());
+        out.push(u8::from(self.begins.is_some()) | u8::from(self.apart.is_some()) << 1);
         self.begins.iter().for_each(|at| put_i64(out, *at));
+        if let Some(Apart { most, bits }) = &self.apart {
+            put_u64(out, *most as u64);
+            put_u64(out, u64::from(*bits));
+        }
         put_u64(out, self.facts.len() as u64);
         for (at, cell) in &self.facts {
             put_i64(out, *at);
@@ -112,22 +201,38 @@ impl State for Moments {
         }
     }
 
+    /// Without what all facts come to: [`Windowed::for_windows`] adds them up.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let zero = Cell::decode_plain(reader)?;
-        let begins = match reader.u8("beginning")? {
-            0 => None,
-            _ => Some(reader.time("beginning")?),
-        };
-        let mut facts: Vec<(EpochMs, Cell)> = Vec::new();
-        for _ in 0..reader.u64("moments")? {
+        let (mut moments, at) = (Moments::new(Cell::decode_plain(reader)?), reader.position());
+        let parts = reader.u8("beginning")?;
+        if parts > 3 {
+            return Err(Malformed { what: "beginning", at });
+        }
+        if parts & 1 > 0 {
+            moments.begins = Some(reader.time("beginning")?);
+        }
+        if parts & 2 > 0 {
+            let (most, at) = (reader.narrow("moments apart")?, reader.position());
+            let bits = u32::try_from(reader.u64("joined moments")?).unwrap_or(u32::MAX);
+            if bits > BITS_MAX {
+                return Err(Malformed { what: "joined moments", at });
+            }
+            moments.apart = Some(Apart { most, bits });
+        }
+        let (bits, at, len) = (moments.bits(), reader.position(), reader.u64("moments")?);
+        if moments.apart.is_some_and(|apart| len > apart.most as u64) {
+            return Err(Malformed { what: "moments", at });
+        }
+        for _ in 0..len {
             let at = reader.position();
             let (time, cell) = (reader.time("time")?, Cell::decode_plain(reader)?);
-            let disorder = facts.last().is_some_and(|(last, _)| *last >= time);
-            if disorder || !zero.takes(&cell) {
+            let disorder =
+                moments.facts.last().is_some_and(|(last, _)| *last >> bits >= time >> bits);
+            if disorder || !moments.zero.takes(&cell) {
                 return Err(Malformed { what: "moment", at });
             }
-            facts.push((time, cell));
+            moments.facts.push((time, cell));
         }
-        Ok(Moments { zero, begins, facts })
+        Ok(moments)
     }
 }

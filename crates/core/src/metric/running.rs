@@ -160,11 +160,11 @@ impl Runner {
 
     fn enter(&mut self, metric: &Metric, pane: EpochMs, cells: &Cells) {
         for (group, cell) in cells {
-            let since = match cell {
+            let since = match cell.whole() {
                 Cell::Moments(moments) => moments.since(self.start),
                 _ => None,
             };
-            let cell = match (cell, &since) {
+            let cell = match (cell.whole(), &since) {
                 (Cell::Moments(_), None) => continue,
                 (_, Some(since)) => since,
                 (cell, None) => cell,
@@ -186,7 +186,7 @@ impl Runner {
         for (group, cell) in cells {
             let Some(running) = self.groups.get_mut(group) else { continue };
             running.cells -= 1;
-            running.leave(pane, cell);
+            running.leave(pane, cell.whole());
             if running.cells == 0 {
                 self.groups.remove(group);
             }

@@ -107,6 +107,10 @@ impl MetricSpec {
             _ if self.formula.is_some() => 0,
             WindowSpec::Last { num, .. } => num * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)),
             WindowSpec::Burst { .. } => FACT_BYTES + whole,
+            // In its pane, in the queue, and in a sum there.
+            WindowSpec::Sliding { numbers, .. } => {
+                3 * numbers * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)) + whole
+            }
             // Each moment of a pane that is not final may have one.
             WindowSpec::Since { slide, .. } => {
                 slide as usize * (FACT_BYTES + whole.min(ONE_FACT_BYTES_MAX)) + whole
@@ -164,6 +168,16 @@ pub enum WindowSpec {
         size: SpanMs,
         /// Distance between two windows.
         slide: SpanMs,
+    },
+    /// What lies less than `size` before each fact and with it; and, as hopping ones do, windows that
+    /// end with each slide.
+    Sliding {
+        /// Length.
+        size: SpanMs,
+        /// Distance between two ends; numbers are final by whole ones.
+        slide: SpanMs,
+        /// Most numbers of a group between two ends; facts that lie closer have one together.
+        numbers: usize,
     },
     /// Whole days, weeks or months of a zone; `panes` of them in a window, one window for
     /// each.
@@ -286,7 +300,7 @@ impl WindowSpec {
     pub fn ends_with(&self, other: &WindowSpec) -> bool {
         let exact = |window: &WindowSpec| match window {
             WindowSpec::Tumbling { size } => Some(*size),
-            WindowSpec::Hopping { slide, .. } => Some(*slide),
+            WindowSpec::Hopping { slide, .. } | WindowSpec::Sliding { slide, .. } => Some(*slide),
             _ => None,
         };
         let endless = |window: &WindowSpec| window.is_endless().then(|| window.step());
@@ -312,7 +326,9 @@ impl WindowSpec {
     /// for the sake of a total that most events reach in time.
     pub fn reach(&self) -> SpanMs {
         match self {
-            WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
+            WindowSpec::Tumbling { size }
+            | WindowSpec::Hopping { size, .. }
+            | WindowSpec::Sliding { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.about() * panes,
             WindowSpec::Burst { gap, .. } => *gap,
             WindowSpec::SinceMidnight { slide, .. }
@@ -327,6 +343,8 @@ impl WindowSpec {
         match self {
             // They are taken in once they are final.
             WindowSpec::Burst { .. } => 2,
+            // The first fact after an end reaches back behind the window before.
+            WindowSpec::Sliding { size, slide, .. } => size / slide + 2,
             window => window.reach() / window.step() + 1,
         }
     }
@@ -360,6 +378,7 @@ impl WindowSpec {
         match self {
             WindowSpec::Tumbling { .. }
             | WindowSpec::Hopping { .. }
+            | WindowSpec::Sliding { .. }
             | WindowSpec::Calendar { .. } => true,
             WindowSpec::SinceMidnight { .. }
             | WindowSpec::SinceStart { .. }
@@ -373,7 +392,9 @@ impl WindowSpec {
     /// longer than anything else.
     pub fn longest(&self) -> SpanMs {
         match self {
-            WindowSpec::Tumbling { size } | WindowSpec::Hopping { size, .. } => *size,
+            WindowSpec::Tumbling { size }
+            | WindowSpec::Hopping { size, .. }
+            | WindowSpec::Sliding { size, .. } => *size,
             WindowSpec::Calendar { span, panes, .. } => span.longest() * panes,
             WindowSpec::Burst { gap, slide } => *gap + *slide,
             WindowSpec::SinceMidnight { .. } => CalendarSpan::Days(1).longest(),
@@ -388,6 +409,7 @@ impl WindowSpec {
         match self {
             WindowSpec::Tumbling { size } => *size,
             WindowSpec::Hopping { slide, .. }
+            | WindowSpec::Sliding { slide, .. }
             | WindowSpec::SinceMidnight { slide, .. }
             | WindowSpec::SinceStart { slide }
             | WindowSpec::Since { slide, .. }

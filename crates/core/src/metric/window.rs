@@ -17,6 +17,7 @@ use super::panes::{Cells, Floor, Panes, merge_into};
 use super::place::Place;
 use super::rollup::RollupRow;
 use super::running::Runner;
+use super::sliding::Sliding;
 use crate::time::EpochMs;
 
 /// Everything the engine keeps of one metric.
@@ -32,6 +33,8 @@ pub struct MetricState {
     /// The newest final window.
     runner: Runner,
     memo: Memo,
+    /// Of sliding windows, where somebody asks for the numbers between their ends.
+    sliding: Option<Sliding>,
     /// Windows that end here or before were forgotten.
     forgotten: EpochMs,
     /// Something was dropped since the last time that was asked.
@@ -49,6 +52,7 @@ impl Default for MetricState {
             next: None,
             runner: Runner::default(),
             memo: Memo::default(),
+            sliding: None,
             forgotten: EpochMs::MIN,
             dropped: false,
             history: VecDeque::new(),
@@ -112,7 +116,7 @@ impl MetricState {
             }
             None if metric.grid.tumbles() || metric.grid.takes_in() => Runner::default(),
             None => {
-                let start = metric.grid.window_start(next, &mut self.memo);
+                let start = self.floor(metric).pane;
                 let read = self.panes.among(EpochMs::MIN..EpochMs::MAX, EpochMs::MIN..next);
                 Runner::resumed(metric, start, read)
             }
@@ -126,8 +130,10 @@ impl MetricState {
         let next = self.next.unwrap_or(EpochMs::MIN / 2);
         let (tumbles, runs) = (metric.grid.tumbles(), metric.grid.takes_in());
         let pane = match (tumbles, runs) {
-            (true, _) => next,
+            (true, _) if !metric.slides() => next,
             (_, true) => EpochMs::MIN,
+            // The first fact of a pane reaches back as far as the window that ended with it.
+            _ if metric.slides() => metric.grid.window_start(next - 1, &mut self.memo.clone()),
             _ => metric.grid.window_start(next, &mut self.memo.clone()),
         };
         Floor { pane, enters: if runs { next } else { EpochMs::MIN } }
@@ -207,6 +213,27 @@ impl MetricState {
         }
         self.dropped |= self.panes.any_before(floor);
         self.panes.forget(floor);
+    }
+
+    /// Of sliding windows: hands the number at each fact of what is settled to `each`, with the first
+    /// time after it and the group, but for those at ends of slides, where a window is. Before
+    /// [`MetricState::settle`]. Returns how many groups and slides had more facts than numbers.
+    pub fn between(
+        &mut self,
+        metric: &Metric,
+        settled: EpochMs,
+        each: impl FnMut(EpochMs, u32, Number),
+    ) -> u64 {
+        let limit = metric.grid.pane(settled, &mut self.memo).start;
+        let next = self.next.unwrap_or(EpochMs::MIN);
+        let panes = &self.panes;
+        let sliding = self.sliding.get_or_insert_with(|| Sliding::resumed(metric, panes, next));
+        sliding.settle(metric, panes, next..limit, each)
+    }
+
+    /// How many moments are held for those numbers.
+    pub fn num_moments(&self) -> usize {
+        self.sliding.as_ref().map_or(0, Sliding::len)
     }
 
     fn settle_minutes(&mut self, metric: &Metric, settled: EpochMs, rollups: &mut Vec<RollupRow>) {

@@ -499,6 +499,14 @@ macro_rules! aggregates {
                 }
             }
 
+            /// What windows that take in whole panes see of it.
+            pub fn whole(&self) -> &Cell {
+                match self {
+                    Cell::Moments(moments) => moments.whole().unwrap_or(self),
+                    cell => cell,
+                }
+            }
+
             /// True when it keeps facts apart.
             pub fn is_windowed(&self) -> bool {
                 match self {

@@ -66,14 +66,18 @@ fn cell(metric: &Metric, values: &[(i64, u64)]) -> Cell {
 }
 
 /// Windows of panes, and those whose cells keep facts apart.
-fn windows() -> [WindowSpec; 5] {
+fn windows() -> [WindowSpec; 8] {
     let last = |num| WindowSpec::Last { num, slide: 1_000 };
+    let sliding = |numbers| WindowSpec::Sliding { size: 60_000, slide: 1_000, numbers };
     [
         WindowSpec::Tumbling { size: 1_000 },
         last(1),
         last(7),
         WindowSpec::Since { event: "begin".into(), slide: 1_000 },
         WindowSpec::Burst { gap: 1_000, slide: 1_000 },
+        sliding(1),
+        sliding(5),
+        sliding(1_000),
     ]
 }
 
