@@ -173,6 +173,18 @@ group_by = ["region"]
 group_limit = 3
 window = { session = "15s", slide = "5s" }
 [[metric]]
+name = "slid"
+aggregate = "max"
+field = "amount"
+group_by = ["region"]
+group_limit = 3
+window = { sliding = "50s", slide = "25s" }
+[[metric]]
+name = "slid_users"
+where = { type = "buy" }
+aggregate = "distinct"
+window = { sliding = "50s", slide = "20s" }
+[[metric]]
 name = "newest_users"
 aggregate = "distinct"
 window = { last = 20, slide = "30s" }
@@ -396,6 +408,7 @@ fn metrics() -> Vec<Metric> {
         newest: None,
         gap: None,
         since: None,
+        slides: None,
     };
     vec![
         metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
@@ -420,6 +433,14 @@ fn metrics() -> Vec<Metric> {
             ..metric("since_buy", "", What::Count, Some(3), ever::<30_000>)
         },
         Metric { gap: Some(15_000), ..metric("bursts", "", What::Sum, Some(3), alone) },
+        Metric {
+            slides: Some(50_000),
+            ..metric("slid", "", What::Max, Some(3), hopping::<50_000, 25_000>)
+        },
+        Metric {
+            slides: Some(50_000),
+            ..metric("slid_users", "buy", What::Users, None, hopping::<50_000, 20_000>)
+        },
         Metric {
             newest: Some(20),
             ..metric("newest_users", "", What::Users, None, ever::<30_000>)

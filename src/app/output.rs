@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::actors::pipeline::Output;
 use crate::domain::keeper::Keeper;
+use crate::domain::metric::engine::Point;
 use crate::domain::session::Cut;
 use crate::domain::time::EpochMs;
 
@@ -108,10 +109,12 @@ impl Output for Files {
             }));
         }
         let Some((path, file)) = &mut self.windows else { return Ok(()) };
-        // Each barrier's windows end after those of the barrier before: sorted within it, they
+        // Each barrier's numbers are final after those of the barrier before: sorted within it, they
         // are sorted over all, wherever the barriers fall.
+        let final_at =
+            |point: &Point| keeper.engine.metrics()[usize::from(point.metric)].final_at(point.end);
         let mut points: Vec<_> = keeper.points.iter().collect();
-        points.sort_by_key(|point| (point.end, point.metric, point.group));
+        points.sort_by_key(|point| (final_at(point), point.end, point.metric, point.group));
         for point in points {
             let index = usize::from(point.metric);
             let metric = &keeper.engine.metrics()[index].spec.name;

@@ -72,6 +72,8 @@ pub struct Metric {
     /// Only events from the newest one of this type on count, of those that came before a window
     /// that ends with them was final.
     pub since: Option<&'static str>,
+    /// A number at each event besides, over so many ms before it; `windows` are those that end with slides.
+    pub slides: Option<i64>,
 }
 
 /// A session that ended.
@@ -110,6 +112,8 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
     let mut minutes: BTreeMap<(usize, i64, String), Vec<&Entry>> = BTreeMap::new();
     let mut bursts: BTreeMap<(usize, String), Vec<Vec<&Entry>>> = BTreeMap::new();
     let mut begins: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+    // Events of sliding windows, and with the end of which slide they were taken in.
+    let mut slid: BTreeMap<(usize, String), Vec<(&Entry, i64)>> = BTreeMap::new();
     let mut greatest: Option<i64> = None;
     for entry in log {
         let stamp = greatest.map_or(i64::MIN / 2, |greatest| greatest - times.disorder);
@@ -153,12 +157,30 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
                 burst(metric, gap, entry, taken, all);
                 windows.clear();
             }
+            if let (Some(_), Some((_, first))) = (metric.slides, windows.first()) {
+                slid.entry((index, group.clone())).or_default().push((entry, *first));
+            }
             for (begin, end) in windows {
                 cells.entry((index, end, begin, group.clone())).or_default().push(entry);
             }
             if in_minute {
                 minutes.entry((index, minute, group)).or_default().push(entry);
             }
+        }
+    }
+    for ((index, group), taken) in slid {
+        let (windows, size) = (metrics[index].windows, metrics[index].slides.unwrap_or_default());
+        for (entry, own) in &taken {
+            let end = entry.at + 1;
+            // What comes when its slide is final has no number of its own.
+            if windows(entry.at)[0].1 != *own || end == *own {
+                continue;
+            }
+            let held = taken
+                .iter()
+                .filter(|(other, first)| first <= own && end - size <= other.at && other.at < end);
+            let held = held.map(|(other, _)| *other).collect();
+            cells.insert((index, end, end - size, group.clone()), held);
         }
     }
     answer.sessions = open.into_values().chain(closed.into_values()).flatten().collect();

@@ -8,7 +8,7 @@ use super::bursts::Bursts;
 use super::check::{Check, Judged};
 use super::fact::{Attr, Fact};
 use super::formula::Formula;
-use super::grid::Grid;
+use super::grid::{Grid, Memo};
 use super::groups::Silence;
 use super::latest::Latest;
 use super::moments::Moments;
@@ -20,7 +20,7 @@ use crate::fault::{Fault, Use};
 use crate::hash::fingerprint;
 use crate::number::text::NumberFormat;
 use crate::number::{Amount, Decimal};
-use crate::time::SpanMs;
+use crate::time::{EpochMs, SpanMs};
 
 /// Slots of a closed session's attributes, by index.
 pub const SESSION_ATTRIBUTES: [&str; 6] =
@@ -182,6 +182,12 @@ impl Metric {
     /// True when it has a number at each fact.
     pub fn slides(&self) -> bool {
         matches!(self.spec.window, WindowSpec::Sliding { .. })
+    }
+
+    /// What must be settled before a number is final that ends at a time: its end, or that of the slide
+    /// within which it lies.
+    pub fn final_at(&self, end: EpochMs) -> EpochMs {
+        if self.slides() { self.grid.pane(end - 1, &mut Memo::default()).end } else { end }
     }
 
     /// True when a total begins anew with a fact, whether it counts or not.
