@@ -6,12 +6,16 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
+use crate::hash::fingerprint;
+
 /// A table beside the stream: rows by key, each with the same columns. It never changes; another one
 /// comes with another schema.
 #[derive(Clone, Default, PartialEq)]
 pub struct Table {
     rows: HashMap<CompactString, Box<[CompactString]>, foldhash::fast::RandomState>,
     bytes: usize,
+    /// Sum of the fingerprints of the rows.
+    sum: u64,
 }
 
 impl Table {
@@ -24,6 +28,12 @@ impl Table {
         let outside =
             |text: &str| if text.len() > size_of::<CompactString>() { text.len() } else { 0 };
         let text: usize = cells.iter().map(|cell| outside(cell)).sum();
+        let mut row = Vec::new();
+        for text in std::iter::once(key).chain(cells.iter().map(|cell| &**cell)) {
+            row.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            row.extend_from_slice(text.as_bytes());
+        }
+        self.sum = self.sum.wrapping_add(fingerprint(&row));
         self.bytes += size_of_val(&*cells) + text + outside(key) + ROW_BYTES;
         place.insert(cells);
         true
@@ -32,6 +42,16 @@ impl Table {
     /// What stands in a column of the row of a key; `None` without such a row.
     pub fn find(&self, key: &str, column: usize) -> Option<&str> {
         Some(self.rows.get(key)?.get(column)?)
+    }
+
+    /// Its rows, in no order: keys with cells.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        self.rows.iter().map(|(key, cells)| (&**key, cells.iter().map(|cell| &**cell)))
+    }
+
+    /// Fingerprint of its rows, in whatever order they came.
+    pub fn fingerprint(&self) -> u64 {
+        self.sum
     }
 
     /// How many rows it has.
@@ -96,5 +116,24 @@ mod tests {
         assert_eq!(found, [Some("1"), Some(""), Some("y"), None, None]);
         assert_eq!((table.len(), format!("{table:?}")), (2, "Table(2 rows)".into()));
         assert!(table.bytes() >= 2 * ROW_BYTES);
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_the_rows_in_any_order() {
+        let table = |rows: &[(&str, [&str; 2])]| {
+            let mut table = Table::default();
+            rows.iter().for_each(|(key, cells)| assert!(table.insert(key, cells.iter().copied())));
+            table.fingerprint()
+        };
+        let one = table(&[("a", ["1", "2"]), ("b", ["", "3"])]);
+        assert_eq!(one, table(&[("b", ["", "3"]), ("a", ["1", "2"])]));
+        for other in [
+            table(&[("a", ["1", "2"])]),
+            table(&[("a", ["12", ""]), ("b", ["", "3"])]),
+            table(&[("a", ["", "3"]), ("b", ["1", "2"])]),
+            table(&[("a1", ["", "2"]), ("b", ["", "3"])]),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 }
