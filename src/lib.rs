@@ -30,6 +30,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod lookup;
 pub mod nats;
 pub mod sink;
 #[cfg(feature = "replay")]

@@ -509,10 +509,20 @@ fn a_server_answers_as_the_command_does() {
             "data_dir = \"/tmp\"\n",
             "the body:1:1: data_dir: only [[metric]], [[rule]], [[pattern]], [[join]]",
         ),
-        // Nobody reads files of the server this way.
+        // Nobody reads files of the server, or asks what it can reach, this way.
         (
             "",
             "[[lookup]]\nname = \"l\"\nkey = \"a\"\nfile = \"/etc/passwd\"\n",
+            "the body:1:3: lookup: only [[metric]]",
+        ),
+        (
+            "",
+            "[[lookup]]\nname = \"l\"\nkey = \"a\"\nurl = \"http://127.0.0.1:1/\"\n",
+            "the body:1:3: lookup: only [[metric]]",
+        ),
+        (
+            "",
+            "[[lookup]]\nname = \"l\"\nkey = \"a\"\nbucket = \"b\"\n",
             "the body:1:3: lookup: only [[metric]]",
         ),
         ("name=by_sigma&vary=gap=1m,2m,3m,4m,5m,6m,7m,8m,9m", "", "dry_run.pipelines_max"),

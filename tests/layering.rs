@@ -22,7 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("web", &["domain", "clock", "telemetry", "actors"]),
     ("demo", &["domain", "clock", "telemetry", "actors"]),
     ("sink", &["domain", "clock", "telemetry", "actors"]),
-    ("nats", &["domain", "clock", "telemetry", "actors", "sink"]),
+    ("lookup", &["domain"]),
+    ("nats", &["domain", "clock", "telemetry", "actors", "sink", "lookup"]),
     (
         "config",
         &[
@@ -36,6 +37,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "demo",
             "nats",
             "sink",
+            "lookup",
         ],
     ),
 ];

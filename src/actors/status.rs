@@ -92,6 +92,11 @@ impl Status {
         self.stands_for(condition, "", says);
     }
 
+    /// The wall clock, in ms since 1970.
+    pub fn wall(&self) -> i64 {
+        self.clock.wall()
+    }
+
     /// As `stands`, in the words of the table, as long as `holds`.
     pub fn holds(&self, condition: Condition, holds: bool) {
         self.stands(condition, holds.then(|| condition.says().to_owned()));

@@ -17,6 +17,7 @@ use super::backfill::Backfill;
 use super::figures::probe;
 use super::reload::{Prepare, Reloader, course, meaning};
 use super::running::Running;
+use super::tables;
 use super::thread::PipelineThread;
 use super::ways::{Files, Ways};
 use super::{nats, parts};
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The source of a replay cannot be read.
     #[error("{0}")]
     Source(String),
+    /// What lookups are to start with cannot be written.
+    #[error("the tables of lookups cannot be kept in the data folder: {0}")]
+    Lookups(std::io::Error),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -182,6 +186,9 @@ impl Builder {
     pub fn start(mut self) -> Result<Running, StartError> {
         let (own, clock) = (std::mem::take(&mut self.own), Arc::clone(&self.clock));
         let files = Files::open(&self.config, &clock, self.seed, self.scratch)?;
+        if !self.scratch {
+            tables::keep(None, &self.config).map_err(StartError::Lookups)?;
+        }
         let schema = parts::schema(&self.config, files.state.seed());
         let is_own = !own.is_empty();
         let ways = if is_own {

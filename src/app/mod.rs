@@ -34,6 +34,7 @@ mod replay;
 mod running;
 mod scratch;
 mod serving;
+mod tables;
 mod thread;
 mod ways;
 

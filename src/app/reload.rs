@@ -1,23 +1,22 @@
 //! Takes another configuration while the process runs: read, checked, planned, and handed to the
 //! pipeline, which goes on by it from its next commit. One at a time.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use metrics::gauge;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::tables;
 use crate::actors::pipeline::Course;
 use crate::actors::reload::{Change, Fill, Plan, Prospect, Refusal};
 use crate::actors::status::Status;
 use crate::cli::check::{self, Kept};
-use crate::config::{Config, ConfigError, show_span};
+use crate::config::{Config, ConfigError, Lookup, show_span};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Fate, Outlook};
@@ -26,8 +25,8 @@ use crate::domain::pattern::Patterns;
 use crate::domain::session::Rules;
 use crate::domain::time::SpanMs;
 use crate::domain::verdict::Meaning;
+use crate::lookup::Read;
 use crate::telemetry::happenings::{ReloadRefused, Reloaded, ReloadedTheSame};
-use crate::telemetry::names;
 
 /// What a command sets differently, whatever is in the file.
 pub type Prepare = Arc<dyn Fn(&mut Config) + Send + Sync>;
@@ -41,7 +40,8 @@ struct Inner {
     prepare: Option<Prepare>,
     file: Option<PathBuf>,
     in_force: Arc<Mutex<Config>>,
-    tables: parking_lot::Mutex<Tables>,
+    /// Told anew after each look at the whole configuration.
+    lookups: watch::Sender<Vec<Lookup>>,
     changes: mpsc::Sender<Change>,
     /// The folder's seed.
     seed: u64,
@@ -50,14 +50,11 @@ struct Inner {
     status: Arc<Status>,
 }
 
-/// How long until somebody looks again whether there are tables.
-const NO_TABLES: Duration = Duration::from_secs(5);
-
 /// How long a signal waits for a reload that is under way.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Takes the configuration again after each SIGHUP, and when its file has changed and `every` (ms;
-/// 0: never) later is still the same; of tables that have changed, theirs alone. Never ends.
+/// 0: never) later is still the same. Never ends.
 pub(super) async fn listen(reloader: Reloader, every: SpanMs) {
     let (Some(file), Ok(mut hangup)) = (reloader.0.file.clone(), signal(SignalKind::hangup()))
     else {
@@ -65,19 +62,10 @@ pub(super) async fn listen(reloader: Reloader, every: SpanMs) {
         return std::future::pending().await;
     };
     let mut seen = look(&file).await;
-    // Not looked at yet: what was written after it was read is seen as a change.
-    let mut tables = BTreeMap::new();
     loop {
-        let tables_changed = tokio::select! {
-            _ = hangup.recv() => false,
-            () = changes(&file, every, &seen) => false,
-            () = table_changes(&reloader, &mut tables) => true,
-        };
-        if tables_changed {
-            while let Err(Refusal::UnderWay) = reloader.tables_again().await {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-            continue;
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = changes(&file, every, &seen) => {}
         }
         // Before it is read: what is written meanwhile is seen as another change.
         seen = look(&file).await;
@@ -111,29 +99,6 @@ async fn changes(file: &Path, every: SpanMs, seen: &Version) {
             return;
         }
         last = now;
-    }
-}
-
-/// Resolves when the file of a table that is watched is another than the one that was seen, and was
-/// not written between two looks; it has been seen then.
-async fn table_changes(reloader: &Reloader, seen: &mut BTreeMap<PathBuf, Version>) {
-    let mut last: BTreeMap<PathBuf, Version> = BTreeMap::new();
-    loop {
-        let watched = reloader.0.tables.lock().clone();
-        let Some(every) = watched.iter().map(|(_, every)| *every).min() else {
-            // Another configuration may have some.
-            tokio::time::sleep(NO_TABLES).await;
-            continue;
-        };
-        tokio::time::sleep(Duration::from_millis(every.unsigned_abs())).await;
-        for (file, _) in watched {
-            let now = look(&file).await;
-            let before = last.insert(file.clone(), now);
-            if before == Some(now) && seen.get(&file) != Some(&now) {
-                seen.insert(file, now);
-                return;
-            }
-        }
     }
 }
 
@@ -180,7 +145,8 @@ impl Reloader {
         (schema, meaning): (Arc<ArcSwap<Schema>>, Arc<ArcSwap<Meaning>>),
         status: Arc<Status>,
     ) -> Self {
-        let tables = parking_lot::Mutex::new(tables(&config));
+        tables::weigh(&config);
+        let lookups = watch::Sender::new(config.lookups.clone());
         let seed = schema.load().seed;
         let file = config.file().filter(|_| prepare.is_some()).map(PathBuf::from);
         let in_force = Arc::new(Mutex::new(config));
@@ -188,7 +154,7 @@ impl Reloader {
             prepare,
             file,
             in_force,
-            tables,
+            lookups,
             changes,
             seed,
             schema,
@@ -219,15 +185,23 @@ impl Reloader {
         self.run(read, plan_only, false).await
     }
 
-    /// Reads the tables of lookups again, and takes them with the configuration as it stands.
-    async fn tables_again(&self) -> Result<Plan, Refusal> {
-        let Some(prepare) = self.0.prepare.clone() else { return Err(Refusal::NoFile) };
-        let read = move |was: &Config| {
-            let mut config = was.with(&[])?;
-            prepare(&mut config);
-            Ok(config)
-        };
-        self.run(read, false, true).await
+    /// Goes on with other rows of one of its lookups.
+    ///
+    /// # Errors
+    /// As of [`Reloader::again`].
+    pub(super) async fn take_table(&self, of: Lookup, read: Read) -> Result<Plan, Refusal> {
+        self.run(move |was: &Config| Ok(was.with_table(&of, read)), false, true).await
+    }
+
+    /// The lookups of the configuration in force, told anew whenever all of it was read; `None` where
+    /// nothing is read again.
+    pub(super) fn lookups(&self) -> Option<watch::Receiver<Vec<Lookup>>> {
+        self.0.prepare.as_ref().map(|_| self.0.lookups.subscribe())
+    }
+
+    /// How the process stands.
+    pub(super) fn status(&self) -> &Status {
+        &self.0.status
     }
 
     /// The same for a configuration that somebody made.
@@ -259,7 +233,7 @@ impl Reloader {
         &self,
         read: impl FnOnce(&Config) -> Result<Config, ConfigError> + Send + 'static,
         plan_only: bool,
-        if_new: bool,
+        rows_alone: bool,
     ) -> Result<Plan, Refusal> {
         let inner = Arc::clone(&self.0);
         let work = tokio::spawn(async move {
@@ -267,9 +241,13 @@ impl Reloader {
                 return Err(Refusal::UnderWay);
             };
             let taken = inner.take(&mut in_force, read, plan_only).await;
-            let silent = if_new && matches!(&taken, Ok(Plan { taken: None, .. }));
-            if !(plan_only || silent) {
-                inner.tell(&taken);
+            match (plan_only, rows_alone) {
+                (true, _) => {}
+                (false, true) => tell_of_taken(&taken),
+                (false, false) => {
+                    inner.tell(&taken);
+                    inner.lookups.send_replace(in_force.lookups.clone());
+                }
             }
             taken
         });
@@ -287,7 +265,12 @@ impl Inner {
         let was = in_force.clone();
         let planned = tokio::task::spawn_blocking(move || {
             let next = read(&was).map_err(invalid)?;
-            plan(&was, &next).map(|plan| (next, plan))
+            let plan = plan(&was, &next)?;
+            if !(plan_only || plan.changes.is_empty()) {
+                let unwritten = |error| format!("the tables of lookups cannot be kept: {error}");
+                tables::keep(Some(&was), &next).map_err(|e| Refusal::Failed(unwritten(e)))?;
+            }
+            Ok((next, plan))
         });
         let failed = |error: tokio::task::JoinError| Refusal::Failed(error.to_string());
         let (next, mut plan) = planned.await.map_err(failed)??;
@@ -309,7 +292,7 @@ impl Inner {
         plan.taken = Some(taken.map_err(refused)?);
         self.meaning.store(Arc::new(meaning(&next, &schema)));
         self.schema.store(schema);
-        *self.tables.lock() = tables(&next);
+        tables::weigh(&next);
         *in_force = next;
         Ok(plan)
     }
@@ -317,11 +300,7 @@ impl Inner {
     /// Says what came of it, and stands by a refusal until a configuration is taken or the same.
     fn tell(&self, taken: &Result<Plan, Refusal>) {
         match taken {
-            Ok(Plan { taken: Some(taken), changes, .. }) => {
-                let changes: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
-                let (epoch, stood_ms) = (taken.epoch, taken.stood_ms);
-                Reloaded { epoch, stood_ms, changes: &changes.join(", ") }.tell();
-            }
+            Ok(Plan { taken: Some(_), .. }) => tell_of_taken(taken),
             Ok(_) => ReloadedTheSame.tell(),
             Err(cause) => ReloadRefused { cause: &cause.to_string() }.tell(),
         }
@@ -332,18 +311,11 @@ impl Inner {
     }
 }
 
-/// Files of tables, and how often they are to be looked at, in ms.
-type Tables = Vec<(PathBuf, SpanMs)>;
-
-/// Those that are watched; says what each weighs.
-fn tables(config: &Config) -> Tables {
-    for lookup in &config.lookups {
-        let (name, table) = (|| lookup.name.clone(), &lookup.table);
-        gauge!(names::LOOKUP_ROWS, "lookup" => name()).set(table.len() as f64);
-        gauge!(names::LOOKUP_BYTES, "lookup" => name()).set(table.bytes() as f64);
-    }
-    let watched = config.lookups.iter().filter(|lookup| lookup.watch > 0);
-    watched.map(|lookup| (PathBuf::from(&lookup.file), lookup.watch)).collect()
+fn tell_of_taken(taken: &Result<Plan, Refusal>) {
+    let Ok(Plan { taken: Some(taken), changes, .. }) = taken else { return };
+    let changes: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
+    let (epoch, stood_ms) = (taken.epoch, taken.stood_ms);
+    Reloaded { epoch, stood_ms, changes: &changes.join(", ") }.tell();
 }
 
 fn invalid(error: ConfigError) -> Refusal {

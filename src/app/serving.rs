@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::builder::{Builder, StartError};
 use super::running::Running;
-use super::{nats, reload};
+use super::{nats, reload, tables};
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{SourceError, StoreError};
 use crate::cli::Exit;
@@ -118,7 +118,9 @@ pub(super) async fn serve_until(
         }
     });
     let (reloader, every) = running.reloads();
-    let reloads = actix::spawn(reload::listen(reloader, every));
+    let follows = tables::follow(reloader.clone());
+    let reloads =
+        actix::spawn(async move { tokio::join!(follows, reload::listen(reloader, every)) });
     let (stop_web, web_stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = actix::spawn(bound.run(async move {
         let _ = web_stopped.await;
@@ -211,7 +213,7 @@ pub(super) fn start_exit(error: &StartError) -> Exit {
     match error {
         StartError::Store(error) => store_exit(error),
         StartError::Missing(_) => Exit::Usage,
-        StartError::Source(_) | StartError::Thread(_) => Exit::Failed,
+        StartError::Source(_) | StartError::Lookups(_) | StartError::Thread(_) => Exit::Failed,
     }
 }
 

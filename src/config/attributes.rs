@@ -39,8 +39,18 @@ impl<'a> Attributes<'a> {
         let looked: Vec<Derived> = lookups.iter().flat_map(Lookup::derived).collect();
         uses.extend(looked.iter().map(|one| (&*one.name, one.how.names().to_vec())));
         let (order, circle) = in_order(&uses);
-        if let Some(circle) = circle {
-            let rule = format!("is computed of itself: {}", circle.join(" of "));
+        if let Some(mut circle) = circle {
+            let is_looked = |name: &&str| looked.iter().any(|one| one.name == **name);
+            let rule = match circle.iter().position(is_looked) {
+                None => format!("is computed of itself: {}", circle.join(" of ")),
+                Some(at) => {
+                    // The name it comes back to stands at both ends.
+                    circle.pop();
+                    circle.rotate_left(at);
+                    circle.push(circle[0]);
+                    format!("is made of what is looked up by it: {}", circle.join(" of "))
+                }
+            };
             wrong.push((circle[0].to_owned(), rule));
         }
         for name in order {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::print::{by_section, funnel_keys, lookup_keys, metric_keys, pattern_keys, rule_keys};
+use super::print::{by_section, funnel_keys, metric_keys, pattern_keys, rule_keys};
 use super::values;
 use super::whole::Config;
 use crate::actors::reload::KeyChange;
@@ -105,10 +105,7 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
         all.insert(format!("funnel {}", funnel.pattern.name), keys);
     }
     for lookup in &config.lookups {
-        let mut keys = lookup_keys(lookup);
-        keys.push(("rows", lookup.table.len().to_string()));
-        keys.push(("content", format!("{:016x}", lookup.content)));
-        all.insert(format!("lookup {}", lookup.name), lines(keys));
+        all.insert(format!("lookup {}", lookup.name), lines(lookup.keys_and_content()));
     }
     for pattern in config.own_patterns() {
         let table = pattern.seeks.table();

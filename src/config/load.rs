@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::document::{self, Node, Value};
 use super::general::General;
+use super::lookups::Lookup;
 use super::metrics;
 use super::problem::Problem;
 use super::reader::Reader;
@@ -83,20 +84,7 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
         flags: &[Flag],
     ) -> Result<Config, ConfigError> {
-        let from_env = env.into_iter().filter(|(variable, _)| variable.starts_with(ENV_PREFIX));
-        let env: Vec<(String, String)> = from_env.collect();
-        let Some(path) = file else {
-            return read("", "", env, flags);
-        };
-        let name = path.display().to_string();
-        let unreadable = |cause: String| ConfigError::Unreadable { path: name.clone(), cause };
-        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if size > FILE_BYTES_MAX as u64 {
-            let bound = show_size(FILE_BYTES_MAX as u64);
-            return Err(unreadable(format!("it has {size} bytes, more than {bound}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        read(&name, &text, env, flags)
+        read_written(Written::of(file, env, flags)?, &[])
     }
 
     /// Reads a configuration from text; `name` stands for the file in messages.
@@ -110,14 +98,14 @@ impl Config {
 
 impl Config {
     /// The same configuration with some keys set otherwise: read anew from the same file,
-    /// environment and flags, with these flags above them.
+    /// environment and flags, with these flags above them, and with the rows of its lookups.
     ///
     /// # Errors
     /// With every mistake found.
     pub fn with(&self, flags: &[Flag]) -> Result<Config, ConfigError> {
         let mut written = (*self.written.0).clone();
         written.flags.extend_from_slice(flags);
-        read_written(written)
+        read_written(written, &self.lookups)
     }
 
     /// The names of the tables of a text.
@@ -138,7 +126,7 @@ impl Config {
     pub fn with_tables(&self, name: &str, text: &str) -> Result<Config, ConfigError> {
         let mut written = (*self.written.0).clone();
         written.besides = Some((name.to_owned(), text.to_owned()));
-        read_written(written)
+        read_written(written, &self.lookups)
     }
 }
 
@@ -149,12 +137,16 @@ impl Config {
         (!file.is_empty()).then_some(Path::new(file))
     }
 
-    /// Reads it again: the file and the environment as they are now, and the same flags.
+    /// Reads it again: the file and the environment as they are now, and the same flags. Rows of lookups
+    /// that are not on this machine stay as they are.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub fn read_again(&self) -> Result<Config, ConfigError> {
-        Config::load(self.file(), environment(), &self.written.0.flags)
+        let written = Written::of(self.file(), environment(), &self.written.0.flags)?;
+        // That a server is away is no reason to refuse a file.
+        let far = self.lookups.iter().filter(|lookup| lookup.is_far());
+        read_written(written, &far.cloned().collect::<Vec<_>>())
     }
 }
 
@@ -167,6 +159,29 @@ struct Written {
     flags: Vec<Flag>,
     /// Tables besides those of the file: what their text is called, and the text.
     besides: Option<(String, String)>,
+}
+
+impl Written {
+    /// What stands in `file` now.
+    fn of(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag],
+    ) -> Result<Written, ConfigError> {
+        let from_env = env.into_iter().filter(|(variable, _)| variable.starts_with(ENV_PREFIX));
+        let written =
+            Written { env: from_env.collect(), flags: flags.to_vec(), ..Written::default() };
+        let Some(path) = file else { return Ok(written) };
+        let file = path.display().to_string();
+        let unreadable = |cause: String| ConfigError::Unreadable { path: file.clone(), cause };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX as u64 {
+            let bound = show_size(FILE_BYTES_MAX as u64);
+            return Err(unreadable(format!("it has {size} bytes, more than {bound}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Written { file, text, ..written })
+    }
 }
 
 /// What a configuration was read from, which is no part of what it is: any two are equal.
@@ -206,16 +221,18 @@ pub(super) fn read(
     env: impl IntoIterator<Item = (String, String)>,
     flags: &[Flag],
 ) -> Result<Config, ConfigError> {
-    read_written(Written {
+    let written = Written {
         file: file.to_owned(),
         text: text.to_owned(),
         env: env.into_iter().collect(),
         flags: flags.to_vec(),
         besides: None,
-    })
+    };
+    read_written(written, &[])
 }
 
-fn read_written(written: Written) -> Result<Config, ConfigError> {
+/// `held`: lookups whose rows are known.
+fn read_written(written: Written, held: &[Lookup]) -> Result<Config, ConfigError> {
     let invalid = |problem| ConfigError::Invalid(vec![problem]);
     let mut table = document::parse(&written.file, &written.text).map_err(invalid)?;
     let (of_items, of_keys): (Vec<&Flag>, Vec<&Flag>) =
@@ -242,7 +259,7 @@ fn read_written(written: Written) -> Result<Config, ConfigError> {
     for flag in of_keys {
         reader.overlay(&flag.key, Node::bare(&flag.name, &flag.value));
     }
-    let mut config = sections::read(&mut reader);
+    let mut config = sections::read(&mut reader, held);
     for variable in strange {
         let rule = unknown_variable(&variable, &reader.known);
         let (key, value) = (String::new(), String::new());
@@ -322,7 +339,7 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 const LISTS: [&str; 7] = ["metric", "rule", "pattern", "join", "sessions", "funnel", "lookup"];
 
 /// Those that may be given besides a file, by whoever may ask for a dry run. A lookup names a file of the
-/// server, which is not theirs to read.
+/// server, or what the server can reach, which is not theirs to read.
 const POSTED: [&str; 6] = ["metric", "rule", "pattern", "join", "sessions", "funnel"];
 
 /// `[session] gap` becomes `session.gap`; those of [`LISTS`] stay whole.

@@ -2,52 +2,69 @@
 //! alone.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tidewatch_connection::LinkSettings;
 
 use super::attributes::Attributes;
 use super::item::{Item, Items};
+use super::print::{Entry, Setting, lines};
 use super::reader::Reader;
+use super::toml_text::{pairs, span, text};
 use super::units::show_size;
+use super::whole::Config;
 use super::windows::Days;
 use crate::domain::event::{Derived, How, Looked, Table};
-use crate::domain::hash::fingerprint;
-use crate::domain::near;
-use crate::domain::settings::{Derived as Decided, settings};
+use crate::domain::settings::{Derived as Decided, Section, entries, settings};
 use crate::domain::time::SpanMs;
+use crate::lookup::{FileKeys, HttpKeys, Kind, Read, Source, Wanted, Wrong, kept};
+use crate::nats::settings::BucketKeys;
 
 /// Most tables.
 const LOOKUPS_MAX: usize = 50;
 /// Most attributes of one.
 const ATTRIBUTES_MAX: usize = 64;
 
+/// The kinds of places where rows lie; none is chosen.
+pub(super) fn kinds() -> [Box<dyn Kind>; 3] {
+    [Box::<FileKeys>::default(), Box::<HttpKeys>::default(), Box::<BucketKeys>::default()]
+}
+
 settings! {
-    /// One `[[lookup]]` as it is written.
+    /// One `[[lookup]]` as it is written, without where its rows lie.
     #[derive(Clone, Debug)]
     pub(super) struct LookupKeys in "" {
         /// Needed; letters in lower case, digits and _.
         pub name: () = (), shape();
-        /// Needed: a CSV file whose first line has the names of its columns.
-        pub file: String = String::new(), text();
         /// Needed: the attribute of events whose text is looked up. It may be a derived one.
         pub key: String = String::new(), text();
-        /// The column that it is looked up in, where no value may stand twice. The one that is
-        /// called like key.
+        /// The column that it is looked up in, where no value may stand twice. By default the name of
+        /// the row in an object or a bucket, and else the column that is called like key.
         pub column: Decided<String> = Decided(None), text();
         /// Needed: attributes that events get, and the columns they are taken from:
         /// { category = "category", cost = "unit cost" }. An empty cell is missing, and what an event
         /// carries under such a name is passed over.
         pub attributes: Vec<(String, String)> = Vec::new(), pairs(ATTRIBUTES_MAX);
-        /// What stands between two cells.
-        pub delimiter: String = ",".into(), text();
-        /// How often the file is looked at. When it has changed it is read again, and what is read of
-        /// the log from the next commit on is looked up in it; a file that cannot be used changes
-        /// nothing and says why. "0s": it is read with the configuration alone.
+        /// How often it is looked whether the rows are others. Then what is read of the log from the
+        /// next commit on is looked up in them; rows that cannot be used, or do not come, change nothing,
+        /// and it is said why. "0s": they are read with the configuration alone.
         pub watch: SpanMs = 5 * SECOND, span(0, DAY);
-        /// Bytes of the file at most; in memory its rows take up to some four times as many.
+        /// Of url and bucket: longest wait for all rows.
+        pub timeout: Duration = Duration::from_secs(10), span(100, 5 * MINUTE);
+        /// Bytes of the rows at most, as they come; in memory they take up to some four times as many.
         pub bytes_max: usize = 64 << 20, size(KIB, 4 * GIB);
     }
+}
+
+/// All keys of a `[[lookup]]`, those of every kind among them.
+pub(super) fn settings() -> Vec<Setting> {
+    let mut all: Vec<Setting> = entries(&LookupKeys::default()).collect();
+    let places = kinds().into_iter().flat_map(|kind| entries(&kind).collect::<Vec<_>>());
+    all.splice(1..1, places);
+    all
 }
 
 /// A table, and what it is for.
@@ -55,83 +72,163 @@ settings! {
 pub struct Lookup {
     /// Its name.
     pub name: String,
-    /// The file.
-    pub file: String,
-    /// The attribute of events that is looked up.
-    pub key: String,
-    /// The column with the keys.
-    pub column: String,
     /// Attributes that events get, and their columns.
     pub attributes: Vec<(String, String)>,
-    /// What stands between two cells.
-    pub delimiter: u8,
-    /// How often the file is looked at, in ms; 0 for never.
+    /// What is wanted of the rows.
+    pub wanted: Wanted,
+    /// How often it is looked whether they are others, in ms; 0 for never.
     pub watch: SpanMs,
-    /// Bytes of the file at most.
-    pub bytes_max: usize,
-    /// Fingerprint of what was in the file.
-    pub content: u64,
     /// Its rows, with a cell for each of `attributes`.
     pub table: Arc<Table>,
+    /// The keys of where they lie, and these as TOML.
+    place: Vec<Entry>,
+    held: Held,
+}
+
+/// Where the rows are read, and which were. What it is its keys say: any two are equal.
+#[derive(Clone, Debug)]
+struct Held {
+    source: Arc<dyn Source>,
+    version: String,
+    /// They are those of the copy in the data folder.
+    is_copy: bool,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _: &Held) -> bool {
+        true
+    }
 }
 
 impl Lookup {
     /// The attributes that events get.
     pub(super) fn derived(&self) -> impl Iterator<Item = Derived> {
         self.attributes.iter().enumerate().map(|(place, (name, column))| {
-            let (key, column, table) = (self.key.clone(), column.clone(), Arc::clone(&self.table));
+            let (key, column, table) =
+                (self.wanted.key.clone(), column.clone(), Arc::clone(&self.table));
             let looked = Looked { name: self.name.clone(), key, column, place, table };
             Derived { name: name.clone(), how: How::Looked(looked) }
         })
     }
 
-    /// Reads the file.
-    fn read(&mut self) -> Result<(), String> {
-        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-        let mut bytes = Vec::new();
-        let file = File::open(&self.file).map_err(unreadable)?;
-        file.take(self.bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() > self.bytes_max {
-            let most = show_size(self.bytes_max as u64);
-            return Err(format!("has more than {most} (bytes_max)"));
+    /// All its keys.
+    pub(super) fn keys(&self) -> Vec<Entry> {
+        let mut keys = vec![("name", text(&self.name))];
+        keys.extend(self.place.iter().cloned());
+        keys.push(("key", text(&self.wanted.key)));
+        keys.extend(self.wanted.column.iter().map(|column| ("column", text(column))));
+        keys.push(("attributes", pairs(&self.attributes)));
+        keys.push(("watch", span(self.watch)));
+        keys.push(("timeout", span(self.wanted.timeout.as_millis() as SpanMs)));
+        keys.push(("bytes_max", text(&show_size(self.wanted.bytes_max as u64))));
+        keys
+    }
+
+    /// The same, and what is in the table.
+    pub(super) fn keys_and_content(&self) -> Vec<Entry> {
+        let mut keys = self.keys();
+        keys.push(("rows", self.table.len().to_string()));
+        keys.push(("content", format!("{:016x}", self.table.fingerprint())));
+        keys
+    }
+
+    /// What it is a table of: where its rows lie, and what is wanted of them.
+    pub fn of(&self) -> String {
+        format!("{:?} {:?} {:?}", self.place, self.wanted.column, self.attributes)
+            + &format!(" {:?}", self.wanted.key)
+    }
+
+    /// Whether its source may be away while all here is well.
+    pub fn is_far(&self) -> bool {
+        self.held.source.is_far()
+    }
+
+    /// Tells its rows from others.
+    pub fn version(&self) -> &str {
+        &self.held.version
+    }
+
+    /// Its rows as they are now, unless they are those of the version `since`. Blocks.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn look(&self, since: &str) -> Result<Option<Read>, String> {
+        self.held.source.read(&self.wanted, Some(since))
+    }
+
+    /// Whether it has the very rows of another one, and is of the same.
+    pub fn is_held_as(&self, other: &Lookup) -> bool {
+        self.is_like(other) && Arc::ptr_eq(&self.table, &other.table)
+    }
+
+    fn is_like(&self, other: &Lookup) -> bool {
+        self.name == other.name && self.of() == other.of()
+    }
+
+    /// Writes a copy of what its source may not be there to tell again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, data: &Path) -> io::Result<()> {
+        if !self.is_far() || self.held.is_copy {
+            return Ok(());
         }
-        self.content = fingerprint(&bytes);
-        self.table = Arc::new(self.rows(&bytes)?);
+        kept::store(data, &self.name, &self.of(), &self.held.version, &self.table)
+    }
+
+    /// Takes rows from whoever holds them: a configuration that was read before, the data folder, or
+    /// their source.
+    fn fill(&mut self, held: &[Lookup], data: &Path) -> Result<(), String> {
+        if let Some(same) = held.iter().find(|one| one.is_like(self)) {
+            (self.held, self.table) = (same.held.clone(), Arc::clone(&same.table));
+            return Ok(());
+        }
+        let copy = self.is_far().then(|| kept::load(data, &self.name, &self.of())).flatten();
+        self.held.is_copy = copy.is_some();
+        let read = match copy {
+            None => self.held.source.read(&self.wanted, None)?,
+            copy => copy,
+        };
+        if let Some(read) = read {
+            self.take(read);
+        }
         Ok(())
     }
 
-    fn rows(&self, bytes: &[u8]) -> Result<Table, String> {
-        let mut reader = csv::ReaderBuilder::new().delimiter(self.delimiter).from_reader(bytes);
-        let malformed = |error: csv::Error| format!("is not such a table: {error}");
-        let columns = reader.headers().map_err(malformed)?.clone();
-        let place = |wanted: &String| {
-            columns.iter().position(|column| column == wanted).ok_or_else(|| {
-                let known = columns.iter().collect::<Vec<_>>().join(", ");
-                let hint = near::hint(wanted, columns.iter());
-                format!("has no column {wanted:?} in its first line; there are {known}{hint}")
-            })
-        };
-        let key = place(&self.column)?;
-        let wanted = self.attributes.iter().map(|(_, column)| place(column));
-        let wanted: Vec<usize> = wanted.collect::<Result<_, _>>()?;
-        let (mut table, mut row) = (Table::default(), csv::StringRecord::new());
-        while reader.read_record(&mut row).map_err(malformed)? {
-            let cell = |at: usize| row.get(at).unwrap_or_default();
-            if !table.insert(cell(key), wanted.iter().map(|at| cell(*at))) {
-                let line = row.position().map_or(0, csv::Position::line);
-                let (column, key) = (&self.column, cell(key));
-                return Err(format!("has {column} {key:?} a second time in line {line}"));
-            }
-        }
-        Ok(table)
+    fn take(&mut self, read: Read) {
+        self.held.version = read.version;
+        self.table = Arc::new(read.table);
     }
 }
 
-/// Reads all of them, with their files.
+impl Config {
+    /// The same with other rows of a table; without it where it has none like `of`.
+    pub fn with_table(&self, of: &Lookup, read: Read) -> Config {
+        let mut config = self.clone();
+        if let Some(lookup) = config.lookups.iter_mut().find(|one| one.is_like(of)) {
+            lookup.take(read);
+            lookup.held.is_copy = false;
+        }
+        config
+    }
+}
+
+/// What lookups are read with.
+pub(super) struct Around<'a> {
+    /// Those whose rows are known.
+    pub held: &'a [Lookup],
+    /// The data folder.
+    pub data: &'a Path,
+    /// The connection of `[nats]`.
+    pub nats: Option<&'a LinkSettings>,
+}
+
+/// Reads all of them, with their rows.
 pub(super) fn read(
     reader: &mut Reader,
     attributes: &Attributes<'_>,
     days: Days<'_>,
+    around: &Around<'_>,
 ) -> Vec<Lookup> {
     let declared = reader.tables("lookup").unwrap_or_default();
     if declared.len() > LOOKUPS_MAX {
@@ -139,7 +236,8 @@ pub(super) fn read(
     }
     let names = &mut Vec::new();
     let mut items = Items { reader, names, days, attributes, steps: &[], patterns: &[] };
-    let found = items.each("lookup", declared.iter().enumerate(), |item, _| lookup(item));
+    let found = items.each("lookup", declared.iter().enumerate(), |item, _| lookup(item, around));
+    let found: Vec<Lookup> = found.into_iter().flatten().collect();
     let mut makers: BTreeMap<&str, &str> = BTreeMap::new();
     for Lookup { name, attributes, .. } in &found {
         for (attribute, _) in attributes {
@@ -154,9 +252,9 @@ pub(super) fn read(
     found
 }
 
-/// One `[[lookup]]`.
-fn lookup(item: &mut Item<'_>) -> Lookup {
-    item.reader.need("file", "file = \"products.csv\"");
+/// One `[[lookup]]`; `None` where it cannot be said what its rows are.
+fn lookup(item: &mut Item<'_>, around: &Around<'_>) -> Option<Lookup> {
+    let kind = kind(&mut item.reader);
     item.reader.need("key", "key = \"sku\"");
     item.reader.need("attributes", "attributes = { category = \"category\" }");
     let keys = item.reader.section(LookupKeys::default());
@@ -170,34 +268,73 @@ fn lookup(item: &mut Item<'_>) -> Lookup {
     if let Some(rule) = item.attributes.wrong(&keys.key).filter(|_| !keys.key.is_empty()) {
         item.reader.problem("key", rule);
     }
-    let delimiter = match keys.delimiter.as_bytes() {
-        [one] => *one,
-        _ => {
-            item.reader.problem("delimiter", "must be one character, such as \";\" or \"\\t\"");
-            b','
+    let kind = kind?;
+    let source = match kind.open(around.nats) {
+        Ok(source) => source,
+        Err(Wrong { key, rule, is_secret }) => {
+            if is_secret {
+                item.reader.hide(key);
+            }
+            item.reader.problem(key, rule);
+            return None;
         }
+    };
+    let wanted = Wanted {
+        key: keys.key,
+        column: keys.column.0,
+        cells: keys.attributes.iter().map(|(_, column)| column.clone()).collect(),
+        bytes_max: keys.bytes_max,
+        timeout: keys.timeout,
     };
     let mut lookup = Lookup {
         name: item.name.clone(),
-        file: keys.file,
-        column: keys.column.0.unwrap_or_else(|| keys.key.clone()),
-        key: keys.key,
         attributes: keys.attributes,
-        delimiter,
+        wanted,
         watch: keys.watch,
-        bytes_max: keys.bytes_max,
-        content: 0,
         table: Arc::default(),
+        place: lines(entries(&kind)),
+        held: Held { source, version: String::new(), is_copy: false },
     };
-    if !lookup.file.is_empty()
-        && !lookup.key.is_empty()
-        && let Err(rule) = lookup.read()
+    if !lookup.wanted.key.is_empty()
+        && let Err(rule) = lookup.fill(around.held, around.data)
     {
-        item.reader.problem("file", rule);
+        item.reader.problem(kind.choice(), rule);
     }
-    lookup
+    Some(lookup)
 }
 
+/// The kind that its keys choose.
+fn kind(reader: &mut Reader) -> Option<Box<dyn Kind>> {
+    let kinds = kinds().map(|kind| reader.section(kind));
+    let choices = kinds.each_ref().map(|kind| kind.choice());
+    let mut chosen: Option<Box<dyn Kind>> = None;
+    for kind in kinds {
+        match &chosen {
+            Some(first) if kind.is_chosen() => {
+                let first = first.choice();
+                reader.problem(
+                    kind.choice(),
+                    format!("stands beside {first}: a table has one place"),
+                );
+            }
+            None if kind.is_chosen() => chosen = Some(kind),
+            _ => {
+                for key in kind.keys().iter().filter(|key| key.path != kind.choice()) {
+                    if reader.is_set(key.path) {
+                        let rule = format!("only belongs to a lookup with {}", kind.choice());
+                        reader.problem(key.path, rule);
+                    }
+                }
+            }
+        }
+    }
+    let is_wrong = choices.iter().any(|choice| reader.is_wrong(choice));
+    if chosen.is_none() && !is_wrong {
+        let ways = choices.map(|choice| format!("{choice} = \"...\""));
+        reader.need(choices[0], &ways.join(" or "));
+    }
+    chosen
+}
 #[cfg(test)]
 mod tests {
     use crate::config::Config;
@@ -224,7 +361,7 @@ mod tests {
             "\u{feff}sku;category;unit cost\r\na;shoes;7\r\n\"b;b\";\"a \"\"hat\"\"\";\r\n";
         let config = said(content.as_bytes(), "delimiter = \";\"").unwrap();
         let [lookup] = &config.lookups[..] else { panic!("one table") };
-        assert_eq!((lookup.table.len(), lookup.column.as_str()), (2, "sku"));
+        assert_eq!(lookup.table.len(), 2);
         assert_eq!(lookup.table.find("b;b", 0), Some("a \"hat\""));
         let schema = config.schema(0);
         let derived: Vec<String> =
@@ -267,7 +404,7 @@ mod tests {
                 "bytes_max = \"1KiB\"\ncolumn = \"id\"",
                 "no column \"id\"",
             ),
-            (&[b'x'; 2_000], "bytes_max = \"1KiB\"", "has more than 1KiB (bytes_max)"),
+            (&[b'x'; 2_000], "bytes_max = \"1KiB\"", "has more bytes than bytes_max"),
         ] {
             let error = said(content, keys).unwrap_err();
             assert!(error.contains(part), "{error}");

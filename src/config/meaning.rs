@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::print::{
-    Entry, Setting, by_section, lines, list, lookup_keys, metric_meaning, pattern_meaning,
-    rule_meaning, section, test,
+    Entry, Setting, by_section, lines, list, metric_meaning, pattern_meaning, rule_meaning,
+    section, test,
 };
 use super::toml_text::text;
 use super::values;
@@ -46,9 +46,7 @@ fn meaning(config: &Config) -> String {
         }
     }
     for lookup in &config.lookups {
-        let mut keys = lookup_keys(lookup);
-        keys.push(("content", format!("{:016x}", lookup.content)));
-        section(&mut out, "[[lookup]]", &keys);
+        section(&mut out, "[[lookup]]", &lookup.keys_and_content());
     }
     for pattern in &config.patterns {
         section(&mut out, &list(pattern), &pattern_meaning(pattern));

@@ -45,6 +45,7 @@ pub use dry_run::DryRun;
 pub use events::{EventsConfig, TimeMissing};
 pub use general::General;
 pub use load::{ConfigError, ENV_PREFIX, Flag, environment};
+pub use lookups::Lookup;
 pub use nats::NatsConfig;
 pub use patterns::pattern_keys;
 pub use problem::Problem;

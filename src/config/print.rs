@@ -7,9 +7,8 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 
 use super::funnels::Funnel;
-use super::lookups::Lookup;
 use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
-use super::units::{show_calendar, show_size};
+use super::units::show_calendar;
 use super::whole::Config;
 use super::{sections, values};
 use crate::domain::anomaly::{self, Patience};
@@ -51,7 +50,7 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, &header, &lines(settings));
     }
     for lookup in &config.lookups {
-        section(&mut out, "[[lookup]]", &lookup_keys(lookup));
+        section(&mut out, "[[lookup]]", &lookup.keys());
     }
     for pattern in config.own_patterns() {
         section(&mut out, &list(pattern), &pattern_keys(pattern));
@@ -66,20 +65,6 @@ pub(super) fn whole(config: &Config) -> String {
         section(&mut out, "[[rule]]", &rule_keys(rule));
     }
     out
-}
-
-/// All keys of a lookup.
-pub(super) fn lookup_keys(lookup: &Lookup) -> Vec<Entry> {
-    vec![
-        ("name", text(&lookup.name)),
-        ("file", text(&lookup.file)),
-        ("key", text(&lookup.key)),
-        ("column", text(&lookup.column)),
-        ("attributes", pairs_text(&lookup.attributes)),
-        ("delimiter", text(&char::from(lookup.delimiter).to_string())),
-        ("watch", span(lookup.watch)),
-        ("bytes_max", text(&show_size(lookup.bytes_max as u64))),
-    ]
 }
 
 /// The header of the list that it is of.

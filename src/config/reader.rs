@@ -98,6 +98,13 @@ impl Reader {
         }
     }
 
+    /// Lets no message repeat the value of `key`.
+    pub fn hide(&mut self, key: &str) {
+        if let Some(node) = self.entries.get_mut(key) {
+            node.shown = HIDDEN.into();
+        }
+    }
+
     /// Lets no message repeat the value of `key` when it has `sign` in it.
     pub fn hide_where(&mut self, key: &str, sign: char) {
         if let Some(node) = self.entries.get_mut(key).filter(|node| node.shown.contains(sign)) {
@@ -172,6 +179,23 @@ impl Reader {
             None => (self.place.clone(), String::new()),
         };
         let key = format!("{}{key}.{entry}", self.prefix);
+        self.problems.push(Problem { place, key, value, rule: rule.into() });
+    }
+
+    /// Notes a mistake in a key of the table of this name in a list.
+    pub fn problem_of(&mut self, list: &str, name: &str, key: &str, rule: impl Into<String>) {
+        let called = |node: &&Node| match &node.value {
+            Value::Table(keys) => keys.get("name").is_some_and(|own| own.text("") == Ok(name)),
+            _ => false,
+        };
+        let (mut place, mut value) = (self.place.clone(), String::new());
+        if let Some(Node { value: Value::List(all), .. }) = self.entries.get(list)
+            && let Some(Node { value: Value::Table(keys), .. }) = all.iter().find(called)
+            && let Some(node) = keys.get(key)
+        {
+            (place, value) = (node.place.clone(), node.shown.clone());
+        }
+        let key = format!("{list}.{name}.{key}");
         self.problems.push(Problem { place, key, value, rule: rule.into() });
     }
 

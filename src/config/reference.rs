@@ -8,7 +8,7 @@ use super::aggregates::AGGREGATE;
 use super::funnels::FunnelKeys;
 use super::joins::JoinKeys;
 use super::kinds::KindKeys;
-use super::lookups::LookupKeys;
+use super::lookups;
 use super::metric_keys::MetricKeys;
 use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
@@ -88,7 +88,7 @@ const FUNNELS: &str = "Funnels, [[funnel]]: how many with a session key come how
      and NAME_step_s (the median); with by there are NAME_reached_by, NAME_left_by and NAME_step_s_by \
      as well. docs/funnels.md has an example.";
 const LOOKUPS: &str = "Lookups, [[lookup]]: tables beside the stream, whose columns become attributes of \
-     events. name, file, key and attributes are needed. docs/joins.md has examples.";
+     events. name, file (or url, or bucket), key and attributes are needed. docs/joins.md has examples.";
 
 const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
@@ -147,7 +147,7 @@ pub fn reference() -> String {
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     paragraph(&mut file, LOOKUPS, "");
-    list(&mut file, &entries(&LookupKeys::default()).collect::<Vec<_>>());
+    list(&mut file, &lookups::settings());
     file.truncate(file.len() - 2);
     rule_off(&mut file);
     for text in RULES {

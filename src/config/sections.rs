@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::attributes::Attributes;
 use super::events::{self, EventsConfig};
-use super::lookups;
+use super::lookups::{self, Around, Lookup};
 use super::metrics;
 use super::nats;
 use super::patterns;
@@ -27,8 +27,8 @@ use crate::web;
 const GONE: [(&str, &str); 1] =
     [("pipeline.idle_actors_max", "no actors are kept for later; leave it out")];
 
-/// Reads every section and checks what holds between them.
-pub(super) fn read(reader: &mut Reader) -> Config {
+/// Reads every section and checks what holds between them. `held`: lookups whose rows are known.
+pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
     for (key, why) in GONE {
         reader.gone(key, why);
     }
@@ -47,15 +47,19 @@ pub(super) fn read(reader: &mut Reader) -> Config {
     let demo = reader.section(demo);
     events::check(reader, &events);
     let days = Days { zone: &general.zone, first_weekday: general.first_weekday };
-    let lookups = lookups::read(reader, &Attributes::of(&events, &[]).0, days);
+    let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
+    let around = Around { held, data: &general.data_dir, nats: nats.link.as_ref() };
+    let lookups = lookups::read(reader, &Attributes::of(&events, &[]).0, days, &around);
     let (attributes, wrong) = Attributes::of(&events, &lookups);
     for (name, rule) in wrong {
-        reader.problem_within("events.derived", &name, rule);
+        match lookups.iter().find(|one| one.attributes.iter().any(|(made, _)| *made == name)) {
+            Some(lookup) => reader.problem_of("lookup", &lookup.name, "key", rule),
+            None => reader.problem_within("events.derived", &name, rule),
+        }
     }
     session_fits(reader, &mut session, &events, &attributes);
     pipeline_fits(reader, &pipeline);
     reachable_on_purpose(reader, &web);
-    let nats = nats::read(reader, pipeline.credits, events.limits.event_bytes);
     sizes_fit(reader, &events, &log, &web);
     let lists = [&session.steps, &session.entry, &session.goal, &session.remove];
     let of_session: Vec<&String> = lists.into_iter().flatten().collect();

@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what can be set; `config` reads it, nothing here does. A build without the
 //!   feature `nats` has this alone.
+//! - `bucket`: a key-value bucket as the table of a lookup.
 //! - `gateway`: the stream as the log behind `POST /v1/events`.
 //! - `link`: one connection for everything, on a thread of its own; its state is seen,
 //!   and what the server does not let it do (`denied`).
@@ -12,6 +13,8 @@
 //!
 //! Everything here knows the actors' ports and no other shell.
 
+#[cfg(feature = "nats")]
+mod bucket;
 #[cfg(feature = "nats")]
 pub mod gateway;
 #[cfg(feature = "nats")]

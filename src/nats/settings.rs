@@ -3,6 +3,7 @@
 //!
 //! They are known and checked in every build, also in one without NATS.
 
+mod bucket;
 pub(super) mod gateway;
 mod out;
 mod rules;
@@ -15,6 +16,7 @@ pub use tidewatch_connection::{API, Auth, INBOX, LinkSettings, Tls, check_subjec
 
 use crate::domain::settings::{Secret, Word, settings};
 
+pub use bucket::BucketKeys;
 pub use gateway::GatewaySettings;
 pub use out::OutSettings;
 pub use rules::covers;

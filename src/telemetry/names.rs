@@ -160,6 +160,8 @@ table! {
     COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered.";
     COHORT_KEYS_CAPACITY = "cohort_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_cohort_keys (pipeline.cohort_keys_max).";
     LOOKUP_ROWS = "lookup_rows", Gauge, Count, ["lookup"], "Rows of a table that events are looked up in.";
+    LOOKUP_SEEN = "lookup_seen_timestamp_seconds", Gauge, Seconds, ["lookup"], "When its rows were last known to be those of its source, in seconds since 1970.";
+    LOOKUP_FAILED = "lookup_failed_total", Counter, Count, ["lookup"], "Looks at its source that brought nothing that can be used: the rows before stay.";
     LOOKUP_BYTES = "lookup_bytes", Gauge, Bytes, ["lookup"], "Memory that its rows take, estimated.";
     PATTERN_KEYS = "pattern_keys", Gauge, Count, [], "Keys with something open in a pattern or a join.";
     PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";

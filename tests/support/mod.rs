@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(unused_imports, reason = "each test file uses its own part of this")]
 
+pub mod answers;
 pub mod checks;
 pub mod disk;
 pub mod events;
@@ -19,12 +20,14 @@ pub mod model;
 pub mod nats;
 pub mod oracle;
 pub mod patterns;
+pub mod places;
 pub mod server;
 pub mod sets;
 pub mod skip;
 pub mod wait;
 pub mod ws;
 
+pub use answers::{Answers, Reply};
 pub use checks::check;
 pub use disk::Disk;
 pub use events::{Event, Random, Session};

@@ -145,6 +145,8 @@ conditions! {
     HistoryChanged = warning("history_changed", "the configuration changed what numbers mean");
     /// The configuration was read again and not taken: the one before goes on.
     ConfigRefused = warning("config_refused", "the configuration was not taken");
+    /// The rows of a lookup cannot be had as they are now: those before go on.
+    LookupOld = warning("lookup_old", "events are looked up in rows that may be old");
     /// A source may lose events in a way that we cannot prevent.
     SourceAtRisk = note("source_at_risk", "a source may lose events");
 }

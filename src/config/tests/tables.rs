@@ -11,6 +11,7 @@ use super::complaint;
 use crate::domain::anomaly::Detect;
 use crate::domain::metric::Aggregate;
 use crate::domain::settings::{self, Rule, Section, Value};
+use crate::lookup::Kind;
 use crate::nats::settings::SourceKeys;
 
 /// The shipped file with every commented-out key taken in.
@@ -48,7 +49,7 @@ fn the_shipped_file_shows_every_key_at_its_default() {
 
     let written = flatten(document::parse("uncommented", &text).unwrap());
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
-    sections::read(&mut reader);
+    sections::read(&mut reader, &[]);
     // There are shipped metrics and rules, and nothing else of what has a name.
     reader.known.retain(|key| !["pattern", "join", "sessions", "funnel", "lookup"].contains(key));
     for key in &reader.known {
@@ -73,6 +74,8 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         LazyLock::new(super::super::kinds::KindKeys::default);
     static LOOKUP: LazyLock<super::super::lookups::LookupKeys> =
         LazyLock::new(super::super::lookups::LookupKeys::default);
+    static PLACES: LazyLock<Vec<Box<dyn Kind>>> =
+        LazyLock::new(|| super::super::lookups::kinds().into());
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
@@ -87,6 +90,7 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         &*LOOKUP,
         &*RULE,
     ]);
+    tables.extend(PLACES.iter().map(|place| place as &dyn Section));
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
     tables.extend(DETECTORS.iter().map(|detector| detector as &dyn Section));
     tables
