@@ -24,13 +24,19 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// out, added, changed or swapped, one in three at most, and no more than three. Else the one that
 /// is called so elsewhere, or that begins so.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let reach = (word.chars().count() / 3).clamp(1, 3);
     let lower = word.to_lowercase();
+    // Words of one family, "order.paid" and "order.void", are as far apart as their last parts.
+    let own = |other: &str| {
+        let same = lower.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        lower.as_bytes()[..same].iter().rposition(|byte| *byte == b'.').map_or(0, |dot| dot + 1)
+    };
     let distance = |other: &str| strsim::damerau_levenshtein(&lower, &other.to_lowercase());
+    let reach = |other: &str| (lower[own(&other.to_lowercase())..].chars().count() / 3).clamp(1, 3);
     let others: Vec<&str> = candidates.into_iter().filter(|other| *other != word).collect();
     let near = others.iter().map(|other| (distance(other), *other));
-    let slip =
-        near.filter(|(distance, _)| *distance <= reach).min_by_key(|(distance, _)| *distance);
+    let slip = near
+        .filter(|(distance, other)| *distance <= reach(other))
+        .min_by_key(|(distance, _)| *distance);
     let called = ELSEWHERE.iter().find(|(name, _)| *name == lower).map(|(_, here)| *here);
     let begun = |other: &&&str| lower.len() >= 3 && other.starts_with(&lower);
     slip.map(|(_, other)| other)

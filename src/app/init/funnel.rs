@@ -10,6 +10,26 @@ const STEPS_MAX: usize = 8;
 /// Of so many keys in a hundred that have both, the earlier type must come first.
 const MOST: usize = 60;
 
+/// Parts of words that a goal is called by, the most telling first.
+const ENDS: [&str; 16] = [
+    "paid",
+    "purchas",
+    "bought",
+    "bezahlt",
+    "kauf",
+    "bestell",
+    "placed",
+    "complete",
+    "order",
+    "signup",
+    "signed_up",
+    "registered",
+    "subscrib",
+    "upgrade",
+    "success",
+    "convert",
+];
+
 /// What was seen of sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Funnel {
@@ -78,9 +98,10 @@ impl<'s> Seen<'s> {
             before * 100 >= (before + after) * MOST && before > 0
         };
         let named = kinds.keys().copied().find(|kind| is(kind, "payment_completed"));
-        let ends =
-            ["complete", "purchase", "order", "paid", "signup", "subscrib", "success", "convert"];
-        let named = named.or_else(|| usual.iter().copied().find(|kind| has(kind, &ends)));
+        let named = named.or_else(|| {
+            let of = |word: &&str| usual.iter().copied().find(|kind| has(kind, &[word]));
+            ENDS.iter().find_map(of)
+        });
         let goal = match named {
             Some(goal) => goal,
             None if usual.len() >= 3 => {

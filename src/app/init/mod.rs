@@ -3,6 +3,7 @@
 
 mod funnel;
 mod guess;
+mod panels;
 mod written;
 
 use std::fs::OpenOptions;
@@ -17,7 +18,7 @@ use crate::cli::args::InitArgs;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domain::event::RawBatch;
-use crate::source::propose::{Sample, Settings, sample};
+use crate::source::propose::{Column, Sample, Settings, sample};
 use crate::store::log::History;
 
 /// Bytes that the file may unpack to, in a temporary file.
@@ -119,8 +120,12 @@ fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>) {
         ("amount", guess.roles.amount),
     ];
     for (what, role) in roles {
-        let found = guess.column(role).map_or("nothing looks like one", |column| &column.name);
-        println!("  {what:<7} {found}");
+        let found = guess.column(role).map(|column| match of_one(guess, column) {
+            Some(_) if what == "time" => "? that of the file".to_owned(),
+            Some(value) => format!("? {value:?} for all"),
+            None => column.title.clone(),
+        });
+        println!("  {what:<7} {}", found.unwrap_or_else(|| "nothing looks like one".into()));
     }
     if let Some(funnel) = &guess.funnel {
         println!("  steps   {}", funnel.steps.join(", "));
@@ -138,6 +143,12 @@ fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>) {
             file.display()
         );
     }
+}
+
+/// The only value of an attribute that the map makes of no column.
+fn of_one<'c>(guess: &Guess<'_>, column: &'c Column) -> Option<&'c String> {
+    let of_map = guess.sample.map.is_some() && column.title == column.name;
+    column.values.first().filter(|_| of_map && column.values.len() == 1)
 }
 
 /// The newest events of a data folder's log.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::funnel::Funnel;
 use super::guess::Guess;
+use super::panels::{self, Scale};
 use crate::domain::event::time_rule::TimeRule;
 use crate::domain::time::{EpochMs, SpanMs};
 use crate::source::propose::Column;
@@ -19,18 +20,19 @@ pub(super) fn key(name: &str) -> String {
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { text(name) }
 }
 
-/// A text within a comment.
-fn said(text: &str) -> String {
+/// A text within a comment or a title.
+pub(super) fn said(text: &str) -> String {
     crate::source::tally::shortened(text)
 }
 
 /// Windows that hold some events each: step, a longer one, and how much is kept.
-const SCALES: [(SpanMs, &str, &str, &str); 5] = [
-    (1_000, "1s", "1m", "10m"),
-    (10_000, "10s", "5m", "2h"),
-    (60_000, "1m", "10m", "6h"),
-    (600_000, "10m", "2h", "3d"),
-    (3_600_000, "1h", "24h", "30d"),
+const SCALES: [(SpanMs, [&str; 3]); 6] = [
+    (1_000, ["1s", "1m", "10m"]),
+    (10_000, ["10s", "5m", "2h"]),
+    (60_000, ["1m", "10m", "6h"]),
+    (600_000, ["10m", "2h", "3d"]),
+    (3_600_000, ["1h", "24h", "30d"]),
+    (86_400_000, ["1d", "7d", "365d"]),
 ];
 
 /// Events that a window is to hold at least.
@@ -76,16 +78,16 @@ pub(super) fn written(guess: &Guess<'_>) -> String {
     head(guess, &times, &mut out).expect("writing to a text cannot fail");
     events(guess, &times, &mut out).expect("writing to a text cannot fail");
     session(guess, &mut out).expect("writing to a text cannot fail");
-    metrics(guess, scale(guess, &times), &mut out).expect("writing to a text cannot fail");
+    panels::metrics(guess, scale(guess, &times), &mut out).expect("writing to a text cannot fail");
     out
 }
 
-fn scale(guess: &Guess<'_>, times: &Times) -> (&'static str, &'static str, &'static str) {
+fn scale(guess: &Guess<'_>, times: &Times) -> Scale {
     let span = times.span.map_or(0, |(first, last)| last - first) as f64;
     let holds = |step: SpanMs| guess.sample.rows.len() as f64 * step as f64 / span.max(1.0);
-    let fits = SCALES.iter().find(|(step, ..)| holds(*step) >= EVENTS_MIN);
-    let (_, step, long, keep) = fits.unwrap_or(&SCALES[SCALES.len() - 1]);
-    (*step, *long, *keep)
+    let fits = SCALES.iter().find(|(step, _)| holds(*step) >= EVENTS_MIN);
+    let (_, [step, long, keep]) = *fits.unwrap_or(&SCALES[SCALES.len() - 1]);
+    Scale { step, long, keep }
 }
 
 fn head(guess: &Guess<'_>, times: &Times, out: &mut String) -> std::fmt::Result {
@@ -221,163 +223,4 @@ fn session(guess: &Guess<'_>, out: &mut String) -> std::fmt::Result {
     let segment = of_text.map_or("", |column| &column.name);
     writeln!(out, "# What is at stake, and what sessions are told apart by.")?;
     writeln!(out, "value = {}\nsegment = {}", text(value), text(segment))
-}
-
-/// One `[[metric]]`.
-struct Panel<'p> {
-    name: &'p str,
-    title: &'p str,
-    keys: Vec<(&'static str, String)>,
-}
-
-fn metrics(
-    guess: &Guess<'_>,
-    (step, long, keep): (&str, &str, &str),
-    out: &mut String,
-) -> std::fmt::Result {
-    let tumbling = || ("window", format!("{{ tumbling = {} }}", text(step)));
-    let hopping = || ("window", format!("{{ hopping = {}, slide = {} }}", text(long), text(step)));
-    let kept = || ("keep", text(keep));
-    let word = |key, word: &str| (key, text(word));
-    let condition = |kind: &str| ("where", format!("{{ type = {} }}", text(kind)));
-    let mut panels = vec![Panel {
-        name: "events",
-        title: "Events",
-        keys: vec![word("aggregate", "count"), tumbling(), kept()],
-    }];
-    let panel = |name, title, keys| Panel { name, title, keys };
-    if guess.kinds.len() > 1 {
-        let group = ("group_by", "[\"type\"]".to_owned());
-        let keys = vec![
-            word("aggregate", "count"),
-            group,
-            ("group_limit", "50".into()),
-            tumbling(),
-            kept(),
-        ];
-        panels.push(panel("events_by_type", "Events by type", keys));
-    }
-    if guess.roles.key.is_some() {
-        panels.push(panel(
-            "visitors",
-            "Visitors",
-            vec![word("aggregate", "distinct"), hopping(), kept()],
-        ));
-    }
-    if let Some(fails) = &guess.fails {
-        let failing = ("where", fails.condition.clone());
-        let keys = vec![failing, word("aggregate", "count"), tumbling(), kept()];
-        panels.push(panel("failures", "Failures", keys));
-        let share = ("numerator", fails.condition.clone());
-        let keys =
-            vec![word("aggregate", "ratio"), share, hopping(), kept(), word("unit", "ratio")];
-        panels.push(panel("failing", "Share that fails", keys));
-    }
-    let labels: Vec<(String, String)> = guess
-        .labels
-        .iter()
-        .enumerate()
-        .map(|(place, column)| {
-            (format!("by_label_{}", place + 1), format!("By {}", said(&column.name)))
-        })
-        .collect();
-    for (column, (name, title)) in guess.labels.iter().zip(&labels) {
-        let group = ("group_by", format!("[{}]", text(&column.name)));
-        let mut keys = vec![word("aggregate", "count"), group, ("group_limit", "50".into())];
-        keys.extend([tumbling(), kept()]);
-        panels.push(Panel { name, title, keys });
-    }
-    let tails: Vec<(String, String)> = guess
-        .durations
-        .iter()
-        .enumerate()
-        .map(|(place, column)| {
-            (format!("p95_{}", place + 1), format!("95 of 100 {} below", said(&column.name)))
-        })
-        .collect();
-    for (column, (name, title)) in guess.durations.iter().zip(&tails) {
-        let field = word("field", &column.name);
-        let keys = vec![
-            word("aggregate", "quantile"),
-            ("quantile", "0.95".into()),
-            field,
-            hopping(),
-            kept(),
-        ];
-        panels.push(Panel { name, title, keys });
-    }
-    if let Some(column) = guess.column(guess.roles.amount) {
-        let goal =
-            guess.funnel.as_ref().map(|funnel| &*funnel.goal).filter(|goal| paid(guess, goal));
-        let field = word("field", &column.name);
-        let since = ("window", "{ since_midnight = true, slide = \"1s\" }".to_owned());
-        for (name, title, aggregate, window) in [
-            ("amount_today", "Amount since midnight", "sum", since),
-            ("amount_mean", "Mean amount", "avg", hopping()),
-        ] {
-            let mut keys: Vec<_> = goal.map(condition).into_iter().collect();
-            keys.extend([word("aggregate", aggregate), field.clone(), window]);
-            panels.push(panel(name, title, keys));
-        }
-    }
-    if let Some(column) = guess.ranked {
-        let keys = vec![word("aggregate", "topk"), word("field", &column.name), hopping()];
-        panels.push(panel("most", "Most frequent", keys));
-    }
-    if guess.funnel.is_some() && guess.roles.key.is_some() {
-        let outcome = ("where", "{ outcome = [\"abandoned\", \"converted\"] }".to_owned());
-        let part = ("numerator", "{ outcome = \"abandoned\" }".to_owned());
-        let keys = vec![
-            word("of", "sessions"),
-            outcome,
-            word("aggregate", "ratio"),
-            part,
-            hopping(),
-            kept(),
-        ];
-        panels.push(panel("abandonment", "Abandonment rate", keys));
-        let step = ("group_by", "[\"step\"]".to_owned());
-        let keys = vec![
-            word("of", "live_sessions"),
-            word("aggregate", "count"),
-            step,
-            ("group_limit", "16".into()),
-        ];
-        panels.push(panel("open_by_step", "Open sessions by step", keys));
-    }
-    for Panel { name, title, keys } in &panels {
-        if let (true, Some(fails)) = (*name == "failures", &guess.fails) {
-            writeln!(out, "\n# ? What fails, {}.", fails.why)?;
-            writeln!(out, "[[metric]]")?;
-        } else {
-            writeln!(out, "\n[[metric]]")?;
-        }
-        writeln!(out, "name = {}\ntitle = {}", text(name), text(title))?;
-        for (key, value) in keys {
-            writeln!(out, "{key} = {value}")?;
-        }
-    }
-    let (metric, severity) =
-        if guess.fails.is_some() { ("failures", "critical") } else { ("events", "warning") };
-    writeln!(
-        out,
-        "\n# Says when that is not what it was before. `tidewatch dry-run unusual --vary k=4..8` tries it on"
-    )?;
-    writeln!(out, "# events of the past.")?;
-    writeln!(
-        out,
-        "[[rule]]\nname = \"unusual\"\ntitle = \"Unusual {metric}\"\nmetric = \"{metric}\""
-    )?;
-    writeln!(
-        out,
-        "detect = \"robust\"\nside = {}\nseverity = \"{severity}\"",
-        if metric == "events" { "\"both\"" } else { "\"above\"" }
-    )
-}
-
-/// Whether events of a type carry the amount.
-fn paid(guess: &Guess<'_>, kind: &str) -> bool {
-    let (Some(amount), Some(place)) = (guess.roles.amount, guess.roles.kind) else { return false };
-    let of = |row: &&Vec<Option<String>>| row[place].as_deref() == Some(kind);
-    guess.sample.rows.iter().filter(of).any(|row| row[amount].is_some())
 }

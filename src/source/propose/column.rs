@@ -1,7 +1,8 @@
 //! What a column seems to hold: times and their form, numbers and their form, a key, a type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use super::words;
 use crate::domain::event::time_rule::{Guess, TimeRule, Unit};
 use crate::domain::number::text::{NumberFormat, NumberText, is_absent};
 
@@ -10,6 +11,8 @@ use crate::domain::number::text::{NumberFormat, NumberText, is_absent};
 pub struct Column {
     /// Its name; of a nested attribute its path.
     pub name: String,
+    /// What it is called where it comes from.
+    pub title: String,
     /// Cells that hold something.
     pub filled: usize,
     /// Different values, at most `VALUES_MAX` of them.
@@ -22,6 +25,7 @@ pub struct Column {
     pub is_clock: bool,
     /// Dates without a time of day.
     pub is_date: bool,
+    is_unique: bool,
     first: String,
 }
 
@@ -86,7 +90,7 @@ impl Column {
     pub(super) fn of<'t>(name: &str, cells: impl Iterator<Item = &'t str> + Clone) -> Column {
         let filled = cells.clone().filter(|cell| !is_absent(cell));
         let count = filled.clone().count();
-        let mut values = BTreeSet::new();
+        let (mut values, mut once) = (BTreeSet::new(), HashSet::new());
         for value in filled.clone() {
             if values.len() >= VALUES_MAX {
                 break;
@@ -106,11 +110,13 @@ impl Column {
         let date = |text: &str| text.parse::<jiff::civil::Date>().is_ok() && text.len() <= 10;
         Column {
             name: name.to_owned(),
+            title: name.to_owned(),
             filled: count,
             time: time_form(&most, &filled.clone().collect::<Vec<_>>()),
             number: number_form(&most, filled.clone()),
             is_clock: most(&clock),
             is_date: most(&date),
+            is_unique: count > 1 && filled.clone().all(|cell| once.insert(cell)),
             first: filled.clone().next().unwrap_or_default().to_owned(),
             values,
         }
@@ -125,7 +131,7 @@ impl Column {
 
     /// No value comes twice.
     pub fn is_unique(&self) -> bool {
-        self.filled > 1 && self.values.len() == self.filled.min(VALUES_MAX)
+        self.is_unique
     }
 
     /// An address with a port behind it.
@@ -134,15 +140,75 @@ impl Column {
             && self.values.iter().all(|value| value.parse::<std::net::SocketAddr>().is_ok())
     }
 
-    /// How well a name is one of `words`: the place of the word it is or ends with.
-    pub fn named(&self, words: &[&str]) -> Option<usize> {
-        let leaf = self.name.rsplit('.').next().unwrap_or(&self.name);
-        let plain: String =
-            leaf.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-        let whole = words.iter().position(|word| *word == plain);
-        let part = || words.iter().position(|word| word.len() > 3 && plain.contains(word));
-        whole.map(|place| place * 2).or_else(|| part().map(|place| place * 2 + 1))
+    /// Values come again, and each could stand in a list.
+    pub fn recurs(&self) -> bool {
+        let short = self.values.iter().all(|value| value.len() <= 128);
+        self.filled > 0 && self.values.len() * 2 <= self.filled && short
     }
+
+    /// What answers of a web server say of their success: "200", "404".
+    pub fn is_http_status(&self) -> bool {
+        let status = |text: &String| text.parse().is_ok_and(|code: u16| (100..600).contains(&code));
+        self.is(words::STATUS) && self.filled > 0 && self.values.iter().all(status)
+    }
+
+    /// How well its title is one of `words`: the whole of it or a part; of a path the last part,
+    /// alone or with the one before it.
+    pub fn fits(&self, words: &[&str]) -> Option<Fit> {
+        let mut path = self.title.rsplit('.').map(plain);
+        let (leaf, holder) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
+        let (pair, ends) = (format!("{holder}{leaf}"), self.endings());
+        let whole = words.iter().position(|word| *word == leaf || *word == pair);
+        let part = |word: &&str| {
+            word.len() > 3 && leaf.contains(*word) || ends.iter().any(|end| end == word)
+        };
+        let depth = self.title.matches('.').count();
+        match whole {
+            Some(word) => Some(Fit { part: false, word, depth }),
+            None => words.iter().position(part).map(|word| Fit { part: true, word, depth }),
+        }
+    }
+
+    /// Its title is one of `words`.
+    pub fn is(&self, words: &[&str]) -> bool {
+        self.fits(words).is_some_and(|fit| !fit.part)
+    }
+
+    /// Its title ends with one of `words`: "assigned_user_id" with "userid", "bid" not with "id".
+    pub fn ends(&self, words: &[&str]) -> bool {
+        self.endings().iter().any(|end| words.contains(&end.as_str()))
+    }
+
+    /// The last word of its name, the last two, and so on.
+    fn endings(&self) -> Vec<String> {
+        let leaf = self.title.rsplit('.').next().unwrap_or_default();
+        let mut parts: Vec<String> = vec![String::new()];
+        let mut before = ' ';
+        for c in leaf.chars() {
+            if !c.is_alphanumeric() || (before.is_lowercase() && c.is_uppercase()) {
+                parts.push(String::new());
+            }
+            if let Some(part) = parts.last_mut().filter(|_| c.is_alphanumeric()) {
+                part.extend(c.to_lowercase());
+            }
+            before = c;
+        }
+        parts.retain(|part| !part.is_empty());
+        (0..parts.len()).map(|from| parts[from..].concat()).collect()
+    }
+}
+
+/// How well a name fits; the least is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fit {
+    part: bool,
+    word: usize,
+    depth: usize,
+}
+
+/// Letters and digits alone, in lower case.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// How a map would declare this time: the key and its value.

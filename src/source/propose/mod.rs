@@ -3,17 +3,20 @@
 
 pub(super) mod column;
 mod fields;
+mod roles;
 mod sample;
 mod table;
+pub mod words;
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
 pub use self::column::{Column, NumberForm, TimeForm};
-use self::fields::Fields;
-pub use self::fields::{Roles, meaning};
+use self::fields::{Aim, Fields};
+pub use self::fields::{meaning, slug};
+pub use self::roles::{EVENT, Roles, is_code};
 pub use self::sample::{Sample, sample};
 use self::table::{Form, Table, toml_text};
 use super::file::encoding_of;
@@ -53,6 +56,11 @@ pub struct Proposal {
 /// Bytes of the file that are looked at.
 const SAMPLE: usize = 8 << 20;
 
+/// Why JSON is no table.
+const NO_OBJECTS: &str = "holds no JSON objects with values of their own; events that lie in lists \
+                          within lists must be taken out first, as with \
+                          jq -c '.resourceLogs[].scopeLogs[].logRecords[]'";
+
 /// Events that are shown.
 const SHOWN: usize = 10;
 
@@ -72,8 +80,7 @@ pub fn propose(settings: &Settings, clock: &SharedClock) -> Result<Proposal, Ope
             with_encoding(mapping.text(), &opened, guessed)
         }
         Sniffed::Native => {
-            let table = table::json(&decoded, settings.rows)
-                .ok_or_else(|| other("holds no JSON objects"))?;
+            let table = table::json(&decoded, settings.rows).ok_or_else(|| other(NO_OBJECTS))?;
             let native = |name: &str| table.columns.iter().any(|column| column == name);
             if native("ts") && native("type") {
                 notes.push(
@@ -81,10 +88,10 @@ pub fn propose(settings: &Settings, clock: &SharedClock) -> Result<Proposal, Ope
                         .to_owned(),
                 );
             }
-            written(&table, &opened, guessed, &mut notes)
+            written(&table, &opened, guessed, true).0
         }
         Sniffed::Other(what) => match table::csv(&decoded, settings.rows) {
-            Some(table) => written(&table, &opened, guessed, &mut notes),
+            Some(table) => written(&table, &opened, guessed, true).0,
             None => return Err(OpenError::Form { name, what }),
         },
     };
@@ -205,8 +212,14 @@ fn encoding_line(encoding: &'static Encoding, guessed: bool) -> Option<String> {
     (encoding != UTF_8).then(|| format!("encoding = \"{label}\"{doubt}"))
 }
 
-/// A map for a table.
-fn written(table: &Table, opened: &Opened, guessed: bool, notes: &mut Vec<String>) -> String {
+/// A map for a table, and its attributes, each with the column that it is made of. `renames`: types
+/// become those of the default configuration.
+fn written(
+    table: &Table,
+    opened: &Opened,
+    guessed: bool,
+    renames: bool,
+) -> (String, Vec<(String, String)>) {
     let mut out = String::new();
     head(table, &mut out);
     if let Some(line) = encoding_line(opened.encoding, guessed) {
@@ -216,7 +229,39 @@ fn written(table: &Table, opened: &Opened, guessed: bool, notes: &mut Vec<String
     out.push_str("\n[fields]\n");
     let columns = table.looked_at();
     let named = !matches!(table.form, Form::Csv { header: false, .. });
-    Fields::new(&columns, named, out, notes).all()
+    let stem = stem(&opened.input.name);
+    Fields::new(&columns, Aim { named, stem: &stem, renames }, out).all()
+}
+
+/// Names of files that say nothing of what is in them.
+const ANY_FILE: [&str; 18] = [
+    "data",
+    "dataset",
+    "export",
+    "dump",
+    "log",
+    "logs",
+    "output",
+    "out",
+    "input",
+    "file",
+    "part",
+    "events",
+    "test",
+    "sample",
+    "tmp",
+    "messages",
+    "records",
+    "standard_input",
+];
+
+/// What a file is called, without endings and numbers: "orders" of "orders-2024-03.csv.gz".
+fn stem(name: &str) -> String {
+    let file = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+    let first = file.trim_start_matches('.').split('.').next().unwrap_or_default();
+    let name = slug(first);
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+    if name.is_empty() || ANY_FILE.contains(&name) { EVENT.to_owned() } else { name.to_owned() }
 }
 
 fn head(table: &Table, out: &mut String) {

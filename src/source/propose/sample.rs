@@ -1,8 +1,8 @@
 //! The first events of a file, as the engine would get them.
 
 use super::column::Column;
-use super::fields::Roles;
-use super::{Looked, Settings, events_of, look, made, table, written};
+use super::roles::Roles;
+use super::{Looked, NO_OBJECTS, Settings, events_of, look, made, table, written};
 use crate::clock::SharedClock;
 use crate::source::input::OpenError;
 use crate::source::progress::Progress;
@@ -17,6 +17,8 @@ pub struct Sample {
     pub map: Option<String>,
     /// Their attributes.
     pub columns: Vec<Column>,
+    /// Which of these hold what every event has.
+    pub roles: Roles,
     /// A cell for each attribute, in the order of the events; `None` where there is none.
     pub rows: Vec<Vec<Option<String>>>,
 }
@@ -24,15 +26,20 @@ pub struct Sample {
 impl Sample {
     /// Of events that are JSON objects, or arrays of them; `None` where there are none.
     pub fn of_events(name: &str, text: &str, most: usize) -> Option<Sample> {
-        let table = table::json(text, most)?;
-        let columns = table.looked_at();
-        Some(Sample { name: name.to_owned(), map: None, columns, rows: table.rows })
+        let mut table = table::json(text, most)?;
+        for place in std::mem::take(&mut table.dotted).into_iter().rev() {
+            table.columns.remove(place);
+            table.rows.iter_mut().for_each(|row| drop(row.remove(place)));
+        }
+        let (columns, rows) = (table.looked_at(), table.rows);
+        let roles = Roles::of(&columns, true);
+        Some(Sample { name: name.to_owned(), map: None, columns, roles, rows })
     }
 
-    /// A time and a type: what an event must have.
+    /// A time and a type, each in one attribute: what can be said of events without a map.
     fn is_native(&self) -> bool {
-        let roles = Roles::of(&self.columns);
-        roles.time.is_some() && roles.kind.is_some()
+        let Roles { time, clock, kind, detail, .. } = self.roles;
+        time.is_some() && kind.is_some() && clock.is_none() && detail.is_none()
     }
 }
 
@@ -45,27 +52,33 @@ pub fn sample(settings: &Settings, clock: &SharedClock) -> Result<Sample, OpenEr
     let Looked { opened, bytes, decoded, guessed } = look(settings, clock, &progress)?;
     let name = opened.input.name.clone();
     let other = |what: String| OpenError::Form { name: name.clone(), what };
-    let none = || other("holds no JSON objects".into());
-    let mut notes = Vec::new();
-    let (map, needed) = match sniff::sniff(&bytes, opened.encoding, &[]) {
-        Sniffed::Known(mapping) => (mapping.text().to_owned(), false),
+    let none = || other(NO_OBJECTS.into());
+    let ((map, titles), needed) = match sniff::sniff(&bytes, opened.encoding, &[]) {
+        Sniffed::Known(mapping) => ((mapping.text().to_owned(), Vec::new()), false),
         Sniffed::Native => {
             let found = table::json(&decoded, settings.rows).ok_or_else(none)?;
-            let plain = matches!(found.form, table::Form::Json { explode: None });
+            let plain = found.dotted.is_empty()
+                && matches!(found.form, table::Form::Json { explode: None });
             let own = Sample::of_events(&name, &decoded, settings.rows).ok_or_else(none)?;
             if plain && own.is_native() {
                 return Ok(own);
             }
-            (written(&found, &opened, guessed, &mut notes), true)
+            (written(&found, &opened, guessed, false), true)
         }
         Sniffed::Other(what) => {
             let found = table::csv(&decoded, settings.rows).ok_or_else(|| other(what))?;
-            (written(&found, &opened, guessed, &mut notes), true)
+            (written(&found, &opened, guessed, false), true)
         }
     };
     let events = events_of(&made(&map, opened, bytes.len(), &progress)?, settings.rows)?;
     let sample = Sample::of_events(&name, &events.join("\n"), settings.rows);
-    let sample =
+    let mut sample =
         sample.ok_or_else(|| other("makes no events: none of its first rows is one".into()))?;
-    Ok(Sample { map: needed.then_some(map), ..sample })
+    for column in &mut sample.columns {
+        let made_of = titles.iter().find(|(attribute, _)| *attribute == column.name);
+        made_of.into_iter().for_each(|(_, title)| column.title.clone_from(title));
+    }
+    sample.roles = Roles::made(&sample.columns);
+    sample.map = needed.then_some(map);
+    Ok(sample)
 }

@@ -20,6 +20,9 @@ pub(super) struct Table {
     pub form: Form,
     /// Names of the columns, in the order in which they were met.
     pub columns: Vec<String>,
+    /// Places of columns that have a dot in their name and lie in another: a map can ask for them,
+    /// and a configuration can not.
+    pub dotted: Vec<usize>,
     /// A cell for each column, `None` where there is none.
     pub rows: Vec<Vec<Option<String>>>,
 }
@@ -74,14 +77,17 @@ pub(super) fn json(text: &str, max: usize) -> Option<Table> {
         }
         objects.truncate(max);
     }
-    let mut table = Table { form: Form::Json { explode }, columns: Vec::new(), rows: Vec::new() };
+    let form = Form::Json { explode };
+    let (columns, rows, dotted) = (Vec::new(), Vec::new(), Vec::new());
+    let mut table = Table { form, columns, dotted, rows };
     for object in &objects {
         let mut row = vec![None; table.columns.len()];
-        flatten(object, "", 0, &mut |path, text| {
+        flatten(object, ("", false), 0, &mut |path, dotted, text| {
             let place = table.columns.iter().position(|column| column == path);
             let place = place.or_else(|| {
                 (table.columns.len() < COLUMNS_MAX).then(|| {
                     table.columns.push(path.to_owned());
+                    table.dotted.extend(dotted.then(|| table.columns.len() - 1));
                     row.push(None);
                     table.columns.len() - 1
                 })
@@ -125,16 +131,22 @@ fn take(holder: &mut Value, name: &str) -> Option<Vec<Value>> {
     }
 }
 
-fn flatten(value: &Value, path: &str, depth: usize, each: &mut impl FnMut(&str, String)) {
+fn flatten(
+    value: &Value,
+    (path, dotted): (&str, bool),
+    depth: usize,
+    each: &mut impl FnMut(&str, bool, String),
+) {
     let Some(fields) = value.as_object() else { return };
     for (name, value) in fields {
+        let dotted = dotted || (name.contains('.') && (depth > 0 || value.is_object()));
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Value::Null | Value::Array(_) => {}
-            Value::Object(_) if depth < DEPTH => flatten(value, &path, depth + 1, each),
+            Value::Object(_) if depth < DEPTH => flatten(value, (&path, dotted), depth + 1, each),
             Value::Object(_) => {}
-            Value::String(text) => each(&path, text.clone()),
-            other => each(&path, other.to_string()),
+            Value::String(text) => each(&path, dotted, text.clone()),
+            other => each(&path, dotted, other.to_string()),
         }
     }
 }
@@ -195,7 +207,7 @@ pub(super) fn csv(text: &str, max: usize) -> Option<Table> {
     };
     rows.iter_mut().for_each(|row| row.resize(columns.len(), None));
     let form = Form::Csv { delimiter, quoting, header, comment, skip_lines };
-    Some(Table { form, columns, rows })
+    Some(Table { form, columns, dotted: Vec::new(), rows })
 }
 
 /// True when the first row names the columns: texts that are all different, none of them a

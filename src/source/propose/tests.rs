@@ -1,21 +1,15 @@
 //! A proposed map works on the file it was made of, and finds what people would.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::SystemClock;
 
 fn proposed(content: &[u8]) -> Result<Proposal, OpenError> {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(content).unwrap();
-    let settings = Settings {
-        file: file.path().to_path_buf(),
-        encoding: String::new(),
-        rows: 1_000,
-        unpacked_max: 1 << 30,
-    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events-2023.txt");
+    std::fs::write(&file, content).unwrap();
+    let settings = Settings { file, encoding: String::new(), rows: 1_000, unpacked_max: 1 << 30 };
     propose(&settings, &SystemClock::shared())
 }
 
