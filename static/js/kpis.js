@@ -2,7 +2,7 @@
 // of its recent past (from its series topic if there is one, else as seen since the page opened).
 
 import { html, render } from './dom.js';
-import { NONE, integer, money, number, percent } from './format.js';
+import { NONE, inUnit, integer, money, number, percent } from './format.js';
 
 const TOPIC = 'kpi';
 /** Samples kept of a figure without a series of its own. */
@@ -26,12 +26,15 @@ const FIGURES = [
       v.abandoned + v.converted ? `${integer(v.abandoned)} of ${integer(v.abandoned + v.converted)} since the start` : 'no cart closed yet',
   },
   { key: 'live_sessions', label: 'Live sessions', show: integer, window: () => 'open now' },
-  { key: 'at_risk', label: 'At risk', show: integer, window: () => 'open now, in cart, not paid' },
-  { key: 'value_at_stake', label: 'Value at stake', show: money, window: () => 'in the carts at risk now' },
+  { key: 'at_risk', shop: true, label: 'At risk', show: integer, window: () => 'open now, in cart, not paid' },
+  { key: 'value_at_stake', shop: true, label: 'Value at stake', show: money, window: () => 'in the carts at risk now' },
   { key: 'unique_visitors', label: 'Unique visitors', series: 'unique_visitors', show: integer, window: (w) => w || 'latest window' },
   { key: 'event_rate', label: 'Events per second', series: 'event_rate', show: number, window: (w) => w || 'latest window' },
   { key: 'revenue', label: 'Revenue today', series: 'revenue', show: money, window: (w) => w || 'since midnight' },
 ];
+
+/** Most figures of the strip. */
+const FIGURES_MAX = 7;
 
 export const kpiTopics = [TOPIC, ...FIGURES.map((f) => f.series).filter(Boolean)];
 
@@ -40,10 +43,26 @@ export class Kpis {
   #store;
   #samples = new Map(FIGURES.map((f) => [f.key, []]));
   #sampledAt = null;
+  #figures = FIGURES;
 
   constructor(root, store) {
     this.#root = root;
     this.#store = store;
+  }
+
+  /** Shows, without a shop, the lines of this configuration in place of the shop's figures. */
+  follow(shop, topics) {
+    const own = topics
+      .filter(({ kind, columns }) => kind === 'series' && columns.length === 1)
+      .map(({ name, title, unit }) => ({
+        key: name,
+        label: title || name,
+        series: name,
+        show: (value) => inUnit(value, unit),
+        window: (w) => w || 'latest window',
+      }));
+    const usual = FIGURES.filter((figure) => !figure.series && !figure.shop);
+    this.#figures = shop ? FIGURES : [...own, ...usual].slice(0, FIGURES_MAX);
   }
 
   /** Takes a sample of every figure that has no series; called for each change, drawn or not. */
@@ -64,7 +83,7 @@ export class Kpis {
     const values = this.#store.values(TOPIC);
     const ready = Boolean(topic?.state);
     this.#root.toggleAttribute('data-stale', Boolean(topic?.stale));
-    render(html`<dl class="kpi-strip">${FIGURES.map((figure) => this.#tile(figure, values, ready))}</dl>`, this.#root);
+    render(html`<dl class="kpi-strip">${this.#figures.map((figure) => this.#tile(figure, values, ready))}</dl>`, this.#root);
   }
 
   #tile(figure, values, ready) {

@@ -42,6 +42,8 @@ const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'ranking' };
 const OF_FUNNELS = ['_reached', '_left', '_step_s', '_reached_by', '_left_by', '_step_s_by'];
 /** Width of panels that are wider than others. */
 const SPANS = { heatmap: 8, funnel: 8 };
+/** The order of further panels by their type; those that are not here come before. */
+const FIRST = ['chart', 'heatmap', 'ranking'];
 /** Most panels for further topics. */
 const FURTHER_MAX = 24;
 
@@ -87,9 +89,10 @@ const MAKE = {
   },
 };
 
-function addPanel(spec) {
+/** Adds a panel, before another one or as the last. */
+function addPanel(spec, next = null) {
   const panel = frame({ ...spec, table: spec.type === 'chart' || spec.type === 'heatmap' });
-  byId('grid').append(panel.root);
+  byId('grid').insertBefore(panel.root, next);
   const view = MAKE[spec.type](panel);
   const ticks = TICKS.has(spec.type);
   drawing.add(panel.root, { topics: spec.topics, draw: () => view.draw(), ticks });
@@ -123,13 +126,18 @@ async function discover() {
   const funnels = topics.filter(({ panel }) => panel === 'funnel');
   const shown = new Set(funnels.flatMap(({ name }) => OF_FUNNELS.map((of) => `${name}${of}`)));
   const typeOf = ({ kind, panel }) => (panel in MAKE ? panel : TYPE_OF_KIND[kind]);
+  // Where no shop is, what the configuration asks for comes first, its lines before its grids.
+  const shop = topics.some(({ name }) => name === PANELS[0].topics[0]);
+  const next = byId('grid').querySelector(`[data-panel="${shop ? 'at-risk' : PANELS[0].id}"]`);
   const further = topics.filter((topic) => !own.has(topic.name) && !shown.has(topic.name) && typeOf(topic));
+  further.sort((a, b) => FIRST.indexOf(typeOf(a)) - FIRST.indexOf(typeOf(b)));
+  kpis.follow(shop, further);
   for (const topic of further.slice(0, FURTHER_MAX)) {
     const [name, type] = [topic.name, typeOf(topic)];
     const former = found.get(name);
     if (former?.type === type) continue;
     if (former) removePanel(former.panel);
-    found.set(name, { type, panel: addPanel({ id: name, type, topics: [name], span: SPANS[type] ?? 4 }) });
+    found.set(name, { type, panel: addPanel({ id: name, type, topics: [name], span: SPANS[type] ?? 4 }, next) });
   }
   const wanted = [...own, ...found.keys()];
   for (const { name } of topics) if (wanted.includes(name)) client.follow(name);
@@ -146,7 +154,7 @@ bar.onRetry = () => client.retryNow();
 
 drawing.add(byId('bar'), { topics: [null, PIPELINE], draw: () => bar.draw(), ticks: true, always: true });
 drawing.add(byId('start'), { topics: [null, PIPELINE], draw: () => start.draw(), always: true });
-drawing.add(byId('kpis'), { topics: kpiTopics, draw: () => kpis.draw() });
+drawing.add(byId('kpis'), { topics: [...kpiTopics, PIPELINE], draw: () => kpis.draw() });
 drawing.add(byId('drawer'), { topics: [], draw: () => drawer.draw(), ticks: true, always: true });
 for (const panel of PANELS) addPanel(panel);
 
