@@ -42,6 +42,7 @@ fn every_dependency_is_named_in_the_sources() {
     for (folder, tests) in [
         (".", &["./tests", "./benches", "./examples"][..]),
         ("crates/core", &[]),
+        ("crates/notify", &["./crates/notify/tests"]),
         ("crates/publisher", &[]),
     ] {
         let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();

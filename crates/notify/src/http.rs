@@ -1,0 +1,255 @@
+//! HTTP to somebody else's server: checked addresses, no redirects, bounded in time and bytes.
+
+use std::io::Read as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use tidewatch_clock::SharedClock;
+use tidewatch_core::incident::Notification;
+use ureq::http::{self, StatusCode, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body};
+
+use crate::channel::{Channel, Failure, Receipt, shown};
+use crate::guard::{Guard, Refused};
+use crate::kind::{Common, Wrong};
+use crate::secret::{Found, MASK};
+use crate::template::Written;
+use crate::view::View;
+
+/// Most bytes that are read of an answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Most characters of an answer that are shown.
+const SHOWN_MAX: usize = 200;
+/// Longest wait that a receiver may ask for.
+const AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// A notification as it is to be sent.
+pub(crate) struct Told<'a> {
+    pub notification: &'a Notification,
+    pub view: View,
+    pub written: Written,
+    /// Seconds since 1970, by the machine.
+    pub now: i64,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+/// How one kind of receiver wants it.
+pub(crate) trait Wire: Send + Sync {
+    /// What is sent.
+    fn request(&self, told: &Told<'_>, before: Option<&str>) -> Result<Request, Failure>;
+
+    /// What an answer with a good status says.
+    fn answered(&self, answer: &Answer) -> Result<Receipt, Failure> {
+        Ok(Receipt { says: answer.says(), ..Receipt::default() })
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    /// At most 64 KiB of it.
+    pub body: String,
+}
+
+impl Answer {
+    /// Status and body, at most 200 characters.
+    pub fn says(&self) -> String {
+        shown(&format!("{} {}", self.status, self.body), SHOWN_MAX)
+    }
+}
+
+/// A channel over HTTP.
+pub(crate) struct Http<W> {
+    wire: W,
+    common: Common,
+    agent: Agent,
+    /// What nothing shows.
+    secrets: Vec<String>,
+}
+
+impl<W: Wire> Http<W> {
+    /// `secrets` are those that could turn up in what is sent or answered.
+    pub fn new(wire: W, common: Common, secrets: &[&Found]) -> Result<Http<W>, Wrong> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = RootCerts::Specific(roots(&common)?);
+        let tls = TlsConfig::builder()
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .https_only(!common.allow_private)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(common.connect_timeout))
+            .timeout_global(Some(common.timeout))
+            .tls_config(tls)
+            .user_agent(concat!("tidewatch/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let guard = Guard::new(common.allow_private);
+        let agent = Agent::with_parts(config, DefaultConnector::default(), guard);
+        let secrets = secrets.iter().flat_map(|secret| hidden(secret.reveal())).collect();
+        Ok(Http { wire, common, agent, secrets })
+    }
+
+    fn told<'a>(&self, notification: &'a Notification) -> Result<Told<'a>, Failure> {
+        let view = View::of(notification, &self.common.place.page);
+        let written = self.common.templates.write(&view)?;
+        let now = self.common.clock.wall() / 1_000;
+        Ok(Told { notification, view, written, now })
+    }
+
+    fn send(&self, request: Request) -> Result<Receipt, Failure> {
+        let mut built = http::Request::post(&request.url);
+        for (name, value) in &request.headers {
+            built = built.header(*name, value);
+        }
+        // No header can carry the end of a line: it does not get past here.
+        let built = built.body(request.body).map_err(Failure::never)?;
+        let response = self.agent.run(built).map_err(failure)?;
+        let after = retry_after(&response, &self.common.clock);
+        let status = response.status();
+        let mut bytes = Vec::new();
+        // What is missing of an answer is as good as empty: its status came.
+        let _ = response.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+        let answer = Answer { status, body: String::from_utf8_lossy(&bytes).into_owned() };
+        if status.is_success() {
+            return self.wire.answered(&answer);
+        }
+        let cause = format!("it answered {}", answer.says());
+        if status.is_redirection() {
+            return Err(Failure::never(format!("{cause}; redirects are not followed")));
+        }
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+            return Err(Failure::Later { cause, after });
+        }
+        Err(Failure::Never { cause })
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret, MASK);
+        }
+        text
+    }
+
+    fn mask(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Later { cause, after } => Failure::Later { cause: self.masked(&cause), after },
+            Failure::Never { cause } => Failure::Never { cause: self.masked(&cause) },
+        }
+    }
+}
+
+impl<W: Wire> Channel for Http<W> {
+    fn deliver(&self, told: &Notification, before: Option<&str>) -> Result<Receipt, Failure> {
+        let sent = self.told(told).and_then(|told| self.wire.request(&told, before));
+        let receipt = sent.and_then(|request| self.send(request)).map_err(|why| self.mask(why))?;
+        Ok(Receipt { says: self.masked(&receipt.says), ..receipt })
+    }
+
+    fn preview(&self, told: &Notification) -> Result<String, Failure> {
+        let told = self.told(told).map_err(|why| self.mask(why))?;
+        let Request { url, headers, body } = self.wire.request(&told, None)?;
+        let mut text = format!("POST {url}\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\n");
+        }
+        let body = match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(body) => format!("{body:#}"),
+            Err(_) => String::from_utf8_lossy(&body).into_owned(),
+        };
+        Ok(self.masked(&format!("{text}\n{body}\n")))
+    }
+}
+
+/// A secret, and of an address what is secret in it: all behind the host. Long ones first.
+fn hidden(secret: &str) -> Vec<String> {
+    if secret.is_empty() {
+        return Vec::new();
+    }
+    match secret.parse::<Uri>() {
+        Ok(url) if url.scheme().is_some() => {
+            let path = url.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+            let path = path.trim_start_matches('/');
+            // What is as short as this is no secret, and would be found in everything.
+            if path.len() < 8 { Vec::new() } else { vec![path.to_owned()] }
+        }
+        _ => vec![secret.to_owned()],
+    }
+}
+
+/// Checks the address of a channel.
+pub(crate) fn address(key: &'static str, text: &str, allow_private: bool) -> Result<(), Wrong> {
+    let wrong = |rule: &str| Err(Wrong { key, rule: rule.into() });
+    let Ok(url) = text.parse::<Uri>() else {
+        return wrong("is no address: write it as https://host/path");
+    };
+    match url.scheme_str() {
+        Some("https") => {}
+        Some("http") if allow_private => {}
+        Some("http") => return wrong("must begin with https:// unless allow_private = true"),
+        _ => return wrong("must begin with https://"),
+    }
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    if authority.is_empty() || url.host().is_none_or(str::is_empty) {
+        return wrong("has no host: write it as https://host/path");
+    }
+    if authority.contains('@') {
+        return wrong("must not hold a password: that stands in a key of its own");
+    }
+    Ok(())
+}
+
+/// Certificates that are trusted: those of the system, and those of `ca`.
+fn roots(common: &Common) -> Result<Arc<Vec<Certificate<'static>>>, Wrong> {
+    static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
+    let system = SYSTEM.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs().certs;
+        found.iter().map(|one| Certificate::from_der(one.as_ref()).to_owned()).collect()
+    });
+    let own = common.ca.iter().map(|pem| Certificate::from_pem(pem));
+    let own: Vec<_> = own.collect::<Result<_, _>>().map_err(|error| Wrong {
+        key: "ca",
+        rule: format!("has no certificates in PEM: {error}"),
+    })?;
+    Ok(Arc::new(system.iter().cloned().chain(own).collect()))
+}
+
+fn failure(error: ureq::Error) -> Failure {
+    use ureq::Error;
+    match error {
+        Error::Other(why) if why.is::<Refused>() => Failure::never(why),
+        Error::BadUri(_) | Error::Http(_) | Error::RequireHttpsOnly(_) | Error::InvalidProxyUrl => {
+            Failure::never(shown(&error.to_string(), SHOWN_MAX))
+        }
+        Error::HostNotFound => Failure::later("its host has no address"),
+        Error::Timeout(which) => Failure::later(format!("it took too long ({which})")),
+        other => Failure::later(shown(&other.to_string(), SHOWN_MAX)),
+    }
+}
+
+/// `Retry-After` in seconds, or as a time.
+fn retry_after(response: &http::Response<Body>, clock: &SharedClock) -> Option<Duration> {
+    let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let at = DateTimeParser::new().parse_timestamp(text).ok()?.as_second();
+            u64::try_from(at - clock.wall() / 1_000).unwrap_or(0)
+        }
+    };
+    Some(Duration::from_secs(seconds).min(AFTER_MAX))
+}
