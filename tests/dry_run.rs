@@ -230,7 +230,9 @@ fn a_dry_run_raises_the_alerts_that_the_live_run_raised() {
         let matches: Vec<Value> = feed.iter().filter(of).cloned().collect();
         assert!(matches.len() > 3, "{pattern}: {}", matches.len());
         let run = folder.command(&["dry-run", pattern, "--json", "--data-dir", &data]);
-        let found = run.args(&["--config", &toml]).run().json()["settings"][0].clone();
+        let report = run.args(&["--config", &toml]).run().json();
+        assert_eq!((&report["of"], &report["name"]), (&kind.into(), &pattern.into()));
+        let found = report["settings"][0].clone();
         let fired = found["fired"].as_array().unwrap();
         assert_eq!(alerts(fired, final_to), alerts(&matches, final_to), "{pattern}");
         let subjects = |list: &[Value]| -> Vec<Value> {

@@ -149,7 +149,7 @@ impl Report {
         let (of, name) = match subject {
             Subject::Rule(name) => ("rule", name.clone()),
             Subject::Metric(name) => ("metric", name.clone()),
-            Subject::Pattern(name) => ("pattern", name.clone()),
+            Subject::Pattern(name) => (table_of(name, settings), name.clone()),
             Subject::Abandoned => ("abandoned", String::new()),
         };
         Report { of, name, history, settings: lines }
@@ -159,6 +159,13 @@ impl Report {
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report is plain data")
     }
+}
+
+/// The list that what is tried is declared in.
+fn table_of(name: &str, settings: &[Setting]) -> &'static str {
+    let configs = settings.iter().filter_map(|setting| setting.config.as_ref().ok());
+    let mut found = configs.flat_map(|config| &config.patterns).filter(|one| one.name == name);
+    found.next().map_or("pattern", |pattern| pattern.seeks.table())
 }
 
 impl History {
@@ -182,7 +189,8 @@ impl History {
 impl Line {
     pub fn of(setting: &Setting) -> Line {
         // Of a key of the rule or pattern its name says nothing more.
-        let own = |key: &str| key.starts_with("rule.") || key.starts_with("pattern.");
+        let lists = ["rule.", "pattern.", "join.", "funnel.", "sessions."];
+        let own = |key: &str| lists.iter().any(|list| key.starts_with(list));
         let short = |key: &str| match own(key) {
             true => key.rsplit('.').next().unwrap_or(key).to_owned(),
             false => key.to_owned(),
