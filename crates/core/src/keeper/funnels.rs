@@ -11,9 +11,8 @@ use super::metric_topic::about;
 use crate::board::bound::label;
 use crate::board::{Topic, TopicAbout, TopicState};
 use crate::metric::groups::group_text;
-use crate::metric::shown::Shown;
+use crate::metric::number::Values;
 use crate::pattern::{FunnelSpec, LEFT, Pattern, PatternSpec, REACHED, Seeks, WAITED, metric_name};
-use crate::time::EpochMs;
 
 /// Most groups on the board; those that most began in.
 const GROUPS_SHOWN_MAX: usize = 20;
@@ -21,12 +20,26 @@ const GROUPS_SHOWN_MAX: usize = 20;
 /// Numbers by their labels: the step, and what it is told apart by.
 type Numbers = BTreeMap<Vec<String>, f64>;
 
+/// What the metrics of funnels say now, by their index.
+pub(super) type MetricNumbers = BTreeMap<usize, Values>;
+
 impl Keeper {
+    /// The metrics of all funnels, by index.
+    pub(super) fn metrics_of_funnels(&self) -> Vec<usize> {
+        let funnels = self.patterns.list.iter().map(|pattern| &pattern.spec);
+        let funnels = funnels.filter(|spec| matches!(spec.seeks, Seeks::Funnel(_)));
+        let names = funnels.flat_map(|spec| {
+            let all = [REACHED, LEFT, WAITED].map(|what| [(what, false), (what, true)]);
+            all.into_iter().flatten().map(|(what, by)| metric_name(&spec.name, what, by))
+        });
+        names.filter_map(|name| self.metric_named(&name)).collect()
+    }
+
     /// The topics of all funnels, by name.
-    pub(super) fn funnel_topics(&self, watermark: EpochMs) -> Vec<(String, Arc<Topic>)> {
+    pub(super) fn funnel_topics(&self, now: &MetricNumbers) -> Vec<(String, Arc<Topic>)> {
         let topic = |pattern: &Pattern| match &pattern.spec.seeks {
             Seeks::Funnel(funnel) => {
-                let topic = self.funnel_topic(pattern, funnel, watermark);
+                let topic = self.funnel_topic(pattern, funnel, now);
                 Some((pattern.spec.name.clone(), Arc::new(topic)))
             }
             _ => None,
@@ -34,11 +47,10 @@ impl Keeper {
         self.patterns.list.iter().filter_map(topic).collect()
     }
 
-    fn funnel_topic(&self, pattern: &Pattern, funnel: &FunnelSpec, watermark: EpochMs) -> Topic {
+    fn funnel_topic(&self, pattern: &Pattern, funnel: &FunnelSpec, now: &MetricNumbers) -> Topic {
         let name = &pattern.spec.name;
         let numbers = |by| {
-            [REACHED, LEFT, WAITED]
-                .map(|what| self.numbers_now(&metric_name(name, what, by), watermark))
+            [REACHED, LEFT, WAITED].map(|what| self.by_labels(&metric_name(name, what, by), now))
         };
         let steps = steps(funnel, &numbers(false), &[]);
         let mut state = BTreeMap::from([("steps".to_owned(), json!(steps))]);
@@ -96,11 +108,12 @@ impl Keeper {
     }
 
     /// What a metric says now, by labels.
-    fn numbers_now(&self, name: &str, watermark: EpochMs) -> Numbers {
-        let Some(index) = self.metric_named(name) else { return Numbers::new() };
+    fn by_labels(&self, name: &str, now: &MetricNumbers) -> Numbers {
+        let index = self.metric_named(name);
+        let Some((index, now)) = index.and_then(|index| Some((index, now.get(&index)?))) else {
+            return Numbers::new();
+        };
         let state = self.engine.state(index);
-        let shown = Shown::new(&self.engine, index, self.began(index), watermark);
-        let now = shown.as_ref().and_then(Shown::now).unwrap_or_default();
         let number =
             |(group, value): &(u32, f64)| Some((state.groups.labels(*group)?.to_vec(), *value));
         now.scalars().iter().filter_map(number).collect()

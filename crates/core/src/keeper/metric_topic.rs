@@ -64,6 +64,10 @@ pub(super) fn metric_topic(
     let mut about = about(metric);
     let room = if grid { ROWS_MAX - usize::from(overflows) } else { GROUPS_MAX };
     let groups = shown_groups(metric, state, room, weigh, &mut about);
+    // Its line has the bursts that ended.
+    if let Some(open) = shown.and_then(Shown::open) {
+        note(&mut about, &under_way(metric, open));
+    }
     let state = if grid {
         TopicState::Grid(grid_of(&groups, &windows, capacity, overflows, &mut about))
     } else {
@@ -71,6 +75,16 @@ pub(super) fn metric_topic(
         TopicState::Series(series_of(metric, &groups, &windows, capacity, &about))
     };
     Topic { about, state }
+}
+
+/// What a metric of bursts is now, besides those that ended.
+fn under_way(metric: &Metric, open: &Values) -> String {
+    let (mut scalars, count) = (open.scalars().iter(), open.len());
+    match scalars.next() {
+        None => "no burst under way".to_owned(),
+        Some(_) if metric.is_grouped() => format!("{count} bursts under way"),
+        Some((_, value)) => format!("{} in the burst under way", (value * 100.0).round() / 100.0),
+    }
 }
 
 /// A group on the board: its number and its labels.

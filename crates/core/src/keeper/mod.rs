@@ -74,6 +74,8 @@ pub struct Keeper {
     patterns: Arc<Patterns>,
     /// Under what name what happened to the events of each is kept.
     pattern_ids: Vec<String>,
+    /// Metrics that the topics of funnels are made of.
+    of_funnels: Vec<usize>,
     /// The metrics.
     pub engine: Engine,
     state: KeeperState,
@@ -161,6 +163,7 @@ impl Keeper {
             watching,
             patterns: Arc::default(),
             pattern_ids: Vec::new(),
+            of_funnels: Vec::new(),
             engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
             faults: Faults::default(),

@@ -27,6 +27,7 @@ impl Keeper {
     pub fn watch_patterns(&mut self, patterns: Arc<Patterns>) {
         self.pattern_ids = patterns.list.iter().map(pattern_id).collect();
         self.patterns = patterns;
+        self.of_funnels = self.metrics_of_funnels();
         self.know_patterns();
     }
 

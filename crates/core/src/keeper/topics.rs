@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::funnels::has_own_topic;
+use super::funnels::{MetricNumbers, has_own_topic};
 use super::metric_topic::{about, metric_topic, note};
 use super::warming::Since;
 use super::{BOARD_ALERTS, Keeper};
@@ -142,6 +142,7 @@ impl Keeper {
     pub fn topics(&self, watermark: EpochMs, view: &PipelineView) -> BTreeMap<String, Arc<Topic>> {
         let mut topics = BTreeMap::new();
         let mut kpi = self.built_in_kpi();
+        let mut of_funnels = MetricNumbers::new();
         for (index, metric) in self.engine.metrics().iter().enumerate() {
             let state = self.engine.state(index);
             let shown = Shown::new(&self.engine, index, self.began(index), watermark);
@@ -160,6 +161,10 @@ impl Keeper {
             }
             if let Some(Since { at, warming }) = self.since(index, watermark) {
                 (topic.about.since, topic.about.warming) = (Some(at), warming);
+            }
+            if self.of_funnels.contains(&index) {
+                let now = shown.as_ref().and_then(Shown::now).unwrap_or_default();
+                of_funnels.insert(index, now);
             }
             if let Some(now) = shown.and_then(|shown| latest(metric, &shown)) {
                 kpi.insert(metric.spec.name.clone(), now);
@@ -181,7 +186,7 @@ impl Keeper {
         if !self.patterns().all(|(spec, _)| has_own_topic(spec)) {
             topics.insert(PATTERNS.into(), self.patterns_topic());
         }
-        topics.extend(self.funnel_topics(watermark));
+        topics.extend(self.funnel_topics(&of_funnels));
         topics.extend(self.kind_topics());
         topics
     }

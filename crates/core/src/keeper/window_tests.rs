@@ -505,6 +505,14 @@ fn board_shows_the_definition(
                     ends.filter(|end| (oldest + 1..=running.start).contains(end)).collect();
                 let shown: BTreeSet<_> = series.points.iter().map(|(end, _)| *end).collect();
                 assert_eq!(shown, ends, "watermark {watermark}");
+                let number = expected.get(&(now(""), String::new()));
+                let number = number.filter(|_| !metric.is_grouped());
+                if let Some(Ok(number)) = number.map(|number| number.parse::<f64>()) {
+                    let note = &topics["m"].about.note;
+                    let said = note.strip_suffix(" in the burst under way");
+                    let said = said.and_then(|said| said.rsplit(' ').next()?.parse::<f64>().ok());
+                    assert!(said.is_some_and(|said| (said - number).abs() < 0.006), "{note:?}");
+                }
             } else if let Some((end, _)) = series.points.back() {
                 assert_eq!(*end, running.start, "the newest whole window is missing");
             }

@@ -125,8 +125,8 @@ impl<'a> Shown<'a> {
     pub fn now(&self) -> Option<Values> {
         let memo = &mut Memo::default();
         let grid = &self.metric.grid;
-        if grid.is_silence() && !self.ended {
-            return Some(self.open.clone());
+        if let Some(open) = self.open() {
+            return Some(open.clone());
         }
         let runs = grid.pane(self.running, memo);
         let whole = self.before(self.running, SpanMs::MAX, 1).pop()?;
@@ -143,6 +143,11 @@ impl<'a> Shown<'a> {
         }
         let runs = |group: u32| running.values.get(group).is_some();
         Some(whole.values.iter().filter(|(group, _)| runs(*group)).collect())
+    }
+
+    /// The numbers of windows that have not ended, where those end by silence.
+    pub fn open(&self) -> Option<&Values> {
+        (self.metric.grid.is_silence() && !self.ended).then_some(&self.open)
     }
 
     /// Windows from an end on.
