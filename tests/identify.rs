@@ -201,6 +201,8 @@ fn what_cannot_be_a_key_is_rejected_and_what_cannot_work_is_refused() {
 /// What the events of a log come to, in its order.
 #[derive(Default)]
 struct Model {
+    /// Of a kind of sessions: an event is late by its own time, and no session was closed for it.
+    is_kind: bool,
     aliases: BTreeMap<String, String>,
     /// Time and type.
     open: BTreeMap<String, Vec<(i64, String)>>,
@@ -213,7 +215,15 @@ struct Model {
 
 impl Model {
     fn of(events: &[Value]) -> Model {
-        let mut model = Model::default();
+        Model::default().walk(events)
+    }
+
+    fn of_kind(events: &[Value]) -> Model {
+        Model { is_kind: true, ..Model::default() }.walk(events)
+    }
+
+    fn walk(self, events: &[Value]) -> Model {
+        let mut model = self;
         let mut watermark = i64::MIN / 4;
         for event in events {
             model.take(event, watermark);
@@ -246,7 +256,11 @@ impl Model {
         let open = self.open.entry(key).or_default();
         let near = |first: i64, last: i64| at >= first - GAP && at <= last + GAP;
         let reached = spans(open).iter().any(|s| near(s[0].0, s[s.len() - 1].0));
-        if at <= floor || (!reached && at + GAP + LATENESS < watermark) {
+        let is_late = match self.is_kind {
+            true => at + LATENESS < watermark,
+            false => at <= floor || (!reached && at + GAP + LATENESS < watermark),
+        };
+        if is_late {
             self.late += 1;
             return;
         }
@@ -265,6 +279,9 @@ impl Model {
         let mine = floor(self, to, is_open(self, to));
         let open = self.open.entry(to.to_owned()).or_default();
         open.extend(moved);
+        if self.is_kind {
+            return;
+        }
         let first = open.iter().map(|(at, _)| *at).min().unwrap_or(i64::MAX);
         self.floors.insert(to.to_owned(), mine.max(theirs).min(first - 1));
     }
@@ -345,6 +362,78 @@ fn whoever_is_known_when_the_answer_is_that_of_the_log() {
         assert_eq!(list, model.list(), "{what}");
         assert_eq!(report["ledger"]["late"], model.late, "{what}");
         assert_eq!(report["sessions"]["abandoned"], model.abandoned(), "{what}");
+    }
+}
+
+/// A kind with the settings of the model: by the key that events have, and with a rule of its own.
+const KINDS: [&str; 2] = [
+    "[session]\nidentify = \"anonymous_id\"\n[[sessions]]\nname = \"shop\"\n",
+    "[[sessions]]\nname = \"shop\"\nidentify = \"anonymous_id\"\n",
+];
+const OF_SHOP: &str = "entry = \"cart_add\"\ngoal = \"payment_completed\"\nalert = \"info\"\n";
+
+#[test]
+fn kinds_of_sessions_go_on_under_the_known_key_by_either_rule() {
+    let mut random = Random::seeded("kinds_go_on");
+    for shards in 1..=4u64 {
+        let events = visits(&mut random, 400);
+        let model = Model::of_kind(&events);
+        assert!(model.late > 0 && model.aliases.len() > 10, "the events are in disorder");
+        let batch = ["1", "3", "17", "65536"][random.below(4) as usize];
+        let commit = 1 + random.below(60);
+        for kind in KINDS {
+            let config = format!("[pipeline]\ncommit_events = {commit}\n{kind}{OF_SHOP}");
+            let shards = shards.to_string();
+            let (report, _) = replay(&config, &events, &["--batch", batch, "--shards", &shards]);
+            let what = format!("{shards} shards, batches of {batch}, commits of {commit}, {kind}");
+            let shop = &report["patterns"]["shop"];
+            assert_eq!(shop["matches"], model.left.len(), "{what}");
+            assert_eq!(shop["late"], model.late, "{what}");
+            assert_eq!(shop["sessions"]["abandoned"], model.abandoned(), "{what}");
+            assert_eq!(shop["sessions"]["open"], 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn who_is_known_to_a_kind_is_remembered_over_kill_9() {
+    let mut random = Random::seeded("who_is_known_to_a_kind");
+    let events = visits(&mut random, 400);
+    let model = Model::of_kind(&events);
+    for kind in KINDS {
+        let config = format!("{HOLD}{kind}{OF_SHOP}");
+        let folder = Folder::default();
+        folder.post_over_kills(&mut random, &config, &events, post);
+        let server = folder.serve(&config).start();
+        // Long after, so that everything is closed.
+        post(&server, &[event(365 * 86_400_000, "page_view", "end", "")]);
+        server.wait_settled(events.len() as u64 + 1);
+        let page = server.get("v1/alerts?kind=sessions&limit=1000");
+        let alert = |item: &Value| {
+            let time = |name: &str| item["detail"][name].as_i64().unwrap();
+            (time("first"), item["subject"].as_str().unwrap().to_owned(), time("last"))
+        };
+        let mut told: Vec<_> = page["items"].as_array().unwrap().iter().map(alert).collect();
+        told.sort();
+        let abandoned = model.left.iter().filter(|left| left.4);
+        let wanted: Vec<_> =
+            abandoned.map(|(first, key, last, ..)| (*first, key.clone(), *last)).collect();
+        assert_eq!(told, wanted, "{kind}");
+    }
+}
+
+#[test]
+fn patterns_and_joins_go_on_under_the_known_key() {
+    let found = "[[pattern]]\nname = \"bought\"\nfirst = { type = \"cart_add\" }\n\
+                 then = { type = \"payment_completed\" }\nwithin = \"10m\"\n\
+                 [[join]]\nname = \"paid\"\nleft = { type = \"cart_add\" }\n\
+                 right = { type = \"payment_completed\" }\nwithin = \"10m\"\n\
+                 [[funnel]]\nname = \"way\"\nsteps = [\"cart_add\", \"payment_completed\"]\n\
+                 within = \"10m\"\n";
+    for (identify, wanted) in [("", [0, 0, 2]), (IDENTIFY, [1, 1, 2])] {
+        let (report, _) = replay(&format!("{identify}{found}"), &signed_in(), &[]);
+        let matches = ["bought", "paid", "way"].map(|name| &report["patterns"][name]["matches"]);
+        assert_eq!(matches, wanted.map(|n| json!(n)).each_ref(), "{identify}: {report}");
     }
 }
 

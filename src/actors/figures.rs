@@ -40,9 +40,18 @@ pub(super) fn tell(
     for (name, value) in depths {
         gauge!(name).set(value as f64);
     }
+    let all = || shards.iter().map(|(_, holds)| holds).chain([own_keys]);
+    let held = |held: fn(&ShardHolds) -> u64| all().map(held).sum::<u64>();
+    let depths = [
+        (names::ALIASES, held(|holds| holds.aliases)),
+        (names::ALIASES_CAPACITY, held(|holds| holds.aliases_max)),
+        (names::ALIAS_BYTES, held(|holds| holds.alias_bytes)),
+        (names::ALIAS_BYTES_CAPACITY, held(|holds| holds.alias_bytes_max)),
+    ];
+    for (name, value) in depths {
+        gauge!(name).set(value as f64);
+    }
     if keeper.has_patterns() {
-        let all = || shards.iter().map(|(_, holds)| holds).chain([own_keys]);
-        let held = |held: fn(&ShardHolds) -> u64| all().map(held).sum();
         let depths: [(_, u64); 6] = [
             (names::COHORT_KEYS, held(|holds| holds.cohort_keys)),
             (names::COHORT_KEYS_CAPACITY, settings.cohort_keys_max as u64),
@@ -71,13 +80,6 @@ pub(super) fn tell(
         gauge!(names::WATERMARK_LAG).set((view.wall - watermark) as f64 / 1_000.0);
     }
     for (shard, (waiting, holds)) in shards.iter().enumerate() {
-        // There is one shard where there are aliases.
-        if shard == 0 {
-            gauge!(names::ALIASES).set(holds.aliases as f64);
-            gauge!(names::ALIASES_CAPACITY).set(holds.aliases_max as f64);
-            gauge!(names::ALIAS_BYTES).set(holds.alias_bytes as f64);
-            gauge!(names::ALIAS_BYTES_CAPACITY).set(holds.alias_bytes_max as f64);
-        }
         let depths = [
             (names::SHARD_QUEUE_DEPTH, *waiting),
             (names::SHARD_QUEUE_CAPACITY, settings.shard_queue),
@@ -146,6 +148,9 @@ fn totals(keeper: &Keeper) {
             counter!(names::JOIN_PAIRS_LEFT_OUT, "join" => name()).absolute(tally.pairs_left_out);
             for (side, alone) in [("left", tally.left_alone), ("right", tally.right_alone)] {
                 counter!(names::JOIN_ALONE, "join" => name(), "side" => side).absolute(alone);
+            }
+            for (side, late) in [("left", tally.left_late), ("right", tally.right_late)] {
+                counter!(names::JOIN_LATE, "join" => name(), "side" => side).absolute(late);
             }
         }
     }

@@ -253,6 +253,8 @@ impl Report {
                 (tally.left_alone, "left events found no right one"),
                 (tally.right_alone, "right events found no left one"),
                 (tally.late, "events came too late for it"),
+                (tally.left_late, "of them left ones"),
+                (tally.right_late, "of them right ones"),
                 (
                     tally.left_out,
                     "events found no room (pipeline.pattern_keys_max, pattern_bytes_max)",

@@ -29,6 +29,10 @@ settings! {
         pub title: Derived<String> = Derived(None), text();
         /// The attribute whose values keep their events apart, "device_id"; "": the session key.
         pub key: Option<String> = None, text();
+        /// The attribute with the key of a visitor who is not known yet, "anonymous_id": what is open of
+        /// that key goes on under the known one from the event on that carries both. "": none. Its
+        /// bounds are those of session.identify.
+        pub identify: Option<String> = None, text();
         /// Conditions on the events that belong to them, as in where of a metric; all events with the
         /// key by default.
         pub filter as "where": () = (), shape();
@@ -148,6 +152,7 @@ pub(super) fn sessions(
         names: step_names,
         steps,
         counts,
+        identify: keys.identify.clone(),
         value: keys.value,
         gap: keys.gap,
         max_length: keys.max_length,
@@ -157,11 +162,39 @@ pub(super) fn sessions(
     PatternSpec {
         name: item.name.clone(),
         title: item.title(keys.title),
-        key: own_key(item, keys.key),
+        key: identified_key(item, keys.key, keys.identify),
         attributes,
         seeks,
         alert: keys.alert.severity(),
     }
+}
+
+/// The key, where it is not the session key, or where what has it is told from what was anonymous by
+/// `identify`.
+fn identified_key(
+    item: &mut Item<'_>,
+    key: Option<String>,
+    identify: Option<String>,
+) -> Option<String> {
+    let own = own_key(item, key);
+    let Some(anonymous) = identify else { return own };
+    if let Some(rule) = item.attributes.wrong(&anonymous) {
+        item.reader.problem("identify", rule);
+    }
+    let keys = item.attributes.keys();
+    let key = own.or_else(|| if let [key] = keys { Some(key.clone()) } else { None });
+    if key.is_none() {
+        let rule = "needs a key of one attribute, and events.key names several: say key = \"...\"";
+        item.reader.problem("identify", rule);
+    }
+    if key.as_ref() == Some(&anonymous) {
+        let rule = format!(
+            "must name another attribute than the key: the one that holds a visitor's key before \
+             {anonymous:?} is known"
+        );
+        item.reader.problem("identify", rule);
+    }
+    key
 }
 
 /// Event types or conditions; a lone one needs no list around it.

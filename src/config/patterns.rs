@@ -205,7 +205,9 @@ pub(super) fn checked<'a>(
 /// The attribute under `key`, where that is not the session key.
 pub(super) fn own_key(item: &mut Item<'_>, name: Option<String>) -> Option<String> {
     let name = name?;
-    if let Some(rule) = item.attributes.wrong(&name) {
+    let own = ["ts", "type", "id"].contains(&name.as_str());
+    let own = || own.then(|| format!("must not be {name:?}, which is another thing of each event"));
+    if let Some(rule) = item.attributes.wrong(&name).or_else(own) {
         item.reader.problem("key", rule);
     }
     (*item.attributes.keys() != [name.as_str()]).then_some(name)

@@ -199,8 +199,9 @@ pub(super) fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
         }
         Seeks::Sessions(sessions) => {
             let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
-            let SessionsSpec { counts, value, gap, max_length, cohort, .. } = sessions;
+            let SessionsSpec { counts, identify, value, gap, max_length, cohort, .. } = sessions;
             keys.extend((!events.is_empty()).then(|| ("where", conditions(events))));
+            keys.extend(identify.as_ref().map(|name| ("identify", text(name))));
             keys.push(("gap", span(*gap)));
             keys.push(("max_length", span(max_length.unwrap_or(0))));
             let lists = [("entry", entry), ("goal", goal), ("remove", remove), ("steps", steps)];

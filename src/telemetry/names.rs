@@ -150,6 +150,7 @@ table! {
     PATTERN_SETTLED_EARLY = "pattern_settled_early_total", Counter, Count, ["pattern"], "Events looked at early, because their key held too many (pipeline.pattern_held_max).";
     PATTERN_GIVEN_UP = "pattern_given_up_total", Counter, Count, ["pattern"], "Attempts at a pattern given up, because their key held too many (pipeline.pattern_held_max).";
     JOIN_ALONE = "join_alone_total", Counter, Count, ["join", "side"], "Events of one side of a join that found none of the other.";
+    JOIN_LATE = "join_late_total", Counter, Count, ["join", "side"], "Events of one side of a join that came too late.";
     JOIN_PAIRS_LEFT_OUT = "join_pairs_left_out_total", Counter, Count, ["join"], "Results of a join that were not made, because one event made too many (pairs_max).";
     KIND_OPEN = "kind_open_sessions", Gauge, Count, ["kind"], "Open sessions of a kind that was declared.";
     KIND_AT_RISK = "kind_sessions_at_risk", Gauge, Count, ["kind"], "Those of them that hold an entry and no goal.";

@@ -115,6 +115,9 @@ pub struct LateEvent {
 /// The key that an anonymous one stands for, and when it was used last.
 pub type AliasKept = (Box<[u8]>, EpochMs);
 
+/// All of them, by the anonymous key.
+pub type KeptAliases = HashMap<Box<[u8]>, AliasKept, foldhash::fast::FixedState>;
+
 /// What a restart begins from.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
@@ -148,7 +151,9 @@ pub struct Snapshot {
     /// When keys were first seen, for kinds of sessions that are told apart by it.
     pub cohorts: HashMap<CohortKey, EpochMs, foldhash::fast::FixedState>,
     /// Anonymous keys.
-    pub aliases: HashMap<Box<[u8]>, AliasKept, foldhash::fast::FixedState>,
+    pub aliases: KeptAliases,
+    /// The same of kinds of sessions that tell them from known ones themselves, by kind.
+    pub kind_aliases: BTreeMap<u64, KeptAliases>,
     /// Event identities by a time that all their events were before.
     pub identities: BTreeMap<i64, Vec<EventIdentity>>,
     /// All events before this may have been forgotten because there were too many ids.
@@ -183,6 +188,7 @@ const ALIASES: u8 = 21;
 const PATTERNS: u8 = 22;
 const COHORTS: u8 = 23;
 const OWN_KEYS: u8 = 24;
+const KIND_ALIASES: u8 = 25;
 const MINUTE_FLOOR: u8 = 30;
 const METRIC_DROPPED: u8 = 31;
 const GROUPS: u8 = 37;
@@ -236,6 +242,13 @@ impl SectionWriter {
     /// Anonymous keys; see [`SectionWriter::alias`].
     pub fn aliases() -> Self {
         SectionWriter { bytes: vec![ALIASES] }
+    }
+
+    /// Anonymous keys of a kind of sessions; see [`SectionWriter::alias`].
+    pub fn kind_aliases(kind: u64) -> Self {
+        let mut bytes = vec![KIND_ALIASES];
+        bytes.extend_from_slice(&kind.to_le_bytes());
+        SectionWriter { bytes }
     }
 
     /// New event identities; see [`SectionWriter::until`].
@@ -561,6 +574,20 @@ fn absorb_records(records: &mut Records, reader: &mut Reader<'_>) -> Result<(), 
     Ok(())
 }
 
+fn absorb_aliases(aliases: &mut KeptAliases, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    while !reader.is_empty() {
+        let anonymous = reader.bytes("anonymous key")?;
+        let known = reader.bytes("known key")?;
+        let used = reader.i64("last use of an anonymous key")?;
+        if known.is_empty() {
+            aliases.remove(anonymous);
+        } else {
+            aliases.insert(anonymous.into(), (known.into(), used));
+        }
+    }
+    Ok(())
+}
+
 fn number(reader: &mut Reader<'_>) -> Result<f64, Malformed> {
     let at = reader.position();
     Number::decode(reader)?.scalar().ok_or(Malformed { what: "number", at })
@@ -579,7 +606,17 @@ impl Snapshot {
             OWN_KEYS => absorb_records(&mut self.own_keys, &mut reader),
             CLOSED => self.absorb_closed(&mut reader),
             COHORTS => self.absorb_cohorts(&mut reader),
-            ALIASES => self.absorb_aliases(&mut reader),
+            ALIASES => absorb_aliases(&mut self.aliases, &mut reader),
+            KIND_ALIASES => {
+                let kind = reader.take(8, "kind of sessions")?;
+                let kind = u64::from_le_bytes(kind.try_into().expect("take returns 8 bytes"));
+                let kept = self.kind_aliases.entry(kind).or_default();
+                absorb_aliases(kept, &mut reader)?;
+                if kept.is_empty() {
+                    self.kind_aliases.remove(&kind);
+                }
+                Ok(())
+            }
             IDENTITIES => self.absorb_identities(&mut reader),
             PANES => self.metric(&mut reader)?.absorb_panes(&mut reader),
             POINTS => self.metric(&mut reader)?.absorb_windows(&mut reader),
@@ -664,20 +701,6 @@ impl Snapshot {
                 BEGINNING => self.closed.remove(&hash),
                 floor => self.closed.insert(hash, floor),
             };
-        }
-        Ok(())
-    }
-
-    fn absorb_aliases(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        while !reader.is_empty() {
-            let anonymous = reader.bytes("anonymous key")?;
-            let known = reader.bytes("known key")?;
-            let used = reader.i64("last use of an anonymous key")?;
-            if known.is_empty() {
-                self.aliases.remove(anonymous);
-            } else {
-                self.aliases.insert(anonymous.into(), (known.into(), used));
-            }
         }
         Ok(())
     }
@@ -792,6 +815,17 @@ impl Snapshot {
             }
         }
         sections.push(aliases.finish());
+        for (kind, kept) in &self.kind_aliases {
+            let mut aliases = SectionWriter::kind_aliases(*kind);
+            for (anonymous, (known, used)) in kept {
+                aliases.alias(anonymous, known, *used);
+                if aliases.len() >= chunk {
+                    let next = SectionWriter::kind_aliases(*kind);
+                    sections.push(std::mem::replace(&mut aliases, next).finish());
+                }
+            }
+            sections.push(aliases.finish());
+        }
         // Before the identities, of which it takes none.
         sections.extend(self.ids_swept_until.map(SectionWriter::identity_floor));
         for (until, ids) in &self.identities {

@@ -54,7 +54,7 @@ impl Aggregator {
         delta.faults = self.fold.take_tally();
         let mut of_patterns = ShardHolds::default();
         if let Some(patterns) = &mut self.patterns {
-            patterns.hand_over(&mut delta);
+            patterns.hand_over(barrier.watermark, &mut delta);
             of_patterns = patterns.holds();
         }
         self.learn_groups();

@@ -112,6 +112,9 @@ impl Aggregator {
     /// What is open of the anonymous key goes on under the known one, and where its sessions were
     /// closed an event is late for the known one as well.
     fn go_on_as(&mut self, Moving { anonymous, known, stamp }: Moving) {
+        if let Some(patterns) = &mut self.patterns {
+            patterns.go_on_as((&anonymous, &known), None, stamp, &mut self.fold);
+        }
         let hash = key_hash(self.parts.seed, anonymous.as_bytes());
         let given = match self.children.find(anonymous.as_bytes(), hash, None) {
             Some(slot) => {

@@ -2,7 +2,11 @@
 //! commit must hold of it. What is found becomes a fact of the metrics at once, and an alert at the
 //! next barrier.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::close_full;
 use crate::actors::children::{AHEAD, Bounds, Children};
@@ -14,9 +18,10 @@ use crate::domain::keeper::ShardDelta;
 use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::{Fact as _, Facts, Fold};
 use crate::domain::pattern::{
-    Cohorts, Concerns, FoundMatch, Machine, MatchFact, Pattern, PatternEffects, PatternEvent,
-    Patterns, Sent,
+    Cohorts, Concern, Concerns, FoundMatch, Machine, MatchFact, Pattern, PatternEffects,
+    PatternEvent, Patterns, Sent,
 };
+use crate::domain::session::{AliasBounds, Aliases};
 use crate::domain::time::{BEGINNING, EpochMs};
 
 /// The cohort of a key where it is written, at most.
@@ -35,12 +40,17 @@ pub struct PatternShard {
     seed: u64,
     fx: PatternEffects,
     cohorts: Cohorts,
+    /// Of kinds that tell anonymous keys from known ones: who is who, by the number of the kind.
+    aliases: BTreeMap<u16, Aliases>,
     /// Matches that raise alerts.
     alarming: Vec<FoundMatch>,
     /// What goes to the patterns with a key of their own, and what it may take.
     sent: Vec<Sent>,
     sent_bytes: usize,
     sent_bytes_max: usize,
+    /// What it took at the last barrier.
+    handed_bytes: usize,
+    alias_bounds: AliasBounds,
     records: SectionWriter,
     full: Vec<Vec<u8>>,
 }
@@ -52,6 +62,8 @@ pub struct PatternRoom {
     pub keys: Bounds,
     /// Keys it remembers the cohort of.
     pub cohort_keys_max: usize,
+    /// Anonymous keys of each kind that tells them from known ones, if any does.
+    pub aliases: AliasBounds,
     /// Bytes of what it sends to other keys between two barriers.
     pub sent_bytes_max: usize,
 }
@@ -61,6 +73,11 @@ impl PatternShard {
     /// for it to do.
     pub fn new(patterns: &Arc<Patterns>, own: bool, seed: u64, room: PatternRoom) -> Option<Self> {
         let any = if own { patterns.any_own() } else { !patterns.is_empty() };
+        let table = |(number, pattern): (u16, &Pattern)| {
+            pattern.identify_id.filter(|_| own)?;
+            let keep = room.aliases.keep.max(pattern.spec.seeks.reach() + patterns.lateness);
+            Some((number, Aliases::new(AliasBounds { keep, ..room.aliases })))
+        };
         any.then(|| PatternShard {
             own,
             children: Children::new(Arc::clone(patterns), seed, room.keys),
@@ -69,10 +86,13 @@ impl PatternShard {
             patterns: Arc::clone(patterns),
             seed,
             cohorts: Cohorts::new(room.cohort_keys_max),
+            aliases: (0u16..).zip(&patterns.list).filter_map(table).collect(),
             alarming: Vec::new(),
             sent: Vec::new(),
             sent_bytes: 0,
+            handed_bytes: 0,
             sent_bytes_max: room.sent_bytes_max,
+            alias_bounds: room.aliases,
             records: sections(own)(),
             full: Vec::new(),
         })
@@ -82,10 +102,11 @@ impl PatternShard {
     #[inline]
     pub(super) fn take(&mut self, fact: &EventFact<'_>, fold: &mut Fold) {
         let Concerns { hits, own } = self.patterns.concerns(fact, &mut self.fx.faults);
-        for (pattern, key, held) in own {
-            let key = String::from_utf8_lossy(&key).into();
-            let (order, watermark) = (fact.order(), fact.event.watermark);
-            let sent = Sent { order, watermark, pattern, key, held };
+        for Concern { pattern, key, anonymous, held } in own {
+            let text = |key: Cow<'_, [u8]>| SmolStr::from(String::from_utf8_lossy(&key));
+            let (order, at, watermark) = (fact.order(), fact.at(), fact.event.watermark);
+            let (key, anonymous) = (text(key), anonymous.map(text));
+            let sent = Sent { order, at, watermark, pattern, key, anonymous, held };
             self.sent_bytes += sent.bytes();
             if self.sent_bytes > self.sent_bytes_max {
                 self.fx.tallies[usize::from(pattern)].left_out += 1;
@@ -101,7 +122,21 @@ impl PatternShard {
 
     /// Tells the pattern of an event of its key; in the order of the log.
     pub fn take_sent(&mut self, sent: Sent, fold: &mut Fold) {
-        let Sent { watermark, pattern, key, held, .. } = sent;
+        let Sent { at, watermark, pattern, mut key, anonymous, held, .. } = sent;
+        if let Some(table) = self.aliases.get_mut(&pattern) {
+            let mut moves = None;
+            if let Some(anonymous) = anonymous {
+                // What stood for another before has nothing of its own.
+                let own = table.resolve(&anonymous, at, watermark).is_none();
+                let known = table.make(&anonymous, &key, at, watermark);
+                moves = known.filter(|_| own).map(|known| (anonymous, known));
+            }
+            key = table.resolve(&key, at, watermark).unwrap_or(key);
+            if let Some((from, to)) = moves {
+                self.go_on_as((&from, &to), Some(pattern), watermark, fold);
+            }
+        }
+        let Some(held) = held else { return };
         let hash = key_hash(self.seed, key.as_bytes());
         let hits = std::iter::once((pattern, held)).collect();
         self.apply((key.as_bytes(), hash), PatternEvent { watermark, hits }, fold);
@@ -118,6 +153,32 @@ impl PatternShard {
         };
         let machine = self.children.get(slot).session.machine_mut();
         let Ok(()) = machine.apply(&self.patterns, &event, &mut self.fx);
+        self.after_turn(slot, fold);
+    }
+
+    /// What one key has begun goes on under another, of one pattern or of all: from an event with this
+    /// stamp on.
+    pub fn go_on_as(
+        &mut self,
+        (from, to): (&str, &str),
+        only: Option<u16>,
+        watermark: EpochMs,
+        fold: &mut Fold,
+    ) {
+        let hash = |key: &str| key_hash(self.seed, key.as_bytes());
+        let (from_hash, to_hash) = (hash(from), hash(to));
+        let Some(slot) = self.children.find(from.as_bytes(), from_hash, None) else { return };
+        let machine = self.children.get(slot).session.machine_mut();
+        let given = machine.give_up(&self.patterns, only, watermark, &mut self.fx);
+        self.after_turn(slot, fold);
+        if given.is_empty() {
+            return;
+        }
+        // What it took is free again.
+        let slot = self.children.find(to.as_bytes(), to_hash, None);
+        let slot = slot.unwrap_or_else(|| self.children.open(to.as_bytes(), to_hash, BEGINNING));
+        let machine = self.children.get(slot).session.machine_mut();
+        machine.take_over(&self.patterns, given, watermark, &mut self.fx);
         self.after_turn(slot, fold);
     }
 
@@ -161,7 +222,7 @@ impl PatternShard {
     }
 
     /// Hands over everything since the last barrier.
-    pub fn hand_over(&mut self, delta: &mut ShardDelta) {
+    pub fn hand_over(&mut self, watermark: EpochMs, delta: &mut ShardDelta) {
         let PatternShard { children, meanings, records, full, own, .. } = self;
         let empty = sections(*own);
         let mut record = Vec::new();
@@ -178,12 +239,31 @@ impl PatternShard {
         let mut writer = SectionWriter::cohorts().with_room(cohorts.len() * COHORT_BYTES);
         cohorts.into_iter().for_each(|(key, start)| writer.cohort(key, start));
         delta.sections.extend((!writer.is_empty()).then(|| writer.finish()));
+        self.write_aliases(watermark, delta);
         delta.matches = std::mem::take(&mut self.alarming);
-        (delta.sent, self.sent_bytes) = (std::mem::take(&mut self.sent), 0);
+        delta.sent = std::mem::take(&mut self.sent);
+        self.handed_bytes = std::mem::take(&mut self.sent_bytes).min(self.sent_bytes_max);
         delta.patterns = self.fx.take_tallies();
         // Their uses come behind those of the metrics.
         delta.faults.0.append(&mut self.fx.faults.take().0);
         self.children.may_walk();
+    }
+
+    fn write_aliases(&mut self, watermark: EpochMs, delta: &mut ShardDelta) {
+        for (number, table) in &mut self.aliases {
+            table.sweep(watermark);
+            delta.aliases_forgotten_early += std::mem::take(&mut table.forgotten_early);
+            let changes = table.take_changes();
+            let kind = self.patterns.list[usize::from(*number)].identify_id;
+            if let Some(kind) = kind.filter(|_| !changes.is_empty()) {
+                let mut writer = SectionWriter::kind_aliases(kind);
+                for (anonymous, entry) in changes {
+                    let (known, used) = entry.unwrap_or((SmolStr::default(), BEGINNING));
+                    writer.alias(anonymous.as_bytes(), known.as_bytes(), used);
+                }
+                delta.sections.push(writer.finish());
+            }
+        }
     }
 
     /// Takes up this shard's part of a snapshot, all of it where it is of keys of patterns. What is
@@ -219,6 +299,14 @@ impl PatternShard {
                 self.cohorts.restore(*key, *start);
             }
         }
+        for (number, table) in &mut self.aliases {
+            let kind = self.patterns.list[usize::from(*number)].identify_id;
+            let kept = kind.and_then(|kind| snapshot.kind_aliases.get(&kind)).into_iter().flatten();
+            for (anonymous, (known, used)) in kept {
+                let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+                table.restore(&text(anonymous), &text(known), *used);
+            }
+        }
         Ok(())
     }
 
@@ -226,8 +314,12 @@ impl PatternShard {
     pub fn holds(&self) -> ShardHolds {
         ShardHolds {
             pattern_keys: self.children.open_keys() as u64,
-            pattern_bytes: self.children.bytes() as u64,
+            pattern_bytes: (self.children.bytes() + self.handed_bytes) as u64,
             cohort_keys: self.cohorts.len() as u64,
+            aliases: self.aliases.values().map(|table| table.len() as u64).sum(),
+            alias_bytes: self.aliases.values().map(|table| table.bytes() as u64).sum(),
+            aliases_max: (self.aliases.len() * self.alias_bounds.max) as u64,
+            alias_bytes_max: (self.aliases.len() * self.alias_bounds.bytes_max) as u64,
             ..ShardHolds::default()
         }
     }
@@ -257,5 +349,11 @@ pub(super) fn forget(snapshot: &Snapshot, patterns: &Patterns) -> Vec<Vec<u8>> {
     let gone = snapshot.cohorts.keys().filter(|(kind, _)| !kinds.contains(kind));
     gone.for_each(|key| cohorts.cohort(*key, BEGINNING));
     forgotten.extend((!cohorts.is_empty()).then(|| cohorts.finish()));
+    let kinds: Vec<u64> = patterns.list.iter().filter_map(|one| one.identify_id).collect();
+    for (kind, kept) in snapshot.kind_aliases.iter().filter(|(kind, _)| !kinds.contains(kind)) {
+        let mut writer = SectionWriter::kind_aliases(*kind);
+        kept.keys().for_each(|anonymous| writer.alias(anonymous, &[], BEGINNING));
+        forgotten.push(writer.finish());
+    }
     forgotten
 }

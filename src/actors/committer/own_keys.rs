@@ -73,7 +73,7 @@ impl OwnKeys {
             identity_floor: EpochMs::MAX,
             ..ShardDelta::default()
         };
-        self.machines.hand_over(&mut delta);
+        self.machines.hand_over(watermark, &mut delta);
         self.learn_groups();
         shards.push(delta);
         self.machines.holds()

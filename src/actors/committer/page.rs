@@ -134,6 +134,7 @@ impl Page {
         let next = self.parts.clock.elapsed() + self.parts.settings.tick;
         self.parts.flow.next_board.store(next, Ordering::SeqCst);
         let (parts, now) = (&self.parts, self.parts.clock.elapsed());
+        let all = || self.holds.iter().chain([&self.own_keys]);
         let bounds = Bounds {
             sessions_max: parts.settings.sessions_max,
             session_bytes_max: parts.settings.session_bytes_max,
@@ -141,8 +142,8 @@ impl Page {
             pattern_bytes_max: parts.settings.pattern_bytes_max,
             pattern_held_max: parts.settings.pattern_held_max,
             closed_max: parts.settings.closed_sessions_max,
-            aliases_max: self.holds.iter().map(|holds| holds.aliases_max).sum(),
-            alias_bytes_max: self.holds.iter().map(|holds| holds.alias_bytes_max).sum(),
+            aliases_max: all().map(|holds| holds.aliases_max).sum(),
+            alias_bytes_max: all().map(|holds| holds.alias_bytes_max).sum(),
             ids_max: parts.settings.dedup_ids_max,
         };
         let ahead = &parts.flow.ahead;

@@ -341,6 +341,7 @@ impl<'a> Starting<'a> {
                 bytes_max: part(settings.pattern_bytes_max),
             },
             cohort_keys_max: part(settings.cohort_keys_max),
+            aliases: alias_bounds(&self.course.policy),
             sent_bytes_max: settings.per_shard(settings.pattern_bytes_max.div_ceil(2)),
         }
     }
@@ -386,8 +387,13 @@ fn committer_ended<E>(_: E) -> RunError {
 /// every session that could still be open with its events.
 fn identify(policy: &SessionPolicy, rules: &Rules) -> Option<AliasBounds> {
     policy.identify.as_ref()?;
-    let keep = policy.identify_keep.max(rules.gap + rules.memory());
-    Some(AliasBounds { keep, max: policy.aliases_max, bytes_max: policy.aliases_bytes_max })
+    let bounds = alias_bounds(policy);
+    Some(AliasBounds { keep: bounds.keep.max(rules.gap + rules.memory()), ..bounds })
+}
+
+fn alias_bounds(policy: &SessionPolicy) -> AliasBounds {
+    let SessionPolicy { identify_keep, aliases_max, aliases_bytes_max, .. } = *policy;
+    AliasBounds { keep: identify_keep, max: aliases_max, bytes_max: aliases_bytes_max }
 }
 
 /// How long identities are kept: as long as an event may be behind and still open a session,

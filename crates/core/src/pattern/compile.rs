@@ -67,6 +67,8 @@ pub struct Pattern {
     worth: Option<(usize, NumberFormat)>,
     /// Of sessions that are told apart by when their key was first seen.
     cohort: Option<(u64, Calendar)>,
+    /// What keys of visitors that are not known yet are kept under.
+    pub identify_id: Option<u64>,
     /// By declared attribute: the event it is of, and its place among `slots`.
     taken: Vec<(Side, usize)>,
     /// What the slots of the schema show of a match.
@@ -114,8 +116,21 @@ pub type Hits = SmallVec<[(u16, Held); 1]>;
 pub struct Concerns<'a> {
     /// To those of its session key.
     pub hits: Hits,
-    /// To those with a key of their own, with the key: pattern by pattern.
-    pub own: Vec<(u16, Cow<'a, [u8]>, Held)>,
+    /// To those with a key of their own, pattern by pattern.
+    pub own: Vec<Concern<'a>>,
+}
+
+/// What an event is to a pattern with a key of its own.
+#[derive(Debug)]
+pub struct Concern<'a> {
+    /// The pattern.
+    pub pattern: u16,
+    /// The key.
+    pub key: Cow<'a, [u8]>,
+    /// What stands for the key from now on.
+    pub anonymous: Option<Cow<'a, [u8]>>,
+    /// What is kept of it; `None` where it only says who is who.
+    pub held: Option<Held>,
 }
 
 /// All patterns of a configuration.
@@ -125,6 +140,8 @@ pub struct Patterns {
     pub list: Vec<Pattern>,
     /// By type of event; the last is that of every type that no pattern names.
     routes: Vec<Vec<u16>>,
+    /// Those that any event may tell who is who.
+    identifying: Vec<u16>,
     /// How long after an event's time it is decided what becomes of it.
     pub lateness: SpanMs,
     /// Most events and attempts that one key holds for one pattern.
@@ -152,7 +169,9 @@ impl Patterns {
             concerned.map(|(index, _)| index).collect()
         });
         let routes = routes.collect();
-        Patterns { routes, list, lateness: time.allowed_lateness, held_max }
+        let identifies = |(number, pattern): (u16, &Pattern)| pattern.identify_id.map(|_| number);
+        let identifying = (0u16..).zip(&list).filter_map(identifies).collect();
+        Patterns { routes, identifying, list, lateness: time.allowed_lateness, held_max }
     }
 
     /// What each means.
@@ -193,7 +212,19 @@ impl Patterns {
             } else if let Some(meets) = pattern.meets(fact, notes)
                 && let Some(key) = pattern.needs.key(fact, notes)
             {
-                concerns.own.push((*number, key, pattern.hold(meets, fact, notes)));
+                let held = Some(pattern.hold(meets, fact, notes));
+                let both = pattern.needs.identifies(fact);
+                let anonymous = both.map(|[anonymous, _]| anonymous);
+                concerns.own.push(Concern { pattern: *number, key, anonymous, held });
+            }
+        }
+        for number in &self.identifying {
+            if concerns.own.iter().all(|one| one.pattern != *number)
+                && let Some([anonymous, key]) =
+                    self.list[usize::from(*number)].needs.identifies(fact)
+            {
+                let anonymous = Some(anonymous);
+                concerns.own.push(Concern { pattern: *number, key, anonymous, held: None });
             }
         }
         concerns
@@ -266,6 +297,12 @@ impl Pattern {
             }
             _ => None,
         };
+        let identify_id = match &spec.seeks {
+            Seeks::Sessions(SessionsSpec { identify: Some(name), .. }) => {
+                Some(fingerprint(format!("identify {} {keys:?} {name}", spec.name).as_bytes()))
+            }
+            _ => None,
+        };
         let number = schema.patterns.iter().position(|name| *name == spec.name).unwrap_or(0);
         Pattern {
             event_type: schema.match_types().start + number as u16,
@@ -275,6 +312,7 @@ impl Pattern {
             slots,
             worth,
             cohort,
+            identify_id,
             taken,
             shows,
             spec: spec.clone(),
@@ -431,17 +469,19 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
         ),
         Seeks::Sessions(sessions) => {
             let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
-            let SessionsSpec { counts, value, gap, max_length, cohort, .. } = sessions;
+            let SessionsSpec { counts, value, gap, max_length, cohort, identify, .. } = sessions;
+            let identify = identify.iter().map(|name| format!("\nidentify {name}"));
             let counted = counts.iter().map(|(name, list)| (name, Conditions::words(list)));
             format!(
                 "sessions {}\nentry {}\ngoal {}\nremove {}\nsteps {names:?} {}\ncounts {:?}\nvalue \
-                 {value:?}\ngap {gap}\nmax_length {max_length:?}\ncohort {cohort:?}",
+                 {value:?}\ngap {gap}\nmax_length {max_length:?}\ncohort {cohort:?}{}",
                 Conditions::words(events),
                 lists(entry),
                 lists(goal),
                 lists(remove),
                 lists(steps),
                 counted.collect::<Vec<_>>(),
+                identify.collect::<String>(),
             )
         }
     };

@@ -32,6 +32,12 @@ pub struct PatternTally {
     /// Right events without a left one.
     #[serde(skip_serializing_if = "is_none")]
     pub right_alone: u64,
+    /// Of a join: those of the late events that are left ones.
+    #[serde(skip_serializing_if = "is_none")]
+    pub left_late: u64,
+    /// Those that are right ones; some may be both.
+    #[serde(skip_serializing_if = "is_none")]
+    pub right_late: u64,
     /// Pairs of one event beyond the most that it may make.
     #[serde(skip_serializing_if = "is_none")]
     pub pairs_left_out: u64,
@@ -52,6 +58,8 @@ impl PatternTally {
         self.sessions.add(&other.sessions);
         self.left_alone += other.left_alone;
         self.right_alone += other.right_alone;
+        self.left_late += other.left_late;
+        self.right_late += other.right_late;
         self.pairs_left_out += other.pairs_left_out;
     }
 
@@ -108,7 +116,11 @@ impl fmt::Display for PatternTally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (late, room) = (self.late, self.lacked_room());
         if late + room > 0 {
-            write!(out, "{late} events late, {room} times no room")?;
+            write!(out, "{late} events late")?;
+            if self.left_late + self.right_late > 0 {
+                write!(out, " ({} left, {} right)", self.left_late, self.right_late)?;
+            }
+            write!(out, ", {room} times no room")?;
         }
         match (self.sessions.without_cohort, late + room) {
             (0, _) => Ok(()),

@@ -96,6 +96,21 @@ impl Passage {
         }
     }
 
+    /// Takes over the way of another key. The one that got further goes on, its own where both got as
+    /// far; the other one has left.
+    pub fn unite(
+        &mut self,
+        number: u16,
+        mut other: Passage,
+        settled: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        if other.chains.len() > self.chains.len() {
+            std::mem::swap(self, &mut other);
+        }
+        other.leave(number, settled, fx);
+    }
+
     /// Until when a chain of it can go on.
     pub fn end(&self, spec: &FunnelSpec) -> Option<EpochMs> {
         self.chains.first().map(|chain| chain.first + spec.within)

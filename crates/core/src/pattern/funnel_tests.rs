@@ -20,7 +20,7 @@ fn schema() -> Schema {
     }
 }
 
-fn patterns(steps: &[&str], without: &str, lateness: i64) -> Patterns {
+pub fn patterns(steps: &[&str], without: &str, lateness: i64) -> Patterns {
     let funnel = FunnelSpec {
         names: (1..=steps.len()).map(|step| step.to_string()).collect(),
         steps: steps.iter().map(|types| conditions(types)).collect(),
@@ -48,12 +48,12 @@ fn seen(found: &Match, patterns: &Patterns) -> String {
     format!("{} {} {} {} {} {}", fact.at(), text(1), text(2), text(3), text(4), text(0))
 }
 
-fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
+pub fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
     fx.matches.iter().map(|found| seen(found, patterns)).collect()
 }
 
 /// All of it by looking at every chain of events: which steps are reached when, and by which chain.
-fn search(events: &[Happened], patterns: &Patterns, steps: usize) -> Vec<String> {
+pub fn search(events: &[Happened], patterns: &Patterns, steps: usize) -> Vec<String> {
     let held = |event: &Happened| hits(patterns, event).pop().map(|(_, held)| held);
     let mut sorted: Vec<_> = events.iter().filter_map(|e| Some((held(e)?, e.place))).collect();
     sorted.sort();

@@ -93,6 +93,18 @@ impl Join {
         }
     }
 
+    /// Takes over those that wait of another key, behind its own of the same time. They make no pairs
+    /// with each other: the time of such a pair may be final.
+    pub fn unite(&mut self, other: Join) {
+        let own = self.left.iter().chain(&self.right).map(|one| one.moment.nth + 1);
+        let behind = own.max().unwrap_or(0);
+        for (own, others) in [(&mut self.left, other.left), (&mut self.right, other.right)] {
+            let moved = |one: Waiting| Waiting { moment: one.moment.behind(behind), ..one };
+            own.extend(others.into_iter().map(moved));
+            own.make_contiguous().sort_by_key(|one| one.moment);
+        }
+    }
+
     /// When the next one has waited long enough.
     pub fn end(&self, join: &JoinSpec) -> Option<EpochMs> {
         let left = self.left.front().map(|left| left.moment.at + join.within);

@@ -5,12 +5,13 @@ use std::convert::Infallible;
 
 use smallvec::SmallVec;
 
-use super::compile::{Hits, Pattern, Patterns};
+use super::compile::{Hits, LEFT, Pattern, Patterns, RIGHT};
 use super::effects::PatternEffects;
 use super::held::Held;
 use super::progress::Progress;
 use super::record;
 use super::sequence::Moment;
+use super::spec::Seeks;
 use crate::keyed::KeyedMachine;
 use crate::time::{BEGINNING, EpochMs};
 use crate::wire::Malformed;
@@ -81,15 +82,24 @@ impl Run {
         settled: EpochMs,
         fx: &mut PatternEffects,
     ) {
-        let number = usize::from(self.pattern);
         if held.at < settled.max(self.floor) {
-            fx.tallies[number].late += 1;
-            return;
+            return self.late(patterns, &held, fx);
         }
         let place = self.pending.partition_point(|other| *other <= held);
         self.pending.insert(place, held);
         while self.pending.len() + self.begun.len() > patterns.held_max {
             self.make_room(patterns, fx);
+        }
+    }
+
+    #[cold]
+    fn late(&self, patterns: &Patterns, held: &Held, fx: &mut PatternEffects) {
+        let number = usize::from(self.pattern);
+        let tally = &mut fx.tallies[number];
+        tally.late += 1;
+        if let Seeks::Join(_) = patterns.list[number].spec.seeks {
+            tally.left_late += u64::from(held.meets & LEFT != 0);
+            tally.right_late += u64::from(held.meets & RIGHT != 0);
         }
     }
 
@@ -108,6 +118,27 @@ impl Run {
         }
     }
 
+    /// Takes over what another key has of it, that was decided up to the same time.
+    fn unite(
+        &mut self,
+        patterns: &Patterns,
+        other: Run,
+        settled: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        let (number, pattern) = (self.pattern, &patterns.list[usize::from(self.pattern)]);
+        let floor = self.floor.max(other.floor);
+        let mut pending: Vec<Held> = self.pending.drain(..).chain(other.pending).collect();
+        pending.sort();
+        let late = pending.partition_point(|held| held.at < floor);
+        pending.drain(..late).for_each(|held| self.late(patterns, &held, fx));
+        (self.pending, self.floor) = (pending, floor);
+        self.begun.unite((number, pattern), other.begun, settled, fx);
+        while self.pending.len() + self.begun.len() > patterns.held_max {
+            self.make_room(patterns, fx);
+        }
+    }
+
     fn deadline(&self, patterns: &Patterns) -> EpochMs {
         let pending = self.pending.first().map(|held| held.at);
         let attempt = self.begun.end(&patterns.list[usize::from(self.pattern)]);
@@ -118,6 +149,51 @@ impl Run {
     fn heap_bytes(&self) -> usize {
         let pending = self.pending.iter().map(|held| size_of::<Held>() + held.values.len());
         pending.sum::<usize>() + self.begun.heap_bytes()
+    }
+}
+
+impl Machine {
+    /// Gives away what is open at an event with this stamp, of one pattern or of all, because it goes
+    /// on under another key.
+    pub fn give_up(
+        &mut self,
+        patterns: &Patterns,
+        only: Option<u16>,
+        watermark: EpochMs,
+        fx: &mut PatternEffects,
+    ) -> Machine {
+        self.expire(patterns, watermark, fx);
+        let moves = |run: &Run| only.is_none_or(|only| run.pattern == only);
+        let (given, kept) = self.runs.drain(..).partition(moves);
+        self.runs = kept;
+        Machine { runs: given }
+    }
+
+    /// Takes over what another key gave away at the same event. What was decided by then stays
+    /// decided: an event that waits is looked at with those of both, one that was looked at is not
+    /// put to those of the other key again.
+    pub fn take_over(
+        &mut self,
+        patterns: &Patterns,
+        given: Machine,
+        watermark: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        self.expire(patterns, watermark, fx);
+        let settled = watermark - patterns.lateness;
+        for run in given.runs {
+            let place = self.runs.partition_point(|own| own.pattern < run.pattern);
+            match self.runs.get_mut(place).filter(|own| own.pattern == run.pattern) {
+                Some(own) => own.unite(patterns, run, settled, fx),
+                None => self.runs.insert(place, run),
+            }
+        }
+        self.runs.retain(|run| !run.is_empty());
+    }
+
+    /// Nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 }
 

@@ -30,7 +30,7 @@ mod visits;
 
 pub use cohorts::{CohortKey, Cohorts};
 pub use compile::{
-    Concerns, Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX,
+    Concern, Concerns, Hits, Pattern, Patterns, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, THEN_MAX,
 };
 pub use effects::{PatternEffects, PatternTally, SessionTally};
 pub use found::{FoundMatch, Match, MatchFact, More, Reach};
@@ -50,5 +50,7 @@ mod funnel_tests;
 mod test_ground;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unite_tests;
 #[cfg(test)]
 mod visits_tests;

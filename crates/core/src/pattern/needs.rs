@@ -19,6 +19,8 @@ pub struct Needs {
     first: usize,
     /// A key of its own: slot and use.
     key: Option<(usize, usize)>,
+    /// The key of a visitor who is not known yet: its slot.
+    anonymous: Option<usize>,
     /// Of each condition of each list.
     conditions: Vec<Vec<usize>>,
     /// What its events must have in common: slot and use.
@@ -41,6 +43,7 @@ impl Needs {
             uses: Vec::new(),
             first,
             key: None,
+            anonymous: None,
             conditions: Vec::new(),
             on: Vec::new(),
             taken: Vec::new(),
@@ -68,6 +71,9 @@ impl Needs {
         for name in spec.seeks.on() {
             needs.on.push((slot(name), number("on", name)));
         }
+        if let Seeks::Sessions(SessionsSpec { identify: Some(name), .. }) = &spec.seeks {
+            needs.anonymous = Some(slot(name));
+        }
         let key = if let Seeks::Funnel(_) = spec.seeks { "by" } else { "attributes" };
         for (_, taken) in &spec.attributes {
             let (slot, number) = (slot(&taken.attribute), number(key, &taken.attribute));
@@ -88,17 +94,23 @@ impl Needs {
         self.first + self.conditions[list][at]
     }
 
-    /// The key of an event that meets some of its conditions, where it goes by a key of its own.
-    /// `None`: it goes by the session key, or the event has none, which is noted.
+    /// The key of an event that meets some of its conditions, where it goes by a key of its own: that
+    /// of a visitor who is not known yet, where there is no other. `None`: the event has none, which
+    /// is noted.
     pub fn key<'a>(&self, fact: &'a impl Fact, notes: &mut impl Notes) -> Option<Cow<'a, [u8]>> {
         let (slot, number) = self.key?;
         notes.concern(self.first + number);
-        let attr = fact.attr(slot);
-        let key = text(attr).filter(|key| !key.is_empty());
+        let key = key(fact, slot).or_else(|| key(fact, self.anonymous?));
         if key.is_none() {
-            notes.note(self.first + number, of_text(attr).unwrap_or(Fault::Absent));
+            notes.note(self.first + number, of_text(fact.attr(slot)).unwrap_or(Fault::Absent));
         }
         key
+    }
+
+    /// The key of a visitor before they were known, and after that, where an event has both.
+    pub fn identifies<'a>(&self, fact: &'a impl Fact) -> Option<[Cow<'a, [u8]>; 2]> {
+        let (anonymous, known) = (key(fact, self.anonymous?)?, key(fact, self.key?.0)?);
+        (anonymous != known).then_some([anonymous, known])
     }
 
     /// Looks at what is kept of an event that meets this.
@@ -130,12 +142,13 @@ impl Needs {
     }
 }
 
-fn text(attr: Attr<'_>) -> Option<Cow<'_, [u8]>> {
-    match attr {
-        Attr::Missing | Attr::Unusable(_) => None,
-        Attr::Text(text) => Some(Cow::Borrowed(text)),
-        attr => Some(Cow::Owned(attr.to_string().into_bytes())),
-    }
+fn key(fact: &impl Fact, slot: usize) -> Option<Cow<'_, [u8]>> {
+    let text = match fact.attr(slot) {
+        Attr::Missing | Attr::Unusable(_) => return None,
+        Attr::Text(text) => Cow::Borrowed(text),
+        attr => Cow::Owned(attr.to_string().into_bytes()),
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 fn of_text(attr: Attr<'_>) -> Option<Fault> {

@@ -75,6 +75,27 @@ impl Progress {
         }
     }
 
+    /// Takes over what has begun for another key; both are decided up to the same time.
+    pub fn unite(
+        &mut self,
+        (number, pattern): (u16, &Pattern),
+        other: Progress,
+        settled: EpochMs,
+        fx: &mut PatternEffects,
+    ) {
+        match (self, other, &pattern.spec.seeks) {
+            (Progress::Sequence(begun), Progress::Sequence(other), _) => begun.unite(other),
+            (Progress::Join(begun), Progress::Join(other), _) => begun.unite(*other),
+            (Progress::Funnel(begun), Progress::Funnel(other), _) => {
+                begun.unite(number, other, settled, fx);
+            }
+            (Progress::Sessions(begun), Progress::Sessions(other), Seeks::Sessions(spec)) => {
+                begun.unite((number, pattern, spec), other, fx);
+            }
+            _ => unreachable!("{OTHER}"),
+        }
+    }
+
     /// When the next of it is decided at the latest.
     pub fn end(&self, pattern: &Pattern) -> Option<EpochMs> {
         match (self, &pattern.spec.seeks) {

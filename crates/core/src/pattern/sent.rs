@@ -16,19 +16,25 @@ use crate::time::EpochMs;
 pub struct Sent {
     /// The place of the event in the log.
     pub order: Order,
+    /// Event time.
+    pub at: EpochMs,
     /// The source's watermark just before it.
     pub watermark: EpochMs,
     /// The pattern.
     pub pattern: u16,
     /// The key that the pattern goes by.
     pub key: SmolStr,
-    /// What is kept of it.
-    pub held: Held,
+    /// What stands for that key from now on (`identify`).
+    pub anonymous: Option<SmolStr>,
+    /// What is kept of it; `None` where it only says who is who.
+    pub held: Option<Held>,
 }
 
 impl Sent {
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Sent>() + self.key.len() + self.held.values.len()
+        let values = self.held.as_ref().map_or(0, |held| held.values.len());
+        let anonymous = self.anonymous.as_ref().map_or(0, SmolStr::len);
+        size_of::<Sent>() + self.key.len() + anonymous + values
     }
 }

@@ -4,8 +4,8 @@
 //! The earliest that has all its steps is the match; it uses up what began before its last event,
 //! so that no event is in two matches.
 //!
-//! Invariant: attempts are sorted by their first event, and an earlier one has taken as many
-//! events as a later one, or more: all of them see the same events.
+//! Invariant: attempts are sorted by their first event. Those of one key see the same events, so an
+//! earlier one has taken as many as a later one, or more; not where two keys became one.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
@@ -24,6 +24,13 @@ pub struct Moment {
     pub at: EpochMs,
     /// How many of that time come before it.
     pub nth: u32,
+}
+
+impl Moment {
+    /// The same behind so many of its time.
+    pub(super) fn behind(self, num: u32) -> Self {
+        Moment { nth: self.nth.saturating_add(num), ..self }
+    }
 }
 
 /// As names of matches have it.
@@ -109,6 +116,18 @@ impl Sequence {
                 fx.found(Match::of(number, end, attempt));
             }
         }
+    }
+
+    /// Takes over the attempts of another key, behind its own of the same time.
+    pub fn unite(&mut self, other: Sequence) {
+        let own = self.attempts.iter().flat_map(|one| [one.first, one.last]);
+        let behind = own.map(|moment| moment.nth + 1).max().unwrap_or(0);
+        self.attempts.extend(other.attempts.into_iter().map(|one| Attempt {
+            first: one.first.behind(behind),
+            last: one.last.behind(behind),
+            ..one
+        }));
+        self.attempts.make_contiguous().sort_by_key(|attempt| attempt.first);
     }
 
     /// When the earliest of them is decided at the latest.

@@ -150,6 +150,8 @@ pub struct SessionsSpec {
     pub steps: Vec<Vec<Condition>>,
     /// What is counted apart, by the name of the attribute.
     pub counts: Vec<(String, Vec<Condition>)>,
+    /// The attribute with the key of a visitor before they are known.
+    pub identify: Option<String>,
     /// The attribute with what an entry puts at stake.
     pub value: Option<String>,
     /// Silence that ends one; an event exactly this much later still belongs to it.
@@ -244,6 +246,16 @@ impl Seeks {
         }
     }
 
+    /// How long what is open of a key may reach back: what knows the key must be kept as long.
+    pub fn reach(&self) -> SpanMs {
+        match self {
+            Seeks::Sequence(SequenceSpec { within, .. })
+            | Seeks::Funnel(FunnelSpec { within, .. }) => *within,
+            Seeks::Join(JoinSpec { within, before, .. }) => (*within).max(*before),
+            Seeks::Sessions(SessionsSpec { gap, .. }) => 3 * gap,
+        }
+    }
+
     /// The attributes that every match has, besides the key.
     pub const fn own(&self) -> &'static [&'static str] {
         match self {
@@ -328,11 +340,11 @@ impl PatternSpec {
     pub fn of_events(&self) -> Vec<&String> {
         let conditions = self.seeks.conditions().into_iter().flat_map(|(_, list)| list);
         let taken = self.attributes.iter().map(|(_, taken)| &taken.attribute);
-        let value = match &self.seeks {
-            Seeks::Sessions(sessions) => sessions.value.as_ref(),
-            _ => None,
+        let of_sessions = match &self.seeks {
+            Seeks::Sessions(SessionsSpec { value, identify, .. }) => [value, identify],
+            _ => [&None, &None],
         };
-        let taken = taken.chain(value).chain(&self.key);
+        let taken = taken.chain(of_sessions.into_iter().flatten()).chain(&self.key);
         conditions.flat_map(Condition::attributes).chain(self.seeks.on()).chain(taken).collect()
     }
 }

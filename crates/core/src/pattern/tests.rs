@@ -66,22 +66,22 @@ fn join(left: &str, right: &str, kind: JoinKind, near: (i64, i64), on: &[&str]) 
     of(Seeks::Join(JoinSpec { left, right, on, before, within, kind, pairs_max: 1_000 }))
 }
 
-fn patterns(spec: &PatternSpec, lateness: i64, held_max: usize) -> Patterns {
+pub fn patterns(spec: &PatternSpec, lateness: i64, held_max: usize) -> Patterns {
     let time = TimePolicy { allowed_lateness: lateness, ..TimePolicy::default() };
     Patterns::compile(std::slice::from_ref(spec), &time, held_max, &schema())
 }
 
 /// What a match comes to: its time, the time of its first event, and the amounts.
-type Seen = (EpochMs, EpochMs, String);
+pub type Seen = (EpochMs, EpochMs, String);
 
-fn seen(found: &Match, patterns: &Patterns) -> Seen {
+pub fn seen(found: &Match, patterns: &Patterns) -> Seen {
     let attributes = found.attributes(&patterns.list[0]);
     let text: Vec<String> =
         attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
     (found.at, found.first.at, text.join(" "))
 }
 
-fn meets(event: &Happened, types: &[Condition]) -> bool {
+pub fn meets(event: &Happened, types: &[Condition]) -> bool {
     types.iter().all(|condition| match &condition.test {
         Test::TextIn(names) => {
             names.iter().any(|name| name == TYPES[usize::from(event.event_type)])
@@ -91,7 +91,11 @@ fn meets(event: &Happened, types: &[Condition]) -> bool {
 }
 
 /// What must be found, and how many of either side of a join find nothing.
-fn wanted(spec: &PatternSpec, events: &[Happened], patterns: &Patterns) -> (Vec<Seen>, [u64; 2]) {
+pub fn wanted(
+    spec: &PatternSpec,
+    events: &[Happened],
+    patterns: &Patterns,
+) -> (Vec<Seen>, [u64; 2]) {
     let (mut found, alone) = match &spec.seeks {
         Seeks::Sequence(spec) => (search(spec, events, patterns), [0, 0]),
         Seeks::Join(spec) => pairs(spec, events),
@@ -170,7 +174,7 @@ fn search(spec: &SequenceSpec, events: &[Happened], patterns: &Patterns) -> Vec<
     found
 }
 
-fn specs() -> Vec<PatternSpec> {
+pub fn specs() -> Vec<PatternSpec> {
     vec![
         spec(("a", 1), &["b"], &[], &[]),
         spec(("a", 1), &["b"], &["c"], &[]),
@@ -250,15 +254,21 @@ proptest! {
         prop_assert_eq!(tally.matches, found.len() as u64);
         prop_assert_eq!(tally.lacked_room(), 0);
         // As soon as the watermark has passed it by the lateness, and not before.
-        let on_time: Vec<Happened> = {
+        let (on_time, late): (Vec<Happened>, Vec<Happened>) = {
             let mut newest = i64::MIN / 2;
-            let passes = |event: &&Happened| {
+            let passes = |event: &Happened| {
                 let watermark = newest - DISORDER;
                 newest = newest.max(event.at);
                 event.at >= watermark - lateness || hits(&patterns, event).is_empty()
             };
-            log.iter().filter(passes).cloned().collect()
+            log.iter().cloned().partition(passes)
         };
+        let sides = match &spec.seeks {
+            Seeks::Join(join) => [&join.left, &join.right]
+                .map(|side| late.iter().filter(|event| meets(event, side)).count() as u64),
+            _ => [0, 0],
+        };
+        prop_assert_eq!([tally.left_late, tally.right_late], sides);
         prop_assert_eq!(on_time.len(), taken.len());
     }
 

@@ -77,6 +77,26 @@ impl Visits {
         self.staked(number, before, spec, fx);
     }
 
+    /// Takes over the open session of another key. Both are open at one time, so they are one.
+    pub fn unite(
+        &mut self,
+        (number, pattern, spec): (u16, &Pattern, &SessionsSpec),
+        other: Visits,
+        fx: &mut PatternEffects,
+    ) {
+        let Some(other) = other.0 else { return };
+        let Some(own) = &mut self.0 else {
+            self.0 = Some(other);
+            return;
+        };
+        let stakes = [own.stake(spec), other.stake(spec)];
+        own.unite(*other, pattern);
+        fx.tallies[usize::from(number)].sessions.open -= 1;
+        let [first, second] = stakes;
+        self.staked(number, first, spec, fx);
+        staked(number, second, None, fx);
+    }
+
     /// Ends it where its time ended before `until`.
     pub fn pass(
         &mut self,
@@ -126,10 +146,8 @@ impl Visits {
         fx.found(Match::ended(number, at, (first, of_first), (last, of_last), more));
     }
 
-    /// What is at stake in it, if anything is.
     fn stake(&self, spec: &SessionsSpec) -> Option<Amount> {
-        let at_risk = |visit: &&Visit| visit.outcome(spec) == Outcome::Abandoned;
-        self.0.as_deref().filter(at_risk).map(|visit| visit.contents.value())
+        self.0.as_deref().and_then(|visit| visit.stake(spec))
     }
 
     fn staked(
@@ -139,14 +157,7 @@ impl Visits {
         spec: &SessionsSpec,
         fx: &mut PatternEffects,
     ) {
-        let after = self.stake(spec);
-        let totals = &mut fx.tallies[usize::from(number)].sessions;
-        totals.at_risk += i64::from(after.is_some()) - i64::from(before.is_some());
-        let (mut more, mut less) = (Sum::default(), Sum::default());
-        more.add_i128(after.unwrap_or_default().parts());
-        less.add_i128(before.unwrap_or_default().parts());
-        totals.value.add(&more);
-        totals.value.subtract(&less);
+        staked(number, before, self.stake(spec), fx);
     }
 
     /// About how many bytes it takes besides itself.
@@ -159,7 +170,47 @@ impl Visits {
     }
 }
 
+/// What is at stake in an open session is another amount now.
+fn staked(number: u16, before: Option<Amount>, after: Option<Amount>, fx: &mut PatternEffects) {
+    let totals = &mut fx.tallies[usize::from(number)].sessions;
+    totals.at_risk += i64::from(after.is_some()) - i64::from(before.is_some());
+    let (mut more, mut less) = (Sum::default(), Sum::default());
+    more.add_i128(after.unwrap_or_default().parts());
+    less.add_i128(before.unwrap_or_default().parts());
+    totals.value.add(&more);
+    totals.value.subtract(&less);
+}
+
 impl Visit {
+    /// What is at stake in it, if anything is.
+    fn stake(&self, spec: &SessionsSpec) -> Option<Amount> {
+        (self.outcome(spec) == Outcome::Abandoned).then(|| self.contents.value())
+    }
+
+    /// Takes over another one, which was open at the same time.
+    fn unite(&mut self, other: Visit, pattern: &Pattern) {
+        let behind = self.first.nth.max(self.last.nth) + 1;
+        let [other_first, other_last] = [other.first, other.last].map(|one| one.behind(behind));
+        let (mut of_first, mut of_last) = (other.of_first, other.of_last);
+        if other_first < self.first {
+            std::mem::swap(&mut self.of_first, &mut of_first);
+        }
+        if other_last > self.last {
+            std::mem::swap(&mut self.of_last, &mut of_last);
+        }
+        held::fill(&mut self.of_first, &of_first, pattern.num_values());
+        held::fill(&mut self.of_last, &of_last, pattern.num_values());
+        self.first = self.first.min(other_first);
+        self.last = self.last.max(other_last);
+        self.events = self.events.saturating_add(other.events);
+        self.goals = self.goals.saturating_add(other.goals);
+        self.contents.merge(&other.contents);
+        self.step = self.step.max(other.step);
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     fn empty(first: Moment, pattern: &Pattern, spec: &SessionsSpec) -> Visit {
         Visit {
             first,

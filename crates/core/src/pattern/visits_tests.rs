@@ -24,7 +24,7 @@ fn schema() -> Schema {
     }
 }
 
-fn sessions() -> Vec<SessionsSpec> {
+pub fn sessions() -> Vec<SessionsSpec> {
     let all = |types: &[&str]| types.iter().map(|types| conditions(types)).collect::<Vec<_>>();
     let shop = SessionsSpec {
         events: Vec::new(),
@@ -34,6 +34,7 @@ fn sessions() -> Vec<SessionsSpec> {
         names: ["one", "two", "three"].map(String::from).to_vec(),
         steps: all(&["d", "ac", "b"]),
         counts: vec![("many".into(), conditions("ad"))],
+        identify: None,
         value: Some("place".into()),
         gap: GAP,
         max_length: None,
@@ -47,7 +48,7 @@ fn sessions() -> Vec<SessionsSpec> {
     ]
 }
 
-fn patterns(spec: &SessionsSpec, lateness: i64) -> Patterns {
+pub fn patterns(spec: &SessionsSpec, lateness: i64) -> Patterns {
     let of = |side| Taken { side, attribute: "place".into() };
     let spec = PatternSpec {
         name: "visits".into(),
@@ -61,7 +62,7 @@ fn patterns(spec: &SessionsSpec, lateness: i64) -> Patterns {
     Patterns::compile(&[spec], &time, 1_000, &schema())
 }
 
-fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
+pub fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
     let seen = |found: &Match| {
         let fact = MatchFact::new(found, "ada", &patterns.list[0]);
         let shown = (1..SHOWN.len()).map(|slot| fact.attr(slot).to_string());
@@ -71,7 +72,7 @@ fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
 }
 
 /// The sessions of some events, by the definition.
-fn walk(spec: &SessionsSpec, events: &[Happened], patterns: &Patterns) -> Vec<String> {
+pub fn walk(spec: &SessionsSpec, events: &[Happened], patterns: &Patterns) -> Vec<String> {
     let mut sorted: Vec<_> = events
         .iter()
         .filter_map(|event| Some((hits(patterns, event).pop()?.1, event.clone())))
