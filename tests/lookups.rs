@@ -14,7 +14,7 @@ use serde_json::json;
 
 use support::events::Random;
 use support::places::{InBucket, InFile, OverHttp, Place, Row};
-use support::{Folder, HOLD, Poster, Server, until};
+use support::{Folder, HOLD, Poster, Reply, Server, until};
 
 const START: i64 = 1_700_000_000_000;
 const DAY: i64 = 86_400_000;
@@ -270,4 +270,16 @@ fn a_configuration_is_judged_apart_from_the_rows_of_its_lookups() {
     let answer = reload();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     wait_current(&server);
+}
+
+#[test]
+fn a_server_that_does_not_answer_holds_the_end_of_the_process_up_for_nothing() {
+    let folder = Folder::default();
+    let mut place = OverHttp::start();
+    place.put(&version(0));
+    let config = config(&place).replace("timeout = \"300ms\"", "timeout = \"5m\"");
+    let mut server = folder.serve(&config).env("SHOP_TOKEN", "Bearer abc").start();
+    place.0.set(Reply::Silence);
+    until(60, "a request waits", || (place.0.silenced() > 0).then_some(()));
+    assert_eq!(server.stop().code(), Some(0));
 }

@@ -263,7 +263,7 @@ impl Inner {
         plan_only: bool,
     ) -> Result<Plan, Refusal> {
         let was = in_force.clone();
-        let planned = tokio::task::spawn_blocking(move || {
+        let planned = tables::detached(move || {
             let next = read(&was).map_err(invalid)?;
             let plan = plan(&was, &next)?;
             if !(plan_only || plan.changes.is_empty()) {
@@ -272,7 +272,7 @@ impl Inner {
             }
             Ok((next, plan))
         });
-        let failed = |error: tokio::task::JoinError| Refusal::Failed(error.to_string());
+        let failed = |error: std::io::Error| Refusal::Failed(error.to_string());
         let (next, mut plan) = planned.await.map_err(failed)??;
         if plan_only || plan.changes.is_empty() {
             return Ok(plan);

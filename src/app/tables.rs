@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
+use tokio::sync::oneshot;
 
 use super::reload::{ASK_AGAIN, Reloader};
 use crate::actors::reload::Refusal;
@@ -28,6 +29,9 @@ pub(super) async fn follow(reloader: Reloader) {
         let now = lookups.borrow_and_update().clone();
         for name in before.iter().filter(|name| now.iter().all(|one| one.name != **name)) {
             reloader.status().stands_for(Condition::LookupOld, &about(name), None);
+            for gone in [names::LOOKUP_ROWS, names::LOOKUP_BYTES] {
+                gauge!(gone, "lookup" => name.clone()).set(0.0);
+            }
         }
         before = now.iter().map(|lookup| lookup.name.clone()).collect();
         let all = join_all(now.iter().map(|lookup| follow_one(&reloader, lookup)));
@@ -64,6 +68,19 @@ async fn follow_one(reloader: &Reloader, lookup: &Lookup) {
     }
 }
 
+/// Does what may wait for a server on a thread that nobody waits for when the process ends.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, told) = oneshot::channel();
+    let work = move || {
+        // Who asked may have gone.
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new().name("tidewatch-look".into()).spawn(work)?;
+    told.await.map_err(|_| io::Error::other("a thread has panicked"))
+}
+
 /// How long until the next look, in ms; 0 for never.
 fn next(lookup: &Lookup, failures: u32) -> SpanMs {
     if failures == 0 || !lookup.is_far() {
@@ -82,7 +99,7 @@ async fn look(
     (since, rows): (&str, u64),
 ) -> Result<Option<(String, u64)>, String> {
     let (asked, since) = (lookup.clone(), since.to_owned());
-    let looked = tokio::task::spawn_blocking(move || asked.look(&since)).await;
+    let looked = detached(move || asked.look(&since)).await;
     let Some(read) = looked.map_err(|error| error.to_string())?? else { return Ok(None) };
     let seen = (read.version.clone(), read.table.fingerprint());
     if seen.1 == rows {

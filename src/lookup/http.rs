@@ -65,7 +65,7 @@ impl Kind for HttpKeys {
             .max_redirects(0)
             .max_redirects_will_error(false);
         let config = match url.scheme() {
-            "https" => config.tls_config(tls::config(&self.ca_file)?),
+            "https" => tls::required(config, &self.ca_file)?,
             _ if !self.ca_file.is_empty() => {
                 return Err(Wrong::of("ca_file", "only belongs to a url with https"));
             }
@@ -187,16 +187,19 @@ impl Source for Http {
     }
 }
 
+/// How a client is made.
+type Builder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
 #[cfg(feature = "tls")]
 mod tls {
     use std::sync::Arc;
 
     use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-    use super::Wrong;
+    use super::{Builder, Wrong};
 
     /// With the system's authorities and those of a file.
-    pub fn config(ca_file: &str) -> Result<TlsConfig, Wrong> {
+    pub fn required(config: Builder, ca_file: &str) -> Result<Builder, Wrong> {
         let mut trusted: Vec<Certificate<'_>> = Vec::new();
         if !ca_file.is_empty() {
             let wrong = |cause: String| Wrong::of("ca_file", cause);
@@ -216,18 +219,18 @@ mod tls {
         let system = rustls_native_certs::load_native_certs().certs;
         trusted.extend(system.iter().map(|one| Certificate::from_der(one).to_owned()));
         let ring = Arc::new(rustls::crypto::ring::default_provider());
-        Ok(TlsConfig::builder()
+        let tls = TlsConfig::builder()
             .root_certs(RootCerts::from(trusted))
-            .unversioned_rustls_crypto_provider(ring)
-            .build())
+            .unversioned_rustls_crypto_provider(ring);
+        Ok(config.tls_config(tls.build()))
     }
 }
 
 #[cfg(not(feature = "tls"))]
 mod tls {
-    use super::Wrong;
+    use super::{Builder, Wrong};
 
-    pub fn config(_: &str) -> Result<ureq::tls::TlsConfig, Wrong> {
+    pub fn required(_: Builder, _: &str) -> Result<Builder, Wrong> {
         Err(Wrong::of("url", "this build has no TLS: build with --features tls"))
     }
 }

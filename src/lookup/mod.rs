@@ -20,6 +20,7 @@ use crate::domain::settings::{Key, Section, Value};
 
 pub use file::FileKeys;
 pub use http::HttpKeys;
+#[cfg(feature = "nats")]
 pub use rows::{Rows, TOO_LARGE};
 
 /// Where the rows of a table lie. Reading blocks, for a bounded time.

@@ -55,6 +55,11 @@ impl Answers {
         *self.shared.reply.lock().unwrap() = reply;
     }
 
+    /// Requests that got no answer.
+    pub fn silenced(&self) -> usize {
+        self.shared.silent.lock().unwrap().len()
+    }
+
     /// Heads of all requests, with the statuses that were answered.
     pub fn seen(&self) -> Vec<(String, String)> {
         self.shared.seen.lock().unwrap().clone()
@@ -66,6 +71,10 @@ impl Shared {
         let mut reader = BufReader::new(client.try_clone().unwrap());
         let mut head = String::new();
         while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+        if !head.ends_with("\r\n\r\n") {
+            // Who asked was killed on its way.
+            return;
+        }
         let reply = self.reply.lock().unwrap().clone();
         let (status, headers, body) = match reply {
             Reply::Silence => {
