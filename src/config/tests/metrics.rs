@@ -188,7 +188,7 @@ fn a_wrong_metric_is_named() {
         (
             "aggregate = \"rate\"\nwindow = { since_midnight = true, slide = \"1s\" }".into(),
             "t.toml:4:1: metric.m.window = { since_midnight = true, slide = \"1s\" }: must be \
-             tumbling or hopping for a rate",
+             tumbling, hopping or sliding for a rate",
         ),
         (
             format!("{count}{second}of = \"live_sessions\""),
