@@ -22,6 +22,8 @@ mod nats_out;
 #[cfg(feature = "replay")]
 mod output;
 mod parts;
+#[cfg(all(feature = "nats", feature = "replay"))]
+mod past;
 #[cfg(feature = "prove")]
 mod prove;
 #[cfg(feature = "nats")]

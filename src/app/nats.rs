@@ -18,6 +18,8 @@ use crate::nats::source::JetSource;
 use crate::nats::{Denied, NatsError};
 use crate::store::folder::Folder;
 
+#[cfg(feature = "replay")]
+pub use super::past::past;
 pub use crate::nats::link::Link;
 pub use crate::nats::out::{OUTPUTS, Outputs};
 

@@ -40,6 +40,18 @@ pub fn open(config: &Config, _: &SharedClock) -> Result<Option<(Link, Sources)>,
     }
 }
 
+/// # Errors
+/// Always: there are no streams in this build.
+#[cfg(feature = "replay")]
+pub fn past(
+    _: &Config,
+    _: Option<&str>,
+    _: u64,
+    _: crate::domain::time::EpochMs,
+) -> Result<(Box<dyn Source>, String), String> {
+    Err(missing("NATS", "nats"))
+}
+
 pub fn show_state(link: &Link, _: &str, _: &Arc<Status>, _: &SharedClock) {
     match *link {}
 }

@@ -25,7 +25,10 @@ settings! {
         pub at_once_max: usize = 1, count(0, 16);
         /// Longest time that one of them may take; what is not done by then is given up.
         pub timeout: SpanMs = 2 * MINUTE, span(SECOND, DAY);
-        /// Newest events of the log that one of them looks at; from and to choose among these.
+        /// Newest events of the log, or messages of the stream, that one of them looks at; from and to choose among these.
         pub events_max: u64 = 10_000_000, count(1_000, 10_000_000_000);
+        /// How long before from a stream is read, by the time at which it stored its messages: rules
+        /// learn from it, and windows and sessions begin in it. The log and files are read whole.
+        pub lead: SpanMs = DAY, span(0, 3_660 * DAY);
     }
 }

@@ -248,6 +248,7 @@ struct MakeConsumer<'a> {
 /// Makes the consumer, to read from position `start` on: without acknowledgements, for the position
 /// is ours, and to remember what was delivered and not acknowledged costs the server more than to
 /// deliver it. Without a start it reads all that is kept, and holds what is not acknowledged.
+/// `forgotten`: how long the server keeps one that nobody reads; without it for ever.
 ///
 /// # Errors
 /// See [`Refusal`].
@@ -255,6 +256,7 @@ pub async fn make_consumer(
     context: &Context,
     settings: &SourceSettings,
     start: Option<u64>,
+    forgotten: Option<Duration>,
 ) -> Result<consumer::Info, Refusal> {
     let (stream, name) = (&settings.stream, &settings.consumer);
     let deliver_policy = match start {
@@ -266,7 +268,8 @@ pub async fn make_consumer(
         None => (AckPolicy::All, ACK_WAIT, settings.max_ack_pending),
     };
     let config = consumer::Config {
-        durable_name: Some(name.clone()),
+        durable_name: forgotten.is_none().then(|| name.clone()),
+        inactive_threshold: forgotten.unwrap_or_default(),
         name: Some(name.clone()),
         description: Some(
             "tidewatch: made anew at every start, never a position of its own".into(),

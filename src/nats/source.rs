@@ -10,6 +10,7 @@
 
 mod deliveries;
 mod holes;
+mod look;
 mod monitor;
 mod reading;
 mod stream;
@@ -25,6 +26,8 @@ use tokio::sync::watch;
 
 use self::deliveries::Found;
 use self::holes::Hole;
+pub use self::look::Begin;
+use self::look::Look;
 use self::reading::{Delivery, Reading};
 use super::NatsError;
 use super::link::{Link, LinkState};
@@ -69,6 +72,8 @@ pub struct JetSource {
     /// Times in a row that the consumer ended before it gave anything.
     ends: u32,
     away: bool,
+    /// It ends with what the stream held when it was opened.
+    look: Option<Look>,
 }
 
 impl std::fmt::Debug for JetSource {
@@ -161,6 +166,7 @@ impl JetSource {
             missing_since: None,
             ends: 0,
             away: false,
+            look: None,
             link,
             settings,
             clock,
@@ -170,7 +176,8 @@ impl JetSource {
     /// Whether the consumer is ours to delete and to make. Under other retentions it holds what is
     /// not acknowledged, and is kept.
     fn owns_consumer(&self) -> bool {
-        self.settings.manage == Manage::Create && self.retention == RetentionPolicy::Limits
+        let kept = self.retention == RetentionPolicy::Limits;
+        self.look.is_some() || (self.settings.manage == Manage::Create && kept)
     }
 
     /// What it is called in errors.
@@ -217,6 +224,9 @@ impl JetSource {
     /// What the next pull finds.
     async fn step(&mut self, max: usize) -> Result<Pull, Stop> {
         loop {
+            if self.look_is_over(false) {
+                return Ok(Pull::End);
+            }
             self.stand_ready().await?;
             if let Some((from, to)) = self.gap.take() {
                 return Ok(self.pass(from, to));
@@ -300,6 +310,7 @@ impl JetSource {
         let stepped = self.step(max.max(1)).await;
         let was_away = std::mem::replace(&mut self.away, matches!(stepped, Err(Stop::Away(_))));
         match stepped {
+            Ok(Pull::CaughtUp) if self.look_is_over(true) => Ok(Pull::End),
             Ok(pull) => Ok(pull),
             Err(Stop::Final(error)) => Err(error),
             Err(Stop::Away(reason)) => {

@@ -29,6 +29,8 @@ pub struct Question {
     pub to: Option<String>,
     /// How often a rule may fire: settings that would have done it are looked for.
     pub at_most: Option<String>,
+    /// The stream that holds the past, where there are several.
+    pub stream: Option<String>,
     /// `[[metric]]`, `[[rule]]`, `[[pattern]]` and `[[join]]` besides those in force, as TOML.
     pub tables: String,
 }
@@ -62,7 +64,7 @@ pub type DryRuns = Arc<
 /// waits is only known by writing to it.
 const BEAT: Duration = Duration::from_secs(1);
 
-const PARAMETERS: [&str; 5] = ["name", "vary", "from", "to", "at_most"];
+const PARAMETERS: [&str; 6] = ["name", "vary", "from", "to", "at_most", "stream"];
 
 /// `POST /v1/dry-run`: what a rule, a metric, a pattern or the carts would have done on the log of
 /// this server, at several settings.
@@ -84,6 +86,7 @@ pub async fn dry_run(
             "from" => question.from = Some(value),
             "to" => question.to = Some(value),
             "at_most" => question.at_most = Some(value),
+            "stream" => question.stream = Some(value),
             _ => {
                 let hint = near::hint(&name, PARAMETERS);
                 let known = PARAMETERS.join(", ");

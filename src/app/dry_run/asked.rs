@@ -1,4 +1,4 @@
-//! Dry runs that the web side asks for: over the log of the server that is asked, on threads of
+//! Dry runs that the web side asks for: over the log or the stream of the server that is asked, on threads of
 //! their own, given up when nobody waits for them any more.
 
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use super::trial::{self, Trial};
 use super::tuning::tuned;
 use super::vary::Ground;
 use super::{Asked, Failed, LookedBack, dry_run};
+use crate::actors::ports::Source;
+use crate::app::nats;
 use crate::app::reload::Prepare;
 use crate::cli::Exit;
 use crate::config::{Config, ConfigError, show_span};
@@ -73,9 +75,9 @@ fn run(question: Question, config: Config, prepare: Prepare, (begun, answer): To
         }
     };
     let past = |trials, range| {
-        let history = history(&config)?;
+        let past = past(&config, question.stream.as_deref(), range)?;
         begins(Ok(()));
-        look_back(&config, history, &mut answer, trials, range)
+        look_back(&config, past, &mut answer, trials, range)
     };
     let found = ground(&question, &config, &prepare).and_then(|ground| {
         let asked = Asked {
@@ -145,28 +147,23 @@ fn name(question: &Question, with: &Config) -> Result<String, Refused> {
     }
 }
 
-/// The log, which holds something.
-fn history(config: &Config) -> Result<History, Failed> {
-    if config.nats.link.is_some() {
-        let why = "events come from streams here, and the data folder keeps none of them";
-        return Err((why.into(), Exit::Failed));
-    }
-    let history = History::open(&config.general.data_dir)
-        .map_err(|error| (error.to_string(), Exit::Failed))?;
-    match history.is_empty() {
-        true => Err(("the log holds no event".into(), Exit::Failed)),
-        false => Ok(history),
-    }
-}
-
-fn look_back(
+/// The newest events of the log or of the stream, and what they are called.
+fn past(
     config: &Config,
-    mut history: History,
-    answer: &mut oneshot::Sender<Answer>,
-    trials: Vec<Trial>,
+    stream: Option<&str>,
     range: Range,
-) -> LookedBack {
+) -> Result<(Box<dyn Source>, String), Failed> {
     let bounds = &config.dry_run;
+    if config.nats.link.is_some() {
+        let stored = range.from.saturating_sub(bounds.lead);
+        return nats::past(config, stream, bounds.events_max, stored)
+            .map_err(|why| (why, Exit::Failed));
+    }
+    let mut history = History::open(&config.general.data_dir)
+        .map_err(|error| (error.to_string(), Exit::Failed))?;
+    if history.is_empty() {
+        return Err(("the log holds no event".into(), Exit::Failed));
+    }
     let all = history.len();
     history.skip_to_newest(bounds.events_max);
     let name = match all - history.len() {
@@ -177,6 +174,17 @@ fn look_back(
             history.len()
         ),
     };
+    Ok((Box::new(history), name))
+}
+
+fn look_back(
+    config: &Config,
+    (source, name): (Box<dyn Source>, String),
+    answer: &mut oneshot::Sender<Answer>,
+    trials: Vec<Trial>,
+    range: Range,
+) -> LookedBack {
+    let bounds = &config.dry_run;
     let after = Duration::from_millis(bounds.timeout.unsigned_abs());
     let stop = async {
         tokio::select! {
@@ -190,6 +198,6 @@ fn look_back(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (error.to_string(), Exit::Failed))?;
-    let tried = runtime.block_on(trial::run(trials, Box::new(history), range, stop));
+    let tried = runtime.block_on(trial::run(trials, source, range, stop));
     Ok((tried.map_err(|why| (why, Exit::Failed))?, name))
 }

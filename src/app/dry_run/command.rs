@@ -1,4 +1,4 @@
-//! The commands: the past is files, or the log of a data folder; a server may run on it.
+//! The commands: the past is files, a stream, or the log of a data folder; a server may run on it.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::vary::Ground;
 use super::{Asked, Failed, LookedBack, dry_run};
 use crate::actors::ports::Source;
 use crate::app::builder::Builder;
+use crate::app::nats;
 use crate::app::replay::{draw, file_settings};
 use crate::app::serving::{complain, stop_signal, with_telemetry};
 use crate::cli::Exit;
@@ -73,7 +74,7 @@ fn look_back(
     // Only what is logged is of use here.
     with_telemetry(common, Builder::default()).map_err(|exit| (String::new(), exit))?;
     let progress = Arc::new(Progress::default());
-    let (source, name) = past(config, args, &progress)?;
+    let (source, name) = past(config, args, range, &progress)?;
     let tried = System::new().block_on(async move {
         let bar = actix::spawn(draw(progress));
         let stop = async {
@@ -91,6 +92,7 @@ fn look_back(
 fn past(
     config: &Config,
     args: &HistoryArgs,
+    range: Range,
     progress: &Arc<Progress>,
 ) -> Result<(Box<dyn Source>, String), Failed> {
     if !args.file.is_empty() {
@@ -101,10 +103,10 @@ fn past(
         let name = source.name().to_owned();
         return Ok((Box::new(source), name));
     }
-    if config.nats.link.is_some() {
-        let why = "events come from streams here, and the data folder keeps none of them: give a \
-                   file with --file";
-        return Err((why.into(), Exit::Usage));
+    if config.nats.link.is_some() || args.stream.is_some() {
+        let stored = range.from.saturating_sub(config.dry_run.lead);
+        return nats::past(config, args.stream.as_deref(), u64::MAX, stored)
+            .map_err(|why| (format!("{why}; --file reads events from files"), Exit::Failed));
     }
     let folder = &config.general.data_dir;
     let history = History::open(folder)

@@ -5,7 +5,7 @@ use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::domain::event::{RawBatch, RawItem};
@@ -31,15 +31,19 @@ struct Share {
     done: Arc<AtomicBool>,
 }
 
+/// A source for each pipeline.
+pub(super) struct Tee {
+    pub shares: Vec<Box<dyn Source>>,
+    /// Answers when the source has been left.
+    pub left: oneshot::Receiver<()>,
+}
+
 /// The same source for as many pipelines as there are flags; one whose flag is set has had
 /// enough, and its source ends.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(super) fn tee(
-    source: Box<dyn Source>,
-    done: Vec<Arc<AtomicBool>>,
-) -> std::io::Result<Vec<Box<dyn Source>>> {
+pub(super) fn tee(source: Box<dyn Source>, done: Vec<Arc<AtomicBool>>) -> std::io::Result<Tee> {
     let name = source.name().to_owned();
     let (mut outlets, mut shares) = (Vec::new(), Vec::new());
     for done in done {
@@ -49,14 +53,29 @@ pub(super) fn tee(
         shares.push(Box::new(share) as Box<dyn Source>);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let read = move || runtime.block_on(hand_out(source, outlets));
+    let (ended, left) = oneshot::channel();
+    let read = move || {
+        runtime.block_on(hand_out(source, outlets));
+        // Who waits for it may be gone.
+        let _ = ended.send(());
+    };
     std::thread::Builder::new().name("tidewatch-history".into()).spawn(read)?;
-    Ok(shares)
+    Ok(Tee { shares, left })
 }
 
 /// Reads to the end, or until nobody is left who wants more.
 async fn hand_out(mut source: Box<dyn Source>, mut outlets: Vec<mpsc::Sender<Given>>) {
-    if let Err(error) = source.open(Resume::default()).await {
+    let nobody = async {
+        for outlet in &outlets {
+            outlet.closed().await;
+        }
+    };
+    // A source that is away is waited for as long as somebody wants it.
+    let opened = tokio::select! {
+        opened = source.open(Resume::default()) => opened,
+        () = nobody => return,
+    };
+    if let Err(error) = opened {
         return fail(&outlets, &error).await;
     }
     while !outlets.is_empty() {
@@ -66,6 +85,7 @@ async fn hand_out(mut source: Box<dyn Source>, mut outlets: Vec<mpsc::Sender<Giv
             Ok(Pull::End) => return,
             Ok(Pull::CaughtUp | Pull::Away(_)) => {
                 source.wait().await;
+                outlets.retain(|outlet| !outlet.is_closed());
                 continue;
             }
             Err(error) => return fail(&outlets, &error).await,

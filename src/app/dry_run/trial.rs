@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::seen::{Eye, Range, Seen};
-use super::tee::tee;
+use super::tee::{Tee, tee};
 use super::vary::{Setting, Subject};
 use crate::actors::Idle;
 use crate::actors::ports::Source;
@@ -22,6 +23,9 @@ use crate::config::{Config, DryRun};
 use crate::domain::anomaly::Rule;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::pattern::PatternSpec;
+
+/// Longest wait for the source to be left.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Settings that share a pipeline.
 pub(super) struct Trial {
@@ -149,9 +153,9 @@ pub(super) async fn run(
 ) -> Result<Vec<Tried>, String> {
     let several = trials.len() > 1;
     let done: Vec<_> = trials.iter().map(|_| Arc::new(AtomicBool::new(false))).collect();
-    let sources = tee(source, done.clone()).map_err(|error| error.to_string())?;
+    let Tee { shares, left } = tee(source, done.clone()).map_err(|error| error.to_string())?;
     let mut started = Vec::new();
-    for ((mut trial, source), done) in trials.into_iter().zip(sources).zip(done) {
+    for ((mut trial, source), done) in trials.into_iter().zip(shares).zip(done) {
         if several {
             trial.config.pipeline.shards = 1;
         }
@@ -174,6 +178,8 @@ pub(super) async fn run(
         why = stop => Err(why),
     };
     let tried = end(started).await;
+    // Nothing of it is left behind at its server.
+    let _ = tokio::time::timeout(PATIENCE, left).await;
     ended.and(tried)
 }
 

@@ -4,6 +4,8 @@
 mod funnel;
 mod guess;
 mod panels;
+#[cfg(feature = "nats")]
+mod stream;
 mod written;
 
 use std::fs::OpenOptions;
@@ -39,6 +41,8 @@ pub fn run(config: &Config, args: &InitArgs) -> Exit {
 }
 
 fn init(config: &Config, args: &InitArgs) -> Result<(), Failed> {
+    let streams = args.stream.is_some() || args.subject.is_some() || config.nats.link.is_some();
+    let mut section = String::new();
     let sample = match &args.file {
         Some(file) => {
             let (file, encoding) = (file.clone(), args.encoding.clone());
@@ -46,6 +50,11 @@ fn init(config: &Config, args: &InitArgs) -> Result<(), Failed> {
             let settings = Settings { file, encoding, rows, unpacked_max: UNPACKED_MAX };
             sample(&settings, &SystemClock::shared())
                 .map_err(|error| (error.to_string(), Exit::Failed))?
+        }
+        None if streams => {
+            let (sample, reads) = stream(config, args)?;
+            section = reads;
+            sample
         }
         None => newest(&config.general.data_dir, args.rows as usize)?,
     };
@@ -60,7 +69,7 @@ fn init(config: &Config, args: &InitArgs) -> Result<(), Failed> {
         );
         return Err((why, Exit::Refused));
     }
-    let text = written::written(&guess);
+    let text = written::written(&guess, &section);
     if let Err(error) = Config::parse("the proposal", &text) {
         let why = format!("{}: no configuration fits these events: {error}", sample.name);
         return Err((why, Exit::Failed));
@@ -80,7 +89,7 @@ fn init(config: &Config, args: &InitArgs) -> Result<(), Failed> {
     if let Some((path, map)) = &map {
         write(path, map, args.force)?;
     }
-    tell(&guess, args, map.map(|(path, _)| path));
+    tell(&guess, args, map.map(|(path, _)| path), streams);
     Ok(())
 }
 
@@ -108,7 +117,7 @@ fn put(out: &mut impl Write, text: &str, path: &Path) -> Result<(), Failed> {
 }
 
 /// Says what was guessed, and what to do next.
-fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>) {
+fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>, streams: bool) {
     let sample = guess.sample;
     let out = args.out.display();
     println!("{out}: written from {} events of {}.", sample.rows.len(), sample.name);
@@ -142,6 +151,8 @@ fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>) {
             "Look it through, then:\n  tidewatch replay {}{map} --config {out}",
             file.display()
         );
+    } else if streams {
+        println!("Look it through, then:\n  tidewatch serve --config {out}");
     }
 }
 
@@ -149,6 +160,14 @@ fn tell(guess: &Guess<'_>, args: &InitArgs, map: Option<PathBuf>) {
 fn of_one<'c>(guess: &Guess<'_>, column: &'c Column) -> Option<&'c String> {
     let of_map = guess.sample.map.is_some() && column.title == column.name;
     column.values.first().filter(|_| of_map && column.values.len() == 1)
+}
+
+#[cfg(feature = "nats")]
+use stream::stream;
+
+#[cfg(not(feature = "nats"))]
+fn stream(_: &Config, _: &InitArgs) -> Result<(Sample, String), Failed> {
+    Err((crate::config::missing("NATS", "nats"), Exit::Usage))
 }
 
 /// The newest events of a data folder's log.

@@ -71,11 +71,12 @@ impl Times {
     }
 }
 
-/// The whole file.
-pub(super) fn written(guess: &Guess<'_>) -> String {
+/// The whole file; `section` says where events come from.
+pub(super) fn written(guess: &Guess<'_>, section: &str) -> String {
     let mut out = String::new();
     let times = Times::of(guess);
     head(guess, &times, &mut out).expect("writing to a text cannot fail");
+    out += section;
     events(guess, &times, &mut out).expect("writing to a text cannot fail");
     session(guess, &mut out).expect("writing to a text cannot fail");
     panels::metrics(guess, scale(guess, &times), &mut out).expect("writing to a text cannot fail");

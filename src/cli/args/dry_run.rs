@@ -15,7 +15,8 @@ pub(super) const DRY_RUN_EXAMPLES: &str = "
 pub(super) const DRY_RUN_NOTES: &str = "\
 Events of the past go through the same engine, once for all settings together, and nothing is kept or \
 sent. They come from the log of the data folder, as far back as it is kept (log.keep_events); a server \
-may run on it. Or they come from files, in any form that `tidewatch replay` reads.
+may run on it. Where events come from a stream (nats.url) they are those that it keeps, from \
+dry_run.lead before --from on, read through a consumer that is deleted again. Or they come from files, in any form that `tidewatch replay` reads.
 
 Of a rule it says when it would have fired, of a metric what its numbers were, of a pattern what it \
 would have matched, and of \"abandoned\" which sessions would have ended with an entry and without a \
@@ -43,6 +44,9 @@ pub struct HistoryArgs {
     /// given again
     #[arg(long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
+    /// The stream that holds the past, where the configuration has several
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pub stream: Option<String>,
     /// How columns of these files become events (TOML)
     #[arg(long, value_name = "FILE.toml", requires = "file")]
     pub map: Option<PathBuf>,

@@ -6,6 +6,7 @@ use async_nats::jetstream::stream::{self, RawMessage};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::look::{Consumer, FORGOTTEN};
 use super::reading::Reading;
 use super::{JetSource, Phase, Stop, monitor};
 use crate::actors::ports::{Resume, SourceError};
@@ -37,6 +38,9 @@ impl JetSource {
         let unfit = |error: NatsError| Stop::Final(SourceError::Unfit(error.to_string()));
         self.link.ready().await.map_err(unfit)?;
         let server = self.link.server_version().unwrap_or_default();
+        if let Some(begin) = self.look.as_ref().map(|look| look.begin) {
+            return self.prepare_look(begin).await;
+        }
         let position = resume.position;
         let may_make = self.settings.manage == Manage::Create && position == 0;
         let context = self.link.jetstream();
@@ -172,11 +176,24 @@ impl JetSource {
         let after = self.gap.map_or(self.last, |(_, to)| to);
         let info = if owned {
             manage::delete_consumer(context, settings).await?;
-            manage::make_consumer(context, settings, Some(after + 1)).await?
+            let forgotten = self.look.as_ref().map(|_| FORGOTTEN);
+            let made = manage::make_consumer(context, settings, Some(after + 1), forgotten).await;
+            let info = made.map_err(|refusal| match refusal {
+                Refusal::Refused(cause) if forgotten.is_some() => Refusal::Refused(format!(
+                    "stream {} cannot be looked at beside its readers: {cause}",
+                    settings.stream
+                )),
+                other => other,
+            })?;
+            if let Some(look) = &mut self.look {
+                let (link, settings) = (self.link.clone(), settings.clone());
+                look.consumer = Some(Consumer { link, settings });
+            }
+            info
         } else {
             match manage::consumer_info(context, &settings.stream, &settings.consumer).await {
                 Err(Refusal::Missing) if settings.manage == Manage::Create => {
-                    manage::make_consumer(context, settings, None).await?
+                    manage::make_consumer(context, settings, None, None).await?
                 }
                 Err(Refusal::Missing) => {
                     return Err(Stop::Final(SourceError::Unfit(format!(
@@ -237,7 +254,7 @@ impl JetSource {
 }
 
 /// When a stream was made: what tells it from another one of the same name.
-fn created(info: &stream::Info) -> String {
+pub(super) fn created(info: &stream::Info) -> String {
     let nanos = info.created.unix_timestamp_nanos();
     jiff::Timestamp::from_nanosecond(nanos).map_or_else(|_| nanos.to_string(), |at| at.to_string())
 }
