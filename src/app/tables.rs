@@ -48,6 +48,10 @@ async fn follow_one(reloader: &Reloader, lookup: &Lookup) {
     let mut since = lookup.version().to_owned();
     let mut rows = lookup.table.fingerprint();
     let mut failures = 0;
+    counter!(names::LOOKUP_FAILED, "lookup" => lookup.name.clone()).increment(0);
+    if !lookup.is_far() {
+        seen(reloader.status(), lookup);
+    }
     // What may have changed while nobody looked is seen now; a file was read just before.
     let mut wait = if lookup.is_far() { 0 } else { lookup.watch };
     loop {
@@ -119,10 +123,16 @@ fn tell(status: &Status, lookup: &Lookup, cause: Option<&String>) {
     if cause.is_some() {
         counter!(names::LOOKUP_FAILED, "lookup" => name()).increment(1);
     } else {
-        gauge!(names::LOOKUP_SEEN, "lookup" => name()).set(status.wall() as f64 / 1_000.0);
+        seen(status, lookup);
     }
     let says = cause.map(|cause| format!("{cause}; events are looked up in the rows taken before"));
     status.stands_for(Condition::LookupOld, &about(&lookup.name), says);
+}
+
+/// Its rows were found to be those of its source.
+fn seen(status: &Status, lookup: &Lookup) {
+    let now = status.wall() as f64 / 1_000.0;
+    gauge!(names::LOOKUP_SEEN, "lookup" => lookup.name.clone()).set(now);
 }
 
 fn about(name: &str) -> String {
