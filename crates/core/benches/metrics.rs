@@ -179,6 +179,12 @@ fn cases() -> Vec<(String, Vec<MetricSpec>)> {
         all.push((format!("and {many} that take no event"), among(many, false)));
         all.push((format!("and {many} that take each event"), among(many, true)));
     }
+    for many in [1, 10, 50, 200] {
+        let ten = || WindowSpec::Tumbling { size: 10_000 };
+        let alike = |name| vec![spec(name, name == "avg", &["region", "status"], ten()); many];
+        all.push((format!("{many} counts by region and status, 10 s"), alike("count")));
+        all.push((format!("{many} means by region and status, 10 s"), alike("avg")));
+    }
     for many in [0, 1, 10] {
         all.push((format!("and two counts by region, {many} formulas"), formulas(many)));
     }

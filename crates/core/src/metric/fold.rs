@@ -11,7 +11,7 @@ use super::aggregate::Cell;
 use super::compile::Metric;
 use super::fact::Fact;
 use super::grid::Memo;
-use super::groups::{Candidate, Decision, Labels, OVERFLOW, ShardGroups};
+use super::groups::{Candidate, Decision, Labels, OVERFLOW, ShardGroups, Spellings};
 use super::late::LateCounts;
 use super::open::OpenCells;
 use super::place::Place;
@@ -63,6 +63,9 @@ impl Flushed {
     }
 }
 
+/// Spellings that may be of no group.
+const SPELLINGS_SPARE: usize = 1_024;
+
 /// Folds facts into pane deltas.
 #[derive(Clone, Debug)]
 pub struct Fold {
@@ -70,6 +73,10 @@ pub struct Fold {
     routes: Routes,
     lateness: SpanMs,
     open: Vec<OpenMetric>,
+    /// Of the metrics with the same labels together.
+    spellings: Vec<Spellings>,
+    /// Facts that were added: their numbers.
+    facts: u64,
     late: Vec<LateCounts>,
     watch: Watch,
     /// Events that met the conditions of each metric since the tally was taken.
@@ -82,6 +89,8 @@ pub struct Fold {
 struct OpenMetric {
     tiles: Tiles,
     groups: ShardGroups,
+    /// Which of the fold's spellings are those of its labels.
+    labels: usize,
     cells: OpenCells,
 }
 
@@ -109,14 +118,20 @@ impl OpenMetric {
 impl Fold {
     /// An empty fold.
     pub fn new(metrics: Arc<Vec<Metric>>, lateness: SpanMs) -> Self {
-        let open = metrics.iter().map(|metric| OpenMetric {
+        // Those of sessions have other attributes in the same slots.
+        let labels: Vec<_> =
+            metrics.iter().map(|metric| (metric.spec.of, &metric.spec.group_by)).collect();
+        let open = metrics.iter().zip(&labels).map(|(metric, own)| OpenMetric {
             tiles: Tiles::default(),
             groups: ShardGroups::new(metric.silence(lateness)),
+            labels: labels.iter().position(|labels| labels == own).unwrap_or_default(),
             cells: OpenCells::new(metric),
         });
         let watch = Watch::new(&metrics);
         Fold {
             open: open.collect(),
+            spellings: vec![Spellings::default(); metrics.len()],
+            facts: 0,
             routes: Routes::new(&metrics),
             late: vec![LateCounts::default(); metrics.len()],
             concerned: vec![0; metrics.len()],
@@ -130,7 +145,9 @@ impl Fold {
     /// Feeds a fact to every metric of its kind. `watermark` is the fact's own stamp, at
     /// any distance from the fact: each window decides for itself whether it was final.
     pub fn add(&mut self, of: Facts, fact: &impl Fact, watermark: EpochMs) {
-        let Fold { metrics, routes, open, late, watch, concerned, tally, .. } = self;
+        self.facts += 1;
+        let number = self.facts;
+        let Fold { metrics, routes, open, spellings, late, watch, concerned, tally, .. } = self;
         let settled = watermark - self.lateness;
         // What ends at its time does so when the watermark has passed that.
         let now =
@@ -144,9 +161,10 @@ impl Fold {
             if !watch.passes(index, metric, fact, &mut notes) {
                 return;
             }
-            let OpenMetric { tiles, groups, cells } = &mut open[index];
+            let OpenMetric { tiles, groups, labels, cells } = &mut open[index];
             if let Some(place) = tiles.place(metric, fact.at(), settled, &mut late[index]) {
-                cells.add(place, groups.of(metric, fact, now), metric, fact);
+                let group = groups.of(metric, (fact, number), now, &mut spellings[*labels]);
+                cells.add(place, group, metric, fact);
             }
         });
     }
@@ -169,7 +187,7 @@ impl Fold {
     pub fn flush(&mut self) -> Flushed {
         let mut flushed = Flushed::default();
         flushed.panes.reserve(self.open.iter().map(|open| open.cells.len()).sum());
-        for (metric, OpenMetric { tiles, groups, cells }) in (0u16..).zip(&mut self.open) {
+        for (metric, OpenMetric { tiles, groups, cells, .. }) in (0u16..).zip(&mut self.open) {
             let first = flushed.places.len() as u32;
             flushed.places.extend(tiles.places().iter().map(|place| (metric, *place)));
             let mut numbers = vec![None; groups.num_groups()];
@@ -187,7 +205,24 @@ impl Fold {
             tiles.clear();
             flushed.candidates.append(&mut groups.flush(metric));
         }
+        self.trim_spellings();
         flushed
+    }
+
+    /// Spellings of groups that are no more are forgotten with all others, once they are most.
+    fn trim_spellings(&mut self) {
+        for (labels, spellings) in self.spellings.iter_mut().enumerate() {
+            if spellings.num_spellings() <= SPELLINGS_SPARE {
+                continue;
+            }
+            let of_labels = self.open.iter().filter(|open| open.labels == labels);
+            let spelt: usize = of_labels.map(|open| open.groups.num_spelt()).sum();
+            if spellings.num_spellings() > SPELLINGS_SPARE + 2 * spelt {
+                spellings.clear();
+                let open = self.open.iter_mut().filter(|open| open.labels == labels);
+                open.for_each(|open| open.groups.forget_spellings());
+            }
+        }
     }
 
     /// Takes up which groups a metric keeps in a period. Nothing may be open: call it after a

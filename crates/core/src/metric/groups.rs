@@ -14,9 +14,11 @@
 
 mod kept;
 mod shard;
+mod spellings;
 
 pub use kept::{GroupChange, Kept, KeptGroups, KeptMap};
 pub use shard::ShardGroups;
+pub use spellings::Spellings;
 
 use std::sync::Arc;
 

@@ -17,6 +17,9 @@ const KEPT: usize = 2;
 /// Room that is kept in any case.
 const KEPT_LEAST: usize = 256;
 
+/// No place has this number.
+const NOWHERE: u32 = u32::MAX;
+
 /// Cells by place and group.
 #[derive(Clone, Debug)]
 pub struct OpenCells {
@@ -29,6 +32,8 @@ pub struct OpenCells {
     /// Where the cell of a place and group lies: with both, so that a look-up reads nothing else.
     /// Not used where there is one group: there the number of the place is that of its cell.
     index: HashTable<((u32, u32), u32)>,
+    /// By group: the place that it was met in last, and the cell; most facts go there again.
+    recent: Vec<(u32, u32)>,
     grouped: bool,
     aggregate: Aggregate,
     /// What a cell begins with.
@@ -45,6 +50,7 @@ impl OpenCells {
             facts: Vec::new(),
             cells: Vec::new(),
             index: HashTable::new(),
+            recent: Vec::new(),
             grouped: metric.is_grouped(),
             aggregate: metric.spec.aggregate.clone(),
             zero: metric.open(),
@@ -90,6 +96,8 @@ impl OpenCells {
         if self.index.capacity() > 2 * room {
             self.index = HashTable::with_capacity(room);
         }
+        self.recent.clear();
+        self.recent.shrink_to(room);
         self.keys.shrink_to(room);
         self.facts.shrink_to(room);
         self.cells.shrink_to(room);
@@ -105,6 +113,21 @@ impl OpenCells {
 
     #[inline]
     fn find(&mut self, place: u32, group: u32) -> usize {
+        if let Some((of, at)) = self.recent.get(group as usize)
+            && *of == place
+        {
+            return *at as usize;
+        }
+        let at = self.look_up(place, group);
+        if group != OVERFLOW {
+            let room = self.recent.len().max(group as usize + 1);
+            self.recent.resize(room, (NOWHERE, 0));
+            self.recent[group as usize] = (place, at as u32);
+        }
+        at
+    }
+
+    fn look_up(&mut self, place: u32, group: u32) -> usize {
         let key = (place, group);
         let hash = FixedState::default().hash_one(key);
         if let Some((_, at)) = self.index.find(hash, |(other, _)| *other == key) {

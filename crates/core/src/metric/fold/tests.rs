@@ -306,3 +306,94 @@ fn places_that_lie_far_apart_are_found_again() {
     assert_eq!(flushed.panes.len(), minutes as usize);
     assert!(flushed.panes.iter().all(|delta| delta.facts == 2));
 }
+
+/// What a flush says of one metric, whatever numbers it has.
+fn of_metric(flushed: &Flushed, metric: u16) -> impl PartialEq + std::fmt::Debug + use<> {
+    let own = |pane: &&PaneDelta| flushed.places[pane.place as usize].0 == metric;
+    let said = |pane: &PaneDelta| {
+        let group = flushed.groups.get(pane.group as usize);
+        let group = group.map(|(_, period, labels)| (*period, Arc::clone(labels)));
+        let place = flushed.places[pane.place as usize].1;
+        (place, group, pane.facts, format!("{:?}", pane.cell))
+    };
+    let panes: Vec<_> = flushed.panes.iter().filter(own).map(said).collect();
+    let candidates = flushed.candidates.iter().filter(|one| one.metric == metric);
+    let candidates: Vec<_> = candidates
+        .map(|Candidate { labels, period, first, .. }| (Arc::clone(labels), *period, first.clone()))
+        .collect();
+    (panes, candidates)
+}
+
+proptest! {
+    /// Metrics with the same labels look them up together: each finds what it finds alone, in whatever
+    /// periods, and whatever is decided on their groups.
+    #[test]
+    fn metrics_together_find_what_each_finds_alone(
+        specs in prop::collection::vec((specs(), 0u8..3, 1usize..4), 2..8),
+        samples in samples(),
+    ) {
+        let specs = specs.into_iter().map(|(spec, silence, group_limit)| MetricSpec {
+            group_silence: [0, 1, 200_000][usize::from(silence)],
+            group_limit,
+            ..spec
+        });
+        let metrics: Vec<Metric> = specs.map(|spec| Metric::compile(&spec, &schema())).collect();
+        let mut alone: Vec<Fold> =
+            metrics.iter().map(|metric| Fold::new(Arc::new(vec![metric.clone()]), 0)).collect();
+        let mut together = Fold::new(Arc::new(metrics.clone()), 0);
+        for (sample, behind, flush) in &samples {
+            for of in [Facts::Events, Facts::Sessions] {
+                together.add(of, sample, sample.at + behind);
+                alone.iter_mut().for_each(|fold| fold.add(of, sample, sample.at + behind));
+            }
+            if !flush {
+                continue;
+            }
+            let found = together.flush();
+            for (index, fold) in alone.iter_mut().enumerate() {
+                let own = fold.flush();
+                prop_assert_eq!(of_metric(&found, index as u16), of_metric(&own, 0));
+                // No more are kept in the newest period than the limit.
+                let Some(period) = own.candidates.iter().map(|one| one.period).max() else { continue };
+                let met = own.candidates.iter().filter(|one| one.period == period);
+                let kept: Vec<Labels> =
+                    met.map(|one| Arc::clone(&one.labels)).take(metrics[index].spec.group_limit).collect();
+                let decision = Decision { period, kept };
+                fold.learn(0, &decision);
+                together.learn(index, &decision);
+            }
+        }
+    }
+}
+
+/// Labels that never come again, over many periods, in two metrics that keep some of them.
+#[test]
+fn spellings_of_groups_that_are_gone_are_forgotten() {
+    let spec = |group_limit, group_silence| MetricSpec {
+        group_by: vec!["a".into()],
+        group_limit,
+        group_silence,
+        ..MetricSpec::new("m", Count, WindowSpec::Tumbling { size: 60_000 })
+    };
+    let specs = [spec(10_000, 60_000), spec(10, 0)];
+    let metrics = Arc::new(specs.map(|spec| Metric::compile(&spec, &schema())).to_vec());
+    let mut fold = Fold::new(metrics, 0);
+    let decision = Decision { period: BEGINNING, kept: vec![Arc::new(vec!["7".into()])] };
+    fold.learn(1, &decision);
+    let (mut facts, mut most) = ([0, 0], 0);
+    for n in 0..40_000i64 {
+        let label = Attr::Number(Decimal::from_i64(n));
+        let sample =
+            Sample { at: n * 100, event_type: 0, attrs: [label, Attr::Missing, Attr::Missing] };
+        fold.add(Facts::Events, &sample, n * 100);
+        if n % 500 == 499 {
+            let flushed = fold.flush();
+            flushed.panes.iter().for_each(|pane| {
+                facts[usize::from(flushed.places[pane.place as usize].0)] += pane.facts;
+            });
+            most = most.max(fold.spellings.iter().map(Spellings::num_spellings).sum());
+        }
+    }
+    assert_eq!(facts, [40_000, 40_000]);
+    assert!(most < 6_000, "{most} spellings of 40,000 labels");
+}

@@ -2,23 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
+use super::spellings::Spellings;
 use super::{
     Candidate, Decision, Labels, OVERFLOW, Order, Silence, group_text, mark_lone, push_escaped,
 };
 use crate::metric::compile::Metric;
 use crate::metric::fact::{Attr, Fact};
-use crate::number::{Amount, Decimal};
 use crate::time::EpochMs;
 
-/// Spellings that are looked for by a few of their bytes before a hash is made of all of them.
-const NEAR: usize = 1_024;
+/// In the place of a group, of a spelling that none was found for.
+const UNMET: u32 = OVERFLOW - 1;
 
 /// Most spellings of one combination that are remembered (a status as number and as text).
 const SPELLINGS_MAX: usize = 4;
@@ -34,11 +32,10 @@ pub struct ShardGroups {
     /// The period that is told apart, and how long it is; 0 before the first.
     period: EpochMs,
     length: u64,
-    /// Numbers of `spellings`, by their hashes.
-    index: HashTable<u32>,
-    spellings: Vec<Spelling>,
-    /// Marks and numbers of `spellings` that were met lately, [`NEAR`] of them once there is one.
-    near: Vec<(u64, u32)>,
+    /// The group of each spelling that one was found for in the period, by its number.
+    by_spelling: Vec<u32>,
+    /// How many of those are not in the overflow.
+    num_spelt: usize,
     /// By text: two spellings that read the same are one group.
     by_text: HashMap<CompactString, u32, FixedState>,
     /// Labels and period, by the shard's own number.
@@ -53,22 +50,6 @@ pub struct ShardGroups {
     text: String,
 }
 
-/// The labels of a group as they come in events.
-#[derive(Clone, Debug)]
-struct Spelling {
-    parts: Vec<Part>,
-    group: u32,
-}
-
-#[derive(Clone, Debug)]
-enum Part {
-    Missing,
-    Number(Decimal),
-    Amount(Amount),
-    Text(Vec<u8>),
-    Bool(bool),
-}
-
 impl ShardGroups {
     /// Nothing was met.
     pub fn new(silence: Silence) -> Self {
@@ -76,9 +57,8 @@ impl ShardGroups {
             silence,
             period: EpochMs::MIN,
             length: 0,
-            index: HashTable::new(),
-            spellings: Vec::new(),
-            near: Vec::new(),
+            by_spelling: Vec::new(),
+            num_spelt: 0,
             by_text: HashMap::default(),
             labels: Vec::new(),
             first_of_period: 0,
@@ -90,17 +70,27 @@ impl ShardGroups {
     }
 
     /// The shard's own number of a fact's group; `OVERFLOW` for what is known not to be kept.
-    /// `now` is the watermark that brought the fact; that of an ending may lie before that of the
+    /// `spellings` are those of all metrics with these labels, and `number` that of the fact. `now` is the watermark that brought the fact; that of an ending may lie before that of the
     /// one before it.
     #[inline]
-    pub fn of(&mut self, metric: &Metric, fact: &impl Fact, now: EpochMs) -> u32 {
+    pub fn of(
+        &mut self,
+        metric: &Metric,
+        (fact, number): (&impl Fact, u64),
+        now: EpochMs,
+        spellings: &mut Spellings,
+    ) -> u32 {
         let group = if metric.is_grouped() {
             if now.wrapping_sub(self.period) as u64 >= self.length {
                 self.turn(now);
             }
-            self.find(metric, fact)
+            let spelling = spellings.find(metric, fact, number);
+            match spelling.and_then(|spelling| self.by_spelling.get(spelling as usize)) {
+                Some(group) if *group != UNMET => *group,
+                _ => self.meet(metric, fact, spelling, spellings),
+            }
         } else if self.labels.is_empty() {
-            self.meet(metric, fact, 0)
+            self.name(metric, fact)
         } else {
             // There is one, and no label to look at.
             0
@@ -109,36 +99,6 @@ impl ShardGroups {
             self.came_earlier(group, fact);
         }
         group
-    }
-
-    #[inline]
-    fn find(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
-        let mark = mark(metric.labels(fact));
-        if let Some((near, spelling)) = self.near.get(near_place(mark))
-            && *near == mark
-        {
-            let Spelling { parts, group } = &self.spellings[*spelling as usize];
-            if metric.labels(fact).eq(parts.iter().map(Part::attr)) {
-                return *group;
-            }
-        }
-        self.look_up(metric, fact, mark)
-    }
-
-    fn look_up(&mut self, metric: &Metric, fact: &impl Fact, mark: u64) -> u32 {
-        let hash = hash_labels(metric.labels(fact));
-        let spellings = &self.spellings;
-        let same = |spelling: &u32| {
-            let parts = spellings[*spelling as usize].parts.iter().map(Part::attr);
-            metric.labels(fact).eq(parts)
-        };
-        let Some(spelling) = self.index.find(hash, same).copied() else {
-            return self.meet(metric, fact, hash);
-        };
-        // No mark is zero.
-        self.near.resize(NEAR, (0, 0));
-        self.near[near_place(mark)] = (mark, spelling);
-        self.spellings[spelling as usize].group
     }
 
     /// How many groups it has told apart since the last flush.
@@ -173,9 +133,7 @@ impl ShardGroups {
     fn turn(&mut self, now: EpochMs) {
         self.period = self.silence.period(now);
         self.length = self.silence.next(self.period).abs_diff(self.period);
-        self.index.clear();
-        self.spellings.clear();
-        self.near.clear();
+        self.forget_spellings();
         self.by_text.clear();
         self.first_of_period = self.labels.len() as u32;
         self.complete = false;
@@ -202,8 +160,28 @@ impl ShardGroups {
         self.complete && self.period == period
     }
 
-    /// A spelling that was not met before: of a known group, of a new one, or of none.
-    fn meet(&mut self, metric: &Metric, fact: &impl Fact, hash: u64) -> u32 {
+    /// A spelling that no group was found for: of a known one, of a new one, or of none.
+    fn meet(
+        &mut self,
+        metric: &Metric,
+        fact: &impl Fact,
+        spelling: Option<u32>,
+        spellings: &mut Spellings,
+    ) -> u32 {
+        let group = self.name(metric, fact);
+        let told_apart = self.labels.len() - self.first_of_period as usize;
+        let kept = group != OVERFLOW && self.num_spelt < SPELLINGS_MAX * told_apart;
+        let known = spelling.or_else(|| kept.then(|| spellings.put(metric, fact)));
+        if let Some(spelling) = known.map(|spelling| spelling as usize) {
+            self.by_spelling.resize(self.by_spelling.len().max(spelling + 1), UNMET);
+            self.by_spelling[spelling] = group;
+            self.num_spelt += usize::from(group != OVERFLOW);
+        }
+        group
+    }
+
+    /// The group of a fact by the text of its labels.
+    fn name(&mut self, metric: &Metric, fact: &impl Fact) -> u32 {
         let mut labels = 0;
         self.text.clear();
         for label in metric.labels(fact) {
@@ -214,9 +192,9 @@ impl ShardGroups {
             labels += 1;
         }
         mark_lone(&mut self.text, labels);
-        let group = match self.by_text.get(self.text.as_str()) {
+        match self.by_text.get(self.text.as_str()) {
             Some(group) => *group,
-            None if self.complete => return OVERFLOW,
+            None if self.complete => OVERFLOW,
             None => {
                 let group = self.labels.len() as u32;
                 let labels = metric.labels(fact).map(|label| label.to_string()).collect();
@@ -226,19 +204,18 @@ impl ShardGroups {
                 self.first.push(Some(fact.order()));
                 group
             }
-        };
-        let told_apart = self.labels.len() - self.first_of_period as usize;
-        if self.spellings.len() < SPELLINGS_MAX * told_apart {
-            let parts = metric.labels(fact).map(Part::from).collect();
-            let spelling = self.spellings.len() as u32;
-            self.spellings.push(Spelling { parts, group });
-            let spellings = &self.spellings;
-            let rehash = |spelling: &u32| {
-                hash_labels(spellings[*spelling as usize].parts.iter().map(Part::attr))
-            };
-            self.index.insert_unique(hash, spelling, rehash);
         }
-        group
+    }
+
+    /// How many spellings have a group of their own in the period.
+    pub fn num_spelt(&self) -> usize {
+        self.num_spelt
+    }
+
+    /// Finds groups anew for all spellings: they have other numbers, or are of another period.
+    pub fn forget_spellings(&mut self) {
+        self.by_spelling.clear();
+        self.num_spelt = 0;
     }
 
     /// Endings are found key by key: a later one may be the first in order.
@@ -250,75 +227,6 @@ impl ShardGroups {
             if order < *first {
                 *first = order;
             }
-        }
-    }
-}
-
-/// Tells most combinations from each other by the ends of their texts; never zero.
-#[inline]
-fn mark<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
-    let mixed = labels.fold(0u64, |mixed, attr| {
-        let part = match attr {
-            Attr::Missing | Attr::Unusable(_) => 1,
-            Attr::Number(number) => number.mantissa() ^ (number.exponent() as u64) << 48,
-            Attr::Amount(amount) => amount.parts() as u64,
-            Attr::Text(text) => ends(text),
-            Attr::Bool(value) => 2 + u64::from(value),
-        };
-        (mixed.rotate_left(23) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    });
-    mixed | 1
-}
-
-/// Where a combination lies among those that were met lately.
-#[inline]
-fn near_place(mark: u64) -> usize {
-    (mark >> 32) as usize % NEAR
-}
-
-#[inline]
-fn ends(text: &[u8]) -> u64 {
-    match (text.first_chunk(), text.last_chunk()) {
-        (Some(first), Some(last)) => {
-            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
-        }
-        _ => text.iter().fold(text.len() as u64, |mixed, byte| mixed << 8 | u64::from(*byte)),
-    }
-}
-
-fn hash_labels<'a>(labels: impl Iterator<Item = Attr<'a>>) -> u64 {
-    labels.fold(0u64, |hash, attr| {
-        let part = match attr {
-            Attr::Missing | Attr::Unusable(_) => 1,
-            Attr::Number(value) => FixedState::default().hash_one(value),
-            Attr::Amount(value) => FixedState::default().hash_one(value.parts()),
-            Attr::Text(text) => FixedState::default().hash_one(text),
-            Attr::Bool(value) => 2 + u64::from(value),
-        };
-        (hash.rotate_left(21) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    })
-}
-
-impl Part {
-    fn attr(&self) -> Attr<'_> {
-        match self {
-            Part::Missing => Attr::Missing,
-            Part::Number(value) => Attr::Number(*value),
-            Part::Amount(value) => Attr::Amount(*value),
-            Part::Text(text) => Attr::Text(text),
-            Part::Bool(value) => Attr::Bool(*value),
-        }
-    }
-}
-
-impl From<Attr<'_>> for Part {
-    fn from(attr: Attr<'_>) -> Part {
-        match attr {
-            Attr::Missing | Attr::Unusable(_) => Part::Missing,
-            Attr::Number(value) => Part::Number(value),
-            Attr::Amount(value) => Part::Amount(value),
-            Attr::Text(text) => Part::Text(text.to_vec()),
-            Attr::Bool(value) => Part::Bool(value),
         }
     }
 }
