@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::channels;
 use super::print::{by_section, funnel_keys, metric_keys, pattern_keys, rule_keys};
+use super::routes::{route_keys, work_keys};
 use super::values;
 use super::whole::Config;
 use crate::actors::reload::KeyChange;
@@ -12,7 +14,7 @@ use crate::domain::settings::{Key, Value, entries};
 
 /// Sections that say what is counted and how: a running process takes them from a commit on.
 /// What is in no other place holds from its start to its end.
-const TAKEN: [&str; 6] = ["", "events", "time", "session", "pipeline", "dry_run"];
+const TAKEN: [&str; 7] = ["", "events", "time", "session", "incidents", "pipeline", "dry_run"];
 
 /// Keys in them that it cannot take.
 const NOT_TAKEN: [&str; 4] =
@@ -116,6 +118,16 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
     }
     for rule in &config.rules {
         all.insert(format!("rule {}", rule.name), lines(rule_keys(rule)));
+    }
+    for route in &config.routes {
+        all.insert(format!("route {}", route.name), lines(route_keys(route)));
+    }
+    for work in &config.maintenance {
+        all.insert(format!("maintenance {}", work.name), lines(work_keys(work)));
+    }
+    for channel in &config.channels {
+        let keys = Held { value: channels::compared(channel), ..lines(channels::keys(channel)) };
+        all.insert(format!("channel {}", channels::name(channel)), Held { taken: false, ..keys });
     }
     all
 }

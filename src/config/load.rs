@@ -336,7 +336,18 @@ fn set_item(table: &mut BTreeMap<String, Node>, flag: &Flag) {
 }
 
 /// Tables that may stand several times, and have names.
-const LISTS: [&str; 7] = ["metric", "rule", "pattern", "join", "sessions", "funnel", "lookup"];
+const LISTS: [&str; 10] = [
+    "metric",
+    "rule",
+    "pattern",
+    "join",
+    "sessions",
+    "funnel",
+    "lookup",
+    "channel",
+    "route",
+    "maintenance",
+];
 
 /// Those that may be given besides a file, by whoever may ask for a dry run. A lookup names a file of the
 /// server, or what the server can reach, which is not theirs to read.

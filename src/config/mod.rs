@@ -8,6 +8,11 @@
 mod aggregates;
 mod attributes;
 mod changes;
+#[cfg(feature = "notify")]
+mod channels;
+#[cfg(not(feature = "notify"))]
+#[path = "no_channels.rs"]
+mod channels;
 mod conditions;
 mod demo;
 mod document;
@@ -16,6 +21,7 @@ mod events;
 mod formulas;
 mod funnels;
 mod general;
+mod incidents;
 mod item;
 mod joins;
 mod kinds;
@@ -31,6 +37,7 @@ mod print;
 mod problem;
 mod reader;
 mod reference;
+mod routes;
 mod rules;
 mod sections;
 mod toml_text;
@@ -44,6 +51,7 @@ pub use demo::demo_overrides;
 pub use dry_run::DryRun;
 pub use events::{EventsConfig, TimeMissing};
 pub use general::General;
+pub use incidents::Incidents;
 pub use load::{ConfigError, ENV_PREFIX, Flag, environment};
 pub use lookups::Lookup;
 pub use nats::NatsConfig;

@@ -10,7 +10,7 @@ use super::funnels::Funnel;
 use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
 use super::units::show_calendar;
 use super::whole::Config;
-use super::{sections, values};
+use super::{channels, routes, sections, values};
 use crate::domain::anomaly::{self, Patience};
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
@@ -63,6 +63,15 @@ pub(super) fn whole(config: &Config) -> String {
     }
     for rule in &config.rules {
         section(&mut out, "[[rule]]", &rule_keys(rule));
+    }
+    for channel in &config.channels {
+        section(&mut out, "[[channel]]", &channels::keys(channel));
+    }
+    for route in &config.routes {
+        section(&mut out, "[[route]]", &routes::route_keys(route));
+    }
+    for work in &config.maintenance {
+        section(&mut out, "[[maintenance]]", &routes::work_keys(work));
     }
     out
 }

@@ -5,6 +5,7 @@
 //! they are taken over as they are.
 
 use super::aggregates::AGGREGATE;
+use super::channels::{self, KIND};
 use super::funnels::FunnelKeys;
 use super::joins::JoinKeys;
 use super::kinds::KindKeys;
@@ -12,6 +13,7 @@ use super::lookups;
 use super::metric_keys::MetricKeys;
 use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
+use super::routes::{MaintenanceKeys, RouteKeys};
 use super::rules::{DETECT, RuleKeys};
 use super::values;
 use super::whole::{Config, SHIPPED};
@@ -90,6 +92,16 @@ const FUNNELS: &str = "Funnels, [[funnel]]: how many with a session key come how
 const LOOKUPS: &str = "Lookups, [[lookup]]: tables beside the stream, whose columns become attributes of \
      events. name, file (or url, or bucket), key and attributes are needed. docs/joins.md has examples.";
 
+const CHANNELS: &str = "Channels, [[channel]]: what delivers notifications. name and type are needed. A \
+     secret is written as it is, or as \"env:NAME\" or \"file:PATH\", and is never shown. docs/channels.md \
+     has an example of each kind.";
+
+const ROUTES: &str = "Routes, [[route]]: whom to tell of what. name and channel are needed. An incident or an \
+     occurrence takes each route that it fits, in this order, up to the first without continue = true.";
+
+const MAINTENANCE: &str =
+    "Planned work, [[maintenance]]: nobody is told. name is needed, and until or hours.";
+
 const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
      out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
@@ -159,6 +171,24 @@ pub fn reference() -> String {
     let all: Vec<&dyn Section> = detectors.iter().map(|one| one as &dyn Section).collect();
     list(&mut file, &with_choices(&RuleKeys::default(), DETECT, &all));
     file.truncate(file.len() - 2);
+    let (keys, kinds) = channels::settings();
+    rule_off(&mut file);
+    paragraph(&mut file, CHANNELS, "");
+    list(&mut file, &keys);
+    for (heading, keys) in kinds {
+        paragraph(&mut file, &heading, "");
+        list(&mut file, &keys);
+    }
+    file.truncate(file.len() - 2);
+    for (text, keys) in [
+        (ROUTES, entries(&RouteKeys::default()).collect::<Vec<_>>()),
+        (MAINTENANCE, entries(&MaintenanceKeys::default()).collect()),
+    ] {
+        rule_off(&mut file);
+        paragraph(&mut file, text, "");
+        list(&mut file, &keys);
+        file.truncate(file.len() - 2);
+    }
     rule_off(&mut file);
     file.push_str(LIVE);
     file.push_str(SHIPPED.split_once(LIVE).map_or("", |(_, live)| live));
@@ -240,6 +270,7 @@ pub(super) fn reason((key, _): (&crate::domain::settings::Key, &Value)) -> Strin
     let choices: Vec<(&str, &str)> = match key.path {
         AGGREGATE => Aggregate::all().iter().map(|one| (one.word(), one.says())).collect(),
         DETECT => Detect::all().iter().map(|one| (one.word(), one.says())).collect(),
+        KIND => channels::kinds(),
         _ => Vec::new(),
     };
     if !choices.is_empty() {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::attributes::Attributes;
+use super::channels;
 use super::events::{self, EventsConfig};
 use super::lookups::{self, Around, Lookup};
 use super::metrics;
@@ -13,6 +14,7 @@ use super::nats;
 use super::patterns;
 use super::possible::no_number;
 use super::reader::Reader;
+use super::routes;
 use super::units;
 use super::whole::Config;
 use super::windows::Days;
@@ -32,13 +34,26 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
     for (key, why) in GONE {
         reader.gone(key, why);
     }
-    let Config { general, events, time, session, pipeline, store, log, web, dry_run, demo, .. } =
-        untouched();
+    let Config {
+        general,
+        events,
+        time,
+        session,
+        incidents,
+        pipeline,
+        store,
+        log,
+        web,
+        dry_run,
+        demo,
+        ..
+    } = untouched();
     let general = reader.section(general);
     let mut events = reader.section(events);
     events.limits = reader.section(events.limits);
     let time = reader.section(time);
     let mut session = reader.section(session);
+    let incidents = reader.section(incidents);
     let pipeline = reader.section(pipeline);
     let store = reader.section(store);
     let log = reader.section(log);
@@ -78,6 +93,9 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
             ),
         );
     }
+    let told = routes::Told::of(&metrics, &patterns, &general.zone);
+    let channels = channels::read(reader, &attributes, days, (&told, &incidents.page_url));
+    let (routes, maintenance) = routes::read(reader, &attributes, days, &told, &channels);
     let written = Default::default();
     Config {
         general,
@@ -89,6 +107,10 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
         funnels,
         metrics,
         rules,
+        incidents,
+        channels,
+        routes,
+        maintenance,
         pipeline,
         store,
         log,
@@ -112,6 +134,10 @@ fn untouched() -> Config {
         funnels: Vec::new(),
         metrics: Vec::new(),
         rules: Vec::new(),
+        incidents: Default::default(),
+        channels: Vec::new(),
+        routes: Vec::new(),
+        maintenance: Vec::new(),
         pipeline: Default::default(),
         store: Default::default(),
         log: Default::default(),
@@ -135,13 +161,14 @@ pub(super) fn names() -> &'static BTreeSet<&'static str> {
 
 /// The tables of all keys that stand in sections, or outside of them, in the order of the file.
 /// `[[nats.source]]`, `[[pattern]]`, `[[metric]]` and `[[rule]]` have their own.
-pub(super) fn all(config: &Config) -> [&dyn Section; 14] {
+pub(super) fn all(config: &Config) -> [&dyn Section; 15] {
     [
         &config.general,
         &config.events,
         &config.events.limits,
         &config.time,
         &config.session,
+        &config.incidents,
         &config.pipeline,
         &config.store,
         &config.log,

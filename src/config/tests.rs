@@ -15,6 +15,7 @@ mod expressions;
 mod metrics;
 mod nats;
 mod patterns;
+mod routes;
 mod tables;
 
 /// The message for a file with this text, or "" when it is accepted.

@@ -4,6 +4,7 @@ use crate::actors::Settings;
 use crate::demo as shop;
 use crate::domain::anomaly::Rule;
 use crate::domain::event::{Limits, Schema};
+use crate::domain::incident::{Maintenance, Route};
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
 use crate::domain::number::text::NumberFormat;
 use crate::domain::pattern::{PatternSpec, Seeks};
@@ -12,10 +13,12 @@ use crate::domain::time::TimePolicy;
 use crate::{store, web};
 
 use super::attributes::Attributes;
+use super::channels::Spec;
 use super::dry_run::DryRun;
 use super::events::{EventsConfig, TimeMissing};
 use super::funnels::Funnel;
 use super::general::General;
+use super::incidents::Incidents;
 use super::load::Origin;
 use super::lookups::Lookup;
 use super::nats::NatsConfig;
@@ -45,6 +48,14 @@ pub struct Config {
     pub metrics: Vec<MetricSpec>,
     /// The anomaly rules.
     pub rules: Vec<Rule>,
+    /// What holds for all incidents.
+    pub incidents: Incidents,
+    /// What delivers notifications.
+    pub channels: Vec<Spec>,
+    /// Where notifications go, in order.
+    pub routes: Vec<Route>,
+    /// Planned work.
+    pub maintenance: Vec<Maintenance>,
     /// Bounds and beats of the pipeline.
     pub pipeline: Settings,
     /// What the state store keeps.

@@ -8,7 +8,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use tidewatch_clock::SharedClock;
 use tidewatch_core::incident::Notification;
 use ureq::http::{self, StatusCode, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
@@ -213,19 +213,33 @@ pub(crate) fn address(key: &'static str, text: &str, allow_private: bool) -> Res
     Ok(())
 }
 
-/// Certificates that are trusted: those of the system, and those of `ca`.
+/// Certificates that are trusted: those of the system, and those of `ca_file`.
 fn roots(common: &Common) -> Result<Arc<Vec<Certificate<'static>>>, Wrong> {
     static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
+    let own = own_roots(common)?;
+    if common.tried {
+        return Ok(Arc::new(own));
+    }
     let system = SYSTEM.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs().certs;
         found.iter().map(|one| Certificate::from_der(one.as_ref()).to_owned()).collect()
     });
-    let own = common.ca.iter().map(|pem| Certificate::from_pem(pem));
-    let own: Vec<_> = own.collect::<Result<_, _>>().map_err(|error| Wrong {
-        key: "ca",
-        rule: format!("has no certificates in PEM: {error}"),
-    })?;
     Ok(Arc::new(system.iter().cloned().chain(own).collect()))
+}
+
+/// Those of `ca_file`.
+pub(crate) fn own_roots(common: &Common) -> Result<Vec<Certificate<'static>>, Wrong> {
+    let Some(pem) = &common.ca else { return Ok(Vec::new()) };
+    let wrong = |rule: String| Wrong { key: "ca_file", rule };
+    let mut own = Vec::new();
+    for item in parse_pem(pem) {
+        match item {
+            Ok(PemItem::Certificate(one)) => own.push(one),
+            Ok(_) => {}
+            Err(error) => return Err(wrong(format!("is no PEM: {error}"))),
+        }
+    }
+    if own.is_empty() { Err(wrong("has no certificate".into())) } else { Ok(own) }
 }
 
 fn failure(error: ureq::Error) -> Failure {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tidewatch_clock::SharedClock;
+use tidewatch_clock::{SharedClock, SystemClock};
 use tidewatch_core::settings::{Key, Secret, Section, Value, settings};
 
 use crate::channel::Channel;
@@ -36,6 +36,11 @@ macro_rules! kinds {
             /// Each with its defaults.
             pub fn all() -> Vec<Kind> {
                 vec![$( Kind::$name($module::Keys::default()) ),+]
+            }
+
+            /// What it is, for people who choose one.
+            pub fn says(&self) -> &'static str {
+                match self { $( Kind::$name(_) => $module::Keys::SAYS, )+ }
             }
 
             /// Its name in the configuration.
@@ -99,17 +104,23 @@ settings! {
     pub struct ChannelKeys in "" {
         /// Needed; letters in lower case, digits and _.
         pub name: () = (), shape();
-        /// Needed: what it is.
-        pub kind: String = String::new(), Rule::Word(words);
+        /// Needed. What it is:
+        pub kind as "type": String = String::new(), Rule::Word(words);
         /// Title of what is sent, a template. It may use what stands in docs/channels.md. By default a
         /// line such as "Critical: Orders: 12 is far below the usual 60".
         pub title: String = String::new(), text();
         /// Text of what is sent, a template as well.
         pub body: String = String::new(), text();
+        /// Longest wait between two tries.
+        pub retry_max: Duration = Duration::from_secs(300), span(SECOND, HOUR);
+        /// Tries after which a notification is left out. Until then nothing behind it goes out.
+        pub tries_max: usize = 30, count(1, 1_000);
+        /// Age from which on it is left out as well, but for the end of an incident.
+        pub give_up: Duration = Duration::from_secs(6 * 3_600), span(MINUTE, 30 * DAY);
         /// It may connect to this machine and to private networks, and without TLS.
         pub allow_private: bool = false, truth();
-        /// A file of certificates in PEM that are trusted besides those of the system.
-        pub ca: String = String::new(), text();
+        /// A file of certificates of authorities to trust besides the system's (PEM).
+        pub ca_file: String = String::new(), text();
         /// How long a connection may take.
         pub connect_timeout: Duration = Duration::from_secs(5), span(100, MINUTE);
         /// How long a delivery may take in all.
@@ -155,13 +166,17 @@ impl Spec {
     /// # Errors
     /// The key that keeps it from working: a secret that is not there, an address that is none, a
     /// template that fails with a sample.
-    pub fn open(
-        &self,
-        place: &Place,
-        clock: &SharedClock,
-        secrets: Secrets,
-    ) -> Result<Box<dyn Channel>, Wrong> {
-        self.kind.open(Opening { keys: &self.keys, place, clock, secrets })
+    pub fn open(&self, place: &Place, clock: &SharedClock) -> Result<Box<dyn Channel>, Wrong> {
+        self.kind.open(Opening { keys: &self.keys, place, clock, secrets: Secrets::Real })
+    }
+
+    /// Checks it where what its keys refer to may not be there: files and variables are not looked at.
+    ///
+    /// # Errors
+    /// As [`Spec::open`].
+    pub fn check(&self, place: &Place) -> Result<(), Wrong> {
+        let (keys, clock) = (&self.keys, &SystemClock::shared());
+        self.kind.open(Opening { keys, place, clock, secrets: Secrets::Pretended }).map(drop)
     }
 }
 
@@ -181,21 +196,23 @@ pub(crate) struct Common {
     pub allow_private: bool,
     pub connect_timeout: Duration,
     pub timeout: Duration,
-    /// What the file of `ca` holds.
+    /// What the file of `ca_file` holds.
     pub ca: Option<Vec<u8>>,
+    /// It is made to be checked, and delivers nothing.
+    pub tried: bool,
 }
 
 impl Opening<'_> {
     /// Everything but what is the kind's own.
     pub fn common(&self, escape: Escape, more: &[(&'static str, &str)]) -> Result<Common, Wrong> {
-        let ChannelKeys { title, body, allow_private, ca, connect_timeout, timeout, .. } =
+        let ChannelKeys { title, body, allow_private, ca_file, connect_timeout, timeout, .. } =
             self.keys;
         let written = [&[("title", title.as_str()), ("body", body.as_str())], more].concat();
-        let ca = match ca.as_str() {
+        let ca = match ca_file.as_str() {
             "" => None,
             _ if self.secrets == Secrets::Pretended => None,
             path => Some(fs::read(path).map_err(|error| Wrong {
-                key: "ca",
+                key: "ca_file",
                 rule: format!("{path} cannot be read: {error}"),
             })?),
         };
@@ -207,6 +224,7 @@ impl Opening<'_> {
             connect_timeout: *connect_timeout,
             timeout: *timeout,
             ca,
+            tried: self.secrets == Secrets::Pretended,
         })
     }
 

@@ -19,4 +19,3 @@ mod view;
 pub use channel::{Channel, Failure, Receipt};
 pub use kind::{ChannelKeys, Kind, Place, Spec, Wrong};
 pub use sample::samples;
-pub use secret::Secrets;

@@ -13,7 +13,7 @@ const SECRET_BYTES_MAX: u64 = 16 << 10;
 
 /// Where secrets come from that the configuration only refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secrets {
+pub(crate) enum Secrets {
     /// From their files and variables, now.
     Real,
     /// From nowhere: something of the right form stands for each, so that the rest can be checked where

@@ -51,7 +51,9 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader, &[]);
     // There are shipped metrics and rules, and nothing else of what has a name.
-    reader.known.retain(|key| !["pattern", "join", "sessions", "funnel", "lookup"].contains(key));
+    let named =
+        ["pattern", "join", "sessions", "funnel", "lookup", "channel", "route", "maintenance"];
+    reader.known.retain(|key| !named.contains(key));
     for key in &reader.known {
         assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
     }
@@ -76,6 +78,14 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         LazyLock::new(super::super::lookups::LookupKeys::default);
     static PLACES: LazyLock<Vec<Box<dyn Kind>>> =
         LazyLock::new(|| super::super::lookups::kinds().into());
+    static ROUTE: LazyLock<super::super::routes::RouteKeys> =
+        LazyLock::new(super::super::routes::RouteKeys::default);
+    static WORK: LazyLock<super::super::routes::MaintenanceKeys> =
+        LazyLock::new(super::super::routes::MaintenanceKeys::default);
+    static CHANNEL: LazyLock<tidewatch_notify::ChannelKeys> =
+        LazyLock::new(tidewatch_notify::ChannelKeys::default);
+    static CHANNELS: LazyLock<Vec<tidewatch_notify::Kind>> =
+        LazyLock::new(tidewatch_notify::Kind::all);
     static RULE: LazyLock<rules::RuleKeys> = LazyLock::new(rules::RuleKeys::default);
     static AGGREGATES: LazyLock<Vec<Aggregate>> = LazyLock::new(Aggregate::all);
     static DETECTORS: LazyLock<Vec<Detect>> = LazyLock::new(Detect::all);
@@ -89,9 +99,13 @@ fn tables(config: &Config) -> Vec<&dyn Section> {
         &*FUNNEL,
         &*LOOKUP,
         &*RULE,
+        &*ROUTE,
+        &*WORK,
+        &*CHANNEL,
     ]);
     tables.extend(PLACES.iter().map(|place| place as &dyn Section));
     tables.extend(AGGREGATES.iter().map(|aggregate| aggregate as &dyn Section));
+    tables.extend(CHANNELS.iter().map(|kind| kind as &dyn Section));
     tables.extend(DETECTORS.iter().map(|detector| detector as &dyn Section));
     tables
 }

@@ -32,6 +32,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "Prometheus' Alertmanager";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let url = opening.url("url", &self.url)?;
         let authorization = opening.secret("authorization", &self.authorization, "Basic x")?;

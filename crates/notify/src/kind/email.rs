@@ -69,6 +69,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "mail by SMTP";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let wrong = |key, rule: String| Wrong { key, rule };
         if self.host.is_empty() {
@@ -132,8 +134,9 @@ fn tls(host: &str, common: &Common) -> Result<TlsParameters, Wrong> {
         rule: shown(&error.to_string(), 200),
     };
     let mut tls = TlsParameters::builder(host.to_owned());
-    if let Some(pem) = &common.ca {
-        tls = tls.add_root_certificate(Certificate::from_pem(pem).map_err(|why| wrong("ca", why))?);
+    for one in crate::http::own_roots(common)? {
+        let own = Certificate::from_der(one.der().to_vec());
+        tls = tls.add_root_certificate(own.map_err(|why| wrong("ca_file", why))?);
     }
     tls.build().map_err(|why| wrong("host", why))
 }

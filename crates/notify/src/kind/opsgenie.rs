@@ -25,6 +25,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "Opsgenie's Alert API";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let key = opening.needed("api_key", &self.api_key, "0123456789abcdef")?;
         let url = opening.url_or("url", &self.url, "https://api.opsgenie.com")?;

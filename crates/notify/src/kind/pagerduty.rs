@@ -33,6 +33,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "PagerDuty's Events API v2";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let key = opening.needed("routing_key", &self.routing_key, "0123456789abcdef")?;
         let url = opening.url_or("url", &self.url, EVENTS)?;

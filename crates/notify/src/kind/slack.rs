@@ -41,6 +41,9 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str =
+        "Slack, by an incoming webhook, or by an app that changes what it wrote";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let wrong = |key, rule: &str| Err(Wrong { key, rule: rule.into() });
         let (url, token) = (!self.url.0.is_empty(), !self.token.0.is_empty());

@@ -22,6 +22,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "Microsoft Teams, by the webhook of a workflow";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let url = opening.url("url", &self.url)?;
         let common = opening.common(Escape::Plain, &[])?;

@@ -28,6 +28,8 @@ settings! {
 }
 
 impl Keys {
+    pub(super) const SAYS: &'static str = "a request to a program of one's own, signed as Standard Webhooks asks for, with a CloudEvent";
+
     pub(super) fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
         let url = opening.url("url", &self.url)?;
         let form = format!("whsec_{}", STANDARD.encode([0; 32]));
@@ -118,7 +120,7 @@ mod tests {
         let keys = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"].map(|text| key(text).unwrap());
         let found = |text: &str| {
             let secret = Secret(text.to_owned());
-            crate::Secrets::Real.find("url", &secret, "").unwrap()
+            crate::secret::Secrets::Real.find("url", &secret, "").unwrap()
         };
         let (url, authorization) = (found("https://a.example/"), found(""));
         let mut webhook = Webhook { url, secrets: keys.to_vec(), authorization };

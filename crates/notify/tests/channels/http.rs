@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tidewatch_clock::SystemClock;
 use tidewatch_core::incident::Step;
 use tidewatch_core::settings::Secret;
-use tidewatch_notify::{Failure, Receipt, Secrets, Wrong, samples};
+use tidewatch_notify::{Failure, Receipt, Wrong, samples};
 
 /// A request as a server saw it.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ fn private_addresses_and_plain_text_are_refused() {
     {
         let url = format!("https://{host}:{port}/hook");
         let channel = spec("webhook", &[("url", &url)], false);
-        let channel = channel.open(&place(), &clock, Secrets::Real).unwrap();
+        let channel = channel.open(&place(), &clock).unwrap();
         let said = never(channel.deliver(&sample(Step::Fired), None));
         assert!(said.contains("nothing is sent there unless"), "{host}: {said}");
     }
@@ -168,7 +168,7 @@ fn private_addresses_and_plain_text_are_refused() {
             "must not hold a password: that stands in a key of its own",
         ),
     ] {
-        let wrong = spec("webhook", &[("url", url)], false).open(&place(), &clock, Secrets::Real);
+        let wrong = spec("webhook", &[("url", url)], false).open(&place(), &clock);
         assert_eq!(wrong.err().unwrap(), Wrong { key: "url", rule: rule.into() }, "{url}");
     }
 }
@@ -317,7 +317,7 @@ fn slack_changes_what_it_wrote() {
         posted.body["attachments"][0]["blocks"].as_array().is_some_and(|blocks| blocks.len() == 2)
     );
     let both = spec("slack", &[("url", "https://a.example/"), ("room", "C1")], false);
-    let wrong = both.open(&place(), &SystemClock::shared(), Secrets::Real).err().unwrap();
+    let wrong = both.open(&place(), &SystemClock::shared()).err().unwrap();
     assert_eq!(wrong.to_string(), "room: only belongs to token: an incoming webhook has its own");
 }
 
@@ -392,10 +392,9 @@ fn an_alert_of_alertmanager_is_the_same_at_each_step() {
 
 #[test]
 fn templates_are_checked_before_anything_happens() {
-    let clock = SystemClock::shared();
     let said = |key: &str, template: &str| {
         let keys = [("url", "https://hooks.example/"), (key, template)];
-        let opened = spec("webhook", &keys, false).open(&place(), &clock, Secrets::Pretended);
+        let opened = spec("webhook", &keys, false).check(&place());
         opened.err().map(|wrong| wrong.to_string())
     };
     assert_eq!(said("title", "{{ severity }} {{ labels.region }}"), None);

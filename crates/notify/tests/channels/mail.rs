@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tidewatch_clock::SystemClock;
 use tidewatch_core::incident::{Step, notification_key};
 use tidewatch_core::settings::{Section as _, Value};
-use tidewatch_notify::{Channel, Secrets};
+use tidewatch_notify::Channel;
 
 struct Server {
     process: Child,
@@ -82,7 +82,7 @@ fn mailer(port: i64, keys: &[(&str, &str)], to: &[&str]) -> Box<dyn Channel> {
     let mut spec = crate::rig::spec("email", &all, true);
     spec.kind.set("port", Value::Int(port));
     spec.kind.set("to", Value::Texts(to.iter().map(ToString::to_string).collect()));
-    spec.open(&place(), &SystemClock::shared(), Secrets::Real).unwrap()
+    spec.open(&place(), &SystemClock::shared()).unwrap()
 }
 
 const PLAIN: (&str, &str) = ("security", "none");
@@ -139,10 +139,10 @@ fn nothing_is_sent_in_the_clear_or_to_a_stranger() {
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
     let options = ["--tls", cert, key, "--auth", "me", "hush-hush"];
     let Some(mut server) = Server::start(&options) else { return };
-    let login = [("user", "me"), ("password", "hush-hush"), ("ca", cert)];
+    let login = [("user", "me"), ("password", "hush-hush"), ("ca_file", cert)];
     mailer(server.port, &login, &["a@shop.example"]).deliver(&sample(Step::Fired), None).unwrap();
     assert_eq!(server.mail()["tls"], true);
-    let wrong = [("user", "me"), ("password", "something"), ("ca", cert)];
+    let wrong = [("user", "me"), ("password", "something"), ("ca_file", cert)];
     let refused =
         mailer(server.port, &wrong, &["a@shop.example"]).deliver(&sample(Step::Fired), None);
     let refused = never(refused);
@@ -188,7 +188,7 @@ fn private_servers_and_wrong_addresses_are_refused() {
     let open = |keys: &[(&str, &str)], to: &str| {
         let mut spec = crate::rig::spec("email", keys, false);
         spec.kind.set("to", Value::Texts(vec![to.to_owned()]));
-        spec.open(&place(), &clock, Secrets::Real)
+        spec.open(&place(), &clock)
     };
     let host = |host| [("host", host), ("from", "a@shop.example")];
     for (name, words) in [("127.0.0.1", "this machine"), ("169.254.169.254", "link-local")] {

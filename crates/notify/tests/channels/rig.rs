@@ -6,9 +6,7 @@ use jiff::tz::TimeZone;
 use tidewatch_clock::SystemClock;
 use tidewatch_core::incident::{Notification, Step};
 use tidewatch_core::settings::{Section as _, Value};
-use tidewatch_notify::{
-    Channel, ChannelKeys, Failure, Kind, Place, Receipt, Secrets, Spec, samples,
-};
+use tidewatch_notify::{Channel, ChannelKeys, Failure, Kind, Place, Receipt, Spec, samples};
 
 pub fn place() -> Place {
     let labels = vec!["region".to_owned(), "shop.id".to_owned()];
@@ -34,7 +32,7 @@ pub fn spec(kind: &str, keys: &[(&str, &str)], allow_private: bool) -> Spec {
 }
 
 pub fn open(kind: &str, keys: &[(&str, &str)]) -> Box<dyn Channel> {
-    spec(kind, keys, true).open(&place(), &SystemClock::shared(), Secrets::Real).unwrap()
+    spec(kind, keys, true).open(&place(), &SystemClock::shared()).unwrap()
 }
 
 pub fn sample(step: Step) -> Notification {
