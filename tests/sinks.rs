@@ -55,8 +55,8 @@ impl Rows<JetRow> for Kept {
         Ok(self.0.iter().filter(|row| row.n > n).take(limit).cloned().collect())
     }
 
-    fn newest(&self) -> Result<u64, StoreError> {
-        Ok(self.0.last().map_or(0, |row| row.n))
+    fn count_after(&self, n: u64) -> Result<u64, StoreError> {
+        Ok(self.0.last().map_or(0, |row| row.n).saturating_sub(n))
     }
 }
 

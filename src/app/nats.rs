@@ -21,7 +21,7 @@ use crate::store::folder::Folder;
 #[cfg(feature = "replay")]
 pub use super::past::past;
 pub use crate::nats::link::Link;
-pub use crate::nats::out::{OUTPUTS, Outputs};
+pub use crate::nats::out::OUTPUTS;
 
 impl From<NatsError> for StartError {
     fn from(error: NatsError) -> Self {

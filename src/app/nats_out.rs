@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::running::Running;
 use crate::nats::link::Link;
-use crate::nats::out::{Outputs, Parts, feed_of};
+use crate::nats::out::{self, Parts, feed_of};
 use crate::nats::settings::OutSettings;
+use crate::sink::Outputs;
 
 impl Running {
     /// Sends alerts, dead letters and boards of this pipeline to NATS and answers there,
@@ -31,6 +32,6 @@ impl Running {
             status: web.status,
         };
         let notes = Some(self.folder().path().to_path_buf());
-        Outputs::start(link, OutSettings { notes, ..settings }, parts)
+        out::start(link, OutSettings { notes, ..settings }, parts)
     }
 }

@@ -2,7 +2,6 @@
 //! configuration that asks for one does not start and says why.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::builder::StartError;
 use super::running::Running;
@@ -12,6 +11,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, missing};
 use crate::domain::event::Schema;
 use crate::nats::settings::OutSettings;
+use crate::sink::Outputs;
 use crate::store::folder::Folder;
 
 /// The labels of all outputs.
@@ -20,14 +20,6 @@ pub const OUTPUTS: &[&str] = &[];
 pub type Sources = Vec<Box<dyn Source>>;
 
 pub enum Link {}
-
-pub enum Outputs {}
-
-impl Outputs {
-    pub async fn stop(self, _: Duration) {
-        match self {}
-    }
-}
 
 /// # Errors
 /// `Missing` with `nats.url`.

@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::nats::Outputs;
 use super::reload::Reloader;
 use super::thread::PipelineThread;
 use crate::actors::broadcaster::Broadcaster;
@@ -25,6 +24,7 @@ use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
 use crate::domain::session::{AtRisk, SessionView};
 use crate::domain::time::SpanMs;
+use crate::sink::Outputs;
 use crate::store::folder::Folder;
 use crate::store::state::Figures;
 use crate::web;

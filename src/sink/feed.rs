@@ -96,8 +96,8 @@ pub struct Feed<S: Sink> {
     resumed: Option<Resumed>,
     rounds: u32,
     noted: u64,
-    /// Position of the newest row, as of the last look.
-    newest: u64,
+    /// Rows after those in memory, as of the last look.
+    beyond: u64,
     /// Last row that was handed over, whatever became of it.
     sent: u64,
     /// Last row that was told as lost to retention.
@@ -147,7 +147,7 @@ impl<S: Sink> Feed<S> {
             resumed: None,
             rounds: 0,
             noted: 0,
-            newest: 0,
+            beyond: 0,
             sent: 0,
             told: 0,
         }
@@ -323,7 +323,7 @@ impl<S: Sink> Feed<S> {
     /// What waits: in memory, in all, and since when.
     fn show(&self) {
         let since = self.reads.front().map(|(_, at)| self.clock.elapsed() - at);
-        let lag = self.newest.saturating_sub(self.cursor);
+        let lag = self.page.len() as u64 + self.beyond;
         self.track.waiting(self.page.len(), lag, since.unwrap_or(0));
     }
 
@@ -333,11 +333,13 @@ impl<S: Sink> Feed<S> {
         let after = self.page.back().map_or(self.cursor, Row::n);
         let full = room == 0 || self.page_bytes >= PAGE_BYTES;
         let rows = Arc::clone(&self.rows);
-        let read = move || -> Result<(Vec<S::Row>, u64), StoreError> {
+        let read = move || -> Result<(Vec<S::Row>, u64, bool), StoreError> {
             let found = if full { Vec::new() } else { rows.after(after, room)? };
-            Ok((found, rows.newest()?))
+            let last = found.last().map_or(after, Row::n);
+            let beyond = rows.count_after(last)?;
+            Ok((found, beyond, rows.is_whole()))
         };
-        let (rows, newest) = match spawn_blocking(read).await {
+        let (rows, beyond, whole) = match spawn_blocking(read).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Err(Stop::failed(error).into()),
             Err(error) => return Err(Stop::failed(error).into()),
@@ -346,7 +348,7 @@ impl<S: Sink> Feed<S> {
         let mut before = after;
         for row in &rows {
             let from = before.max(self.told) + 1;
-            if from < row.n() {
+            if whole && from < row.n() {
                 self.track.skipped(from, row.n() - 1);
                 self.told = row.n() - 1;
             }
@@ -357,7 +359,7 @@ impl<S: Sink> Feed<S> {
         }
         self.page_bytes += rows.iter().map(Row::bytes).sum::<usize>();
         self.page.extend(rows);
-        self.newest = newest;
+        self.beyond = beyond;
         self.show();
         Ok(())
     }

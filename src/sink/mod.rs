@@ -4,7 +4,7 @@
 //! - [`feed`]: the one loop. It reads rows in order, hands a page of them to its sink, remembers
 //!   how far that got, waits and tries again, and leaves out or halts at what is refused for good.
 //! - `note`: how far a feed got, in the data folder.
-//! - `track`: how an output stands: metrics, the log, the status.
+//! - `track`: how an output stands: metrics, the log, the status; `outputs`: those that run.
 //!
 //! Another place for rows to go is another [`Sink`]; see `docs/extending.md`. What is a state and
 //! no row (the board, answers to questions) is not here: the latest is enough for it, so there is
@@ -12,19 +12,21 @@
 
 pub mod feed;
 mod note;
+mod outputs;
 mod track;
 
 use std::time::Duration;
 
 pub use note::Note;
+pub use outputs::Outputs;
 pub use track::{OutState, Track, begin_at_zero};
 
 use crate::actors::ports::StoreError;
 
 /// One thing that leaves.
 pub trait Row: Send + Sync + 'static {
-    /// Position in the feed. It grows by 1; what is missing in between was removed by retention,
-    /// and is told as lost.
+    /// Position in the feed. It grows, in a whole feed by 1: what is missing there was removed by
+    /// retention, and is told as lost.
     fn n(&self) -> u64;
 
     /// Idempotency key: the same for the same row however often it is delivered, and no other
@@ -44,11 +46,17 @@ pub trait Rows<R>: Send + Sync + 'static {
     /// When they cannot be read.
     fn after(&self, n: u64, limit: usize) -> Result<Vec<R>, StoreError>;
 
-    /// Position of the newest row, 0 for none.
+    /// How many there are after a position.
     ///
     /// # Errors
     /// As `after`.
-    fn newest(&self) -> Result<u64, StoreError>;
+    fn count_after(&self, n: u64) -> Result<u64, StoreError>;
+
+    /// Whether every position is one of this feed, so that one without a row is of a row that left.
+    /// Not so where it is a part of a larger one.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 /// Where rows go. Used by one [`feed::Feed`], one call at a time; a call may be dropped at any

@@ -13,10 +13,11 @@ use tidewatch::app::Running;
 use tidewatch::config::Config;
 use tidewatch::domain::alert::Alert;
 use tidewatch::nats::link::Link;
-use tidewatch::nats::out::{Outputs, feed_of};
+use tidewatch::nats::out::feed_of;
 use tidewatch::nats::settings::LinkSettings;
 use tidewatch::nats::settings::OutSettings;
 use tidewatch::sink::OutState;
+use tidewatch::sink::Outputs;
 
 use crate::support::events::{Event, GAP};
 use crate::support::{Broker, pause, until};

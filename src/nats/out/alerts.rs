@@ -36,8 +36,8 @@ impl Rows<JetRow> for Alerts {
         Ok(alerts.into_iter().map(|alert| row(alert, &self.source)).collect())
     }
 
-    fn newest(&self) -> Result<u64, StoreError> {
-        self.records.alerts_newest()
+    fn count_after(&self, n: u64) -> Result<u64, StoreError> {
+        Ok(self.records.alerts_newest()?.saturating_sub(n))
     }
 }
 

@@ -36,8 +36,8 @@ impl Rows<JetRow> for Letters {
         Ok(letters.into_iter().map(|letter| row(letter, &self.feed)).collect())
     }
 
-    fn newest(&self) -> Result<u64, StoreError> {
-        self.records.dead_letters_newest()
+    fn count_after(&self, n: u64) -> Result<u64, StoreError> {
+        Ok(self.records.dead_letters_newest()?.saturating_sub(n))
     }
 }
 

@@ -22,12 +22,9 @@ mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::link::Link;
 use super::settings::OutSettings;
@@ -37,7 +34,7 @@ use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
 use crate::sink::feed::{Feed, Terms};
-use crate::sink::{OutState, Rows, Track};
+use crate::sink::{Outputs, Rows};
 
 use alerts::Alerts;
 use dead_letters::Letters;
@@ -106,97 +103,47 @@ pub struct Parts {
     pub status: Arc<Status>,
 }
 
-/// The running outputs. Dropping them ends them at once; what was not delivered is
-/// delivered after the next start.
-pub struct Outputs {
-    tasks: Vec<JoinHandle<()>>,
-    states: Vec<Arc<Track>>,
-    stop: watch::Sender<bool>,
-}
-
-impl Outputs {
-    /// Starts every output that has a name, on the connection's thread. Returns at once;
-    /// a server that is away is waited for.
-    pub fn start(link: &Link, settings: OutSettings, parts: Parts) -> Outputs {
-        let (stop, stopped) = watch::channel(false);
-        let mut outputs = Outputs { tasks: Vec::new(), states: Vec::new(), stop };
-        let settings = Arc::new(settings);
-        let terms = terms(&settings);
-        let mut feed = |output: &str, target: Target, rows: Arc<dyn Rows<JetRow>>, published| {
-            let track = outputs.track(output, &parts);
-            let sink = JetSink::new(link, &settings, target);
-            let clock = Arc::clone(&parts.clock);
-            let mut feed = Feed::new(sink, rows, terms, track, clock, stopped.clone());
-            if let Some(folder) = &settings.notes {
-                feed = feed.noted(folder, &format!("nats-{output}"));
-            }
-            if let Some(published) = published {
-                feed = feed.publishing(published);
-            }
-            outputs.tasks.push(link.spawn(feed.run()));
-        };
-        if !settings.alerts_stream.is_empty() {
-            let rows = Arc::new(Alerts::new(&parts.records, &parts.feed));
-            feed(ALERTS, alerts::target(&settings, &parts.feed), rows, None);
+/// Starts every output that has a name, on the connection's thread. Returns at once; a server that is
+/// away is waited for.
+pub fn start(link: &Link, settings: OutSettings, parts: Parts) -> Outputs {
+    let mut outputs = Outputs::new(&parts.status);
+    let settings = Arc::new(settings);
+    let terms = terms(&settings);
+    let track =
+        |outputs: &mut Outputs, output: &str| outputs.track(output, &format!("nats {output}"));
+    let mut feed = |output: &str, target: Target, rows: Arc<dyn Rows<JetRow>>, published| {
+        let track = track(&mut outputs, output);
+        let sink = JetSink::new(link, &settings, target);
+        let clock = Arc::clone(&parts.clock);
+        let mut feed = Feed::new(sink, rows, terms, track, clock, outputs.stopped());
+        if let Some(folder) = &settings.notes {
+            feed = feed.noted(folder, &format!("nats-{output}"));
         }
-        if !settings.dead_letters_stream.is_empty() {
-            let rows = Arc::new(Letters::new(&parts.records, &parts.feed));
-            let published = Some(Arc::clone(&parts.letters_published));
-            feed(DEAD_LETTERS, dead_letters::target(&settings, &parts.feed), rows, published);
+        if let Some(published) = published {
+            feed = feed.publishing(published);
         }
-        if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
-            let track = outputs.track(BOARD, &parts);
-            let desk = board::Desk::new(link, &settings, &parts, track, stopped.clone());
-            outputs.tasks.push(link.spawn(desk.run()));
-        }
-        if !settings.service.is_empty() {
-            let track = outputs.track(SERVICE, &parts);
-            let desk = service::Desk::new(link, &settings, &parts, track, stopped);
-            outputs.tasks.push(link.spawn(desk.run()));
-        }
-        outputs
+        outputs.runs(link.spawn(feed.run()));
+    };
+    if !settings.alerts_stream.is_empty() {
+        let rows = Arc::new(Alerts::new(&parts.records, &parts.feed));
+        feed(ALERTS, alerts::target(&settings, &parts.feed), rows, None);
     }
-
-    /// How each output stands.
-    pub fn states(&self) -> Vec<OutState> {
-        self.states.iter().map(|track| track.state()).collect()
+    if !settings.dead_letters_stream.is_empty() {
+        let rows = Arc::new(Letters::new(&parts.records, &parts.feed));
+        let published = Some(Arc::clone(&parts.letters_published));
+        feed(DEAD_LETTERS, dead_letters::target(&settings, &parts.feed), rows, published);
     }
-
-    /// A reader of [`Outputs::states`] that may outlive this handle.
-    pub fn reader(&self) -> impl Fn() -> Vec<OutState> + Send + Sync + 'static {
-        let states = self.states.clone();
-        move || states.iter().map(|track| track.state()).collect()
+    if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
+        let track = track(&mut outputs, BOARD);
+        let desk = board::Desk::new(link, &settings, &parts, track, outputs.stopped());
+        outputs.runs(link.spawn(desk.run()));
     }
-
-    /// Delivers what is committed, answers what was asked, and ends; what takes longer
-    /// than `timeout` is delivered after the next start. Call it once the pipeline has
-    /// ended, and inside a tokio runtime with a timer. Returns the last states.
-    pub async fn stop(mut self, timeout: Duration) -> Vec<OutState> {
-        self.stop.send_replace(true);
-        let tasks = &mut self.tasks;
-        let drain = async {
-            for task in tasks {
-                // A task that panicked has been told by the panic hook.
-                let _ = task.await;
-            }
-        };
-        // What is not ready by then is aborted when `self` goes.
-        let _ = tokio::time::timeout(timeout, drain).await;
-        self.states()
+    if !settings.service.is_empty() {
+        let track = track(&mut outputs, SERVICE);
+        let desk = service::Desk::new(link, &settings, &parts, track, outputs.stopped());
+        outputs.runs(link.spawn(desk.run()));
     }
-
-    fn track(&mut self, output: &str, parts: &Parts) -> Arc<Track> {
-        let title = format!("nats {output}");
-        let track = Arc::new(Track::new(output, &title, Arc::clone(&parts.status)));
-        self.states.push(Arc::clone(&track));
-        track
-    }
-}
-
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+    outputs
 }
 
 /// Most bytes of one batch, unless a single row has more.
