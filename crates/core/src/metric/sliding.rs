@@ -41,7 +41,7 @@ impl Sliding {
     pub fn resumed(metric: &Metric, panes: &Panes, next: EpochMs) -> Sliding {
         let mut sliding = Sliding::default();
         let entered = panes.among(EpochMs::MIN..EpochMs::MAX, EpochMs::MIN..next);
-        entered.for_each(|(_, cells)| sliding.enter(metric, cells));
+        sliding.take_all(metric, entered.map(|(_, cells)| cells));
         sliding
     }
 
@@ -59,7 +59,7 @@ impl Sliding {
         let (mut next, mut joined) = (over.start, 0);
         while let Some(pane) = panes.next_entry(next).filter(|pane| *pane < over.end) {
             let late = panes.entering(pane).filter(|(part, _)| *part < pane);
-            late.for_each(|(_, cells)| self.enter(metric, cells));
+            self.take_all(metric, late.map(|(_, cells)| cells));
             next = metric.grid.pane(pane, &mut Memo::default()).end;
             for (_, cells) in panes.entering(pane).filter(|(part, _)| *part >= pane) {
                 for (group, moments) in moments(cells) {
@@ -67,7 +67,7 @@ impl Sliding {
                     let queue = self.queues.entry(group).or_insert_with(|| Queue::new(metric));
                     for (at, cell) in moments.facts() {
                         queue.leave(at.saturating_sub(size), metric);
-                        queue.enter(*at, cell, metric);
+                        queue.push(*at, cell);
                         // Where a slide ends a window does.
                         let number = (at + 1 < next).then(|| queue.number(metric, size)).flatten();
                         number.into_iter().for_each(|number| each(at + 1, group, number));
@@ -90,10 +90,15 @@ impl Sliding {
         self.queues.values().map(|queue| queue.moments.len()).sum()
     }
 
-    fn enter(&mut self, metric: &Metric, cells: &Cells) {
-        for (group, moments) in moments(cells) {
+    /// Takes in moments in whatever order they come.
+    fn take_all<'c>(&mut self, metric: &Metric, parts: impl Iterator<Item = &'c Cells>) {
+        let mut taken: BTreeMap<u32, Vec<&(EpochMs, Cell)>> = BTreeMap::new();
+        for (group, moments) in parts.flat_map(moments) {
+            taken.entry(group).or_default().extend(moments.facts());
+        }
+        for (group, facts) in taken {
             let queue = self.queues.entry(group).or_insert_with(|| Queue::new(metric));
-            moments.facts().iter().for_each(|(at, cell)| queue.enter(*at, cell, metric));
+            queue.take_all(facts, metric);
         }
     }
 }
@@ -111,15 +116,26 @@ impl Queue {
         Queue { moments: VecDeque::new(), front: 0, sums: Vec::new(), back }
     }
 
-    fn enter(&mut self, at: EpochMs, cell: &Cell, metric: &Metric) {
-        let place = match self.moments.back() {
-            Some((newest, _)) if *newest > at => self.moments.partition_point(|(of, _)| *of <= at),
-            _ => self.moments.len(),
-        };
-        self.moments.insert(place, (at, cell.clone()));
-        if place >= self.front {
-            self.back.merge(cell);
-        } else {
+    /// Takes in what is newer than all it has.
+    fn push(&mut self, at: EpochMs, cell: &Cell) {
+        add(&mut self.back, cell);
+        self.moments.push_back((at, cell.clone()));
+    }
+
+    /// Takes in moments wherever they belong. However many they are, it turns once.
+    fn take_all(&mut self, mut facts: Vec<&(EpochMs, Cell)>, metric: &Metric) {
+        facts.sort_by_key(|(at, _)| *at);
+        let Some((first, _)) = facts.first() else { return };
+        let place = self.moments.partition_point(|(at, _)| at <= first);
+        let is_old = place < self.front;
+        if !is_old {
+            facts.iter().for_each(|(_, cell)| add(&mut self.back, cell));
+        }
+        let mut newer: Vec<_> = self.moments.drain(place..).collect();
+        newer.extend(facts.into_iter().cloned());
+        newer.sort_by_key(|(at, _)| *at);
+        self.moments.extend(newer);
+        if is_old {
             self.turn(metric);
         }
     }
@@ -145,7 +161,7 @@ impl Queue {
         self.sums.clear();
         let mut sum = metric.spec.aggregate.zero();
         for (of, (_, cell)) in (1..).zip(self.moments.iter().rev()) {
-            sum.merge(cell);
+            add(&mut sum, cell);
             if of % apart == 0 {
                 self.sums.push((of, sum.clone()));
             }
@@ -157,12 +173,98 @@ impl Queue {
         let mut whole = self.back.clone();
         let mut summed = 0;
         if let Some((of, sum)) = self.sums.last() {
-            whole.merge(sum);
+            add(&mut whole, sum);
             summed = *of;
         }
         let apart = self.moments.iter().take(self.front - summed);
-        apart.for_each(|(_, cell)| whole.merge(cell));
+        apart.for_each(|(_, cell)| add(&mut whole, cell));
         whole.settle();
         metric.spec.aggregate.value(&whole, size)
+    }
+}
+
+fn add(sum: &mut Cell, cell: &Cell) {
+    #[cfg(test)]
+    tests::MERGES.with(|merges| merges.set(merges.get() + 1));
+    sum.merge(cell);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::super::aggregate::Count;
+    use super::super::{Attr, Fact, MetricSpec, Order, WindowSpec};
+    use super::*;
+    use crate::event::Schema;
+
+    thread_local! {
+        pub static MERGES: Counter<usize> = const { Counter::new(0) };
+    }
+
+    struct At(EpochMs);
+
+    impl Fact for At {
+        fn at(&self) -> EpochMs {
+            self.0
+        }
+        fn event_type(&self) -> u16 {
+            0
+        }
+        fn key(&self) -> &[u8] {
+            b""
+        }
+        fn order(&self) -> Order {
+            Order::Event { batch: 0, position: 0, part: 0 }
+        }
+        fn in_order(&self) -> bool {
+            true
+        }
+        fn attr(&self, _: usize) -> Attr<'_> {
+            Attr::Missing
+        }
+    }
+
+    const SIZE: SpanMs = 60_000;
+    const SLIDE: SpanMs = 1_000;
+
+    /// A device that was away sends what it noted meanwhile.
+    #[test]
+    fn what_comes_late_is_added_up_once_however_much_it_is() {
+        let window = WindowSpec::Sliding { size: SIZE, slide: SLIDE, numbers: 1_000 };
+        let spec = MetricSpec::new("m", Count, window);
+        let metric = Metric::compile(&spec, &Schema::default());
+        let (mut panes, mut sliding) = (Panes::default(), Sliding::default());
+        let mut all: Vec<EpochMs> = Vec::new();
+        let mut add = |panes: &mut Panes, times: Vec<EpochMs>, enters: EpochMs| {
+            for at in times {
+                let mut cell = metric.open();
+                metric.add(&At(at), &mut cell);
+                panes.add(at - at % SLIDE, enters.max(at - at % SLIDE), &[(0, cell)]);
+                all.push(at);
+            }
+            all.clone()
+        };
+        let on_time = |from: i64, to: i64| (from..to).step_by(20).collect::<Vec<EpochMs>>();
+        add(&mut panes, on_time(0, 90_000), 0);
+        sliding.settle(&metric, &panes, 0..90_000, |_, _, _| {});
+        let late: Vec<EpochMs> = on_time(20_001, 89_000).into_iter().rev().collect();
+        let num_late = late.len();
+        add(&mut panes, late, 90_000);
+        let all = add(&mut panes, on_time(90_000, 91_000), 0);
+        MERGES.set(0);
+        let mut found = Vec::new();
+        sliding.settle(&metric, &panes, 90_000..91_000, |at, _, number| {
+            found.push((at, number));
+        });
+        let truth = on_time(90_000, 91_000).into_iter().filter(|at| at + 1 < 91_000).map(|at| {
+            let within = all.iter().filter(|one| (at - SIZE + 1..=at).contains(*one)).count();
+            (at + 1, Number::from(within as f64))
+        });
+        assert_eq!(found, truth.collect::<Vec<_>>());
+        // Once each, and a few times for each number.
+        let (held, merges) = (sliding.len(), MERGES.get());
+        assert!(num_late > 3_000 && held > 5_000, "{num_late} {held}");
+        assert!(merges < held + num_late + 10 * found.len(), "{merges} merges, {held} moments");
     }
 }
