@@ -107,7 +107,9 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
         all.insert(format!("funnel {}", funnel.pattern.name), keys);
     }
     for lookup in &config.lookups {
-        all.insert(format!("lookup {}", lookup.name), lines(lookup.keys_and_content()));
+        let keys = lines(lookup.keys_and_content());
+        let keys = Held { value: format!("{} {}", keys.value, lookup.of()), ..keys };
+        all.insert(format!("lookup {}", lookup.name), keys);
     }
     for pattern in config.own_patterns() {
         let table = pattern.seeks.table();

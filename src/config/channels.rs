@@ -15,7 +15,7 @@ use super::values;
 use super::whole::Config;
 use super::windows::Days;
 use crate::domain::near;
-use crate::domain::settings::{Rule, Section, Value, entries};
+use crate::domain::settings::{Rule, Section, Value, entries, is_elsewhere};
 
 /// Most channels: each has a loop of its own.
 const CHANNELS_MAX: usize = 100;
@@ -95,10 +95,6 @@ pub(super) fn keys(spec: &Spec) -> Vec<Entry> {
 /// What two channels are compared by: everything, and not to be shown.
 pub(super) fn compared(spec: &Spec) -> String {
     format!("{:?} {:?} {:?}", spec.kind.word(), spec.keys.values(), spec.kind.values())
-}
-
-fn is_elsewhere(secret: &str) -> bool {
-    secret.starts_with("env:") || secret.starts_with("file:")
 }
 
 /// Its name.

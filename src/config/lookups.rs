@@ -18,6 +18,7 @@ use super::units::show_size;
 use super::whole::Config;
 use super::windows::Days;
 use crate::domain::event::{Derived, How, Looked, Table};
+use crate::domain::hash::fingerprint;
 use crate::domain::settings::{Derived as Decided, Section, entries, settings};
 use crate::domain::time::SpanMs;
 use crate::lookup::{FileKeys, HttpKeys, Kind, Read, Source, Wanted, Wrong, kept};
@@ -80,8 +81,10 @@ pub struct Lookup {
     pub watch: SpanMs,
     /// Its rows, with a cell for each of `attributes`.
     pub table: Arc<Table>,
-    /// The keys of where they lie, and these as TOML.
+    /// The keys of where they lie, and what is shown of them as TOML.
     place: Vec<Entry>,
+    /// A fingerprint of what is not shown, too.
+    place_whole: u64,
     held: Held,
 }
 
@@ -134,8 +137,8 @@ impl Lookup {
 
     /// What it is a table of: where its rows lie, and what is wanted of them.
     pub fn of(&self) -> String {
-        format!("{:?} {:?} {:?}", self.place, self.wanted.column, self.attributes)
-            + &format!(" {:?}", self.wanted.key)
+        let (place, Wanted { column, key, .. }) = (&self.place, &self.wanted);
+        format!("{place:?} {:016x} {column:?} {:?} {key:?}", self.place_whole, self.attributes)
     }
 
     /// Whether its source may be away while all here is well.
@@ -271,10 +274,7 @@ fn lookup(item: &mut Item<'_>, around: &Around<'_>) -> Option<Lookup> {
     let kind = kind?;
     let source = match kind.open(around.nats) {
         Ok(source) => source,
-        Err(Wrong { key, rule, is_secret }) => {
-            if is_secret {
-                item.reader.hide(key);
-            }
+        Err(Wrong { key, rule }) => {
             item.reader.problem(key, rule);
             return None;
         }
@@ -293,6 +293,7 @@ fn lookup(item: &mut Item<'_>, around: &Around<'_>) -> Option<Lookup> {
         watch: keys.watch,
         table: Arc::default(),
         place: lines(entries(&kind)),
+        place_whole: fingerprint(format!("{:?}", kind.values()).as_bytes()),
         held: Held { source, version: String::new(), is_copy: false },
     };
     if !lookup.wanted.key.is_empty()
@@ -335,8 +336,13 @@ fn kind(reader: &mut Reader) -> Option<Box<dyn Kind>> {
     }
     chosen
 }
+
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
     use crate::config::Config;
 
     /// What is said of a table with these contents.
@@ -408,6 +414,103 @@ mod tests {
         ] {
             let error = said(content, keys).unwrap_err();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    /// A server that answers as is said, and the address of rows there.
+    fn server() -> (Arc<Mutex<String>>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/rows", listener.local_addr().unwrap());
+        let reply = Arc::new(Mutex::new(String::new()));
+        let own = Arc::clone(&reply);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let reply = own.lock().unwrap().clone();
+                client.write_all(reply.as_bytes()).unwrap();
+            }
+        });
+        (reply, url)
+    }
+
+    #[test]
+    fn what_is_secret_of_an_address_is_shown_nowhere() {
+        let (reply, plain) = server();
+        let answers = |status: &str, header: &str, body: &str| {
+            let length = body.len();
+            *reply.lock().unwrap() = format!(
+                "HTTP/1.1 {status}\r\n{header}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+        };
+        let read = |url: &str, headers: &str| {
+            let text = format!(
+                "[[lookup]]\nname = \"products\"\nurl = {url:?}\nheaders = {{ {headers} }}\n\
+                 key = \"sku\"\ncolumn = \"sku\"\nattributes = {{ category = \"category\" }}\n"
+            );
+            Config::parse("t.toml", &text).map_err(|error| error.to_string())
+        };
+        let shown = |text: String| {
+            assert!(!text.contains("hush"), "{text}");
+            text
+        };
+        answers("200 OK", "", r#"[{"sku": "a", "category": "shoes"}]"#);
+        let url = format!("{plain}?api_key=hush-1");
+        let config = read(&url, "X-Api-Key = \"hush-2\", X-Team = \"env:TEAM\"").unwrap_err();
+        assert!(shown(config).contains("header x-team: the environment has no TEAM"));
+        let config = read(&url, "X-Api-Key = \"hush-2\", X-Home = \"env:PATH\"").unwrap();
+        let printed = shown(config.print());
+        for line in [
+            format!("url = \"{plain}?***\"\n"),
+            "headers = { X-Api-Key = \"***\", X-Home = \"env:PATH\" }\n".into(),
+        ] {
+            assert!(printed.contains(&line), "{printed}");
+        }
+        shown(format!("{config:?}"));
+        // Another secret is another place all the same.
+        for other in [
+            read(&url, "X-Api-Key = \"hush-3\", X-Home = \"env:PATH\""),
+            read(
+                &format!("{plain}?api_key=hush-3"),
+                "X-Api-Key = \"hush-2\", X-Home = \"env:PATH\"",
+            ),
+        ] {
+            let other = other.unwrap();
+            assert_ne!(shown(other.lookups[0].of()), shown(config.lookups[0].of()));
+            assert_eq!(config.changes(&other).taken.len(), 1);
+            shown(format!("{:?}", config.changes(&other)));
+        }
+        assert!(config.changes(&config).taken.is_empty());
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("{plain}/hush-hush?api_key=hush-1\n")).unwrap();
+        let elsewhere = format!("file:{}", file.path().display());
+        let in_file = read(&elsewhere, "X-Api-Key = \"hush-2\"").unwrap();
+        assert!(shown(in_file.print()).contains(&format!("url = {elsewhere:?}\n")));
+        shown(format!("{in_file:?}"));
+        // What is said in answers.
+        let said = |config: &Config| shown(config.lookups[0].look("").unwrap_err());
+        let cut = format!("{}hush-2", "x".repeat(116));
+        answers("401 Unauthorized", "", &cut);
+        assert!(said(&config).ends_with("xxx***\""));
+        answers("400 Bad Request", "", "key hush-1 of /rows/hush-hush?api_key=hush-1 is no key");
+        said(&in_file);
+        answers("302 Found", "location: /in?next=/rows/hush-hush?api_key=hush-1\r\n", "");
+        assert!(said(&config).contains("leads to \"/in?***\""));
+        said(&in_file);
+        std::fs::write(&file, "hush").unwrap();
+        assert!(said(&in_file).contains("is no address"));
+
+        for (url, headers, rule) in [
+            ("http://ann:hush@a", "", "must not have a user"),
+            ("htp://a/?key=hush", "", "must begin with http://"),
+            ("http://a:b/?key=hush", "", "is no address"),
+            ("env:", "", "must name a variable or a file"),
+            (&plain, "\"a b\" = \"hush\"", "is no name of a header"),
+            (&plain, "Authorization = \"hush\"", "a secret does not stand here"),
+        ] {
+            assert!(shown(read(url, headers).unwrap_err()).contains(rule), "{url} {headers}");
         }
     }
 }

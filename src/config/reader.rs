@@ -9,12 +9,9 @@ use std::collections::BTreeMap;
 
 use super::document::{Node, Value};
 use super::problem::Problem;
-use super::values;
+use super::values::{self, HIDDEN};
 use crate::domain::near;
 use crate::domain::settings::{self, Rule, Section};
-
-/// What stands in a message for a value that must not be seen.
-const HIDDEN: &str = "(not shown)";
 
 /// Typed reading of one set of keys.
 #[derive(Debug)]
@@ -80,8 +77,10 @@ impl Reader {
                 self.known.push(key.path);
                 continue;
             }
-            if let (Rule::Secret, Some(node)) = (key.rule, self.entries.get_mut(key.path)) {
-                node.shown = HIDDEN.into();
+            if let Some(node) = self.entries.get_mut(key.path)
+                && let Some(told) = values::told(&key.rule, node)
+            {
+                node.shown = told;
             }
             let value = self.read(key.path, default, |node| values::read(&key.rule, node));
             if !section.set(key.path, value) {
@@ -95,13 +94,6 @@ impl Reader {
     pub fn need(&mut self, key: &str, example: &str) {
         if !self.is_set(key) {
             self.problem(key, format!("is missing: write {example}"));
-        }
-    }
-
-    /// Lets no message repeat the value of `key`.
-    pub fn hide(&mut self, key: &str) {
-        if let Some(node) = self.entries.get_mut(key) {
-            node.shown = HIDDEN.into();
         }
     }
 

@@ -7,8 +7,11 @@ use super::document::Node;
 use super::toml_text;
 use super::units::{parse_size, parse_span, show_size, show_span};
 use crate::domain::near;
-use crate::domain::settings::{Rule, Value};
+use crate::domain::settings::{MASK, Rule, Value, is_elsewhere, without_query};
 use crate::domain::time::SpanMs;
+
+/// What a message says in place of a value that it must not repeat.
+pub(super) const HIDDEN: &str = "(not shown)";
 
 /// Reads a value.
 ///
@@ -31,7 +34,7 @@ pub(super) fn read(rule: &Rule, node: &Node) -> Result<Value, String> {
             let text = node.text(wanted)?;
             check(text).map(|()| Value::Text(text.to_owned()))
         }
-        Rule::Secret => Ok(Value::Text(node.text("text in quotes")?.to_owned())),
+        Rule::Secret | Rule::Address => Ok(Value::Text(node.text("text in quotes")?.to_owned())),
         Rule::Texts { least, most, check, .. } => {
             let texts = node.texts()?;
             if !(least..=most).contains(&texts.len()) {
@@ -51,12 +54,32 @@ pub(super) fn read(rule: &Rule, node: &Node) -> Result<Value, String> {
             }
         }
         Rule::Attributes(most) => attributes(node, most).map(Value::Texts),
-        Rule::Pairs(most) => match node.pairs()? {
+        Rule::Pairs(most) | Rule::SecretPairs(most) => match node.pairs()? {
             pairs if pairs.len() > most => Err(format!("must hold at most {most} names")),
             pairs => Ok(Value::Pairs(pairs)),
         },
         Rule::Word(words) => choose(node, &words()).map(|word| Value::Text(word.into())),
         Rule::Shape => Ok(Value::None),
+    }
+}
+
+/// Of what a message may repeat of a value that was written: `None` for all.
+pub(super) fn told(rule: &Rule, node: &Node) -> Option<String> {
+    let hidden = || Some(HIDDEN.to_owned());
+    match rule {
+        Rule::Secret => hidden(),
+        Rule::SecretPairs(_) => match node.pairs() {
+            Ok(pairs) if pairs.iter().all(|(_, text)| is_elsewhere(text)) => None,
+            _ => hidden(),
+        },
+        Rule::Address => match node.text("") {
+            Ok(address) if !address.contains('@') => match without_query(address) {
+                shown if shown == address => None,
+                shown => Some(toml_text::text(&shown)),
+            },
+            _ => hidden(),
+        },
+        _ => None,
     }
 }
 
@@ -66,6 +89,14 @@ pub(super) fn show(rule: &Rule, value: &Value) -> String {
         (Rule::Secret, Value::Text(secret)) => {
             let remark = if secret.is_empty() { "" } else { " # it is set, and not shown" };
             format!("\"\"{remark}")
+        }
+        (Rule::Address, Value::Text(address)) if !is_elsewhere(address) => {
+            toml_text::text(&without_query(address))
+        }
+        (Rule::SecretPairs(_), Value::Pairs(pairs)) => {
+            let shown = |text: &String| if is_elsewhere(text) { text } else { MASK }.to_owned();
+            let pairs = pairs.iter().map(|(name, text)| (name.clone(), shown(text)));
+            toml_text::pairs(&pairs.collect::<Vec<_>>())
         }
         (Rule::SpanOrAuto(..), Value::Int(0)) => toml_text::text("auto"),
         (Rule::Span(..) | Rule::SpanOrAuto(..), Value::Int(span)) => toml_text::span(*span),
@@ -101,7 +132,9 @@ pub(super) fn bounds(rule: &Rule) -> Option<String> {
         Rule::Number(least, most) if least.is_finite() => {
             Some(or_more(least.to_string(), most.to_string(), most.is_infinite()))
         }
-        Rule::Texts { least: 0, most, .. } | Rule::Pairs(most) => Some(format!("At most {most}")),
+        Rule::Texts { least: 0, most, .. } | Rule::Pairs(most) | Rule::SecretPairs(most) => {
+            Some(format!("At most {most}"))
+        }
         Rule::Texts { least, most, .. } => Some(format!("{least} to {most} names")),
         Rule::Attributes(most) => Some(format!("1 to {most} names")),
         Rule::Ascending(least, most) => Some(format!("{least} to {most} numbers")),
@@ -109,6 +142,7 @@ pub(super) fn bounds(rule: &Rule) -> Option<String> {
         | Rule::Number(..)
         | Rule::Text(..)
         | Rule::Secret
+        | Rule::Address
         | Rule::Word(_)
         | Rule::Shape => None,
     }

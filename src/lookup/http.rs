@@ -1,7 +1,5 @@
 //! Rows behind an HTTP address, as JSON.
 
-use std::fs;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use tidewatch_connection::LinkSettings;
@@ -10,16 +8,15 @@ use ureq::http::{HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
 use super::rows::{Rows, TOO_LARGE};
+use super::secret::{Hidden, Origin};
 use super::{Kind, Read, Source, Wanted, Wrong};
-use crate::domain::settings::settings;
+use crate::domain::settings::{settings, without_query};
 
 /// Most headers.
 const HEADERS_MAX: usize = 16;
-/// Most bytes of a header's value that lies in a file.
-const SECRET_BYTES_MAX: u64 = 8 << 10;
 /// Most letters of an answer that are told.
 const TOLD_MAX: usize = 120;
-/// Headers whose values are never written down.
+/// Headers whose values do not stand in the configuration.
 const SECRETS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 settings! {
@@ -27,14 +24,15 @@ settings! {
     #[derive(Clone, Debug)]
     pub struct HttpKeys in "" {
         /// An address (http:// or https://) that answers with JSON: an array of objects, or an object of
-        /// them by name. Redirects are not followed.
-        pub url: String = String::new(), text();
+        /// them by name. Redirects are not followed. What stands behind a "?" is not shown, and nothing of
+        /// an address that is in a variable ("env:NAME") or in a file ("file:PATH").
+        pub url: String = String::new(), masked_address();
         /// Of url: where in the answer the rows lie, "/data/items" (a JSON pointer). "" for the answer
         /// itself.
         pub rows: String = String::new(), checked(is_pointer);
         /// Of url: what is sent along, { Authorization = "env:SHOP_TOKEN" }: what stands in a variable
-        /// ("env:NAME"), in a file ("file:PATH"), or here.
-        pub headers: Vec<(String, String)> = Vec::new(), pairs(HEADERS_MAX);
+        /// ("env:NAME"), in a file ("file:PATH"), or here. No value is shown.
+        pub headers: Vec<(String, String)> = Vec::new(), secret_pairs(HEADERS_MAX);
         /// Of an https url: certificates of authorities to trust besides the system's (PEM).
         pub ca_file: String = String::new(), text();
     }
@@ -57,104 +55,95 @@ impl Kind for HttpKeys {
     }
 
     fn open(&self, _: Option<&LinkSettings>) -> Result<Arc<dyn Source>, Wrong> {
-        let url = address(&self.url)?;
+        let url = Origin::of(&self.url).map_err(|rule| Wrong::of("url", rule))?;
+        let scheme = match &url {
+            Origin::Here(url) => {
+                Some(address(&url.0).map_err(|rule| Wrong::of("url", rule))?.scheme().to_owned())
+            }
+            Origin::Variable(_) | Origin::File(_) => None,
+        };
         let headers = self.headers.iter().map(|(name, value)| header(name, value));
         let headers = headers.collect::<Result<_, _>>()?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false);
-        let config = match url.scheme() {
-            "https" => tls::required(config, &self.ca_file)?,
-            _ if !self.ca_file.is_empty() => {
+        let config = match scheme.as_deref() {
+            Some("https") => tls::required(config, &self.ca_file)?,
+            Some(_) if !self.ca_file.is_empty() => {
                 return Err(Wrong::of("ca_file", "only belongs to a url with https"));
             }
+            None if cfg!(feature = "tls") => tls::required(config, &self.ca_file)?,
             _ => config,
         };
         let agent = config.build().new_agent();
-        Ok(Arc::new(Http { agent, url: url.into(), rows: self.rows.clone(), headers }))
+        Ok(Arc::new(Http { agent, url, rows: self.rows.clone(), headers }))
     }
 }
 
-fn address(text: &str) -> Result<Url, Wrong> {
-    let url =
-        Url::parse(text).map_err(|error| Wrong::of("url", format!("is no address: {error}")))?;
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
     if !["http", "https"].contains(&url.scheme()) {
-        return Err(Wrong::of("url", "must begin with http:// or https://"));
+        return Err("must begin with http:// or https://".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let rule = "must not have a user or a password in it: write headers = { Authorization = \
-                    \"env:NAME\" }";
-        return Err(Wrong::secret("url", rule));
+        return Err("must not have a user or a password in it: write headers = { Authorization = \
+                    \"env:NAME\" }"
+            .into());
     }
     Ok(url)
 }
 
-/// Where the value of a header comes from.
-#[derive(Clone, Debug)]
-enum From {
-    Here(String),
-    Variable(String),
-    File(String),
-}
-
-fn header(name: &str, value: &str) -> Result<(HeaderName, From), Wrong> {
-    let no_name = |_| Wrong::of("headers", format!("{name:?} is no name of a header"));
-    let known = HeaderName::try_from(name).map_err(no_name)?;
-    let from = match value.split_once(':') {
-        Some(("env", name)) => From::Variable(name.to_owned()),
-        Some(("file", path)) => From::File(path.to_owned()),
-        _ if SECRETS.contains(&known.as_str()) => {
-            let rule = "a secret does not stand here: write \"env:NAME\" or \"file:PATH\"";
-            return Err(Wrong::secret("headers", format!("{name}: {rule}")));
-        }
-        _ => From::Here(value.to_owned()),
-    };
+fn header(name: &str, value: &str) -> Result<(HeaderName, Origin), Wrong> {
+    let wrong = |rule: String| Wrong::of("headers", rule);
+    let known = HeaderName::try_from(name)
+        .map_err(|_| wrong(format!("{name:?} is no name of a header")))?;
+    let from = Origin::of(value).map_err(|rule| wrong(format!("{name}: {rule}")))?;
+    if matches!(from, Origin::Here(_)) && SECRETS.contains(&known.as_str()) {
+        let rule = "a secret does not stand here: write \"env:NAME\" or \"file:PATH\"";
+        return Err(wrong(format!("{name}: {rule}")));
+    }
     Ok((known, from))
 }
 
-impl From {
-    fn value(&self, name: &HeaderName) -> Result<HeaderValue, String> {
-        let value = match self {
-            From::Here(value) => value.clone(),
-            From::Variable(variable) => std::env::var(variable)
-                .map_err(|_| format!("header {name}: the environment has no {variable}"))?,
-            From::File(path) => {
-                let unreadable = |error| format!("header {name}: {path} cannot be read: {error}");
-                let mut text = String::new();
-                let file = fs::File::open(path).map_err(unreadable)?;
-                file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
-                text
-            }
-        };
-        let mut value = HeaderValue::try_from(value.trim()).map_err(|_| {
-            format!("header {name}: its value has characters that no header may have")
-        })?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
+/// The value of a header.
+fn value(name: &HeaderName, text: &str) -> Result<HeaderValue, String> {
+    let no_value = |_| format!("header {name}: its value has characters that no header may have");
+    let mut value = HeaderValue::try_from(text).map_err(no_value)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[derive(Debug)]
 struct Http {
     agent: ureq::Agent,
-    url: String,
+    url: Origin,
     rows: String,
-    headers: Vec<(HeaderName, From)>,
+    headers: Vec<(HeaderName, Origin)>,
 }
 
 impl Source for Http {
     fn read(&self, wanted: &Wanted, since: Option<&str>) -> Result<Option<Read>, String> {
-        let mut request = self.agent.get(&self.url).header("accept", "application/json");
+        let url = self.url.text().and_then(|text| address(&text))?;
+        let mut hidden = Hidden::default();
+        match &self.url {
+            Origin::Here(_) => hidden.query(&url),
+            Origin::Variable(_) | Origin::File(_) => hidden.address(&url),
+        }
+        let mut request = self.agent.get(url.as_str()).header("accept", "application/json");
         for (name, from) in &self.headers {
-            request = request.header(name, from.value(name)?);
+            let text = from.text().map_err(|why| format!("header {name}: {why}"))?;
+            request = request.header(name, value(name, &text)?);
+            hidden.text(&text);
         }
         let since = since.filter(|version| !version.is_empty());
         if let Some(version) = since {
             request = request.header(IF_NONE_MATCH, version);
         }
         let request = request.config().timeout_global(Some(wanted.timeout)).build();
-        let mut answer = request.call().map_err(|error| format!("does not answer: {error}"))?;
+        let away =
+            |error: ureq::Error| format!("does not answer: {}", hidden.masked(&error.to_string()));
+        let mut answer = request.call().map_err(away)?;
         let status = answer.status();
         if status == StatusCode::NOT_MODIFIED && since.is_some() {
             return Ok(None);
@@ -163,6 +152,7 @@ impl Source for Http {
         if status.is_redirection()
             && let Some(to) = text(LOCATION)
         {
+            let to = without_query(&hidden.masked(to));
             return Err(format!("answers {status} and leads to {to:?}, which is not followed"));
         }
         let version = text(ETAG).unwrap_or_default().to_owned();
@@ -170,7 +160,8 @@ impl Source for Http {
         let read = body.read_to_vec();
         if status != StatusCode::OK {
             let said = read.unwrap_or_default();
-            let said: String = String::from_utf8_lossy(&said).chars().take(TOLD_MAX).collect();
+            let said = hidden.masked(&String::from_utf8_lossy(&said));
+            let said: String = said.chars().take(TOLD_MAX).collect();
             return Err(format!("answers {status}: {said:?}"));
         }
         let bytes = read.map_err(|error| match error {
@@ -249,7 +240,7 @@ mod tests {
         let ca = |url: &str| HttpKeys { ca_file: "nowhere.pem".into(), ..keys(url) };
         for (keys, key, says) in [
             (keys("shop"), "url", "is no address"),
-            (keys("file:///etc/passwd"), "url", "must begin with http:// or https://"),
+            (keys("ftp://a"), "url", "must begin with http:// or https://"),
             (keys("http://ann:secret@a"), "url", "must not have a user"),
             (with("a b", "c"), "headers", "is no name of a header"),
             (with("Authorization", "Bearer x"), "headers", "a secret does not stand here"),
@@ -261,21 +252,5 @@ mod tests {
             assert!(wrong.key == key && wrong.rule.contains(says), "{wrong:?}");
         }
         assert!(with("X-Tenant", "shop").open(None).is_ok());
-    }
-
-    #[test]
-    fn a_header_comes_from_where_it_says() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, "Bearer abc\n").unwrap();
-        let value = |value: &str| {
-            let (name, from) = header("Authorization", value).unwrap();
-            from.value(&name).map(|value| format!("{value:?} {:?}", value.to_str().unwrap()))
-        };
-        let found = value(&format!("file:{}", file.path().display())).unwrap();
-        assert_eq!(found, "Sensitive \"Bearer abc\"");
-        assert!(value("env:PATH").unwrap().starts_with("Sensitive"));
-        let cause = value("env:NOT_SET_ANYWHERE").unwrap_err();
-        assert_eq!(cause, "header authorization: the environment has no NOT_SET_ANYWHERE");
-        assert!(value("file:nowhere").unwrap_err().contains("nowhere cannot be read"));
     }
 }

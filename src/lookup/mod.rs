@@ -8,6 +8,7 @@ mod file;
 mod http;
 pub mod kept;
 mod rows;
+mod secret;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -68,19 +69,12 @@ pub struct Wrong {
     pub key: &'static str,
     /// The rule that it breaks.
     pub rule: String,
-    /// No message may repeat its value.
-    pub is_secret: bool,
 }
 
 impl Wrong {
     /// The rule that a key breaks.
     pub fn of(key: &'static str, rule: impl Into<String>) -> Wrong {
-        Wrong { key, rule: rule.into(), is_secret: false }
-    }
-
-    /// The same of a key with a secret in it.
-    pub fn secret(key: &'static str, rule: impl Into<String>) -> Wrong {
-        Wrong { is_secret: true, ..Wrong::of(key, rule) }
+        Wrong { key, rule: rule.into() }
     }
 }
 

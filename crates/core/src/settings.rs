@@ -23,7 +23,7 @@ pub mod rule;
 pub mod value;
 
 pub use rule::Rule;
-pub use value::{Derived, Field, Secret, Value, Word};
+pub use value::{Derived, Field, MASK, Secret, Value, Word, is_elsewhere, without_query};
 
 /// What a rule and a default may be written with.
 pub mod terms {

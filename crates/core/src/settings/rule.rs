@@ -24,6 +24,10 @@ pub enum Rule {
     Text(&'static str, Check),
     /// A text that is never shown.
     Secret,
+    /// An address, whose query is not shown, or where it stands (see [`is_elsewhere`]).
+    ///
+    /// [`is_elsewhere`]: super::is_elsewhere
+    Address,
     /// As many different texts, each of which passes a check.
     Texts {
         /// Least number of them.
@@ -41,6 +45,8 @@ pub enum Rule {
     Attributes(usize),
     /// Texts by name, `{ code = "status" }`, at most so many.
     Pairs(usize),
+    /// The same, shown only where it is said where they stand.
+    SecretPairs(usize),
     /// One of a few words; each is explained in the reason.
     Word(fn() -> Vec<&'static str>),
     /// Something with a shape of its own, which the code that uses it reads.
@@ -97,6 +103,11 @@ pub const fn secret() -> Rule {
     Rule::Secret
 }
 
+/// An address that may have a secret in it.
+pub const fn masked_address() -> Rule {
+    Rule::Address
+}
+
 /// Different names whose order says nothing.
 pub const fn names(least: usize, most: usize) -> Rule {
     Rule::Texts { least, most, check: anything, ordered: false }
@@ -125,6 +136,11 @@ pub const fn attributes(most: usize) -> Rule {
 /// Texts by name.
 pub const fn pairs(most: usize) -> Rule {
     Rule::Pairs(most)
+}
+
+/// Secret texts by name.
+pub const fn secret_pairs(most: usize) -> Rule {
+    Rule::SecretPairs(most)
 }
 
 /// One of the words of a type.

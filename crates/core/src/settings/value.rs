@@ -227,3 +227,19 @@ impl Field for Secret {
         String::of(value).map(Secret)
     }
 }
+
+/// What stands for what is not shown.
+pub const MASK: &str = "***";
+
+/// Whether a text only says where a secret is: `env:NAME` or `file:PATH`.
+pub fn is_elsewhere(text: &str) -> bool {
+    text.starts_with("env:") || text.starts_with("file:")
+}
+
+/// What may be shown of an address: what stands behind its path is not.
+pub fn without_query(address: &str) -> String {
+    match address.find(['?', '#']) {
+        Some(at) if at + 1 < address.len() => format!("{}{MASK}", &address[..=at]),
+        _ => address.to_owned(),
+    }
+}
