@@ -29,12 +29,13 @@ fn every_route_and_method_is_described_and_nothing_else() {
     let mut served: Vec<(String, String)> = Vec::new();
     for entry in routes::all().iter().filter(|entry| !entry.path.is_empty()) {
         let path = entry.path.replace(":.*}", "}");
-        let method = match entry.methods {
-            "GET, HEAD" => "get",
-            "POST" => "post",
+        let methods: &[&str] = match entry.methods {
+            "GET, HEAD" => &["get"],
+            "POST" => &["post"],
+            "GET, HEAD, POST" => &["get", "post"],
             other => panic!("{other} is new: describe it here"),
         };
-        served.push((path, method.into()));
+        served.extend(methods.iter().map(|method| (path.clone(), (*method).into())));
     }
     described.sort();
     served.sort();
@@ -225,6 +226,33 @@ fn what_a_server_answers_fits_the_description() {
         reason: "its session was closed".into(),
         raw: "{}".into(),
     }];
+    *rig.records.incidents.lock() = vec![
+        serde_json::from_value(json!({
+            "id": "0b", "rule": "errors", "version": "00", "metric": "errors_per_min",
+            "severity": "critical", "title": "t", "since": 1, "fired": 2, "detail": {"value": 9.0},
+            "holds_for": [""], "held_for": 1, "acknowledged": {"at": 3, "by": "ada"},
+        }))
+        .unwrap(),
+    ];
+    *rig.records.changes.lock() = vec![
+        serde_json::from_value(
+            json!({"n": 1, "at": 2, "what": "fired", "incident": "0b", "says": "t"}),
+        )
+        .unwrap(),
+    ];
+    *rig.records.silences.lock() = vec![
+        serde_json::from_value(json!({
+            "id": "0c", "matching": "value > 1", "from": 1, "until": 9, "by": "ada", "reason": "r",
+        }))
+        .unwrap(),
+    ];
+    *rig.records.notifications.lock() = vec![
+        serde_json::from_value(json!({
+            "n": 1, "key": "0d", "route": "all", "channel": "mail", "step": "fired", "at": 2,
+            "about": "0b", "facts": {},
+        }))
+        .unwrap(),
+    ];
     let event = json!({"id": "e", "ts": 1_700_000_000_000u64, "type": "page_view", "user": "u"});
     let json_type = [("Content-Type", "application/json")];
     let post = |path: &str, body: Value| rig.post(path, &json_type, body.to_string().as_bytes());
@@ -243,6 +271,25 @@ fn what_a_server_answers_fits_the_description() {
         ("/v1/alerts", "get", rig.get("/v1/alerts")),
         ("/v1/alerts", "get", rig.get("/v1/alerts?since=soon")),
         ("/v1/alert-log", "get", rig.get("/v1/alert-log?order=desc")),
+        ("/v1/incidents", "get", rig.get("/v1/incidents")),
+        ("/v1/incidents", "get", rig.get("/v1/incidents?state=closed")),
+        ("/v1/incidents/{id}", "get", rig.get("/v1/incidents/0b")),
+        ("/v1/incidents/{id}", "get", rig.get("/v1/incidents/none")),
+        ("/v1/incidents/{id}/acknowledge", "post", post("/v1/incidents/0b/acknowledge", json!({}))),
+        (
+            "/v1/incidents/{id}/snooze",
+            "post",
+            post("/v1/incidents/0b/snooze", json!({"by": "a", "for": "long"})),
+        ),
+        ("/v1/incident-log", "get", rig.get("/v1/incident-log?after=0")),
+        ("/v1/silences", "get", rig.get("/v1/silences")),
+        (
+            "/v1/silences",
+            "post",
+            post("/v1/silences", json!({"matching": "value > 1", "by": "a", "reason": "r"})),
+        ),
+        ("/v1/silences/{id}/end", "post", post("/v1/silences/0c/end", json!({"by": ""}))),
+        ("/v1/notifications", "get", rig.get("/v1/notifications")),
         ("/v1/late", "get", rig.get("/v1/late")),
         ("/v1/dead-letters", "get", rig.get("/v1/dead-letters")),
         ("/v1/dead-letters/{id}", "get", rig.get("/v1/dead-letters/1")),

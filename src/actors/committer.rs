@@ -19,7 +19,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt as _, AsyncContext, Context, Handler, WrapFuture as _};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::handover::Handover;
 use self::lineup::{Complete, LineUp};
@@ -28,11 +28,12 @@ use self::page::Page;
 pub use self::page::{ClientCounts, Clients, Face, PageParts, Probe};
 use super::aggregator::DecidedGroups;
 use super::flow::Flow;
-use super::messages::{BarrierNote, OpenRestored, ShardDone, Stored};
+use super::messages::{Attend, BarrierNote, OpenRestored, ShardDone, Stored};
 use super::pipeline::{Output, RunError, Witness};
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
+use crate::domain::incident::Refused;
 use crate::domain::keeper::{Keeper, ReplayNumbers};
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -90,6 +91,8 @@ pub struct Committer {
     finished: watch::Sender<Option<ReplayNumbers>>,
     output: Option<Box<dyn Output>>,
     witness: Option<Witness>,
+    /// Who gave a command that is durable with the next commit.
+    attended: Vec<oneshot::Sender<()>>,
 }
 
 impl Committer {
@@ -120,6 +123,7 @@ impl Committer {
             finished: parts.finished,
             output: parts.output,
             witness: parts.witness,
+            attended: Vec::new(),
         }
     }
 
@@ -140,7 +144,12 @@ impl Committer {
         if let Some(own_keys) = &mut self.own_keys {
             self.page.own_keys = own_keys.take(&mut shards, barrier.watermark);
         }
+        self.keeper.set_wall(self.clock.wall());
         let mut unit = self.keeper.merge(barrier, shards);
+        let attended = std::mem::take(&mut self.attended);
+        if !attended.is_empty() {
+            self.handover.refused.entry(number).or_default().extend(attended);
+        }
         if let Some(witness) = &self.witness {
             witness(&unit);
         }
@@ -224,6 +233,17 @@ impl Handler<OpenRestored> for Committer {
     fn handle(&mut self, restored: OpenRestored, _: &mut Context<Self>) {
         self.keeper.recount(restored.0);
         self.show();
+    }
+}
+
+impl Handler<Attend> for Committer {
+    type Result = Result<oneshot::Receiver<()>, Refused>;
+
+    fn handle(&mut self, command: Attend, _: &mut Context<Self>) -> Self::Result {
+        self.keeper.command(command.0)?;
+        let (told, durable) = oneshot::channel();
+        self.attended.push(told);
+        Ok(durable)
     }
 }
 

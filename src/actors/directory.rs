@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, WeakAddr};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use futures_util::future::try_join_all;
@@ -14,10 +14,12 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
-use super::messages::{AreOpen, AskPermit, Describe, Find, LookAtRisk};
+use super::committer::Committer;
+use super::messages::{AreOpen, AskPermit, Attend, Describe, Find, LookAtRisk};
 use super::session::Session;
 use crate::clock::SharedClock;
 use crate::domain::hash::{key_hash, shard_of};
+use crate::domain::incident::{Command, Refused};
 use crate::domain::session::{AtRisk, SessionView};
 use crate::domain::time::SpanMs;
 
@@ -105,6 +107,8 @@ struct Shards {
     aggregators: Vec<Addr<Aggregator>>,
     /// They have come to their end, and nothing is open any more.
     over: bool,
+    /// Who keeps the incidents. It is not kept alive by those who ask.
+    committer: Option<WeakAddr<Committer>>,
 }
 
 impl Directory {
@@ -120,9 +124,15 @@ impl Directory {
         }
     }
 
-    /// These are the shards now, of keys hashed with `seed`.
-    pub fn connect(&self, seed: u64, aggregators: Vec<Addr<Aggregator>>) {
-        self.shards.store(Arc::new(Shards { seed, aggregators, over: false }));
+    /// These are the shards now, of keys hashed with `seed`, and who adds them up.
+    pub fn connect(
+        &self,
+        seed: u64,
+        aggregators: Vec<Addr<Aggregator>>,
+        committer: &Addr<Committer>,
+    ) {
+        let committer = Some(committer.downgrade());
+        self.shards.store(Arc::new(Shards { seed, aggregators, over: false, committer }));
     }
 
     /// Everything is done, and nothing is open any more. Between two generations the shards of
@@ -185,6 +195,24 @@ impl Directory {
             Ok(Arc::clone(&looked.found))
         };
         timeout(DESCRIBE_WAIT, look).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// Carries out a command on incidents. Once it is answered it is durable.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when that took too long, or nobody is there just now: it may have been carried out,
+    /// and can be given again. Else why it cannot be carried out.
+    pub async fn attend(&self, command: Command) -> Result<Result<(), Refused>, NoAnswer> {
+        let answer = async {
+            let _permit = self.permit().await?;
+            let committer = self.shards.load().committer.as_ref().and_then(WeakAddr::upgrade);
+            let committer = committer.ok_or(NoAnswer)?;
+            match committer.send(Attend(command)).await.map_err(|_| NoAnswer)? {
+                Ok(durable) => durable.await.map(Ok).map_err(|_| NoAnswer),
+                Err(refused) => Ok(Err(refused)),
+            }
+        };
+        timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
     }
 
     async fn permit(&self) -> Result<AskPermit, NoAnswer> {

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::session::Session;
 use crate::domain::event::EventBatch;
+use crate::domain::incident::{Command, Refused};
 use crate::domain::keeper::{Barrier, Gauges, ShardDelta};
 use crate::domain::session::{AtRisk, Late, Machine, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
@@ -179,6 +180,12 @@ pub struct ShardHolds {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct OpenRestored(pub Gauges);
+
+/// Web → committer: somebody acknowledges an incident, or silences some. Answered with what tells
+/// when it is durable, or why it cannot be done.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<oneshot::Receiver<()>, Refused>")]
+pub struct Attend(pub Command);
 
 /// Store thread → committer: a commit is durable, or the store failed for good.
 #[derive(Debug, Message)]

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::domain::alert::Alert;
 use crate::domain::commit::{CommitUnit, LateEvent, Restored, SourceIdentity};
 use crate::domain::event::{Hints, RawBatch};
+use crate::domain::incident::{Change, Incident, Notification, Silence};
 use crate::domain::time::EpochMs;
 
 /// A boxed future, for traits used as objects.
@@ -488,6 +489,61 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the file cannot be read.
     fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError>;
+}
+
+/// What is kept of incidents, for the web side, the command line and what delivers. Calls may block.
+pub trait IncidentRecords: Send + Sync {
+    /// Incidents, those that began last first, each with its number.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn incidents(&self, wanted: &IncidentsWanted) -> Result<Vec<(u64, Incident)>, StoreError>;
+
+    /// One incident.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn incident(&self, id: &str) -> Result<Option<Incident>, StoreError>;
+
+    /// Lines of the log of what was done after a number, oldest first, at most `limit`; of one
+    /// incident, or all.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn incident_log(
+        &self,
+        after: u64,
+        incident: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError>;
+
+    /// The silences that are not over, by id.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn silences(&self) -> Result<Vec<Silence>, StoreError>;
+
+    /// Notifications after a number, oldest first, at most `limit`; of one channel, or all.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn notifications(
+        &self,
+        after: u64,
+        channel: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Notification>, StoreError>;
+}
+
+/// Which incidents are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncidentsWanted {
+    /// Those that hold, those that are over, or both.
+    pub open: Option<bool>,
+    /// Only those with a smaller number.
+    pub before: u64,
+    /// At most so many.
+    pub limit: usize,
 }
 
 impl StoredDeadLetter {

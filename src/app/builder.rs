@@ -277,7 +277,8 @@ impl Builder {
         });
         let state = web::State {
             log: ways.intake.clone(),
-            records: Arc::clone(&files.records),
+            records: files.records.clone(),
+            incidents: files.records.clone(),
             directory: Directory::new(config.pipeline.session_mailboxes_max, Arc::clone(clock)),
             broadcaster,
             board,

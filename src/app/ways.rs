@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::builder::{SourceFactory, StartError};
 use super::nats::{self, Link};
 use super::parts;
-use crate::actors::ports::{EventLog, Records, Source};
+use crate::actors::ports::{EventLog, Source};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::event::Schema;
@@ -21,7 +21,7 @@ pub(super) struct Files {
     pub folder: Folder,
     pub log: EmbeddedLog,
     pub state: StateDb,
-    pub records: Arc<dyn Records>,
+    pub records: Arc<StoredRecords>,
 }
 
 impl Files {

@@ -141,8 +141,20 @@ pub(super) fn read(
     }
     found.sort_by_key(|(at, _)| *at);
     let metrics: Vec<MetricSpec> = found.into_iter().map(|(_, spec)| spec).collect();
-    let rules = items.each("rule", rules.iter().enumerate(), |item, _| rules::rule(item, &metrics));
+    let named: Vec<&str> = rules.iter().filter_map(name_of).collect();
+    let rules =
+        items.each("rule", rules.iter().enumerate(), |item, _| rules::rule(item, &metrics, &named));
     (metrics, rules)
+}
+
+fn name_of(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Table(table) => match &table.get("name")?.value {
+            Value::Text(name) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// One `[[metric]]` with a formula, `known` being the metrics that it may use.

@@ -113,6 +113,9 @@ pub(super) fn metric_keys(metric: &MetricSpec) -> Vec<Entry> {
 pub(super) fn rule_keys(rule: &anomaly::Rule) -> Vec<Entry> {
     let mut keys = rule_meaning(rule);
     keys.push(("title", text(&rule.title)));
+    keys.push(("incident", text(if rule.one_incident { "rule" } else { "group" })));
+    keys.extend((!rule.unless.is_empty()).then(|| ("unless", texts(&rule.unless))));
+    keys.extend(rule.runbook.iter().map(|runbook| ("runbook", text(runbook))));
     keys
 }
 

@@ -7,7 +7,7 @@ use crate::domain::anomaly::{self, Detect, Patience, Side, Sigma};
 use crate::domain::metric::{Facts, MetricSpec};
 use crate::domain::near;
 use crate::domain::settings::terms::MINUTE;
-use crate::domain::settings::{Derived, Section, Value, settings};
+use crate::domain::settings::{Derived, Section, Value, Word, settings};
 use crate::domain::time::SpanMs;
 
 /// The key that names its detector.
@@ -47,7 +47,29 @@ settings! {
         pub side: Side = Side::Above, word::<Side>();
         /// "info", "warning" or "critical".
         pub severity: String = "warning".into(), Rule::Word(severities);
+        /// Of a metric with group_by: "group" makes an incident of each group, "rule" one of all that
+        /// stand out at a time.
+        pub incident: IncidentOf = IncidentOf::Group, word::<IncidentOf>();
+        /// Rules: nobody is told of this one while one of them has an incident whose labels do not
+        /// contradict.
+        pub unless: Vec<String> = Vec::new(), names_in_order(0, 16);
+        /// Where it says what to do: a web address, shown with its incidents.
+        pub runbook: Option<String> = None, checked(web_address);
     }
+}
+
+/// What becomes one incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IncidentOf {
+    /// Each group.
+    Group,
+    /// All groups of the rule.
+    Rule,
+}
+
+impl Word for IncidentOf {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("group", IncidentOf::Group), ("rule", IncidentOf::Rule)];
 }
 
 /// Names of the detectors.
@@ -57,7 +79,7 @@ fn words() -> Vec<&'static str> {
 
 /// The keys of rules that decide when they fire.
 pub fn rule_keys() -> Vec<&'static str> {
-    let said = ["name", "title", "metric", "severity"];
+    let said = ["name", "title", "metric", "severity", "incident", "unless", "runbook"];
     let keys = RuleKeys::default().keys().iter().map(|key| key.path);
     let mut keys: Vec<&str> = keys.filter(|key| !said.contains(key)).collect();
     for key in Detect::all().iter().flat_map(Section::keys).map(|key| key.path) {
@@ -85,7 +107,7 @@ pub(super) fn may_have(detect: &str, key: &str) -> bool {
 }
 
 /// One `[[rule]]`.
-pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule {
+pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec], rules: &[&str]) -> anomaly::Rule {
     item.reader.need("metric", "metric = \"...\"");
     let keys = item.reader.section(RuleKeys::default());
     let named = Detect::named(&keys.detect).unwrap_or_else(|| Sigma::default().into());
@@ -100,6 +122,7 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
         cooldown: keys.cooldown.0.unwrap_or(detect.cooldown(step)),
         side: keys.side,
     };
+    depends(item, &keys.unless, rules);
     match metric {
         Some(metric) => {
             rule_fits(&mut item.reader, &detect, patience, metric);
@@ -123,6 +146,9 @@ pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec]) -> anomaly::Rule
         why: keys.why,
         patience,
         severity: keys.severity,
+        one_incident: keys.incident == IncidentOf::Rule,
+        unless: keys.unless,
+        runbook: keys.runbook,
         detect,
     }
 }
@@ -142,6 +168,32 @@ fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &
     for (keys, rule) in detect.misfits(patience, &metric.name, metric.window.step()) {
         reader.conflict(&keys, rule);
     }
+}
+
+/// The rules that keep this one quiet.
+fn depends(item: &mut Item<'_>, unless: &[String], rules: &[&str]) {
+    for name in unless {
+        let problem = if *name == item.name {
+            "must not name the rule itself: it would never be told".to_owned()
+        } else if rules.contains(&name.as_str()) {
+            continue;
+        } else {
+            let others = || rules.iter().copied().filter(|other| *other != item.name);
+            let known = others().collect::<Vec<_>>().join(", ");
+            let hint = near::hint(name, others());
+            format!("{name:?} is no rule; there are {known}{hint}")
+        };
+        item.reader.problem("unless", problem);
+    }
+}
+
+fn web_address(text: &str) -> Result<(), String> {
+    let is_one = text.starts_with("https://") || text.starts_with("http://");
+    let plain = !text.contains(|one: char| one.is_whitespace() || one.is_control());
+    if is_one && plain {
+        return Ok(());
+    }
+    Err("must be a web address such as \"https://wiki.example.com/errors\"".into())
 }
 
 /// Most windows that a rule keeps of all groups together: some 50 MB.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `lock` | held by the one process that uses the folder; its process id | [`folder`] |
 //! | `endpoint` | URL of the running server | [`folder`] |
-//! | `state.db` | commits, snapshots, outbox, late events, dead letters, roll-ups | [`state`] |
+//! | `state.db` | commits, snapshots, outbox, incidents, late events, dead letters, roll-ups | [`state`] |
 //! | `marks` | how far both go, to notice what was lost at their ends | [`marks`] |
 //! | `log.db` | events not yet committed (and some after), delivered alerts | [`log`] |
 //!
@@ -31,6 +31,7 @@ mod alerts;
 mod ends;
 mod figures;
 pub mod folder;
+mod incidents;
 mod late;
 pub mod letters;
 pub mod log;
@@ -60,6 +61,10 @@ settings! {
         pub alerts_max: u64 = 1_000_000, count(100, 1_000_000_000);
         /// Bytes of alerts kept: rows differ in size, the disk does not.
         pub alerts_bytes_max: u64 = 512 << 20, size(MIB, 1_024 * GIB);
+        /// Incidents kept that are over; the oldest leave. Those that hold never do.
+        pub incidents_max: u64 = 10_000, count(10, 10_000_000);
+        /// Lines kept of what was done with incidents, and notifications; the oldest leave.
+        pub incident_log_max: u64 = 100_000, count(100, 10_000_000);
         /// Late events kept for people to look at; the oldest leave.
         pub late_max: u64 = 100_000, count(100, 1_000_000_000);
         /// Bytes of late events kept.

@@ -10,14 +10,18 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 use super::folder::{Folder, LOG, STATE};
+use super::incidents;
 use super::log;
 use super::outbox::{ALERT_LOG, OUTBOX, unpack};
 use super::sqlite::{DbFile, Layout};
 use super::tables::{self, letter_checksum};
-use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
+use crate::actors::ports::{
+    IncidentRecords, IncidentsWanted, Records, StoreError, StoredDeadLetter,
+};
 use crate::domain::alert::Alert;
 use crate::domain::commit::LateEvent;
 use crate::domain::event::Hints;
+use crate::domain::incident::{Change, Incident, Notification, Silence};
 use crate::domain::time::EpochMs;
 
 /// Idle connections kept for each file. More are opened when more readers come at
@@ -206,6 +210,40 @@ impl Records for StoredRecords {
     fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
         let limit = limit.min(LIMIT_MAX);
         self.log.with(|conn, db| ALERT_LOG.alerts_after(conn, db, after, limit))
+    }
+}
+
+impl IncidentRecords for StoredRecords {
+    fn incidents(&self, wanted: &IncidentsWanted) -> Result<Vec<(u64, Incident)>, StoreError> {
+        self.state.with(|conn, db| incidents::incidents(conn, db, wanted))
+    }
+
+    fn incident(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        self.state.with(|conn, db| incidents::incident(conn, db, id))
+    }
+
+    fn incident_log(
+        &self,
+        after: u64,
+        incident: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError> {
+        let limit = limit.min(LIMIT_MAX);
+        self.state.with(|conn, db| incidents::changes(conn, db, after, incident, limit))
+    }
+
+    fn silences(&self) -> Result<Vec<Silence>, StoreError> {
+        self.state.with(incidents::silences)
+    }
+
+    fn notifications(
+        &self,
+        after: u64,
+        channel: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Notification>, StoreError> {
+        let limit = limit.min(LIMIT_MAX);
+        self.state.with(|conn, db| incidents::notifications(conn, db, after, channel, limit))
     }
 }
 

@@ -15,6 +15,7 @@ use super::alerts::Alerts;
 use super::ends::{LOG_END, compare, compare_log};
 pub use super::figures::Figures;
 use super::folder::{Folder, STATE};
+use super::incidents;
 use super::late::{self, LateList};
 use super::letters::{DROPPED, Dropped, LAST, Letters, PUBLISHED, Terms, UNPUBLISHED};
 use super::log::EmbeddedLog;
@@ -183,6 +184,9 @@ impl StateDb {
         } else {
             self.letters.write(&tx, unit, self.letters_terms())?
         };
+        let Settings { incidents_max, incident_log_max, .. } = self.settings;
+        let bounds = incidents::Bounds { incidents: incidents_max, log: incident_log_max };
+        incidents::write(&tx, &unit.incidents, bounds)?;
         rollups::write(&tx, &unit.rollups)?;
         write_head(&tx, next)?;
         let log = &self.log.identity().incarnation;

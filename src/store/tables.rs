@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+use super::incidents;
 use super::sqlite::{DbFile, Layout, checksum, text_checksum};
 use crate::actors::ports::StoreError;
 use crate::domain::commit::{CommitUnit, SourceIdentity, SourcePosition};
@@ -14,10 +15,11 @@ use crate::domain::hash;
 /// What `state.db` is.
 pub(super) static LAYOUT: Layout = Layout {
     application: 0x7469_6473, // "tids"
-    format: 3,
+    format: 4,
     // Most of the file is blobs of megabytes: fewer, larger pages write them faster.
     page_bytes: 16_384,
-    schema: "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
+    schema: concat!(
+        "CREATE TABLE head(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, \
          owner INTEGER NOT NULL, watermark INTEGER NOT NULL, wall INTEGER NOT NULL, \
          snapshot_epoch INTEGER NOT NULL, snapshot_parts INTEGER NOT NULL, \
          checksum INTEGER NOT NULL); \
@@ -41,11 +43,14 @@ pub(super) static LAYOUT: Layout = Layout {
          CREATE TABLE rollups(metric TEXT NOT NULL, minute INTEGER NOT NULL, \
          grp TEXT NOT NULL, count INTEGER NOT NULL, sum REAL NOT NULL, value REAL NOT NULL, \
          PRIMARY KEY (metric, minute, grp)) WITHOUT ROWID;",
+        incidents::tables!()
+    ),
     remedy: "stop tidewatch, then move state.db and state.db-wal away to start again from the \
          log, or put a copy of both back",
     // Before 3 the blobs hold numbers in millionths.
     oldest: 3,
-    upgrades: &[],
+    // 4 keeps incidents.
+    upgrades: &[incidents::tables!()],
 };
 
 /// The last commit, as the `head` row has it.

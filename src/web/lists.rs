@@ -97,7 +97,7 @@ impl AlertsAsked {
     /// # Errors
     /// `BadRequest` when `since` is not a time.
     pub fn checked(self) -> Result<AlertsWanted, Problem> {
-        let since = self.since.as_deref().map(time).transpose()?;
+        let since = self.since.as_deref().map(|text| time("since", text)).transpose()?;
         Ok(AlertsWanted {
             after: self.after.unwrap_or(0),
             before: self.before.unwrap_or(u64::MAX),
@@ -110,13 +110,13 @@ impl AlertsAsked {
 }
 
 /// Milliseconds since 1970, or RFC 3339.
-fn time(text: &str) -> Result<EpochMs, Problem> {
+pub fn time(key: &str, text: &str) -> Result<EpochMs, Problem> {
     let number = text.parse::<EpochMs>().ok();
     // In a query a + that was not encoded arrives as a space.
     let written = || text.replace(' ', "+").parse::<jiff::Timestamp>().ok();
     number.or_else(|| written().map(|time| time.as_millisecond())).ok_or_else(|| {
         Problem::BadRequest(format!(
-            "since={text:?} is not a time: write milliseconds since 1970 or 2026-01-31T12:00:00Z"
+            "{key}={text:?} is not a time: write milliseconds since 1970 or 2026-01-31T12:00:00Z"
         ))
     })
 }

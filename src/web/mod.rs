@@ -17,6 +17,7 @@ mod gauges;
 mod groups;
 mod guard;
 mod health;
+mod incidents;
 mod ingest;
 mod intake;
 mod lists;
@@ -45,7 +46,7 @@ use arc_swap::ArcSwap;
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
-use crate::actors::ports::{EventLog, Records};
+use crate::actors::ports::{EventLog, IncidentRecords, Records};
 use crate::actors::reload::Reload;
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
@@ -151,7 +152,9 @@ pub struct State {
     pub log: Option<Arc<dyn EventLog>>,
     /// What the store keeps.
     pub records: Arc<dyn Records>,
-    /// The open sessions.
+    /// What it keeps of incidents.
+    pub incidents: Arc<dyn IncidentRecords>,
+    /// The open sessions, and who keeps the incidents.
     pub directory: Directory,
     /// The broadcaster. Every websocket keeps one clone for its life, and has one
     /// message under way at most: that is the bound of its mailbox.

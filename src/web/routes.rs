@@ -6,7 +6,9 @@ use actix_web::http::header::ALLOW;
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard, web};
 
 use super::problem::Problem;
-use super::{assets, board, dry_run, groups, health, ingest, records, reload, sessions, socket};
+use super::{
+    assets, board, dry_run, groups, health, incidents, ingest, records, reload, sessions, socket,
+};
 
 /// One path.
 pub struct Entry {
@@ -19,6 +21,7 @@ pub struct Entry {
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
+const GET_POST: &str = "GET, HEAD, POST";
 
 /// All paths.
 pub fn all() -> Vec<Entry> {
@@ -43,6 +46,14 @@ pub fn all() -> Vec<Entry> {
         post("/v1/dry-run", dry_run::dry_run),
         get("/v1/alerts", records::alerts),
         get("/v1/alert-log", records::alert_log),
+        get("/v1/incidents", incidents::incidents),
+        get("/v1/incidents/{id}", incidents::incident),
+        post("/v1/incidents/{id}/acknowledge", incidents::acknowledge),
+        post("/v1/incidents/{id}/snooze", incidents::snooze),
+        get("/v1/incident-log", incidents::log),
+        get_post("/v1/silences", incidents::silences, incidents::silence),
+        post("/v1/silences/{id}/end", incidents::unsilence),
+        get("/v1/notifications", incidents::notifications),
         get("/v1/late", records::late),
         get("/v1/dead-letters", records::dead_letters),
         post("/v1/dead-letters/redrive", records::redrive),
@@ -69,6 +80,22 @@ where
     F::Output: Responder + 'static,
 {
     entry(path, POST, web::post().to(handler))
+}
+
+fn get_post<F, Args, G, Others>(path: &'static str, reads: F, writes: G) -> Entry
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+    G: Handler<Others>,
+    Others: FromRequest + 'static,
+    G::Output: Responder + 'static,
+{
+    let mut entry = get(path, reads);
+    entry.methods = GET_POST;
+    let other = move |request: HttpRequest| other_method(request, GET_POST);
+    entry.resource = entry.resource.route(web::post().to(writes)).default_service(web::to(other));
+    entry
 }
 
 fn entry(path: &'static str, methods: &'static str, route: actix_web::Route) -> Entry {

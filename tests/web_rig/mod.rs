@@ -27,6 +27,7 @@ use tidewatch::clock::{Clock, SharedClock, SystemClock};
 use tidewatch::domain::alert::Alert;
 use tidewatch::domain::board::{Board, Topic, TopicAbout, TopicState};
 use tidewatch::domain::commit::LateEvent;
+use tidewatch::domain::incident::{Change, Incident, Notification, Silence};
 use tidewatch::domain::time::EpochMs;
 use tidewatch::web::dry_run::Refused;
 use tidewatch::web::{self, Load, State, server};
@@ -91,6 +92,10 @@ pub struct MemoryRecords {
     pub letters: Mutex<Vec<StoredDeadLetter>>,
     pub alerts: Mutex<Vec<Alert>>,
     pub late: Mutex<Vec<LateEvent>>,
+    pub incidents: Mutex<Vec<Incident>>,
+    pub changes: Mutex<Vec<Change>>,
+    pub silences: Mutex<Vec<Silence>>,
+    pub notifications: Mutex<Vec<Notification>>,
     pub broken: Mutex<bool>,
 }
 
@@ -155,6 +160,49 @@ impl Records for MemoryRecords {
 
     fn alert_log(&self, after: u64, limit: usize) -> Result<Vec<Alert>, StoreError> {
         self.alerts(after, limit)
+    }
+}
+
+impl IncidentRecords for MemoryRecords {
+    fn incidents(&self, wanted: &IncidentsWanted) -> Result<Vec<(u64, Incident)>, StoreError> {
+        let incidents = self.incidents.lock();
+        let numbered = incidents.iter().enumerate().map(|(n, one)| (n as u64 + 1, one.clone()));
+        let fits = |(n, one): &(u64, Incident)| {
+            *n < wanted.before && wanted.open.is_none_or(|open| open == one.resolved.is_none())
+        };
+        self.ask(|| numbered.rev().filter(fits).take(wanted.limit).collect())
+    }
+
+    fn incident(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        self.ask(|| self.incidents.lock().iter().find(|one| one.id == id).cloned())
+    }
+
+    fn incident_log(
+        &self,
+        after: u64,
+        incident: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError> {
+        let fits = |one: &&Change| {
+            one.n > after && incident.is_none_or(|incident| one.incident == incident)
+        };
+        self.ask(|| self.changes.lock().iter().filter(fits).take(limit).cloned().collect())
+    }
+
+    fn silences(&self) -> Result<Vec<Silence>, StoreError> {
+        self.ask(|| self.silences.lock().clone())
+    }
+
+    fn notifications(
+        &self,
+        after: u64,
+        channel: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Notification>, StoreError> {
+        let fits = |one: &&Notification| {
+            one.n > after && channel.is_none_or(|channel| one.channel == channel)
+        };
+        self.ask(|| self.notifications.lock().iter().filter(fits).take(limit).cloned().collect())
     }
 }
 
@@ -275,6 +323,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
     State {
         log: Some(rig.log.clone()),
         records: rig.records.clone(),
+        incidents: rig.records.clone(),
         directory: nobody(),
         broadcaster: rig.broadcaster.clone(),
         board: Arc::default(),

@@ -18,6 +18,7 @@ use super::alert::Alert;
 use super::event::DeadLetter;
 use super::fault::Counts;
 use super::hash::{EventIdentity, shard_of};
+use super::incident::Outcome;
 use super::metric::groups::{GroupChange, Kept, KeptMap};
 use super::metric::number::{NO_VALUES, Values};
 use super::metric::{Cell, Floor, Number, OVERFLOW, Place, RollupRow, Window};
@@ -69,6 +70,8 @@ pub struct CommitUnit {
     pub unwritten: Unwritten,
     /// New alerts with their feed positions, in order: the outbox.
     pub alerts: Vec<Alert>,
+    /// Incidents that changed, the log of what was done, and what goes out.
+    pub incidents: Outcome,
     /// New late events, one JSON object each.
     pub late: Vec<LateEvent>,
     /// New dead letters; each names its source by its place in `positions`.
@@ -80,7 +83,7 @@ pub struct CommitUnit {
 impl CommitUnit {
     /// Some state has changed.
     pub fn changes_state(&self) -> bool {
-        !self.delta.is_empty() || !self.unwritten.is_empty()
+        !self.delta.is_empty() || !self.unwritten.is_empty() || !self.incidents.is_empty()
     }
 
     /// Makes sections of everything. They come before those that are there: some of these say what

@@ -57,6 +57,12 @@ pub struct Rule {
     pub patience: Patience,
     /// `info`, `warning` or `critical`.
     pub severity: String,
+    /// All groups are one incident.
+    pub one_incident: bool,
+    /// Nobody is told of its incidents while one of these rules has one.
+    pub unless: Vec<String>,
+    /// Where it says what to do.
+    pub runbook: Option<String>,
     /// How it draws its line.
     pub detect: Detect,
 }

@@ -5,7 +5,7 @@ use super::desk::{Desk, Outcome};
 use super::silence::{Quiet, Silence};
 use super::{Said, Snooze, What};
 use crate::expr::Expr;
-use crate::time::{EpochMs, SpanMs};
+use crate::time::{BEGINNING, EpochMs, SpanMs};
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,8 +118,10 @@ impl Desk {
         Ok(())
     }
 
-    fn silence(&mut self, silence: Silence, out: &mut Outcome) -> Result<(), Refused> {
+    fn silence(&mut self, mut silence: Silence, out: &mut Outcome) -> Result<(), Refused> {
         let at = self.now();
+        // Without a beginning: from now on.
+        silence.from = if silence.from == BEGINNING { at } else { silence.from };
         if silence.until <= silence.from.max(at) {
             return Err(Refused::Past);
         }
@@ -135,7 +137,7 @@ impl Desk {
         }
         let says = format!("silenced what meets {}: {}", silence.matching, silence.reason);
         self.change(at, What::Silenced, "", &silence.by.clone(), says, out);
-        out.silences.insert(silence.id.clone());
+        out.silences.insert(silence.id.clone(), Some(silence.clone()));
         self.silences.insert(silence.id.clone(), Quiet { silence, when: Some(when) });
         self.look_at_all(out);
         Ok(())
@@ -146,7 +148,7 @@ impl Desk {
         let Some(quiet) = self.silences.remove(id) else {
             return Err(Refused::NoSilence(id.to_owned()));
         };
-        out.silences.insert(id.to_owned());
+        out.silences.insert(id.to_owned(), None);
         let says = format!("ended the silence of what meets {}", quiet.silence.matching);
         self.change(at, What::Unsilenced, "", &by, says, out);
         self.look_at_all(out);
@@ -172,7 +174,7 @@ impl Desk {
             if let Some(quiet) = self.silences.remove(&id) {
                 let says = format!("the silence of what meets {} is over", quiet.silence.matching);
                 self.change(at, What::SilenceOver, "", "", says, out);
-                out.silences.insert(id);
+                out.silences.insert(id, None);
             }
         }
     }

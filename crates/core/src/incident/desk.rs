@@ -41,7 +41,7 @@ pub struct Watch {
 }
 
 /// What the configuration says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeskSettings {
     /// The rules.
     pub rules: Vec<Watch>,
@@ -102,10 +102,31 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// What goes out.
     pub notifications: Vec<Notification>,
-    /// Silences that changed.
-    pub(super) silences: BTreeSet<String>,
+    /// Silences that were made, or that are no more.
+    pub silences: BTreeMap<String, Option<Silence>>,
     /// Routes whose memory changed.
     pub(super) routes: BTreeSet<String>,
+}
+
+impl Outcome {
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Outcome::default()
+    }
+}
+
+impl Default for DeskSettings {
+    fn default() -> Self {
+        DeskSettings {
+            rules: Vec::new(),
+            routes: Vec::new(),
+            maintenance: Vec::new(),
+            attributes: Vec::new(),
+            open_max: 1_000,
+            silences_max: 1_000,
+            max_age: 15 * 60_000,
+        }
+    }
 }
 
 /// Counts since the beginning of the data folder.
@@ -444,9 +465,8 @@ impl Desk {
             let open = self.open.get(id).and_then(|incident| serde_json::to_value(incident).ok());
             (format!("{INCIDENT}{id}"), json(open))
         });
-        let silences = out.silences.iter().map(|id| {
-            let kept = self.silences.get(id);
-            let kept = kept.and_then(|quiet| serde_json::to_value(&quiet.silence).ok());
+        let silences = out.silences.iter().map(|(id, kept)| {
+            let kept = kept.as_ref().and_then(|silence| serde_json::to_value(silence).ok());
             (format!("{SILENCE}{id}"), json(kept))
         });
         let routes = out.routes.iter().map(|name| {

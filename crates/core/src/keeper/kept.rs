@@ -125,7 +125,8 @@ impl Keeper {
     /// # Errors
     /// When the keeper's state cannot be read: the file is damaged.
     pub fn restore(&mut self, snapshot: &mut Snapshot, watermark: EpochMs) -> Result<(), String> {
-        let entries = std::mem::take(&mut snapshot.entries);
+        let mut entries = std::mem::take(&mut snapshot.entries);
+        self.restore_desk(&mut entries, watermark)?;
         self.written.entries = entries.clone();
         self.faults.restore(std::mem::take(&mut snapshot.faults));
         let mut metrics = self.take_entries(entries)?;

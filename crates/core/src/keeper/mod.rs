@@ -14,6 +14,7 @@ mod funnels;
 #[cfg(test)]
 mod group_tests;
 mod identity;
+mod incidents;
 mod kept;
 mod kinds;
 mod metric_topic;
@@ -56,6 +57,7 @@ use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
 use super::fault::{Faults, Tally, Use, uses};
+use super::incident::{Desk, DeskSettings, Outcome, Signal};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
@@ -106,6 +108,12 @@ pub struct Keeper {
     pub ended: Vec<EndedSession>,
     /// Matches of the last merge that raise alerts.
     matches: Vec<FoundMatch>,
+    /// Incidents, and whom to tell.
+    desk: Desk,
+    /// What came of commands since the last merge.
+    commanded: Outcome,
+    /// The time of the machine, as of the last merge.
+    wall: EpochMs,
     /// Keep every final number in `points`, not only what the board and the rules need.
     pub list_points: bool,
     /// The last one written.
@@ -160,11 +168,9 @@ impl Keeper {
             session: BTreeMap::new(),
             meanings: Meanings::new(),
             rules,
-            watching,
             patterns: Arc::default(),
             pattern_ids: Vec::new(),
             of_funnels: Vec::new(),
-            engine: Engine::new(metrics, time.allowed_lateness),
             state: KeeperState::default(),
             faults: Faults::default(),
             unused_aliases: Vec::new(),
@@ -172,8 +178,13 @@ impl Keeper {
             points: Vec::new(),
             ended: Vec::new(),
             matches: Vec::new(),
+            desk: Desk::new(incidents::settings(DeskSettings::default(), &watching, &metrics)),
+            engine: Engine::new(metrics, time.allowed_lateness),
+            commanded: Outcome::default(),
+            wall: BEGINNING,
             list_points: false,
             identity_floor: BEGINNING,
+            watching,
         }
     }
 
@@ -402,7 +413,8 @@ impl Keeper {
         let (points, rollups) = (&mut self.points, &mut unit.rollups);
         let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
         self.engine.settle(barrier.watermark, self.state.max_at, all, asked, points, rollups);
-        self.raise(&mut unit);
+        let signals = self.raise(&mut unit);
+        self.attend(signals, &mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);
@@ -412,12 +424,13 @@ impl Keeper {
         unit
     }
 
-    /// Alerts of this barrier, numbered in order.
-    fn raise(&mut self, unit: &mut CommitUnit) {
+    /// Alerts of this barrier, numbered in order; and what rules say, for the incidents.
+    fn raise(&mut self, unit: &mut CommitUnit) -> Vec<Signal> {
         unit.alerts
             .extend(self.ended.iter_mut().filter_map(|ended| ended.alert.take()).map(|one| *one));
         unit.alerts.extend(self.match_alerts());
-        unit.alerts.extend(self.judge(unit.watermark));
+        let (alerts, signals) = self.judge(unit.watermark);
+        unit.alerts.extend(alerts);
         for alert in &mut unit.alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;
@@ -427,6 +440,7 @@ impl Keeper {
         for alert in &unit.alerts[newest..] {
             self.show(alert);
         }
+        signals
     }
 
     fn show(&mut self, alert: &Alert) {

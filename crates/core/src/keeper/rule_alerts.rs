@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::why::Why;
 use crate::alert::{Alert, Detail, alert_id};
 use crate::anomaly::{Alarm, Band, Past, Rule, Sample, Verdict};
+use crate::incident::{Says, Signal};
 use crate::metric::Metric;
 use crate::metric::groups::{Labels, group_text};
 use crate::time::EpochMs;
@@ -86,6 +87,26 @@ impl About<'_> {
             title: format!("{} is over: {why} after {lasted:.1} min", self.title()),
             subject,
             detail: Detail::of(&detail),
+        }
+    }
+
+    /// An alert of this rule as incidents take it.
+    pub(super) fn signal(&self, alert: &Alert, since: Option<EpochMs>) -> Signal {
+        let says = if alert.kind == OVER {
+            Says::Ends { why: alert.title.clone() }
+        } else {
+            Says::Fires {
+                since: since.unwrap_or(alert.at),
+                title: alert.title.clone(),
+                detail: serde_json::from_str(alert.detail.text()).unwrap_or_default(),
+            }
+        };
+        Signal {
+            rule: self.rule.name.clone(),
+            subject: self.labels.map(|labels| group_text(labels)).unwrap_or_default(),
+            group: self.labels.map(|labels| self.metric.spec.named(labels)).unwrap_or_default(),
+            at: alert.at,
+            says,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::anomaly::{
 };
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
+use crate::incident::Signal;
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
 use crate::metric::groups::{Kept, group_text};
@@ -76,9 +77,10 @@ impl Keeper {
         watched.map(|(number, kept)| (*number, Some(kept.clone()))).collect()
     }
 
-    /// Runs what became final by a watermark through the rules.
-    pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Alert> {
-        let mut alerts = Vec::new();
+    /// Runs what became final by a watermark through the rules: what they raise and call over, and the
+    /// same as incidents take it.
+    pub(super) fn judge(&mut self, watermark: EpochMs) -> (Vec<Alert>, Vec<Signal>) {
+        let (mut alerts, mut signals) = (Vec::new(), Vec::new());
         let begins: Vec<Option<EpochMs>> =
             (0..self.engine.metrics().len()).map(|index| self.began(index)).collect();
         for rule in &self.watching {
@@ -136,21 +138,25 @@ impl Keeper {
                 let about =
                     About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
                 kept.run(rule, metric, Stretch { start, end }, (numbers, &ends), |verdict| {
-                    alerts.extend(verdict.change.and_then(|change| match change {
+                    let alert = verdict.change.and_then(|change| match change {
                         Change::Rises => {
                             let why = why(rule, &self.engine, |index| begins[index], verdict);
                             Some(about.anomaly(verdict, why))
                         }
                         Change::Over(past) => Some(about.over(verdict, &past)),
                         Change::Recurred(_) => None,
-                    }));
+                    });
+                    signals.extend(alert.iter().map(|alert| about.signal(alert, verdict.since)));
+                    alerts.extend(alert);
                 });
                 if left && let Some(kept) = rules.remove(&key) {
-                    alerts.extend(about.left(end, kept.state.alarm()));
+                    let alert = about.left(end, kept.state.alarm());
+                    signals.extend(alert.iter().map(|alert| about.signal(alert, None)));
+                    alerts.extend(alert);
                 }
             }
         }
-        alerts
+        (alerts, signals)
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) fn rule_of(detect: impl Into<Detect>) -> Rule {
         why: vec![],
         patience: Patience { hold: 0, cooldown: 5 * STEP, side: Side::Above },
         severity: "critical".into(),
+        one_incident: false,
+        unless: Vec::new(),
+        runbook: None,
         detect: detect.into(),
     }
 }

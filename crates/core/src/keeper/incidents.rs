@@ -1,0 +1,91 @@
+//! Incidents in a commit: what rules said becomes incidents, and what people did is in the commit that
+//! follows.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use super::Keeper;
+use super::rule_alerts::OVER;
+use super::rules::rule_id;
+use crate::anomaly::Rule;
+use crate::commit::{CommitUnit, SectionWriter};
+use crate::incident::{Command, Desk, DeskSettings, Refused, Signal, Watch};
+use crate::metric::Metric;
+use crate::time::EpochMs;
+
+/// The settings of a desk, with the rules that are watched.
+pub(super) fn settings(
+    settings: DeskSettings,
+    watching: &[Rule],
+    metrics: &[Metric],
+) -> DeskSettings {
+    let rules = watching.iter().map(|rule| {
+        let id = rule_id(rule, metrics);
+        Watch {
+            rule: rule.name.clone(),
+            version: id.rsplit('#').next().unwrap_or_default().to_owned(),
+            metric: rule.metric.clone(),
+            severity: rule.severity.clone(),
+            runbook: rule.runbook.clone(),
+            one: rule.one_incident,
+            unless: rule.unless.clone(),
+        }
+    });
+    let labels = metrics.iter().flat_map(|metric| metric.spec.group_by.iter().cloned());
+    let mut attributes: Vec<String> = labels.chain(settings.attributes).collect();
+    attributes.sort_unstable();
+    attributes.dedup();
+    DeskSettings { rules: rules.collect(), attributes, ..settings }
+}
+
+impl Keeper {
+    /// How incidents are told. Before [`Keeper::restore`].
+    pub fn set_desk(&mut self, desk: DeskSettings) {
+        self.desk = Desk::new(settings(desk, &self.watching, self.engine.metrics()));
+    }
+
+    /// The incidents, the silences, and what of them was told.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// The time of the machine at the next merge: what lies too far before it is told to nobody.
+    pub fn set_wall(&mut self, wall: EpochMs) {
+        self.wall = wall;
+    }
+
+    /// Carries out a command. It is durable with the next commit.
+    ///
+    /// # Errors
+    /// Why it cannot be carried out; nothing has changed then.
+    pub fn command(&mut self, command: Command) -> Result<(), Refused> {
+        self.desk.command(command, &mut self.commanded)
+    }
+
+    /// Incidents of this barrier, and what is told of them and of the occurrences.
+    pub(super) fn attend(&mut self, signals: Vec<Signal>, unit: &mut CommitUnit) {
+        let mut out = std::mem::take(&mut self.commanded);
+        // What rules raise is told as incidents.
+        let first =
+            unit.alerts.iter().position(|alert| alert.kind == OVER || alert.kind == ANOMALY);
+        let occurrences = &unit.alerts[..first.unwrap_or(unit.alerts.len())];
+        self.desk.run(signals, occurrences, unit.watermark, self.wall, &mut out);
+        let entries = self.desk.entries(&out);
+        if !entries.is_empty() {
+            unit.delta.push(SectionWriter::entries(&entries));
+        }
+        unit.incidents = out;
+    }
+
+    /// Takes the entries of the desk out of those of the last commit.
+    pub(super) fn restore_desk(
+        &mut self,
+        entries: &mut BTreeMap<String, Value>,
+        watermark: EpochMs,
+    ) -> Result<(), String> {
+        let own = entries.extract_if(.., |name, _| Desk::owns(name)).collect::<Vec<_>>();
+        self.desk.restore(own, watermark)
+    }
+}
+
+const ANOMALY: &str = "anomaly";

@@ -1,0 +1,228 @@
+//! Incidents, silences, the log of what was done, and notifications: rows of JSON with a checksum.
+//!
+//! Incidents have a table of their own: no flood of anything else can push one out, and one that is
+//! open never leaves. The others leave oldest first.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::sqlite::{DbFile, text_checksum};
+use crate::actors::ports::{IncidentsWanted, StoreError};
+use crate::domain::incident::{Change, Incident, Notification, Outcome, Silence};
+
+/// The tables.
+macro_rules! tables {
+    () => {
+        "CREATE TABLE incidents(id TEXT PRIMARY KEY, n INTEGER NOT NULL, open INTEGER NOT NULL, \
+         checksum INTEGER NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID; \
+         CREATE UNIQUE INDEX incidents_n ON incidents(n); \
+         CREATE INDEX incidents_open ON incidents(open, n); \
+         CREATE TABLE silences(id TEXT PRIMARY KEY, checksum INTEGER NOT NULL, \
+         doc TEXT NOT NULL) WITHOUT ROWID; \
+         CREATE TABLE incident_log(n INTEGER PRIMARY KEY, incident TEXT NOT NULL, \
+         checksum INTEGER NOT NULL, doc TEXT NOT NULL); \
+         CREATE INDEX incident_log_incident ON incident_log(incident, n); \
+         CREATE TABLE notifications(n INTEGER PRIMARY KEY, channel TEXT NOT NULL, \
+         checksum INTEGER NOT NULL, doc TEXT NOT NULL); \
+         CREATE INDEX notifications_channel ON notifications(channel, n);"
+    };
+}
+pub(super) use tables;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Incidents that are over.
+    pub incidents: u64,
+    /// Lines of the log, and as many notifications.
+    pub log: u64,
+}
+
+/// Writes what a commit brings, and keeps the bounds. Most commits bring nothing.
+pub(super) fn write(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusqlite::Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    write_incidents(tx, out, bounds)?;
+    for (id, silence) in &out.silences {
+        match silence {
+            None => {
+                tx.prepare_cached("DELETE FROM silences WHERE id = ?1")?.execute([id])?;
+            }
+            Some(silence) => {
+                let (sum, doc) = row("silences", silence)?;
+                tx.prepare_cached("INSERT OR REPLACE INTO silences VALUES (?1, ?2, ?3)")?
+                    .execute(params![id, sum, doc])?;
+            }
+        }
+    }
+    for change in &out.changes {
+        let (sum, doc) = row("incident_log", change)?;
+        tx.prepare_cached("INSERT INTO incident_log VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+            change.n as i64,
+            change.incident,
+            sum,
+            doc
+        ])?;
+    }
+    for one in &out.notifications {
+        let (sum, doc) = row("notifications", one)?;
+        tx.prepare_cached("INSERT INTO notifications VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![one.n as i64, one.channel, sum, doc])?;
+    }
+    for table in ["incident_log", "notifications"] {
+        let sql = format!("DELETE FROM {table} WHERE n <= (SELECT max(n) FROM {table}) - ?1");
+        tx.prepare_cached(&sql)?.execute([bounds.log as i64])?;
+    }
+    Ok(())
+}
+
+fn write_incidents(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusqlite::Result<()> {
+    // In the order in which they began, which their numbers then have.
+    let mut incidents: Vec<&Incident> = out.incidents.values().collect();
+    incidents.sort_by_key(|incident| (incident.fired, &incident.id));
+    for incident in &incidents {
+        let (sum, doc) = row("incidents", incident)?;
+        let open = incident.resolved.is_none();
+        let known = tx
+            .prepare_cached(
+                "UPDATE incidents SET open = ?2, checksum = ?3, doc = ?4 WHERE id = ?1",
+            )?
+            .execute(params![incident.id, open, sum, doc])?;
+        if known == 0 {
+            tx.prepare_cached(
+                "INSERT INTO incidents VALUES (?1, \
+                 (SELECT coalesce(max(n), 0) + 1 FROM incidents), ?2, ?3, ?4)",
+            )?
+            .execute(params![incident.id, open, sum, doc])?;
+        }
+    }
+    if incidents.iter().any(|incident| incident.resolved.is_some()) {
+        tx.prepare_cached(
+            "DELETE FROM incidents WHERE open = 0 AND n <= coalesce((SELECT n FROM incidents \
+             WHERE open = 0 ORDER BY n DESC LIMIT 1 OFFSET ?1), 0)",
+        )?
+        .execute([bounds.incidents as i64])?;
+    }
+    Ok(())
+}
+
+fn row(table: &str, value: &impl Serialize) -> rusqlite::Result<(i64, String)> {
+    let wrong = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    let doc = serde_json::to_string(value).map_err(wrong)?;
+    Ok((text_checksum(table, &doc), doc))
+}
+
+/// Reads a row that ends with checksum and document.
+fn read<T: DeserializeOwned>(
+    db: &DbFile,
+    table: &str,
+    (stored, doc): (i64, String),
+) -> Result<T, StoreError> {
+    if stored != text_checksum(table, &doc) {
+        return Err(db.damaged(format!("checksum of a row of {table}")));
+    }
+    serde_json::from_str(&doc).map_err(|error| db.damaged(format!("{table}: {error}")))
+}
+
+fn pair(row: &Row<'_>) -> rusqlite::Result<(i64, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+/// Runs a query whose rows are checksum and document.
+fn all<T: DeserializeOwned>(
+    conn: &Connection,
+    db: &DbFile,
+    table: &str,
+    rest: &str,
+    values: &[Value],
+) -> Result<Vec<T>, StoreError> {
+    let error = |error| db.error(error);
+    let sql = format!("SELECT checksum, doc FROM {table} {rest}");
+    let mut query = conn.prepare_cached(&sql).map_err(error)?;
+    let rows = query.query_map(params_from_iter(values), pair).map_err(error)?;
+    rows.map(|row| read(db, table, row.map_err(error)?)).collect()
+}
+
+/// Incidents, the newest first, each with its number.
+pub(super) fn incidents(
+    conn: &Connection,
+    db: &DbFile,
+    wanted: &IncidentsWanted,
+) -> Result<Vec<(u64, Incident)>, StoreError> {
+    let error = |error| db.error(error);
+    let of = match wanted.open {
+        None => "",
+        Some(true) => "AND open = 1",
+        Some(false) => "AND open = 0",
+    };
+    let sql = format!(
+        "SELECT checksum, doc, n FROM incidents WHERE n < ?1 {of} ORDER BY n DESC LIMIT ?2"
+    );
+    let mut query = conn.prepare_cached(&sql).map_err(error)?;
+    let before = i64::try_from(wanted.before).unwrap_or(i64::MAX);
+    let rows = query
+        .query_map(params![before, wanted.limit as i64], |row| Ok((pair(row)?, row.get(2)?)))
+        .map_err(error)?;
+    rows.map(|found| {
+        let (row, n): (_, i64) = found.map_err(error)?;
+        Ok((n as u64, read(db, "incidents", row)?))
+    })
+    .collect()
+}
+
+/// One incident.
+pub(super) fn incident(
+    conn: &Connection,
+    db: &DbFile,
+    id: &str,
+) -> Result<Option<Incident>, StoreError> {
+    let sql = "SELECT checksum, doc FROM incidents WHERE id = ?1";
+    let row = conn.query_row(sql, [id], pair).optional().map_err(|error| db.error(error))?;
+    row.map(|row| read(db, "incidents", row)).transpose()
+}
+
+/// The silences.
+pub(super) fn silences(conn: &Connection, db: &DbFile) -> Result<Vec<Silence>, StoreError> {
+    all(conn, db, "silences", "ORDER BY id", &[])
+}
+
+/// Lines of the log after a number, oldest first; of one incident, or all.
+pub(super) fn changes(
+    conn: &Connection,
+    db: &DbFile,
+    after: u64,
+    incident: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Change>, StoreError> {
+    let after = Value::from(i64::try_from(after).unwrap_or(i64::MAX));
+    let limit = Value::from(limit as i64);
+    match incident {
+        None => all(conn, db, "incident_log", "WHERE n > ?1 ORDER BY n LIMIT ?2", &[after, limit]),
+        Some(id) => {
+            let rest = "WHERE incident = ?3 AND n > ?1 ORDER BY n LIMIT ?2";
+            all(conn, db, "incident_log", rest, &[after, limit, id.to_owned().into()])
+        }
+    }
+}
+
+/// Notifications after a number, oldest first; of one channel, or all.
+pub(super) fn notifications(
+    conn: &Connection,
+    db: &DbFile,
+    after: u64,
+    channel: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Notification>, StoreError> {
+    let after = Value::from(i64::try_from(after).unwrap_or(i64::MAX));
+    let limit = Value::from(limit as i64);
+    match channel {
+        None => all(conn, db, "notifications", "WHERE n > ?1 ORDER BY n LIMIT ?2", &[after, limit]),
+        Some(name) => {
+            let rest = "WHERE channel = ?3 AND n > ?1 ORDER BY n LIMIT ?2";
+            all(conn, db, "notifications", rest, &[after, limit, name.to_owned().into()])
+        }
+    }
+}

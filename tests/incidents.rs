@@ -1,0 +1,210 @@
+//! Shows that an incident begins and ends once and that what people say of it is kept, over kill -9 at
+//! any moment: the real binary over HTTP.
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::events::{Event, Random};
+use support::{Folder, HOLD, Poster, Server, until};
+
+/// A midnight of UTC, 2023-11-14.
+const START: i64 = 1_699_920_000_000;
+const WINDOW: i64 = 10_000;
+
+const CONFIG: &str = "[[metric]]\nname = \"failed\"\nwhere = { type = \"failed\" }\n\
+    aggregate = \"count\"\ngroup_by = [\"region\"]\nwindow = { tumbling = \"10s\" }\n\
+    [[rule]]\nname = \"failures\"\nmetric = \"failed\"\ndetect = \"threshold\"\nlimit = 3\n\
+    cooldown = \"20s\"\nseverity = \"critical\"\nrunbook = \"https://wiki.example.com/failed\"\n";
+
+fn config() -> String {
+    format!("{HOLD}{CONFIG}")
+}
+
+/// So many failures of a region in a window; a visitor in every window keeps time going.
+fn lines(windows: &[(usize, &str, usize)]) -> Vec<String> {
+    let of = |(window, region, count): &(usize, &str, usize)| {
+        let at = START + *window as i64 * WINDOW;
+        let visitor = Event::new(format!("v{window}"), at, "page_view", format!("v{window}"));
+        let failed = (0..*count).map(|n| {
+            let mut event: Value = serde_json::from_str(
+                &Event::new(format!("{region}{window}-{n}"), at + 1 + n as i64, "failed", "u")
+                    .line(),
+            )
+            .unwrap();
+            event["region"] = (*region).into();
+            event.to_string()
+        });
+        failed.chain([visitor.line()]).collect::<Vec<_>>()
+    };
+    windows.iter().flat_map(of).collect()
+}
+
+fn post(server: &Server, windows: &[(usize, &str, usize)], received: &mut u64) {
+    let lines = lines(windows);
+    Poster::new(server.target()).post(&lines);
+    *received += lines.len() as u64;
+    server.wait_settled(*received);
+}
+
+fn incidents(server: &Server, state: &str) -> Vec<Value> {
+    let page = server.get(&format!("v1/incidents?state={state}"));
+    page["items"].as_array().unwrap().clone()
+}
+
+fn say(server: &Server, path: &str, body: &Value) -> (u16, Value) {
+    let answer = server.http.post_json(&server.at(path), body);
+    let said = if answer.body.is_empty() { Value::Null } else { answer.json() };
+    (answer.status, said)
+}
+
+#[test]
+fn an_incident_holds_over_a_kill_and_what_was_said_of_it_too() {
+    let folder = Folder::default();
+    let mut server = folder.serve(&config()).start();
+    let mut received = 0;
+    post(&server, &[(0, "eu", 9), (1, "eu", 9), (9, "", 0)], &mut received);
+    let one = until(30, "it is there", || incidents(&server, "open").pop());
+    assert_eq!((&one["phase"], &one["group"]), (&json!("firing"), &json!({"region": "eu"})));
+    assert_eq!((&one["fired"], &one["rule"]), (&json!(START + WINDOW), &json!("failures")));
+    assert_eq!(one["runbook"], "https://wiki.example.com/failed");
+    assert_eq!((&one["detail"]["value"], &one["detail"]["far"]), (&json!(9.0), &json!(6.0)));
+    let id = one["id"].as_str().unwrap().to_owned();
+
+    let ack = format!("v1/incidents/{id}/acknowledge");
+    let (status, said) = say(&server, &ack, &json!({"by": "ada", "note": "on it"}));
+    assert_eq!((status, &said["phase"]), (200, &json!("acknowledged")));
+    let silence = json!({
+        "matching": "region == \"us\" && severity == \"critical\"",
+        "until": "2023-11-15T12:00:00Z", "by": "bob", "reason": "they deploy",
+    });
+    let (status, made) = say(&server, "v1/silences", &silence);
+    assert_eq!(status, 201, "{made}");
+    server.kill_9();
+
+    let mut server = folder.serve(&config()).start();
+    let kept = incidents(&server, "open");
+    assert_eq!((kept.len(), &kept[0]["id"]), (1, &json!(id)));
+    assert_eq!(kept[0]["acknowledged"]["by"], "ada");
+    assert_eq!(server.get("v1/silences")["items"][0]["id"], made["id"]);
+
+    // Another region, which is silenced; the first one is over meanwhile.
+    post(&server, &[(10, "us", 9), (11, "us", 9), (19, "", 0)], &mut received);
+    let over = until(30, "the first is over", || incidents(&server, "resolved").pop());
+    assert_eq!((&over["id"], &over["phase"]), (&json!(id), &json!("resolved")));
+    let open = incidents(&server, "open");
+    assert_eq!((open.len(), &open[0]["phase"]), (1, &json!("silenced")));
+    let (status, _) = say(&server, &ack, &json!({"by": "ada"}));
+    assert_eq!(status, 400, "it is over");
+    let end = format!("v1/silences/{}/end", made["id"].as_str().unwrap());
+    assert_eq!(say(&server, &end, &json!({"by": "bob"})).0, 204);
+    let open = incidents(&server, "open");
+    assert_eq!(open[0]["phase"], "firing");
+
+    let log = server.get("v1/incident-log")["items"].as_array().unwrap().clone();
+    let what: Vec<&str> = log.iter().map(|line| line["what"].as_str().unwrap()).collect();
+    let wanted = [
+        "fired",
+        "acknowledged",
+        "silenced",
+        "resolved",
+        "fired",
+        "muted",
+        "unsilenced",
+        "unmuted",
+    ];
+    let mut sorted = what.clone();
+    sorted.sort_unstable();
+    let mut wanted_sorted = wanted.to_vec();
+    wanted_sorted.sort_unstable();
+    assert_eq!(sorted, wanted_sorted, "{log:#?}");
+    let numbers: Vec<u64> = log.iter().map(|line| line["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=log.len() as u64).collect::<Vec<_>>());
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_cannot_be_said_is_refused_with_the_reason() {
+    let folder = Folder::default();
+    let server = folder.serve(&config()).start();
+    let silence = |matching: &str, keys: Value| {
+        let mut body = json!({"matching": matching, "by": "ada", "reason": "r", "for": "2h"});
+        body.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        say(&server, "v1/silences", &body)
+    };
+    for (answer, status, says) in [
+        (silence("regon == \"eu\"", json!({})), 400, "did you mean \"region\""),
+        (silence("value >", json!({})), 400, "matching at column"),
+        (silence("value > 1", json!({"for": "long"})), 400, "such as \"30m\""),
+        (silence("value > 1", json!({"until": "2020-01-01T00:00:00Z"})), 400, "either for"),
+        (silence("value > 1", json!({"by": " "})), 400, "by must say who"),
+        (silence("value > 1", json!({"colour": 1})), 400, "unknown field"),
+        (say(&server, "v1/silences/none/end", &json!({"by": "a"})), 404, "no silence none"),
+        (say(&server, "v1/incidents/none/acknowledge", &json!({"by": "a"})), 404, "no incident"),
+        (say(&server, "v1/incidents/none/snooze", &json!({"by": "a"})), 400, "expected"),
+    ] {
+        assert_eq!(answer.0, status, "{answer:?}");
+        assert!(answer.1["detail"].as_str().unwrap().contains(says), "{says}: {answer:?}");
+    }
+    assert_eq!(server.get("v1/incident-log")["items"], json!([]));
+}
+
+/// Kills the server again and again while incidents come and go and people speak.
+#[test]
+fn kills_lose_no_incident_and_make_none() {
+    let mut random = Random::seeded("kills_lose_no_incident_and_make_none");
+    let folder = Folder::default();
+    let mut server = folder.serve(&config()).start();
+    let mut received = 0;
+    let (mut fired, mut acknowledged) = (0, Vec::new());
+    for round in 0..12 {
+        let at = round * 20;
+        let region = format!("r{round}");
+        let windows = [(at, region.as_str(), 5), (at + 1, region.as_str(), 5), (at + 4, "", 0)];
+        let lines = lines(&windows);
+        Poster::new(server.target()).post(&lines);
+        received += lines.len() as u64;
+        if random.one_in(2) {
+            // In the middle of it.
+            support::pause(std::time::Duration::from_millis(random.below(300)));
+            server.kill_9();
+            server = folder.serve(&config()).start();
+        }
+        server.wait_settled(received);
+        fired += 1;
+        let open = until(30, "it is there", || {
+            incidents(&server, "open")
+                .into_iter()
+                .find(|one| one["group"]["region"] == region.as_str())
+        });
+        let id = open["id"].as_str().unwrap();
+        if random.one_in(2) {
+            let path = format!("v1/incidents/{id}/acknowledge");
+            assert_eq!(say(&server, &path, &json!({"by": "ada"})).0, 200);
+            acknowledged.push(id.to_owned());
+            if random.one_in(2) {
+                server.kill_9();
+                server = folder.serve(&config()).start();
+            }
+        }
+        assert!(incidents(&server, "all").len() == fired, "round {round}");
+    }
+    post(&server, &[(12 * 20 + 40, "", 0)], &mut received);
+    let all = until(30, "all are over", || {
+        let all = incidents(&server, "all");
+        all.iter().all(|one| one["phase"] == "resolved").then_some(all)
+    });
+    assert_eq!(all.len(), fired);
+    let of_ada: Vec<&str> = all
+        .iter()
+        .filter(|one| one["acknowledged"]["by"] == "ada")
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    let mut wanted: Vec<&str> = acknowledged.iter().map(String::as_str).collect();
+    wanted.reverse();
+    assert_eq!(of_ada, wanted);
+    let log = server.get("v1/incident-log?limit=1000")["items"].as_array().unwrap().clone();
+    let count = |what: &str| log.iter().filter(|line| line["what"] == what).count();
+    assert_eq!((count("fired"), count("resolved")), (fired, fired));
+    assert_eq!(count("acknowledged"), acknowledged.len());
+}
