@@ -149,6 +149,51 @@ fn what_cannot_be_said_is_refused_with_the_reason() {
     assert_eq!(server.get("v1/incident-log")["items"], json!([]));
 }
 
+#[test]
+fn the_command_line_says_it_to_the_server_of_the_data_folder() {
+    let folder = Folder::default();
+    let server = folder.serve(&config()).start();
+    let mut received = 0;
+    post(&server, &[(0, "eu", 9), (1, "eu", 9), (9, "", 0)], &mut received);
+    let id = until(30, "it is there", || incidents(&server, "open").pop())["id"].clone();
+    let id = id.as_str().unwrap().to_owned();
+    let alerts = |args: &[&str]| {
+        let args: Vec<&str> =
+            ["alerts", "--by", "ada"].into_iter().chain(args.iter().copied()).collect();
+        folder.command(&args).run()
+    };
+    let list = alerts(&["list"]).stdout;
+    assert!(
+        list.contains("firing") && list.contains("critical") && list.contains(&id[..8]),
+        "{list}"
+    );
+    let said = alerts(&["ack", &id[..6], "--note", "on it"]).stdout;
+    assert!(said.contains("acknowledged") && said.contains("(ada)"), "{said}");
+    let shown = alerts(&["show", &id[..6]]).stdout;
+    assert!(shown.contains("runbook      https://wiki.example.com/failed"), "{shown}");
+    assert!(shown.contains("ada takes care of it: on it (ada)"), "{shown}");
+    let made = alerts(&["silence", "region == \"us\"", "--for", "2h", "--reason", "deploy"]).stdout;
+    assert!(made.starts_with("Silence "), "{made}");
+    let listed = alerts(&["silences"]).stdout;
+    assert!(listed.contains("region == \"us\"") && listed.contains("(ada: deploy)"), "{listed}");
+    let ended = alerts(&["unsilence", made.split(' ').nth(1).unwrap()]).stdout;
+    assert_eq!(ended.trim(), "The silence is over.");
+    assert_eq!(alerts(&["silences"]).stdout.trim(), "Nothing is silenced.");
+    let log = alerts(&["log", "--json"]).json();
+    let what: Vec<_> = log["items"].as_array().unwrap().iter().map(|line| &line["what"]).collect();
+    assert_eq!(what, ["fired", "acknowledged", "silenced", "unsilenced"]);
+    let wrong = alerts(&["ack", "nothing"]);
+    assert_eq!(wrong.code, Some(1));
+    assert!(
+        wrong.stderr.contains("no incident has an id that begins with \"nothing\""),
+        "{}",
+        wrong.stderr
+    );
+    let nobody = Folder::default();
+    let run = nobody.command(&["alerts", "list", "--listen", "127.0.0.1:1"]).run();
+    assert!(run.stderr.contains("no server found"), "{}", run.stderr);
+}
+
 /// Kills the server again and again while incidents come and go and people speak.
 #[test]
 fn kills_lose_no_incident_and_make_none() {

@@ -1,5 +1,6 @@
 //! The command line: what can be said, and its help. Nothing here acts.
 
+mod alerts;
 mod check;
 mod dead_letters;
 mod dry_run;
@@ -8,6 +9,7 @@ mod prove;
 mod publish;
 mod replay;
 
+pub use alerts::{AlertsAction, AlertsArgs, Which};
 pub use check::CheckArgs;
 pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
 pub use dry_run::{DryRunArgs, HistoryArgs, Often, TuneArgs};
@@ -167,6 +169,9 @@ pub enum Command {
     /// Look at events that were rejected, and send them again
     #[command(help_template = with(dead_letters::DEAD_LETTERS_EXAMPLES), after_help = dead_letters::DEAD_LETTERS_NOTES)]
     DeadLetters(DeadLettersArgs),
+    /// Look at what holds, and say who takes care of it or what to be quiet about
+    #[command(help_template = with(alerts::ALERTS_EXAMPLES), after_help = alerts::ALERTS_NOTES)]
+    Alerts(AlertsArgs),
     /// Kill a worker again and again while events come in, and compare every number
     #[command(help_template = with(prove::PROVE_EXAMPLES), after_help = prove::PROVE_NOTES)]
     Prove(ProveArgs),

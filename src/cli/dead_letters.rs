@@ -6,7 +6,6 @@
 //! no folder either, a server at the configured address will do. Nothing is ever made here.
 
 mod error;
-mod server;
 
 pub use error::DeadLettersError;
 
@@ -20,11 +19,11 @@ use crate::actors::ports::{EventLog, Records, StoreError, StoredDeadLetter};
 use crate::actors::redrive::{Gate, Redrive, RedriveError, Redriven, Wanted};
 use crate::cli::Exit;
 use crate::cli::args::DeadLettersAction;
+use crate::cli::server::{self, Server};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domain::event::Hints;
 use crate::domain::time::EpochMs;
-use server::Server;
 
 /// How a data folder is opened that no server uses.
 #[derive(Clone, Copy)]

@@ -1,11 +1,13 @@
 //! The command line: arguments, the dispatch table, and the commands that need no
 //! pipeline. The commands that run one come in as functions, from the composition root.
 
+pub mod alerts;
 pub mod args;
 pub mod check;
 pub mod dead_letters;
 #[cfg(feature = "replay")]
 pub mod report;
+mod server;
 pub mod version;
 
 use std::fmt::Display;
@@ -112,6 +114,9 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
                 },
                 Err(error) => finish(error.exit(), Err(error)),
             }
+        }),
+        Command::Alerts(args) => with_config(&|config| {
+            finish(Exit::Failed, alerts::run(&config, common.listen.as_deref(), args))
         }),
         Command::Completions(args) => finish(Exit::Failed, completions(args.shell)),
         Command::Version(args) => finish(Exit::Failed, Ok::<_, String>(version::run(args))),

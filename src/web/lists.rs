@@ -354,10 +354,10 @@ mod tests {
             ("2023-11-14T22:13:20Z", 1_700_000_000_000),
             ("2023-11-14T23:13:20 01:00", 1_700_000_000_000),
         ] {
-            assert_eq!(time(text).unwrap(), at, "{text}");
+            assert_eq!(time("since", text).unwrap(), at, "{text}");
         }
         for text in ["", "yesterday", "2023-11-14"] {
-            assert!(matches!(time(text), Err(Problem::BadRequest(_))), "{text}");
+            assert!(matches!(time("since", text), Err(Problem::BadRequest(_))), "{text}");
         }
     }
 

@@ -10,6 +10,7 @@ import { Drawer } from './drawer.js';
 import { Drawing } from './drawing.js';
 import { Funnel } from './funnel.js';
 import { Heatmap } from './heatmap.js';
+import { INCIDENTS, Incidents } from './incidents.js';
 import { Kind } from './kind.js';
 import { Kpis, kpiTopics } from './kpis.js';
 import { PIPELINE, Pipeline } from './pipeline.js';
@@ -23,6 +24,7 @@ import { onSystemTheme } from './prefs.js';
 
 /** The panels in reading order. Topics the server lacks hide their panel. */
 const PANELS = [
+  { id: 'incidents', type: 'incidents', topics: [INCIDENTS], title: 'Incidents', span: 12 },
   { id: 'abandonment', type: 'chart', topics: ['abandonment_rate'], span: 8 },
   { id: 'alerts', type: 'alerts', topics: ['alerts'], title: 'Alerts', span: 4, tall: true },
   { id: 'steps', type: 'steps', topics: ['sessions_by_step'], span: 4 },
@@ -71,7 +73,7 @@ const bar = new Bar({
 });
 
 /** What shows ages or countdowns. */
-const TICKS = new Set(['alerts', 'atRisk', 'pipeline']);
+const TICKS = new Set(['alerts', 'incidents', 'atRisk', 'pipeline']);
 
 /** What a panel of each type is made of. */
 const MAKE = {
@@ -83,6 +85,7 @@ const MAKE = {
   ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
   atRisk: (panel) => new AtRisk(panel, store, { open: (key) => drawer.session(key) }),
+  incidents: (panel) => new Incidents(panel, store),
   alerts: (panel) => {
     alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
     return alerts;

@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::actors::ports::StoreError;
 use crate::actors::redrive::RedriveError;
 use crate::cli::Exit;
+use crate::cli::server::ServerError;
 
 /// Why it did not work.
 #[derive(Debug, Error)]
@@ -28,13 +29,8 @@ pub enum DeadLettersError {
     #[error("there is no dead letter {0}; it may have made room for newer ones")]
     Unknown(u64),
     /// The running server did not do it.
-    #[error("the server at {url}: {cause}")]
-    Server {
-        /// Its URL.
-        url: String,
-        /// What it said.
-        cause: String,
-    },
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// There is neither a server nor a folder.
     #[error(
         "no dead letters found. Looked here:\n{looked}\nName the data folder with --data-dir, or \

@@ -1,15 +1,17 @@
 //! Incidents in a commit: what rules said becomes incidents, and what people did is in the commit that
 //! follows.
 
-use serde_json::Value;
 use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::Keeper;
 use super::rule_alerts::OVER;
 use super::rules::rule_id;
 use crate::anomaly::Rule;
+use crate::board::bound::label;
 use crate::commit::{CommitUnit, SectionWriter};
-use crate::incident::{Command, Desk, DeskSettings, Refused, Signal, Watch};
+use crate::incident::{Command, Desk, DeskSettings, Incident, Phase, Refused, Signal, Watch};
 use crate::metric::Metric;
 use crate::time::EpochMs;
 
@@ -87,5 +89,49 @@ impl Keeper {
         self.desk.restore(own, watermark)
     }
 }
+
+/// Incidents that the topic has: those that matter most.
+const SHOWN_MAX: usize = 100;
+
+impl Keeper {
+    /// What holds now: first what nobody takes care of, then by severity, the newest first.
+    pub(super) fn incidents_topic(&self) -> BTreeMap<String, Value> {
+        let mut open: Vec<&Incident> = self.desk.open().collect();
+        let place = |incident: &Incident| {
+            let severity = SEVERITIES.iter().position(|word| *word == incident.severity);
+            (incident.phase() as u8, severity, std::cmp::Reverse(incident.fired))
+        };
+        open.sort_by_key(|incident| place(incident));
+        let count = |phase: Phase| open.iter().filter(|one| one.phase() == phase).count();
+        let counts = self.desk.counts();
+        let row = |incident: &&Incident| {
+            json!({
+                "id": incident.id,
+                "phase": incident.phase(),
+                "severity": incident.severity,
+                "rule": incident.rule,
+                "title": label(&incident.title),
+                "since": incident.since,
+                "fired": incident.fired,
+                "by": incident.acknowledged.as_ref().map(|said| label(&said.by)),
+                "muted": incident.muted.as_ref().map(|muted| label(&muted.to_string()).into_owned()),
+                "groups": incident.holds_for.len(),
+                "runbook": incident.runbook,
+            })
+        };
+        BTreeMap::from([
+            ("firing".into(), json!(count(Phase::Firing))),
+            ("acknowledged".into(), json!(count(Phase::Acknowledged))),
+            ("silenced".into(), json!(count(Phase::Silenced))),
+            ("so_far".into(), json!(counts.fired)),
+            ("not_opened".into(), json!(counts.overflow)),
+            ("held_back".into(), json!(counts.held_back)),
+            ("open".into(), open.iter().take(SHOWN_MAX).map(row).collect()),
+        ])
+    }
+}
+
+/// What matters most first.
+const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
 const ANOMALY: &str = "anomaly";

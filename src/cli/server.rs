@@ -1,15 +1,14 @@
-//! The running server behind a data folder, asked over HTTP. Called by `dead_letters.rs`.
+//! The running server behind a data folder, asked over HTTP.
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-use super::error::DeadLettersError;
+use thiserror::Error;
 
 /// File in the data folder that holds the URL of the server that runs on it.
-pub(super) const ENDPOINT_FILE: &str = "endpoint";
+pub const ENDPOINT_FILE: &str = "endpoint";
 
 /// Longest wait for a server to say that it lives.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,14 +19,27 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Greatest answer read: a full list of greatest events (1000 x 64 KiB), escaped.
 const ANSWER_BYTES_MAX: u64 = 512 << 20;
 
+/// HTTP: done, and there is nothing to say.
+const NO_CONTENT: u16 = 204;
+
+/// A running server did not do what it was asked.
+#[derive(Debug, Error)]
+#[error("the server at {url}: {cause}")]
+pub struct ServerError {
+    /// Its URL.
+    pub url: String,
+    /// What it said.
+    pub cause: String,
+}
+
 /// A running server.
-pub(super) struct Server {
+pub struct Server {
     agent: ureq::Agent,
     url: String,
 }
 
 /// The address that the server of a data folder left there.
-pub(super) fn endpoint(data_dir: &Path) -> Option<String> {
+pub fn endpoint(data_dir: &Path) -> Option<String> {
     let url = std::fs::read_to_string(data_dir.join(ENDPOINT_FILE)).ok()?;
     let url = url.trim().trim_end_matches('/');
     (!url.is_empty()).then(|| url.to_owned())
@@ -55,7 +67,7 @@ impl Server {
     }
 
     /// Asks for `path`.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, DeadLettersError> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ServerError> {
         self.answer(self.agent.get(format!("{}{path}", self.url)).call())
     }
 
@@ -64,13 +76,13 @@ impl Server {
         &self,
         path: &str,
         body: &serde_json::Value,
-    ) -> Result<T, DeadLettersError> {
+    ) -> Result<T, ServerError> {
         let request = self.agent.post(format!("{}{path}", self.url));
         self.answer(request.content_type("application/json").send(body.to_string()))
     }
 
     /// Asks for `path` as it is.
-    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, DeadLettersError> {
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, ServerError> {
         let answer = self.agent.get(format!("{}{path}", self.url)).call();
         let mut answer = answer.map_err(|error| self.failed(error))?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
@@ -80,10 +92,13 @@ impl Server {
     fn answer<T: DeserializeOwned>(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T, DeadLettersError> {
+    ) -> Result<T, ServerError> {
         let mut answer = answer.map_err(|error| self.failed(error))?;
         let status = answer.status();
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        if status.as_u16() == NO_CONTENT {
+            return serde_json::from_str("null").map_err(|error| self.failed(error));
+        }
         if status.is_success() {
             return body.read_json().map_err(|error| self.failed(error));
         }
@@ -92,8 +107,8 @@ impl Server {
         Err(self.failed(said.unwrap_or_else(|| status.to_string())))
     }
 
-    fn failed(&self, cause: impl ToString) -> DeadLettersError {
-        DeadLettersError::Server { url: self.url.clone(), cause: cause.to_string() }
+    fn failed(&self, cause: impl ToString) -> ServerError {
+        ServerError { url: self.url.clone(), cause: cause.to_string() }
     }
 }
 
