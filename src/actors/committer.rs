@@ -243,6 +243,7 @@ impl Handler<Attend> for Committer {
         self.keeper.command(command.0)?;
         let (told, durable) = oneshot::channel();
         self.attended.push(told);
+        self.flow.commanded.store(true, Ordering::SeqCst);
         Ok(durable)
     }
 }

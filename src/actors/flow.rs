@@ -37,6 +37,8 @@ pub struct Flow {
     pub restarts: AtomicU64,
     /// Monotonic time of the next board: what is to be on it must be added up before.
     pub next_board: AtomicI64,
+    /// Somebody said something of an incident, which waits to be in a commit.
+    pub commanded: AtomicBool,
     /// How each source stands, in the order of the pipeline's sources.
     pub sources: Mutex<Vec<SourceFlow>>,
     /// Dead letters that left to keep their bound since the data folder was made.

@@ -78,7 +78,9 @@ impl Ingestor {
             waited: self.parts.clock.elapsed() - self.barrier_at,
             events: self.ledger.received,
             bytes: self.bytes,
-            moved: self.ledger.gap > 0 || self.watermark > self.barrier_watermark,
+            moved: self.ledger.gap > 0
+                || self.watermark > self.barrier_watermark
+                || self.parts.flow.commanded.load(Ordering::SeqCst),
             board: self.until_board(),
             under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
             far_behind: self.far_behind(),
@@ -92,6 +94,7 @@ impl Ingestor {
         drained_at: Option<EpochMs>,
         last: bool,
     ) -> Result<(), RunError> {
+        self.parts.flow.commanded.store(false, Ordering::SeqCst);
         self.barriers += 1;
         self.barrier_at = self.parts.clock.elapsed();
         self.barrier_watermark = self.watermark;
