@@ -18,7 +18,7 @@ const CONFIG: &str = "[[metric]]\nname = \"failed\"\nwhere = { type = \"failed\"
     cooldown = \"20s\"\nseverity = \"critical\"\nrunbook = \"https://wiki.example.com/failed\"\n";
 
 fn config() -> String {
-    format!("{HOLD}{CONFIG}")
+    format!("{HOLD}out_of_orderness = \"1s\"\nallowed_lateness = \"1s\"\n{CONFIG}")
 }
 
 /// So many failures of a region in a window; a visitor in every window keeps time going.

@@ -60,6 +60,19 @@ within = "10m"
 name = "s"
 gap = "10m"
 cohort = "day"
+[[metric]]
+name = "m"
+aggregate = "count"
+group_by = ["type"]
+window = {{ sliding = "1m" }}
+[[metric]]
+name = "failed_payments"
+where = {{ type = "payment_failed" }}
+aggregate = "count"
+window = {{ tumbling = "10s" }}
+[[rule]]
+name = "r"
+metric = "failed_payments"
 [[lookup]]
 name = "l"
 file = {table:?}

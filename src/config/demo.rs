@@ -31,6 +31,33 @@ const ABANDONMENT_WINDOW: SpanMs = 300_000;
 const SPIKE_OVER: SpanMs = 180_000;
 const SPIKE_SAMPLES_MIN: usize = 12;
 
+/// What notices that the machines of a region fail.
+const OUTAGE: &str = r#"
+[[metric]]
+name = "server_errors"
+title = "Requests that fail, by region"
+where = "has(status)"
+numerator = "status >= 500"
+aggregate = "ratio"
+group_by = ["region"]
+window = { tumbling = "5s" }
+keep = "10m"
+
+[[rule]]
+name = "region_fails"
+title = "Requests of a region fail"
+metric = "server_errors"
+detect = "threshold"
+limit = 0.2
+limit_clear = 0.1
+cooldown = "15s"
+severity = "critical"
+"#;
+
+fn outage() -> Config {
+    Config::parse("the demo", OUTAGE).expect("a test reads it")
+}
+
 /// Longest gap that the configuration allows.
 fn gap_max() -> SpanMs {
     let policy = SessionPolicy::default();
@@ -64,6 +91,16 @@ pub fn demo_overrides(config: &mut Config) -> String {
             metric.window = WindowSpec::Hopping { size: ABANDONMENT_WINDOW, slide: 1_000 };
         }
     }
+    let is_usual = config
+        .metrics
+        .iter()
+        .map(|metric| &metric.name)
+        .eq(usual.metrics.iter().map(|metric| &metric.name));
+    if is_usual && config.rules == usual.rules {
+        let Config { metrics, rules, .. } = outage();
+        config.metrics.extend(metrics);
+        config.rules.extend(rules);
+    }
     for rule in &mut config.rules {
         if usual.rules.contains(rule)
             && let Detect::Sigma(sigma) = &mut rule.detect
@@ -95,6 +132,18 @@ mod tests {
         assert_ne!(config.general.data_dir, Config::default().general.data_dir);
         let again = Config::parse("printed", &config.print()).unwrap();
         assert_eq!(again, config, "what it sets is allowed");
+    }
+
+    #[test]
+    fn an_outage_is_noticed_unless_somebody_has_rules_of_their_own() {
+        let names = |text: &str| {
+            let mut config = Config::parse("t.toml", text).unwrap();
+            demo_overrides(&mut config);
+            config.rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), ["failed_payments_spike", "region_fails"]);
+        let own = "[[metric]]\nname = \"m\"\naggregate = \"count\"\n";
+        assert_eq!(names(own), [""; 0]);
     }
 
     #[test]

@@ -27,9 +27,10 @@ const DAY_SWING: f64 = 0.4;
 /// Events in the quietest hour, relative to the mean of the day.
 pub const BUSYNESS_MIN: f64 = 1.0 - DAY_SWING;
 
-/// Bursts of errors: the first one after a minute and a quarter, one every three minutes.
+/// Bursts of errors: the first one soon enough that whoever looks for a minute sees its incident,
+/// one every three minutes.
 const BURST: Rhythm =
-    Rhythm { first: 75_000, every: 180_000, jitter: 30_000, length: 25_000, salt: 1 };
+    Rhythm { first: 20_000, every: 180_000, jitter: 15_000, length: 25_000, salt: 1 };
 
 /// Payment trouble: after two and a half minutes the demo's rule has enough samples to
 /// judge by; then every four minutes, so that the one before has left its three-minute

@@ -238,7 +238,8 @@ impl Rig {
                 let broadcaster = broadcaster.start();
                 let state = State {
                     log: Some(log),
-                    records,
+                    records: records.clone(),
+                    incidents: records,
                     directory: nobody(),
                     broadcaster: broadcaster.clone(),
                     board,

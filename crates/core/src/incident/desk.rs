@@ -115,6 +115,7 @@ impl Outcome {
     }
 }
 
+/// Without routes, and without bounds: the past is looked at, and nobody is told.
 impl Default for DeskSettings {
     fn default() -> Self {
         DeskSettings {
@@ -122,9 +123,9 @@ impl Default for DeskSettings {
             routes: Vec::new(),
             maintenance: Vec::new(),
             attributes: Vec::new(),
-            open_max: 1_000,
-            silences_max: 1_000,
-            max_age: 15 * 60_000,
+            open_max: usize::MAX,
+            silences_max: usize::MAX,
+            max_age: SpanMs::MAX,
         }
     }
 }
