@@ -142,7 +142,8 @@ mod tests {
             config.rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
         };
         assert_eq!(names(""), ["failed_payments_spike", "region_fails"]);
-        let own = "[[metric]]\nname = \"m\"\naggregate = \"count\"\n";
+        let own =
+            "[[metric]]\nname = \"m\"\naggregate = \"count\"\nwindow = { tumbling = \"1s\" }\n";
         assert_eq!(names(own), [""; 0]);
     }
 

@@ -141,20 +141,27 @@ pub(super) fn read(
     }
     found.sort_by_key(|(at, _)| *at);
     let metrics: Vec<MetricSpec> = found.into_iter().map(|(_, spec)| spec).collect();
-    let named: Vec<&str> = rules.iter().filter_map(name_of).collect();
+    let named: Vec<(&str, Vec<&str>)> = rules.iter().filter_map(name_of).collect();
     let rules =
         items.each("rule", rules.iter().enumerate(), |item, _| rules::rule(item, &metrics, &named));
     (metrics, rules)
 }
 
-fn name_of(node: &Node) -> Option<&str> {
+fn text_of(node: &Node) -> Option<&str> {
     match &node.value {
-        Value::Table(table) => match &table.get("name")?.value {
-            Value::Text(name) => Some(name),
-            _ => None,
-        },
+        Value::Text(text) => Some(text),
         _ => None,
     }
+}
+
+/// The name of a rule, and those that keep it quiet.
+fn name_of(node: &Node) -> Option<(&str, Vec<&str>)> {
+    let Value::Table(table) = &node.value else { return None };
+    let unless = match table.get("unless").map(|node| &node.value) {
+        Some(Value::List(nodes)) => nodes.iter().filter_map(text_of).collect(),
+        _ => Vec::new(),
+    };
+    Some((text_of(table.get("name")?)?, unless))
 }
 
 /// One `[[metric]]` with a formula, `known` being the metrics that it may use.

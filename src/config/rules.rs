@@ -107,7 +107,7 @@ pub(super) fn may_have(detect: &str, key: &str) -> bool {
 }
 
 /// One `[[rule]]`.
-pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec], rules: &[&str]) -> anomaly::Rule {
+pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec], rules: &[(&str, Vec<&str>)]) -> anomaly::Rule {
     item.reader.need("metric", "metric = \"...\"");
     let keys = item.reader.section(RuleKeys::default());
     let named = Detect::named(&keys.detect).unwrap_or_else(|| Sigma::default().into());
@@ -171,20 +171,38 @@ fn rule_fits(reader: &mut Reader, detect: &Detect, patience: Patience, metric: &
 }
 
 /// The rules that keep this one quiet.
-fn depends(item: &mut Item<'_>, unless: &[String], rules: &[&str]) {
+fn depends(item: &mut Item<'_>, unless: &[String], rules: &[(&str, Vec<&str>)]) {
     for name in unless {
         let problem = if *name == item.name {
             "must not name the rule itself: it would never be told".to_owned()
-        } else if rules.contains(&name.as_str()) {
-            continue;
+        } else if rules.iter().any(|(known, _)| known == name) {
+            if !reaches(name, &item.name, rules) {
+                continue;
+            }
+            format!("{name:?} is itself kept quiet by this rule: both would keep quiet for good")
         } else {
-            let others = || rules.iter().copied().filter(|other| *other != item.name);
+            let names = || rules.iter().map(|(name, _)| *name);
+            let others = || names().filter(|other| *other != item.name);
             let known = others().collect::<Vec<_>>().join(", ");
             let hint = near::hint(name, others());
             format!("{name:?} is no rule; there are {known}{hint}")
         };
         item.reader.problem("unless", problem);
     }
+}
+
+/// Whether a rule is kept quiet by another one, at last.
+fn reaches(from: &str, to: &str, rules: &[(&str, Vec<&str>)]) -> bool {
+    let (mut seen, mut next) = (Vec::new(), vec![from]);
+    while let Some(name) = next.pop() {
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let unless = rules.iter().find(|(known, _)| *known == name).map(|(_, unless)| unless);
+        next.extend(unless.into_iter().flatten().copied());
+    }
+    seen.iter().skip(1).any(|name| *name == to)
 }
 
 fn web_address(text: &str) -> Result<(), String> {

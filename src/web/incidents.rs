@@ -286,9 +286,12 @@ pub async fn silence(state: Data<State>, said: Body<NewSilence>) -> Answer {
     let said = body(said, like)?;
     let now = state.clock.wall();
     let from = said.from.as_deref().map(|text| time("from", text)).transpose()?;
-    let until = match (&said.span, &said.until) {
-        (Some(text), None) => from.unwrap_or(now).saturating_add(span(text)?),
-        (None, Some(text)) => time("until", text)?,
+    let (until, span) = match (&said.span, &said.until) {
+        (Some(text), None) => {
+            let span = span(text)?;
+            (from.unwrap_or(now).saturating_add(span), Some(span))
+        }
+        (None, Some(text)) => (time("until", text)?, None),
         _ => {
             let rule = "a silence needs either for, such as \"2h\", or until, a time";
             return Err(Problem::BadRequest(rule.into()));
@@ -304,9 +307,10 @@ pub async fn silence(state: Data<State>, said: Body<NewSilence>) -> Answer {
         until,
         by,
         reason,
+        void: None,
     };
     let id = silence.id.clone();
-    attend(&state, Command::Silence(silence)).await?;
+    attend(&state, Command::Silence(silence, span)).await?;
     Ok(HttpResponse::Created().json(json!({"id": id, "until": until})))
 }
 

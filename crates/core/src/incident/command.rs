@@ -28,8 +28,9 @@ pub enum Command {
         /// Who.
         by: String,
     },
-    /// Nobody is told of incidents that meet a condition, for a time.
-    Silence(Silence),
+    /// Nobody is told of incidents that meet a condition, for a time; with a span, from now on for so
+    /// long.
+    Silence(Silence, Option<SpanMs>),
     /// A silence ends now.
     Unsilence {
         /// Its id.
@@ -75,7 +76,7 @@ impl Desk {
                 self.acknowledge(&incident, by, note, out)
             }
             Command::Snooze { incident, span, by } => self.snooze(&incident, span, by, out),
-            Command::Silence(silence) => self.silence(silence, out),
+            Command::Silence(silence, span) => self.silence(silence, span, out),
             Command::Unsilence { silence, by } => self.unsilence(&silence, by, out),
         }
     }
@@ -109,7 +110,7 @@ impl Desk {
         out: &mut Outcome,
     ) -> Result<(), Refused> {
         let at = self.now();
-        let until = at.saturating_add(span);
+        let until = self.later().saturating_add(span);
         self.open_one(id)?.snoozed = Some(Snooze { until, by: by.clone() });
         let says =
             format!("{by} wants to hear nothing of it for {:.0} min", span as f64 / 60_000.0);
@@ -118,8 +119,22 @@ impl Desk {
         Ok(())
     }
 
-    fn silence(&mut self, mut silence: Silence, out: &mut Outcome) -> Result<(), Refused> {
+    /// Now, by the events or by the machine, whichever is later: while the log is caught up with, time
+    /// runs fast.
+    fn later(&self) -> EpochMs {
+        self.now().max(self.wall)
+    }
+
+    fn silence(
+        &mut self,
+        mut silence: Silence,
+        span: Option<SpanMs>,
+        out: &mut Outcome,
+    ) -> Result<(), Refused> {
         let at = self.now();
+        if let Some(span) = span {
+            silence.until = self.later().max(silence.from).saturating_add(span);
+        }
         // Without a beginning: from now on.
         silence.from = if silence.from == BEGINNING { at } else { silence.from };
         if silence.until <= silence.from.max(at) {

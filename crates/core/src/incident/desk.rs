@@ -1,6 +1,6 @@
 //! The desk: which incidents are open, what time brings them, and what a commit holds of it.
 //!
-//! What happens is taken in the order of its time, and what time alone brings (a silence ends, nobody
+//! What happens is taken in the order in which it is known by the watermark, and what time alone brings (a silence ends, nobody
 //! has acknowledged for a quarter of an hour) comes at its own time between: so the desk is the same
 //! wherever barriers lie. Of the same time, rules come first, then occurrences, then time.
 
@@ -70,6 +70,8 @@ pub struct Signal {
     pub group: BTreeMap<String, String>,
     /// When, in event time.
     pub at: EpochMs,
+    /// The watermark by which that is known, wherever barriers lie.
+    pub known: EpochMs,
     /// What it says.
     pub says: Says,
 }
@@ -146,8 +148,6 @@ pub struct DeskCounts {
     pub overflow: u64,
     /// What was not told for good, by reason.
     pub held_back: BTreeMap<String, u64>,
-    /// Ids of incidents that are over, newest last.
-    recent: VecDeque<String>,
 }
 
 /// Keeps incidents, silences, and what routes remember.
@@ -164,12 +164,18 @@ pub struct Desk {
     due: BTreeSet<(EpochMs, String)>,
     pub(super) counts: DeskCounts,
     written: DeskCounts,
+    /// Ids of incidents that are over, newest last.
+    recent: VecDeque<String>,
     now: EpochMs,
     /// Up to where what time brings has been done; something may happen at `now` before that.
     timed: EpochMs,
     pub(super) wall: EpochMs,
     /// Its rule is no more, or another one: found at a start.
     orphans: Vec<(String, &'static str)>,
+    /// Routes that are no more, with what waited there to be told together.
+    removed: Vec<(String, u64)>,
+    /// Silences whose condition names what is not known any more, and why.
+    void: Vec<(String, String)>,
 }
 
 impl Desk {
@@ -185,10 +191,13 @@ impl Desk {
             due: BTreeSet::new(),
             counts: DeskCounts::default(),
             written: DeskCounts::default(),
+            recent: VecDeque::new(),
             now: BEGINNING,
             timed: BEGINNING,
             wall: BEGINNING,
             orphans: Vec::new(),
+            removed: Vec::new(),
+            void: Vec::new(),
         }
     }
 
@@ -200,6 +209,15 @@ impl Desk {
     /// The silences, by id.
     pub fn silences(&self) -> impl Iterator<Item = &Silence> {
         self.silences.values().map(|quiet| &quiet.silence)
+    }
+
+    /// Whether an incident of this rule holds for a group.
+    pub fn holds(&self, rule: &str, subject: &str) -> bool {
+        let watch = self.settings.rules.iter().find(|watch| watch.rule == rule);
+        let Some(watch) = watch else { return false };
+        let place = if watch.one { "" } else { subject };
+        let id = self.places.get(&(rule.to_owned(), place.to_owned()));
+        id.and_then(|id| self.open.get(id)).is_some_and(|one| one.holds_for.contains(subject))
     }
 
     /// Counts since the beginning.
@@ -217,40 +235,37 @@ impl Desk {
     }
 
     pub(super) fn is_recent(&self, id: &str) -> bool {
-        self.counts.recent.iter().any(|known| known == id)
+        self.recent.iter().any(|known| known == id)
     }
 
-    /// Takes what happened up to a watermark. `wall`: the time of the machine, by which it is told what is
-    /// too old to be told.
+    /// Takes what is known by a watermark: signals, and occurrences with the watermark by which each is
+    /// known. One that is known ahead of the watermark, because there was no room to wait, is taken as known
+    /// now. `wall`: the time of the machine, by which it is told what is too old to be told.
     pub fn run(
         &mut self,
         mut signals: Vec<Signal>,
-        occurrences: &[Alert],
+        mut occurrences: Vec<(EpochMs, &Alert)>,
         until: EpochMs,
         wall: EpochMs,
         out: &mut Outcome,
     ) {
         self.wall = wall;
-        for (id, why) in std::mem::take(&mut self.orphans) {
-            self.resolve(&id, self.now, why.to_owned(), out);
-        }
-        signals.sort_by_key(|signal| signal.at);
-        let mut occurrences: Vec<&Alert> =
-            if self.wants_occurrences() { occurrences.iter().collect() } else { Vec::new() };
-        occurrences.sort_by_key(|alert| alert.at);
-        let last = [signals.last().map(|one| one.at), occurrences.last().map(|one| one.at)];
+        self.after_start(out);
+        signals.sort_by_key(|signal| (signal.known, signal.at));
+        occurrences.sort_by_key(|(known, alert)| (*known, alert.at));
+        let last = [signals.last().map(|one| one.known), occurrences.last().map(|one| one.0)];
         // The end of a replay is no time: nothing more comes of it.
         let until = if until == END_OF_TIME {
-            last.into_iter().flatten().max().unwrap_or(self.now)
+            last.into_iter().flatten().max().unwrap_or(self.now).max(self.now)
         } else {
             until
         };
         let mut signals = signals.into_iter().peekable();
         let mut occurrences = occurrences.into_iter().peekable();
         loop {
-            let at = |at: EpochMs| at.max(self.now);
-            let signal = signals.peek().map(|signal| at(signal.at));
-            let occurrence = occurrences.peek().map(|alert| at(alert.at));
+            let at = |known: EpochMs| known.min(until).max(self.now);
+            let signal = signals.peek().map(|signal| at(signal.known));
+            let occurrence = occurrences.peek().map(|(known, _)| at(*known));
             let due = self.next_due();
             let Some(next) = signal.into_iter().chain(occurrence).chain(due).min() else { break };
             if next > until {
@@ -262,7 +277,7 @@ impl Desk {
             {
                 self.signal(signal, out);
             } else if occurrence == Some(next)
-                && let Some(alert) = occurrences.next()
+                && let Some((_, alert)) = occurrences.next()
             {
                 self.occurred(alert, out);
             } else {
@@ -397,9 +412,9 @@ impl Desk {
         self.due.retain(|(_, known)| known != id);
         incident.resolved = Some(Resolved { at, why: why.clone() });
         self.counts.resolved += 1;
-        self.counts.recent.push_back(id.to_owned());
-        while self.counts.recent.len() > RECENT {
-            self.counts.recent.pop_front();
+        self.recent.push_back(id.to_owned());
+        while self.recent.len() > RECENT {
+            self.recent.pop_front();
         }
         self.log(at, What::Resolved, id, "", why, out);
         self.tell_end(&mut incident, out);
@@ -454,7 +469,28 @@ impl Desk {
         out.changes.push(Change { n, at, what, incident, by, says });
     }
 
-    fn wants_occurrences(&self) -> bool {
+    /// What is to be done once after a start, because the configuration may be another one.
+    fn after_start(&mut self, out: &mut Outcome) {
+        for (id, why) in std::mem::take(&mut self.orphans) {
+            self.resolve(&id, self.now, why.to_owned(), out);
+        }
+        for (route, count) in std::mem::take(&mut self.removed) {
+            out.routes.insert(route);
+            if count > 0 {
+                *self.counts.held_back.entry(REMOVED.into()).or_default() += count;
+            }
+        }
+        for (id, why) in std::mem::take(&mut self.void) {
+            let Some(quiet) = self.silences.get_mut(&id) else { continue };
+            let says = format!("silences nothing any more: matching {why}");
+            quiet.silence.void = Some(why);
+            out.silences.insert(id, Some(quiet.silence.clone()));
+            self.log(self.now, What::SilenceVoid, "", "", says, out);
+        }
+    }
+
+    /// Whether any route is for occurrences: the others need not be looked at.
+    pub fn wants_occurrences(&self) -> bool {
         self.settings.routes.iter().any(|route| route.of == super::Of::Occurrences)
     }
 
@@ -475,6 +511,9 @@ impl Desk {
             (format!("{ROUTE}{name}"), json(kept))
         });
         let mut entries: BTreeMap<String, Json> = incidents.chain(silences).chain(routes).collect();
+        if self.counts.resolved != self.written.resolved {
+            entries.insert(RECENT_ENTRY.into(), json(serde_json::to_value(&self.recent).ok()));
+        }
         if self.counts != self.written {
             entries.insert(COUNTS.into(), json(serde_json::to_value(&self.counts).ok()));
             self.written = self.counts.clone();
@@ -484,7 +523,8 @@ impl Desk {
 
     /// True for the name of an entry of a desk.
     pub fn owns(name: &str) -> bool {
-        name == COUNTS || [INCIDENT, SILENCE, ROUTE].iter().any(|kind| name.starts_with(kind))
+        [COUNTS, RECENT_ENTRY].contains(&name)
+            || [INCIDENT, SILENCE, ROUTE].iter().any(|kind| name.starts_with(kind))
     }
 
     /// Takes up the entries of the last commit, at its watermark. Incidents of rules that are no more, or
@@ -508,13 +548,21 @@ impl Desk {
                 self.restore_incident(serde_json::from_value(value).map_err(wrong)?);
             } else if name.starts_with(SILENCE) {
                 let silence: Silence = serde_json::from_value(value).map_err(wrong)?;
-                let when = Expr::condition(&silence.matching, &self.attributes).ok();
-                self.silences.insert(silence.id.clone(), Quiet { silence, when });
-            } else if let Some(route) = name.strip_prefix(ROUTE)
-                && self.settings.routes.iter().any(|own| own.name == route)
-            {
-                let kept = serde_json::from_value(value).map_err(wrong)?;
-                self.kept.insert(route.to_owned(), kept);
+                let when = Expr::condition(&silence.matching, &self.attributes);
+                if let Err(error) = &when {
+                    self.void.push((silence.id.clone(), error.to_string()));
+                }
+                self.silences.insert(silence.id.clone(), Quiet { silence, when: when.ok() });
+            } else if let Some(route) = name.strip_prefix(ROUTE) {
+                let kept: RouteKept = serde_json::from_value(value).map_err(wrong)?;
+                if self.settings.routes.iter().any(|own| own.name == route) {
+                    self.kept.insert(route.to_owned(), kept);
+                } else {
+                    let waits = kept.digest.map_or(0, |digest| digest.count);
+                    self.removed.push((route.to_owned(), waits));
+                }
+            } else if name == RECENT_ENTRY {
+                self.recent = serde_json::from_value(value).map_err(wrong)?;
             }
         }
         Ok(())
@@ -549,3 +597,7 @@ const INCIDENT: &str = "incident/";
 const SILENCE: &str = "silence/";
 const ROUTE: &str = "route/";
 const COUNTS: &str = "incidents";
+const RECENT_ENTRY: &str = "incidents_over";
+
+/// Why occurrences that waited to be told together were not.
+const REMOVED: &str = "route_removed";

@@ -285,6 +285,8 @@ pub enum What {
     Unsilenced,
     /// A silence is over.
     SilenceOver,
+    /// A silence names what is not known any more, and silences nothing.
+    SilenceVoid,
     /// A notification goes out.
     Told,
     /// A notification does not go out, for good.

@@ -22,6 +22,9 @@ pub struct Silence {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// Why it silences nothing any more: its condition names what is not known now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void: Option<String>,
 }
 
 impl Silence {
@@ -35,7 +38,7 @@ impl Silence {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Quiet {
     pub silence: Silence,
-    /// `None` where what it asks for is no longer known: it silences nothing, and says so.
+    /// `None` where what it asks for is no longer known.
     pub when: Option<Expr>,
 }
 

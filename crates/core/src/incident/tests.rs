@@ -83,6 +83,7 @@ fn fires(rule: &str, region: &str, at: EpochMs) -> Signal {
         subject: region.into(),
         group: BTreeMap::from([("region".to_owned(), region.to_owned())]),
         at,
+        known: at,
         says,
     }
 }
@@ -147,9 +148,9 @@ fn run(desk: &mut Desk, signals: &[Signal], barriers: &[EpochMs], wall: EpochMs)
     let mut all = All::default();
     let mut from = EpochMs::MIN;
     for barrier in barriers {
-        let of = signals.iter().filter(|one| from < one.at && one.at <= *barrier).cloned();
+        let of = signals.iter().filter(|one| from < one.known && one.known <= *barrier).cloned();
         let mut out = Outcome::default();
-        desk.run(of.collect(), &[], *barrier, wall, &mut out);
+        desk.run(of.collect(), Vec::new(), *barrier, wall, &mut out);
         all.add(out);
         from = *barrier;
     }
@@ -209,8 +210,9 @@ fn what_is_quiet_is_told_when_that_is_over_and_never_if_it_is_over_before() {
         until: 10 * MINUTE,
         by: "ada".into(),
         reason: "we know".into(),
+        void: None,
     };
-    desk.command(Command::Silence(silence.clone()), &mut out).unwrap();
+    desk.command(Command::Silence(silence.clone(), None), &mut out).unwrap();
     let signals = [
         fires("b", "r3", MINUTE),
         fires("c", "r3", 2 * MINUTE),
@@ -239,10 +241,10 @@ fn what_is_quiet_is_told_when_that_is_over_and_never_if_it_is_over_before() {
     let over = all.changes.iter().filter(|one| one.what == What::SilenceOver);
     assert_eq!(over.map(|one| one.at).collect::<Vec<_>>(), [10 * MINUTE]);
     let late = Silence { id: "t".into(), until: 99 * MINUTE, ..silence.clone() };
-    assert_eq!(desk.command(Command::Silence(late), &mut out), Err(Refused::Past));
+    assert_eq!(desk.command(Command::Silence(late, None), &mut out), Err(Refused::Past));
     let wrong =
         Silence { id: "t".into(), matching: "regio == 1".into(), until: 200 * MINUTE, ..silence };
-    let Err(Refused::Condition(why)) = desk.command(Command::Silence(wrong), &mut out) else {
+    let Err(Refused::Condition(why)) = desk.command(Command::Silence(wrong, None), &mut out) else {
         panic!("not refused")
     };
     assert!(why.contains("did you mean \"region\""), "{why}");
@@ -266,7 +268,13 @@ fn carts_come_together() {
     let mut desk = Desk::new(settings());
     let mut out = Outcome::default();
     let carts: Vec<Alert> = (0..40).map(|n| cart(n, MINUTE + n as i64, n as f64 * 2.0)).collect();
-    desk.run(Vec::new(), &carts, 60 * MINUTE, 0, &mut out);
+    desk.run(
+        Vec::new(),
+        carts.iter().map(|cart| (cart.at, cart)).collect(),
+        60 * MINUTE,
+        0,
+        &mut out,
+    );
     let each = out.notifications.iter().filter(|one| one.route == "each").count();
     assert_eq!(each, 14, "those above 50");
     let digest = out.notifications.iter().find(|one| one.route == "carts").unwrap();
@@ -283,7 +291,7 @@ fn incidents_of_rules_that_are_others_now_are_over() {
     let mut out = Outcome::default();
     let signals =
         vec![fires("a", "r2", MINUTE), fires("b", "r2", MINUTE), fires("c", "r2", MINUTE)];
-    desk.run(signals, &[], 2 * MINUTE, 0, &mut out);
+    desk.run(signals, Vec::new(), 2 * MINUTE, 0, &mut out);
     kept.commit(&mut desk, &out);
     let mut changed = settings();
     changed.rules.remove(0);
@@ -291,7 +299,7 @@ fn incidents_of_rules_that_are_others_now_are_over() {
     let mut desk = Desk::new(changed);
     desk.restore(kept.0, 2 * MINUTE).unwrap();
     let mut out = Outcome::default();
-    desk.run(Vec::new(), &[], 3 * MINUTE, 0, &mut out);
+    desk.run(Vec::new(), Vec::new(), 3 * MINUTE, 0, &mut out);
     let over: BTreeMap<String, String> = out
         .incidents
         .values()
@@ -327,6 +335,13 @@ fn steps() -> impl Strategy<Value = Vec<(i64, Step1)>> {
     prop::collection::vec((0..12_i64, one), 1..60)
 }
 
+/// What happens is known so much later, as with allowed lateness.
+const LATE: SpanMs = 25_000;
+
+fn later(signal: Signal) -> Signal {
+    Signal { known: signal.at + LATE, ..signal }
+}
+
 const RULES: [&str; 3] = ["a", "b", "c"];
 
 /// Runs all steps; a barrier where a command is, and at these places besides; a restart after each
@@ -351,11 +366,13 @@ fn follow(
                        all: &mut All,
                        commands: Vec<Command>| {
         let mut out = Outcome::default();
-        let signals_now = signals.iter().filter(|one| one.at <= until).cloned().collect();
-        let carts_now: Vec<Alert> = carts.iter().filter(|one| one.at <= until).cloned().collect();
-        signals.retain(|one| one.at > until);
-        carts.retain(|one| one.at > until);
-        desk.run(signals_now, &carts_now, until, wall, &mut out);
+        let signals_now = signals.iter().filter(|one| one.known <= until).cloned().collect();
+        let carts_now: Vec<Alert> =
+            carts.iter().filter(|one| one.at + LATE <= until).cloned().collect();
+        signals.retain(|one| one.known > until);
+        carts.retain(|one| one.at + LATE > until);
+        let known = carts_now.iter().map(|cart| (cart.at + LATE, cart)).collect();
+        desk.run(signals_now, known, until, wall, &mut out);
         for command in commands {
             // Some are refused: of what is over.
             let _ = desk.command(command, &mut out);
@@ -379,11 +396,11 @@ fn follow(
         let region = |number: usize| format!("r{number}");
         let command = match step {
             Step1::Fires(rule, r) => {
-                signals.push(fires(RULES[*rule], &region(*r), at));
+                signals.push(later(fires(RULES[*rule], &region(*r), at)));
                 continue;
             }
             Step1::Ends(rule, r) => {
-                signals.push(ends(RULES[*rule], &region(*r), at));
+                signals.push(later(ends(RULES[*rule], &region(*r), at)));
                 continue;
             }
             Step1::Cart(value) => {
@@ -413,9 +430,10 @@ fn follow(
                             until: from + span * MINUTE,
                             by,
                             reason: "we know".into(),
+                            void: None,
                         };
                         silences.push(silence.clone());
-                        Command::Silence(silence)
+                        Command::Silence(silence, None)
                     }
                     Step1::Unsilence(which) => {
                         let id = format!("s{which}");
@@ -499,4 +517,86 @@ proptest! {
             prop_assert_eq!(told, carts);
         }
     }
+}
+
+#[test]
+fn what_is_known_ahead_of_the_watermark_is_told_now() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    let early = cart(1, 12 * MINUTE, 90.0);
+    desk.run(
+        vec![fires("b", "r2", 12 * MINUTE)],
+        vec![(early.at, &early)],
+        10 * MINUTE,
+        0,
+        &mut out,
+    );
+    let told = |route: &str| out.notifications.iter().filter(|one| one.route == route).count();
+    assert_eq!(told("each"), 1);
+    assert!(out.notifications.iter().all(|one| one.at == 10 * MINUTE));
+    assert_eq!(desk.open().count(), 1);
+    let mut out = Outcome::default();
+    desk.run(Vec::new(), Vec::new(), 13 * MINUTE, 0, &mut out);
+    let told = out.notifications.iter().find(|one| one.route == "all").unwrap();
+    assert_eq!(told.at, 12 * MINUTE, "an incident is told when it has begun");
+}
+
+#[test]
+fn a_route_that_is_removed_leaves_nothing_behind_and_says_what_it_held() {
+    let mut desk = Desk::new(settings());
+    let (mut kept, mut out) = (Kept::default(), Outcome::default());
+    let carts: Vec<Alert> = (0..7).map(|n| cart(n, MINUTE, 1.0)).collect();
+    desk.run(
+        Vec::new(),
+        carts.iter().map(|cart| (cart.at, cart)).collect(),
+        2 * MINUTE,
+        0,
+        &mut out,
+    );
+    kept.commit(&mut desk, &out);
+    assert!(kept.0.contains_key("route/carts"));
+    let mut without = settings();
+    without.routes.retain(|route| route.name != "carts");
+    let mut desk = Desk::new(without);
+    desk.restore(kept.0.clone(), 2 * MINUTE).unwrap();
+    let mut out = Outcome::default();
+    desk.run(Vec::new(), Vec::new(), 3 * MINUTE, 0, &mut out);
+    kept.commit(&mut desk, &out);
+    assert_eq!(desk.counts().held_back, BTreeMap::from([("route_removed".to_owned(), 7)]));
+    assert!(!kept.0.contains_key("route/carts"));
+}
+
+#[test]
+fn a_silence_of_what_is_not_known_any_more_says_that_it_silences_nothing() {
+    let mut desk = Desk::new(settings());
+    let (mut kept, mut out) = (Kept::default(), Outcome::default());
+    let silence = Silence {
+        id: "s".into(),
+        matching: "region == \"r1\"".into(),
+        from: 0,
+        until: 90 * MINUTE,
+        by: "ada".into(),
+        reason: "we know".into(),
+        void: None,
+    };
+    desk.command(Command::Silence(silence, None), &mut out).unwrap();
+    kept.commit(&mut desk, &out);
+    let mut desk = Desk::new(DeskSettings { attributes: Vec::new(), ..settings() });
+    desk.restore(kept.0.clone(), 2 * MINUTE).unwrap();
+    let mut out = Outcome::default();
+    desk.run(Vec::new(), Vec::new(), 3 * MINUTE, 0, &mut out);
+    assert_eq!(out.changes[0].what, What::SilenceVoid);
+    assert!(desk.silences().next().unwrap().void.as_ref().unwrap().contains("region is not known"));
+}
+
+#[test]
+fn spans_are_by_the_later_of_both_clocks() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    // The log is behind by far: it is caught up with within a minute of the machine.
+    desk.run(vec![fires("b", "r2", MINUTE)], Vec::new(), 2 * MINUTE, 200 * MINUTE, &mut out);
+    let id = desk.open().next().unwrap().id.clone();
+    let snooze = Command::Snooze { incident: id, span: 30 * MINUTE, by: "ada".into() };
+    desk.command(snooze, &mut out).unwrap();
+    assert_eq!(desk.open().next().unwrap().snoozed.as_ref().unwrap().until, 230 * MINUTE);
 }

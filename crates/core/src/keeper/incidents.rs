@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Keeper;
-use super::rule_alerts::OVER;
-use super::rules::rule_id;
-use crate::anomaly::Rule;
+use super::rule_alerts::{About, OVER};
+use super::rules::{kept_id, rule_id};
+use crate::alert::Alert;
+use crate::anomaly::{Alarm, Rule, State as _};
 use crate::board::bound::label;
 use crate::commit::{CommitUnit, SectionWriter};
 use crate::incident::{Command, Desk, DeskSettings, Incident, Phase, Refused, Signal, Watch};
 use crate::metric::Metric;
+use crate::metric::groups::group_text;
 use crate::time::EpochMs;
 
 /// The settings of a desk, with the rules that are watched.
@@ -65,12 +67,22 @@ impl Keeper {
     }
 
     /// Incidents of this barrier, and what is told of them and of the occurrences.
-    pub(super) fn attend(&mut self, signals: Vec<Signal>, unit: &mut CommitUnit) {
+    pub(super) fn attend(&mut self, mut signals: Vec<Signal>, unit: &mut CommitUnit) {
         let mut out = std::mem::take(&mut self.commanded);
         // What rules raise is told as incidents.
         let first =
             unit.alerts.iter().position(|alert| alert.kind == OVER || alert.kind == ANOMALY);
         let occurrences = &unit.alerts[..first.unwrap_or(unit.alerts.len())];
+        let lateness = self.engine.lateness();
+        // The end of a session is known when it has come, a match when nothing can come before it.
+        let known = |alert: &Alert| {
+            alert.at.saturating_add(if alert.kind == ABANDONED { 0 } else { lateness })
+        };
+        let wanted = if self.desk.wants_occurrences() { occurrences } else { &[] };
+        let occurrences = wanted.iter().map(|alert| (known(alert), alert)).collect();
+        if std::mem::take(&mut self.restored) {
+            signals.splice(0..0, self.standing());
+        }
         self.desk.run(signals, occurrences, unit.watermark, self.wall, &mut out);
         let entries = self.desk.entries(&out);
         if !entries.is_empty() {
@@ -86,7 +98,37 @@ impl Keeper {
         watermark: EpochMs,
     ) -> Result<(), String> {
         let own = entries.extract_if(.., |name, _| Desk::owns(name)).collect::<Vec<_>>();
+        self.restored = true;
         self.desk.restore(own, watermark)
+    }
+
+    /// What stands out since before the last start and has no incident: its rule made one of each group
+    /// and makes one of all now, or the other way round; or it stood out before there were incidents.
+    fn standing(&self) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        for rule in &self.watching {
+            let metrics = self.engine.metrics();
+            let watched = |metric: &Metric| metric.spec.name == rule.metric;
+            let Some(index) = metrics.iter().position(watched) else { continue };
+            let id = rule_id(rule, metrics);
+            for (_, group) in self.watched(rule, index) {
+                let text = group.as_ref().map(|kept| group_text(&kept.labels));
+                let state = self.state.rules.get(&kept_id(&id, text.as_deref()));
+                let Some(Alarm::Up { since, raised, peak, .. }) =
+                    state.map(|one| one.state.alarm())
+                else {
+                    continue;
+                };
+                let subject = text.unwrap_or_default();
+                if self.desk.holds(&rule.name, &subject) {
+                    continue;
+                }
+                let labels = group.as_ref().map(|kept| &kept.labels);
+                let about = About { rule, metric: &metrics[index], labels };
+                signals.push(about.standing((*since, *raised), peak, subject));
+            }
+        }
+        signals
     }
 }
 
@@ -135,3 +177,4 @@ impl Keeper {
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
 const ANOMALY: &str = "anomaly";
+const ABANDONED: &str = "abandoned";

@@ -110,6 +110,8 @@ pub struct Keeper {
     matches: Vec<FoundMatch>,
     /// Incidents, and whom to tell.
     desk: Desk,
+    /// The state was taken up, and no barrier was added up since.
+    restored: bool,
     /// What came of commands since the last merge.
     commanded: Outcome,
     /// The time of the machine, as of the last merge.
@@ -180,6 +182,7 @@ impl Keeper {
             matches: Vec::new(),
             desk: Desk::new(incidents::settings(DeskSettings::default(), &watching, &metrics)),
             engine: Engine::new(metrics, time.allowed_lateness),
+            restored: false,
             commanded: Outcome::default(),
             wall: BEGINNING,
             list_points: false,

@@ -4,11 +4,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::why::Why;
 use crate::alert::{Alert, Detail, alert_id};
-use crate::anomaly::{Alarm, Band, Past, Rule, Sample, Verdict};
+use crate::anomaly::{Alarm, Band, Past, Peak, Rule, Sample, Verdict};
 use crate::incident::{Says, Signal};
 use crate::metric::Metric;
 use crate::metric::groups::{Labels, group_text};
-use crate::time::EpochMs;
+use crate::time::{EpochMs, SpanMs};
 
 /// The kind of an alert that says that another one is over.
 pub(super) const OVER: &str = "over";
@@ -90,8 +90,33 @@ impl About<'_> {
         }
     }
 
+    /// What stands out since before a start.
+    pub(super) fn standing(
+        &self,
+        (since, raised): (EpochMs, EpochMs),
+        peak: &Peak,
+        subject: String,
+    ) -> Signal {
+        let value = peak.value.map_or_else(|| "none".to_owned(), |value| format!("{value:.2}"));
+        let group = self.labels.map(|labels| self.metric.spec.named(labels)).unwrap_or_default();
+        let facts = json!({
+            "rule": self.rule.name,
+            "metric": self.rule.metric,
+            "measure": self.rule.detect.measure(),
+            "value": peak.value,
+            "far": measured(Some(peak.far)),
+            "since": since,
+        });
+        let says = Says::Fires {
+            since,
+            title: format!("{}: {value} at most since it stands out", self.title()),
+            detail: facts.as_object().cloned().unwrap_or_default(),
+        };
+        Signal { rule: self.rule.name.clone(), subject, group, at: raised, known: raised, says }
+    }
+
     /// An alert of this rule as incidents take it.
-    pub(super) fn signal(&self, alert: &Alert, since: Option<EpochMs>) -> Signal {
+    pub(super) fn signal(&self, alert: &Alert, since: Option<EpochMs>, lateness: SpanMs) -> Signal {
         let says = if alert.kind == OVER {
             Says::Ends { why: alert.title.clone() }
         } else {
@@ -106,6 +131,7 @@ impl About<'_> {
             subject: self.labels.map(|labels| group_text(labels)).unwrap_or_default(),
             group: self.labels.map(|labels| self.metric.spec.named(labels)).unwrap_or_default(),
             at: alert.at,
+            known: alert.at.saturating_add(lateness),
             says,
         }
     }

@@ -146,12 +146,14 @@ impl Keeper {
                         Change::Over(past) => Some(about.over(verdict, &past)),
                         Change::Recurred(_) => None,
                     });
-                    signals.extend(alert.iter().map(|alert| about.signal(alert, verdict.since)));
+                    signals.extend(
+                        alert.iter().map(|alert| about.signal(alert, verdict.since, lateness)),
+                    );
                     alerts.extend(alert);
                 });
                 if left && let Some(kept) = rules.remove(&key) {
                     let alert = about.left(end, kept.state.alarm());
-                    signals.extend(alert.iter().map(|alert| about.signal(alert, None)));
+                    signals.extend(alert.iter().map(|alert| about.signal(alert, None, lateness)));
                     alerts.extend(alert);
                 }
             }
