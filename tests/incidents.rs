@@ -63,7 +63,7 @@ fn an_incident_holds_over_a_kill_and_what_was_said_of_it_too() {
     let folder = Folder::default();
     let mut server = folder.serve(&config()).start();
     let mut received = 0;
-    post(&server, &[(0, "eu", 9), (1, "eu", 9), (9, "", 0)], &mut received);
+    post(&server, &[(0, "eu", 9), (1, "eu", 9), (3, "", 0)], &mut received);
     let one = until(30, "it is there", || incidents(&server, "open").pop());
     assert_eq!((&one["phase"], &one["group"]), (&json!("firing"), &json!({"region": "eu"})));
     assert_eq!((&one["fired"], &one["rule"]), (&json!(START + WINDOW), &json!("failures")));
@@ -89,7 +89,7 @@ fn an_incident_holds_over_a_kill_and_what_was_said_of_it_too() {
     assert_eq!(server.get("v1/silences")["items"][0]["id"], made["id"]);
 
     // Another region, which is silenced; the first one is over meanwhile.
-    post(&server, &[(10, "us", 9), (11, "us", 9), (19, "", 0)], &mut received);
+    post(&server, &[(10, "us", 9), (11, "us", 9), (13, "", 0)], &mut received);
     let over = until(30, "the first is over", || incidents(&server, "resolved").pop());
     assert_eq!((&over["id"], &over["phase"]), (&json!(id), &json!("resolved")));
     let open = incidents(&server, "open");
@@ -154,12 +154,15 @@ fn the_command_line_says_it_to_the_server_of_the_data_folder() {
     let folder = Folder::default();
     let server = folder.serve(&config()).start();
     let mut received = 0;
-    post(&server, &[(0, "eu", 9), (1, "eu", 9), (9, "", 0)], &mut received);
+    post(&server, &[(0, "eu", 9), (1, "eu", 9), (3, "", 0)], &mut received);
     let id = until(30, "it is there", || incidents(&server, "open").pop())["id"].clone();
     let id = id.as_str().unwrap().to_owned();
+    let data = folder.data().display().to_string();
     let alerts = |args: &[&str]| {
-        let args: Vec<&str> =
-            ["alerts", "--by", "ada"].into_iter().chain(args.iter().copied()).collect();
+        let args: Vec<&str> = ["alerts", "--data-dir", &data, "--by", "ada"]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
         folder.command(&args).run()
     };
     let list = alerts(&["list"]).stdout;

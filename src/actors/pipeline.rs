@@ -36,6 +36,7 @@ use crate::domain::anomaly::Rule;
 use crate::domain::commit::{CommitUnit, Restored};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
+use crate::domain::incident::DeskSettings;
 use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::Metric;
 use crate::domain::pattern::Patterns;
@@ -84,6 +85,8 @@ pub struct Course {
     pub metrics: Arc<Vec<Metric>>,
     /// The rules.
     pub watching: Vec<Rule>,
+    /// How incidents are told.
+    pub desk: DeskSettings,
 }
 
 /// Everything a pipeline is made of.

@@ -126,6 +126,7 @@ pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
         metrics: Arc::new(metrics),
         patterns: Arc::new(patterns),
         watching: config.rules.clone(),
+        desk: config.desk(),
         schema,
     }
 }

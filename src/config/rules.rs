@@ -107,7 +107,11 @@ pub(super) fn may_have(detect: &str, key: &str) -> bool {
 }
 
 /// One `[[rule]]`.
-pub(super) fn rule(item: &mut Item<'_>, metrics: &[MetricSpec], rules: &[(&str, Vec<&str>)]) -> anomaly::Rule {
+pub(super) fn rule(
+    item: &mut Item<'_>,
+    metrics: &[MetricSpec],
+    rules: &[(&str, Vec<&str>)],
+) -> anomaly::Rule {
     item.reader.need("metric", "metric = \"...\"");
     let keys = item.reader.section(RuleKeys::default());
     let named = Detect::named(&keys.detect).unwrap_or_else(|| Sigma::default().into());

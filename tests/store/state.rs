@@ -5,7 +5,7 @@ use std::fs;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
-use tidewatch::actors::ports::{Records as _, StateStore as _, StoreError};
+use tidewatch::actors::ports::{IncidentRecords as _, Records as _, StateStore as _, StoreError};
 use tidewatch::domain::commit::{LateEvent, SourceIdentity, SourcePosition};
 use tidewatch::domain::metric::Number;
 use tidewatch::domain::metric::RollupRow;
@@ -214,13 +214,40 @@ fn another_format_and_a_foreign_file_are_named() {
         let error = StateDb::open(&folder, log.clone(), Settings::default()).err().unwrap();
         let said = error.to_string();
         assert!(
-            matches!(error, StoreError::Format { found, known: 3, .. } if found == format),
+            matches!(error, StoreError::Format { found, known: 4, .. } if found == format),
             "{said}"
         );
         for word in ["state.db", &text, "use the version that wrote it, or stop tidewatch"] {
             assert!(said.contains(word), "{word} in {said}");
         }
     }
+}
+
+#[test]
+fn a_file_without_incidents_gets_room_for_them() {
+    use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let log = log_of(&folder);
+    let mut db = StateDb::open(&folder, log.clone(), Settings::default()).unwrap();
+    let mut first = unit(1);
+    first.alerts = some_alerts(1..=3);
+    db.commit(&first).unwrap();
+    drop(db);
+    let path = dir.path().join("state.db");
+    let file = rusqlite::Connection::open(&path).unwrap();
+    for table in ["incidents", "silences", "incident_log", "notifications"] {
+        file.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    let checksum = xxh3_64_with_seed(b"3", xxh3_64(b"format")) as i64;
+    let set = "UPDATE meta SET value = '3', checksum = ?1 WHERE key = 'format'";
+    file.execute(set, [checksum]).unwrap();
+    drop(file);
+    let mut db = StateDb::open(&folder, log, Settings::default()).unwrap();
+    db.commit(&unit(2)).unwrap();
+    let records = StoredRecords::open(dir.path()).unwrap();
+    assert_eq!(records.alerts(0, 9).unwrap(), some_alerts(1..=3));
+    assert_eq!(records.incident_log(0, None, 9).unwrap(), []);
 }
 
 #[test]

@@ -161,6 +161,10 @@ impl<'a> Starting<'a> {
         let uses = all_uses(&course.schema.keys, &value, &segment, &course.metrics, of_patterns);
         keeper.watch_uses(uses);
         keeper.watch_patterns(Arc::clone(&course.patterns));
+        // What looks at the past tells nobody.
+        if !setup.status.is_aside() {
+            keeper.set_desk(course.desk.clone());
+        }
         keeper.note_settings(course.session_settings.clone());
         keeper.note_meanings(course.meanings.clone());
         keeper.engine.reports = setup.reports;

@@ -9,7 +9,7 @@
 //! - `streams`: makes what is missing, or says what does not fit.
 //!
 //! Nothing here holds the pipeline up. While the broker is away the alerts wait in the
-//! data folder, at most one page of them in memory, and [`OutState`] says so.
+//! data folder, at most one page of them in memory, and [`OutState`](crate::sink::OutState) says so.
 
 mod alerts;
 mod board;
