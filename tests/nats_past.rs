@@ -77,6 +77,18 @@ fn a_configuration_is_written_for_a_stream() {
     assert!(text.contains("filter = [\"readings.attic\"]"), "{text}");
     assert_eq!(consumers(&js, "READINGS"), ["tidewatch"], "only that of the server");
 
+    // Who is signed in is not written; how the server is spoken to is.
+    let with_user = url.replace("nats://", "nats://u:hush@");
+    let all = ["init", "--nats", &with_user, "--out", &out, "--force", "--stream", "READINGS"];
+    let run = folder.command(&all).run();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert!(text.contains(&format!("url = {url:?}")) && !text.contains("hush"), "{text}");
+    assert!(!run.stderr.contains("hush") && run.stderr.contains("nats.user"), "{}", run.stderr);
+    let elsewhere = ["init", "--nats", "http://u:hush@a", "--out", &out, "--stream", "READINGS"];
+    let run = folder.command(&elsewhere).run();
+    assert!(run.stderr.contains("must begin with nats:// or tls://"), "{}", run.stderr);
+
     let run = init(&["--stream", "NOWHERE"]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("stream NOWHERE does not exist"), "{}", run.stderr);

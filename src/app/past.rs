@@ -12,7 +12,7 @@ use crate::domain::time::{BEGINNING, EpochMs};
 use crate::nats::link::Link;
 use crate::nats::manage::{self, Refusal};
 use crate::nats::settings::template::Template;
-use crate::nats::settings::{LinkSettings, SourceSettings, SourceTime};
+use crate::nats::settings::{LinkSettings, SourceSettings, SourceTime, check_url, without_users};
 use crate::nats::source::{Begin, JetSource};
 use crate::nats::wire::Unpacker;
 
@@ -93,12 +93,8 @@ pub struct Message {
 /// # Errors
 /// That the server is away, or that there is no such stream.
 pub fn glimpse(config: &Config, wanted: &Wanted) -> Result<Glimpse, String> {
-    let mut settings = config.nats.link.clone();
-    if let Some(url) = &wanted.url {
-        settings.get_or_insert_with(|| LinkSettings::to(url)).url.clone_from(url);
-    }
-    let settings = settings.ok_or("--nats says where the server is, or nats.url")?;
-    let link = Link::open(settings).map_err(|error| error.to_string())?;
+    let link = Link::open(server(config.nats.link.as_ref(), wanted.url.as_deref())?)
+        .map_err(|error| error.to_string())?;
     let only = config.nats.sources.first().filter(|_| wanted.subject.is_none());
     let mut stream = wanted.stream.clone().or_else(|| only.map(|source| source.stream.clone()));
     if let (None, Some(subject)) = (&stream, &wanted.subject) {
@@ -133,6 +129,17 @@ pub fn glimpse(config: &Config, wanted: &Wanted) -> Result<Glimpse, String> {
         (None, None) => return Err("--stream or --subject says what to look at".into()),
     }
     Ok(glimpse)
+}
+
+/// The server that is asked for, or that of the configuration. To another one goes nothing of how this
+/// one is signed in to.
+fn server(configured: Option<&LinkSettings>, asked: Option<&str>) -> Result<LinkSettings, String> {
+    let Some(url) = asked else {
+        return configured.cloned().ok_or("--nats says where the server is, or nats.url".into());
+    };
+    check_url(&without_users(url)).map_err(|rule| format!("--nats: {rule}"))?;
+    let known = configured.filter(|settings| settings.url == url);
+    Ok(known.cloned().unwrap_or_else(|| LinkSettings::to(url)))
 }
 
 fn look(config: &Config) -> SourceSettings {
@@ -242,4 +249,28 @@ async fn listen(link: Link, subject: String, wanted: Wanted) -> Result<Vec<Messa
     };
     let _ = tokio::time::timeout(wanted.listen, collect).await;
     Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::settings::Auth;
+
+    #[test]
+    fn what_signs_in_to_a_server_goes_to_no_other() {
+        let auth = Auth::Token("hush".into());
+        let own = LinkSettings { auth, ..LinkSettings::to("tls://own:4222") };
+        let server = |asked| server(Some(&own), asked);
+        assert_eq!(server(None).unwrap(), own);
+        assert_eq!(server(Some("tls://own:4222")).unwrap(), own);
+        for other in ["tls://other:4222", "tls://u:p@own:4222", "own"] {
+            assert_eq!(server(Some(other)).unwrap(), LinkSettings::to(other));
+        }
+        for (url, rule) in
+            [("http://own", "--nats: \"http://own\" must begin with"), ("", "--nats: ")]
+        {
+            assert!(server(Some(url)).unwrap_err().starts_with(rule), "{url}");
+        }
+        assert!(super::server(None, None).unwrap_err().contains("or nats.url"));
+    }
 }

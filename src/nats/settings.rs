@@ -12,15 +12,17 @@ pub mod template;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use tidewatch_connection::{API, Auth, INBOX, LinkSettings, Tls, check_subject, domain_api};
+pub use tidewatch_connection::{
+    API, Auth, INBOX, LinkSettings, Tls, check_subject, domain_api, without_users,
+};
 
 use crate::domain::settings::{Secret, Word, settings};
 
 pub use bucket::BucketKeys;
 pub use gateway::GatewaySettings;
 pub use out::OutSettings;
-pub use rules::covers;
 use rules::{check_name, monitor, optional_name, pattern, prefix, servers, template};
+pub use rules::{check_url, covers};
 
 /// Most subjects or filters of one source.
 const SUBJECTS_MAX: usize = 16;

@@ -48,6 +48,18 @@ impl LinkSettings {
     }
 }
 
+/// Servers as they may be shown: without users and passwords.
+pub fn without_users(url: &str) -> String {
+    let server = |server: &str| match server.trim().rsplit_once('@') {
+        None => server.trim().to_owned(),
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://{host}"),
+            None => host.to_owned(),
+        },
+    };
+    url.split(',').map(server).collect::<Vec<_>>().join(",")
+}
+
 /// Where the API of a JetStream domain is.
 pub fn domain_api(domain: &str) -> String {
     format!("$JS.{domain}.API")
@@ -115,6 +127,18 @@ pub fn check_subject(subject: &str, wild: bool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_are_shown_with_their_schemes_and_without_users() {
+        for (url, shown) in [
+            ("tls://u:p@host:4222", "tls://host:4222"),
+            ("nats://u:p@a:1, tls://b:2 ,token@c", "nats://a:1,tls://b:2,c"),
+            ("nats://u:p@x@a", "nats://a"),
+            ("nats://a:1,b", "nats://a:1,b"),
+        ] {
+            assert_eq!(without_users(url), shown);
+        }
+    }
 
     #[test]
     fn a_subject_has_words_and_a_wildcard_only_where_it_may() {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::backoff::backoff;
-use crate::connection::{API, Auth, LinkSettings};
+use crate::connection::{API, Auth, LinkSettings, without_users};
 use crate::denied::{Denied, note_denied};
 use crate::{NatsError, SERVER_MIN};
 use tidewatch_clock::{SharedClock, SystemClock};
@@ -43,6 +43,8 @@ pub struct Link {
 
 struct Inner {
     settings: LinkSettings,
+    /// Its servers as they are shown.
+    shown: String,
     client: Client,
     context: jetstream::Context,
     state: watch::Receiver<LinkState>,
@@ -53,7 +55,7 @@ struct Inner {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Link").field("url", &self.inner.settings.url).finish_non_exhaustive()
+        out.debug_struct("Link").field("url", &self.inner.shown).finish_non_exhaustive()
     }
 }
 
@@ -92,7 +94,8 @@ impl Link {
         thread.map_err(|error| setting("nats", &error))?;
         let gone = |_| setting("nats", &"the thread of the connection ended");
         let (client, state, context, handle) = answered.recv().map_err(gone)??;
-        let inner = Inner { settings, client, context, state, handle, _alive: alive };
+        let shown = without_users(&settings.url);
+        let inner = Inner { settings, shown, client, context, state, handle, _alive: alive };
         Ok(Link { inner: Arc::new(inner) })
     }
 
@@ -163,10 +166,9 @@ impl Link {
         self.inner.state.borrow().connected
     }
 
-    /// The URL as configured, without user and password.
+    /// The servers as configured, without users and passwords.
     pub fn url(&self) -> &str {
-        let url = &self.inner.settings.url;
-        url.rsplit_once('@').map_or(url, |(_, host)| host)
+        &self.inner.shown
     }
 
     /// The error to show while the server is away.

@@ -30,6 +30,9 @@ pub(super) fn stream(config: &Config, args: &InitArgs) -> Result<(Sample, String
     if args.stream.is_none() && args.subject.is_some() {
         eprintln!("Where no stream keeps the subject it is listened to for {} s.", args.listen_for);
     }
+    if args.nats.as_ref().is_some_and(|url| url.contains('@')) {
+        eprintln!("User and password are not written: set nats.user and nats.password_file.");
+    }
     let glimpse = glimpse(config, &wanted).map_err(|why| (why, Exit::Failed))?;
     let name = match (&glimpse.stream, &glimpse.filter) {
         (Some(stream), None) => format!("stream {stream} at {}", glimpse.url),

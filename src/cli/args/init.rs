@@ -35,7 +35,7 @@ pub struct InitArgs {
     /// Only messages of these subjects; where no stream keeps them they are listened to
     #[arg(long, value_name = "SUBJECT", conflicts_with = "file")]
     pub subject: Option<String>,
-    /// The NATS server [default: nats.url]
+    /// The NATS server [default: nats.url]; another one is told nothing of how to sign in there
     #[arg(long, value_name = "URL", conflicts_with = "file")]
     pub nats: Option<String>,
     /// Seconds to listen to a subject that no stream keeps
