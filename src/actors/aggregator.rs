@@ -120,7 +120,12 @@ impl Aggregator {
             closed: Closed::new(rules, parts.closed_max),
             aliases: parts.identify.map(Aliases::new),
             seen: Seen::new(parts.horizon, parts.identities_max),
-            patterns: PatternShard::new(&parts.patterns, false, parts.seed, parts.pattern_room),
+            patterns: PatternShard::new(
+                &parts.patterns,
+                false,
+                parts.seed,
+                parts.pattern_room.clone(),
+            ),
             fold: Fold::new(Arc::clone(&parts.metrics), rules.lateness),
             turn: Turn::new(Arc::clone(rules)),
             delta: ShardDelta::default(),

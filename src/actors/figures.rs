@@ -52,13 +52,15 @@ pub(super) fn tell(
         gauge!(name).set(value as f64);
     }
     if keeper.has_patterns() {
-        let depths: [(_, u64); 6] = [
+        let depths: [(_, u64); 8] = [
             (names::COHORT_KEYS, held(|holds| holds.cohort_keys)),
             (names::COHORT_KEYS_CAPACITY, settings.cohort_keys_max as u64),
             (names::PATTERN_KEYS, held(|holds| holds.pattern_keys)),
             (names::PATTERN_KEYS_CAPACITY, settings.pattern_keys_max as u64),
             (names::PATTERN_BYTES, held(|holds| holds.pattern_bytes)),
             (names::PATTERN_BYTES_CAPACITY, settings.pattern_bytes_max as u64),
+            (names::PATTERN_SENT_BYTES, held(|holds| holds.pattern_sent_bytes)),
+            (names::PATTERN_SENT_BYTES_CAPACITY, settings.pattern_bytes_max.div_ceil(2) as u64),
         ];
         for (name, value) in depths {
             gauge!(name).set(value as f64);

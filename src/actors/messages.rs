@@ -163,6 +163,8 @@ pub struct ShardHolds {
     pub pattern_keys: u64,
     /// About how many bytes that takes.
     pub pattern_bytes: u64,
+    /// Bytes of what it sent to other keys that barriers still hold.
+    pub pattern_sent_bytes: u64,
     /// Keys whose cohort it remembers.
     pub cohort_keys: u64,
     /// Anonymous keys whose visitor it knows.

@@ -139,7 +139,8 @@ settings! {
         /// counted (tidewatch_pattern_left_out_total) and said.
         pub pattern_keys_max: usize = 1_000_000, count(100, 100_000_000);
         /// Bytes of them, over all shards. Beyond it they are told of no events at all, until some
-        /// have been decided; that is counted and said in the same way.
+        /// have been decided; that is counted and said in the same way. Events on their way to
+        /// definitions with a key of their own may take half as much besides.
         pub pattern_bytes_max: usize = 1 << 30, size(MIB, 1_024 * GIB);
         /// Events and attempts that one key holds for one pattern or join. Beyond it the oldest
         /// events are looked at early, and what lies before them is late; then the oldest attempt,

@@ -168,6 +168,8 @@ table! {
     PATTERN_KEYS_CAPACITY = "pattern_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_pattern_keys (pipeline.pattern_keys_max).";
     PATTERN_BYTES = "pattern_bytes", Gauge, Bytes, [], "Memory that patterns and joins take, estimated.";
     PATTERN_BYTES_CAPACITY = "pattern_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_pattern_bytes (pipeline.pattern_bytes_max).";
+    PATTERN_SENT_BYTES = "pattern_sent_bytes", Gauge, Bytes, [], "Memory of events on their way to patterns and joins with a key of their own, estimated.";
+    PATTERN_SENT_BYTES_CAPACITY = "pattern_sent_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_pattern_sent_bytes (half of pipeline.pattern_bytes_max).";
     DEDUP_IDS = "dedup_ids", Gauge, Count, [], "Event ids remembered.";
     DEDUP_IDS_CAPACITY = "dedup_ids_capacity", Gauge, Count, [], "Event ids beyond which the oldest leave (pipeline.dedup_ids_max); ids that are minutes old may be twice as many.";
     DEDUP_FORGOTTEN_EARLY = "dedup_forgotten_early_total", Counter, Count, [], "Event ids forgotten before their time, because there were too many.";

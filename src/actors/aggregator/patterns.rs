@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smol_str::SmolStr;
 
@@ -39,24 +40,26 @@ pub struct PatternShard {
     meanings: Box<[u64]>,
     seed: u64,
     fx: PatternEffects,
+    /// The watermark up to which everything is decided.
+    passed: EpochMs,
     cohorts: Cohorts,
     /// Of kinds that tell anonymous keys from known ones: who is who, by the number of the kind.
     aliases: BTreeMap<u16, Aliases>,
     /// Matches that raise alerts.
     alarming: Vec<FoundMatch>,
-    /// What goes to the patterns with a key of their own, and what it may take.
+    /// What goes to the patterns with a key of their own, and what it takes.
     sent: Vec<Sent>,
     sent_bytes: usize,
+    /// What was handed over of it and not taken yet, and what all of it may take.
+    on_the_way: Arc<AtomicUsize>,
     sent_bytes_max: usize,
-    /// What it took at the last barrier.
-    handed_bytes: usize,
     alias_bounds: AliasBounds,
     records: SectionWriter,
     full: Vec<Vec<u8>>,
 }
 
 /// What the machines of a shard may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PatternRoom {
     /// Their keys.
     pub keys: Bounds,
@@ -64,8 +67,10 @@ pub struct PatternRoom {
     pub cohort_keys_max: usize,
     /// Anonymous keys of each kind that tells them from known ones, if any does.
     pub aliases: AliasBounds,
-    /// Bytes of what it sends to other keys between two barriers.
+    /// Bytes of what it sends to other keys, until that is taken.
     pub sent_bytes_max: usize,
+    /// How many of them barriers hold that nobody took yet.
+    pub on_the_way: Arc<AtomicUsize>,
 }
 
 impl PatternShard {
@@ -83,6 +88,7 @@ impl PatternShard {
             children: Children::new(Arc::clone(patterns), seed, room.keys),
             meanings: patterns.meanings(),
             fx: PatternEffects::new(patterns),
+            passed: BEGINNING,
             patterns: Arc::clone(patterns),
             seed,
             cohorts: Cohorts::new(room.cohort_keys_max),
@@ -90,7 +96,7 @@ impl PatternShard {
             alarming: Vec::new(),
             sent: Vec::new(),
             sent_bytes: 0,
-            handed_bytes: 0,
+            on_the_way: room.on_the_way,
             sent_bytes_max: room.sent_bytes_max,
             alias_bounds: room.aliases,
             records: sections(own)(),
@@ -107,10 +113,12 @@ impl PatternShard {
             let (order, at, watermark) = (fact.order(), fact.at(), fact.event.watermark);
             let (key, anonymous) = (text(key), anonymous.map(text));
             let sent = Sent { order, at, watermark, pattern, key, anonymous, held };
-            self.sent_bytes += sent.bytes();
-            if self.sent_bytes > self.sent_bytes_max {
+            let bytes = sent.bytes();
+            let held = self.sent_bytes + self.on_the_way.load(Ordering::Relaxed);
+            if held + bytes > self.sent_bytes_max {
                 self.fx.tallies[usize::from(pattern)].left_out += 1;
             } else {
+                self.sent_bytes += bytes;
                 self.sent.push(sent);
             }
         }
@@ -143,21 +151,42 @@ impl PatternShard {
     }
 
     fn apply(&mut self, (key, key_hash): (&[u8], u64), event: PatternEvent, fold: &mut Fold) {
-        let slot = match self.children.find(key, key_hash, None) {
-            Some(slot) if !self.children.is_full() => slot,
-            None if self.children.has_room(key) => self.children.open(key, key_hash, BEGINNING),
-            _ => {
-                let left_out = |(pattern, _)| self.fx.tallies[usize::from(pattern)].left_out += 1;
-                return event.hits.into_iter().for_each(left_out);
-            }
+        let slot = self.place(key, key_hash).or_else(|| {
+            self.make_room(event.watermark, fold);
+            self.place(key, key_hash)
+        });
+        let Some(slot) = slot else {
+            let left_out = |(pattern, _)| self.fx.tallies[usize::from(pattern)].left_out += 1;
+            return event.hits.into_iter().for_each(left_out);
         };
         let machine = self.children.get(slot).session.machine_mut();
         let Ok(()) = machine.apply(&self.patterns, &event, &mut self.fx);
         self.after_turn(slot, fold);
     }
 
+    /// The slot of a key, opened if nothing of it is open; `None` when there is no room.
+    #[inline]
+    fn place(&mut self, key: &[u8], key_hash: u64) -> Option<u32> {
+        match self.children.find(key, key_hash, None) {
+            Some(slot) => (!self.children.is_full()).then_some(slot),
+            None => {
+                self.children.has_room(key).then(|| self.children.open(key, key_hash, BEGINNING))
+            }
+        }
+    }
+
+    /// Decides what is over by the stamp of an event that finds no room: how many keys there are then
+    /// is a matter of the log, wherever the barriers lie. Events of one stamp do it once; each time it
+    /// costs a look at those whose time ends in that second.
+    #[cold]
+    fn make_room(&mut self, watermark: EpochMs, fold: &mut Fold) {
+        if watermark > self.passed {
+            self.expire(watermark, fold);
+        }
+    }
+
     /// What one key has begun goes on under another, of one pattern or of all: from an event with this
-    /// stamp on.
+    /// stamp on. Where that would be one key more than there is room for, it stays where it is.
     pub fn go_on_as(
         &mut self,
         (from, to): (&str, &str),
@@ -166,17 +195,28 @@ impl PatternShard {
         fold: &mut Fold,
     ) {
         let hash = |key: &str| key_hash(self.seed, key.as_bytes());
-        let (from_hash, to_hash) = (hash(from), hash(to));
-        let Some(slot) = self.children.find(from.as_bytes(), from_hash, None) else { return };
+        let (from, to) = ((from.as_bytes(), hash(from)), (to.as_bytes(), hash(to)));
+        let lacks_room = |children: &Children<Machine>| {
+            children.find(to.0, to.1, None).is_none() && !children.has_room(to.0)
+        };
+        if lacks_room(&self.children) {
+            self.make_room(watermark, fold);
+        }
+        let Some(slot) = self.children.find(from.0, from.1, None) else { return };
         let machine = self.children.get(slot).session.machine_mut();
         let given = machine.give_up(&self.patterns, only, watermark, &mut self.fx);
-        self.after_turn(slot, fold);
+        // What it took is free again, unless other patterns have something of it too.
+        let is_free = self.after_turn(slot, fold);
         if given.is_empty() {
             return;
         }
-        // What it took is free again.
-        let slot = self.children.find(to.as_bytes(), to_hash, None);
-        let slot = slot.unwrap_or_else(|| self.children.open(to.as_bytes(), to_hash, BEGINNING));
+        let stays = !is_free && lacks_room(&self.children);
+        if stays && let Some(pattern) = only {
+            self.fx.tallies[usize::from(pattern)].left_out += 1;
+        }
+        let (key, hash) = if stays { from } else { to };
+        let slot = self.children.find(key, hash, None);
+        let slot = slot.unwrap_or_else(|| self.children.open(key, hash, BEGINNING));
         let machine = self.children.get(slot).session.machine_mut();
         machine.take_over(&self.patterns, given, watermark, &mut self.fx);
         self.after_turn(slot, fold);
@@ -184,6 +224,7 @@ impl PatternShard {
 
     /// Decides what the watermark has passed.
     pub fn expire(&mut self, watermark: EpochMs, fold: &mut Fold) {
+        self.passed = watermark;
         for fired in self.children.fire(watermark).chunks(AHEAD) {
             for (slot, _) in self.children.due(fired, watermark) {
                 let machine = self.children.get(slot).session.machine_mut();
@@ -193,7 +234,8 @@ impl PatternShard {
         }
     }
 
-    fn after_turn(&mut self, slot: u32, fold: &mut Fold) {
+    /// True when nothing of the key is open any more, and it has gone.
+    fn after_turn(&mut self, slot: u32, fold: &mut Fold) -> bool {
         if !self.fx.matches.is_empty() {
             let key = &self.children.get(slot).key;
             for mut found in self.fx.matches.drain(..) {
@@ -211,7 +253,7 @@ impl PatternShard {
             }
         }
         if self.children.after_turn(slot) {
-            return;
+            return false;
         }
         let child = self.children.get(slot);
         if child.kept {
@@ -219,6 +261,7 @@ impl PatternShard {
         }
         self.children.remove(slot);
         close_full(&mut self.records, sections(self.own), &mut self.full);
+        true
     }
 
     /// Hands over everything since the last barrier.
@@ -242,7 +285,7 @@ impl PatternShard {
         self.write_aliases(watermark, delta);
         delta.matches = std::mem::take(&mut self.alarming);
         delta.sent = std::mem::take(&mut self.sent);
-        self.handed_bytes = std::mem::take(&mut self.sent_bytes).min(self.sent_bytes_max);
+        self.on_the_way.fetch_add(std::mem::take(&mut self.sent_bytes), Ordering::Relaxed);
         delta.patterns = self.fx.take_tallies();
         // Their uses come behind those of the metrics.
         delta.faults.0.append(&mut self.fx.faults.take().0);
@@ -314,7 +357,8 @@ impl PatternShard {
     pub fn holds(&self) -> ShardHolds {
         ShardHolds {
             pattern_keys: self.children.open_keys() as u64,
-            pattern_bytes: (self.children.bytes() + self.handed_bytes) as u64,
+            pattern_bytes: self.children.bytes() as u64,
+            pattern_sent_bytes: self.on_the_way.load(Ordering::Relaxed) as u64,
             cohort_keys: self.cohorts.len() as u64,
             aliases: self.aliases.values().map(|table| table.len() as u64).sum(),
             alias_bytes: self.aliases.values().map(|table| table.bytes() as u64).sum(),
@@ -357,3 +401,6 @@ pub(super) fn forget(snapshot: &Snapshot, patterns: &Patterns) -> Vec<Vec<u8>> {
     }
     forgotten
 }
+
+#[cfg(test)]
+mod tests;

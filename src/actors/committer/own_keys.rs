@@ -8,6 +8,7 @@
 //! found by the barrier by which it is final, and the commit holds it with the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::actors::aggregator::{DecidedGroups, PatternRoom, PatternShard};
 use crate::actors::messages::ShardHolds;
@@ -31,6 +32,8 @@ pub struct OwnKeysParts {
     pub seed: u64,
     /// What its machines may take.
     pub room: PatternRoom,
+    /// Of each shard, how many bytes of what it sent were not taken yet.
+    pub on_the_way: Vec<Arc<AtomicUsize>>,
 }
 
 /// The machines by keys of patterns.
@@ -38,6 +41,7 @@ pub struct OwnKeys {
     machines: PatternShard,
     fold: Fold,
     groups: DecidedGroups,
+    on_the_way: Vec<Arc<AtomicUsize>>,
 }
 
 impl OwnKeys {
@@ -46,21 +50,25 @@ impl OwnKeys {
     /// # Errors
     /// When a record is malformed: names the key.
     pub fn restored(parts: OwnKeysParts, snapshot: &Snapshot) -> Result<Option<Self>, String> {
-        let OwnKeysParts { patterns, metrics, groups, lateness, seed, room } = parts;
+        let OwnKeysParts { patterns, metrics, groups, lateness, seed, room, on_the_way } = parts;
         let Some(mut machines) = PatternShard::new(&patterns, true, seed, room) else {
             return Ok(None);
         };
         machines.restore(snapshot, (0, 1))?;
-        let mut own = OwnKeys { machines, fold: Fold::new(metrics, lateness), groups };
+        let mut own = OwnKeys { machines, fold: Fold::new(metrics, lateness), groups, on_the_way };
         own.learn_groups();
         Ok(Some(own))
     }
 
     /// Takes what all shards sent up to a barrier with this watermark, and adds what is found to
     /// theirs.
-    pub(super) fn take(&mut self, shards: &mut Vec<ShardDelta>, watermark: EpochMs) -> ShardHolds {
-        let mut sent: Vec<Sent> =
-            shards.iter_mut().flat_map(|delta| delta.sent.drain(..)).collect();
+    pub fn take(&mut self, shards: &mut Vec<ShardDelta>, watermark: EpochMs) -> ShardHolds {
+        let mut sent: Vec<Sent> = Vec::new();
+        for (delta, on_the_way) in shards.iter_mut().zip(&self.on_the_way) {
+            let bytes = delta.sent.iter().map(Sent::bytes).sum();
+            on_the_way.fetch_sub(bytes, Ordering::Relaxed);
+            sent.append(&mut delta.sent);
+        }
         // Each shard's are in order already. What one event is to several patterns stays together.
         sent.sort_by(|a, b| a.order.cmp(&b.order));
         sent.into_iter().for_each(|one| self.machines.take_sent(one, &mut self.fold));

@@ -1,6 +1,7 @@
 //! Builds the actors of one generation, from the sink to the source.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::SyncSender;
 
 use actix::{Actor, Addr, Arbiter};
@@ -51,6 +52,8 @@ pub(super) struct Starting<'a> {
     pool: BatchPool,
     /// The permits of each shard's queue.
     permits: Vec<Arc<Semaphore>>,
+    /// Bytes of what each shard sent to other keys that were not taken yet.
+    on_the_way: Vec<Arc<AtomicUsize>>,
     arbiters: Vec<Arbiter>,
     failed: mpsc::Sender<Failure>,
     failures: mpsc::Receiver<Failure>,
@@ -73,8 +76,10 @@ impl<'a> Starting<'a> {
         let settings = &course.settings;
         let queue = || Arc::new(Semaphore::new(settings.shard_queue));
         let permits = (0..settings.shards).map(|_| queue()).collect();
+        let on_the_way = (0..settings.shards).map(|_| Arc::default()).collect();
         let pool = BatchPool::new(settings.shards, settings.shard_queue);
-        Starting { setup, course, halted, pool, permits, arbiters: Vec::new(), failed, failures }
+        let arbiters = Vec::new();
+        Starting { setup, course, halted, pool, permits, on_the_way, arbiters, failed, failures }
     }
 
     /// Goes on from the last commit.
@@ -293,7 +298,7 @@ impl<'a> Starting<'a> {
             rules: Arc::clone(&course.rules),
             metrics: Arc::clone(&course.metrics),
             patterns: Arc::clone(&course.patterns),
-            pattern_room: self.pattern_room(false),
+            pattern_room: self.pattern_room(Some(shard)),
             groups: Arc::clone(groups),
             horizon: horizon(settings, course.time, &course.policy, metrics),
             identities_max: settings.per_shard(settings.dedup_ids_max),
@@ -324,15 +329,18 @@ impl<'a> Starting<'a> {
             groups: Arc::clone(groups),
             lateness: course.time.allowed_lateness,
             seed: course.schema.seed,
-            room: self.pattern_room(true),
+            room: self.pattern_room(None),
+            on_the_way: self.on_the_way.clone(),
         };
         OwnKeys::restored(parts, snapshot).map_err(damaged)
     }
 
-    /// What the machines of patterns may take: those by keys of patterns half of all, where there are
-    /// both sorts, and each shard its part of the rest.
-    fn pattern_room(&self, own: bool) -> PatternRoom {
+    /// What the machines of patterns may take: those by keys of patterns, of no shard, half of all where
+    /// there are both sorts, and each shard its part of the rest. What shards send takes half as much
+    /// besides.
+    fn pattern_room(&self, shard: Option<u16>) -> PatternRoom {
         let settings = &self.course.settings;
+        let own = shard.is_none();
         let is_of_sort = |pattern: &Pattern| pattern.has_own_key() == own;
         let alone = self.course.patterns.list.iter().all(is_of_sort);
         let part = |all: usize| {
@@ -347,6 +355,9 @@ impl<'a> Starting<'a> {
             cohort_keys_max: part(settings.cohort_keys_max),
             aliases: alias_bounds(&self.course.policy),
             sent_bytes_max: settings.per_shard(settings.pattern_bytes_max.div_ceil(2)),
+            on_the_way: shard
+                .map(|shard| Arc::clone(&self.on_the_way[usize::from(shard)]))
+                .unwrap_or_default(),
         }
     }
 
