@@ -60,12 +60,14 @@ pub(crate) struct Answer {
     pub status: StatusCode,
     /// At most 64 KiB of it.
     pub body: String,
+    /// The same without secrets.
+    masked: String,
 }
 
 impl Answer {
     /// Status and body, at most 200 characters.
     pub fn says(&self) -> String {
-        shown(&format!("{} {}", self.status, self.body), SHOWN_MAX)
+        shown(&format!("{} {}", self.status, self.masked), SHOWN_MAX)
     }
 }
 
@@ -99,7 +101,7 @@ impl<W: Wire> Http<W> {
             .build();
         let guard = Guard::new(common.allow_private);
         let agent = Agent::with_parts(config, DefaultConnector::default(), guard);
-        let secrets = secrets.iter().flat_map(|secret| hidden(secret.reveal())).collect();
+        let secrets = hidden(secrets.iter().map(|secret| secret.reveal()));
         Ok(Http { wire, common, agent, secrets })
     }
 
@@ -117,13 +119,14 @@ impl<W: Wire> Http<W> {
         }
         // No header can carry the end of a line: it does not get past here.
         let built = built.body(request.body).map_err(Failure::never)?;
-        let response = self.agent.run(built).map_err(failure)?;
+        let response = self.agent.run(built).map_err(|why| self.failure(why))?;
         let after = retry_after(&response, &self.common.clock);
         let status = response.status();
         let mut bytes = Vec::new();
         // What is missing of an answer is as good as empty: its status came.
         let _ = response.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
-        let answer = Answer { status, body: String::from_utf8_lossy(&bytes).into_owned() };
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        let answer = Answer { status, masked: self.masked(&body), body };
         if status.is_success() {
             return self.wire.answered(&answer);
         }
@@ -135,6 +138,21 @@ impl<W: Wire> Http<W> {
             return Err(Failure::Later { cause, after });
         }
         Err(Failure::Never { cause })
+    }
+
+    fn failure(&self, error: ureq::Error) -> Failure {
+        use ureq::Error;
+        let says = |error: &Error| shown(&self.masked(&error.to_string()), SHOWN_MAX);
+        match error {
+            Error::Other(why) if why.is::<Refused>() => Failure::never(why),
+            Error::BadUri(_)
+            | Error::Http(_)
+            | Error::RequireHttpsOnly(_)
+            | Error::InvalidProxyUrl => Failure::never(says(&error)),
+            Error::HostNotFound => Failure::later("its host has no address"),
+            Error::Timeout(which) => Failure::later(format!("it took too long ({which})")),
+            other => Failure::later(says(&other)),
+        }
     }
 
     fn masked(&self, text: &str) -> String {
@@ -175,20 +193,34 @@ impl<W: Wire> Channel for Http<W> {
     }
 }
 
-/// A secret, and of an address what is secret in it: all behind the host. Long ones first.
-fn hidden(secret: &str) -> Vec<String> {
-    if secret.is_empty() {
-        return Vec::new();
-    }
-    match secret.parse::<Uri>() {
-        Ok(url) if url.scheme().is_some() => {
-            let path = url.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-            let path = path.trim_start_matches('/');
-            // What is as short as this is no secret, and would be found in everything.
-            if path.len() < 8 { Vec::new() } else { vec![path.to_owned()] }
+/// Parts of a secret that are as short as this are none, and would be found in everything.
+const PART_MIN: usize = 8;
+
+/// Texts that give away one of these secrets, long ones first: each as a whole, the token of one with a
+/// scheme in front of it ("Bearer x"), those between commas, and of an address what stands behind the
+/// host, as a whole and in its parts.
+fn hidden<'a>(secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all = Vec::new();
+    for secret in secrets.filter(|secret| !secret.is_empty()) {
+        if !secret.parse::<Uri>().is_ok_and(|url| url.scheme().is_some()) {
+            all.push(secret);
+            let token = secret.split_once(' ').map(|(_, token)| token.trim());
+            let parts = token.into_iter().chain(secret.split(',').map(str::trim));
+            all.extend(parts.filter(|part| part.len() >= PART_MIN));
+            continue;
         }
-        _ => vec![secret.to_owned()],
+        let rest = secret.split_once("://").map_or("", |(_, rest)| rest);
+        let behind = rest.find(['/', '?']).map_or("", |at| rest[at..].trim_start_matches('/'));
+        let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
+        let values =
+            query.split('&').map(|one| one.split_once('=').map_or(one, |(_, value)| value));
+        let parts = [behind, path, query].into_iter().chain(path.split('/')).chain(values);
+        all.extend(parts.filter(|part| part.len() >= PART_MIN));
     }
+    let mut all: Vec<String> = all.into_iter().map(ToOwned::to_owned).collect();
+    all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    all.dedup();
+    all
 }
 
 /// Checks the address of a channel.
@@ -242,19 +274,6 @@ pub(crate) fn own_roots(common: &Common) -> Result<Vec<Certificate<'static>>, Wr
     if own.is_empty() { Err(wrong("has no certificate".into())) } else { Ok(own) }
 }
 
-fn failure(error: ureq::Error) -> Failure {
-    use ureq::Error;
-    match error {
-        Error::Other(why) if why.is::<Refused>() => Failure::never(why),
-        Error::BadUri(_) | Error::Http(_) | Error::RequireHttpsOnly(_) | Error::InvalidProxyUrl => {
-            Failure::never(shown(&error.to_string(), SHOWN_MAX))
-        }
-        Error::HostNotFound => Failure::later("its host has no address"),
-        Error::Timeout(which) => Failure::later(format!("it took too long ({which})")),
-        other => Failure::later(shown(&other.to_string(), SHOWN_MAX)),
-    }
-}
-
 /// `Retry-After` in seconds, or as a time.
 fn retry_after(response: &http::Response<Body>, clock: &SharedClock) -> Option<Duration> {
     let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
@@ -266,4 +285,33 @@ fn retry_after(response: &http::Response<Body>, clock: &SharedClock) -> Option<D
         }
     };
     Some(Duration::from_secs(seconds).min(AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_hidden_whole_and_in_its_parts_the_long_ones_first() {
+        let of = |secret| hidden([secret].into_iter());
+        assert_eq!(of("https://hooks.example"), [""; 0]);
+        assert_eq!(of("https://hooks.example/short"), [""; 0]);
+        assert_eq!(
+            of("https://hooks.example/in/T0123456789/x?token=abcdefghijklmnop&v=1&12345678"),
+            [
+                "in/T0123456789/x?token=abcdefghijklmnop&v=1&12345678",
+                "token=abcdefghijklmnop&v=1&12345678",
+                "abcdefghijklmnop",
+                "in/T0123456789/x",
+                "T0123456789",
+                "12345678",
+            ]
+        );
+        assert_eq!(of("Bearer 12345678"), ["Bearer 12345678", "12345678"]);
+        assert_eq!(
+            of("whsec_AAAAAAAA, whsec_BBBBBBBBBB"),
+            ["whsec_AAAAAAAA, whsec_BBBBBBBBBB", "whsec_BBBBBBBBBB", "whsec_AAAAAAAA",]
+        );
+        assert_eq!(of("hush"), ["hush"]);
+    }
 }

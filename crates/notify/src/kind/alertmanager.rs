@@ -54,12 +54,13 @@ struct Alertmanager {
 
 impl Wire for Alertmanager {
     fn request(&self, told: &Told<'_>, _: Option<&str>) -> Result<Request, Failure> {
-        let view = &told.view;
+        let (view, now) = (&told.view, told.now * 1_000);
         let starts = view.since.unwrap_or(view.at).min(view.at);
         let ends = match told.notification.step {
             Step::Resolved => view.until.unwrap_or(view.at).max(starts + 1),
-            Step::Fired | Step::Again | Step::Acknowledged => view.at + self.hold,
-            Step::Occurred | Step::Digest => view.at + self.occurrence_hold,
+            // It compares with its own clock: what is told late is not over for that.
+            Step::Fired | Step::Again | Step::Acknowledged => now + self.hold,
+            Step::Occurred | Step::Digest => now + self.occurrence_hold,
         };
         let mut annotations = BTreeMap::from([
             ("summary", told.written.title.as_str()),

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::address::Envelope;
@@ -12,6 +14,7 @@ use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::{Address, Message};
+use tidewatch_clock::SharedClock;
 use tidewatch_core::incident::{Notification, Step, notification_key};
 use tidewatch_core::settings::{Secret, Word, settings};
 
@@ -24,6 +27,10 @@ use crate::view::View;
 
 /// Most characters of a subject.
 const SUBJECT_MAX: usize = 200;
+
+const SLOW: &str = "it took too long to answer";
+/// What is waited for an answer to a farewell when the time is over.
+const FAREWELL: Duration = Duration::from_millis(1);
 
 /// How a connection is kept from being read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,10 +163,12 @@ struct Email {
 impl Channel for Email {
     fn deliver(&self, told: &Notification, _: Option<&str>) -> Result<Receipt, Failure> {
         let message = self.message(told)?.formatted();
-        let mut connection = self.connect()?;
-        let delivered = self.send(&mut connection, &message);
+        let deadline = Deadline::of(&self.common.clock, self.common.timeout);
+        let mut connection = self.connect(&deadline)?;
+        let delivered = self.send(&mut connection, &message, &deadline);
+        // It has it already, or never will: what it says to a farewell changes nothing.
+        let _ = connection.set_timeout(Some(deadline.left().unwrap_or(FAREWELL)));
         match delivered {
-            // It has it already: what it says to a farewell changes nothing.
             Ok(_) => drop(connection.quit()),
             Err(_) => connection.abort(),
         }
@@ -205,13 +214,13 @@ impl Email {
         body.map_err(Failure::never)
     }
 
-    fn connect(&self) -> Result<SmtpConnection, Failure> {
+    fn connect(&self, deadline: &Deadline<'_>) -> Result<SmtpConnection, Failure> {
         let hello = ClientId::Domain(self.from.email.domain().to_owned());
         let tls = (self.security == Security::Tls).then_some(&self.tls);
-        let (timeout, connect) = (self.common.timeout, self.common.connect_timeout);
+        let connect = || Ok(self.common.connect_timeout.min(deadline.left()?));
         let mut cause = Failure::later("its host has no address");
-        for address in self.addresses()? {
-            let connected = SmtpConnection::connect(address, Some(connect), &hello, tls, None);
+        for address in self.addresses(connect()?)? {
+            let connected = SmtpConnection::connect(address, Some(connect()?), &hello, tls, None);
             let mut connection = match connected {
                 Ok(connection) => connection,
                 Err(error) => {
@@ -219,17 +228,18 @@ impl Email {
                     continue;
                 }
             };
-            connection.set_timeout(Some(timeout)).map_err(Failure::later)?;
             if self.security == Security::StartTls {
                 if !connection.can_starttls() {
                     connection.abort();
                     let cause = "it offers no STARTTLS, and nothing is sent in the clear";
                     return Err(Failure::never(cause));
                 }
+                deadline.holds(&mut connection)?;
                 connection.starttls(&self.tls, &hello).map_err(|error| failure(&error))?;
             }
             if let Some((user, password)) = &self.login {
                 let login = Credentials::new(user.clone(), password.reveal().to_owned());
+                deadline.holds(&mut connection)?;
                 let ways = [Mechanism::Plain, Mechanism::Login];
                 connection.auth(&ways, &login).map_err(|error| failure(&error))?;
             }
@@ -239,8 +249,8 @@ impl Email {
     }
 
     /// Where it is, as far as that may be connected to.
-    fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
-        let found = (self.host.as_str(), self.port).to_socket_addrs().map_err(Failure::later)?;
+    fn addresses(&self, within: Duration) -> Result<Vec<SocketAddr>, Failure> {
+        let found = look_up((self.host.clone(), self.port), within)?;
         let (mut good, mut refused) = (Vec::new(), None);
         for address in found {
             let ip = address.ip();
@@ -263,7 +273,12 @@ impl Email {
     }
 
     /// Hands the message over to those addresses that are taken; without any it is not taken.
-    fn send(&self, connection: &mut SmtpConnection, message: &[u8]) -> Result<Receipt, Failure> {
+    fn send(
+        &self,
+        connection: &mut SmtpConnection,
+        message: &[u8],
+        deadline: &Deadline<'_>,
+    ) -> Result<Receipt, Failure> {
         let to: Vec<Address> = self.to.iter().map(|one| one.email.clone()).collect();
         let envelope = Envelope::new(Some(self.from.email.clone()), to).map_err(Failure::never)?;
         let mut all = envelope.to().iter().chain(envelope.from());
@@ -277,9 +292,11 @@ impl Email {
             options.push(MailParameter::SmtpUtfEight);
         }
         let command = Mail::new(envelope.from().cloned(), options);
+        deadline.holds(connection)?;
         connection.command(command).map_err(|error| failure(&error))?;
         let (mut taken, mut lacks, mut last) = (0, Vec::new(), None);
         for address in envelope.to() {
+            deadline.holds(connection)?;
             match connection.command(Rcpt::new(address.clone(), Vec::new())) {
                 Ok(_) => taken += 1,
                 Err(error) if error.status().is_none() => return Err(failure(&error)),
@@ -299,11 +316,49 @@ impl Email {
         if let Some(why) = last.filter(|_| taken == 0) {
             return Err(why);
         }
+        deadline.holds(connection)?;
         connection.command(Data).map_err(|error| failure(&error))?;
+        deadline.holds(connection)?;
         let answer = connection.message(message).map_err(|error| failure(&error))?;
         let says: Vec<&str> = answer.message().collect();
         let says = shown(&format!("{} {}", answer.code(), says.join(" ")), 200);
         Ok(Receipt { says, remember: None, lacks: (!lacks.is_empty()).then(|| lacks.join("; ")) })
+    }
+}
+
+/// When a delivery must be through. The server has what is left for each command.
+struct Deadline<'a> {
+    clock: &'a SharedClock,
+    /// By the monotonic clock, in ms.
+    at: i64,
+}
+
+impl Deadline<'_> {
+    fn of(clock: &SharedClock, timeout: Duration) -> Deadline<'_> {
+        Deadline { clock, at: clock.elapsed() + timeout.as_millis() as i64 }
+    }
+
+    fn left(&self) -> Result<Duration, Failure> {
+        match u64::try_from(self.at - self.clock.elapsed()) {
+            Ok(left @ 1..) => Ok(Duration::from_millis(left)),
+            _ => Err(Failure::later(SLOW)),
+        }
+    }
+
+    /// Also for the next command.
+    fn holds(&self, connection: &mut SmtpConnection) -> Result<(), Failure> {
+        connection.set_timeout(Some(self.left()?)).map_err(Failure::later)
+    }
+}
+
+/// The addresses of a name. Who answers later than this is not waited for: the system has its own bound.
+fn look_up(name: (String, u16), within: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    let (tell, told) = sync_channel(1);
+    thread::spawn(move || tell.send(name.to_socket_addrs().map(Vec::from_iter)));
+    match told.recv_timeout(within) {
+        Ok(found) => found.map_err(Failure::later),
+        Err(RecvTimeoutError::Timeout) => Err(Failure::later("its name took too long to look up")),
+        Err(RecvTimeoutError::Disconnected) => Err(Failure::later("its name was not looked up")),
     }
 }
 
@@ -312,7 +367,7 @@ fn failure(error: &lettre::transport::smtp::Error) -> Failure {
     let io = std::error::Error::source(error).and_then(|why| why.downcast_ref::<io::Error>());
     let waited = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
     if error.is_timeout() || io.is_some_and(|why| waited.contains(&why.kind())) {
-        "it took too long to answer".clone_into(&mut cause);
+        SLOW.clone_into(&mut cause);
     }
     if error.is_permanent() || error.is_client() {
         Failure::never(cause)

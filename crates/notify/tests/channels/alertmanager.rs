@@ -89,6 +89,6 @@ fn an_incident_lives_in_alertmanager() {
     wrong.facts["rule"] = "".into();
     wrong.facts["severity"] = "".into();
     wrong.facts["metric"] = "".into();
-    wrong.at = i64::MAX / 2;
+    (wrong.at, wrong.facts["since"]) = (i64::MAX / 2, (i64::MAX / 2).into());
     never(channel.deliver(&wrong, None));
 }

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use crate::rig::{later, never, open, place, sample, spec};
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
-use tidewatch_clock::SystemClock;
+use tidewatch_clock::{Clock, SharedClock, SystemClock};
 use tidewatch_core::incident::Step;
 use tidewatch_core::settings::Secret;
 use tidewatch_notify::{Failure, Receipt, Wrong, samples};
@@ -228,6 +230,24 @@ fn secrets_are_in_no_failure() {
     assert!(shown.contains(r#""routing_key": "***""#), "{shown}");
 }
 
+/// A receiver that repeats what it was sent, so that a part of it stands where the text is cut.
+#[test]
+fn a_part_of_a_secret_is_in_no_answer() {
+    let (url, _seen) = server(vec![
+        |to| answer(to, "403 Forbidden", "", "no hook T0123456789 for abcdefghijklmnop, 98765432"),
+        |to| answer(to, "403 Forbidden", "", &format!("{} 98765432", "x".repeat(178))),
+        |to| answer(to, "200 OK", "", &format!("{} 98765432", "x".repeat(184))),
+    ]);
+    let url = format!("{url}/in/T0123456789/1?token=abcdefghijklmnop");
+    let channel = open("webhook", &[("url", &url), ("authorization", "Bearer 98765432")]);
+    let said = || channel.deliver(&sample(Step::Fired), None);
+    assert_eq!(never(said()), "it answered 403 Forbidden no hook *** for ***, ***");
+    let cut = never(said());
+    assert!(cut.ends_with("x ***") && cut.len() < 210, "{cut}");
+    let cut = said().unwrap().says;
+    assert!(cut.ends_with("x ***"), "{cut}");
+}
+
 #[test]
 fn pagerduty_hears_of_one_alert_from_its_beginning_to_its_end() {
     let (url, seen) = server(vec![accepted; 4]);
@@ -365,10 +385,25 @@ fn opsgenie_knows_an_alert_by_its_alias() {
     assert!(bodies[0]["message"].as_str().unwrap().chars().count() <= 130);
 }
 
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn wall(&self) -> i64 {
+        self.0.as_millisecond()
+    }
+
+    fn elapsed(&self) -> i64 {
+        0
+    }
+}
+
 #[test]
 fn an_alert_of_alertmanager_is_the_same_at_each_step() {
     let (url, seen) = server(vec![ok; 5]);
-    let channel = open("alertmanager", &[("url", &format!("{url}/prefix/"))]);
+    // Told days after it was: what counts is when it is told.
+    let clock: SharedClock = Arc::new(Stopped("2026-12-09T12:00:00Z".parse().unwrap()));
+    let channel = spec("alertmanager", &[("url", &format!("{url}/prefix/"))], true);
+    let channel = channel.open(&place(), &clock).unwrap();
     let mut sent = Vec::new();
     for step in [Step::Fired, Step::Again, Step::Acknowledged, Step::Resolved, Step::Occurred] {
         channel.deliver(&sample(step), None).unwrap();
@@ -382,9 +417,10 @@ fn an_alert_of_alertmanager_is_the_same_at_each_step() {
     });
     assert!(sent[..4].iter().all(|alert| alert["labels"] == labels), "{}", sent[0]);
     let times = |at: usize| (sent[at]["startsAt"].clone(), sent[at]["endsAt"].clone());
-    assert_eq!(times(0), (json!("2026-11-27T14:02:00Z"), json!("2026-12-04T14:05:00Z")));
-    assert_eq!(times(1).1, json!("2026-12-04T14:15:00Z"));
+    assert_eq!(times(0), (json!("2026-11-27T14:02:00Z"), json!("2026-12-16T12:00:00Z")));
+    assert_eq!(times(1).1, json!("2026-12-16T12:00:00Z"));
     assert_eq!(times(3), (json!("2026-11-27T14:02:00Z"), json!("2026-11-27T14:17:00Z")));
+    assert_eq!(times(4).1, json!("2026-12-09T12:15:00Z"));
     assert_eq!(sent[4]["labels"]["subject"], "sample-session");
     assert_eq!(sent[0]["annotations"]["runbook_url"], "https://runbooks.example/orders");
     assert_eq!(sent[2]["annotations"]["acknowledged_by"], "ada");

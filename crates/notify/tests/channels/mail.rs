@@ -1,9 +1,11 @@
 //! Mail to a real SMTP server (aiosmtpd).
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use crate::rig::{later, never, place, sample};
 use serde_json::Value as Json;
@@ -180,6 +182,38 @@ fn a_server_that_says_nothing_is_given_up() {
     let channel = mailer(port.into(), &[PLAIN], &["a@shop.example"]);
     let (cause, _) = later(channel.deliver(&sample(Step::Fired), None));
     assert_eq!(cause, "it took too long to answer");
+}
+
+/// Each answer comes in time, and all of them do not.
+#[test]
+fn a_server_that_takes_its_time_has_no_more_than_the_timeout_in_all() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (_hold, never) = sync_channel::<()>(0);
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut seen = Vec::new();
+        let mut answer = "220 slow";
+        loop {
+            let _ = never.recv_timeout(Duration::from_millis(250));
+            if write!(stream, "{answer}\r\n").is_err() {
+                return seen;
+            }
+            let Some(Ok(line)) = lines.next() else { return seen };
+            answer = if line == "DATA" { "354 go on" } else { "250 fine" };
+            seen.push(line.split([' ', ':']).next().unwrap().to_owned());
+        }
+    });
+    let clock = SystemClock::shared();
+    let channel = mailer(port.into(), &[PLAIN], &["a@shop.example"]);
+    let (cause, _) = later(channel.deliver(&sample(Step::Fired), None));
+    assert_eq!(cause, "it took too long to answer");
+    // 700 ms, of which greeting and EHLO took 500; not the 1500 of six answers.
+    assert!(clock.elapsed() < 1_400, "{} ms", clock.elapsed());
+    let seen = server.join().unwrap();
+    assert_eq!(seen[..2], ["EHLO", "MAIL"]);
+    assert!(!seen.contains(&"DATA".to_owned()), "{seen:?}");
 }
 
 #[test]
