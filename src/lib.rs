@@ -32,6 +32,8 @@ pub mod config;
 pub mod demo;
 mod lookup;
 pub mod nats;
+#[cfg(feature = "notify")]
+pub mod notify;
 pub mod sink;
 #[cfg(feature = "replay")]
 pub mod source;

@@ -24,6 +24,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sink", &["domain", "clock", "telemetry", "actors"]),
     ("lookup", &["domain"]),
     ("nats", &["domain", "clock", "telemetry", "actors", "sink", "lookup"]),
+    ("notify", &["domain", "clock", "telemetry", "actors", "sink"]),
     (
         "config",
         &[

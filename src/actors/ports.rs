@@ -533,6 +533,12 @@ pub trait IncidentRecords: Send + Sync {
         channel: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Notification>, StoreError>;
+
+    /// How many notifications of a channel there are after a number.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn notifications_after(&self, after: u64, channel: &str) -> Result<u64, StoreError>;
 }
 
 /// Which incidents are wanted.

@@ -20,7 +20,7 @@ use super::running::Running;
 use super::tables;
 use super::thread::PipelineThread;
 use super::ways::{Files, Ways};
-use super::{nats, parts};
+use super::{channels, nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Clients, Face};
 use crate::actors::directory::Directory;
@@ -191,6 +191,11 @@ impl Builder {
         }
         let schema = parts::schema(&self.config, files.state.seed());
         let is_own = !own.is_empty();
+        // What reads something once, or beside one that serves, tells nobody.
+        let channels = match is_own || self.aside {
+            true => Vec::new(),
+            false => channels::open(&self.config, &clock)?,
+        };
         let ways = if is_own {
             Ways::own(own, &clock)?
         } else {
@@ -214,7 +219,7 @@ impl Builder {
             stop,
             stop_timeout: self.config.pipeline.stop_timeout,
             thread,
-            outputs: None,
+            outputs: Vec::new(),
             reloader,
             config_watch: self.config.general.config_watch,
             web,
@@ -235,7 +240,9 @@ impl Builder {
         let setup = self.setup(&running.web, &figures, reports, (stopped, changes, wants));
         let backfill = filled.then(|| backfill.run().boxed());
         running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
-        running.outputs = ways.link.map(|link| running.send_to_nats(&link, out));
+        let to_nats = ways.link.map(|link| running.send_to_nats(&link, out));
+        running.outputs.extend(to_nats);
+        running.notify(channels)?;
         Ok(running)
     }
 

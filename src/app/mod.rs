@@ -4,6 +4,11 @@
 
 mod backfill;
 mod builder;
+#[cfg(feature = "notify")]
+mod channels;
+#[cfg(not(feature = "notify"))]
+#[path = "no_channels.rs"]
+mod channels;
 mod commands;
 #[cfg(feature = "replay")]
 mod dry_run;

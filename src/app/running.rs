@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::Addr;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::reload::Reloader;
@@ -42,7 +43,7 @@ pub struct Running {
     pub(super) stop: watch::Sender<bool>,
     pub(super) stop_timeout: SpanMs,
     pub(super) thread: PipelineThread,
-    pub(super) outputs: Option<Outputs>,
+    pub(super) outputs: Vec<Outputs>,
     pub(super) reloader: Reloader,
     pub(super) config_watch: SpanMs,
 }
@@ -180,10 +181,9 @@ impl Running {
         let Ok(result) = tokio::time::timeout(bound, self.ended()).await else {
             return Err(RunError::StopTimeout { after_ms });
         };
-        if let Some(outputs) = self.outputs.take() {
-            // The last commit's alerts leave too, if that is possible now.
-            let _ = outputs.stop(DRAIN).await;
-        }
+        // What the last commit brought leaves too, if that is possible now.
+        let outputs = std::mem::take(&mut self.outputs);
+        join_all(outputs.into_iter().map(|outputs| outputs.stop(DRAIN))).await;
         self.thread.join().await;
         result
     }

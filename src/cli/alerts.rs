@@ -90,7 +90,7 @@ pub fn run(
     Ok(if args.json { format!("{answer:#}") } else { text(&answer) })
 }
 
-fn find(config: &Config, listen: Option<&str>) -> Result<Server, AlertsError> {
+pub(super) fn find(config: &Config, listen: Option<&str>) -> Result<Server, AlertsError> {
     let asked = format!("http://{}", config.web.listen);
     let own = endpoint(&config.general.data_dir).filter(|_| listen.is_none());
     let mut looked = Vec::new();

@@ -5,6 +5,7 @@ mod check;
 mod dead_letters;
 mod dry_run;
 mod init;
+mod notify;
 mod prove;
 mod publish;
 mod replay;
@@ -14,6 +15,7 @@ pub use check::CheckArgs;
 pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
 pub use dry_run::{DryRunArgs, HistoryArgs, Often, TuneArgs};
 pub use init::InitArgs;
+pub use notify::{NotifyAction, NotifyArgs};
 pub use prove::ProveArgs;
 pub use publish::{NatsFlags, PublishArgs};
 pub use replay::{MapArgs, ReplayArgs, Speed};
@@ -172,6 +174,9 @@ pub enum Command {
     /// Look at what holds, and say who takes care of it or what to be quiet about
     #[command(help_template = with(alerts::ALERTS_EXAMPLES), after_help = alerts::ALERTS_NOTES)]
     Alerts(AlertsArgs),
+    /// Try who would be told, and how; deliver once more what was left out
+    #[command(help_template = with(notify::NOTIFY_EXAMPLES), after_help = notify::NOTIFY_NOTES)]
+    Notify(NotifyArgs),
     /// Kill a worker again and again while events come in, and compare every number
     #[command(help_template = with(prove::PROVE_EXAMPLES), after_help = prove::PROVE_NOTES)]
     Prove(ProveArgs),

@@ -71,7 +71,8 @@ pub fn run(
 
 fn summary(config: &Config) -> String {
     let schema = config.schema(0);
-    let warnings = config.warnings().into_iter().map(|warning| format!("warning: {warning}\n"));
+    let warnings = config.warnings().into_iter().chain(channels(config));
+    let warnings = warnings.map(|warning| format!("warning: {warning}\n"));
     format!(
         "{}The configuration is sound (metrics: {}, rules: {}, attributes used: {}, \
          event types named: {}).",
@@ -81,6 +82,22 @@ fn summary(config: &Config) -> String {
         schema.slots.len(),
         schema.event_types.len()
     )
+}
+
+/// What keeps a start here from opening channels: a secret that is elsewhere.
+#[cfg(feature = "notify")]
+fn channels(config: &Config) -> Vec<String> {
+    let (place, clock) = (config.place(), crate::clock::SystemClock::shared());
+    let wrong = |channel: &tidewatch_notify::Spec| {
+        let wrong = channel.open(&place, &clock).err()?;
+        Some(format!("channel.{}.{wrong}: nothing starts like this", channel.name))
+    };
+    config.channels.iter().filter_map(wrong).collect()
+}
+
+#[cfg(not(feature = "notify"))]
+fn channels(_: &Config) -> Vec<String> {
+    Vec::new()
 }
 
 /// What a start would do to what the data folder keeps.

@@ -5,6 +5,8 @@ pub mod alerts;
 pub mod args;
 pub mod check;
 pub mod dead_letters;
+#[cfg(feature = "notify")]
+pub mod notify;
 #[cfg(feature = "replay")]
 pub mod report;
 mod server;
@@ -118,6 +120,14 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         Command::Alerts(args) => with_config(&|config| {
             finish(Exit::Failed, alerts::run(&config, common.listen.as_deref(), args))
         }),
+        #[cfg(feature = "notify")]
+        Command::Notify(args) => with_config(&|config| {
+            finish(Exit::Failed, notify::run(&config, common.listen.as_deref(), &args.action))
+        }),
+        #[cfg(not(feature = "notify"))]
+        Command::Notify(_) => {
+            finish(Exit::Usage, Err::<String, _>(crate::config::missing("channels", "notify")))
+        }
         Command::Completions(args) => finish(Exit::Failed, completions(args.shell)),
         Command::Version(args) => finish(Exit::Failed, Ok::<_, String>(version::run(args))),
     }

@@ -336,7 +336,9 @@ impl<S: Sink> Feed<S> {
         let read = move || -> Result<(Vec<S::Row>, u64, bool), StoreError> {
             let found = if full { Vec::new() } else { rows.after(after, room)? };
             let last = found.last().map_or(after, Row::n);
-            let beyond = rows.count_after(last)?;
+            // None are found only when there are none.
+            let none = found.is_empty() && !full;
+            let beyond = if none { 0 } else { rows.count_after(last)? };
             Ok((found, beyond, rows.is_whole()))
         };
         let (rows, beyond, whole) = match spawn_blocking(read).await {

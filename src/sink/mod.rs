@@ -18,6 +18,7 @@ mod track;
 use std::time::Duration;
 
 pub use note::Note;
+pub use note::replace as replace_file;
 pub use outputs::Outputs;
 pub use track::{OutState, Track, begin_at_zero};
 

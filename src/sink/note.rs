@@ -38,20 +38,25 @@ impl NoteFile {
         note.filter(|note| note.identity == identity).map_or(0, |note| note.n)
     }
 
-    /// Replaces the note, durably: after a loss of power it is this one or the one before.
-    /// Blocks.
+    /// Replaces the note, durably. Blocks.
     pub fn write(&self, note: &Note) -> std::io::Result<()> {
-        let draft = self.path.with_extension("json.new");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(&serde_json::to_vec(note)?)?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &self.path)
+        replace(&self.path, &serde_json::to_vec(note)?)
     }
+}
+
+/// Replaces a file that only we may read, durably: after a loss of power it is this one or the one
+/// before. Blocks.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension("json.new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
 }
 
 #[cfg(test)]

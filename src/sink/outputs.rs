@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::track::{OutState, Track};
@@ -16,13 +16,15 @@ pub struct Outputs {
     states: Vec<Arc<Track>>,
     status: Arc<Status>,
     stop: watch::Sender<bool>,
+    /// What runs them ends when it is let go of.
+    held: Option<oneshot::Sender<()>>,
 }
 
 impl Outputs {
     /// None so far.
     pub fn new(status: &Arc<Status>) -> Outputs {
         let (status, stop) = (Arc::clone(status), watch::Sender::new(false));
-        Outputs { tasks: Vec::new(), states: Vec::new(), status, stop }
+        Outputs { tasks: Vec::new(), states: Vec::new(), status, stop, held: None }
     }
 
     /// How a further one stands: its name in the metrics, and what people read.
@@ -35,6 +37,11 @@ impl Outputs {
     /// Says when they are to end.
     pub fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// What runs them goes on until this is let go of.
+    pub fn holds(&mut self, held: oneshot::Sender<()>) {
+        self.held = Some(held);
     }
 
     /// One runs.

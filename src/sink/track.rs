@@ -69,17 +69,18 @@ impl fmt::Display for OutState {
 
 /// Shows every metric of these outputs as zero, so that an increase can be seen. Called once
 /// metrics are installed, whether or not there are such outputs.
-pub fn begin_at_zero(outputs: &[&'static str]) {
-    for &output in outputs {
-        counter!(names::OUT_DELIVERED, "output" => output).increment(0);
-        counter!(names::OUT_ERRORS, "output" => output).increment(0);
-        counter!(names::OUT_SKIPPED, "output" => output).increment(0);
-        counter!(names::OUT_SHORTENED, "output" => output).increment(0);
-        counter!(names::OUT_LEFT_OUT, "output" => output).increment(0);
-        gauge!(names::OUT_PENDING, "output" => output).set(0.0);
-        gauge!(names::OUT_PENDING_CAPACITY, "output" => output).set(PAGE as f64);
-        gauge!(names::OUT_LAG, "output" => output).set(0.0);
-        gauge!(names::OUT_AGE, "output" => output).set(0.0);
+pub fn begin_at_zero(outputs: &[&str]) {
+    for output in outputs {
+        let output = (*output).to_owned();
+        counter!(names::OUT_DELIVERED, "output" => output.clone()).increment(0);
+        counter!(names::OUT_ERRORS, "output" => output.clone()).increment(0);
+        counter!(names::OUT_SKIPPED, "output" => output.clone()).increment(0);
+        counter!(names::OUT_SHORTENED, "output" => output.clone()).increment(0);
+        counter!(names::OUT_LEFT_OUT, "output" => output.clone()).increment(0);
+        gauge!(names::OUT_PENDING, "output" => output.clone()).set(0.0);
+        gauge!(names::OUT_PENDING_CAPACITY, "output" => output.clone()).set(PAGE as f64);
+        gauge!(names::OUT_LAG, "output" => output.clone()).set(0.0);
+        gauge!(names::OUT_AGE, "output" => output.clone()).set(0.0);
     }
 }
 

@@ -226,3 +226,18 @@ pub(super) fn notifications(
         }
     }
 }
+
+/// How many notifications of a channel there are after a number.
+pub(super) fn notifications_after(
+    conn: &Connection,
+    db: &DbFile,
+    after: u64,
+    channel: &str,
+) -> Result<u64, StoreError> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let sql = "SELECT count(*) FROM notifications WHERE channel = ?1 AND n > ?2";
+    let counted = conn
+        .prepare_cached(sql)
+        .and_then(|mut query| query.query_row(params![channel, after], |row| row.get::<_, i64>(0)));
+    counted.map(i64::unsigned_abs).map_err(|error| db.error(error))
+}

@@ -245,6 +245,10 @@ impl IncidentRecords for StoredRecords {
         let limit = limit.min(LIMIT_MAX);
         self.state.with(|conn, db| incidents::notifications(conn, db, after, channel, limit))
     }
+
+    fn notifications_after(&self, after: u64, channel: &str) -> Result<u64, StoreError> {
+        self.state.with(|conn, db| incidents::notifications_after(conn, db, after, channel))
+    }
 }
 
 /// Connections to one file.

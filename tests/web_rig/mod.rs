@@ -204,6 +204,11 @@ impl IncidentRecords for MemoryRecords {
         };
         self.ask(|| self.notifications.lock().iter().filter(fits).take(limit).cloned().collect())
     }
+
+    fn notifications_after(&self, after: u64, channel: &str) -> Result<u64, StoreError> {
+        let fits = |one: &&Notification| one.n > after && one.channel == channel;
+        self.ask(|| self.notifications.lock().iter().filter(fits).count() as u64)
+    }
 }
 
 /// The server and everything behind it. It stops when dropped.

@@ -150,7 +150,7 @@ impl<W: Wire> Http<W> {
             | Error::RequireHttpsOnly(_)
             | Error::InvalidProxyUrl => Failure::never(says(&error)),
             Error::HostNotFound => Failure::later("its host has no address"),
-            Error::Timeout(which) => Failure::later(format!("it took too long ({which})")),
+            Error::Timeout(_) => Failure::later("it took too long to answer"),
             other => Failure::later(says(&other)),
         }
     }

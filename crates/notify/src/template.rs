@@ -19,6 +19,8 @@ const TITLE_BYTES_MAX: usize = 2 << 10;
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Name of the way of [`Escape::Slack`].
 const SLACK: &str = "slack";
+/// When samples are of: any time is as good.
+const SOME_TIME: i64 = 1_795_788_300_000;
 /// Steps of the engine that a template may take: a loop in a loop ends.
 const FUEL: u64 = 100_000;
 
@@ -132,7 +134,7 @@ impl Templates {
             }
         }
         self.engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        let samples = crate::samples("sample", "sample", &place.labels);
+        let samples = crate::samples(("sample", "sample"), &place.labels, (SOME_TIME, "sample"));
         for (told, (key, template)) in
             samples.iter().flat_map(|told| self.engine.templates().map(move |one| (told, one)))
         {

@@ -8,6 +8,9 @@ use tidewatch_core::incident::{Notification, Step};
 use tidewatch_core::settings::{Section as _, Value};
 use tidewatch_notify::{Channel, ChannelKeys, Failure, Kind, Place, Receipt, Spec, samples};
 
+/// The 27th of November 2026, 14:05 UTC.
+pub const AT: i64 = 1_795_788_300_000;
+
 pub fn place() -> Place {
     let labels = vec!["region".to_owned(), "shop.id".to_owned()];
     Place { page: "https://tide.example".into(), zone: TimeZone::UTC, labels }
@@ -36,7 +39,8 @@ pub fn open(kind: &str, keys: &[(&str, &str)]) -> Box<dyn Channel> {
 }
 
 pub fn sample(step: Step) -> Notification {
-    let all = samples("oncall", "channel", &place().labels);
+    let all =
+        samples(("oncall", "channel"), &place().labels, (AT, "5a3f0d2c9b8e4716a0c1d2e3f4051627"));
     all.into_iter().find(|one| one.step == step).unwrap()
 }
 
