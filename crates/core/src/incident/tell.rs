@@ -70,7 +70,7 @@ impl Desk {
             let facts = incident.facts();
             self.sent(route, Sent { about: &incident.id, step, nth, facts }, out);
             next = (route.repeat > 0).then(|| at + route.repeat);
-            now.waits = next.map(|_| Waits::Repeat);
+            now.waits = Some(if next.is_some() { Waits::Repeat } else { Waits::Told });
         }
         if now != incident.told.get(&route.name).cloned().unwrap_or_default() {
             incident.told.insert(route.name.clone(), now);
