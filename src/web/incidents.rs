@@ -141,13 +141,9 @@ pub async fn log(
     request: HttpRequest,
     query: Result<Query<After>, Problem>,
 ) -> Answer {
-    let query = query?.into_inner();
-    let (after, limit) = (query.after.unwrap_or(0), limit(query.limit));
-    let text = read(&state, &request, move |records| {
-        let lines = records.incident_log(after, None, limit)?;
-        page(&lines, after, limit, |line| line.n)
-    });
-    answer::once(&state, &request, JSON, text.await?).await
+    let lines =
+        |records: &dyn IncidentRecords, after, limit| records.incident_log(after, None, limit);
+    page(&state, &request, query?.into_inner(), lines, |line| line.n).await
 }
 
 /// `GET /v1/notifications`: what went out, oldest first.
@@ -159,31 +155,34 @@ pub async fn notifications(
     request: HttpRequest,
     query: Result<Query<After>, Problem>,
 ) -> Answer {
-    let query = query?.into_inner();
-    let (after, limit) = (query.after.unwrap_or(0), limit(query.limit));
-    let text = read(&state, &request, move |records| {
-        let sent = records.notifications(after, None, limit)?;
-        page(&sent, after, limit, |one| one.n)
-    });
-    answer::once(&state, &request, JSON, text.await?).await
+    let sent =
+        |records: &dyn IncidentRecords, after, limit| records.notifications(after, None, limit);
+    page(&state, &request, query?.into_inner(), sent, |one| one.n).await
 }
 
-fn page<T: Serialize>(
-    rows: &[T],
-    after: u64,
-    limit: usize,
-    number: impl Fn(&T) -> u64,
-) -> Result<String, StoreError> {
-    let (mut items, mut last) = (Items::default(), after);
-    let mut cut = rows.len() == limit;
-    for row in rows {
-        if !items.add(row, None::<&()>) {
-            cut = true;
-            break;
+/// A page of rows that have numbers, oldest first.
+async fn page<T: Serialize + 'static>(
+    state: &State,
+    request: &HttpRequest,
+    asked: After,
+    rows: impl FnOnce(&dyn IncidentRecords, u64, usize) -> Result<Vec<T>, StoreError> + Send + 'static,
+    number: fn(&T) -> u64,
+) -> Answer {
+    let (after, limit) = (asked.after.unwrap_or(0), limit(asked.limit));
+    let text = read(state, request, move |records| {
+        let rows = rows(records, after, limit)?;
+        let (mut items, mut last) = (Items::default(), after);
+        let mut more = rows.len() == limit;
+        for row in &rows {
+            if !items.add(row, None::<&()>) {
+                more = true;
+                break;
+            }
+            last = number(row);
         }
-        last = number(row);
-    }
-    Ok(items.page(&[("last", json!(last)), ("next", json!(cut.then_some(last)))]))
+        Ok(items.page(&[("last", json!(last)), ("next", json!(more.then_some(last)))]))
+    });
+    answer::once(state, request, JSON, text.await?).await
 }
 
 /// Body of `/v1/incidents/{id}/acknowledge`.

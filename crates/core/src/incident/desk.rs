@@ -15,7 +15,6 @@ use super::silence::Quiet;
 use super::words::Attributes;
 use super::{Change, Incident, Maintenance, Notification, Resolved, Route, Silence, What};
 use crate::alert::{Alert, alert_id};
-use crate::expr::Expr;
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Ids of incidents that are over, kept so that whoever is late hears so.
@@ -154,28 +153,28 @@ pub struct DeskCounts {
 #[derive(Clone, Debug)]
 pub struct Desk {
     pub(super) settings: Arc<DeskSettings>,
-    attributes: Attributes,
+    pub(super) attributes: Attributes,
     pub(super) open: BTreeMap<String, Incident>,
     /// Open incidents by rule and group.
-    places: BTreeMap<(String, String), String>,
+    pub(super) places: BTreeMap<(String, String), String>,
     pub(super) silences: BTreeMap<String, Quiet>,
     pub(super) kept: BTreeMap<String, RouteKept>,
     /// When which incident is to be looked at.
-    due: BTreeSet<(EpochMs, String)>,
+    pub(super) due: BTreeSet<(EpochMs, String)>,
     pub(super) counts: DeskCounts,
-    written: DeskCounts,
+    pub(super) written: DeskCounts,
     /// Ids of incidents that are over, newest last.
-    recent: VecDeque<String>,
-    now: EpochMs,
+    pub(super) recent: VecDeque<String>,
+    pub(super) now: EpochMs,
     /// Up to where what time brings has been done; something may happen at `now` before that.
-    timed: EpochMs,
+    pub(super) timed: EpochMs,
     pub(super) wall: EpochMs,
     /// Its rule is no more, or another one: found at a start.
-    orphans: Vec<(String, &'static str)>,
+    pub(super) orphans: Vec<(String, &'static str)>,
     /// Routes that are no more, with what waited there to be told together.
-    removed: Vec<(String, u64)>,
+    pub(super) removed: Vec<(String, u64)>,
     /// Silences whose condition names what is not known any more, and why.
-    void: Vec<(String, String)>,
+    pub(super) void: Vec<(String, String)>,
 }
 
 impl Desk {
@@ -406,7 +405,7 @@ impl Desk {
         self.look_at_dependants(&watch.rule, out);
     }
 
-    fn resolve(&mut self, id: &str, at: EpochMs, why: String, out: &mut Outcome) {
+    pub(super) fn resolve(&mut self, id: &str, at: EpochMs, why: String, out: &mut Outcome) {
         let Some(mut incident) = self.open.remove(id) else { return };
         self.places.retain(|_, known| known != id);
         self.due.retain(|(_, known)| known != id);
@@ -469,135 +468,8 @@ impl Desk {
         out.changes.push(Change { n, at, what, incident, by, says });
     }
 
-    /// What is to be done once after a start, because the configuration may be another one.
-    fn after_start(&mut self, out: &mut Outcome) {
-        for (id, why) in std::mem::take(&mut self.orphans) {
-            self.resolve(&id, self.now, why.to_owned(), out);
-        }
-        for (route, count) in std::mem::take(&mut self.removed) {
-            out.routes.insert(route);
-            if count > 0 {
-                *self.counts.held_back.entry(REMOVED.into()).or_default() += count;
-            }
-        }
-        for (id, why) in std::mem::take(&mut self.void) {
-            let Some(quiet) = self.silences.get_mut(&id) else { continue };
-            let says = format!("silences nothing any more: matching {why}");
-            quiet.silence.void = Some(why);
-            out.silences.insert(id, Some(quiet.silence.clone()));
-            self.log(self.now, What::SilenceVoid, "", "", says, out);
-        }
-    }
-
     /// Whether any route is for occurrences: the others need not be looked at.
     pub fn wants_occurrences(&self) -> bool {
         self.settings.routes.iter().any(|route| route.of == super::Of::Occurrences)
     }
-
-    /// What a commit holds so that the next start finds all of it: entries by name, `null` for those
-    /// that are gone.
-    pub fn entries(&mut self, out: &Outcome) -> BTreeMap<String, Json> {
-        let json = |value: Option<Json>| value.unwrap_or(Json::Null);
-        let incidents = out.incidents.keys().map(|id| {
-            let open = self.open.get(id).and_then(|incident| serde_json::to_value(incident).ok());
-            (format!("{INCIDENT}{id}"), json(open))
-        });
-        let silences = out.silences.iter().map(|(id, kept)| {
-            let kept = kept.as_ref().and_then(|silence| serde_json::to_value(silence).ok());
-            (format!("{SILENCE}{id}"), json(kept))
-        });
-        let routes = out.routes.iter().map(|name| {
-            let kept = self.kept.get(name).and_then(|kept| serde_json::to_value(kept).ok());
-            (format!("{ROUTE}{name}"), json(kept))
-        });
-        let mut entries: BTreeMap<String, Json> = incidents.chain(silences).chain(routes).collect();
-        if self.counts.resolved != self.written.resolved {
-            entries.insert(RECENT_ENTRY.into(), json(serde_json::to_value(&self.recent).ok()));
-        }
-        if self.counts != self.written {
-            entries.insert(COUNTS.into(), json(serde_json::to_value(&self.counts).ok()));
-            self.written = self.counts.clone();
-        }
-        entries
-    }
-
-    /// True for the name of an entry of a desk.
-    pub fn owns(name: &str) -> bool {
-        [COUNTS, RECENT_ENTRY].contains(&name)
-            || [INCIDENT, SILENCE, ROUTE].iter().any(|kind| name.starts_with(kind))
-    }
-
-    /// Takes up the entries of the last commit, at its watermark. Incidents of rules that are no more, or
-    /// are others now, are over with the next barrier; what is kept of routes that are no more is
-    /// dropped.
-    ///
-    /// # Errors
-    /// When one cannot be read: the file is damaged.
-    pub fn restore(
-        &mut self,
-        entries: impl IntoIterator<Item = (String, Json)>,
-        watermark: EpochMs,
-    ) -> Result<(), String> {
-        (self.now, self.timed) = (watermark, watermark);
-        for (name, value) in entries {
-            let wrong = |error: serde_json::Error| format!("{name}: {error}");
-            if name == COUNTS {
-                self.counts = serde_json::from_value(value).map_err(wrong)?;
-                self.written = self.counts.clone();
-            } else if name.starts_with(INCIDENT) {
-                self.restore_incident(serde_json::from_value(value).map_err(wrong)?);
-            } else if name.starts_with(SILENCE) {
-                let silence: Silence = serde_json::from_value(value).map_err(wrong)?;
-                let when = Expr::condition(&silence.matching, &self.attributes);
-                if let Err(error) = &when {
-                    self.void.push((silence.id.clone(), error.to_string()));
-                }
-                self.silences.insert(silence.id.clone(), Quiet { silence, when: when.ok() });
-            } else if let Some(route) = name.strip_prefix(ROUTE) {
-                let kept: RouteKept = serde_json::from_value(value).map_err(wrong)?;
-                if self.settings.routes.iter().any(|own| own.name == route) {
-                    self.kept.insert(route.to_owned(), kept);
-                } else {
-                    let waits = kept.digest.map_or(0, |digest| digest.count);
-                    self.removed.push((route.to_owned(), waits));
-                }
-            } else if name == RECENT_ENTRY {
-                self.recent = serde_json::from_value(value).map_err(wrong)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn restore_incident(&mut self, incident: Incident) {
-        let id = incident.id.clone();
-        let watch = self.settings.rules.iter().find(|watch| watch.rule == incident.rule);
-        let same_kind = watch.is_some_and(|watch| {
-            watch.one
-                == (incident.group.is_empty()
-                    && incident.holds_for.iter().any(|one| !one.is_empty()))
-                || incident.holds_for.iter().all(String::is_empty)
-        });
-        match watch {
-            None => self.orphans.push((id.clone(), "its rule was removed")),
-            Some(watch) if watch.version != incident.version || !same_kind => {
-                self.orphans.push((id.clone(), "its rule was changed"));
-            }
-            Some(watch) => {
-                let place = if watch.one { None } else { incident.holds_for.first().cloned() };
-                let place = (incident.rule.clone(), place.unwrap_or_default());
-                self.places.insert(place, id.clone());
-                self.due.insert((self.now, id.clone()));
-            }
-        }
-        self.open.insert(id, incident);
-    }
 }
-
-const INCIDENT: &str = "incident/";
-const SILENCE: &str = "silence/";
-const ROUTE: &str = "route/";
-const COUNTS: &str = "incidents";
-const RECENT_ENTRY: &str = "incidents_over";
-
-/// Why occurrences that waited to be told together were not.
-const REMOVED: &str = "route_removed";

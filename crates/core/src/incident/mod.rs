@@ -14,6 +14,7 @@ mod command;
 mod desk;
 mod digest;
 mod hours;
+mod kept;
 mod notification;
 mod route;
 mod silence;
