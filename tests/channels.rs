@@ -86,7 +86,7 @@ fn request(stream: &TcpStream) -> Option<(String, String, Value)> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((path, key, serde_json::from_slice(&body).ok()?))
+    Some((path, key, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
 fn receive(mut stream: TcpStream, seen: &Mutex<BTreeMap<String, Seen>>) {
@@ -100,7 +100,7 @@ fn receive(mut stream: TcpStream, seen: &Mutex<BTreeMap<String, Seen>>) {
         ("broken", true) => "500 Internal Server Error",
         ("cut", true) | ("hang", _) => "",
         ("gone", _) => "410 Gone",
-        ("moved", _) => "302 Found\r\nlocation: http://127.0.0.1/trap",
+        ("moved", _) => "302 Found\r\nlocation: /trap",
         _ => "200 OK",
     };
     let yes = answer.starts_with("200");
@@ -173,7 +173,8 @@ fn figure(server: &Server, name: &str, channel: &str) -> u64 {
     let text = String::from_utf8(text).unwrap();
     let start = format!("tidewatch_{name}{{output=\"channel {channel}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
-    line.map_or(0, |number| number.parse::<f64>().unwrap() as u64)
+    let number = line.unwrap_or_else(|| panic!("no {start}in {text}"));
+    number.parse::<f64>().unwrap() as u64
 }
 
 #[test]

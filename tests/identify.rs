@@ -256,9 +256,10 @@ impl Model {
         let open = self.open.entry(key).or_default();
         let near = |first: i64, last: i64| at >= first - GAP && at <= last + GAP;
         let reached = spans(open).iter().any(|s| near(s[0].0, s[s.len() - 1].0));
-        let is_late = match self.is_kind {
-            true => at + LATENESS < watermark,
-            false => at <= floor || (!reached && at + GAP + LATENESS < watermark),
+        let is_late = if self.is_kind {
+            at + LATENESS < watermark
+        } else {
+            at <= floor || (!reached && at + GAP + LATENESS < watermark)
         };
         if is_late {
             self.late += 1;

@@ -138,6 +138,7 @@ fn what_cannot_be_said_is_refused_with_the_reason() {
         (silence("value > 1", json!({"for": "long"})), 400, "such as \"30m\""),
         (silence("value > 1", json!({"until": "2020-01-01T00:00:00Z"})), 400, "either for"),
         (silence("value > 1", json!({"by": " "})), 400, "by must say who"),
+        (silence("value > 1", json!({"reason": " "})), 400, "reason must say why"),
         (silence("value > 1", json!({"colour": 1})), 400, "unknown field"),
         (say(&server, "v1/silences/none/end", &json!({"by": "a"})), 404, "no silence none"),
         (say(&server, "v1/incidents/none/acknowledge", &json!({"by": "a"})), 404, "no incident"),

@@ -112,7 +112,7 @@ impl Committer {
                 watch: parts.watch,
                 waiting: VecDeque::new(),
                 epoch: parts.epoch,
-                refused: BTreeMap::new(),
+                told: BTreeMap::new(),
             },
             page: Page::new(page, parts.epoch),
             watermark: parts.watermark,
@@ -144,11 +144,12 @@ impl Committer {
         if let Some(own_keys) = &mut self.own_keys {
             self.page.own_keys = own_keys.take(&mut shards, barrier.watermark);
         }
-        self.keeper.set_wall(self.clock.wall());
+        let wall = self.clock.wall();
+        self.keeper.set_wall(wall);
         let mut unit = self.keeper.merge(barrier, shards);
         let attended = std::mem::take(&mut self.attended);
         if !attended.is_empty() {
-            self.handover.refused.entry(number).or_default().extend(attended);
+            self.handover.told.entry(number).or_default().extend(attended);
         }
         if let Some(witness) = &self.witness {
             witness(&unit);
@@ -172,7 +173,7 @@ impl Committer {
             return self.durable(number, events, &positions);
         }
         self.written_at = now;
-        unit.wall = self.clock.wall();
+        unit.wall = wall;
         let answer = ctx.address().recipient();
         self.handover.commit(ToStore { number, events, positions, unit, answer });
     }
@@ -253,7 +254,7 @@ impl Handler<BarrierNote> for Committer {
 
     fn handle(&mut self, note: BarrierNote, ctx: &mut Context<Self>) {
         if !note.refused.is_empty() {
-            self.handover.refused.insert(note.number, note.refused);
+            self.handover.told.entry(note.number).or_default().extend(note.refused);
         }
         self.line.note(note.number, note.barrier, note.last);
         self.go_on(ctx);

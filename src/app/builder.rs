@@ -192,10 +192,8 @@ impl Builder {
         let schema = parts::schema(&self.config, files.state.seed());
         let is_own = !own.is_empty();
         // What reads something once, or beside one that serves, tells nobody.
-        let channels = match is_own || self.aside {
-            true => Vec::new(),
-            false => channels::open(&self.config, &clock)?,
-        };
+        let channels =
+            if is_own || self.aside { Vec::new() } else { channels::open(&self.config, &clock)? };
         let ways = if is_own {
             Ways::own(own, &clock)?
         } else {
@@ -256,9 +254,10 @@ impl Builder {
     ) -> (web::State, Reloader) {
         let (config, clock) = (&self.config, &self.clock);
         let clock_of_status = Arc::clone(clock);
-        let status = Arc::new(match self.aside {
-            true => Status::aside(clock_of_status),
-            false => Status::new(clock_of_status),
+        let status = Arc::new(if self.aside {
+            Status::aside(clock_of_status)
+        } else {
+            Status::new(clock_of_status)
         });
         files.log.tell(&status);
         status.stands(Condition::FolderOpen, files.folder.open_to_others());

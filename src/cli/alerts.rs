@@ -40,6 +40,9 @@ pub enum AlertsError {
     },
 }
 
+/// A whole id has so many hex digits.
+const ID_CHARS: usize = 32;
+
 /// Carries out one action and says what came of it.
 ///
 /// # Errors
@@ -61,15 +64,15 @@ pub fn run(
             (server.get(&format!("/v1/incidents?state={state}&limit={limit}"))?, table)
         }
         AlertsAction::Show { id } => {
-            let id = incident(&server, id)?;
+            let id = incident(&server, "all", id)?;
             (server.get(&format!("/v1/incidents/{id}"))?, page)
         }
         AlertsAction::Ack { id, note } => {
-            let path = format!("/v1/incidents/{}/acknowledge", incident(&server, id)?);
+            let path = format!("/v1/incidents/{}/acknowledge", incident(&server, "open", id)?);
             (server.post(&path, &json!({"by": by, "note": note}))?, line)
         }
         AlertsAction::Snooze { id, span } => {
-            let path = format!("/v1/incidents/{}/snooze", incident(&server, id)?);
+            let path = format!("/v1/incidents/{}/snooze", incident(&server, "open", id)?);
             (server.post(&path, &json!({"by": by, "for": span}))?, line)
         }
         AlertsAction::Silence { matching, span, reason } => {
@@ -103,10 +106,22 @@ pub(super) fn find(config: &Config, listen: Option<&str>) -> Result<Server, Aler
     Err(AlertsError::Nowhere(looked.join("\n")))
 }
 
-/// The incident whose id begins so, among the newest.
-fn incident(server: &Server, id: &str) -> Result<String, AlertsError> {
-    let all: Value = server.get("/v1/incidents?state=all&limit=1000")?;
-    one("incident", id, &all)
+/// The incident whose id begins so.
+fn incident(server: &Server, state: &str, id: &str) -> Result<String, AlertsError> {
+    if id.len() == ID_CHARS {
+        return Ok(id.to_owned());
+    }
+    let mut all: Vec<Value> = Vec::new();
+    let mut before = u64::MAX;
+    loop {
+        let path = format!("/v1/incidents?state={state}&limit=1000&before={before}");
+        let page: Value = server.get(&path)?;
+        all.extend(items(&page).iter().cloned());
+        match page["next"].as_u64() {
+            Some(next) => before = next,
+            None => return one("incident", id, &json!({"items": all})),
+        }
+    }
 }
 
 fn one(what: &'static str, id: &str, all: &Value) -> Result<String, AlertsError> {

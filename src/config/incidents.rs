@@ -1,5 +1,6 @@
 //! What holds for all incidents, whoever is told of them.
 
+use super::routes::Told;
 use super::whole::Config;
 use crate::domain::incident::DeskSettings;
 use crate::domain::settings::settings;
@@ -39,7 +40,7 @@ impl Config {
         DeskSettings {
             routes: self.routes.clone(),
             maintenance: self.maintenance.clone(),
-            attributes: super::routes::facts(&self.patterns),
+            attributes: Told::of(&self.metrics, &self.patterns, &self.general.zone).attributes,
             open_max: self.incidents.open_max,
             silences_max: self.incidents.silences_max,
             max_age: self.incidents.notify_max_age,

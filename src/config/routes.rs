@@ -93,7 +93,7 @@ const SESSION_FACTS: [&str; 8] =
     ["currency", "cut", "entries", "events", "first", "last", "segment", "step"];
 
 /// The facts of occurrences, but for what all have.
-pub(super) fn facts(patterns: &[PatternSpec]) -> Vec<String> {
+fn facts(patterns: &[PatternSpec]) -> Vec<String> {
     let of_patterns = patterns.iter().filter(|pattern| pattern.alert.is_some());
     let of_patterns = of_patterns
         .flat_map(|pattern| pattern.seeks.own().iter().copied().chain(pattern.declares()));

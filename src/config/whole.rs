@@ -111,9 +111,10 @@ impl Config {
         // is computed of.
         let mut derived = Attributes::of(&self.events, &self.lookups).0.derived;
         for at in (0..derived.len()).rev() {
-            match slots.0.contains(&derived[at].name) {
-                true => slots.extend(derived[at].how.names()),
-                false => drop(derived.remove(at)),
+            if slots.0.contains(&derived[at].name) {
+                slots.extend(derived[at].how.names())
+            } else {
+                drop(derived.remove(at))
             }
         }
         Schema {

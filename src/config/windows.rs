@@ -186,10 +186,11 @@ fn one_of_all(keys: &[&str]) -> String {
 fn sliding(table: &BTreeMap<String, Node>) -> Result<WindowSpec, String> {
     let size = span_within(&table["sliding"], 100..=SPAN_MAX);
     let size = size.map_err(|rule| format!("sliding {rule}"))?;
-    let slide = match table.contains_key("slide") {
-        true => slide(table)?,
+    let slide = if table.contains_key("slide") {
+        slide(table)?
+    } else {
         // A second, and of long windows so many that there are not too many of them.
-        false => (((size - 1) / (SLIDES * SECOND) + 1) * SECOND).min(size),
+        (((size - 1) / (SLIDES * SECOND) + 1) * SECOND).min(size)
     };
     let numbers = table.get("numbers").map_or(Ok(NUMBERS), |numbers| {
         let number = numbers.integer().ok().and_then(|number| usize::try_from(number).ok());

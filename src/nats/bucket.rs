@@ -46,9 +46,8 @@ impl Source for Bucket {
         link.spawn(async move {
             let entries = tokio::time::timeout(timeout, entries(&of_link, &name, since, bytes_max));
             let away = || of_link.explain(format!("did not answer within {timeout:?}"));
-            let found = entries.await.unwrap_or_else(|_| match of_link.connected() {
-                true => Err(away()),
-                false => Err(of_link.away().to_string()),
+            let found = entries.await.unwrap_or_else(|_| {
+                if of_link.connected() { Err(away()) } else { Err(of_link.away().to_string()) }
             });
             // Who asked waits on the other end.
             let _ = answer.send(found);

@@ -298,6 +298,9 @@ pub async fn silence(state: Data<State>, said: Body<NewSilence>) -> Answer {
     };
     // From now on, by the time of the events, if nothing else is said.
     let from: EpochMs = from.unwrap_or(BEGINNING);
+    if said.reason.trim().is_empty() {
+        return Err(Problem::BadRequest("reason must say why".into()));
+    }
     let (by, reason) = (name(said.by)?, text("reason", said.reason)?);
     let silence = Silence {
         id: alert_id("silence", &format!("{}\0{by}\0{until}", said.matching), from.max(now)),

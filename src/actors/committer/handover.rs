@@ -23,7 +23,7 @@ pub(super) struct Handover {
     /// Number of the last commit that was made.
     pub epoch: u64,
     /// Who is told when a barrier is durable.
-    pub refused: BTreeMap<u64, Vec<oneshot::Sender<()>>>,
+    pub told: BTreeMap<u64, Vec<oneshot::Sender<()>>>,
 }
 
 impl Handover {
@@ -50,7 +50,7 @@ impl Handover {
 
     /// Everything up to a barrier is durable: credits are free, the source may forget.
     pub(super) fn release(&mut self, number: u64, events: u64, positions: &[u64]) {
-        for told in self.refused.remove(&number).into_iter().flatten() {
+        for told in self.told.remove(&number).into_iter().flatten() {
             // A request that went away meanwhile wants no answer.
             let _ = told.send(());
         }

@@ -191,9 +191,8 @@ impl Line {
         // Of a key of the rule or pattern its name says nothing more.
         let lists = ["rule.", "pattern.", "join.", "funnel.", "sessions."];
         let own = |key: &str| lists.iter().any(|list| key.starts_with(list));
-        let short = |key: &str| match own(key) {
-            true => key.rsplit('.').next().unwrap_or(key).to_owned(),
-            false => key.to_owned(),
+        let short = |key: &str| {
+            if own(key) { key.rsplit('.').next().unwrap_or(key).to_owned() } else { key.to_owned() }
         };
         let set = setting.set.iter().map(|(key, value)| (short(key), value.clone()));
         Line {
@@ -364,14 +363,12 @@ impl Report {
             .unwrap_or_default();
         let mut rows = vec![first.iter().chain(&heads).map(|head| (*head).to_owned()).collect()];
         for line in &self.settings {
-            let mut row: Vec<String> = match line.set.is_empty() {
-                true => std::iter::once("as configured".to_owned())
+            let mut row: Vec<String> = if line.set.is_empty() {
+                std::iter::once("as configured".to_owned())
                     .chain(first.iter().skip(1).map(|_| String::new()))
-                    .collect(),
-                false => first
-                    .iter()
-                    .map(|name| line.set.get(*name).cloned().unwrap_or_default())
-                    .collect(),
+                    .collect()
+            } else {
+                first.iter().map(|name| line.set.get(*name).cloned().unwrap_or_default()).collect()
             };
             row.extend(line.cells().into_iter().map(|(_, cell)| cell));
             rows.push(row);

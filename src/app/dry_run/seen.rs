@@ -168,10 +168,8 @@ impl Alerts {
         self.count += 1;
         self.newest = self.newest.max(Some(alert.at));
         if self.list.len() < self.listed_max {
-            let id = match of_rule {
-                true => alert_id(&alert.kind, subject, alert.at),
-                false => alert.id.clone(),
-            };
+            let id =
+                if of_rule { alert_id(&alert.kind, subject, alert.at) } else { alert.id.clone() };
             let (at, subject, title) = (alert.at, subject.to_owned(), alert.title.clone());
             self.list.push(Fired { id, subject, at, since, last, title, detail });
         }

@@ -61,10 +61,8 @@ impl Subject {
         if name == ABANDONED {
             return Ok(Subject::Abandoned);
         }
-        let names = |names: Vec<&str>| match names.is_empty() {
-            true => "none".to_owned(),
-            false => names.join(", "),
-        };
+        let names =
+            |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Err(format!(
             "{name:?} is no rule ({}), no metric ({}), no pattern or join ({}) and not {ABANDONED:?}",
             names(config.rules.iter().map(|rule| &*rule.name).collect()),

@@ -204,9 +204,10 @@ fn text_line(attribute: &str, column: &Column) -> String {
     let name = toml_text(&column.name);
     let asks =
         column.fits(RANKED).is_some() && column.values.iter().any(|value| value.contains('?'));
-    match asks {
-        true => format!("{attribute} = {{ column = {name}, before = \"?\" }}"),
-        false => format!("{attribute} = {name}"),
+    if asks {
+        format!("{attribute} = {{ column = {name}, before = \"?\" }}")
+    } else {
+        format!("{attribute} = {name}")
     }
 }
 

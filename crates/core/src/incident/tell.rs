@@ -57,9 +57,9 @@ impl Desk {
         incident: &mut Incident,
         out: &mut Outcome,
     ) -> Option<EpochMs> {
-        let told = incident.told.get(&route.name).cloned().unwrap_or_default();
-        let waits = self.waits(route, incident, &told);
-        let mut now = Told { waits: waits.map(|(why, _)| why), ..told };
+        let before = incident.told.get(&route.name).cloned().unwrap_or_default();
+        let waits = self.waits(route, incident, &before);
+        let mut now = Told { waits: waits.map(|(why, _)| why), ..before.clone() };
         let mut next = waits.and_then(|(_, until)| until);
         if waits.is_none() {
             let at = self.now();
@@ -72,7 +72,7 @@ impl Desk {
             next = (route.repeat > 0).then(|| at + route.repeat);
             now.waits = Some(if next.is_some() { Waits::Repeat } else { Waits::Told });
         }
-        if now != incident.told.get(&route.name).cloned().unwrap_or_default() {
+        if now != before {
             incident.told.insert(route.name.clone(), now);
         }
         next

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Keeper;
-use super::rule_alerts::{About, OVER};
+use super::rule_alerts::About;
 use super::rules::{kept_id, rule_id};
 use crate::alert::Alert;
 use crate::anomaly::{Alarm, Rule, State as _};
@@ -35,11 +35,7 @@ pub(super) fn settings(
             unless: rule.unless.clone(),
         }
     });
-    let labels = metrics.iter().flat_map(|metric| metric.spec.group_by.iter().cloned());
-    let mut attributes: Vec<String> = labels.chain(settings.attributes).collect();
-    attributes.sort_unstable();
-    attributes.dedup();
-    DeskSettings { rules: rules.collect(), attributes, ..settings }
+    DeskSettings { rules: rules.collect(), ..settings }
 }
 
 impl Keeper {
@@ -67,19 +63,21 @@ impl Keeper {
     }
 
     /// Incidents of this barrier, and what is told of them and of the occurrences.
-    pub(super) fn attend(&mut self, mut signals: Vec<Signal>, unit: &mut CommitUnit) {
+    pub(super) fn attend(
+        &mut self,
+        occurrences: usize,
+        mut signals: Vec<Signal>,
+        unit: &mut CommitUnit,
+    ) {
         let mut out = std::mem::take(&mut self.commanded);
-        // What rules raise is told as incidents.
-        let first =
-            unit.alerts.iter().position(|alert| alert.kind == OVER || alert.kind == ANOMALY);
-        let occurrences = &unit.alerts[..first.unwrap_or(unit.alerts.len())];
         let lateness = self.engine.lateness();
         // The end of a session is known when it has come, a match when nothing can come before it.
         let known = |alert: &Alert| {
             alert.at.saturating_add(if alert.kind == ABANDONED { 0 } else { lateness })
         };
-        let wanted = if self.desk.wants_occurrences() { occurrences } else { &[] };
-        let occurrences = wanted.iter().map(|alert| (known(alert), alert)).collect();
+        let occurrences = if self.desk.wants_occurrences() { occurrences } else { 0 };
+        let occurrences = unit.alerts[..occurrences].iter();
+        let occurrences = occurrences.map(|alert| (known(alert), alert)).collect();
         if std::mem::take(&mut self.restored) {
             signals.splice(0..0, self.standing());
         }
@@ -176,5 +174,4 @@ impl Keeper {
 /// What matters most first.
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
-const ANOMALY: &str = "anomaly";
 const ABANDONED: &str = "abandoned";

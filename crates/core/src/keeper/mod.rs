@@ -416,8 +416,8 @@ impl Keeper {
         let (points, rollups) = (&mut self.points, &mut unit.rollups);
         let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
         self.engine.settle(barrier.watermark, self.state.max_at, all, asked, points, rollups);
-        let signals = self.raise(&mut unit);
-        self.attend(signals, &mut unit);
+        let (occurrences, signals) = self.raise(&mut unit);
+        self.attend(occurrences, signals, &mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);
@@ -427,11 +427,13 @@ impl Keeper {
         unit
     }
 
-    /// Alerts of this barrier, numbered in order; and what rules say, for the incidents.
-    fn raise(&mut self, unit: &mut CommitUnit) -> Vec<Signal> {
+    /// Alerts of this barrier, numbered in order: first the occurrences, of which there are so many. And what
+    /// rules say, for the incidents.
+    fn raise(&mut self, unit: &mut CommitUnit) -> (usize, Vec<Signal>) {
         unit.alerts
             .extend(self.ended.iter_mut().filter_map(|ended| ended.alert.take()).map(|one| *one));
         unit.alerts.extend(self.match_alerts());
+        let occurrences = unit.alerts.len();
         let (alerts, signals) = self.judge(unit.watermark);
         unit.alerts.extend(alerts);
         for alert in &mut unit.alerts {
@@ -443,7 +445,7 @@ impl Keeper {
         for alert in &unit.alerts[newest..] {
             self.show(alert);
         }
-        signals
+        (occurrences, signals)
     }
 
     fn show(&mut self, alert: &Alert) {

@@ -135,13 +135,10 @@ fn an_answer_without_end_is_read_as_far_as_its_bound() {
 
 #[test]
 fn redirects_are_not_followed() {
-    let (inner, seen) = server(vec![ok]);
-    assert!(inner.starts_with("http://127"));
     let said = webhook(vec![|to| {
         answer(to, "302 Found", "location: http://169.254.169.254/latest/\r\n", "")
     }]);
     assert_eq!(never(said), "it answered 302 Found; redirects are not followed");
-    assert!(seen.try_recv().is_err());
     never(webhook(vec![|to| answer(to, "307 Temporary Redirect", "location: /other\r\n", "")]));
 }
 
