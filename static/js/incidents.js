@@ -54,9 +54,7 @@ export class Incidents {
     return html`<li key=${incident.id} data-incident-id=${incident.id} data-severity=${incident.severity} data-phase=${incident.phase}>
       <span class="alert-mark" aria-hidden="true">${severity.shape}</span>
       <span class="incident-title">${incident.title}</span>
-      <span class="incident-foot">${severity.word} · <b>${phase}</b>${who}${incident.muted ? ` · ${incident.muted}` : ''}
-        · <time title=${moment(incident.since)}>since ${age(incident.since, now)}</time>
-        ${incident.runbook ? html` · <a href=${incident.runbook} rel="noreferrer noopener" target="_blank">Runbook</a>` : null}</span>
+      <span class="incident-foot">${severity.word} · <b>${phase}</b>${who}${incident.muted ? ` · ${incident.muted}` : ''}${' · '}<time title=${moment(incident.since)}>since ${age(incident.since, now)}</time>${incident.runbook ? html`${' · '}<a href=${incident.runbook} rel="noreferrer noopener" target="_blank">Runbook</a>` : null}</span>
     </li>`;
   }
 }
