@@ -93,6 +93,8 @@ fn test(
 fn takes(route: &Route, told: &Notification) -> bool {
     let of_many = |route: &Route| route.digest > 0 || route.quiet.is_some();
     match told.step {
+        // A route tells many, and never this.
+        Step::Nudge => false,
         Step::Occurred => route.of == Of::Occurrences && route.digest == 0,
         // Of a digest there is a sample of each kind.
         Step::Digest => {

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::{State, answer};
 use crate::actors::ports::{IncidentRecords, IncidentsWanted, StoreError};
 use crate::domain::alert::alert_id;
-use crate::domain::incident::{Command, Incident, Phase, Refused, Silence};
+use crate::domain::incident::{Command, Incident, Notification, Phase, Refused, Silence};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
 
 type Answer = Result<HttpResponse, Problem>;
@@ -155,8 +155,11 @@ pub async fn notifications(
     request: HttpRequest,
     query: Result<Query<After>, Problem>,
 ) -> Answer {
-    let sent =
-        |records: &dyn IncidentRecords, after, limit| records.notifications(after, None, limit);
+    let sent = |records: &dyn IncidentRecords, after, limit| {
+        let rows = records.notifications(after, None, limit)?;
+        // Whom a nudge is for is nobody's business.
+        Ok(rows.iter().map(Notification::masked).collect())
+    };
     page(&state, &request, query?.into_inner(), sent, |one| one.n).await
 }
 

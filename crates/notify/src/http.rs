@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use tidewatch_clock::SharedClock;
-use tidewatch_core::incident::Notification;
+use tidewatch_core::incident::{Notification, Step};
 use ureq::http::{self, StatusCode, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
@@ -45,6 +45,9 @@ pub(crate) struct Request {
 
 /// How one kind of receiver wants it.
 pub(crate) trait Wire: Send + Sync {
+    /// Whether it may have a nudge, which is for one person and names them.
+    const NUDGES: bool = false;
+
     /// What is sent.
     fn request(&self, told: &Told<'_>, before: Option<&str>) -> Result<Request, Failure>;
 
@@ -106,6 +109,11 @@ impl<W: Wire> Http<W> {
     }
 
     fn told<'a>(&self, notification: &'a Notification) -> Result<Told<'a>, Failure> {
+        if notification.step == Step::Nudge && !W::NUDGES {
+            return Err(Failure::never(
+                "a nudge is for one person, and is not told to a channel of many",
+            ));
+        }
         let view = View::of(notification, &self.common.place.page);
         let written = self.common.templates.write(&view)?;
         let now = self.common.clock.wall() / 1_000;

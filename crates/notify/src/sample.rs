@@ -23,6 +23,7 @@ pub fn samples(
         at,
         about: about.to_owned(),
         facts,
+        recipient: None,
     };
     let with = |more: Json| {
         let mut facts = incident(id, at, &labels);

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
-use tidewatch_core::incident::{Notification, Step};
+use tidewatch_core::incident::{Notification, Recipient, Step};
 use tidewatch_core::time::EpochMs;
 
 /// A notification, taken apart. Texts are empty, numbers missing and lists empty where they do not
 /// apply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct View {
-    /// `incident`, `occurrence` or `digest`.
+    /// `incident`, `occurrence`, `digest` or `nudge`.
     pub kind: &'static str,
-    /// `fired`, `again`, `acknowledged`, `resolved`, `occurred` or `digest`.
+    /// `fired`, `again`, `acknowledged`, `resolved`, `occurred`, `digest` or `nudge`.
     pub step: String,
     /// What it is about.
     pub id: String,
@@ -57,6 +57,11 @@ pub(crate) struct View {
     pub count: u64,
     /// The first of what was collected.
     pub named: Vec<View>,
+    /// What somebody left, of a nudge, and how many more there are.
+    pub items: Vec<String>,
+    pub more: u64,
+    /// Where they say that they want no more of it.
+    pub unsubscribe: String,
     /// Which version of the rule.
     pub version: String,
     /// Where the page shows it.
@@ -72,6 +77,7 @@ impl View {
         let mut view = match told.step {
             Step::Digest => digest(&facts),
             Step::Occurred => occurrence(&facts),
+            Step::Nudge => nudge(&facts, told.recipient.as_ref()),
             Step::Fired | Step::Again | Step::Acknowledged | Step::Resolved => incident(&facts),
         };
         view.step = told.step.word().to_owned();
@@ -197,6 +203,30 @@ fn digest(facts: &Map<String, Json>) -> View {
         until: facts.get("until").and_then(Json::as_i64),
         count,
         named,
+        detail: facts.clone(),
+        ..View::default()
+    }
+}
+
+fn nudge(facts: &Map<String, Json>, recipient: Option<&Recipient>) -> View {
+    let items = facts.get("items").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let items = items.iter().map(|item| match item {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    let unsubscribe = recipient.and_then(|recipient| recipient.unsubscribe.clone());
+    View {
+        kind: "nudge",
+        severity: "info".into(),
+        title: "You left something in your cart".into(),
+        labels: texts(facts),
+        value: number(facts, "value"),
+        since: facts.get("first").and_then(Json::as_i64),
+        until: facts.get("last").and_then(Json::as_i64),
+        items: items.collect(),
+        more: facts.get("more").and_then(Json::as_u64).unwrap_or_default(),
+        unsubscribe: unsubscribe.unwrap_or_default(),
+        count: 1,
         detail: facts.clone(),
         ..View::default()
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::Recipient;
 use crate::time::EpochMs;
 
 /// What a notification says of an incident.
@@ -21,6 +22,8 @@ pub enum Step {
     Occurred,
     /// Several things together.
     Digest,
+    /// A word to the one whom it is about: you left something in your cart.
+    Nudge,
 }
 
 impl Step {
@@ -33,6 +36,7 @@ impl Step {
             Step::Resolved => "resolved",
             Step::Occurred => "occurred",
             Step::Digest => "digest",
+            Step::Nudge => "nudge",
         }
     }
 }
@@ -56,8 +60,25 @@ pub struct Notification {
     pub at: EpochMs,
     /// What it is about: the id of the incident or occurrence; the route's name for a digest.
     pub about: String,
-    /// An incident, an occurrence, or `{since, until, count, value, named}`.
+    /// An incident, an occurrence, or `{since, until, count, value, named}`; of a nudge `{value,
+    /// currency, items, more, first, last}` and attributes of the session, of which each may be missing.
     pub facts: Json,
+    /// Whom it goes to, of a nudge; everything else goes to whom the channel says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+}
+
+impl Notification {
+    /// The same as people may see it: the recipient is masked, also where the facts name them.
+    pub fn masked(&self) -> Notification {
+        let mut masked = self.clone();
+        if let Some(recipient) = &self.recipient {
+            recipient.hide_in(&mut masked.facts);
+            let address = recipient.masked();
+            masked.recipient = Some(Recipient { address, unsubscribe: None });
+        }
+        masked
+    }
 }
 
 /// The key of a notification; `nth` tells those apart that may come more than once.

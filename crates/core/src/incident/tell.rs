@@ -302,13 +302,15 @@ impl Desk {
             at,
             about: about.to_owned(),
             facts,
+            recipient: None,
         });
         // An end is not held back, and does not use up the room of a beginning.
         if !matches!(step, Step::Resolved | Step::Acknowledged) {
             self.kept.entry(route.name.clone()).or_default().note(route, at);
             out.routes.insert(route.name.clone());
         }
-        let incident = if step == Step::Digest || step == Step::Occurred { "" } else { about };
+        let is_of_none = matches!(step, Step::Digest | Step::Occurred | Step::Nudge);
+        let incident = if is_of_none { "" } else { about };
         let says = format!("{} by {}: {}", route.name, route.channel, step.word());
         self.log(at, What::Told, incident, "", says, out);
     }

@@ -60,7 +60,7 @@ impl Wire for Alertmanager {
             Step::Resolved => view.until.unwrap_or(view.at).max(starts + 1),
             // It compares with its own clock: what is told late is not over for that.
             Step::Fired | Step::Again | Step::Acknowledged => now + self.hold,
-            Step::Occurred | Step::Digest => now + self.occurrence_hold,
+            Step::Occurred | Step::Digest | Step::Nudge => now + self.occurrence_hold,
         };
         let mut annotations = BTreeMap::from([
             ("summary", told.written.title.as_str()),

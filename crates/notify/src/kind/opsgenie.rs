@@ -60,7 +60,7 @@ impl Wire for Opsgenie {
                 format!("/{alias}/close?identifierType=alias"),
                 json!({"source": "tidewatch", "note": cut(&told.written.title, 25_000)}),
             ),
-            Step::Fired | Step::Again | Step::Occurred | Step::Digest => {
+            Step::Fired | Step::Again | Step::Occurred | Step::Digest | Step::Nudge => {
                 (String::new(), alert(alias, told))
             }
         };

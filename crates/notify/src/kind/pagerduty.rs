@@ -54,7 +54,9 @@ impl Wire for Pagerduty {
         let (action, whole) = match told.notification.step {
             Step::Acknowledged => ("acknowledge", false),
             Step::Resolved => ("resolve", false),
-            Step::Fired | Step::Again | Step::Occurred | Step::Digest => ("trigger", true),
+            Step::Fired | Step::Again | Step::Occurred | Step::Digest | Step::Nudge => {
+                ("trigger", true)
+            }
         };
         // What is collected has no end: each is an alert of its own.
         let about = match told.notification.step {

@@ -71,6 +71,8 @@ impl Webhook {
 }
 
 impl Wire for Webhook {
+    const NUDGES: bool = true;
+
     fn request(&self, told: &Told<'_>, _: Option<&str>) -> Result<Request, Failure> {
         let notification = told.notification;
         let source = if told.view.link.is_empty() { "tidewatch" } else { &told.view.link };
