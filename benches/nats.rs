@@ -46,7 +46,7 @@ use futures_util::StreamExt;
 use tidewatch::clock::{SharedClock, SystemClock};
 use tokio::runtime::{Builder, Runtime};
 
-use shared::{FOUR_QUERIES, median, number, target};
+use shared::{FOUR_QUERIES, median, number, processor, target};
 use support::ws::Client;
 use support::{Broker, Folder, Server, Stopwatch, pause};
 
@@ -412,16 +412,6 @@ fn memory(server: &Server, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.expect("the process runs") * 1_024
-}
-
-/// User and system seconds that a process has taken.
-fn processor(pid: u32) -> f64 {
-    // The kernel tells them in hundredths of a second, whatever its own clock.
-    const TICKS_A_SECOND: f64 = 100.0;
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    let (_, after) = text.rsplit_once(") ").expect("a name in parentheses");
-    let ticks = after.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap());
-    ticks.sum::<f64>() / TICKS_A_SECOND
 }
 
 fn table(names: &str) {

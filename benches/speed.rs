@@ -2,15 +2,17 @@
 //! bare loop over the same file; and the cost of a restart with many open sessions.
 //!
 //!     cargo bench --bench speed -- --events 1000000 --users 100000
+//!     cargo bench --bench speed -- --metrics 1,50
 //!     cargo bench --bench speed -- --restart --users 1000000
 //!
 //! What it does: takes the generator, the bare loop and the exact oracle from the folder
 //! `--tools` (default `../shared/bench`), builds them once under `target/bench-tools`,
 //! writes the events once under `target/bench-data`, and then runs, in turns, `tidewatch
 //! replay` with four queries and the bare loop with the same four. Prints a markdown table
-//! and compares every figure. It measures whole processes from outside (wall clock, peak
-//! of resident memory): start, reading, the end's closing of everything and the last
-//! commit are inside.
+//! and compares every figure. It measures whole processes from outside (wall clock, seconds of
+//! user and system, peak of resident memory): start, reading, the end's closing of everything and
+//! the last commit are inside. `--metrics` runs the same file with so many counts beside the four
+//! queries, in turns: two of them concern each event, the others none, by its type.
 
 mod shared;
 #[path = "../tests/support/mod.rs"]
@@ -21,9 +23,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
 
-use shared::{FOUR_QUERIES, median, number, target};
+use shared::{FOUR_QUERIES, median, number, processor, target};
 use support::{Folder, Poster, Stopwatch, pause};
 
 /// Distance between two looks at a process's memory.
@@ -45,6 +48,7 @@ struct Options {
     parse: String,
     tools: PathBuf,
     restart: bool,
+    metrics: Vec<u64>,
 }
 
 fn main() {
@@ -53,8 +57,10 @@ fn main() {
     println!("load before: {}", load.trim());
     if options.restart {
         restart(&options);
-    } else {
+    } else if options.metrics.is_empty() {
         speed(&options);
+    } else {
+        metrics(&options);
     }
 }
 
@@ -69,6 +75,7 @@ fn options() -> Options {
         parse: "serde".into(),
         tools: root.join("../shared/bench"),
         restart: false,
+        metrics: Vec::new(),
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -82,6 +89,7 @@ fn options() -> Options {
             "--parse" => options.parse = value(),
             "--tools" => options.tools = value().into(),
             "--restart" => options.restart = true,
+            "--metrics" => options.metrics = value().split(',').map(number).collect(),
             // `cargo bench` adds it for harnesses that know it.
             "--bench" => {}
             other => panic!("unknown option {other}; the head of benches/speed.rs names them"),
@@ -93,6 +101,8 @@ fn options() -> Options {
 /// What one process did.
 struct Measured {
     seconds: f64,
+    /// Of all its threads, user and system.
+    processor_s: f64,
     peak_bytes: u64,
     report: Value,
 }
@@ -103,32 +113,15 @@ fn speed(options: &Options) {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for run in 0..options.runs {
         println!("run {} of {}", run + 1, options.runs);
-        ours.push(replay(&file, options));
+        ours.push(replay(&file, options, FOUR_QUERIES));
         bare.push(bare_loop(&limit, &file, options));
     }
-    let (seconds_ours, seconds_bare) = (seconds(&ours), seconds(&bare));
-    let rate = |seconds: f64| options.events as f64 / seconds / 1e6;
     println!(
         "\n{} events, {} users, four queries, {} shards, {} runs in turns\n",
         options.events, options.users, options.shards, options.runs
     );
-    println!("| what | M events/s median | min | max | peak RSS MiB | of the bare loop |");
-    println!("|---|---|---|---|---|---|");
     let floor = format!("bare loop ({}, 2 threads)", options.parse);
-    for (name, seconds, runs) in
-        [("tidewatch replay", &seconds_ours, &ours), (&floor, &seconds_bare, &bare)]
-    {
-        let (median, least, most) = (median(seconds), seconds[0], seconds[seconds.len() - 1]);
-        let peak = runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0) >> 20;
-        let share = self::median(&seconds_bare) / median * 100.0;
-        println!(
-            "| {name} | {:.3} | {:.3} | {:.3} | {peak} | {share:.0} % |",
-            rate(median),
-            rate(most),
-            rate(least)
-        );
-    }
-    println!();
+    table(options.events, &[(floor, bare.as_slice()), ("tidewatch replay".into(), &ours)]);
     compare(&ours[0].report, &bare[0].report, "the bare loop");
     match oracle(&file, options) {
         Some(truth) => compare(&ours[0].report, &truth, "the oracle"),
@@ -136,9 +129,65 @@ fn speed(options: &Options) {
     }
 }
 
-fn replay(file: &Path, options: &Options) -> Measured {
+/// Numbers of metrics, each in turn with the others.
+fn metrics(options: &Options) {
+    let file = events(options, options.span_s);
+    let mut all: Vec<(String, Vec<Measured>)> =
+        options.metrics.iter().map(|n| (format!("and {n} counts"), Vec::new())).collect();
+    for run in 0..options.runs {
+        println!("run {} of {}", run + 1, options.runs);
+        for ((_, runs), count) in all.iter_mut().zip(&options.metrics) {
+            runs.push(replay(&file, options, &counts(*count)));
+        }
+    }
+    println!(
+        "\n{} events, {} users, {} runs in turns\n",
+        options.events, options.users, options.runs
+    );
+    let rows: Vec<_> = all.iter().map(|(name, runs)| (name.clone(), runs.as_slice())).collect();
+    table(options.events, &rows);
+}
+
+/// The four queries and so many counts, of which an event concerns two at most.
+fn counts(count: u64) -> String {
+    let metric = |n: u64| {
+        let of = if n < 2 { String::new() } else { format!("where = {{ type = \"none_{n}\" }}\n") };
+        format!(
+            "[[metric]]\nname = \"count_{n}\"\naggregate = \"count\"\n{of}window = {{ tumbling = \"10s\" }}\n"
+        )
+    };
+    (0..count).fold(FOUR_QUERIES.to_owned(), |text, n| text + "\n" + &metric(n))
+}
+
+/// Prints what each did, beside the first.
+fn table(events: u64, rows: &[(String, &[Measured])]) {
+    let processor = |runs: &[Measured]| ascending(runs, |run| run.processor_s);
+    let first = median(&processor(rows[0].1));
+    println!(
+        "| what | processor s a million, median (min) | of the first line | wall s, median (min) \
+         | M events/s | peak MiB |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (name, runs) in rows {
+        let millions = events as f64 / 1e6;
+        let (cost, wall) = (processor(runs), ascending(runs, |run| run.seconds));
+        let peak = runs.iter().map(|run| run.peak_bytes).max().unwrap_or(0) >> 20;
+        println!(
+            "| {name} | {:.2} ({:.2}) | {:.2} | {:.2} ({:.2}) | {:.2} | {peak} |",
+            median(&cost) / millions,
+            cost[0] / millions,
+            median(&cost) / first,
+            median(&wall),
+            wall[0],
+            millions / median(&wall),
+        );
+    }
+    println!();
+}
+
+fn replay(file: &Path, options: &Options, queries: &str) -> Measured {
     let folder = Folder::default();
-    let config = folder.write("bench.toml", FOUR_QUERIES);
+    let config = folder.write("bench.toml", queries);
     let out = folder.path("report.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
     command
@@ -166,28 +215,28 @@ fn measure(mut command: Command, out: &Path) -> Measured {
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak_bytes = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
+    let process = WaitId::Pid(Pid::from_child(&child));
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while waitid(process.clone(), ended).unwrap().is_none() {
         let text = fs::read_to_string(&status_file).unwrap_or_default();
         let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
         peak_bytes = peak_bytes.max(kib.unwrap_or(0) * 1024);
         pause(LOOK_EVERY);
-    };
-    let seconds = watch.elapsed().as_secs_f64();
+    }
+    let (seconds, processor_s) = (watch.elapsed().as_secs_f64(), processor(child.id()));
+    let status = child.wait().unwrap();
     assert!(status.success(), "{command:?} ended with {status}");
     let text = fs::read_to_string(out).unwrap();
     let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    Measured { seconds, peak_bytes, report }
+    Measured { seconds, processor_s, peak_bytes, report }
 }
 
-/// Seconds of the runs, least first.
-fn seconds(runs: &[Measured]) -> Vec<f64> {
-    let mut seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds
+/// A figure of the runs, least first.
+fn ascending(runs: &[Measured], figure: impl Fn(&Measured) -> f64) -> Vec<f64> {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures
 }
 
 /// Compares our report with figures in the form that the bare loop and the oracle share.
