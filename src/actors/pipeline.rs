@@ -3,10 +3,11 @@
 //! bounded number of times.
 
 mod ended;
+mod restarts;
 mod sources;
 mod start;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +18,10 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 pub use self::ended::RunError;
 pub(super) use self::ended::unreadable;
+use self::restarts::Restarts;
 use self::sources::continue_from;
-use self::start::Starting;
 pub use self::start::horizon;
+use self::start::{Generation, Starting};
 use super::Settings;
 use super::broadcaster::Publish;
 use super::committer::{ClientCounts, Face, Probe};
@@ -33,7 +35,7 @@ use super::store_thread::{StoreCommand, StoreThread};
 use super::supervision::Failure;
 use crate::clock::SharedClock;
 use crate::domain::anomaly::Rule;
-use crate::domain::commit::{CommitUnit, Restored};
+use crate::domain::commit::{CommitUnit, Restored, SourcePosition};
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::incident::DeskSettings;
@@ -42,7 +44,6 @@ use crate::domain::metric::Metric;
 use crate::domain::pattern::Patterns;
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{EpochMs, TimePolicy};
-use crate::telemetry::happenings::{GaveUp, PipelineRestarted};
 
 /// What takes longer than this before the first board is told to the page.
 const TOLD_AFTER: Duration = Duration::from_millis(500);
@@ -149,51 +150,39 @@ impl Pipeline {
     /// # Errors
     /// Why it could not go on. Nothing is lost: what was not committed is read again.
     pub async fn run(mut self, store: &StoreThread) -> Result<ReplayNumbers, RunError> {
-        let mut restarts: VecDeque<i64> = VecDeque::new();
+        let mut restarts = Restarts::default();
         let mut changes = self.setup.changes.take();
         let mut switch = Switch::default();
         loop {
-            let reason = match self.generation(store, &mut changes, &mut switch).await {
-                Ok(Ok((numbers, None))) => return Ok(numbers),
-                Ok(Ok((_, Some(change)))) => {
-                    let Change { course, fill, done } = *change;
-                    let since = self.setup.clock.elapsed();
-                    let former = std::mem::replace(&mut self.setup.course, course);
-                    let (former, done) = (Some(former), Some(done));
-                    switch = Switch { former, done, fill, since, ..Switch::default() };
-                    continue;
+            match self.generation(store, &mut changes, &mut switch).await {
+                Ok((numbers, None)) => return Ok(numbers),
+                Ok((_, Some(change))) => switch = self.take(*change),
+                Err(Failure::Final(error)) => self.go_back(&mut switch, error)?,
+                Err(Failure::Died(reason)) => {
+                    let now = self.setup.clock.elapsed();
+                    restarts.another(now, reason, &self.setup.course.settings)?;
+                    self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
+                    self.setup.status.holds(Condition::Restarting, true);
+                    self.no_boards(Condition::Restarting);
                 }
-                Ok(Err(Failure::Final(error))) | Err(error) => match switch.former.take() {
-                    // The new course cannot be begun: nothing was committed by it yet.
-                    Some(former) => {
-                        self.setup.course = former;
-                        switch.answer(Err(error.to_string()));
-                        continue;
-                    }
-                    None => return Err(error),
-                },
-                Ok(Err(Failure::Died(reason))) => reason,
-            };
-            let settings = &self.setup.course.settings;
-            let now = self.setup.clock.elapsed();
-            restarts.push_back(now);
-            while restarts.front().is_some_and(|at| *at < now - settings.restart_window) {
-                restarts.pop_front();
             }
-            let (times, times_max) = (restarts.len(), settings.restarts_max);
-            if times > times_max {
-                GaveUp { cause: &reason, times: times - 1 }.tell();
-                return Err(RunError::GaveUp {
-                    restarts: restarts.len() - 1,
-                    window_s: settings.restart_window / 1_000,
-                    reason,
-                });
-            }
-            self.setup.flow.restarts.fetch_add(1, Ordering::SeqCst);
-            PipelineRestarted { cause: &reason, times, times_max }.tell();
-            self.setup.status.holds(Condition::Restarting, true);
-            self.no_boards(Condition::Restarting);
         }
+    }
+
+    /// The next generation counts by another course.
+    fn take(&mut self, change: Change) -> Switch {
+        let Change { course, fill, done } = change;
+        let since = self.setup.clock.elapsed();
+        let former = std::mem::replace(&mut self.setup.course, course);
+        Switch { former: Some(former), done: Some(done), fill, since, ..Switch::default() }
+    }
+
+    /// A course that cannot be begun: nothing was committed by it yet, and the former one goes on.
+    fn go_back(&mut self, switch: &mut Switch, error: RunError) -> Result<(), RunError> {
+        let Some(former) = switch.former.take() else { return Err(error) };
+        self.setup.course = former;
+        switch.answer(Err(error.to_string()));
+        Ok(())
     }
 
     /// Tells the page that no board comes for now, and why; the next board ends it.
@@ -223,48 +212,95 @@ impl Pipeline {
         store: &StoreThread,
         changes: &mut Option<mpsc::Receiver<Change>>,
         switch: &mut Switch,
-    ) -> Result<Result<Ended, Failure>, RunError> {
+    ) -> Result<Ended, Failure> {
         let setup = &self.setup;
-        let restoring = match switch.former {
-            Some(_) => Condition::Reloading,
-            None => Condition::Restoring,
+        let Some((restored, positions)) = self.ready(store, switch).await? else {
+            return Ok(Ended::default());
         };
-        setup.status.holds(restoring, true);
-        let (restored, delivered) = self.told(restoring, load(store)).await?;
-        setup.status.holds(restoring, false);
-        setup.flow.delivered.store(delivered, Ordering::SeqCst);
-        let mut stop = setup.stop.clone();
-        let positions = tokio::select! {
-            positions = self.told(Condition::Opening, continue_from(setup, &self.sources, restored.as_ref())) => positions?,
-            // A source may be away for long; nothing was read, so there is nothing to commit.
-            _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::default())),
-        };
-        let mut restored = restored.unwrap_or_default();
-        if let Some(fill) = switch.fill.take() {
-            let filled = tokio::select! {
-                filled = fill_in(store, fill, &mut restored, setup.clock.wall()) => filled,
-                _ = stop.wait_for(|stop| *stop) => return Ok(Ok(Ended::default())),
-            };
-            switch.unfilled = filled.err();
-        }
         let begins = (restored.epoch, positions.clone());
         let (halt, halted) = watch::channel(false);
-        let mut generation = Starting::new(setup, halted)
+        let generation = Starting::new(setup, halted)
             .start(&self.sources, store.commands.clone(), restored, positions)
             .await?;
         setup.status.holds(Condition::Starting, false);
         setup.status.holds(Condition::Restarting, false);
         switch.taken(begins, setup.clock.elapsed());
+        let ended = generation.ended(setup.stop.clone(), halt, changes).await;
+        if let Ok((_, None)) = &ended {
+            setup.directory.disconnect();
+        }
+        setup.flow.reset();
+        ended
+    }
+
+    /// The last commit, with what is to be put in behind it, and where each source goes on; nothing
+    /// where the pipeline was asked to end meanwhile.
+    async fn ready(
+        &self,
+        store: &StoreThread,
+        switch: &mut Switch,
+    ) -> Result<Option<(Restored, Vec<SourcePosition>)>, RunError> {
+        let setup = &self.setup;
+        let restoring = switch.restoring();
+        setup.status.holds(restoring, true);
+        let (restored, delivered) = self.told(restoring, load(store)).await?;
+        setup.status.holds(restoring, false);
+        setup.flow.delivered.store(delivered, Ordering::SeqCst);
+        let mut stop = setup.stop.clone();
+        let opened = continue_from(setup, &self.sources, restored.as_ref());
+        let positions = tokio::select! {
+            positions = self.told(Condition::Opening, opened) => positions?,
+            // A source may be away for long; nothing was read, so there is nothing to commit.
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        };
+        let mut restored = restored.unwrap_or_default();
+        if let Some(fill) = switch.fill.take() {
+            let filled = tokio::select! {
+                filled = fill_in(store, fill, &mut restored, setup.clock.wall()) => filled,
+                _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            };
+            switch.unfilled = filled.err();
+        }
+        Ok(Some((restored, positions)))
+    }
+}
+
+impl Generation {
+    /// Waits for its end: a part died, all was read, it was asked to end, or another course is to be
+    /// taken. All its threads have ended then.
+    async fn ended(
+        mut self,
+        stop: watch::Receiver<bool>,
+        halt: watch::Sender<bool>,
+        changes: &mut Option<mpsc::Receiver<Change>>,
+    ) -> Result<Ended, Failure> {
+        let ended = self.end(stop, halt, changes).await;
+        // All at once: each lets go of its share of the sessions.
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        for arbiter in self.arbiters {
+            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
+        }
+        drop(self.shards);
+        ended
+    }
+
+    async fn end(
+        &mut self,
+        mut stop: watch::Receiver<bool>,
+        halt: watch::Sender<bool>,
+        changes: &mut Option<mpsc::Receiver<Change>>,
+    ) -> Result<Ended, Failure> {
         let mut next = None;
-        let ended = loop {
+        let numbers = loop {
             tokio::select! {
                 biased;
-                failure = generation.failures.recv() => {
-                    break Err(failure.unwrap_or_else(|| Failure::Died("every part ended".into())));
+                failure = self.failures.recv() => {
+                    return Err(failure.unwrap_or_else(|| Failure::Died("every part ended".into())));
                 }
-                numbers = generation.finished.wait_for(Option::is_some) => {
-                    let numbers = numbers.ok().and_then(|numbers| numbers.clone());
-                    break numbers.ok_or_else(|| Failure::Died("the committer ended".into()));
+                numbers = self.finished.wait_for(Option::is_some) => {
+                    break numbers.ok().and_then(|numbers| numbers.clone());
                 }
                 _ = stop.wait_for(|stop| *stop), if !*halt.borrow() || next.is_some() => {
                     // Whoever waits for the change hears that its sender went.
@@ -272,25 +308,13 @@ impl Pipeline {
                     halt.send_replace(true);
                 }
                 change = asked(changes), if !*halt.borrow() => {
-                    next = Some(change);
+                    next = Some(Box::new(change));
                     halt.send_replace(true);
                 }
             }
         };
-        // All at once: each lets go of its share of the sessions.
-        for arbiter in &generation.arbiters {
-            arbiter.stop();
-        }
-        for arbiter in generation.arbiters {
-            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
-        }
-        drop(generation.shards);
-        let ended = ended.map(|numbers| (numbers, next.map(Box::new)));
-        if let Ok((_, None)) = &ended {
-            setup.directory.disconnect();
-        }
-        setup.flow.reset();
-        Ok(ended)
+        let numbers = numbers.ok_or_else(|| Failure::Died("the committer ended".into()))?;
+        Ok((numbers, next))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::pipeline::Course;
 use crate::domain::commit::SourcePosition;
+use crate::domain::condition::Condition;
 use crate::domain::keeper::Filling;
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -85,6 +86,11 @@ pub(super) struct Switch {
 }
 
 impl Switch {
+    /// What is said while the last commit is taken up.
+    pub(super) fn restoring(&self) -> Condition {
+        if self.former.is_some() { Condition::Reloading } else { Condition::Restoring }
+    }
+
     /// The generation of the other course runs.
     pub(super) fn taken(&mut self, (epoch, positions): (u64, Vec<SourcePosition>), now: SpanMs) {
         self.former = None;

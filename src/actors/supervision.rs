@@ -16,6 +16,12 @@ pub enum Failure {
     Final(super::pipeline::RunError),
 }
 
+impl From<super::pipeline::RunError> for Failure {
+    fn from(error: super::pipeline::RunError) -> Self {
+        Failure::Final(error)
+    }
+}
+
 /// Held by a part; speaks when the part is dropped in a panic.
 #[derive(Clone, Debug)]
 pub struct DeathWatch {

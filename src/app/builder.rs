@@ -27,7 +27,7 @@ use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::{OutputFactory, Pipeline, Setup, Witness};
 use crate::actors::ports::{Source, StoreError};
-use crate::actors::reload::{Change, Reload, Wanted};
+use crate::actors::reload::{Change, Wanted};
 use crate::actors::status::Status;
 use crate::actors::store_thread::StoreThread;
 use crate::clock::{SharedClock, SystemClock};
@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
+use crate::store::folder::Folder;
 use crate::store::state::Figures;
 use crate::web;
 
@@ -184,59 +185,36 @@ impl Builder {
     /// # Errors
     /// When the folder is in use, damaged, or cannot be read.
     pub fn start(mut self) -> Result<Running, StartError> {
-        let (own, clock) = (std::mem::take(&mut self.own), Arc::clone(&self.clock));
-        let files = Files::open(&self.config, &clock, self.seed, self.scratch)?;
-        if !self.scratch {
-            tables::keep(None, &self.config).map_err(StartError::Lookups)?;
-        }
+        let clock = Arc::clone(&self.clock);
+        let own = std::mem::take(&mut self.own);
+        // A source of its own ends, and then somebody asks what it amounted to.
+        let reads_own = !own.is_empty();
+        let files = self.files()?;
         let schema = parts::schema(&self.config, files.state.seed());
-        let is_own = !own.is_empty();
         // What reads something once, or beside one that serves, tells nobody.
-        let channels =
-            if is_own || self.aside { Vec::new() } else { channels::open(&self.config, &clock)? };
-        let ways = if is_own {
+        let tells = !reads_own && !self.aside;
+        let channels = if tells { channels::open(&self.config, &clock)? } else { Vec::new() };
+        let ways = if reads_own {
             Ways::own(own, &clock)?
         } else {
             Ways::open(&self.config, &clock, &files, &schema)?
         };
-        let broadcaster = Broadcaster::new(Default::default(), Arc::clone(&clock));
-        let (board, clients) = (broadcaster.board(), broadcaster.stats());
-        let (thread, broadcaster) = PipelineThread::start(broadcaster)?;
+        let (thread, page) = Page::start(&clock)?;
         // One change is under way at most.
         let (change, changes) = mpsc::channel(1);
-        let web = self.web(&files, &ways, (schema, change), (broadcaster, board, clients));
+        let (web, reloader) = self.web(&files, &ways, (schema, change), page);
         let (stop, stopped) = watch::channel(false);
-        let (folder, figures) = (files.folder, files.state.figures());
-        let (web, reloader) = web;
-        let (status, flow) = (Arc::clone(&web.status), Arc::clone(&web.flow));
+        let (figures, status, flow) =
+            (files.state.figures(), Arc::clone(&web.status), Arc::clone(&web.flow));
         let store = StoreThread::start(Box::new(files.state), clock, status, flow)?;
-        let mut running = Running {
-            mode: self.face.mode,
-            folder,
-            figures: Arc::clone(&figures),
-            stop,
-            stop_timeout: self.config.pipeline.stop_timeout,
-            thread,
-            outputs: Vec::new(),
-            reloader,
-            config_watch: self.config.general.config_watch,
-            web,
-        };
-        let out = self.config.nats.out.clone();
-        // A source of its own ends, and then somebody asks what it amounted to.
-        let reports = is_own && !self.aside;
+        let mut running = self.running(files.folder, figures, thread, (web, reloader, stop));
         let (wants, wanted) = watch::channel(Wanted::default());
-        let backfill = Backfill {
-            reloader: running.reloader.clone(),
-            flow: Arc::clone(&running.web.flow),
-            status: Arc::clone(&running.web.status),
-            wanted,
-            seed: running.web.schema.load().seed,
-        };
         // Only the embedded log can be looked back on.
-        let filled = !is_own && ways.link.is_none();
-        let setup = self.setup(&running.web, &figures, reports, (stopped, changes, wants));
-        let backfill = filled.then(|| backfill.run().boxed());
+        let looks_back = !reads_own && ways.link.is_none();
+        let backfill = looks_back.then(|| Backfill::of(&running, wanted).run().boxed());
+        let out = self.config.nats.out.clone();
+        let reports = reads_own && !self.aside;
+        let setup = self.setup(&running, reports, (stopped, changes, wants));
         running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
         let to_nats = ways.link.map(|link| running.send_to_nats(&link, out));
         running.outputs.extend(to_nats);
@@ -244,30 +222,47 @@ impl Builder {
         Ok(running)
     }
 
-    /// What the web side holds, and the pipeline of the same.
+    /// The data folder with its files open, and what lookups start with.
+    fn files(&self) -> Result<Files, StartError> {
+        let files = Files::open(&self.config, &self.clock, self.seed, self.scratch)?;
+        if !self.scratch {
+            tables::keep(None, &self.config).map_err(StartError::Lookups)?;
+        }
+        Ok(files)
+    }
+
+    /// The handle of its starter, with nothing running yet but the page.
+    fn running(
+        &self,
+        folder: Folder,
+        figures: Arc<Figures>,
+        thread: PipelineThread,
+        (web, reloader, stop): (web::State, Reloader, watch::Sender<bool>),
+    ) -> Running {
+        Running {
+            mode: self.face.mode,
+            folder,
+            figures,
+            stop,
+            stop_timeout: self.config.pipeline.stop_timeout,
+            thread,
+            outputs: Vec::new(),
+            reloader,
+            config_watch: self.config.general.config_watch,
+            web,
+        }
+    }
+
+    /// What the web side holds, and what takes another configuration.
     fn web(
         &self,
         files: &Files,
         ways: &Ways,
         (schema, change): (Arc<Schema>, mpsc::Sender<Change>),
-        (broadcaster, board, clients): Broadcasting,
+        page: Page,
     ) -> (web::State, Reloader) {
         let (config, clock) = (&self.config, &self.clock);
-        let clock_of_status = Arc::clone(clock);
-        let status = Arc::new(if self.aside {
-            Status::aside(clock_of_status)
-        } else {
-            Status::new(clock_of_status)
-        });
-        files.log.tell(&status);
-        status.stands(Condition::FolderOpen, files.folder.open_to_others());
-        status.holds(Condition::Starting, true);
-        if let Some(link) = &ways.link {
-            nats::show_state(link, &config.nats.gateway.subject, &status, clock);
-        }
-        let flow = Flow::with_aside(config.nats.gateway.refused_bytes_max);
-        let delivered = files.state.figures().alerts_delivered.load(Ordering::Relaxed);
-        flow.delivered.store(delivered, Ordering::SeqCst);
+        let status = self.status(files, ways);
         let meaning = Arc::new(ArcSwap::from_pointee(meaning(config, &schema)));
         let schema = Arc::new(ArcSwap::new(schema));
         let understood = (Arc::clone(&schema), Arc::clone(&meaning));
@@ -276,26 +271,21 @@ impl Builder {
         let prepare = rereads.then(|| Arc::clone(&self.prepare));
         let reloader =
             Reloader::new(config.clone(), prepare, change, understood, Arc::clone(&status));
-        let again = reloader.clone();
-        let reload: Reload = Arc::new(move |plan_only| {
-            let again = again.clone();
-            Box::pin(async move { again.again(plan_only).await })
-        });
         let state = web::State {
             log: ways.intake.clone(),
             records: files.records.clone(),
             incidents: files.records.clone(),
             directory: Directory::new(config.pipeline.session_mailboxes_max, Arc::clone(clock)),
-            broadcaster,
-            board,
-            clients,
-            flow,
+            broadcaster: page.broadcaster,
+            board: page.board,
+            clients: page.clients,
+            flow: self.flow(files),
             status,
             clock: Arc::clone(clock),
             render_metrics: Arc::clone(&self.render_metrics),
             schema,
             meaning,
-            reload,
+            reload: reloader.reload(),
             dry_runs: dry_runs(&reloader, &self.prepare),
             load: web::Load::new(&config.web),
             settings: config.web.clone(),
@@ -303,16 +293,31 @@ impl Builder {
         (state, reloader)
     }
 
-    fn setup(
-        self,
-        web: &web::State,
-        figures: &Arc<Figures>,
-        reports: bool,
-        (stop, changes, wanted): Channels,
-    ) -> Setup {
-        let config = self.config;
+    /// What there is to say of the process before anything runs.
+    fn status(&self, files: &Files, ways: &Ways) -> Arc<Status> {
+        let clock = Arc::clone(&self.clock);
+        let status = if self.aside { Status::aside(clock) } else { Status::new(clock) };
+        let status = Arc::new(status);
+        files.log.tell(&status);
+        status.stands(Condition::FolderOpen, files.folder.open_to_others());
+        status.holds(Condition::Starting, true);
+        if let Some(link) = &ways.link {
+            nats::show_state(link, &self.config.nats.gateway.subject, &status, &self.clock);
+        }
+        status
+    }
+
+    fn flow(&self, files: &Files) -> Arc<Flow> {
+        let flow = Flow::with_aside(self.config.nats.gateway.refused_bytes_max);
+        let delivered = files.state.figures().alerts_delivered.load(Ordering::Relaxed);
+        flow.delivered.store(delivered, Ordering::SeqCst);
+        flow
+    }
+
+    fn setup(self, running: &Running, reports: bool, (stop, changes, wanted): Channels) -> Setup {
+        let (config, web) = (self.config, &running.web);
         Setup {
-            probe: probe(&config, web.log.clone(), figures, &web.load, &web.flow),
+            probe: probe(&config, web.log.clone(), &running.figures, &web.load, &web.flow),
             course: course(&config, web.schema.load_full()),
             changes: Some(changes),
             wanted,
@@ -349,8 +354,22 @@ fn dry_runs(_: &Reloader, _: &Prepare) -> web::dry_run::DryRuns {
 /// Asked to end, asked to change, and what is wanted of the log.
 type Channels = (watch::Receiver<bool>, mpsc::Receiver<Change>, watch::Sender<Wanted>);
 
-/// The broadcaster, its latest board, and counts of its clients.
-type Broadcasting = (Addr<Broadcaster>, Arc<ArcSwap<Board>>, Arc<BroadcastStats>);
+/// What reaches browsers: it stays while the parts behind it die and come again.
+struct Page {
+    broadcaster: Addr<Broadcaster>,
+    board: Arc<ArcSwap<Board>>,
+    clients: Arc<BroadcastStats>,
+}
+
+impl Page {
+    /// On the thread that the pipeline will run on.
+    fn start(clock: &SharedClock) -> Result<(PipelineThread, Page), StartError> {
+        let broadcaster = Broadcaster::new(Default::default(), Arc::clone(clock));
+        let (board, clients) = (broadcaster.board(), broadcaster.stats());
+        let (thread, broadcaster) = PipelineThread::start(broadcaster)?;
+        Ok((thread, Page { broadcaster, board, clients }))
+    }
+}
 
 fn counts(clients: &Arc<BroadcastStats>) -> ClientCounts {
     let clients = Arc::clone(clients);

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::tables;
 use crate::actors::pipeline::Course;
-use crate::actors::reload::{Change, Fill, Plan, Prospect, Refusal};
+use crate::actors::reload::{Change, Fill, Plan, Prospect, Refusal, Reload};
 use crate::actors::status::Status;
 use crate::cli::check::{self, Kept};
 use crate::config::{Config, ConfigError, Lookup, show_span};
@@ -162,6 +162,15 @@ impl Reloader {
             meaning,
             status,
         }))
+    }
+
+    /// The way for those who ask over HTTP.
+    pub(super) fn reload(&self) -> Reload {
+        let reloader = self.clone();
+        Arc::new(move |plan_only| {
+            let reloader = reloader.clone();
+            Box::pin(async move { reloader.again(plan_only).await })
+        })
     }
 
     /// The configuration that the process runs by; locked while another one is taken.

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use self::beside::Beside;
 use super::reload::Reloader;
+use super::running::Running;
 use super::scratch;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::horizon;
@@ -34,14 +35,25 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)]
 
 /// What fills the metrics of a pipeline that serves.
 pub(super) struct Backfill {
-    pub reloader: Reloader,
-    pub flow: Arc<Flow>,
-    pub status: Arc<Status>,
-    pub wanted: watch::Receiver<Wanted>,
-    pub seed: u64,
+    reloader: Reloader,
+    flow: Arc<Flow>,
+    status: Arc<Status>,
+    wanted: watch::Receiver<Wanted>,
+    seed: u64,
 }
 
 impl Backfill {
+    /// Of a pipeline that says what is `wanted` at the start of each generation.
+    pub(super) fn of(running: &Running, wanted: watch::Receiver<Wanted>) -> Self {
+        Backfill {
+            reloader: running.reloader.clone(),
+            flow: Arc::clone(&running.web.flow),
+            status: Arc::clone(&running.web.status),
+            wanted,
+            seed: running.web.schema.load().seed,
+        }
+    }
+
     /// Fills whatever is wanted. Never ends.
     pub(super) async fn run(mut self) {
         let mut pause = PAUSES[0];
