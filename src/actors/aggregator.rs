@@ -11,26 +11,26 @@
 //! ended, so a pane that is final holds every fact it will ever hold.
 
 mod asked;
-mod barrier;
 mod batch;
 mod identify;
 mod patterns;
 mod restore;
 
 use std::sync::Arc;
+use std::task::{self, Waker};
 
 use actix::{Actor, Addr, Context, Handler};
 use arc_swap::ArcSwapOption;
 use smol_str::SmolStr;
 
 use super::SessionsFull;
-use super::children::{Bounds, Children};
+use super::children::{AHEAD, Bounds, Children};
 use super::committer::Committer;
-use super::messages::{Apply, ShardBarrier, ShardBatch};
+use super::messages::{Apply, Expire, ShardBarrier, ShardBatch, ShardDone, ShardHolds};
 use super::pool::BatchPool;
 use super::supervision::DeathWatch;
 use super::turn::Turn;
-use crate::domain::commit::{SECTION_BYTES, SectionWriter};
+use crate::domain::commit::{SECTION_BYTES, SectionWriter, Snapshot, Unwritten};
 use crate::domain::facts::SessionFact;
 use crate::domain::keeper::{EndedSession, Gauges, ShardDelta};
 use crate::domain::keyed::KeyedMachine as _;
@@ -38,12 +38,15 @@ use crate::domain::metric::{Decision, Facts, Fold, Metric};
 use crate::domain::pattern::Patterns;
 use crate::domain::seen::Seen;
 use crate::domain::session::{
-    AliasBounds, Aliases, Changes, Closed, Ending, Late, Outcome, Rules, SessionEvent,
+    AliasBounds, Changes, Closed, Ending, Late, Outcome, Rules, SessionEvent,
 };
 use crate::domain::time::{BEGINNING, EpochMs};
 
 use asked::Mailboxes;
+use identify::Visitors;
+use patterns::forget;
 pub use patterns::{PatternRoom, PatternShard};
+use restore::Mine;
 
 /// Mailbox of an aggregator: the permits of the ingestor's queue, a barrier for each of them, and
 /// one more place for each question that may be under way (`pipeline.session_mailboxes_max`).
@@ -102,7 +105,7 @@ pub struct Aggregator {
     mailboxes: Mailboxes,
     seen: Seen,
     closed: Closed,
-    aliases: Option<Aliases>,
+    visitors: Visitors,
     fold: Fold,
     /// `None` when there are no patterns.
     patterns: Option<PatternShard>,
@@ -118,7 +121,7 @@ impl Aggregator {
             children: Children::new(Arc::clone(rules), parts.seed, parts.bounds),
             mailboxes: Mailboxes::default(),
             closed: Closed::new(rules, parts.closed_max),
-            aliases: parts.identify.map(Aliases::new),
+            visitors: Visitors::new(parts.identify),
             seen: Seen::new(parts.horizon, parts.identities_max),
             patterns: PatternShard::new(
                 &parts.patterns,
@@ -134,6 +137,34 @@ impl Aggregator {
         };
         aggregator.learn_groups();
         aggregator
+    }
+
+    /// Takes up this shard's part of a snapshot: anonymous keys, identities, sessions, and those
+    /// that were closed, of which all up to `closed_forgotten` may be missing; as of a
+    /// watermark. Returns what is open then.
+    ///
+    /// # Errors
+    /// When a record is malformed: names the key.
+    pub fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        closed_forgotten: EpochMs,
+        watermark: EpochMs,
+    ) -> Result<Gauges, String> {
+        self.turn.watermark = watermark;
+        let mine = Mine::of(&self.parts);
+        self.delta.sections.extend(self.visitors.restore(&snapshot.aliases, mine.shard));
+        restore::identities(&mut self.seen, snapshot, mine);
+        self.closed.forgotten = closed_forgotten;
+        let closed = snapshot.closed.iter().filter(|(hash, _)| mine.has(**hash));
+        closed.for_each(|(hash, floor)| self.closed.restore(*hash, *floor));
+        if let Some(patterns) = &mut self.patterns {
+            patterns.restore(snapshot, (mine.shard, mine.shards))?;
+        }
+        if mine.shard == 0 {
+            self.delta.sections.append(&mut forget(snapshot, &self.parts.patterns));
+        }
+        restore::sessions(&mut self.children, &mut self.turn, snapshot, mine)
     }
 
     /// A session's turn: one event. `None` when it panicked; nothing has happened then.
@@ -226,6 +257,114 @@ impl Aggregator {
             let (key, segment) = (child.key.clone(), SmolStr::from(segment));
             self.delta.ended.push(EndedSession::of(key, segment, ending, &self.parts.rules));
         }
+    }
+
+    /// Due sessions end, due patterns are decided, and what was found since the last barrier is
+    /// handed over.
+    fn take_barrier(&mut self, barrier: ShardBarrier) {
+        let watermark = barrier.watermark;
+        self.turn.watermark = watermark;
+        for fired in self.children.fire(watermark).chunks(AHEAD) {
+            let due = self.children.due(fired, watermark);
+            due.iter().for_each(|(_, key_hash)| self.closed.look_for(*key_hash));
+            for (slot, _) in due {
+                let session = &mut self.children.get(slot).session;
+                session.handle(Expire { watermark }, &mut self.turn);
+                self.after_turn(slot, barrier.drained_at);
+            }
+        }
+        if let Some(patterns) = &mut self.patterns {
+            patterns.expire(watermark, &mut self.fold);
+        }
+        self.hand_over(barrier);
+    }
+
+    /// Takes up which groups are kept, once that is decided.
+    fn learn_groups(&mut self) {
+        for (metric, decided) in self.parts.groups.iter().enumerate() {
+            if let Some(decision) = &*decided.load() {
+                self.fold.learn(metric, decision);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, barrier: ShardBarrier) {
+        let watermark = barrier.watermark;
+        self.write_sessions();
+        self.take_changes();
+        // Ids are kept for as long as a session that is open may be reached by their events.
+        let reached = self.children.oldest_first().saturating_sub(self.parts.rules.gap);
+        let floor = self.seen.sweep(watermark, reached);
+        self.closed.sweep(watermark);
+        self.children.may_walk();
+        let mut delta = std::mem::take(&mut self.delta);
+        self.delta.ended.reserve(delta.ended.len());
+        delta.identity_floor = floor;
+        delta.facts = self.fold.flush();
+        delta.faults = self.fold.take_tally();
+        let mut of_patterns = ShardHolds::default();
+        if let Some(patterns) = &mut self.patterns {
+            patterns.hand_over(watermark, &mut delta);
+            of_patterns = patterns.holds();
+        }
+        self.learn_groups();
+        delta.late_facts = self.fold.take_late();
+        self.visitors.write(&mut delta, watermark);
+        self.write_memory(&mut delta, watermark);
+        let holds = self.holds(of_patterns);
+        let done = ShardDone { number: barrier.number, shard: self.parts.shard, delta, holds };
+        if self.parts.committer.try_send(done).is_err() {
+            self.parts.watch.fail("the committer does not take this shard's results");
+        }
+    }
+
+    /// What changed in the memory of ids and of closed sessions, and what of it was forgotten.
+    fn write_memory(&mut self, delta: &mut ShardDelta, watermark: EpochMs) {
+        let seen = &mut self.seen;
+        delta.forgotten_early = std::mem::take(&mut seen.forgotten_early);
+        let forgotten = seen.forgotten_until(watermark);
+        delta.dedup_short_until = forgotten.map(|until| until.saturating_add(seen.horizon()));
+        delta.closed_forgotten_early = std::mem::take(&mut self.closed.forgotten_early);
+        delta.closed_forgotten = Some(self.closed.forgotten).filter(|at| *at > BEGINNING);
+        let (identities, closed) = (seen.take_fresh(), self.closed.take_changes());
+        delta.unwritten = Unwritten { identities, closed };
+        let evicted = seen.take_evicted();
+        if !evicted.is_empty() {
+            let (shard, shards) = (self.parts.shard, self.parts.shards);
+            let mut writer = SectionWriter::identities_evicted(shard, shards);
+            evicted.iter().for_each(|(until, count)| writer.first(*until, *count));
+            delta.sections.push(writer.finish());
+            delta.sections.push(SectionWriter::identities_forgotten(seen.forgotten()));
+        }
+    }
+
+    /// What the shard holds, for those who look.
+    fn holds(&self, of_patterns: ShardHolds) -> ShardHolds {
+        let bounds = self.parts.identify;
+        ShardHolds {
+            identities: self.seen.len() as u64,
+            mailboxes: self.mailboxes.len() as u64,
+            closed: self.closed.len() as u64,
+            session_bytes: self.children.bytes() as u64,
+            aliases: self.visitors.len() as u64,
+            aliases_max: bounds.map_or(0, |bounds| bounds.max as u64),
+            alias_bytes_max: bounds.map_or(0, |bounds| bounds.bytes_max as u64),
+            alias_bytes: self.visitors.bytes() as u64,
+            ..of_patterns
+        }
+    }
+
+    /// Answers what has been asked, between two pieces of the log. While those come one after
+    /// another the actor's own task gets to nothing else.
+    fn serve_between(&mut self) {
+        if self.mailboxes.len() > 0 {
+            // Whoever is not served now is registered with the task's own waker after it.
+            self.serve(&mut task::Context::from_waker(Waker::noop()));
+        }
+    }
+
+    fn serve(&mut self, cx: &mut task::Context<'_>) {
+        self.mailboxes.serve(&mut self.children, &mut self.turn, self.parts.shard, cx);
     }
 }
 

@@ -37,6 +37,7 @@ const CANDIDATES_MAX: usize = 65_536;
 /// Looking for them costs a walk over all sessions, so it is done again only after so many
 /// sessions as one in this many made room, or at a barrier.
 const WALK_WORTH: usize = 16;
+const _: () = assert!(SESSION_BYTES >= size_of::<Option<Child>>(), "its cell is in it");
 
 /// One key with a session actor: three cache lines.
 #[repr(align(64))]

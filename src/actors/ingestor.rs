@@ -21,11 +21,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use self::polls::Sources;
 use self::polls::{Polled, Polls};
 
-use self::barriers::BOARD_LEAD;
+use self::barriers::{BOARD_LEAD, Since};
 use super::aggregator::Aggregator;
 use super::aside::Batch;
 use super::committer::Committer;
 use super::flow::{Flow, PullState};
+use super::messages::{BarrierNote, ShardBarrier};
 use super::pipeline::{RunError, unreadable};
 use super::pool::BatchPool;
 use super::ports::{CURSOR_BYTES_MAX, Pull, SourceError};
@@ -38,6 +39,7 @@ use crate::domain::condition::Condition;
 use crate::domain::event::decode::Decoder;
 use crate::domain::event::{CheckedBatch, DeadLetter, Hints, Schema};
 use crate::domain::fault::Counts;
+use crate::domain::keeper::Barrier;
 use crate::domain::ledger::Ledger;
 use crate::domain::readers::{Reader, least};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
@@ -319,6 +321,72 @@ impl Ingestor {
             };
             self.parts.status.stands_for(Condition::SourceAway, &source.name, away);
         }
+    }
+
+    /// All sources have more than a commit's events to read.
+    fn far_behind(&self) -> bool {
+        let commit = self.parts.settings.commit_events as u64;
+        self.readers.iter().all(|reader| reader.far_behind(commit))
+    }
+
+    /// Milliseconds until the next board, if it is still to come.
+    fn until_board(&self) -> Option<i64> {
+        let next = self.parts.flow.next_board.load(Ordering::SeqCst);
+        Some(next - self.parts.clock.elapsed()).filter(|rest| *rest >= 0)
+    }
+
+    async fn barrier_if_due(&mut self) -> Result<(), RunError> {
+        let settings = &self.parts.settings;
+        let since = Since {
+            waited: self.parts.clock.elapsed() - self.barrier_at,
+            events: self.ledger.received,
+            bytes: self.bytes,
+            moved: self.ledger.gap > 0
+                || self.watermark > self.barrier_watermark
+                || self.parts.flow.commanded.load(Ordering::SeqCst),
+            board: self.until_board(),
+            under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
+            far_behind: self.far_behind(),
+        };
+        if since.is_due(settings) { self.barrier(None, false).await } else { Ok(()) }
+    }
+
+    /// Sets a barrier: everything read so far belongs to one commit.
+    async fn barrier(&mut self, drained_at: Option<EpochMs>, last: bool) -> Result<(), RunError> {
+        self.parts.flow.commanded.store(false, Ordering::SeqCst);
+        self.barriers += 1;
+        self.barrier_at = self.parts.clock.elapsed();
+        self.barrier_watermark = self.watermark;
+        self.bytes = 0;
+        let number = self.barriers;
+        if self.ledger.received > 0 {
+            let (ahead, most) = std::mem::take(&mut self.ahead);
+            self.parts.flow.ahead.tell(ahead, self.ledger.received, most);
+        }
+        self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
+        let barrier = Barrier {
+            positions: self.readers.iter().map(Reader::stands).collect(),
+            watermark: self.watermark,
+            first_at: self.first_at,
+            max_at: self.max_at,
+            ledger: std::mem::take(&mut self.ledger),
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            times: std::mem::take(&mut self.times),
+            unused_aliases: if last { self.decoder.unused_aliases() } else { Vec::new() },
+        };
+        let refused = std::mem::take(&mut self.refused);
+        let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
+        for inlet in &self.parts.shards {
+            // A place is waited for, so that the mailbox is never full, and left at once.
+            drop(inlet.permits.acquire().await);
+            if inlet.addr.try_send(message).is_err() {
+                self.parts.watch.fail("an aggregator does not take a barrier");
+            }
+        }
+        if self.parts.committer.try_send(BarrierNote { number, barrier, last, refused }).is_err() {
+            self.parts.watch.fail("the committer does not take a barrier");
+        }
+        Ok(())
     }
 
     /// Events that may be read before a commit gives credits back, or before a barrier when

@@ -76,6 +76,9 @@ pub mod turn;
 use crate::domain::settings::{Word, settings};
 use crate::domain::time::SpanMs;
 
+/// Most batches that may wait for one shard.
+pub const SHARD_QUEUE_MAX: i64 = 16;
+
 settings! {
     /// Bounds and beats of the running pipeline.
     #[derive(Clone, Debug, PartialEq)]
@@ -153,7 +156,7 @@ settings! {
         pub cohort_keys_max: usize = 1_000_000, count(100, 1_000_000_000);
         /// Batches that may wait for one shard: enough that it never waits for the reader, few
         /// enough that they stay in the processor's cache.
-        pub shard_queue: usize = 2, count(1, 16);
+        pub shard_queue: usize = 2, count(1, SHARD_QUEUE_MAX);
         /// Questions to sessions (GET /v1/sessions/{key}) under way at once, over all shards: the
         /// session has a mailbox meanwhile, of about 1 KB, and is asked between two batches.
         /// Whoever comes later waits, for some seconds at most.

@@ -31,6 +31,7 @@ const PAGE_BYTES: usize = 16 << 20;
 
 /// Most dead letters looked at by one request for all; the answer says where to go on.
 pub const LETTERS_MAX: usize = 10_000;
+const _: () = assert!(PAGE <= LETTERS_MAX, "a page is a part of what is asked for");
 
 /// One page at a time, in the whole process.
 pub type Gate = tokio::sync::Mutex<()>;

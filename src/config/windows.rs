@@ -30,6 +30,7 @@ const SLIDES: SpanMs = 600;
 /// Numbers of a group within such a slide, and most of them.
 const NUMBERS: usize = 100;
 const NUMBERS_MAX: usize = 100_000;
+const _: () = assert!(NUMBERS <= NUMBERS_MAX, "the default is allowed");
 
 /// Days as the configuration counts them where a window says nothing else.
 #[derive(Clone, Copy)]

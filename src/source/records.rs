@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use bytes::{Bytes, BytesMut};
 
 use super::input::{Framing, Input};
+use super::rows::ROW_MAX;
 use crate::actors::ports::SourceError;
 
 /// Bytes of one read: they stay in the processor's own cache until they are decoded.
@@ -18,6 +19,7 @@ pub(super) const CHUNK: usize = 4 << 20;
 
 /// Longest payload of a framed record, so that one always fits a read.
 pub(super) const PAYLOAD_MAX: usize = (4 << 20) - (8 << 10);
+const _: () = assert!(ROW_MAX < PAYLOAD_MAX && PAYLOAD_MAX < CHUNK, "a row goes into a chunk");
 
 /// Longest reason of a framed record.
 const REASON_MAX: usize = 4_096;

@@ -13,7 +13,7 @@ use crate::actors::ports::StoreError;
 use crate::domain::alert::Alert;
 
 /// Handed over in one go: two transactions, one in each file.
-const DELIVERY_BYTES: usize = 8 << 20;
+pub(super) const DELIVERY_BYTES: usize = 8 << 20;
 
 /// How far alerts are committed and delivered.
 #[derive(Debug)]

@@ -17,6 +17,8 @@ use crate::domain::alert::Alert;
 const BLOCK_ITEMS: usize = 4_096;
 /// A block ends after this many bytes.
 const BLOCK_BYTES: usize = 1 << 20;
+const _: () =
+    assert!(BLOCK_BYTES <= super::alerts::DELIVERY_BYTES, "a delivery takes one block at least");
 
 /// A table of alert blocks.
 #[derive(Debug)]

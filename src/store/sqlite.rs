@@ -38,6 +38,11 @@ const SCRATCH_CHECKPOINT_BYTES: u64 = 1 << 30;
 
 /// Unused pages given back in one go, in bytes.
 const SHRINK_STEP_BYTES: u64 = 16 << 20;
+const _: () = assert!(
+    CHECKPOINT_BYTES < CHECKPOINT_FORCED_BYTES
+        && CHECKPOINT_FORCED_BYTES < SCRATCH_CHECKPOINT_BYTES,
+    "a checkpoint is tried before it is forced"
+);
 
 /// What one of the two databases is: its header and its tables.
 #[derive(Debug)]

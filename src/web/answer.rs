@@ -38,6 +38,10 @@ const COMPRESSED_BYTES_MIN: usize = 1024;
 
 /// Handed to the connection at a time.
 const PIECE_BYTES: usize = 32 * 1024;
+const _: () = assert!(
+    COMPRESSED_BYTES_MIN < PIECE_BYTES && PIECE_BYTES < PAGE_BYTES_MAX,
+    "a page leaves in pieces"
+);
 
 /// Longest wait for room among the answers.
 const ROOM_WAIT: Duration = Duration::from_secs(2);

@@ -23,6 +23,10 @@ const STEP: usize = 1_000;
 
 /// Most alerts looked at for one page: a filter may pass over most of them.
 const SCAN_MAX: usize = 20_000;
+const _: () = assert!(
+    LIMIT_DEFAULT <= LIMIT_MAX && LIMIT_MAX <= STEP && STEP <= SCAN_MAX,
+    "one step can find all that is asked for"
+);
 
 /// Items of a page.
 pub fn limit(asked: Option<usize>) -> usize {

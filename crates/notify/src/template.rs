@@ -17,6 +17,7 @@ use crate::view::{View, show_number};
 const TITLE_BYTES_MAX: usize = 2 << 10;
 /// Most bytes of a body; what is longer is cut.
 const BODY_BYTES_MAX: usize = 16 << 10;
+const _: () = assert!(TITLE_BYTES_MAX < BODY_BYTES_MAX, "a title is the shorter one");
 /// Name of the way of [`Escape::Slack`].
 const SLACK: &str = "slack";
 /// When samples are of: any time is as good.

@@ -2,7 +2,7 @@
 //! somebody holds its address.
 
 use std::pin::Pin;
-use std::task::{self, Poll, Waker};
+use std::task::{self, Poll};
 
 use actix::dev::EnvelopeProxy as _;
 use actix::dev::channel::AddressReceiver;
@@ -10,9 +10,10 @@ use actix::{ActorFuture, Addr, AsyncContext as _, Context, Handler, MessageResul
 use futures_util::Stream as _;
 
 use super::Aggregator;
+use crate::actors::children::Children;
 use crate::actors::messages::{AreOpen, Find, LookAtRisk};
 use crate::actors::session::Session;
-use crate::actors::turn::mailbox;
+use crate::actors::turn::{Turn, mailbox};
 use crate::domain::hash::key_hash;
 use crate::domain::session::AtRisk;
 use crate::telemetry::happenings::QuestionPanicked;
@@ -47,24 +48,18 @@ impl Mailboxes {
         self.open.push((slot, mailbox));
         address
     }
-}
-
-impl Aggregator {
-    /// Answers what has been asked, between two pieces of the log. While those come one after
-    /// another the actor's own task gets to nothing else.
-    pub(super) fn serve_between(&mut self) {
-        if self.mailboxes.len() > 0 {
-            // Whoever is not served now is registered with the task's own waker after it.
-            self.serve(&mut task::Context::from_waker(Waker::noop()));
-        }
-    }
 
     /// Lets each session that is asked answer, in bounded time, and closes the mailboxes that
     /// nobody has the address of any more.
-    fn serve(&mut self, cx: &mut task::Context<'_>) {
-        let Aggregator { children, turn, mailboxes, parts, .. } = self;
+    pub(super) fn serve(
+        &mut self,
+        children: &mut Children,
+        turn: &mut Turn,
+        shard: u16,
+        cx: &mut task::Context<'_>,
+    ) {
         let mut answered = 0;
-        mailboxes.open.retain_mut(|(slot, mailbox)| {
+        self.open.retain_mut(|(slot, mailbox)| {
             let child = children.get(*slot);
             while answered < AT_ONCE {
                 match Pin::new(&mut *mailbox).poll_next(cx) {
@@ -74,7 +69,7 @@ impl Aggregator {
                         let done =
                             turn.guarded(session, |session, turn| envelope.handle(session, turn));
                         if done.is_none() {
-                            QuestionPanicked { shard: parts.shard }.tell();
+                            QuestionPanicked { shard }.tell();
                         }
                     }
                     Poll::Pending if mailbox.connected() => return true,

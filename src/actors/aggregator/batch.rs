@@ -3,19 +3,23 @@
 use std::ops::Range;
 
 use super::Aggregator;
+use super::identify::Moving;
 use crate::actors::SessionsFull;
 use crate::actors::children::AHEAD;
-use crate::actors::messages::Displace;
+use crate::actors::messages::{Displace, GiveUp, TakeOver};
 use crate::domain::commit::LateEvent;
 use crate::domain::event::{DeadLetter, Event, EventBatch};
 use crate::domain::facts::EventFact;
 use crate::domain::fault::{Fault, uses};
+use crate::domain::hash::key_hash;
+use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::Facts;
 use crate::domain::seen::Sight;
-use crate::domain::session::{Late, Needs, SessionEvent, late_alone};
+use crate::domain::session::{Late, Machine, Needs, SessionEvent, late_alone};
+use crate::domain::time::BEGINNING;
 use crate::telemetry::happenings::SessionPanicked;
 
-use actix::Handler as _;
+use actix::{Handler as _, MessageResult};
 
 /// What an event's id says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +40,10 @@ enum NoSession {
 impl Aggregator {
     pub(super) fn take_batch(&mut self, mut batch: EventBatch) {
         fail::fail_point!("aggregator_batch");
-        match self.aliases {
-            Some(_) => self.take_identified(&mut batch),
-            None => self.take_events(&batch),
+        if self.visitors.are_told() {
+            self.take_identified(&mut batch);
+        } else {
+            self.take_events(&batch);
         }
         self.parts.pool.put(batch);
     }
@@ -51,6 +56,17 @@ impl Aggregator {
                 let judged = self.judge(&batch.events[position]);
                 self.take_event(batch, position, judged, guess);
             }
+        }
+    }
+
+    /// A batch in which keys are resolved: what moves does so before the event that says it.
+    fn take_identified(&mut self, batch: &mut EventBatch) {
+        for position in 0..batch.events.len() {
+            let judged = self.judge(&batch.events[position]);
+            if let Some(moving) = self.visitors.identify(batch, position, judged, self.parts.seed) {
+                self.go_on_as(moving);
+            }
+            self.take_event(batch, position, judged, None);
         }
     }
 
@@ -80,7 +96,7 @@ impl Aggregator {
     /// Duplicates end here; the rest counts, unless its session says that it is late. An id
     /// past the horizon is a repeat or not only as far as ids of open sessions are kept on.
     #[inline]
-    pub(super) fn judge(&mut self, event: &Event) -> Judged {
+    fn judge(&mut self, event: &Event) -> Judged {
         if event.identity.is_none() {
             return Judged::New;
         }
@@ -100,7 +116,7 @@ impl Aggregator {
 
     /// What becomes of an event: the turn of its session, then the metrics and the ledger.
     #[inline]
-    pub(super) fn take_event(
+    fn take_event(
         &mut self,
         batch: &EventBatch,
         position: usize,
@@ -180,6 +196,40 @@ impl Aggregator {
         }
         self.after_turn(slot, None);
         Ok(())
+    }
+
+    /// What is open of the anonymous key goes on under the known one, and where its sessions were
+    /// closed an event is late for the known one as well.
+    fn go_on_as(&mut self, Moving { anonymous, known, stamp }: Moving) {
+        if let Some(patterns) = &mut self.patterns {
+            patterns.go_on_as((&anonymous, &known), None, stamp, &mut self.fold);
+        }
+        let hash = key_hash(self.parts.seed, anonymous.as_bytes());
+        let given = match self.children.find(anonymous.as_bytes(), hash, None) {
+            Some(slot) => {
+                let session = &mut self.children.get(slot).session;
+                let MessageResult(given) =
+                    session.handle(GiveUp { watermark: stamp }, &mut self.turn);
+                self.after_turn(slot, None);
+                given
+            }
+            None => Machine::after(self.closed.known_floor(hash, stamp)),
+        };
+        if given.is_empty() && given.floor() <= BEGINNING {
+            return;
+        }
+        let hash = key_hash(self.parts.seed, known.as_bytes());
+        let slot = match self.children.find(known.as_bytes(), hash, None) {
+            Some(slot) => slot,
+            None if given.is_empty() => return self.closed.insert(hash, given.floor()),
+            None => {
+                let floor = self.closed.known_floor(hash, stamp).max(self.closed.forgotten);
+                self.children.open(known.as_bytes(), hash, floor)
+            }
+        };
+        let message = TakeOver { given, watermark: stamp };
+        self.children.get(slot).session.handle(message, &mut self.turn);
+        self.after_turn(slot, None);
     }
 
     #[inline]

@@ -1,14 +1,6 @@
-//! When a barrier is set, and what goes with it.
+//! When a barrier is set.
 
-use std::sync::atomic::Ordering;
-
-use super::Ingestor;
-use crate::actors::Settings;
-use crate::actors::messages::{BarrierNote, ShardBarrier};
-use crate::actors::pipeline::RunError;
-use crate::domain::keeper::Barrier;
-use crate::domain::readers::Reader;
-use crate::domain::time::EpochMs;
+use crate::actors::{SHARD_QUEUE_MAX, Settings, aggregator};
 
 /// Barriers that may be under way: more would only split the same commits up.
 const BARRIERS_MAX: u64 = 4;
@@ -20,25 +12,34 @@ const BEHIND: u64 = 2;
 /// the board waits for, and not for the disk, which it does not.
 pub(super) const BOARD_LEAD: i64 = 25;
 
+const _: () = assert!(
+    BARRIERS_MAX.is_multiple_of(BEHIND) && BARRIERS_MAX > BEHIND,
+    "far behind there are fewer and larger barriers, and still one while another is under way"
+);
+const _: () = assert!(
+    SHARD_QUEUE_MAX as usize + BARRIERS_MAX as usize <= aggregator::MAILBOX,
+    "a shard has a place for each batch and barrier that may be under way"
+);
+
 /// What there is since the last barrier.
-struct Since {
+pub(super) struct Since {
     /// How long it was, in ms.
-    waited: i64,
+    pub(super) waited: i64,
     /// Events, and bytes of them.
-    events: u64,
-    bytes: usize,
+    pub(super) events: u64,
+    pub(super) bytes: usize,
     /// Something to commit besides events.
-    moved: bool,
+    pub(super) moved: bool,
     /// Until the next board, in ms.
-    board: Option<i64>,
+    pub(super) board: Option<i64>,
     /// Barriers under way.
-    under_way: u64,
+    pub(super) under_way: u64,
     /// All sources have more than a commit's events to read: nobody waits for these.
-    far_behind: bool,
+    pub(super) far_behind: bool,
 }
 
 impl Since {
-    fn is_due(&self, settings: &Settings) -> bool {
+    pub(super) fn is_due(&self, settings: &Settings) -> bool {
         let (interval, tick) = (settings.commit_interval, settings.tick);
         // Far behind a commit for each board will do: a session that gets several events between
         // two barriers is written once.
@@ -57,78 +58,6 @@ impl Since {
 pub(super) fn bytes_max(settings: &Settings, far_behind: bool) -> usize {
     let times = if far_behind { BEHIND as usize } else { 1 };
     settings.commit_bytes.saturating_mul(times)
-}
-
-impl Ingestor {
-    /// All sources have more than a commit's events to read.
-    pub(super) fn far_behind(&self) -> bool {
-        let commit = self.parts.settings.commit_events as u64;
-        self.readers.iter().all(|reader| reader.far_behind(commit))
-    }
-
-    /// Milliseconds until the next board, if it is still to come.
-    pub(super) fn until_board(&self) -> Option<i64> {
-        let next = self.parts.flow.next_board.load(Ordering::SeqCst);
-        Some(next - self.parts.clock.elapsed()).filter(|rest| *rest >= 0)
-    }
-
-    pub(super) async fn barrier_if_due(&mut self) -> Result<(), RunError> {
-        let settings = &self.parts.settings;
-        let since = Since {
-            waited: self.parts.clock.elapsed() - self.barrier_at,
-            events: self.ledger.received,
-            bytes: self.bytes,
-            moved: self.ledger.gap > 0
-                || self.watermark > self.barrier_watermark
-                || self.parts.flow.commanded.load(Ordering::SeqCst),
-            board: self.until_board(),
-            under_way: self.parts.flow.barriers.load(Ordering::SeqCst),
-            far_behind: self.far_behind(),
-        };
-        if since.is_due(settings) { self.barrier(None, false).await } else { Ok(()) }
-    }
-
-    /// Sets a barrier: everything read so far belongs to one commit.
-    pub(super) async fn barrier(
-        &mut self,
-        drained_at: Option<EpochMs>,
-        last: bool,
-    ) -> Result<(), RunError> {
-        self.parts.flow.commanded.store(false, Ordering::SeqCst);
-        self.barriers += 1;
-        self.barrier_at = self.parts.clock.elapsed();
-        self.barrier_watermark = self.watermark;
-        self.bytes = 0;
-        let number = self.barriers;
-        if self.ledger.received > 0 {
-            let (ahead, most) = std::mem::take(&mut self.ahead);
-            self.parts.flow.ahead.tell(ahead, self.ledger.received, most);
-        }
-        self.parts.flow.barriers.fetch_add(1, Ordering::SeqCst);
-        let barrier = Barrier {
-            positions: self.readers.iter().map(Reader::stands).collect(),
-            watermark: self.watermark,
-            first_at: self.first_at,
-            max_at: self.max_at,
-            ledger: std::mem::take(&mut self.ledger),
-            dead_letters: std::mem::take(&mut self.dead_letters),
-            times: std::mem::take(&mut self.times),
-            unused_aliases: if last { self.decoder.unused_aliases() } else { Vec::new() },
-        };
-        let refused = std::mem::take(&mut self.refused);
-        let message = ShardBarrier { number, watermark: barrier.watermark, drained_at };
-        for inlet in &self.parts.shards {
-            // A place is waited for, so that the mailbox is never full, and left at once.
-            drop(inlet.permits.acquire().await);
-            if inlet.addr.try_send(message).is_err() {
-                self.parts.watch.fail("an aggregator does not take a barrier");
-            }
-        }
-        if self.parts.committer.try_send(BarrierNote { number, barrier, last, refused }).is_err() {
-            self.parts.watch.fail("the committer does not take a barrier");
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

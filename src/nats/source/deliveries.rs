@@ -8,7 +8,7 @@ use bytes::Bytes;
 use metrics::counter;
 
 use super::holes::{Hole, hole};
-use super::reading::{Delivery, Incoming, SILENCE};
+use super::reading::{AHEAD_BYTES, Delivery, Incoming, SILENCE};
 use super::{JetSource, LOOK_AGAIN, Phase, Stop, send_ack};
 use crate::actors::ports::Pull;
 use crate::domain::event::{Note, RawBatch, RawItem};
@@ -20,6 +20,7 @@ use crate::telemetry::names;
 /// Bytes of a batch; one item more may lie over it. What is decoded lies in the cache then, and
 /// the broker has more under way meanwhile.
 pub(super) const BATCH_BYTES: usize = 1 << 20;
+const _: () = assert!(BATCH_BYTES <= AHEAD_BYTES, "what was asked for ahead fills a batch");
 /// Most reply subjects kept to acknowledge by: beyond it every other one is let go.
 const REPLIES_MAX: usize = 4_096;
 /// Looks in vain, each `LOOK_AGAIN` long, before deliveries under way count as lost.

@@ -23,7 +23,11 @@ const HEARTBEAT_MS: u64 = 2_000;
 /// and some delay.
 pub(super) const SILENCE: i64 = 5_000;
 /// Bytes asked for ahead, besides one message of the greatest size for each request.
-const AHEAD_BYTES: usize = 16 << 20;
+pub(super) const AHEAD_BYTES: usize = 16 << 20;
+const _: () = assert!(
+    2 * HEARTBEAT_MS < SILENCE as u64 && (SILENCE as u64) < EXPIRES_MS,
+    "a consumer is given up after two heartbeats were missed, and before its request ends"
+);
 
 /// What a reply subject says of its message:
 /// `$JS.ACK.<stream>.<consumer>.<times>.<sequence>.<consumer sequence>.<stored>.<pending>`,

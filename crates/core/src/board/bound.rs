@@ -45,6 +45,12 @@ const NUMBER_BYTES: usize = 22;
 
 /// A time as JSON text, with brackets and commas.
 const TIME_BYTES: usize = 18;
+const _: () =
+    assert!(LABEL_BYTES_KEPT < LABEL_BYTES_MAX, "a label that is cut has room for its mark");
+const _: () = assert!(
+    SENTENCE_BYTES_MAX < ITEM_BYTES_MAX && ITEM_BYTES_MAX < TOPIC_BYTES_MAX,
+    "what is bounded lies within what bounds it"
+);
 
 /// A label as the board shows it: itself, or its beginning and a hash of all of it.
 pub fn label(text: &str) -> Cow<'_, str> {

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytestring::ByteString;
 use serde_json::Value;
 
+use super::bound::TOPIC_BYTES_MAX;
 use super::command::Command;
 use super::feed::{Feeds, Position, Wanted};
 use super::frame::{self, CloseReason, CommandError, Welcome};
@@ -58,6 +59,14 @@ const ANSWERS_MAX: usize = 2 * SUBS_MAX;
 
 /// Pings remembered: the window's four, one each 10 s until the cut, and some.
 const PINGS_MAX: usize = 16;
+const _: () = assert!(
+    TOPIC_BYTES_MAX as u64 + PING_BYTES <= WINDOW_BYTES,
+    "the largest topic and what measures it go into one window"
+);
+const _: () = assert!(
+    PING_MS < IDLE_MS && IDLE_MS < SILENCE_MAX_MS,
+    "who is asked in time is there before silence counts"
+);
 
 /// One connection.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ const UNIT: usize = 8;
 const DEAD: u32 = u32::MAX;
 /// From so many bytes on a part is written anew when a third of it is dead.
 const COMPACT_BYTES: usize = 64 << 10;
+const _: () = assert!(COMPACT_BYTES >= PIECE, "less than a piece is nothing to give back");
 
 /// Records by key.
 #[derive(Clone, Default)]

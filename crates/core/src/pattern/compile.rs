@@ -45,6 +45,10 @@ pub(super) const COUNTED: u32 = 1 << 16;
 pub const SESSION_STEPS_MAX: usize = 12;
 /// Most counts of sessions.
 pub const SESSION_COUNTS_MAX: usize = 16;
+const _: () = assert!(FIRST << (THEN_MAX + 1) < WITHOUT, "each step has a bit of its own");
+const _: () = assert!(STEPPED << (SESSION_STEPS_MAX - 1) < COUNTED, "so has each of a kind");
+const _: () =
+    assert!(COUNTED.checked_shl(SESSION_COUNTS_MAX as u32 - 1).is_some(), "and each count");
 
 /// A pattern ready to be fed.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use crate::time::SpanMs;
 
 /// Most steps of a funnel: a session keeps its step in four bits.
 const STEPS_MAX: usize = 15;
+const _: () = assert!(STEPS_MAX < super::effects::STEPS_MAX, "and one place for those on no step");
 
 settings! {
     /// What a session is and how it ends.
