@@ -1,5 +1,6 @@
 //! Shows that the examples run: the pipeline inside another program, and with a source of one's
-//! own. And that the documented diffs of another aggregate and detector are the sources.
+//! own. And that the documented diffs of another aggregate, detector, source and sink are the
+//! sources, and those of another topic and key can still be put in.
 //!
 //! How: starts each example as it was built with the tests. The one that embeds prints its address
 //! as the binary does; the page, the API and a posted event are tried under its own path. The one
@@ -7,6 +8,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -70,7 +72,25 @@ fn the_diffs_of_another_one_are_the_sources() {
             assert!(source.lines().any(|known| known == added), "{files:?}: {added:?}");
         }
     }
-    assert!(files.len() >= 3, "{files:?}");
+    assert!(files.len() >= 6, "{files:?}");
+}
+
+/// What `docs/extending.md` makes up for the page goes into the sources as they are.
+#[test]
+fn the_patches_of_another_one_apply() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/extending.md")).unwrap();
+    let patches = text.split("```patch\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut tried = 0;
+    for patch in patches {
+        let mut git = Command::new("git");
+        git.current_dir(root).args(["apply", "--check", "-"]).stdin(Stdio::piped());
+        let mut git = git.spawn().unwrap();
+        git.stdin.take().unwrap().write_all(patch.as_bytes()).unwrap();
+        assert!(git.wait().unwrap().success(), "it does not apply any more:\n{patch}");
+        tried += 1;
+    }
+    assert!(tried >= 2);
 }
 
 fn example(name: &str) -> PathBuf {

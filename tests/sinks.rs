@@ -2,11 +2,14 @@
 //! other side does, each row is there, with its own key, in order of its first arrival; exactly
 //! once where the other side says itself where it stands, and otherwise again with the same key.
 //!
-//! How: a feed of rows in memory into three sinks: one that can say where it stands, one that
-//! cannot and takes rows by halves, and a stream of a real nats-server. Each feed is killed at
+//! How: a feed of rows in memory into four sinks: one that can say where it stands, one that
+//! cannot and takes rows by halves, a file (the example of `docs/extending.md`), and a stream of a
+//! real nats-server. Each feed is killed at
 //! random pages after the other side took them and before anybody heard of it, and a next one
 //! begins with what the data folder holds. A further sink belongs into this file.
 
+#[path = "sinks/lines.rs"]
+mod lines;
 mod support;
 
 use std::path::Path;
@@ -26,6 +29,7 @@ use tidewatch::sink::feed::{Feed, Refused, Terms};
 use tidewatch::sink::{Delivery, Fate, OutState, Reached, Resumed, Row, Rows, Sink, Stop, Track};
 use tokio::sync::{Notify, watch};
 
+use crate::lines::Lines;
 use crate::support::events::Random;
 use crate::support::{Broker, until};
 
@@ -273,6 +277,17 @@ fn a_sink_that_cannot_say_gets_each_row_and_the_same_key_again() {
         let expected: Vec<_> = taken.collect();
         contract(sink, || memory.keys(), &expected, &rows, false, &mut rng);
     }
+}
+
+#[test]
+fn a_file_gets_each_row_and_the_same_key_again() {
+    let mut rng = Random::seeded("sinks");
+    let rows = Kept::rows(50 + rng.below(150), &[5, 6]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alerts.txt");
+    let arrived = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let sink = || Lines { path: path.clone() };
+    contract(sink, arrived, &rows.keys(), &rows, false, &mut rng);
 }
 
 #[test]
