@@ -352,6 +352,52 @@ fn ranked_lists_and_histograms_are_on_the_page() {
     page.assert_no_errors(&[]);
 }
 
+/// Without a shop the page is of what is measured: its figures on top, its lines first, and ranges that
+/// reach as far back as such lines are long.
+#[test]
+fn a_page_without_a_shop_is_of_what_is_measured() {
+    let config = format!(
+        "{HOLD}[session]\nentry = [\"none\"]\n\
+         [[metric]]\nname = \"orders\"\naggregate = \"count\"\nkeep = \"1d\"\n\
+         window = {{ tumbling = \"10m\" }}\n\
+         [[metric]]\nname = \"by_country\"\naggregate = \"count\"\ngroup_by = [\"country\"]\n\
+         window = {{ tumbling = \"10m\" }}\n"
+    );
+    let folder = Folder::default();
+    let server = folder.serve(&config).start();
+    let event = |n: i64| {
+        let mut event = Event::new(format!("o{n}"), NOW + n * 300_000, "order", format!("c{n}"));
+        event.more.insert("country".into(), json!(["AT", "CH", "DE"][n as usize % 3]));
+        event.line()
+    };
+    let lines: Vec<String> = (0..100).map(event).collect();
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("the strip has the metric and nothing of a shop", || {
+        let script = "return [...document.querySelectorAll('[data-kpi]')].map((one) => one.dataset.kpi)";
+        (page.script(script) == json!(["orders", "live_sessions"])).then_some(())
+    });
+    let ranges = "return document.querySelector('.choice').innerText.split('\\n').join()";
+    assert_eq!(page.script(ranges), "6 h,1 d,7 d");
+    let panels = "return [...document.querySelectorAll('#grid > [data-panel]')]\
+                  .filter((one) => !one.hidden).map((one) => one.dataset.panel)";
+    let panels = page.script(panels);
+    assert_eq!(
+        (&panels[0], &panels[1], &panels[2]),
+        (&json!("incidents"), &json!("orders"), &json!("by_country")),
+        "{panels}"
+    );
+    page.wait("the grid says how long its columns are", || {
+        let text = "return document.querySelector('[data-panel=by_country]').innerText";
+        page.script(text).as_str()?.contains("all, last 10 min").then_some(())
+    });
+    page.looks("stranger", None);
+    page.assert_no_errors(&[]);
+}
+
 /// True when the text of a `data-value` is this value.
 fn same(text: &str, value: &Value) -> bool {
     match value {

@@ -3,7 +3,7 @@
 
 import { html, render } from './dom.js';
 import { clock, integer, moment, span, zoneName } from './format.js';
-import { RANGES, prefs, setRange, setUtc, theme, toggleTheme } from './prefs.js';
+import { prefs, setRange, setUtc, theme, toggleTheme } from './prefs.js';
 import { PIPELINE, balance } from './pipeline.js';
 import { pageState } from './state.js';
 
@@ -78,7 +78,7 @@ export class Bar {
 
   #ranges() {
     const choose = (ms) => this.#then(() => setRange(ms));
-    return html`<div class="choice" role="group" aria-label="Range of the charts">${RANGES.map(
+    return html`<div class="choice" role="group" aria-label="Range of the charts">${prefs.ranges.map(
       ({ ms, label }) => html`<button type="button" key=${ms} aria-pressed=${String(prefs.range === ms)} onClick=${() => choose(ms)}>${label}</button>`,
     )}</div>`;
   }

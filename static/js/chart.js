@@ -1,4 +1,5 @@
-// Line charts of series topics on uPlot. All charts share one time range and one crosshair.
+// Line charts of series topics on uPlot. All charts share one crosshair, and one time range as far as
+// it suits them.
 // A rule's topic (columns value, expected, low, high) also shows what is expected and marks what
 // lies beyond it.
 
@@ -11,6 +12,8 @@ import { prefs } from './prefs.js';
 const SYNC_KEY = 'tidewatch';
 /** Shortest range drawn, so that the first points do not fill the panel's width. */
 const RANGE_MS_MIN = 60_000;
+/** Points that a line has room for at least. */
+const POINTS_MIN = 10;
 /** Rows of the table view. */
 const TABLE_ROWS = 60;
 /** A band of values narrower than this share of the highest is drawn without the zero line. */
@@ -23,11 +26,13 @@ const MARK_PX = 4;
 
 export const crosshair = uPlot.sync(SYNC_KEY);
 
-/** The range all charts show. */
-export function timeRange(store) {
+/** The range that charts show; one with few points reaches further back. */
+export function timeRange(store, times) {
   const extent = store.extent();
   if (!extent) return null;
-  const first = Math.min(Math.max(extent.first, extent.last - prefs.range), extent.last - RANGE_MS_MIN);
+  const step = times.length > 1 ? times.at(-1) - times.at(-2) : 0;
+  const range = Math.max(prefs.range, POINTS_MIN * step);
+  const first = Math.min(Math.max(extent.first, extent.last - range), extent.last - RANGE_MS_MIN);
   return { min: first, max: extent.last };
 }
 
@@ -69,7 +74,7 @@ export class Chart {
       return false;
     }
     this.#build(state);
-    const range = timeRange(this.#store);
+    const range = timeRange(this.#store, times);
     this.#plot.batch(() => {
       this.#plot.setData(state.columns, false);
       this.#plot.setScale('x', range);

@@ -1,8 +1,8 @@
-// A grid topic as a heatmap: a row for each pair of labels, a column for each second, one hue.
+// A grid topic as a heatmap: a row for each pair of labels, a column for each pane, one hue.
 // The same numbers stand in a table for those who do not see the picture.
 
 import { element, html, render, setText } from './dom.js';
-import { OTHER_GROUPS, clock, integer, when } from './format.js';
+import { OTHER_GROUPS, clock, integer, span, when } from './format.js';
 import { channels, color, labelFont } from './tokens.js';
 import { crosshair } from './chart.js';
 import { placeholder } from './panel.js';
@@ -230,7 +230,7 @@ export class Heatmap {
     const [ts, values] = columns.at(-1);
     const total = values.reduce((sum, v) => sum + (v ?? 0), 0);
     const scale = html`<span class="scale" aria-hidden="true">1 <i /> ${integer(this.#shown.high)}</span>`;
-    const side = html`<span class="readout-side">all, last second</span> <b class="readout-value">${integer(total)}</b>`;
+    const side = html`<span class="readout-side">all, last ${topic.about.step_ms === 1_000 ? 'second' : span(topic.about.step_ms)}</span> <b class="readout-value">${integer(total)}</b>`;
     render(html`${scale}${side}`, this.#panel.readout);
     if (document.activeElement === this.#canvas && this.#cell) return;
     this.#canvas.setAttribute(

@@ -20,7 +20,7 @@ import { Steps } from './steps.js';
 import { Store } from './store.js';
 import { forgetColors } from './tokens.js';
 import { frame } from './panel.js';
-import { onSystemTheme } from './prefs.js';
+import { fitRanges, onSystemTheme } from './prefs.js';
 
 /** The panels in reading order. Topics the server lacks hide their panel. */
 const PANELS = [
@@ -37,6 +37,9 @@ const PANELS = [
   { id: 'orders', type: 'chart', topics: ['order_value'], span: 4 },
   { id: 'events', type: 'chart', topics: ['event_rate'], span: 4 },
 ];
+
+/** Where this panel has a topic, a shop is what the page is about. */
+const SHOP = PANELS.find(({ id }) => id === 'abandonment');
 
 /** Further topics of a configuration get the panel that they are made for, or one by their kind. */
 const TYPE_OF_KIND = { series: 'chart', grid: 'heatmap', map: 'ranking' };
@@ -130,11 +133,14 @@ async function discover() {
   const shown = new Set(funnels.flatMap(({ name }) => OF_FUNNELS.map((of) => `${name}${of}`)));
   const typeOf = ({ kind, panel }) => (panel in MAKE ? panel : TYPE_OF_KIND[kind]);
   // Where no shop is, what the configuration asks for comes first, its lines before its grids.
-  const shop = topics.some(({ name }) => name === PANELS[0].topics[0]);
-  const next = byId('grid').querySelector(`[data-panel="${shop ? 'at-risk' : PANELS[0].id}"]`);
+  const shop = topics.some(({ name }) => name === SHOP.topics[0]);
+  const next = byId('grid').querySelector(`[data-panel="${shop ? 'at-risk' : SHOP.id}"]`);
   const further = topics.filter((topic) => !own.has(topic.name) && !shown.has(topic.name) && typeOf(topic));
   further.sort((a, b) => FIRST.indexOf(typeOf(a)) - FIRST.indexOf(typeOf(b)));
   kpis.follow(shop, further);
+  const steps = topics.map(({ step_ms: step }) => step).filter((step) => step > 0);
+  if (steps.length) fitRanges(Math.min(...steps));
+  drawing.all();
   for (const topic of further.slice(0, FURTHER_MAX)) {
     const [name, type] = [topic.name, typeOf(topic)];
     const former = found.get(name);

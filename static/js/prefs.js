@@ -3,12 +3,24 @@
 
 const PREFIX = 'tidewatch.';
 
-/** How far back the charts can reach. */
-export const RANGES = [
-  { ms: 5 * 60_000, label: '5 min' },
-  { ms: 15 * 60_000, label: '15 min' },
-  { ms: 60 * 60_000, label: '1 h' },
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** How far back charts can reach. */
+const LADDER = [
+  { ms: 5 * MINUTE, label: '5 min' },
+  { ms: 15 * MINUTE, label: '15 min' },
+  { ms: HOUR, label: '1 h' },
+  { ms: 6 * HOUR, label: '6 h' },
+  { ms: DAY, label: '1 d' },
+  { ms: 7 * DAY, label: '7 d' },
+  { ms: 30 * DAY, label: '30 d' },
 ];
+/** How many of them there is a choice of. */
+const CHOICE = 3;
+/** Points that the shortest of them shows at least. */
+const POINTS_MIN = 20;
 
 function recall(name) {
   try {
@@ -26,13 +38,22 @@ function remember(name, value) {
   }
 }
 
-const range = Number(recall('range'));
-
 /** The current choices; change them through the functions below. */
 export const prefs = {
-  range: RANGES.some((r) => r.ms === range) ? range : RANGES[0].ms,
+  ranges: LADDER.slice(0, CHOICE),
+  range: LADDER[0].ms,
   utc: recall('zone') === 'utc',
 };
+
+/** Offers the ranges that suit lines with a point every `step` ms: what was chosen, or the shortest. */
+export function fitRanges(step) {
+  const fits = LADDER.findIndex(({ ms }) => ms >= POINTS_MIN * step);
+  const first = fits < 0 ? LADDER.length : fits;
+  prefs.ranges = LADDER.slice(Math.min(first, LADDER.length - CHOICE)).slice(0, CHOICE);
+  const chosen = Number(recall('range'));
+  prefs.range = prefs.ranges.some(({ ms }) => ms === chosen) ? chosen : prefs.ranges[0].ms;
+}
+fitRanges(0);
 
 export function setRange(ms) {
   prefs.range = ms;
