@@ -377,7 +377,8 @@ fn a_page_without_a_shop_is_of_what_is_measured() {
     let page = driver.page();
     page.open(&server.url);
     page.wait("the strip has the metric and nothing of a shop", || {
-        let script = "return [...document.querySelectorAll('[data-kpi]')].map((one) => one.dataset.kpi)";
+        let script =
+            "return [...document.querySelectorAll('[data-kpi]')].map((one) => one.dataset.kpi)";
         (page.script(script) == json!(["orders", "live_sessions"])).then_some(())
     });
     let ranges = "return document.querySelector('.choice').innerText.split('\\n').join()";
