@@ -420,9 +420,45 @@ window = { tumbling = "10s" }
     assert!(labels.contains(&&json!(long)), "whole on request: {labels:?}");
     assert_eq!(groups["items"].as_array().unwrap().len(), of_region.len(), "{of_region:#?}");
     assert_eq!(server.http.get(&server.at("v1/groups/none")).status, 404);
+    check_greatest(&server, &groups);
     let series = found["tidewatch_metric_series"];
     let exported = found.keys().filter(|key| {
         key.starts_with("tidewatch_metric_") && !key.starts_with("tidewatch_metric_series")
     });
     assert_eq!(series, exported.count() as f64);
+}
+
+/// The greatest groups of a metric first, as many as are asked for, and how many others there are;
+/// what holds the groups without a place behind them.
+fn check_greatest(server: &Server, groups: &Value) {
+    let greatest =
+        |limit: usize| server.get(&format!("v1/groups/by_region?by=value&limit={limit}"));
+    let numbers = |page: &Value| -> Vec<i64> {
+        page["items"].as_array().unwrap().iter().map(|item| item["n"].as_i64().unwrap()).collect()
+    };
+    let items = groups["items"].as_array().unwrap();
+    let (mut own, others): (Vec<&Value>, Vec<&Value>) =
+        items.iter().partition(|item| item["overflow"] == false);
+    own.sort_by(|a, b| {
+        let value = |item: &Value| item["value"].as_f64().unwrap_or(f64::MIN);
+        value(b).total_cmp(&value(a)).then(a["n"].as_i64().cmp(&b["n"].as_i64()))
+    });
+    let wanted = |most: usize| -> Vec<i64> {
+        let shown = own.iter().take(most).chain(&others);
+        shown.map(|item| item["n"].as_i64().unwrap()).collect()
+    };
+    assert!(own.len() > 1 && others.len() == 1, "{groups}");
+    for most in [1, 2, 200] {
+        let page = greatest(most);
+        assert_eq!(numbers(&page), wanted(most), "{page}");
+        assert_eq!(page["more"], own.len() - own.len().min(most), "{page}");
+        assert!(page["next"].is_null(), "{page}");
+    }
+    assert_eq!(groups["more"], 0);
+    let first = server.get("v1/groups/by_region?limit=1");
+    assert_eq!((&first["more"], &first["next"]), (&json!(items.len() - 1), &json!(0)), "{first}");
+    for query in ["by=size", "by=value&after=1"] {
+        let answer = server.http.get(&server.at(&format!("v1/groups/by_region?{query}")));
+        assert_eq!(answer.status, 400, "{query}");
+    }
 }

@@ -1,17 +1,62 @@
 //! A metric's groups, with their labels as they came: the board shows the beginning of a
 //! long one.
 
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::lists::{Items, LetterQuery, limit};
+use super::lists::{Items, limit};
 use super::problem::Problem;
 use super::{State, answer};
 use crate::domain::board::bound::label;
+use crate::domain::board::figure::Figure;
 use crate::domain::board::frame::event_time;
 
-/// `GET /v1/groups/{metric}`: the groups in the order in which they came up, in pages.
+/// Query of `/v1/groups/{metric}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupsAsked {
+    after: Option<u64>,
+    limit: Option<usize>,
+    #[serde(default)]
+    by: By,
+}
+
+/// What comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum By {
+    /// What came up first.
+    #[default]
+    Order,
+    /// The greatest.
+    Value,
+}
+
+impl GroupsAsked {
+    /// The numbers of the groups that may be on the page.
+    fn wanted(&self, figure: &Figure) -> Result<Vec<usize>, Problem> {
+        let limit = limit(self.limit);
+        match (self.by, self.after) {
+            (By::Value, Some(_)) => Err(Problem::BadRequest(
+                "after goes by the number of a group, and by=value lists the greatest: leave out one \
+                 of them, or ask for more with limit"
+                    .into(),
+            )),
+            (By::Value, None) => Ok(figure.greatest(limit)),
+            // `after` is the number of a group; without it the list begins with the first.
+            (By::Order, after) => {
+                let first = after.map_or(0, |after| after.saturating_add(1));
+                let first = usize::try_from(first).unwrap_or(usize::MAX);
+                Ok((0..figure.groups.len()).skip(first).take(limit).collect())
+            }
+        }
+    }
+}
+
+/// `GET /v1/groups/{metric}`: the groups in the order in which they came up, in pages; or the
+/// greatest.
 ///
 /// # Errors
 /// `NotFound` when no metric has the name, `BadRequest`.
@@ -19,9 +64,9 @@ pub async fn groups(
     state: Data<State>,
     request: HttpRequest,
     metric: Path<String>,
-    query: LetterQuery,
+    query: Result<Query<GroupsAsked>, Problem>,
 ) -> Result<HttpResponse, Problem> {
-    let query = query?.into_inner();
+    let asked = query?.into_inner();
     let board = state.board.load_full();
     let figure = board.figures.iter().find(|figure| figure.metric == *metric);
     let Some(figure) = figure else {
@@ -30,11 +75,9 @@ pub async fn groups(
             *metric
         )));
     };
-    // `after` is the number of a group; without it the list begins with the first.
-    let first = query.after.map_or(0, |after| after.saturating_add(1));
-    let first = usize::try_from(first).unwrap_or(usize::MAX);
     let (mut items, mut last) = (Items::default(), None);
-    for (n, group) in figure.groups.iter().enumerate().skip(first).take(limit(query.limit)) {
+    for n in asked.wanted(figure)? {
+        let group = &figure.groups[n];
         let short: Vec<_> = group.labels.iter().map(|text| label(text)).collect();
         let item = json!({
             "n": n, "labels": *group.labels, "short": short, "overflow": group.overflow,
@@ -46,7 +89,14 @@ pub async fn groups(
         last = Some(n);
     }
     let shape = json!(figure.shape);
-    let next = last.filter(|last| last + 1 < figure.groups.len());
+    let all = figure.groups.len();
+    let (next, more) = match asked.by {
+        By::Order => {
+            let next = last.filter(|last| last + 1 < all);
+            (next, next.map_or(0, |last| all - last - 1))
+        }
+        By::Value => (None, all - items.len),
+    };
     let text = items.page(&[
         ("metric", json!(figure.metric)),
         ("title", json!(figure.title)),
@@ -58,6 +108,7 @@ pub async fn groups(
         ("bounds", shape["bounds"].clone()),
         ("at", json!(event_time(board.watermark))),
         ("next", json!(next)),
+        ("more", json!(more)),
     ]);
     answer::once(&state, &request, "application/json", text).await
 }

@@ -1,7 +1,7 @@
 // Line charts of series topics on uPlot. All charts share one crosshair, and one time range as far as
 // it suits them.
 // A rule's topic (columns value, expected, low, high) also shows what is expected and marks what
-// lies beyond it.
+// lies beyond it. Of groups the greatest is drawn and named first, the others behind it.
 
 import { element, html, render, setText, uPlot } from './dom.js';
 import { OTHER_GROUPS, axisLabel, clock, groupName, inUnit, minute, when, words } from './format.js';
@@ -21,6 +21,8 @@ const ZOOM_BELOW = 0.3;
 /** Room for a time label with seconds (labels half a minute apart or closer), and without. */
 const SECONDS_LABEL_PX = 66;
 const MINUTES_LABEL_PX = 44;
+/** Groups named beside the greatest. */
+const NAMED_MAX = 3;
 /** Half the width of an excess mark, in CSS pixels. */
 const MARK_PX = 4;
 
@@ -101,9 +103,21 @@ export class Chart {
     return columns[0] === 'value' && columns.includes('high');
   }
 
-  /** (Re)creates the plot when the topic or its columns changed. */
+  #isGrouped() {
+    return this.#columns().length > 1 && !this.#isRule();
+  }
+
+  /** The column that the panel is about: the first, or of groups the greatest over all that is shown. */
+  #subject(state) {
+    if (!this.#isGrouped()) return 0;
+    const sums = state.columns.slice(1).map((values) => values.reduce((sum, value) => sum + (value ?? 0), 0));
+    const groups = this.#topic.about.overflow == null ? sums : sums.slice(0, -1);
+    return groups.indexOf(Math.max(...groups));
+  }
+
+  /** (Re)creates the plot when the topic, its columns or its subject changed. */
   #build(state) {
-    const shape = `${this.#topic.name} ${this.#topic.about.unit} ${this.#columns().join()} ${state.columns.length} ${prefs.utc}`;
+    const shape = `${this.#subject(state)} ${this.#topic.name} ${this.#topic.about.unit} ${this.#columns().join()} ${state.columns.length} ${prefs.utc}`;
     if (this.#plot && shape === this.#shape) return;
     this.#plot?.destroy();
     this.#shape = shape;
@@ -148,7 +162,7 @@ export class Chart {
           values: (_, splits, __, ___, step) => splits.map((v) => axisLabel(v, unit, step)),
         },
       ],
-      series: [{}, ...state.columns.slice(1).map((_, i) => this.#line(i))],
+      series: [{}, ...state.columns.slice(1).map((_, i) => this.#line(i, this.#subject(state)))],
       hooks: {
         setCursor: [() => this.#read()],
         draw: this.#isRule() ? [(u) => markExcess(u, ['low', 'high'].map((name) => this.#columns().indexOf(name) + 1))] : [],
@@ -156,10 +170,10 @@ export class Chart {
     };
   }
 
-  /** How column `i` is drawn: the first one as the subject, a rule's others as references. */
-  #line(i) {
+  /** How column `i` is drawn: one as the subject, other groups thin, a rule's others as references. */
+  #line(i, subject) {
     const name = this.#columns()[i];
-    if (i === 0) {
+    if (i === subject) {
       return {
         label: name,
         width: 1.75,
@@ -174,7 +188,7 @@ export class Chart {
     if (this.#isRule()) {
       return { label: name, width: 1.25, dash: [8, 4], stroke: () => color('--bad'), points: { show: false } };
     }
-    return { label: name, show: false, scale: 'y' };
+    return { label: name, width: 1, stroke: () => faded('--series-1', 0.35), points: { show: false } };
   }
 
   #size() {
@@ -197,24 +211,46 @@ export class Chart {
   }
 
   #readout(state, at, followed) {
+    if (this.#isGrouped()) return this.#ofGroups(state, at, followed);
     const { unit } = this.#topic.about;
     const columns = this.#columns();
     const value = state.columns[1]?.[at];
     const rest = columns.slice(1).map((name, i) => [name, state.columns[i + 2]?.[at]]);
-    const side = this.#isRule()
-      ? rest.map(([name, v]) => html`<span key=${name}><i class=${`swatch ${name}`} aria-hidden="true" />${name} ${inUnit(v, unit)}</span>`)
-      : rest.map(([name, v]) => html`<span key=${name}>${inUnit(v, '')} ${name.replaceAll('_', ' ')}</span>`);
-    const time = followed ? html`<span key="time" data-time>${when(state.columns[0][at], this.#store.now())}</span>` : null;
+    const side = rest.map(([name, v]) => html`<span key=${name}><i class=${`swatch ${name}`} aria-hidden="true" />${name} ${inUnit(v, unit)}</span>`);
+    const time = followed ? this.#time(state, at) : null;
     return html`<span class="readout-side">${side}${time}</span>
       <b class="readout-value">${inUnit(value, unit)}</b>`;
+  }
+
+  #time(state, at) {
+    return html`<span key="time" data-time>${when(state.columns[0][at], this.#store.now())}</span>`;
+  }
+
+  /** The greatest group by name, the next ones, and how many more there are. */
+  #ofGroups(state, at, followed) {
+    const { unit, overflow } = this.#topic.about;
+    const group = (name, i) => ({ name, value: state.columns[i + 1]?.[at] ?? null, others: i === overflow });
+    const groups = this.#columns().map(group);
+    // What has no place of its own is no group.
+    groups.sort((a, b) => a.others - b.others || (b.value ?? -Infinity) - (a.value ?? -Infinity));
+    const [top, ...others] = groups;
+    const more = others.length - NAMED_MAX;
+    return html`<span class="readout-side">
+        ${others.slice(0, NAMED_MAX).map(({ name, value }) => html`<span key=${name}>${name} ${inUnit(value, unit)}</span>`)}
+        ${more > 0 ? html`<span key="more">and ${more} more</span>` : null}
+        ${followed ? this.#time(state, at) : null}
+      </span>
+      <b class="readout-value"><span class="readout-name">${top.name}</span> ${inUnit(top.value, unit)}</b>`;
   }
 
   #describe(state) {
     // While the keyboard reads points, the label is the point's.
     if (document.activeElement === this.#holder && this.#plot.cursor.idx != null) return;
-    const values = state.columns[1] ?? [];
+    const subject = this.#subject(state);
+    const values = state.columns[subject + 1] ?? [];
     const { unit, title } = this.#topic.about;
-    const label = `${title || words(this.#topic.name)}: ${inUnit(values.at(-1), unit)} at ${minute(state.columns[0].at(-1))}. Arrow keys read single points.`;
+    const of = this.#isGrouped() ? `, ${this.#columns()[subject]}` : '';
+    const label = `${title || words(this.#topic.name)}${of}: ${inUnit(values.at(-1), unit)} at ${minute(state.columns[0].at(-1))}. Arrow keys read single points.`;
     this.#holder.setAttribute('aria-label', label);
   }
 
