@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ const OLD: &str =
     "[[metric]]\nname = \"all\"\naggregate = \"count\"\nwindow = { tumbling = \"1m\" }\n";
 
 /// What comes later: name, what it is, and what only it has.
-const NEW: [(&str, &str); 7] = [
+const NEW: [(&str, &str); 8] = [
     (
         "by_region",
         "aggregate = \"count\"\ngroup_by = [\"region\"]\ngroup_limit = 2\nwindow = { tumbling = \"1m\" }",
@@ -41,7 +42,17 @@ const NEW: [(&str, &str); 7] = [
         "aggregate = \"count\"\nof = \"sessions\"\ngroup_by = [\"outcome\"]\nwindow = { tumbling = \"5m\" }",
     ),
     ("fast", "aggregate = \"count\"\nwhere = { type = \"quick\" }\nwindow = { tumbling = \"5m\" }"),
+    (
+        "slides",
+        "aggregate = \"count\"\ngroup_by = [\"region\"]\nwindow = { sliding = \"10m\", slide = \"1m\" }",
+    ),
 ];
+
+/// A sliding metric, and a rule that judges its numbers between the ends of slides.
+const BURST: (&str, &str) =
+    ("burst", "aggregate = \"count\"\nwindow = { sliding = \"1m\", slide = \"20s\" }");
+const BURSTS: &str = "[[rule]]\nname = \"bursts\"\nmetric = \"burst\"\ndetect = \"threshold\"\n\
+                      limit = 14\ncooldown = \"20s\"\n";
 
 const PATTERN: &str = "[[pattern]]\nname = \"quick\"\nfirst = { type = \"cart_add\" }\n\
                        then = { type = \"payment_completed\" }\nwithin = \"10m\"\n";
@@ -188,4 +199,65 @@ fn killed_while_it_is_filled_every_number_is_right() {
     server.wait_settled(events.len() as u64);
     filled(&server, 0);
     same(&server, &oracle, &NEW);
+}
+
+/// What a rule judged, by the ends of slides.
+fn judged(server: &Server, rule: &str) -> BTreeMap<i64, f64> {
+    let points = server.topic(rule)["p"].as_array().cloned().unwrap_or_default();
+    let column = |at: usize| points.get(at).and_then(Value::as_array).cloned().unwrap_or_default();
+    let values = column(1).into_iter().map(|value| value.as_f64().unwrap());
+    column(0).iter().map(|at| at.as_i64().unwrap()).zip(values).collect()
+}
+
+/// A sliding metric that is filled holds each moment of what is in its windows, so that from then on
+/// its numbers between the ends of slides are those that there would have been.
+#[test]
+fn a_rule_on_sliding_windows_that_were_filled_judges_what_it_would_have_judged() {
+    let mut random = Random::seeded("backfill-sliding");
+    for _ in 0..3 {
+        // Some ten within a minute, in bursts and out of order.
+        let mut at = START;
+        let mut event = |n: usize| {
+            at += random.below(12_000) as i64;
+            Event::new(format!("e{n}"), at - random.below(3_000) as i64, "page_view", "u")
+        };
+        let mut events: Vec<Event> = (0..500).map(&mut event).collect();
+        // All slides before it are final.
+        events.push(Event::new("end", at + 120_000, "page_view", "~"));
+        let folders = (Folder::default(), Folder::default());
+        let with = |backfill: &str| config(&[BURST], backfill) + BURSTS;
+        let oracle = folders.1.serve(&with("")).start();
+        let server = folders.0.serve(&config(&[], "")).start();
+        let half = 150 + random.below(100) as usize;
+        for (one, to) in [(&server, half), (&oracle, events.len())] {
+            Poster::new(one.target()).post(&lines(&events[..to]));
+            one.wait_settled(to as u64);
+        }
+        let epoch = server.pipeline()["epoch"].as_u64().unwrap();
+        take(&folders.0, &server, &with("backfill = \"2h\"\n"));
+        filled(&server, epoch);
+        Poster::new(server.target()).post(&lines(&events[half..]));
+        server.wait_settled(events.len() as u64);
+        same(&server, &oracle, &[BURST]);
+        let (found, wanted) = until(20, "both judged the last slide", || {
+            let both = (judged(&server, "bursts"), judged(&oracle, "bursts"));
+            (both.0.keys().last()? == both.1.keys().last()?).then_some(both)
+        });
+        // What was final before it came is not judged.
+        let first = *found.keys().next().unwrap();
+        let wanted: BTreeMap<i64, f64> =
+            wanted.into_iter().filter(|(at, _)| *at >= first).collect();
+        assert_eq!(found, wanted);
+        assert!(found.len() > 40 && first <= events[half].at + 60_000, "{first}");
+        // Some of them stood between the ends of slides.
+        let points = server.topic("burst")["p"].clone();
+        let ends: BTreeMap<i64, f64> = points[0]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|at| at.as_i64().unwrap())
+            .zip(points[1].as_array().unwrap().iter().filter_map(Value::as_f64))
+            .collect();
+        assert!(found.iter().any(|(at, value)| ends.get(at).is_some_and(|end| value > end)));
+    }
 }

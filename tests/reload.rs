@@ -144,6 +144,92 @@ fn until_or<T>(seconds: u64, mut condition: impl FnMut() -> Option<T>) -> Option
     }
 }
 
+/// A sliding metric, and a rule that judges its numbers between the ends of slides.
+fn burst(name: &str) -> String {
+    metric(name, "window = { sliding = \"1m\", slide = \"20s\" }")
+        + &format!(
+            "[[rule]]\nname = \"{name}_high\"\nmetric = \"{name}\"\ndetect = \"threshold\"\n\
+             limit = 11\ncooldown = \"20s\"\n"
+        )
+}
+
+/// What a metric counted, or a rule judged, by the ends of slides.
+fn points(server: &Server, topic: &str) -> BTreeMap<i64, f64> {
+    let points = server.topic(topic)["p"].as_array().cloned().unwrap_or_default();
+    let column = |at: usize| points.get(at).and_then(Value::as_array).cloned().unwrap_or_default();
+    let values = column(1).into_iter().map(|value| value.as_f64().unwrap_or(f64::MIN));
+    column(0).iter().map(|at| at.as_i64().unwrap()).zip(values).collect()
+}
+
+/// The queues of sliding windows are made of the panes again: what was there goes on as if nothing had
+/// been, with every number between the ends of slides; what is new is as where the log begins there.
+#[test]
+fn sliding_windows_go_on_over_a_reload_and_new_ones_are_as_after_a_fresh_start() {
+    let mut random = Random::seeded("reload-sliding");
+    for _ in 0..3 {
+        // Some ten within a minute, in bursts and out of order.
+        let mut at = START;
+        let mut event = |n: usize| {
+            at += random.below(12_000) as i64;
+            Event::new(format!("e{n}"), at - random.below(3_000) as i64, "page_view", "u")
+        };
+        let mut events: Vec<Event> = (0..500).map(&mut event).collect();
+        // All slides before it are final.
+        events.push(Event::new("end", at + 120_000, "page_view", "~"));
+        let base = format!("{HOLD}{QUICK}shards = 2\n{}", burst("old"));
+        let folders = [(); 3].map(|()| Folder::default());
+        let reloaded = folders[0].serve(&base).start();
+        let steady = folders[1].serve(&base).start();
+        let fresh = folders[2].serve(&format!("{base}{}", burst("new"))).start();
+        let cuts = [60 + random.below(60) as usize, 200 + random.below(60) as usize];
+        let send = |server: &Server, events: &[Event], all: usize| {
+            Poster::new(server.target()).post(&lines(events));
+            server.wait_settled(all as u64);
+        };
+        send(&reloaded, &events[..cuts[0]], cuts[0]);
+        // Once something else changes, once the new one comes.
+        take(
+            &folders[0],
+            &reloaded,
+            &format!("{base}{}", metric("other", "window = { tumbling = \"1m\" }")),
+        );
+        send(&reloaded, &events[cuts[0]..cuts[1]], cuts[1]);
+        take(&folders[0], &reloaded, &format!("{base}{}", burst("new")));
+        send(&reloaded, &events[cuts[1]..], events.len());
+        send(&steady, &events, events.len());
+        send(&fresh, &events[cuts[1]..], events.len() - cuts[1]);
+        let alerts = |server: &Server, rule: &str| -> Vec<Value> {
+            let feed = server.all("v1/alerts").into_iter();
+            let of_rule = feed.filter(|alert| alert["subject"] == rule);
+            of_rule.map(|alert| json!([alert["id"], alert["at"], alert["detail"]])).collect()
+        };
+        for topic in ["old", "old_high"] {
+            let both = || (points(&reloaded, topic), points(&steady, topic));
+            until_or(20, || Some(both()).filter(|both| both.0 == both.1).map(drop));
+            let (found, wanted) = both();
+            assert_eq!(found, wanted, "{topic}");
+            assert!(found.len() > 100, "{topic}: {}", found.len());
+        }
+        assert_eq!(alerts(&reloaded, "old_high"), alerts(&steady, "old_high"));
+        assert!(!alerts(&steady, "old_high").is_empty(), "some stand out");
+        // Of windows that lie behind the position as a whole.
+        let whole = events[..cuts[1]].iter().map(|event| event.at).max().unwrap() + 80_000;
+        for topic in ["new", "new_high"] {
+            let both = || {
+                [&reloaded, &fresh].map(|server| {
+                    let mut points = points(server, topic);
+                    points.retain(|at, _| *at > whole);
+                    points
+                })
+            };
+            until_or(20, || Some(both()).filter(|[one, other]| one == other).map(drop));
+            let [found, wanted] = both();
+            assert_eq!(found, wanted, "{topic}");
+            assert!(found.len() > 40, "{topic}: {}", found.len());
+        }
+    }
+}
+
 /// All that a metric has counted, in windows that are final or not.
 fn counted(server: &Server, metric: &str) -> u64 {
     let columns = server.topic(metric)["p"].as_array().cloned().unwrap_or_default();

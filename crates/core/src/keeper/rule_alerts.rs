@@ -24,13 +24,22 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    /// An alert goes up.
-    pub(super) fn anomaly(&self, verdict: &Verdict, why: Option<Why>) -> Alert {
+    /// An alert goes up. `moment`: time of the event at which the number stood out, where that was not
+    /// at the end of the window.
+    pub(super) fn anomaly(
+        &self,
+        verdict: &Verdict,
+        moment: Option<EpochMs>,
+        why: Option<Why>,
+    ) -> Alert {
         let (rule, subject) = (self.rule, self.subject());
         let mut detail = rule.detect.detail();
         detail.extend(self.facts(verdict));
         detail.insert("since".into(), json!(verdict.since));
         detail.insert("far".into(), measured(verdict.far));
+        if let Some(moment) = moment {
+            detail.insert("moment".into(), json!(moment));
+        }
         let mut found = rule.detect.found(verdict);
         if let Some(why) = why {
             found += &why.mostly().map(|group| format!(", mostly {group}")).unwrap_or_default();

@@ -137,11 +137,12 @@ impl Keeper {
                 let kept = rules.entry(key.clone()).or_insert_with(|| RuleKept::new(rule));
                 let about =
                     About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
-                kept.run(rule, metric, Stretch { start, end }, (numbers, &ends), |verdict| {
+                let stretch = Stretch { start, end };
+                kept.run(rule, metric, stretch, (numbers, &ends), |verdict, moment| {
                     let alert = verdict.change.and_then(|change| match change {
                         Change::Rises => {
                             let why = why(rule, &self.engine, |index| begins[index], verdict);
-                            Some(about.anomaly(verdict, why))
+                            Some(about.anomaly(verdict, moment, why))
                         }
                         Change::Over(past) => Some(about.over(verdict, &past)),
                         Change::Recurred(_) => None,
@@ -182,9 +183,9 @@ pub fn look_back(
     let stretch = Stretch { start: metric.grid.pane(at, memo).start, end };
     let about = About { rule, metric, labels: group.map(|kept| &kept.labels) };
     let mut alerts = Vec::new();
-    RuleKept::new(rule).run(rule, metric, stretch, (numbers, &[]), |verdict| {
+    RuleKept::new(rule).run(rule, metric, stretch, (numbers, &[]), |verdict, moment| {
         alerts.extend(verdict.change.and_then(|change| match change {
-            Change::Rises => Some(about.anomaly(verdict, None)),
+            Change::Rises => Some(about.anomaly(verdict, moment, None)),
             Change::Over(past) => Some(about.over(verdict, &past)),
             Change::Recurred(_) => None,
         }));
@@ -238,21 +239,22 @@ impl RuleKept {
         rule.detect.learning(&self.state, metric.spec.window.step())
     }
 
-    /// Of the numbers of a slide the one that is judged: the furthest on the side that stands out. Of
-    /// both sides the newest, unless the greatest or else the least does.
+    /// Of the numbers of a slide the one that is judged, and its end: the furthest on the side that
+    /// stands out. Of both sides the newest, unless the greatest or else the least does.
     fn matters(
         &self,
         rule: &Rule,
         spread: Spread,
         newest: Sample,
-        (least, greatest): (f64, f64),
-    ) -> Sample {
-        let of = |value| Sample { value: Some(value), ..newest };
-        let stands_out = |value: &f64| {
-            let verdict =
-                rule.detect.judge(rule.patience, &mut self.state.clone(), spread, of(*value));
-            verdict.band.excludes(Side::Both, *value)
+        [least, greatest]: [(EpochMs, f64); 2],
+    ) -> (Sample, EpochMs) {
+        let of = |(end, value)| (Sample { value: Some(value), ..newest }, end);
+        let stands_out = |number: &(EpochMs, f64)| {
+            let sample = of(*number).0;
+            let verdict = rule.detect.judge(rule.patience, &mut self.state.clone(), spread, sample);
+            verdict.band.excludes(Side::Both, number.1)
         };
+        let newest = (newest, newest.end);
         match rule.patience.side {
             Side::Above => of(greatest),
             Side::Below => of(least),
@@ -261,14 +263,15 @@ impl RuleKept {
     }
 
     /// Judges every window that ends in a stretch; `numbers` are those that are not empty, `ends`
-    /// those of totals that begin anew, the empty ones as well.
+    /// those of totals that begin anew, the empty ones as well. Each verdict comes with the time of
+    /// the event whose number was judged, where that is not the one at the end of the window.
     fn run(
         &mut self,
         rule: &Rule,
         metric: &Metric,
         stretch: Stretch,
         (numbers, ends): (&[(EpochMs, f64)], &[EpochMs]),
-        mut each: impl FnMut(&Verdict),
+        mut each: impl FnMut(&Verdict, Option<EpochMs>),
     ) {
         let memo = &mut Memo::default();
         let none = metric.empty().and_then(|none| none.scalar());
@@ -282,10 +285,12 @@ impl RuleKept {
             }
             let mut own = None;
             // Of sliding windows there may be several in a slide.
-            let mut extremes: Option<(f64, f64)> = None;
-            while let Some((_, value)) = numbers.next_if(|(end, _)| *end <= pane.end) {
-                let (least, greatest) = extremes.unwrap_or((*value, *value));
-                extremes = Some((least.min(*value), greatest.max(*value)));
+            let mut extremes: Option<[(EpochMs, f64); 2]> = None;
+            while let Some((end, value)) = numbers.next_if(|(end, _)| *end <= pane.end) {
+                let [least, greatest] = extremes.unwrap_or([(*end, *value); 2]);
+                let least = if *value < least.1 { (*end, *value) } else { least };
+                let greatest = if *value > greatest.1 { (*end, *value) } else { greatest };
+                extremes = Some([least, greatest]);
                 own = Some(*value);
             }
             let total = self.total.filter(|(midnight, _)| *midnight == window.start);
@@ -300,14 +305,17 @@ impl RuleKept {
             }
             let spread = Spread::of(&metric.spec.aggregate, window.end - window.start);
             let sample = Sample { start: pane.start, end: pane.end, value };
-            let extremes = extremes.filter(|(least, greatest)| least < greatest);
-            let sample =
-                extremes.map_or(sample, |extremes| self.matters(rule, spread, sample, extremes));
+            let extremes = extremes.filter(|[least, greatest]| least.1 < greatest.1);
+            let (sample, of) = extremes.map_or((sample, sample.end), |extremes| {
+                self.matters(rule, spread, sample, extremes)
+            });
+            // The number of an event ends with its millisecond.
+            let moment = (of < sample.end).then_some(of - 1);
             let value = sample.value;
             let mut verdict = rule.detect.judge(rule.patience, &mut self.state, spread, sample);
             // What is told: a bound on a side that the rule does not look at is none.
             verdict.band = verdict.band.on(rule.patience.side);
-            each(&verdict);
+            each(&verdict, moment);
             if let Some(value) = value {
                 self.points.push_back((pane.end, value, verdict.band));
             }

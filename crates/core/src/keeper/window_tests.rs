@@ -705,14 +705,23 @@ fn a_rule_judges_the_numbers_of_a_sliding_window_between_the_ends_of_its_slides(
         };
         let facts = fold.flush();
         let unit = keeper.merge(barrier, vec![ShardDelta { facts, ..ShardDelta::default() }]);
-        let told = unit.alerts.iter().map(|alert| (alert.kind.clone(), alert.at - base));
+        let told = unit.alerts.iter().map(|alert| {
+            let detail: serde_json::Value = serde_json::from_str(alert.detail.text()).unwrap();
+            let moment = detail["moment"].as_i64().map(|moment| moment - base);
+            (alert.kind.clone(), alert.at - base, moment)
+        });
         told.collect::<Vec<_>>()
     };
     let sliding = || WindowSpec::Sliding { size: 2_000, slide: 2_000, numbers: 100 };
     let hopping = || WindowSpec::Hopping { size: 2_000, slide: 2_000 };
-    let wanted = [("anomaly".to_owned(), 4_000), (rule_alerts::OVER.to_owned(), 6_000)];
+    // It is known at the end of the slide, and was at the third event.
+    let wanted =
+        [("anomaly".to_owned(), 4_000, Some(2_100)), (rule_alerts::OVER.to_owned(), 6_000, None)];
     assert_eq!(raised(sliding(), Side::Above, 2.5), wanted);
     assert_eq!(raised(sliding(), Side::Both, 2.5), wanted);
+    // Two at the end of a slide are no more within it.
+    let at_end = [("anomaly".to_owned(), 2_000, None), (rule_alerts::OVER.to_owned(), 4_000, None)];
+    assert_eq!(raised(hopping(), Side::Above, 1.5), at_end);
     assert_eq!(raised(sliding(), Side::Above, 3.5), []);
     assert_eq!(raised(hopping(), Side::Above, 2.5), []);
 }
