@@ -342,15 +342,6 @@ fn a_constant_of_any_kind_stands_out_when_it_changes() {
              samples_min = 30\nside = \"{side}\"\nseverity = \"warning\"\n"
         )
     };
-    let sales = |amounts: &[(usize, f64)]| {
-        let counts: Vec<usize> = amounts.iter().map(|(count, _)| *count).collect();
-        let mut events = series("sale", &counts);
-        for event in events.iter_mut().filter(|event| event.kind == "sale") {
-            let amount = amounts[((event.at - START) / WINDOW) as usize].1;
-            event.more.insert("amount".into(), json!(amount));
-        }
-        events
-    };
     let amount = "field = \"amount\"\n";
     let flat = |count, amount| vec![(count, amount); 60];
     let then = |mut flat: Vec<(usize, f64)>, next| {
@@ -367,6 +358,106 @@ fn a_constant_of_any_kind_stands_out_when_it_changes() {
     ] {
         assert_eq!(alerts(&config, &sales(&history)), (0, 0), "{config}");
         assert_eq!(alerts(&config, &sales(&then(history, next))).0, 1, "{config}");
+    }
+}
+
+/// Sales by window: how many, and what each of them is worth.
+fn sales(amounts: &[(usize, f64)]) -> Vec<Event> {
+    let counts: Vec<usize> = amounts.iter().map(|(count, _)| *count).collect();
+    let mut events = series("sale", &counts);
+    for event in events.iter_mut().filter(|event| event.kind == "sale") {
+        let amount = amounts[((event.at - START) / WINDOW) as usize].1;
+        event.more.insert("amount".into(), json!(amount));
+        event.more.insert("region".into(), json!("eu"));
+    }
+    events
+}
+
+/// Histories that say nothing of how far a number strays: zeros, one number again and again, some
+/// windows without any; a ratio that was always 0. Each is judged, by whatever learns, of a metric
+/// and of a group beside others; and what chance brings is none.
+#[test]
+fn a_history_that_never_strayed_is_judged_by_sigma_and_robust_and_for_each_group() {
+    let learns = ["detect = \"sigma\"", "detect = \"robust\""];
+    let count = "aggregate = \"count\"";
+    let [avg, sum, max] =
+        ["avg", "sum", "max"].map(|name| format!("aggregate = \"{name}\"\nfield = \"amount\""));
+    let flat = |count: usize, amount: f64| vec![(count, amount); 120];
+    // Every other window has no number.
+    let gaps: Vec<(usize, f64)> = (0..120).map(|n| (n % 2, 5.0)).collect();
+    let cases = [
+        (count, flat(0, 0.0), (400, 0.0), 1),
+        (count, flat(0, 0.0), (1, 0.0), 0),
+        (count, flat(1, 0.0), (400, 0.0), 1),
+        (count, flat(5, 0.0), (6, 0.0), 0),
+        (&*avg, flat(2, 5.0), (2, 6.0), 1),
+        (&*avg, flat(2, 5.0), (2, 5.0), 0),
+        (&*max, flat(1, 0.1), (1, 0.3), 1),
+        (&*avg, flat(3, 19.99), (3, 19.99), 0),
+        (&*sum, flat(1, 0.0), (1, 1.0), 1),
+        (&*avg, gaps.clone(), (1, 50.0), 1),
+        (&*avg, gaps, (1, 5.0), 0),
+        // Nothing is known yet.
+        (&*avg, flat(0, 0.0), (1, 50.0), 0),
+    ];
+    for (what, history, next, wanted) in &cases {
+        for learns in learns {
+            let amounts = [&history[..], &[*next, *next], &history[..12]].concat();
+            let rule = format!("[[rule]]\nname = \"r\"\nmetric = \"m\"\n{learns}\n");
+            let metric = format!(
+                "[[metric]]\nname = \"m\"\n{what}\nwhere = {{ type = \"sale\" }}\n\
+                 window = {{ tumbling = \"10s\" }}\n"
+            );
+            let raised = alerts(&format!("{metric}{rule}"), &sales(&amounts)).0;
+            assert_eq!(raised, *wanted, "{what} {learns}: {:?} then {next:?}", history[1]);
+            // The group has its first number at once; another one goes on as ever.
+            let mut amounts = amounts;
+            let is_known = history.iter().any(|(count, _)| *count > 0) || *what == count;
+            amounts[0].0 = amounts[0].0.max(usize::from(is_known));
+            let mut events = sales(&amounts);
+            let others: Vec<Event> = sales(&vec![(3, 7.5); amounts.len()]);
+            events.extend(others.into_iter().filter(|event| event.kind == "sale").map(|event| {
+                let id = format!("us-{}", event.id);
+                let mut event = Event { id, ..event };
+                event.more.insert("region".into(), json!("us"));
+                event
+            }));
+            events.sort_by_key(|event| event.at);
+            let config = format!("{metric}group_by = [\"region\"]\n{rule}");
+            let raised = alerts(&config, &events).0;
+            assert_eq!(
+                raised, *wanted,
+                "each group: {what} {learns}: {:?} then {next:?}",
+                history[1]
+            );
+        }
+    }
+}
+
+/// A share that was always 0, and one that was always 1.
+#[test]
+fn a_ratio_that_never_strayed_is_judged() {
+    for (what, usual, next) in [("bad / all", 0, 4), ("1 - bad / all", 0, 4), ("bad / all", 5, 1)] {
+        for (side, learns) in [("both", "sigma"), ("both", "robust")] {
+            let config = format!(
+                "[[metric]]\nname = \"bad\"\nwhere = {{ type = \"failed\" }}\naggregate = \"count\"\n\
+                 window = {{ tumbling = \"10s\" }}\n[[metric]]\nname = \"all\"\naggregate = \"count\"\n\
+                 where = {{ type = [\"failed\", \"fine\"] }}\nwindow = {{ tumbling = \"10s\" }}\n\
+                 [[metric]]\nname = \"m\"\nformula = \"{what}\"\nunit = \"ratio\"\n\
+                 [[rule]]\nname = \"r\"\nmetric = \"m\"\nside = \"{side}\"\ndetect = \"{learns}\"\n"
+            );
+            let bad = after(120, usual, &[next, next, usual, usual]);
+            let mut events = series("failed", &bad);
+            let fine: Vec<usize> = bad.iter().map(|bad| 5 - bad).collect();
+            events.extend(
+                series("fine", &fine)
+                    .into_iter()
+                    .filter(|one| one.kind == "fine")
+                    .map(|event| Event { id: format!("f{}", event.id), ..event }),
+            );
+            events.sort_by_key(|event| event.at);
+            assert_eq!(alerts(&config, &events).0, 1, "{what} {learns} from {usual} to {next}");
+        }
     }
 }
 
