@@ -399,6 +399,57 @@ fn a_page_without_a_shop_is_of_what_is_measured() {
     page.assert_no_errors(&[]);
 }
 
+/// A kind of sessions lists those at risk, each leads to its session; a metric by group names the
+/// greatest group first, the next ones and how many more there are.
+#[test]
+fn sessions_of_a_kind_and_the_greatest_groups_are_on_the_page() {
+    let config = format!(
+        "{HOLD}[[sessions]]\nname = \"device\"\nkey = \"device_id\"\ngap = \"30m\"\n\
+         entry = \"cart_add\"\ngoal = \"payment_completed\"\nvalue = \"amount\"\n\
+         attributes = {{ place = \"last.place\" }}\n\
+         [[metric]]\nname = \"mean_by_place\"\naggregate = \"avg\"\nfield = \"amount\"\n\
+         group_by = [\"place\"]\nwindow = {{ tumbling = \"10s\" }}\n"
+    );
+    let folder = Folder::default();
+    let server = folder.serve(&config).start();
+    let event = |n: i64| {
+        let mut event = Event::new(format!("e{n}"), NOW + n * 1_000, "cart_add", format!("u{n}"));
+        event.more.insert("device_id".into(), json!(format!("d{}", n % 7)));
+        event.more.insert("amount".into(), json!((n % 7) * 10));
+        event.more.insert("place".into(), json!(format!("place {}", n % 7)));
+        event.line()
+    };
+    let mut lines: Vec<String> = (0..150).map(event).collect();
+    lines.push(Event::new("end", NOW + 150_000, "page_view", "z").line());
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    let text = |panel: &str| {
+        let script = format!("return document.querySelector('[data-panel={panel}]')?.innerText");
+        page.script(&script).as_str().map(str::to_owned).unwrap_or_default()
+    };
+    page.wait("the greatest groups", || {
+        let text = text("mean_by_place");
+        let shows = ["place 6", "60", "place 5", "place 3", "and 3 more"];
+        shows.iter().all(|shown| text.contains(shown)).then_some(())
+    });
+    page.looks("groups", Some("mean_by_place"));
+    let device = "[data-panel=device] [data-list=by_value] tbody";
+    page.wait("the lists are there", || (page.count(&format!("{device} tr")) == 6).then_some(()));
+    let first = page.script(&format!("return document.querySelector('{device} tr').dataset.key"));
+    assert_eq!(first, "d6");
+    page.looks("kind", Some("device"));
+    page.script(&format!("document.querySelector('{device} button').click()"));
+    page.wait("its session is open", || {
+        let is_open = "[data-kind=device][data-session-state=at_risk]";
+        (page.count(is_open) == 1).then_some(())
+    });
+    page.looks("kind-open", None);
+    page.assert_no_errors(&[]);
+}
+
 /// True when the text of a `data-value` is this value.
 fn same(text: &str, value: &Value) -> bool {
     match value {

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidewatch::actors::status::Standing;
 use tidewatch::domain::condition::Condition;
 use tidewatch::nats::settings::{Manage, OutSettings};
 
-use nats_out_rig::{Rig, alerts_only, check, connect, header, moment, quick};
+use nats_out_rig::{CLOSE_AFTER, Rig, START, alerts_only, check, connect, header, moment, quick};
+use support::events::{Event, GAP};
 use support::nats::takes_batches;
 use support::{Broker, Random, until};
 
@@ -502,11 +503,24 @@ fn a_board_beyond_the_servers_limit_is_told() {
 #[test]
 fn the_micro_service_answers_and_leaves() {
     let nats = Broker::start();
-    let mut rig = Rig::start();
+    let kinds = "[[sessions]]\nname = \"visit\"\ngap = \"20m\"\nentry = \"cart_add\"\n\
+                 goal = \"payment_completed\"\nvalue = \"amount\"\n\
+                 [[sessions]]\nname = \"device\"\nkey = \"device_id\"\ngap = \"30m\"\nentry = \"cart_add\"\n";
+    let mut rig = Rig::configured(kinds);
     let link = connect(&nats);
     let outputs = rig.outputs(&link, quick());
     rig.abandon(2);
     rig.feed();
+    // Two carts that stay open, and an event that moves time behind them.
+    let at = START + CLOSE_AFTER;
+    let cart = |user: &str, after: i64, amount: i64| {
+        let mut event = Event::new(format!("e-{user}"), at + after, "cart_add", user);
+        event.more.insert("amount".into(), json!(amount));
+        event.more.insert("device_id".into(), json!(format!("of {user}")));
+        event.line()
+    };
+    let last = Event::new("later", at + 60_000, "page_view", "~").line();
+    rig.publish(vec![cart("ada", 1_000, 5), cart("bob", 2_000, 9), last]);
     let asker = connect(&nats);
     let ask = |subject: &str, body: &str| {
         let (subject, body) = (subject.to_string(), body.to_string().into());
@@ -533,12 +547,12 @@ fn the_micro_service_answers_and_leaves() {
 
     let applied = |board: &Value| board["topics"]["pipeline"]["d"]["applied"].clone();
     until(30, "the board is asked", || {
-        (applied(&json("tidewatch.snapshot", "")) == 3).then_some(())
+        (applied(&json("tidewatch.snapshot", "")) == 6).then_some(())
     });
     assert_eq!(json("tidewatch.ready", "")["ready"], true);
     // The one whose event moved time has an open session; it is the key asked for.
     let view = json("tidewatch.session", "~");
-    assert_eq!((&view["key"], &view["sessions"][0]["events"]), (&"~".into(), &1.into()));
+    assert_eq!((&view["key"], &view["sessions"][0]["events"]), (&"~".into(), &2.into()));
 
     for (key, code) in [("nobody", "404"), ("u0", "404"), ("", "400")] {
         let answer = ask("tidewatch.session", key).unwrap();
@@ -547,13 +561,42 @@ fn the_micro_service_answers_and_leaves() {
         let words = headers.get("Nats-Service-Error").unwrap().as_str();
         assert!(words.contains("session"), "{words}");
     }
-    for body in ["", r#"{"by":"value","limit":5}"#] {
-        let at_risk = json("tidewatch.at_risk", body);
-        assert_eq!((&at_risk["sessions"], &at_risk["items"]), (&0.into(), &Value::Array(vec![])));
+    for (body, gap, keys) in [
+        ("", GAP, ["ada", "bob"]),
+        (r#"{"by":"value","limit":1}"#, GAP, ["bob", ""]),
+        (r#"{"of":"visit"}"#, 20 * 60_000, ["ada", "bob"]),
+        (r#"{"of":"visit","by":"value"}"#, 20 * 60_000, ["bob", "ada"]),
+        // No value: the one that ends first.
+        (r#"{"of":"device","by":"value"}"#, GAP, ["of ada", "of bob"]),
+    ] {
+        let at_risk = until(30, "both are at risk", || {
+            let answer = json("tidewatch.at_risk", body);
+            (answer["sessions"] == 2).then_some(answer)
+        });
+        let items = at_risk["items"].as_array().unwrap();
+        let found: Vec<&str> = items.iter().map(|item| item["key"].as_str().unwrap()).collect();
+        let wanted: Vec<&str> = keys.into_iter().filter(|key| !key.is_empty()).collect();
+        assert_eq!(found, wanted, "{body}");
+        for item in items {
+            let after = if item["key"].as_str().unwrap().contains("ada") { 1_000 } else { 2_000 };
+            assert_eq!(item["deadline"], at + after + gap, "{body}: {item}");
+        }
+        // A device puts nothing of a value at stake.
+        let value = if body.contains("device") { 0.0 } else { 14.0 };
+        assert_eq!(at_risk["value"], value, "{body}");
     }
-    let refused = ask("tidewatch.at_risk", r#"{"by":"size"}"#).unwrap().headers;
-    let refused = refused.expect("an error has headers");
-    assert_eq!(refused.get("Nats-Service-Error-Code").unwrap().as_str(), "400");
+    let view = json("tidewatch.session", "ada");
+    assert_eq!(
+        (&view["kinds"][0]["kind"], &view["kinds"][0]["state"]),
+        (&json!("visit"), &json!("at_risk"))
+    );
+    let view = json("tidewatch.session", "of bob");
+    assert_eq!((&view["sessions"], &view["kinds"][0]["kind"]), (&json!([]), &json!("device")));
+    for (body, code) in [(r#"{"by":"size"}"#, "400"), (r#"{"of":"visits"}"#, "404")] {
+        let refused = ask("tidewatch.at_risk", body).unwrap().headers;
+        let refused = refused.expect("an error has headers");
+        assert_eq!(refused.get("Nats-Service-Error-Code").unwrap().as_str(), code);
+    }
     let stats = json("$SRV.STATS.tidewatch", "");
     let of = |name: &str| {
         let all = stats["endpoints"].as_array().unwrap();
@@ -561,7 +604,7 @@ fn the_micro_service_answers_and_leaves() {
     };
     assert_eq!(
         (of("session")["num_requests"].clone(), of("session")["num_errors"].clone()),
-        (4.into(), 3.into())
+        (6.into(), 3.into())
     );
 
     rig.runtime.block_on(outputs.stop(PATIENCE));

@@ -25,7 +25,7 @@ use crate::domain::board::frame::CloseReason;
 use crate::domain::board::subscriber::{Now, Subscriber};
 use crate::domain::condition::Condition;
 use crate::domain::hash::fingerprint;
-use crate::domain::keeper::AT_RISK;
+use crate::domain::keeper::{AT_RISK, KIND_PANEL};
 use crate::domain::time::SpanMs;
 use crate::telemetry::names;
 
@@ -58,6 +58,7 @@ pub struct BroadcastStats {
     clients: AtomicUsize,
     lagging: AtomicUsize,
     at_risk: AtomicUsize,
+    kinds: AtomicUsize,
 }
 
 impl BroadcastStats {
@@ -69,6 +70,11 @@ impl BroadcastStats {
     /// Clients that follow the sessions at risk, which somebody must look for then.
     pub fn at_risk(&self) -> usize {
         self.at_risk.load(Ordering::Relaxed)
+    }
+
+    /// Clients that follow a kind of sessions, whose sessions at risk must be looked for then.
+    pub fn kinds(&self) -> usize {
+        self.kinds.load(Ordering::Relaxed)
     }
 
     /// Clients that topics wait for.
@@ -147,6 +153,8 @@ pub struct Broadcaster {
     settings: Settings,
     clock: SharedClock,
     feeds: Feeds,
+    /// The topics of kinds of sessions, by their number in `feeds`.
+    kinds: Vec<u16>,
     board: Arc<ArcSwap<Board>>,
     stats: Arc<BroadcastStats>,
     connections: HashMap<u64, Connection>,
@@ -168,6 +176,7 @@ impl Broadcaster {
             settings,
             clock,
             feeds: Feeds::new(node),
+            kinds: Vec::new(),
             board: Arc::default(),
             stats: Arc::default(),
             connections: HashMap::new(),
@@ -193,6 +202,8 @@ impl Broadcaster {
     fn absorb(&mut self, board: Arc<Board>) {
         let first = !self.feeds.is_ready();
         self.feeds.absorb(&board);
+        let kinds = board.topics.iter().filter(|(_, topic)| topic.about.panel == KIND_PANEL);
+        self.kinds = kinds.filter_map(|(name, _)| self.feeds.number(name)).collect();
         self.board.store(board);
         if first {
             for connection in self.connections.values_mut() {
@@ -264,12 +275,13 @@ impl Broadcaster {
         let lagging = self.connections.values().filter(|c| c.subscriber.is_lagging()).count();
         self.stats.clients.store(self.connections.len(), Ordering::Relaxed);
         self.stats.lagging.store(lagging, Ordering::Relaxed);
-        let at_risk = self.feeds.number(AT_RISK);
-        let follows = |connection: &&Connection| {
-            at_risk.is_some_and(|topic| connection.subscriber.follows(topic))
+        let follow = |topics: &[u16]| {
+            let follows = |one: &&Connection| topics.iter().any(|n| one.subscriber.follows(*n));
+            self.connections.values().filter(follows).count()
         };
-        let at_risk = self.connections.values().filter(follows).count();
-        self.stats.at_risk.store(at_risk, Ordering::Relaxed);
+        let at_risk = self.feeds.number(AT_RISK);
+        self.stats.at_risk.store(follow(at_risk.as_slice()), Ordering::Relaxed);
+        self.stats.kinds.store(follow(&self.kinds), Ordering::Relaxed);
         gauge!(names::WEB_CLIENTS).set(self.connections.len() as f64);
         gauge!(names::WEB_CLIENTS_LAGGING).set(lagging as f64);
     }

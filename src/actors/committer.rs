@@ -18,7 +18,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt as _, AsyncContext, Context, Handler, WrapFuture as _};
+use actix::{
+    Actor, ActorFutureExt as _, AsyncContext, Context, Handler, MessageResult, WrapFuture as _,
+};
 use tokio::sync::{oneshot, watch};
 
 use self::handover::Handover;
@@ -28,7 +30,9 @@ use self::page::Page;
 pub use self::page::{ClientCounts, Clients, Face, PageParts, Probe};
 use super::aggregator::DecidedGroups;
 use super::flow::Flow;
-use super::messages::{Attend, BarrierNote, OpenRestored, ShardDone, Stored};
+use super::messages::{
+    Attend, BarrierNote, DescribeKinds, LookAtKinds, OpenRestored, ShardDone, Stored,
+};
 use super::pipeline::{Output, RunError, Witness};
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
@@ -190,14 +194,23 @@ impl Committer {
     /// Looks for what is at risk, for the next board, if anybody follows that. Whoever looks meanwhile
     /// gets the same.
     fn look_at_risk(&mut self, ctx: &mut Context<Self>) {
-        let Some(directory) = self.page.at_risk_wanted() else { return };
-        let look = async move { directory.at_risk().await };
-        ctx.spawn(look.into_actor(self).map(|seen, committer, _| {
-            // A shard that is busy or just starting answers another time.
-            if let Ok(seen) = seen {
-                committer.page.at_risk = Some(seen);
-            }
-        }));
+        // A shard that is busy or just starting answers another time.
+        if let Some(directory) = self.page.at_risk_wanted() {
+            let look = async move { directory.at_risk().await };
+            ctx.spawn(look.into_actor(self).map(|seen, committer, _| {
+                if let Ok(seen) = seen {
+                    committer.page.at_risk = Some(seen);
+                }
+            }));
+        }
+        if let Some(directory) = self.page.kinds_at_risk_wanted() {
+            let look = async move { directory.kinds_at_risk().await };
+            ctx.spawn(look.into_actor(self).map(|seen, committer, _| {
+                if let Ok(seen) = seen {
+                    committer.page.kinds_at_risk = Some(seen);
+                }
+            }));
+        }
     }
 
     fn show(&mut self) {
@@ -246,6 +259,35 @@ impl Handler<Attend> for Committer {
         self.attended.push(told);
         self.flow.commanded.store(true, Ordering::SeqCst);
         Ok(durable)
+    }
+}
+
+impl Handler<LookAtKinds> for Committer {
+    type Result = MessageResult<LookAtKinds>;
+
+    /// A walk over what is open of kinds with a key of their own: who asks sees to it that it is
+    /// seldom (`directory`).
+    fn handle(
+        &mut self,
+        LookAtKinds { most, permit: _permit }: LookAtKinds,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let kinds = self.own_keys.as_ref().map(|own_keys| own_keys.at_risk(self.watermark, most));
+        MessageResult(kinds.unwrap_or_default())
+    }
+}
+
+impl Handler<DescribeKinds> for Committer {
+    type Result = MessageResult<DescribeKinds>;
+
+    fn handle(
+        &mut self,
+        DescribeKinds { key, permit: _permit }: DescribeKinds,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let watermark = self.watermark;
+        let kinds = self.own_keys.as_mut().map(|own_keys| own_keys.describe(&key, watermark));
+        MessageResult((watermark, kinds.unwrap_or_default()))
     }
 }
 

@@ -1,27 +1,31 @@
 //! The way to open sessions for everybody outside of the event path: the aggregator of the
 //! key's shard knows whether one is open, and gives its address.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, WeakAddr};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use futures_util::future::try_join_all;
+use futures_util::future::{OptionFuture, try_join, try_join_all};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::aggregator::Aggregator;
 use super::committer::Committer;
-use super::messages::{AreOpen, AskPermit, Attend, Describe, Find, LookAtRisk};
+use super::messages::{
+    AreOpen, AskPermit, Attend, Describe, DescribeKinds, Find, LookAtKinds, LookAtRisk,
+};
 use super::session::Session;
 use crate::clock::SharedClock;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::incident::{Command, Refused};
-use crate::domain::session::{AtRisk, SessionView};
-use crate::domain::time::SpanMs;
+use crate::domain::pattern::{Pattern, Patterns};
+use crate::domain::session::{OpenOfKind, SessionView};
+use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
 
 /// How long a drill-down waits, behind others and for a busy shard.
 const DESCRIBE_WAIT: Duration = Duration::from_secs(5);
@@ -31,6 +35,9 @@ const OPEN_WAIT: Duration = Duration::from_secs(1);
 
 /// Sessions at risk in each list, at most.
 pub const AT_RISK_MAX: usize = 200;
+
+/// What is at risk in each kind of sessions of its own, by name.
+pub type KindsAtRisk = BTreeMap<String, Arc<AtRisk>>;
 
 /// What was seen of the sessions at risk is shown for so long to all who ask, in ms.
 const LOOK_AGAIN: SpanMs = 250;
@@ -44,6 +51,29 @@ const LOOK_SHARE: SpanMs = 20;
 #[error("a shard did not answer in time; ask again")]
 pub struct NoAnswer;
 
+/// Why there is no list of what is at risk.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotSeen {
+    /// Nobody answered.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// Nothing is called so.
+    #[error("no kind of sessions is called {asked:?}; {}", kinds(there))]
+    NoSuchKind {
+        /// What was asked for.
+        asked: String,
+        /// The kinds that there are.
+        there: Vec<String>,
+    },
+}
+
+fn kinds(there: &[String]) -> String {
+    match there {
+        [] => "there are none but [session], which is asked for without \"of\"".into(),
+        _ => format!("there are {}", there.join(", ")),
+    }
+}
+
 /// The shards to ask. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -51,13 +81,13 @@ pub struct Directory {
     permits: Arc<Semaphore>,
     asked: Arc<Asked>,
     clock: SharedClock,
-    looked: Arc<Mutex<Looked>>,
+    looked: Arc<Mutex<Looked<AtRisk>>>,
 }
 
 /// The last look at the sessions at risk.
 #[derive(Default)]
-struct Looked {
-    found: Arc<AtRisk>,
+struct Looked<T> {
+    found: Arc<T>,
     /// Monotonic time until which it is shown.
     until: SpanMs,
 }
@@ -107,8 +137,11 @@ struct Shards {
     aggregators: Vec<Addr<Aggregator>>,
     /// They have come to their end, and nothing is open any more.
     over: bool,
-    /// Who keeps the incidents. It is not kept alive by those who ask.
+    /// Who keeps the incidents, and what is open by keys of kinds. It is not kept alive by those who ask.
     committer: Option<WeakAddr<Committer>>,
+    /// The kinds of sessions among them.
+    patterns: Arc<Patterns>,
+    looked_at_kinds: Mutex<Looked<KindsAtRisk>>,
 }
 
 impl Directory {
@@ -124,24 +157,28 @@ impl Directory {
         }
     }
 
-    /// These are the shards now, of keys hashed with `seed`, and who adds them up.
+    /// These are the shards now, of keys hashed with `seed`, who adds them up, and what they look for.
     pub fn connect(
         &self,
         seed: u64,
         aggregators: Vec<Addr<Aggregator>>,
         committer: &Addr<Committer>,
+        patterns: &Arc<Patterns>,
     ) {
-        let committer = Some(committer.downgrade());
-        self.shards.store(Arc::new(Shards { seed, aggregators, over: false, committer }));
+        let (committer, patterns) = (Some(committer.downgrade()), Arc::clone(patterns));
+        let shards = Shards { seed, aggregators, committer, patterns, ..Shards::default() };
+        self.shards.store(Arc::new(shards));
     }
 
     /// Everything is done, and nothing is open any more. Between two generations the shards of
     /// the former one stay: they do not answer, which says that whoever asks may ask again.
     pub fn disconnect(&self) {
-        self.shards.store(Arc::new(Shards { over: true, ..Shards::default() }));
+        let patterns = Arc::clone(&self.shards.load().patterns);
+        self.shards.store(Arc::new(Shards { over: true, patterns, ..Shards::default() }));
     }
 
-    /// The open sessions of `key`, asked from their actor; `None` when there are none.
+    /// The open sessions of `key`, asked from their actor, and those of kinds of their own; `None` when
+    /// there are none.
     ///
     /// # Errors
     /// [`NoAnswer`] when the shard is so busy that none came for some seconds, is just being
@@ -149,47 +186,126 @@ impl Directory {
     pub async fn describe(&self, key: &str) -> Result<Option<SessionView>, NoAnswer> {
         let answer = async {
             let permit = self.permit().await?;
-            let asking = match Asking::join(&self.asked, key) {
-                Some(asking) => asking,
-                None => match self.find(key, &permit).await? {
-                    Some(session) => Asking::at(&self.asked, key, session),
-                    None => return Ok(None),
-                },
-            };
-            match asking.session.send(Describe { key: key.to_owned() }).await {
-                Ok(view) => Ok(view),
-                // It ended since, and has no mailbox any more; or it is there and said nothing.
-                Err(_) => match self.find(key, &permit).await? {
-                    None => Ok(None),
-                    Some(_) => Err(NoAnswer),
-                },
-            }
+            let view = self.describe_session(key, &permit).await?;
+            let (watermark, kinds) = self.describe_kinds(key, &permit).await?;
+            let none = || SessionView { key: key.to_owned(), watermark, ..SessionView::default() };
+            let view = view.or_else(|| (!kinds.is_empty()).then(none));
+            Ok(view.map(|view| SessionView { kinds, ..view }))
         };
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
     }
 
-    /// What is at risk, with at most [`AT_RISK_MAX`] sessions in each list. All who ask get the
-    /// same look, which is taken again when it is 250 ms old, and 20 times as old as it
+    async fn describe_session(
+        &self,
+        key: &str,
+        permit: &AskPermit,
+    ) -> Result<Option<SessionView>, NoAnswer> {
+        let asking = match Asking::join(&self.asked, key) {
+            Some(asking) => asking,
+            None => match self.find(key, permit).await? {
+                Some(session) => Asking::at(&self.asked, key, session),
+                None => return Ok(None),
+            },
+        };
+        match asking.session.send(Describe { key: key.to_owned() }).await {
+            Ok(view) => Ok(view),
+            // It ended since, and has no mailbox any more; or it is there and said nothing.
+            Err(_) => match self.find(key, permit).await? {
+                None => Ok(None),
+                Some(_) => Err(NoAnswer),
+            },
+        }
+    }
+
+    /// What is open of a key in kinds: as session key with its shard, as key of their own with the
+    /// committer. Nobody is asked where there are no such kinds.
+    async fn describe_kinds(
+        &self,
+        key: &str,
+        permit: &AskPermit,
+    ) -> Result<(EpochMs, Vec<OpenOfKind>), NoAnswer> {
+        let shards = self.shards.load_full();
+        let question = || DescribeKinds { key: key.to_owned(), permit: Arc::clone(permit) };
+        let by_session = shards.of(key).filter(|_| shards.any_kind(false));
+        let by_session = by_session.map(|shard| shards.aggregators[shard].send(question()));
+        let by_own = shards.committer_of_kinds()?.map(|committer| committer.send(question()));
+        let answers = [OptionFuture::from(by_session).await, OptionFuture::from(by_own).await];
+        let (mut watermark, mut kinds) = (BEGINNING, Vec::new());
+        for answer in answers.into_iter().flatten() {
+            let (at, more) = answer.map_err(|_| NoAnswer)?;
+            watermark = watermark.max(at);
+            kinds.extend(more);
+        }
+        Ok((watermark, kinds))
+    }
+
+    /// What is at risk in `[session]`, with at most [`AT_RISK_MAX`] sessions in each list. All who ask
+    /// get the same look, which is taken again when it is 250 ms old, and 20 times as old as it
     /// took.
     ///
     /// # Errors
     /// [`NoAnswer`], as of [`Directory::describe`].
     pub async fn at_risk(&self) -> Result<Arc<AtRisk>, NoAnswer> {
+        let look = |shards: Arc<Shards>, permit: AskPermit| async move {
+            let question = || LookAtRisk { most: AT_RISK_MAX, permit: Arc::clone(&permit) };
+            let answers = shards.aggregators.iter().map(|shard| shard.send(question()));
+            let answers = try_join_all(answers).await.map_err(|_| NoAnswer)?;
+            Ok(AtRisk::merge(answers, AT_RISK_MAX))
+        };
+        self.look(&self.shards.load_full(), &self.looked, look).await
+    }
+
+    /// The same of every kind of its own, by one walk over all of them.
+    ///
+    /// # Errors
+    /// [`NoAnswer`], as of [`Directory::describe`].
+    pub async fn kinds_at_risk(&self) -> Result<Arc<KindsAtRisk>, NoAnswer> {
+        let shards = self.shards.load_full();
+        let look = |shards: Arc<Shards>, permit: AskPermit| async move {
+            let question = || LookAtKinds { most: AT_RISK_MAX, permit: Arc::clone(&permit) };
+            let asked = shards.aggregators.iter().filter(|_| shards.any_kind(false));
+            let asked = asked.map(|shard| shard.send(question()));
+            let own = shards.committer_of_kinds()?.map(|committer| committer.send(question()));
+            let own = try_join_all(own);
+            let (answers, own) = try_join(try_join_all(asked), own).await.map_err(|_| NoAnswer)?;
+            Ok(shards.of_kinds(answers.into_iter().chain(own)))
+        };
+        self.look(&shards, &shards.looked_at_kinds, look).await
+    }
+
+    /// The first of these for no kind, or one of the second.
+    ///
+    /// # Errors
+    /// [`NotSeen`], also when there is no such kind.
+    pub async fn at_risk_of(&self, kind: Option<&str>) -> Result<Arc<AtRisk>, NotSeen> {
+        let Some(kind) = kind else { return Ok(self.at_risk().await?) };
+        let shards = self.shards.load_full();
+        let there = || shards.patterns.kinds().map(|(_, pattern)| pattern.spec.name.clone());
+        if !there().any(|name| name == kind) {
+            return Err(NotSeen::NoSuchKind { asked: kind.to_owned(), there: there().collect() });
+        }
+        // Of another generation it may be gone again.
+        Ok(self.kinds_at_risk().await?.get(kind).cloned().ok_or(NoAnswer)?)
+    }
+
+    /// What was looked for last, while that is not too old; else by another look.
+    async fn look<T, F: Future<Output = Result<T, NoAnswer>>>(
+        &self,
+        shards: &Arc<Shards>,
+        looked: &Mutex<Looked<T>>,
+        look: impl FnOnce(Arc<Shards>, AskPermit) -> F,
+    ) -> Result<Arc<T>, NoAnswer> {
         let look = async {
-            let mut looked = self.looked.lock().await;
+            let mut looked = looked.lock().await;
             let begun = self.clock.elapsed();
             if begun < looked.until {
                 return Ok(Arc::clone(&looked.found));
             }
             let permit = self.permit().await?;
-            let shards = self.shards.load_full();
             if shards.aggregators.is_empty() && !shards.over {
                 return Err(NoAnswer);
             }
-            let question = || LookAtRisk { most: AT_RISK_MAX, permit: Arc::clone(&permit) };
-            let answers = shards.aggregators.iter().map(|shard| shard.send(question()));
-            let answers = try_join_all(answers).await.map_err(|_| NoAnswer)?;
-            looked.found = Arc::new(AtRisk::merge(answers, AT_RISK_MAX));
+            looked.found = Arc::new(look(Arc::clone(shards), permit).await?);
             let now = self.clock.elapsed();
             looked.until = now + LOOK_AGAIN.max(LOOK_SHARE * (now - begun));
             Ok(Arc::clone(&looked.found))
@@ -260,6 +376,34 @@ impl Shards {
     fn of(&self, key: &str) -> Option<usize> {
         let num = self.aggregators.len() as u16;
         (num > 0).then(|| shard_of(key_hash(self.seed, key.as_bytes()), num).into())
+    }
+
+    /// Some kinds go by a key of their own, or by the session key.
+    fn any_kind(&self, own: bool) -> bool {
+        self.patterns.kinds().any(|(_, pattern)| pattern.has_own_key() == own)
+    }
+
+    /// Who has what is open by keys of kinds; `None` where there are no such kinds, or nothing is
+    /// running any more.
+    fn committer_of_kinds(&self) -> Result<Option<Addr<Committer>>, NoAnswer> {
+        if self.over || !self.any_kind(true) {
+            return Ok(None);
+        }
+        let committer = self.committer.as_ref().and_then(WeakAddr::upgrade);
+        committer.map(Some).ok_or(NoAnswer)
+    }
+
+    /// What several answered, of every kind.
+    fn of_kinds(&self, answers: impl Iterator<Item = Vec<(u16, AtRisk)>>) -> KindsAtRisk {
+        let mut parts: BTreeMap<u16, Vec<AtRisk>> = BTreeMap::new();
+        for (number, part) in answers.flatten() {
+            parts.entry(number).or_default().push(part);
+        }
+        let merged = |(number, pattern): (u16, &Pattern)| {
+            let parts = parts.remove(&number).unwrap_or_default();
+            (pattern.spec.name.clone(), Arc::new(AtRisk::merge(parts, AT_RISK_MAX)))
+        };
+        self.patterns.kinds().map(merged).collect()
     }
 }
 

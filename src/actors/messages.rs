@@ -6,10 +6,11 @@ use actix::{Addr, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::session::Session;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::event::EventBatch;
 use crate::domain::incident::{Command, Refused};
 use crate::domain::keeper::{Barrier, Gauges, ShardDelta};
-use crate::domain::session::{AtRisk, Late, Machine, SessionEvent, SessionView};
+use crate::domain::session::{Late, Machine, OpenOfKind, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
 
 /// Ingestor → aggregator: the shard's events of one batch.
@@ -119,6 +120,28 @@ pub struct AreOpen {
 pub struct LookAtRisk {
     /// Sessions in each list, at most.
     pub most: usize,
+    /// As in [`Find`].
+    pub permit: AskPermit,
+}
+
+/// Web → aggregator, and committer for kinds with a key of their own: what is at risk in your sessions
+/// of each kind? Answered by the number of the kind.
+#[derive(Message)]
+#[rtype(result = "Vec<(u16, AtRisk)>")]
+pub struct LookAtKinds {
+    /// Sessions in each list, at most.
+    pub most: usize,
+    /// As in [`Find`].
+    pub permit: AskPermit,
+}
+
+/// Web → aggregator, and committer for kinds with a key of their own: what is open of this key, in
+/// kinds? Answered with the watermark.
+#[derive(Message)]
+#[rtype(result = "(EpochMs, Vec<OpenOfKind>)")]
+pub struct DescribeKinds {
+    /// The key.
+    pub key: String,
     /// As in [`Find`].
     pub permit: AskPermit,
 }

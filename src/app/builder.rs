@@ -377,5 +377,6 @@ fn counts(clients: &Arc<BroadcastStats>) -> ClientCounts {
         all: clients.clients() as u64,
         lagging: clients.lagging() as u64,
         at_risk: clients.at_risk() as u64,
+        kinds: clients.kinds() as u64,
     })
 }

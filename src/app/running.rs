@@ -12,18 +12,19 @@ use tokio::sync::watch;
 use super::reload::Reloader;
 use super::thread::PipelineThread;
 use crate::actors::broadcaster::Broadcaster;
-use crate::actors::directory::NoAnswer;
+use crate::actors::directory::{NoAnswer, NotSeen};
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::RunError;
 use crate::actors::ports::{AppendError, Appended};
 use crate::actors::reload::{Plan, Refusal};
 use crate::actors::status::Status;
 use crate::config::Config;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::board::Board;
 use crate::domain::event::Schema;
 use crate::domain::event::split::split_item;
 use crate::domain::keeper::ReplayNumbers;
-use crate::domain::session::{AtRisk, SessionView};
+use crate::domain::session::SessionView;
 use crate::domain::time::SpanMs;
 use crate::sink::Outputs;
 use crate::store::folder::Folder;
@@ -90,6 +91,14 @@ impl Running {
     /// [`NoAnswer`] when a shard is so busy that no answer came for some seconds.
     pub async fn at_risk(&self) -> Result<Arc<AtRisk>, NoAnswer> {
         self.web.directory.at_risk().await
+    }
+
+    /// The same of a kind of its own (`[[sessions]]`).
+    ///
+    /// # Errors
+    /// [`NotSeen`] when there is no such kind, or a shard is so busy that no answer came.
+    pub async fn at_risk_of(&self, kind: &str) -> Result<Arc<AtRisk>, NotSeen> {
+        self.web.directory.at_risk_of(Some(kind)).await
     }
 
     /// What `tidewatch::web::configure` needs to mount the routes into an `App`.

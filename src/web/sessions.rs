@@ -8,7 +8,8 @@ use super::answer::PAGE_BYTES_MAX;
 use super::lists::limit;
 use super::problem::Problem;
 use super::{State, answer};
-use crate::domain::session::By;
+use crate::actors::directory::NotSeen;
+use crate::domain::at_risk::By;
 
 /// `GET /v1/sessions/{key}`. The key may hold slashes.
 ///
@@ -29,21 +30,26 @@ pub struct AtRiskAsked {
     #[serde(default)]
     by: By,
     limit: Option<usize>,
+    /// A kind of its own; without it `[session]`.
+    of: Option<String>,
 }
 
 /// `GET /v1/at-risk`: open sessions with an entry and no goal, by deadline or by value, with what
-/// is at stake in all of them.
+/// is at stake in all of them; of `[session]`, or of a kind of its own.
 ///
 /// # Errors
-/// `BadRequest`, `Unavailable` when a shard does not answer.
+/// `BadRequest`, `NotFound` when there is no such kind, `Unavailable` when a shard does not answer.
 pub async fn at_risk(
     state: Data<State>,
     request: HttpRequest,
     query: Result<Query<AtRiskAsked>, Problem>,
 ) -> Result<HttpResponse, Problem> {
     let asked = query?.into_inner();
-    let found = state.directory.at_risk().await;
-    let found = found.map_err(|no_answer| Problem::Unavailable(no_answer.to_string()))?;
+    let found = state.directory.at_risk_of(asked.of.as_deref()).await;
+    let found = found.map_err(|why| match why {
+        NotSeen::NoAnswer(why) => Problem::Unavailable(why.to_string()),
+        NotSeen::NoSuchKind { .. } => Problem::NotFound(why.to_string()),
+    })?;
     let page = found.page(asked.by, limit(asked.limit), PAGE_BYTES_MAX);
     answer::once(&state, &request, "application/json", page.to_string()).await
 }

@@ -40,27 +40,28 @@ export class AtRisk {
     );
     render(
       any
-        ? html`<div class="at-risk">${LISTS.map((list) => this.#list(list, values, topic))}</div>`
+        ? atRiskLists(topic, values, this.#store.now(), { open: this.#open, text: (value) => money(value, values.currency) })
         : html`<p class="placeholder">${topic?.state ? 'Nothing is at risk' : ''}</p>`,
       this.#panel.body,
     );
     return any;
   }
+}
 
-  #list({ name, title }, values, topic) {
-    const rows = (values[name] ?? []).slice(0, SHOWN_MAX);
-    // Event time goes on between two frames.
-    const watermark = topic.watermark + Math.max(0, this.#store.now() - topic.at);
-    return html`<table key=${name} data-list=${name}>
-      <thead><tr><th scope="col">${title}</th><th scope="col">Step</th><th scope="col">At stake</th><th scope="col">Ends in</th></tr></thead>
-      <tbody>${rows.map(
-        (row) => html`<tr key=${`${row.key} ${row.deadline}`} data-key=${row.key}>
-          <th scope="row"><button type="button" class="link" onClick=${() => this.#open(row.key)}>${row.key}</button></th>
-          <td>${row.step ? words(row.step) : NONE}</td>
-          <td>${money(row.value, values.currency)}</td>
-          <td>${row.deadline > watermark ? countdown(row.deadline - watermark) : 'now'}</td>
-        </tr>`,
-      )}</tbody>
-    </table>`;
-  }
+/** Both lists of a topic, one row for each session; `open(key)` shows one. */
+export function atRiskLists(topic, values, now, { open, text }) {
+  // Event time goes on between two frames.
+  const watermark = topic.watermark + Math.max(0, now - topic.at);
+  const one = ({ name, title }) => html`<table key=${name} data-list=${name}>
+    <thead><tr><th scope="col">${title}</th><th scope="col">Step</th><th scope="col">At stake</th><th scope="col">Ends in</th></tr></thead>
+    <tbody>${(values[name] ?? []).slice(0, SHOWN_MAX).map(
+      (row) => html`<tr key=${`${row.key} ${row.deadline}`} data-key=${row.key}>
+        <th scope="row"><button type="button" class="link" onClick=${() => open(row.key)}>${row.key}</button></th>
+        <td>${row.step ? words(row.step) : NONE}</td>
+        <td>${text(row.value)}</td>
+        <td>${row.deadline > watermark ? countdown(row.deadline - watermark) : 'now'}</td>
+      </tr>`,
+    )}</tbody>
+  </table>`;
+  return html`<div class="at-risk">${LISTS.map(one)}</div>`;
 }

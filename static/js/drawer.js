@@ -67,7 +67,7 @@ export class Drawer {
       board the whole is fetched first. */
   async alert(alert) {
     const whole = alert.cut ? await wholeAlert(alert) : alert;
-    this.#show({ alert: whole, key: ['abandoned', 'pattern', 'join'].includes(whole.kind) && !whole.cut ? whole.subject : null });
+    this.#show({ alert: whole, key: ['abandoned', 'pattern', 'join', 'sessions'].includes(whole.kind) && !whole.cut ? whole.subject : null });
   }
 
   /** Shows `late` or `dead-letters`. */
@@ -141,11 +141,30 @@ export class Drawer {
   #sessionView() {
     const { view, missing, failed, alert } = this.#open;
     if (failed) return html`<p class="placeholder">Cannot say: ${failed}.</p>`;
-    if (missing || view?.sessions?.length === 0) {
+    const kinds = view?.kinds ?? [];
+    if (missing || (view && view.sessions.length + kinds.length === 0)) {
       return html`<p class="placeholder">${alert ? 'This session has closed; no other is open for the key.' : 'No session is open for this key.'}</p>`;
     }
     if (!view) return html`<div class="skeleton block" />`;
-    return view.sessions.map((session) => this.#oneSession(session));
+    return [...view.sessions.map((session) => this.#oneSession(session)), ...kinds.map((session) => this.#ofKind(session))];
+  }
+
+  #ofKind(session) {
+    const left = session.remaining_ms - (performance.now() - this.#open.at);
+    return html`<section class="card session" key=${session.kind} data-kind=${session.kind} data-session-state=${session.state}>
+      <p class="session-state">${words(session.kind)}: ${words(session.state)}</p>
+      <div class="session-figures">${timeLeft(left)}<div><b>${number(session.value)}</b><span>at stake</span></div></div>
+      ${pairs([
+        ['Furthest step', session.step ? words(session.step) : NONE],
+        ...Object.entries(session.attributes).map(([name, value]) => [words(name), String(value)]),
+        ['First event', when(session.first, this.#store.now())],
+        ['Last event', when(session.last, this.#store.now())],
+        ['Closes', when(session.deadline, this.#store.now())],
+        ['Events', integer(session.events)],
+        ...(session.waiting ? [['Events that wait for late ones', integer(session.waiting)]] : []),
+        ...Object.entries(session.counts).map(([name, count]) => [words(name), integer(count)]),
+      ])}
+    </section>`;
   }
 
   #oneSession(session) {
@@ -154,7 +173,7 @@ export class Drawer {
     return html`<section class="card session" key=${session.first} data-session-state=${session.state}>
       <p class="session-state">${STATES[session.state] ?? words(session.state)}</p>
       <div class="session-figures">
-        <div><b data-countdown>${left > 0 ? countdown(left) : '0:00'}</b><span>${left > 0 ? 'until it closes, if nothing more comes' : 'waiting for late events, then closes'}</span></div>
+        ${timeLeft(left)}
         <div><b>${money(session.value, session.currency)}</b><span>at stake</span></div>
       </div>
       ${pairs([
@@ -182,6 +201,11 @@ export class Drawer {
     return html`<p class="muted">${about} <a href=${path(this.#store.values(PIPELINE))}>As JSON</a></p>
       ${items.length ? items.map((item, i) => listItem(item, i, this.#store.now())) : html`<p class="placeholder">None.</p>`}`;
   }
+}
+
+function timeLeft(left) {
+  const what = left > 0 ? 'until it closes, if nothing more comes' : 'waiting for late events, then closes';
+  return html`<div><b data-countdown>${left > 0 ? countdown(left) : '0:00'}</b><span>${what}</span></div>`;
 }
 
 async function wholeAlert(alert) {

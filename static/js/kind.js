@@ -1,5 +1,7 @@
-// Sessions of one kind: how many are open, what is at stake in them, and how those ended that are over.
+// Sessions of one kind: how many are open, what is at stake in them, how those ended that are over, and
+// which end soonest or have most at stake.
 
+import { atRiskLists } from './at-risk.js';
 import { html, render } from './dom.js';
 import { NONE, integer, number, percent } from './format.js';
 import { View } from './panel.js';
@@ -17,6 +19,14 @@ const FIGURES = [
 ];
 
 export class Kind extends View {
+  #open;
+
+  /** `open(key)` shows a session. */
+  constructor(panel, store, { open }) {
+    super(panel, store);
+    this.#open = open;
+  }
+
   draw() {
     const topic = this.head();
     const values = this.values;
@@ -25,7 +35,8 @@ export class Kind extends View {
       shown.length
         ? html`<dl class="kind">${shown.map(
             ([name, title, text]) => html`<div key=${name} data-figure=${name}><dt>${title}</dt><dd>${text(values[name])}</dd></div>`,
-          )}</dl>`
+          )}</dl>
+          ${values.by_value?.length ? atRiskLists(topic, values, this.store.now(), { open: this.#open, text: number }) : null}`
         : html`<p class="placeholder"></p>`,
       this.panel.body,
     );

@@ -76,7 +76,7 @@ const bar = new Bar({
 });
 
 /** What shows ages or countdowns. */
-const TICKS = new Set(['alerts', 'incidents', 'atRisk', 'pipeline']);
+const TICKS = new Set(['alerts', 'incidents', 'atRisk', 'pipeline', 'sessions']);
 
 /** What a panel of each type is made of. */
 const MAKE = {
@@ -84,7 +84,7 @@ const MAKE = {
   heatmap: (panel) => new Heatmap(panel, store),
   steps: (panel) => new Steps(panel, store),
   funnel: (panel) => new Funnel(panel, store),
-  sessions: (panel) => new Kind(panel, store),
+  sessions: (panel) => new Kind(panel, store, { open: (key) => drawer.session(key) }),
   ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
   atRisk: (panel) => new AtRisk(panel, store, { open: (key) => drawer.session(key) }),

@@ -75,6 +75,14 @@ impl Rig {
         Rig { runtime, running, _data: data, waves: 0, prefix: "u", users: Vec::new() }
     }
 
+    /// With a configuration of one's own, but for where data lies and how quick it is.
+    pub fn configured(text: &str) -> Rig {
+        Rig::with(|config| {
+            let (general, pipeline) = (config.general.clone(), config.pipeline.clone());
+            *config = Config { general, pipeline, ..Config::parse("t.toml", text).unwrap() };
+        })
+    }
+
     pub fn publish(&self, lines: Vec<String>) {
         let events = lines.into_iter().map(Into::into).collect();
         self.runtime.block_on(self.running.publish(events)).unwrap();

@@ -21,6 +21,7 @@
 pub mod alert;
 pub mod anomaly;
 pub mod arrival;
+pub mod at_risk;
 pub mod board;
 pub mod commit;
 pub mod condition;

@@ -11,11 +11,11 @@ use futures_util::Stream as _;
 
 use super::Aggregator;
 use crate::actors::children::Children;
-use crate::actors::messages::{AreOpen, Find, LookAtRisk};
+use crate::actors::messages::{AreOpen, DescribeKinds, Find, LookAtKinds, LookAtRisk};
 use crate::actors::session::Session;
 use crate::actors::turn::{Turn, mailbox};
+use crate::domain::at_risk::AtRisk;
 use crate::domain::hash::key_hash;
-use crate::domain::session::AtRisk;
 use crate::telemetry::happenings::QuestionPanicked;
 
 /// Questions that are answered before the log goes on.
@@ -152,5 +152,34 @@ impl Handler<LookAtRisk> for Aggregator {
         let (children, turn) = (&self.children, &self.turn);
         let open = children.iter().map(|child| (child.key.as_str(), child.session.machine()));
         MessageResult(AtRisk::of(open, &turn.rules, &turn.segments, turn.watermark, most))
+    }
+}
+
+impl Handler<LookAtKinds> for Aggregator {
+    type Result = MessageResult<LookAtKinds>;
+
+    /// As of [`LookAtRisk`].
+    fn handle(
+        &mut self,
+        LookAtKinds { most, permit: _permit }: LookAtKinds,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let watermark = self.turn.watermark;
+        let kinds = self.patterns.as_ref().map(|patterns| patterns.at_risk(watermark, most));
+        MessageResult(kinds.unwrap_or_default())
+    }
+}
+
+impl Handler<DescribeKinds> for Aggregator {
+    type Result = MessageResult<DescribeKinds>;
+
+    fn handle(
+        &mut self,
+        DescribeKinds { key, permit: _permit }: DescribeKinds,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let watermark = self.turn.watermark;
+        let kinds = self.patterns.as_mut().map(|patterns| patterns.describe(&key, watermark));
+        MessageResult((watermark, kinds.unwrap_or_default()))
     }
 }

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use super::close_full;
 use crate::actors::children::{AHEAD, Bounds, Children};
 use crate::actors::messages::ShardHolds;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::commit::{SectionWriter, Snapshot};
 use crate::domain::facts::EventFact;
 use crate::domain::hash::{key_hash, shard_of};
@@ -22,7 +23,7 @@ use crate::domain::pattern::{
     Cohorts, Concern, Concerns, FoundMatch, Machine, MatchFact, Pattern, PatternEffects,
     PatternEvent, Patterns, Sent,
 };
-use crate::domain::session::{AliasBounds, Aliases};
+use crate::domain::session::{AliasBounds, Aliases, OpenOfKind};
 use crate::domain::time::{BEGINNING, EpochMs};
 
 /// The cohort of a key where it is written, at most.
@@ -351,6 +352,20 @@ impl PatternShard {
             }
         }
         Ok(())
+    }
+
+    /// What is at risk in its kinds of sessions, by number: a walk over its machines.
+    pub fn at_risk(&self, watermark: EpochMs, most: usize) -> Vec<(u16, AtRisk)> {
+        let open = self.children.iter();
+        let open = open.map(|child| (child.key.as_str(), child.session.machine()));
+        self.patterns.at_risk(self.own, open, watermark, most)
+    }
+
+    /// The open sessions of a key.
+    pub fn describe(&mut self, key: &str, watermark: EpochMs) -> Vec<OpenOfKind> {
+        let hash = key_hash(self.seed, key.as_bytes());
+        let Some(slot) = self.children.find(key.as_bytes(), hash, None) else { return Vec::new() };
+        self.patterns.describe(self.children.get(slot).session.machine(), watermark)
     }
 
     /// How much it holds.

@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::actors::aggregator::{DecidedGroups, PatternRoom, PatternShard};
 use crate::actors::messages::ShardHolds;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::commit::Snapshot;
 use crate::domain::keeper::ShardDelta;
 use crate::domain::metric::{Fold, Metric};
 use crate::domain::pattern::{Patterns, Sent};
+use crate::domain::session::OpenOfKind;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// What it is made of.
@@ -85,6 +87,16 @@ impl OwnKeys {
         self.learn_groups();
         shards.push(delta);
         self.machines.holds()
+    }
+
+    /// What is at risk in its kinds of sessions, by number.
+    pub fn at_risk(&self, watermark: EpochMs, most: usize) -> Vec<(u16, AtRisk)> {
+        self.machines.at_risk(watermark, most)
+    }
+
+    /// The open sessions of a key.
+    pub fn describe(&mut self, key: &str, watermark: EpochMs) -> Vec<OpenOfKind> {
+        self.machines.describe(key, watermark)
     }
 
     fn learn_groups(&mut self) {

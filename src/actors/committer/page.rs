@@ -9,18 +9,18 @@ use tokio::sync::Semaphore;
 
 use crate::actors::Settings;
 use crate::actors::broadcaster::Publish;
-use crate::actors::directory::Directory;
+use crate::actors::directory::{Directory, KindsAtRisk};
 use crate::actors::figures;
 use crate::actors::flow::Flow;
 use crate::actors::messages::ShardHolds;
 use crate::actors::standing::{Bounds, Watch};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
+use crate::domain::at_risk::AtRisk;
 use crate::domain::board::{Board, Topic, bound, share};
 use crate::domain::condition::{Condition, Severity};
 use crate::domain::keeper::{ConditionView, Keeper, PipelineView, SourceView};
 use crate::domain::lag::CatchUp;
-use crate::domain::session::AtRisk;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// What is read while it is younger than this is live.
@@ -44,6 +44,8 @@ pub struct Clients {
     pub lagging: u64,
     /// Those that follow the topic of sessions at risk.
     pub at_risk: u64,
+    /// Those that follow the topic of a kind of sessions.
+    pub kinds: u64,
 }
 
 /// Counts them.
@@ -91,6 +93,8 @@ pub(super) struct Page {
     pub finished: bool,
     /// What was seen last of the sessions at risk; `None` while nobody follows it.
     pub at_risk: Option<Arc<AtRisk>>,
+    /// Likewise of kinds of their own.
+    pub kinds_at_risk: Option<Arc<KindsAtRisk>>,
     version: u64,
     /// The topics of the last board.
     shown: BTreeMap<String, Arc<Topic>>,
@@ -107,6 +111,7 @@ impl Page {
             commit_ms: 0,
             finished: false,
             at_risk: None,
+            kinds_at_risk: None,
             version: 0,
             shown: BTreeMap::new(),
             catch_up: CatchUp::default(),
@@ -120,6 +125,15 @@ impl Page {
         let followed = (self.parts.clients)().at_risk > 0;
         if !followed {
             self.at_risk = None;
+        }
+        followed.then(|| self.parts.directory.clone())
+    }
+
+    /// Somebody follows a kind of sessions: the way to look for what is at risk there.
+    pub(super) fn kinds_at_risk_wanted(&mut self) -> Option<Directory> {
+        let followed = (self.parts.clients)().kinds > 0;
+        if !followed {
+            self.kinds_at_risk = None;
         }
         followed.then(|| self.parts.directory.clone())
     }
@@ -230,6 +244,7 @@ impl Page {
             lateness_ms: parts.spans.1,
             wall: parts.clock.wall(),
             at_risk: self.at_risk.clone(),
+            kinds_at_risk: self.kinds_at_risk.clone(),
         }
     }
 }

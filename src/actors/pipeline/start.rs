@@ -279,7 +279,8 @@ impl<'a> Starting<'a> {
             let died = |_| Err("a shard died while it restored its sessions".into());
             open.add(&restored.unwrap_or_else(died).map_err(damaged)?);
         }
-        setup.directory.connect(self.course.schema.seed, addrs.clone(), committer);
+        let patterns = &self.course.patterns;
+        setup.directory.connect(self.course.schema.seed, addrs.clone(), committer, patterns);
         Ok((addrs, open))
     }
 

@@ -13,10 +13,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::Parts;
-use crate::actors::directory::{AT_RISK_MAX, Directory};
+use crate::actors::directory::{AT_RISK_MAX, Directory, NotSeen};
 use crate::actors::status::Status;
+use crate::domain::at_risk::By;
 use crate::domain::board::{Board, frame};
-use crate::domain::session::By;
 use crate::nats::link::Link;
 use crate::nats::settings::OutSettings;
 use crate::sink::Track;
@@ -149,6 +149,7 @@ enum Question {
 struct AtRiskAsked {
     by: By,
     limit: Option<usize>,
+    of: Option<String>,
 }
 
 async fn endpoint(guard: &Guard, service: &str, name: &str) -> Result<Endpoint, String> {
@@ -193,8 +194,11 @@ impl Answers {
                 serde_json::from_slice(json).map_err(|error| failure(400, &error.to_string()))?
             }
         };
-        let found = self.directory.at_risk().await;
-        let found = found.map_err(|no_answer| failure(503, &no_answer.to_string()))?;
+        let found = self.directory.at_risk_of(asked.of.as_deref()).await;
+        let found = found.map_err(|why| match why {
+            NotSeen::NoAnswer(_) => failure(503, &why.to_string()),
+            NotSeen::NoSuchKind { .. } => failure(404, &why.to_string()),
+        })?;
         let limit = asked.limit.unwrap_or(AT_RISK_MAX);
         Ok(found.page(asked.by, limit, AT_RISK_BYTES_MAX).to_string())
     }

@@ -41,6 +41,7 @@ pub use delta::{Barrier, Gauges, SessionTotals, ShardDelta};
 pub use ended::EndedSession;
 pub use kept::Filling;
 use kept::Written;
+pub use kinds::KIND_PANEL;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use rules::look_back;

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::{Keeper, ShardDelta};
 use crate::alert::{Alert, Detail, alert_id};
 use crate::fault::FaultView;
-use crate::metric::Attr;
 use crate::pattern::{
     DURATION, EVENTS, FoundMatch, More, Pattern, PatternSpec, PatternTally, Patterns, STEP, Seeks,
     VALUE,
@@ -89,7 +88,7 @@ impl Keeper {
         let mut detail: Map<String, Value> = found
             .attributes(pattern)
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), json_of(value)))
+            .map(|(name, value)| (name.to_owned(), value.to_json()))
             .collect();
         let seconds = |span| span as f64 / 1_000.0;
         detail.insert(table.into(), json!(pattern.spec.name));
@@ -118,15 +117,5 @@ impl Keeper {
             title: pattern.spec.title.clone(),
             detail: Detail::of(&detail),
         }
-    }
-}
-
-fn json_of(value: Attr<'_>) -> Value {
-    match value {
-        Attr::Missing | Attr::Unusable(_) => Value::Null,
-        Attr::Number(number) => json!(number.to_f64()),
-        Attr::Amount(amount) => json!(amount.to_f64()),
-        Attr::Text(text) => json!(String::from_utf8_lossy(text)),
-        Attr::Bool(value) => json!(value),
     }
 }

@@ -11,14 +11,13 @@ use super::funnels::{MetricNumbers, has_own_topic};
 use super::metric_topic::{about, metric_topic, note};
 use super::warming::Since;
 use super::{BOARD_ALERTS, Keeper};
-use crate::board::bound::label;
+use crate::at_risk::{AtRisk, By};
 use crate::board::{Log, Topic, TopicAbout, TopicState};
 use crate::condition::Condition;
 use crate::fault::FaultView;
 use crate::metric::shown::Shown;
 use crate::metric::{Facts, Metric};
 use crate::pattern::{PatternSpec, PatternTally, Seeks};
-use crate::session::{AtRisk, By, SessionAtRisk};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Topics of our own; no metric and no rule may have one of these names.
@@ -31,9 +30,6 @@ const INCIDENTS: &str = "incidents";
 const PATTERNS: &str = "patterns";
 /// Followed, it has lists that somebody must look for ([`PipelineView::at_risk`]).
 pub const AT_RISK: &str = "at_risk";
-
-/// Sessions in each list of the topic: what a panel shows.
-const AT_RISK_SHOWN_MAX: usize = 20;
 
 /// Most lines of unusable attributes on the board.
 const FAULTS_SHOWN_MAX: usize = 50;
@@ -136,6 +132,9 @@ pub struct PipelineView {
     /// What was seen last of the sessions at risk, while somebody follows it.
     #[serde(skip)]
     pub at_risk: Option<Arc<AtRisk>>,
+    /// Likewise of each kind of its own, by name.
+    #[serde(skip)]
+    pub kinds_at_risk: Option<Arc<BTreeMap<String, Arc<AtRisk>>>>,
 }
 
 impl Keeper {
@@ -189,7 +188,7 @@ impl Keeper {
             topics.insert(PATTERNS.into(), self.patterns_topic());
         }
         topics.extend(self.funnel_topics(&of_funnels));
-        topics.extend(self.kind_topics());
+        topics.extend(self.kind_topics(view.kinds_at_risk.as_deref()));
         topics
     }
 
@@ -208,7 +207,7 @@ impl Keeper {
     }
 
     fn at_risk(&self, seen: Option<&AtRisk>) -> BTreeMap<String, Value> {
-        let list = |by| seen.map(|seen| first_at_risk(seen, by));
+        let list = |by| seen.map(|seen| seen.shown(by));
         let gauges = &self.state.gauges;
         BTreeMap::from([
             ("sessions".into(), json!(gauges.at_risk)),
@@ -337,17 +336,6 @@ impl Keeper {
             _ => "exactly once".into(),
         }
     }
-}
-
-/// The first sessions at risk by an order, with short texts.
-fn first_at_risk(seen: &AtRisk, by: By) -> Vec<Value> {
-    let row = |row: &SessionAtRisk| {
-        json!({
-            "key": label(&row.key), "value": row.value, "deadline": row.deadline,
-            "step": row.step, "segment": label(&row.segment),
-        })
-    };
-    seen.first(by).iter().take(AT_RISK_SHOWN_MAX).map(row).collect()
 }
 
 /// What a metric with one number is now, as the strip at the top shows it.

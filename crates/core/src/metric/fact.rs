@@ -29,6 +29,17 @@ pub enum Attr<'a> {
 }
 
 impl<'a> Attr<'a> {
+    /// As JSON; null where there is none, or none that is of use.
+    pub fn to_json(self) -> serde_json::Value {
+        match self {
+            Attr::Missing | Attr::Unusable(_) => serde_json::Value::Null,
+            Attr::Number(number) => number.to_f64().into(),
+            Attr::Amount(amount) => amount.to_f64().into(),
+            Attr::Text(text) => String::from_utf8_lossy(text).into(),
+            Attr::Bool(value) => value.into(),
+        }
+    }
+
     /// The number that a text stands for; everything else as it is.
     #[inline]
     pub fn as_number(self, format: &NumberFormat) -> Attr<'a> {

@@ -136,7 +136,7 @@ fn number(count: u32) -> Decimal {
 }
 
 /// A side that is not there has none.
-fn value<'a>(values: &[Vec<Attr<'a>>; 2], side: Side, at: usize) -> Attr<'a> {
+pub(super) fn value<'a>(values: &[Vec<Attr<'a>>; 2], side: Side, at: usize) -> Attr<'a> {
     values[side as usize].get(at).copied().unwrap_or_default()
 }
 

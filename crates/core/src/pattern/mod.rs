@@ -21,6 +21,7 @@ mod held;
 mod join;
 mod machine;
 mod needs;
+mod open;
 mod progress;
 mod record;
 mod sent;
@@ -46,6 +47,8 @@ pub use visits::Visited;
 
 #[cfg(test)]
 mod funnel_tests;
+#[cfg(test)]
+mod open_tests;
 #[cfg(test)]
 mod test_ground;
 #[cfg(test)]

@@ -146,7 +146,8 @@ impl Visits {
         fx.found(Match::ended(number, at, (first, of_first), (last, of_last), more));
     }
 
-    fn stake(&self, spec: &SessionsSpec) -> Option<Amount> {
+    /// What is at stake, if anything is.
+    pub fn stake(&self, spec: &SessionsSpec) -> Option<Amount> {
         self.0.as_deref().and_then(|visit| visit.stake(spec))
     }
 
@@ -250,7 +251,8 @@ impl Visit {
         }
     }
 
-    fn outcome(&self, spec: &SessionsSpec) -> Outcome {
+    /// How it ended if nothing more came.
+    pub fn outcome(&self, spec: &SessionsSpec) -> Outcome {
         let entered = self.contents.had_entry() || spec.entry.is_empty();
         if self.goals > 0 && entered {
             Outcome::Converted

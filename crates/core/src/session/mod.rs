@@ -19,7 +19,6 @@ mod undo;
 mod view;
 
 pub use aliases::{AliasBounds, Aliases};
-pub use at_risk::{AtRisk, By, SessionAtRisk};
 pub use closed::Closed;
 pub(crate) use contents::Contents;
 pub use effects::{Changes, Cut, Ending, Outcome, STEPS_MAX, SessionEffects};
@@ -35,14 +34,45 @@ use serde::Serialize;
 use super::time::{EpochMs, SpanMs};
 
 /// What a person sees of one key's open sessions (`GET /v1/sessions/{key}`).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionView {
     /// The session key.
     pub key: String,
     /// Event time the view was taken at (the shard's watermark).
     pub watermark: EpochMs,
-    /// The open sessions, oldest first; rarely more than one.
+    /// The open sessions of `[session]`, oldest first; rarely more than one.
     pub sessions: Vec<OpenSession>,
+    /// Those of kinds of their own, one of each at most.
+    pub kinds: Vec<OpenOfKind>,
+}
+
+/// One open session of a kind of its own, as far as the watermark has passed it by the lateness.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenOfKind {
+    /// The name of the kind.
+    pub kind: String,
+    /// `browsing`, `at_risk` (entry without goal) or `converted`.
+    pub state: &'static str,
+    /// Furthest step reached, empty when none was.
+    pub step: String,
+    /// First event.
+    pub first: EpochMs,
+    /// Last event.
+    pub last: EpochMs,
+    /// Events so far.
+    pub events: u64,
+    /// Further events of the key, that the watermark has not passed by the lateness.
+    pub waiting: u64,
+    /// When it closes if nothing more comes.
+    pub deadline: EpochMs,
+    /// From the watermark to the deadline; negative while it waits for late events.
+    pub remaining_ms: SpanMs,
+    /// Value at stake, in whatever the attribute `value` of the kind is in.
+    pub value: f64,
+    /// What is counted apart.
+    pub counts: std::collections::BTreeMap<String, u64>,
+    /// The attributes that the kind declares, as far as they are known.
+    pub attributes: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
 /// One open session.

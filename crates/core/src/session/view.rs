@@ -8,7 +8,7 @@ use super::{OpenSession, SessionView, TrailEntry};
 use crate::time::EpochMs;
 
 impl Machine {
-    /// The open sessions at a watermark, for `GET /v1/sessions/{key}`.
+    /// The open sessions at a watermark, for `GET /v1/sessions/{key}`; without those of other kinds.
     pub fn view(
         &self,
         key: &str,
@@ -18,7 +18,7 @@ impl Machine {
     ) -> SessionView {
         let sessions =
             self.sessions.iter().map(|state| open(state, rules, segments, watermark)).collect();
-        SessionView { key: key.to_owned(), watermark, sessions }
+        SessionView { key: key.to_owned(), watermark, sessions, kinds: Vec::new() }
     }
 }
 

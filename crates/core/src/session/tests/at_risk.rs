@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::at_risk::{AtRisk, By};
 use crate::keyed::KeyedMachine as _;
 
 /// Time, event type and value of an event.
