@@ -115,6 +115,12 @@ pub(super) fn unknown(name: &str, channels: &[Spec]) -> Option<String> {
     Some(format!("names no channel; there are {known}{}", near::hint(name, names())))
 }
 
+/// Why no route may lead to a channel.
+pub(super) fn names_nobody(name: &str, channels: &[Spec]) -> Option<String> {
+    let wrong = channels.iter().find(|channel| channel.name == name)?.check_routes().err()?;
+    Some(format!("leads to {name}, and channel.{name}.{} {}", wrong.key, wrong.rule))
+}
+
 fn place(told: &Told, page: &str) -> Place {
     Place { page: page.to_owned(), zone: told.zone.clone(), labels: told.attributes.clone() }
 }

@@ -45,6 +45,10 @@ pub(super) fn name(spec: &Spec) -> &str {
     match *spec {}
 }
 
+pub(super) fn names_nobody(_: &str, _: &[Spec]) -> Option<String> {
+    None
+}
+
 pub(super) fn unknown(_: &str, _: &[Spec]) -> Option<String> {
     Some(missing("channels", "notify"))
 }

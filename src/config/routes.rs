@@ -182,8 +182,9 @@ pub(super) fn read(
 fn route(item: &mut Item<'_>, told: &Told, channels: &[Spec]) -> Route {
     item.reader.need("channel", "channel = \"...\"");
     let keys = item.reader.section(RouteKeys::default());
-    if let Some(rule) =
-        channels::unknown(&keys.channel, channels).filter(|_| item.reader.is_set("channel"))
+    if let Some(rule) = channels::unknown(&keys.channel, channels)
+        .filter(|_| item.reader.is_set("channel"))
+        .or_else(|| channels::names_nobody(&keys.channel, channels))
     {
         item.reader.problem("channel", rule);
     }

@@ -30,6 +30,8 @@ pub struct Receipt {
     pub remember: Option<String>,
     /// A part of it was not taken, and why: one of several addresses.
     pub lacks: Option<String>,
+    /// How many earlier ones were removed to make room for it, where it goes into a bounded place.
+    pub removed: u64,
 }
 
 /// It was not taken. No text of it has a secret in it.
@@ -60,6 +62,14 @@ impl Failure {
     /// It will not be taken.
     pub(crate) fn never(cause: impl ToString) -> Failure {
         Failure::Never { cause: cause.to_string() }
+    }
+
+    /// The same with another cause.
+    pub(crate) fn map(self, change: impl FnOnce(String) -> String) -> Failure {
+        match self {
+            Failure::Later { cause, after } => Failure::Later { cause: change(cause), after },
+            Failure::Never { cause } => Failure::Never { cause: change(cause) },
+        }
     }
 }
 

@@ -110,9 +110,7 @@ impl<W: Wire> Http<W> {
 
     fn told<'a>(&self, notification: &'a Notification) -> Result<Told<'a>, Failure> {
         if notification.step == Step::Nudge && !W::NUDGES {
-            return Err(Failure::never(
-                "a nudge is for one person, and is not told to a channel of many",
-            ));
+            return Err(Failure::never("it is for one person, and this channel tells many"));
         }
         let view = View::of(notification, &self.common.place.page);
         let written = self.common.templates.write(&view)?;
@@ -172,22 +170,25 @@ impl<W: Wire> Http<W> {
     }
 
     fn mask(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Later { cause, after } => Failure::Later { cause: self.masked(&cause), after },
-            Failure::Never { cause } => Failure::Never { cause: self.masked(&cause) },
-        }
+        failure.map(|cause| self.masked(&cause))
     }
 }
 
 impl<W: Wire> Channel for Http<W> {
     fn deliver(&self, told: &Notification, before: Option<&str>) -> Result<Receipt, Failure> {
         let sent = self.told(told).and_then(|told| self.wire.request(&told, before));
-        let receipt = sent.and_then(|request| self.send(request)).map_err(|why| self.mask(why))?;
-        Ok(Receipt { says: self.masked(&receipt.says), ..receipt })
+        // Whom it is for may be repeated to us.
+        let hidden = |text: &str| match &told.recipient {
+            Some(recipient) => recipient.hidden_in(text),
+            None => text.to_owned(),
+        };
+        let receipt = sent.and_then(|request| self.send(request));
+        let receipt = receipt.map_err(|why| self.mask(why).map(|cause| hidden(&cause)))?;
+        Ok(Receipt { says: hidden(&self.masked(&receipt.says)), ..receipt })
     }
 
-    fn preview(&self, told: &Notification) -> Result<String, Failure> {
-        let told = self.told(told).map_err(|why| self.mask(why))?;
+    fn preview(&self, notification: &Notification) -> Result<String, Failure> {
+        let told = self.told(notification).map_err(|why| self.mask(why))?;
         let Request { url, headers, body } = self.wire.request(&told, None)?;
         let mut text = format!("POST {url}\n");
         for (name, value) in headers {
@@ -197,7 +198,11 @@ impl<W: Wire> Channel for Http<W> {
             Ok(body) => format!("{body:#}"),
             Err(_) => String::from_utf8_lossy(&body).into_owned(),
         };
-        Ok(self.masked(&format!("{text}\n{body}\n")))
+        let mut text = self.masked(&format!("{text}\n{body}\n"));
+        if let Some(recipient) = &notification.recipient {
+            recipient.mask_in(&mut text);
+        }
+        Ok(text)
     }
 }
 

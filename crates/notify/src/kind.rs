@@ -167,7 +167,8 @@ impl Spec {
     /// The key that keeps it from working: a secret that is not there, an address that is none, a
     /// template that fails with a sample.
     pub fn open(&self, place: &Place, clock: &SharedClock) -> Result<Box<dyn Channel>, Wrong> {
-        self.kind.open(Opening { keys: &self.keys, place, clock, secrets: Secrets::Real })
+        let (keys, secrets) = (&self.keys, Secrets::Real);
+        self.kind.open(Opening { keys, place, clock, secrets, nudges: false })
     }
 
     /// Checks it where what its keys refer to may not be there: files and variables are not looked at.
@@ -175,8 +176,42 @@ impl Spec {
     /// # Errors
     /// As [`Spec::open`].
     pub fn check(&self, place: &Place) -> Result<(), Wrong> {
+        self.tried(place, false)
+    }
+
+    /// The same for one that nudges are to go to: each is for one person, who knows nothing of incidents.
+    ///
+    /// # Errors
+    /// As [`Spec::check`]; that it tells many; that a template of it fails with a nudge.
+    pub fn check_nudges(&self, place: &Place) -> Result<(), Wrong> {
+        if !matches!(self.kind, Kind::Email(_) | Kind::Webhook(_)) {
+            let word = self.kind.word();
+            let rule = format!(
+                "is {word:?}, which tells many: a nudge is for one person, by email or webhook"
+            );
+            return Err(Wrong { key: "type", rule });
+        }
+        self.tried(place, true)
+    }
+
+    /// Checks one that a route leads to: it must name whom it tells.
+    ///
+    /// # Errors
+    /// The key that names nobody.
+    pub fn check_routes(&self) -> Result<(), Wrong> {
+        match &self.kind {
+            Kind::Email(keys) if keys.to.is_empty() => {
+                let rule = "is missing: write to = [\"ops@example.org\"]".into();
+                Err(Wrong { key: "to", rule })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tried(&self, place: &Place, nudges: bool) -> Result<(), Wrong> {
         let (keys, clock) = (&self.keys, &SystemClock::shared());
-        self.kind.open(Opening { keys, place, clock, secrets: Secrets::Pretended }).map(drop)
+        let secrets = Secrets::Pretended;
+        self.kind.open(Opening { keys, place, clock, secrets, nudges }).map(drop)
     }
 }
 
@@ -186,6 +221,8 @@ pub(crate) struct Opening<'a> {
     place: &'a Place,
     clock: &'a SharedClock,
     secrets: Secrets,
+    /// Its templates are tried with a nudge as well.
+    nudges: bool,
 }
 
 /// What an open channel has in common with the others.
@@ -219,7 +256,7 @@ impl Opening<'_> {
         Ok(Common {
             place: Arc::new(self.place.clone()),
             clock: Arc::clone(self.clock),
-            templates: Templates::new(&written, escape, self.place)?,
+            templates: Templates::new(&written, escape, (self.place, self.nudges))?,
             allow_private: *allow_private,
             connect_timeout: *connect_timeout,
             timeout: *timeout,

@@ -11,6 +11,7 @@ mod channel;
 mod guard;
 mod http;
 mod kind;
+mod mailbox;
 mod sample;
 mod secret;
 mod template;
@@ -18,4 +19,5 @@ mod view;
 
 pub use channel::{Channel, Failure, Receipt};
 pub use kind::{ChannelKeys, Kind, Place, Spec, Wrong};
-pub use sample::samples;
+pub use mailbox::{Listed, Mail, Mailbox};
+pub use sample::{nudge_sample, samples};

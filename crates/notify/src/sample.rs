@@ -1,7 +1,7 @@
 //! One notification of each kind and step, as templates are checked with and people try a route.
 
 use serde_json::{Map, Value as Json, json};
-use tidewatch_core::incident::{Notification, Step, notification_key};
+use tidewatch_core::incident::{Notification, Recipient, Step, notification_key};
 use tidewatch_core::time::EpochMs;
 
 const MINUTE: i64 = 60_000;
@@ -56,6 +56,37 @@ pub fn samples(
         made(Step::Digest, route, at, carts),
         made(Step::Digest, route, at, incidents),
     ]
+}
+
+/// A nudge with these labels, decided at about this time and about this, to somebody under example.org.
+pub fn nudge_sample(
+    (nudge, channel): (&str, &str),
+    labels: &[String],
+    (at, id): (EpochMs, &str),
+) -> Notification {
+    let mut facts: Map<String, Json> =
+        labels.iter().map(|name| (name.clone(), json!("sample"))).collect();
+    let of_the_cart = json!({
+        "value": 129.9, "currency": "EUR", "items": ["Rain jacket", "Wool socks"], "more": 2,
+        "first": at - 40 * MINUTE, "last": at - 30 * MINUTE,
+    });
+    if let Json::Object(of_the_cart) = of_the_cart {
+        facts.extend(of_the_cart);
+    }
+    Notification {
+        n: 1,
+        key: notification_key(id, nudge, Step::Nudge, 0),
+        route: nudge.to_owned(),
+        channel: channel.to_owned(),
+        step: Step::Nudge,
+        at,
+        about: id.to_owned(),
+        facts: Json::Object(facts),
+        recipient: Some(Recipient {
+            address: "sample@example.org".into(),
+            unsubscribe: Some("https://shop.example/unsubscribe/sample".into()),
+        }),
+    }
 }
 
 fn incident(id: &str, at: EpochMs, labels: &Map<String, Json>) -> Json {

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, escape_formatter};
+use minijinja::{
+    AutoEscape, Environment, Output, State, Template, UndefinedBehavior, escape_formatter,
+};
 use tidewatch_core::near;
 
 use crate::channel::Failure;
@@ -54,26 +56,32 @@ pub(crate) const TITLE: &str = include_str!("template/title.txt");
 pub(crate) const BODY: &str = include_str!("template/body.txt");
 /// Default of `html`.
 pub(crate) const HTML: &str = include_str!("template/mail.html");
+/// What stands for the defaults of `body` and `html` in a nudge, whose reader knows nothing of incidents:
+/// the key, the name of the template, and its text.
+const NUDGE: [(&str, &str, &str); 2] = [
+    ("body", "body of a nudge", include_str!("template/nudge.txt")),
+    ("html", "html of a nudge", include_str!("template/nudge.html")),
+];
 
 /// What a template may name besides what a notification has.
 const FUNCTIONS: &[&str] = &["range", "dict", "namespace", "debug", "loop", "self", "caller"];
 
 impl Templates {
     /// Reads templates, by their key: `title`, `body`, `html`. Empty ones are the default. They are
-    /// tried with a sample of each kind and step.
+    /// tried with a sample of each kind and step, and with `nudges` also of a nudge.
     ///
     /// # Errors
     /// The key, the line, and what is wrong.
     pub fn new(
         written: &[(&'static str, &str)],
         escape: Escape,
-        place: &Place,
+        (place, nudges): (&Place, bool),
     ) -> Result<Templates, Wrong> {
         let mut engine = Environment::new();
         engine.set_syntax(syntax()?);
         engine.set_fuel(Some(FUEL));
         engine.set_auto_escape_callback(move |name| match (name, escape) {
-            ("html", _) => AutoEscape::Html,
+            (html, _) if html.starts_with("html") => AutoEscape::Html,
             (_, Escape::Slack) => AutoEscape::Custom(SLACK.into()),
             (_, Escape::Plain) => AutoEscape::None,
         });
@@ -93,14 +101,22 @@ impl Templates {
             };
             let added = engine.add_template_owned(*key, own.to_owned());
             added.map_err(|error| wrong(key, &error))?;
+            // Whoever writes one writes it for nudges as well.
+            for (_, name, own) in
+                NUDGE.iter().filter(|(of, ..)| of == key && text.trim().is_empty())
+            {
+                engine.add_template(name, own).map_err(|error| wrong(key, &error))?;
+            }
         }
         let mut templates = Templates { engine };
+        let keys: Vec<&'static str> = written.iter().map(|(key, _)| *key).collect();
         templates.check(place)?;
+        templates.try_samples(&keys, place, nudges)?;
         Ok(templates)
     }
 
-    /// Names that nothing has, and what cannot be written of a sample.
-    fn check(&mut self, place: &Place) -> Result<(), Wrong> {
+    /// Names that nothing has.
+    fn check(&self, place: &Place) -> Result<(), Wrong> {
         let names = names();
         for (key, template) in self.engine.templates() {
             let key = static_key(key);
@@ -134,23 +150,44 @@ impl Templates {
                 return Err(Wrong { key, rule: format!("line {line}: {rule}") });
             }
         }
+        Ok(())
+    }
+
+    /// What cannot be written of a sample.
+    fn try_samples(
+        &mut self,
+        keys: &[&'static str],
+        place: &Place,
+        nudges: bool,
+    ) -> Result<(), Wrong> {
         self.engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        let samples = crate::samples(("sample", "sample"), &place.labels, (SOME_TIME, "sample"));
-        for (told, (key, template)) in
-            samples.iter().flat_map(|told| self.engine.templates().map(move |one| (told, one)))
+        let about = (("sample", "sample"), &*place.labels, (SOME_TIME, "sample"));
+        let mut samples = crate::samples(about.0, about.1, about.2);
+        if nudges {
+            samples.push(crate::nudge_sample(about.0, about.1, about.2));
+        }
+        for (told, key) in samples.iter().flat_map(|told| keys.iter().map(move |key| (told, *key)))
         {
             let mut view = View::of(told, &place.page);
             let labels = place.labels.iter().map(|name| (name.clone(), "sample".to_owned()));
             view.labels.extend(labels);
-            let view = Value::from(Serde(view));
-            template.render(view).map_err(|error| {
-                let Wrong { key, rule } = wrong(static_key(key), &error);
+            let template = self.template(key, &view);
+            let rendered = template.and_then(|one| one.render(Value::from(Serde(view))));
+            rendered.map_err(|error| {
+                let Wrong { key, rule } = wrong(key, &error);
                 Wrong { key, rule: format!("{rule} (in a sample that has {})", told.step.word()) }
             })?;
         }
         // A label that a notification lacks must not keep it from going out.
         self.engine.set_undefined_behavior(UndefinedBehavior::Chainable);
         Ok(())
+    }
+
+    /// The template of a key for such a thing.
+    fn template(&self, key: &str, view: &View) -> Result<Template<'_, '_>, minijinja::Error> {
+        let of_nudges = NUDGE.iter().find(|(of, ..)| *of == key && view.kind == "nudge");
+        let own = of_nudges.and_then(|(_, name, _)| self.engine.get_template(name).ok());
+        own.map_or_else(|| self.engine.get_template(key), Ok)
     }
 
     /// Title and body.
@@ -173,7 +210,7 @@ impl Templates {
             Failure::never(format!("the template {key} fails: {rule}"))
         };
         let mut text = Bounded { text: Vec::new(), most };
-        let template = self.engine.get_template(key).map_err(failed)?;
+        let template = self.template(key, view).map_err(failed)?;
         template.render_captured_to(Value::from(Serde(view)), &mut text).map_err(failed)?;
         Ok(text.finish())
     }
@@ -224,7 +261,7 @@ fn names() -> Vec<String> {
 fn static_key(key: &str) -> &'static str {
     match key {
         "title" => "title",
-        "html" => "html",
+        html if html.starts_with("html") => "html",
         _ => "body",
     }
 }

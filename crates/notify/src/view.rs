@@ -89,7 +89,8 @@ impl View {
         if told.step == Step::Digest {
             view.rule.clone_from(&told.route);
         }
-        if !page.is_empty() {
+        // Who left something in a cart has no business on the page.
+        if !page.is_empty() && told.step != Step::Nudge {
             let page = page.trim_end_matches('/');
             view.link = if view.kind == "incident" {
                 format!("{page}/#{}", view.id)

@@ -12,7 +12,8 @@ A test shows what would be sent for a sample of each kind and step that the rout
 secrets; with --send they are delivered, each once, about something of their own.
 
 What was left out (tidewatch_out_left_out_total, /readyz?verbose) is kept with its number; again \
-delivers it, from here, with the same key.
+delivers it, from here, with the same key. One that is for a person is read from the data folder: no \
+server gives their address out.
 
 Exit codes: 0 fine, 1 failed or refused, 2 usage or configuration.";
 

@@ -132,7 +132,7 @@ impl Wire for Slack {
         let is_reply = said.pointer("/message/thread_ts").is_some();
         let remember = text("channel").zip(text("ts")).filter(|_| !is_reply);
         let remember = remember.map(|(room, ts)| format!("{room} {ts}"));
-        Ok(Receipt { says: "ok".into(), remember, lacks: None })
+        Ok(Receipt { says: "ok".into(), remember, ..Receipt::default() })
     }
 }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::json;
+use tidewatch_core::incident::Step;
 use tidewatch_core::settings::{Secret, settings};
 
 use super::{Opening, Wrong};
@@ -14,7 +15,8 @@ use crate::secret::Found;
 use crate::template::Escape;
 
 settings! {
-    /// A request to a program of one's own: a CloudEvent, signed as Standard Webhooks asks for.
+    /// A request to a program of one's own: a CloudEvent, signed as Standard Webhooks asks for. That of a
+    /// nudge has the address in it.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Keys in "" {
         /// Needed: where it is sent to. As every secret it may be "env:NAME" or "file:PATH".
@@ -77,11 +79,15 @@ impl Wire for Webhook {
         let notification = told.notification;
         let source = if told.view.link.is_empty() { "tidewatch" } else { &told.view.link };
         let time = Timestamp::from_millisecond(notification.at).map_err(Failure::never)?;
-        let event = json!({
+        let kind = match notification.step {
+            Step::Nudge => "tidewatch.nudge".to_owned(),
+            _ => format!("tidewatch.{}.{}", told.view.kind, told.view.step),
+        };
+        let mut event = json!({
             "specversion": "1.0",
             "id": notification.key,
             "source": source.split('#').next(),
-            "type": format!("tidewatch.{}.{}", told.view.kind, told.view.step),
+            "type": kind,
             "subject": notification.about,
             "time": time.to_string(),
             "datacontenttype": "application/json",
@@ -95,6 +101,9 @@ impl Wire for Webhook {
                 "facts": notification.facts,
             },
         });
+        if let Some(recipient) = &notification.recipient {
+            event["data"]["recipient"] = json!(recipient);
+        }
         let body = serde_json::to_vec(&event).map_err(Failure::never)?;
         let mut headers = vec![
             ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),

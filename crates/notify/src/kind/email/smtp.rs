@@ -162,7 +162,8 @@ impl Smtp {
         let answer = connection.message(message).map_err(|error| failure(&error))?;
         let says: Vec<&str> = answer.message().collect();
         let says = shown(&format!("{} {}", answer.code(), says.join(" ")), 200);
-        Ok(Receipt { says, remember: None, lacks: (!lacks.is_empty()).then(|| lacks.join("; ")) })
+        let lacks = (!lacks.is_empty()).then(|| lacks.join("; "));
+        Ok(Receipt { says, lacks, ..Receipt::default() })
     }
 }
 
