@@ -100,6 +100,7 @@ fn receive(mut stream: TcpStream, seen: &Mutex<BTreeMap<String, Seen>>) {
         ("broken", true) => "500 Internal Server Error",
         ("cut", true) | ("hang", _) => "",
         ("gone", _) => "410 Gone",
+        ("down", _) => "503 Service Unavailable",
         ("moved", _) => "302 Found\r\nlocation: /trap",
         _ => "200 OK",
     };
@@ -118,6 +119,10 @@ fn receive(mut stream: TcpStream, seen: &Mutex<BTreeMap<String, Seen>>) {
 const RECEIVERS: [&str; 7] = ["good", "busy", "broken", "cut", "hang", "gone", "moved"];
 
 fn config(port: u16) -> String {
+    config_of(port, &RECEIVERS)
+}
+
+fn config_of(port: u16, receivers: &[&str]) -> String {
     let mut text = format!(
         "{HOLD}out_of_orderness = \"1s\"\nallowed_lateness = \"1s\"\n\
          [incidents]\nnotify_max_age = \"1d\"\n\
@@ -126,8 +131,8 @@ fn config(port: u16) -> String {
          [[rule]]\nname = \"failures\"\nmetric = \"failed\"\ndetect = \"threshold\"\nlimit = 3\n\
          cooldown = \"20s\"\nseverity = \"critical\"\ngroups_max = 1000\n"
     );
-    for name in RECEIVERS {
-        let tries = if name == "hang" { 2 } else { 30 };
+    for name in receivers {
+        let tries = if *name == "hang" { 2 } else { 30 };
         text += &format!(
             "[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\n\
              url = \"http://127.0.0.1:{port}/{name}\"\nallow_private = true\ngive_up = \"1d\"\n\
@@ -234,6 +239,36 @@ fn everybody_is_told_and_nobody_holds_up_another() {
     });
     until(30, "it is told", || (receiver.taken("good") == wanted).then_some(()));
     assert_eq!(receiver.of("good").len(), 6);
+    assert!(server.stop().success());
+}
+
+/// What waits is said when nobody is to take it any more, and delivered when somebody is again.
+#[test]
+fn what_waits_for_a_channel_that_went_is_said_at_a_start() {
+    let receiver = Receiver::start();
+    let folder = Folder::default();
+    let with = |names: &[&str]| folder.serve(&config_of(receiver.port, names)).start();
+    let ready = |server: &Server| {
+        let answer = server.http.get(&server.at("readyz?verbose"));
+        String::from_utf8(answer.body).unwrap()
+    };
+    let mut server = with(&["good", "down"]);
+    let (start, mut received) = (start(), 0);
+    post(&server, &outage(start, 0, "eu"), &mut received);
+    until(60, "an incident began and ended", || (keys(&server, "down").len() == 2).then_some(()));
+    until(30, "the other waits", || (!receiver.of("down").is_empty()).then_some(()));
+    let waiting = 2;
+    assert!(server.stop().success());
+    let mut server = with(&["good"]);
+    let said = format!("channel down is not in the configuration, and {waiting} notification");
+    assert!(ready(&server).contains(&said), "{}", ready(&server));
+    let metrics = String::from_utf8(server.http.get(&server.at("metrics")).body).unwrap();
+    let counted = format!("tidewatch_notifications_of_gone_channels {waiting}");
+    assert!(metrics.contains(&counted), "{metrics}");
+    assert!(server.stop().success());
+    let mut server = with(&["good", "down"]);
+    assert!(!ready(&server).contains("is not in the configuration"), "{}", ready(&server));
+    until(30, "it goes on", || (receiver.of("down").len() > 1).then_some(()));
     assert!(server.stop().success());
 }
 

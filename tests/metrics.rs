@@ -44,6 +44,7 @@ fn visit(n: usize) -> String {
 fn every_metric_of_the_table_is_exported() {
     let folder = Folder::default();
     let table = folder.write("table.csv", "sku,kind\n1,tea\n");
+    let mails = folder.path("mails");
     let pattern = format!(
         r#"
 [[pattern]]
@@ -78,6 +79,11 @@ name = "l"
 file = {table:?}
 key = "sku"
 attributes = {{ kind = "kind" }}
+[[channel]]
+name = "mails"
+type = "email"
+folder = {mails:?}
+from = "alerts@shop.example"
 "#
     );
     let server = folder.serve(&format!("{HOLD}{pattern}")).start();

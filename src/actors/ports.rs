@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -539,6 +541,22 @@ pub trait IncidentRecords: Send + Sync {
     /// # Errors
     /// When the file cannot be read.
     fn notifications_after(&self, after: u64, channel: &str) -> Result<u64, StoreError>;
+
+    /// The channels that there are notifications of, whether or not they are still configured.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn notification_channels(&self) -> Result<Vec<String>, StoreError>;
+}
+
+/// How far a channel got with its notifications: those behind that are kept for it, as long as there is
+/// room.
+#[derive(Debug, Default)]
+pub struct Taker {
+    /// Up to this number it took them, or left them out. The channel says so.
+    pub taken: Arc<AtomicU64>,
+    /// How many left since the start before it had taken them. The store says so.
+    pub lost: AtomicU64,
 }
 
 /// Which incidents are wanted.

@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::domain::board::Board;
 use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
+use crate::domain::keeper::NoticeLink;
 use crate::store::folder::Folder;
 use crate::store::state::Figures;
 use crate::web;
@@ -76,13 +77,14 @@ pub struct Builder {
     scratch: bool,
     aside: bool,
     prepare: Prepare,
+    mailbox: Option<Arc<dyn web::Mailbox>>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Builder {
             config: Config::default(),
-            face: Face { mode: "embedded", notice: String::new() },
+            face: Face { mode: "embedded", ..Face::default() },
             clock: SystemClock::shared(),
             own: Vec::new(),
             output: None,
@@ -93,6 +95,7 @@ impl Default for Builder {
             scratch: false,
             aside: false,
             prepare: Arc::new(|_| {}),
+            mailbox: None,
         }
     }
 }
@@ -119,7 +122,14 @@ impl Builder {
     /// What the page says of this process: a mode (`serve`, `demo`, `replay`, `embedded`)
     /// and a sentence for people.
     pub fn face(mut self, mode: &'static str, notice: impl Into<String>) -> Self {
-        self.face = Face { mode, notice: notice.into() };
+        self.face = Face { mode, notice: notice.into(), ..self.face };
+        self
+    }
+
+    /// Mails that were written instead of sent are shown at `/mailbox`, and the page leads there.
+    pub(super) fn mailbox(mut self, mailbox: Arc<dyn web::Mailbox>) -> Self {
+        self.face.link = Some(NoticeLink { href: "mailbox", says: "Mailbox" });
+        self.mailbox = Some(mailbox);
         self
     }
 
@@ -194,6 +204,7 @@ impl Builder {
         // What reads something once, or beside one that serves, tells nobody.
         let tells = !reads_own && !self.aside;
         let channels = if tells { channels::open(&self.config, &clock)? } else { Vec::new() };
+        channels::keep_for(&channels, &files.state.figures());
         let ways = if reads_own {
             Ways::own(own, &clock)?
         } else {
@@ -218,7 +229,9 @@ impl Builder {
         running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
         let to_nats = ways.link.map(|link| running.send_to_nats(&link, out));
         running.outputs.extend(to_nats);
-        running.notify(channels)?;
+        if tells {
+            running.notify(channels)?;
+        }
         Ok(running)
     }
 
@@ -287,6 +300,7 @@ impl Builder {
             meaning,
             reload: reloader.reload(),
             dry_runs: dry_runs(&reloader, &self.prepare),
+            mailbox: self.mailbox.clone(),
             load: web::Load::new(&config.web),
             settings: config.web.clone(),
         };

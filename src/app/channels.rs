@@ -1,12 +1,20 @@
 //! Starts the channels beside a running pipeline.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use metrics::gauge;
 
 use super::builder::StartError;
 use super::running::Running;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::domain::condition::Condition;
 use crate::notify::{self, Opened, Parts};
+use crate::store::state::Figures;
+use crate::telemetry::names;
+use crate::web;
 
 /// Opens every channel: what its keys refer to must be there.
 ///
@@ -25,14 +33,47 @@ pub fn open(config: &Config, clock: &SharedClock) -> Result<Vec<Opened>, StartEr
             retry_max: spec.keys.retry_max,
             tries_max: spec.keys.tries_max,
             give_up: spec.keys.give_up,
+            taker: Arc::default(),
         })
     };
     config.channels.iter().map(open).collect()
 }
 
+/// Whether this build has them.
+pub const IN_BUILD: bool = true;
+
+/// The mails that a channel writes into a folder.
+pub fn mailbox(folder: &Path) -> Option<Arc<dyn web::Mailbox>> {
+    Some(Arc::new(Folder(tidewatch_notify::Mailbox::new(folder))))
+}
+
+/// A folder of mails, for the page.
+struct Folder(tidewatch_notify::Mailbox);
+
+impl web::Mailbox for Folder {
+    fn newest(&self, most: usize) -> io::Result<(Vec<web::Listed>, usize)> {
+        let (mails, count) = self.0.newest(most)?;
+        Ok((mails.into_iter().map(listed).collect(), count))
+    }
+
+    fn mail(&self, key: &str) -> io::Result<Option<web::Mail>> {
+        let mail = self.0.mail(key)?;
+        Ok(mail.map(|mail| {
+            let tidewatch_notify::Mail { listed: of, text, html, unsubscribe } = mail;
+            web::Mail { listed: listed(of), text, html, unsubscribe }
+        }))
+    }
+}
+
+fn listed(mail: tidewatch_notify::Listed) -> web::Listed {
+    let tidewatch_notify::Listed { key, to, subject, at } = mail;
+    web::Listed { key, to: to.join(", "), subject, at }
+}
+
 impl Running {
     /// Delivers notifications over these channels, with their notes in the data folder.
     pub(super) fn notify(&mut self, channels: Vec<Opened>) -> Result<(), StartError> {
+        self.tell_of_gone(&channels)?;
         let parts = Parts {
             records: Arc::clone(&self.web.incidents),
             clock: Arc::clone(&self.web.clock),
@@ -42,4 +83,32 @@ impl Running {
         self.outputs.extend(started?);
         Ok(())
     }
+
+    /// Says what waits for channels that are not in the configuration any more.
+    fn tell_of_gone(&self, channels: &[Opened]) -> Result<(), StartError> {
+        let records = &self.web.incidents;
+        let mut waiting = 0;
+        for name in records.notification_channels()? {
+            if channels.iter().any(|channel| channel.name == name) {
+                continue;
+            }
+            let reached = notify::reached(self.folder.path(), &name);
+            let count = records.notifications_after(reached, &name)?;
+            waiting += count;
+            let says = format!(
+                "channel {name} is not in the configuration, and {count} notifications wait for it: \
+                 write it there again, or see /v1/notifications?after={reached}"
+            );
+            let says = (count > 0).then_some(says);
+            self.web.status.stands_for(Condition::ChannelGone, &name, says);
+        }
+        gauge!(names::NOTIFICATIONS_GONE).set(waiting as f64);
+        Ok(())
+    }
+}
+
+/// Tells the store what to keep for these channels.
+pub fn keep_for(channels: &[Opened], figures: &Figures) {
+    let takers = channels.iter().map(|one| (one.name.clone(), Arc::clone(&one.taker)));
+    figures.keep_for(takers.collect());
 }

@@ -1,17 +1,33 @@
 //! What stands in for `channels` in a build without them: no configuration has one.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::builder::StartError;
 use super::running::Running;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::store::state::Figures;
+use crate::web::Mailbox;
+
+/// Whether this build has them.
+pub const IN_BUILD: bool = false;
 
 pub enum Opened {}
+
+/// Nothing was written.
+pub fn mailbox(_: &Path) -> Option<Arc<dyn Mailbox>> {
+    None
+}
 
 /// # Errors
 /// Never.
 pub fn open(_: &Config, _: &SharedClock) -> Result<Vec<Opened>, StartError> {
     Ok(Vec::new())
 }
+
+/// Nothing is kept for nobody.
+pub fn keep_for(_: &[Opened], _: &Figures) {}
 
 impl Running {
     pub(super) fn notify(&mut self, _: Vec<Opened>) -> Result<(), StartError> {

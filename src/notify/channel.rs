@@ -1,18 +1,21 @@
 //! A channel as a sink, and its rows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use metrics::counter;
 use tidewatch_notify::{Channel, Failure, Receipt};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::Opened;
 use super::memory::Memory;
-use crate::actors::ports::{IncidentRecords, StoreError};
+use super::{Opened, title};
+use crate::actors::ports::{IncidentRecords, StoreError, Taker};
 use crate::clock::SharedClock;
 use crate::domain::incident::{Notification, Step};
 use crate::sink::{Delivery, Fate, Reached, Resumed, Row, Rows, Sink, Stop};
+use crate::telemetry::names;
 
 impl Row for Notification {
     fn n(&self) -> u64 {
@@ -33,11 +36,16 @@ impl Row for Notification {
 pub(super) struct Notifications {
     channel: String,
     records: Arc<dyn IncidentRecords>,
+    taker: Arc<Taker>,
 }
 
 impl Notifications {
-    pub fn new(channel: &str, records: &Arc<dyn IncidentRecords>) -> Notifications {
-        Notifications { channel: channel.to_owned(), records: Arc::clone(records) }
+    pub fn new(
+        channel: &str,
+        records: &Arc<dyn IncidentRecords>,
+        taker: Arc<Taker>,
+    ) -> Notifications {
+        Notifications { channel: channel.to_owned(), records: Arc::clone(records), taker }
     }
 }
 
@@ -54,6 +62,10 @@ impl Rows<Notification> for Notifications {
     fn is_whole(&self) -> bool {
         false
     }
+
+    fn lost(&self) -> u64 {
+        self.taker.lost.load(Ordering::Relaxed)
+    }
 }
 
 /// A channel that its feed hands notifications to.
@@ -68,6 +80,7 @@ pub(super) struct ChannelSink {
 impl ChannelSink {
     pub fn new(opened: Opened, memory: Memory, clock: SharedClock) -> ChannelSink {
         let Opened { name, channel, give_up, .. } = opened;
+        counter!(names::MAILS_REMOVED, "channel" => name.clone()).increment(0);
         ChannelSink { name, channel, give_up, memory, clock }
     }
 
@@ -87,7 +100,7 @@ impl Sink for ChannelSink {
     type Row = Notification;
 
     async fn resume(&mut self) -> Result<Resumed, Stop> {
-        Ok(Resumed { reached: Reached::Unknown, identity: format!("channel {}", self.name) })
+        Ok(Resumed { reached: Reached::Unknown, identity: title(&self.name) })
     }
 
     async fn deliver(&mut self, page: &[Notification]) -> Delivery {
@@ -125,6 +138,10 @@ impl ChannelSink {
     async fn taken(&mut self, told: &Notification, receipt: Receipt) {
         if let Some(lacks) = receipt.lacks {
             warn!(channel = self.name, key = told.key, lacks, "a part of it was not taken");
+        }
+        if receipt.removed > 0 {
+            counter!(names::MAILS_REMOVED, "channel" => self.name.clone())
+                .increment(receipt.removed);
         }
         let over = told.step == Step::Resolved;
         let remember = receipt.remember.filter(|_| !over);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidewatch_notify::Channel;
 use tokio::sync::oneshot;
 
-use crate::actors::ports::IncidentRecords;
+use crate::actors::ports::{IncidentRecords, Taker};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::sink::feed::{Feed, Refused, Terms};
@@ -42,6 +42,8 @@ pub struct Opened {
     pub tries_max: usize,
     /// Age from which on it is left out, but for the end of an incident.
     pub give_up: Duration,
+    /// Told how far it got.
+    pub taker: Arc<Taker>,
 }
 
 /// What channels need.
@@ -52,6 +54,22 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Told how each channel stands.
     pub status: Arc<Status>,
+}
+
+/// What people call a channel among the outputs; its note is bound to it.
+fn title(channel: &str) -> String {
+    format!("channel {channel}")
+}
+
+/// The name of its note.
+fn file(channel: &str) -> String {
+    format!("channel-{channel}")
+}
+
+/// The number of the last notification that a channel took or left out, by the note that it has in a
+/// folder. Blocks.
+pub fn reached(folder: &Path, channel: &str) -> u64 {
+    sink::noted(folder, &file(channel), &title(channel))
 }
 
 /// Starts the feeds of channels, with their notes in a folder; `None` without any.
@@ -69,11 +87,12 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut outputs = Outputs::new(&parts.status);
     for opened in channels {
-        let title = format!("channel {}", opened.name);
+        let title = title(&opened.name);
         sink::begin_at_zero(&[&title]);
         let track = outputs.track(&title, &title);
-        let file = format!("channel-{}", opened.name);
-        let rows = Notifications::new(&opened.name, &parts.records);
+        let file = file(&opened.name);
+        let taken = Arc::clone(&opened.taker.taken);
+        let rows = Notifications::new(&opened.name, &parts.records, Arc::clone(&opened.taker));
         let terms = Terms {
             // The note is written behind each, so that a crash repeats one at most.
             rows_max: 1,
@@ -87,7 +106,7 @@ pub fn start(
         let clock = Arc::clone(&parts.clock);
         let sink = ChannelSink::new(opened, memory, Arc::clone(&clock));
         let feed = Feed::new(sink, Arc::new(rows), terms, track, clock, outputs.stopped());
-        outputs.runs(runtime.spawn(feed.noted(folder, &file).run()));
+        outputs.runs(runtime.spawn(feed.noted(folder, &file).publishing(taken).run()));
     }
     // It goes on until the outputs are let go of.
     let (held, released) = oneshot::channel::<()>();

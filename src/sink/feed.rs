@@ -102,6 +102,19 @@ pub struct Feed<S: Sink> {
     sent: u64,
     /// Last row that was told as lost to retention.
     told: u64,
+    /// How many were told as lost that left between others.
+    lost: u64,
+}
+
+/// What a look for more rows found.
+struct Found<R> {
+    rows: Vec<R>,
+    /// How many there are after those.
+    beyond: u64,
+    /// See [`Rows::is_whole`].
+    whole: bool,
+    /// See [`Rows::lost`].
+    lost: u64,
 }
 
 /// Why a turn of the loop ended early.
@@ -150,6 +163,7 @@ impl<S: Sink> Feed<S> {
             beyond: 0,
             sent: 0,
             told: 0,
+            lost: 0,
         }
     }
 
@@ -333,19 +347,23 @@ impl<S: Sink> Feed<S> {
         let after = self.page.back().map_or(self.cursor, Row::n);
         let full = room == 0 || self.page_bytes >= PAGE_BYTES;
         let rows = Arc::clone(&self.rows);
-        let read = move || -> Result<(Vec<S::Row>, u64, bool), StoreError> {
+        let read = move || -> Result<Found<S::Row>, StoreError> {
             let found = if full { Vec::new() } else { rows.after(after, room)? };
             let last = found.last().map_or(after, Row::n);
             // None are found only when there are none.
             let none = found.is_empty() && !full;
             let beyond = if none { 0 } else { rows.count_after(last)? };
-            Ok((found, beyond, rows.is_whole()))
+            Ok(Found { rows: found, beyond, whole: rows.is_whole(), lost: rows.lost() })
         };
-        let (rows, beyond, whole) = match spawn_blocking(read).await {
+        let Found { rows, beyond, whole, lost } = match spawn_blocking(read).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Err(Stop::failed(error).into()),
             Err(error) => return Err(Stop::failed(error).into()),
         };
+        if lost > self.lost {
+            self.track.lost(lost - self.lost);
+            self.lost = lost;
+        }
         // What is missing has left the data folder; not the oldest alone do.
         let mut before = after;
         for row in &rows {

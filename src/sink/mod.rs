@@ -17,8 +17,8 @@ mod track;
 
 use std::time::Duration;
 
-pub use note::Note;
 pub use note::replace as replace_file;
+pub use note::{Note, noted};
 pub use outputs::Outputs;
 pub use track::{OutState, Track, begin_at_zero};
 
@@ -57,6 +57,12 @@ pub trait Rows<R>: Send + Sync + 'static {
     /// Not so where it is a part of a larger one.
     fn is_whole(&self) -> bool {
         true
+    }
+
+    /// How many left since the start before they were taken, where positions without a row do not say
+    /// so.
+    fn lost(&self) -> u64 {
+        0
     }
 }
 

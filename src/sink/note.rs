@@ -44,6 +44,11 @@ impl NoteFile {
     }
 }
 
+/// How far a feed of this name got that runs no more, by its note of this identity. Blocks.
+pub fn noted(folder: &Path, feed: &str, identity: &str) -> u64 {
+    NoteFile::new(folder, feed).position(identity)
+}
+
 /// Replaces a file that only we may read, durably: after a loss of power it is this one or the one
 /// before. Blocks.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -102,6 +102,7 @@ impl Track {
     fn tell(&self, state: &OutState) {
         let says = |stands: bool| stands.then(|| state.figures());
         let (waits, left_out) = (says(!state.error.is_empty()), says(state.left_out > 0));
+        self.status.stands_for(Condition::RowsLost, &state.title, says(state.skipped > 0));
         self.status.stands_for(Condition::OutputWaits, &state.title, waits);
         self.status.stands_for(Condition::RowsLeftOut, &state.title, left_out);
     }
@@ -126,7 +127,7 @@ impl Track {
         let mut state = self.state.lock();
         (state.pending, state.lag) = (pending as u64, lag);
         state.age_ms = age_ms.unsigned_abs();
-        if !state.error.is_empty() || state.left_out > 0 {
+        if !state.error.is_empty() || state.left_out > 0 || state.skipped > 0 {
             self.tell(&state);
         }
         gauge!(names::OUT_PENDING, "output" => self.output.clone()).set(pending as f64);
@@ -137,10 +138,23 @@ impl Track {
 
     /// `from` to `to` left the data folder before they could be delivered.
     pub(super) fn skipped(&self, from: u64, to: u64) {
-        self.state.lock().skipped += to - from + 1;
-        self.count(names::OUT_SKIPPED, to - from + 1);
         let output = &self.output;
         warn!(output, from, to, "retention removed these before they could be delivered");
+        self.count_lost(to - from + 1);
+    }
+
+    /// So many left the data folder before they could be delivered.
+    pub(super) fn lost(&self, count: u64) {
+        let output = &self.output;
+        warn!(output, count, "retention removed some before they could be delivered");
+        self.count_lost(count);
+    }
+
+    fn count_lost(&self, count: u64) {
+        self.count(names::OUT_SKIPPED, count);
+        let mut state = self.state.lock();
+        state.skipped += count;
+        self.tell(&state);
     }
 
     /// One was delivered in a shorter form.
@@ -221,14 +235,18 @@ mod tests {
         let said = "3 delivered, 5000 waiting, 3 lost to retention; the broker is away".to_string();
         let standing = status.standing();
         assert_eq!(standing[0].to_string(), format!("nats alerts: {said}"));
-        assert_eq!((standing[0].condition, standing.len()), (Condition::OutputWaits, 1));
+        let conditions =
+            |status: &Status| status.standing().iter().map(|one| one.condition).collect::<Vec<_>>();
+        // What is lost stays said.
+        assert_eq!(conditions(&status), [Condition::OutputWaits, Condition::RowsLost]);
         track.fine();
         assert_eq!(track.state().error, "");
-        assert_eq!(status.standing(), []);
         track.shortened();
-        assert_eq!(status.standing(), []);
+        assert_eq!(conditions(&status), [Condition::RowsLost]);
+        track.lost(2);
+        assert_eq!(track.state().skipped, 5);
         track.left_out(9, 700, "max_msg_size of stream S is 300 bytes");
-        let said = &status.standing()[0].says;
+        let said = &status.standing()[1].says;
         assert!(
             said.contains(
                 "1 shortened because they were too large, 1 refused and left out (number 9 has \

@@ -1,11 +1,13 @@
 //! Numbers about the state store, for whoever shows them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::letters::{Dropped, HELD};
+use crate::actors::ports::Taker;
 
 /// Numbers about the store, for the pipeline's panel. Written by the store's
 /// thread, read by anyone. The counts are part of the commits and survive restarts.
@@ -40,6 +42,8 @@ pub struct Figures {
     pub(super) letters_are_published: AtomicBool,
     /// Number of the last dead letter that was published; written by that output.
     pub(super) letters_published: Arc<AtomicU64>,
+    /// The channels that notifications are kept for, by name; set before any can leave.
+    takers: Mutex<BTreeMap<String, Arc<Taker>>>,
     /// Roll-up rows that left because they were too old.
     pub rollups_dropped: AtomicU64,
 }
@@ -49,6 +53,16 @@ impl Figures {
     pub fn publish_letters(&self) -> Arc<AtomicU64> {
         self.letters_are_published.store(true, Ordering::Release);
         Arc::clone(&self.letters_published)
+    }
+
+    /// These channels take notifications from now on: each is kept until its channel took it.
+    pub fn keep_for(&self, takers: BTreeMap<String, Arc<Taker>>) {
+        *self.takers.lock() = takers;
+    }
+
+    /// How far a channel got; `None` for one that nothing is kept for.
+    pub fn taker(&self, channel: &str) -> Option<Arc<Taker>> {
+        self.takers.lock().get(channel).map(Arc::clone)
     }
 
     /// How many times `store.dead_letters_max` may be reached.

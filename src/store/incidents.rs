@@ -1,15 +1,21 @@
 //! Incidents, silences, the log of what was done, and notifications: rows of JSON with a checksum.
 //!
 //! Incidents have a table of their own: no flood of anything else can push one out, and one that is
-//! open never leaves. The others leave oldest first.
+//! open never leaves. The others leave oldest first; a notification not before its channel took it, as
+//! long as there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::figures::Figures;
+use super::letters::HELD;
 use super::sqlite::{DbFile, text_checksum};
-use crate::actors::ports::{IncidentsWanted, StoreError};
+use crate::actors::ports::{IncidentsWanted, StoreError, Taker};
 use crate::domain::incident::{Change, Incident, Notification, Outcome, Silence};
 
 /// The tables.
@@ -36,14 +42,24 @@ pub(super) use tables;
 pub(super) struct Bounds {
     /// Incidents that are over.
     pub incidents: u64,
-    /// Lines of the log, and as many notifications.
+    /// Lines of the log, and as many notifications; those that wait for their channel up to [`HELD`]
+    /// times as many.
     pub log: u64,
 }
 
+/// Notifications that left before their channel had taken them.
+pub(super) type Lost = Vec<(Arc<Taker>, u64)>;
+
 /// Writes what a commit brings, and keeps the bounds. Most commits bring nothing.
-pub(super) fn write(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusqlite::Result<()> {
+/// Says what left that a channel had not taken.
+pub(super) fn write(
+    tx: &Transaction<'_>,
+    out: &Outcome,
+    bounds: Bounds,
+    figures: &Figures,
+) -> rusqlite::Result<Lost> {
     if out.is_empty() {
-        return Ok(());
+        return Ok(Lost::new());
     }
     write_incidents(tx, out, bounds)?;
     for (id, silence) in &out.silences {
@@ -72,11 +88,65 @@ pub(super) fn write(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusq
         tx.prepare_cached("INSERT INTO notifications VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![one.n as i64, one.channel, sum, doc])?;
     }
-    for table in ["incident_log", "notifications"] {
-        let sql = format!("DELETE FROM {table} WHERE n <= (SELECT max(n) FROM {table}) - ?1");
-        tx.prepare_cached(&sql)?.execute([bounds.log as i64])?;
+    tx.prepare_cached(
+        "DELETE FROM incident_log WHERE n <= (SELECT max(n) FROM incident_log) - ?1",
+    )?
+    .execute([bounds.log as i64])?;
+    keep_notifications(tx, bounds.log, figures)
+}
+
+/// Removes notifications beyond the bound that need no delivery any more, and beyond [`HELD`] times the
+/// bound all.
+fn keep_notifications(
+    tx: &Transaction<'_>,
+    most: u64,
+    figures: &Figures,
+) -> rusqlite::Result<Lost> {
+    let ends = "SELECT (SELECT min(n) FROM notifications), (SELECT max(n) FROM notifications)";
+    let ends = tx.prepare_cached(ends)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(first), Some(last)): (Option<i64>, Option<i64>) = ends else {
+        return Ok(Lost::new());
+    };
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let usual = last.saturating_sub(most);
+    let end = last.saturating_sub(most.saturating_mul(HELD as i64));
+    let mut lost = Lost::new();
+    if first > usual {
+        return Ok(lost);
     }
-    Ok(())
+    for channel in channels(tx)? {
+        let mut upto = usual;
+        if let Some(taker) = figures.taker(&channel) {
+            let taken = taker.taken.load(Ordering::Acquire) as i64;
+            upto = usual.min(taken).max(end);
+            let missed =
+                "SELECT count(*) FROM notifications WHERE channel = ?1 AND n > ?2 AND n <= ?3";
+            let missed: i64 = tx
+                .prepare_cached(missed)?
+                .query_row(params![channel, taken, upto], |row| row.get(0))?;
+            if missed > 0 {
+                lost.push((taker, missed.unsigned_abs()));
+            }
+        }
+        tx.prepare_cached("DELETE FROM notifications WHERE channel = ?1 AND n <= ?2")?
+            .execute(params![channel, upto])?;
+    }
+    Ok(lost)
+}
+
+/// The channels that there are notifications of. Looks each up, however many notifications it has.
+pub(super) fn channels(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut next = conn.prepare_cached(
+        "SELECT channel FROM notifications WHERE channel > ?1 ORDER BY channel LIMIT 1",
+    )?;
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let last = all.last().map_or("", String::as_str);
+        match next.query_row([last], |row| row.get(0)).optional()? {
+            Some(channel) => all.push(channel),
+            None => return Ok(all),
+        }
+    }
 }
 
 fn write_incidents(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusqlite::Result<()> {

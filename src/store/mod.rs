@@ -63,7 +63,8 @@ settings! {
         pub alerts_bytes_max: u64 = 512 << 20, size(MIB, 1_024 * GIB);
         /// Incidents kept that are over; the oldest leave. Those that hold never do.
         pub incidents_max: u64 = 10_000, count(10, 10_000_000);
-        /// Lines kept of what was done with incidents, and notifications; the oldest leave.
+        /// Lines kept of what was done with incidents, and notifications; the oldest leave. One that its
+        /// channel has not taken yet is kept until there are twice as many.
         pub incident_log_max: u64 = 100_000, count(100, 10_000_000);
         /// Late events kept for people to look at; the oldest leave.
         pub late_max: u64 = 100_000, count(100, 1_000_000_000);

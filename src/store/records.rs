@@ -249,6 +249,10 @@ impl IncidentRecords for StoredRecords {
     fn notifications_after(&self, after: u64, channel: &str) -> Result<u64, StoreError> {
         self.state.with(|conn, db| incidents::notifications_after(conn, db, after, channel))
     }
+
+    fn notification_channels(&self) -> Result<Vec<String>, StoreError> {
+        self.state.with(|conn, db| incidents::channels(conn).map_err(|error| db.error(error)))
+    }
 }
 
 /// Connections to one file.

@@ -186,7 +186,7 @@ impl StateDb {
         };
         let Settings { incidents_max, incident_log_max, .. } = self.settings;
         let bounds = incidents::Bounds { incidents: incidents_max, log: incident_log_max };
-        incidents::write(&tx, &unit.incidents, bounds)?;
+        let lost = incidents::write(&tx, &unit.incidents, bounds, &self.figures)?;
         rollups::write(&tx, &unit.rollups)?;
         write_head(&tx, next)?;
         let log = &self.log.identity().incarnation;
@@ -194,7 +194,7 @@ impl StateDb {
         fail::fail_point!("store.commit.before");
         tx.commit()?;
         fail::fail_point!("store.commit.after");
-        Ok(Some(Lists { letters, late }))
+        Ok(Some(Lists { letters, late, lost }))
     }
 
     fn letters_terms(&self) -> Terms {
@@ -213,6 +213,9 @@ impl StateDb {
         self.snapshots.delta_bytes += bytes;
         self.alerts.follow(&outputs.alerts, &self.figures);
         self.letters = lists.letters;
+        for (taker, count) in lists.lost {
+            taker.lost.fetch_add(count, Ordering::Relaxed);
+        }
         self.late.follow(&lists.late, &self.figures);
         self.rollups.wrote(&unit.rollups);
         let raw: usize = unit.dead_letters.iter().map(|letter| letter.raw.len()).sum();
@@ -398,6 +401,7 @@ struct Outputs {
 struct Lists {
     letters: Letters,
     late: late::After,
+    lost: incidents::Lost,
 }
 
 fn number(db: &DbFile, conn: &Connection, key: &str) -> Result<u64, StoreError> {

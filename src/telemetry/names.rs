@@ -201,6 +201,8 @@ table! {
     OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Rows that retention removed before they could be delivered.";
     OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Rows larger than the sink takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
     OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Rows that a sink refuses for good, and that were passed over; the data folder has them as long as its bounds allow.";
+    NOTIFICATIONS_GONE = "notifications_of_gone_channels", Gauge, Count, [], "Notifications that no channel had taken yet when it went from the configuration, as of the start.";
+    MAILS_REMOVED = "mails_removed_total", Counter, Count, ["channel"], "Mails removed from the folder of a channel to make room for others (folder_mails_max).";
     GATEWAY_REFUSED_BYTES = "gateway_refused_bytes", Gauge, Bytes, [], "Bytes of posted events that the stream cannot take, on their way to the dead letters.";
     GATEWAY_REFUSED_BYTES_CAPACITY = "gateway_refused_bytes_capacity", Gauge, Bytes, [], "Upper bound of tidewatch_gateway_refused_bytes (nats.gateway.refused_bytes_max); beyond it POST answers 429.";
 

@@ -1,12 +1,17 @@
 //! The state store: commits, damage, full disks, delivery, snapshots, bounds.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
-use tidewatch::actors::ports::{IncidentRecords as _, Records as _, StateStore as _, StoreError};
-use tidewatch::domain::commit::{LateEvent, SourceIdentity, SourcePosition};
+use tidewatch::actors::ports::{
+    IncidentRecords as _, Records as _, StateStore as _, StoreError, Taker,
+};
+use tidewatch::domain::commit::{CommitUnit, LateEvent, SourceIdentity, SourcePosition};
+use tidewatch::domain::incident::{Notification, Step};
 use tidewatch::domain::metric::Number;
 use tidewatch::domain::metric::RollupRow;
 use tidewatch::store::folder::Folder;
@@ -248,6 +253,71 @@ fn a_file_without_incidents_gets_room_for_them() {
     let records = StoredRecords::open(dir.path()).unwrap();
     assert_eq!(records.alerts(0, 9).unwrap(), some_alerts(1..=3));
     assert_eq!(records.incident_log(0, None, 9).unwrap(), []);
+}
+
+/// Notifications `first..` for channels in turn.
+fn told(epoch: u64, first: u64, count: u64, channels: &[&str]) -> CommitUnit {
+    let mut commit = unit(epoch);
+    commit.incidents.notifications = (first..first + count)
+        .map(|n| Notification {
+            n,
+            key: format!("{n:032x}"),
+            route: "r".into(),
+            channel: channels[n as usize % channels.len()].into(),
+            step: Step::Fired,
+            at: n as i64,
+            about: format!("about {n}"),
+            facts: serde_json::json!({"n": n}),
+            recipient: None,
+        })
+        .collect();
+    commit
+}
+
+/// What a channel took leaves at the bound, what it did not at twice the bound, counted; what nothing
+/// takes leaves at the bound as well.
+#[test]
+fn notifications_wait_for_their_channel_and_what_leaves_before_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let settings = Settings { incident_log_max: 100, ..Settings::default() };
+    let mut db = StateDb::open(&folder, log_of(&folder), settings).unwrap();
+    let (quick, slow) = (Arc::new(Taker::default()), Arc::new(Taker::default()));
+    let takers = [("quick".into(), Arc::clone(&quick)), ("slow".into(), Arc::clone(&slow))];
+    db.figures().keep_for(takers.into());
+    let records = StoredRecords::open(dir.path()).unwrap();
+    let channels = ["quick", "slow", "gone"];
+    let kept = |channel: &str| {
+        let rows = records.notifications(0, Some(channel), 1_000).unwrap();
+        rows.iter().map(|one| one.n).collect::<Vec<_>>()
+    };
+    let of = |channel: usize, from: u64, to: u64| {
+        (from..=to).filter(|n| *n as usize % 3 == channel).collect::<Vec<_>>()
+    };
+    for epoch in 1..=19 {
+        db.commit(&told(epoch, (epoch - 1) * 10 + 1, 10, &channels)).unwrap();
+        quick.taken.store(epoch * 10, Ordering::Release);
+    }
+    // 190 of them: the last hundred, and what waits.
+    assert_eq!(kept("quick"), of(0, 91, 190));
+    assert_eq!(kept("gone"), of(2, 91, 190));
+    assert_eq!(kept("slow"), of(1, 1, 190));
+    assert_eq!(slow.lost.load(Ordering::Relaxed), 0);
+    for epoch in 20..=24 {
+        db.commit(&told(epoch, (epoch - 1) * 10 + 1, 10, &channels)).unwrap();
+    }
+    assert_eq!(kept("slow"), of(1, 41, 240));
+    let lost = of(1, 1, 40).len() as u64;
+    assert_eq!(slow.lost.load(Ordering::Relaxed), lost);
+    assert_eq!(quick.lost.load(Ordering::Relaxed), 0);
+    // It is there again, and takes all.
+    slow.taken.store(240, Ordering::Release);
+    db.commit(&told(25, 241, 10, &channels)).unwrap();
+    assert_eq!(kept("slow"), of(1, 151, 250));
+    // What quick did not take since waits, too.
+    assert_eq!(kept("quick"), of(0, 151, 250));
+    assert_eq!(slow.lost.load(Ordering::Relaxed), lost);
+    assert_eq!(records.notification_channels().unwrap(), ["gone", "quick", "slow"]);
 }
 
 #[test]

@@ -135,6 +135,10 @@ conditions! {
     DeadLettersHeld = warning("dead_letters_held", "dead letters wait for their output");
     /// A sink does not take what is to leave.
     OutputWaits = warning("output_waits", "an output does not go on");
+    /// Rows left the data folder before a sink had taken them.
+    RowsLost = warning("rows_lost", "rows left before an output had delivered them");
+    /// There are notifications of a channel that the configuration does not have.
+    ChannelGone = warning("channel_gone", "notifications wait for a channel that is not configured");
     /// A sink will never take some rows, and they were passed over.
     RowsLeftOut = warning("rows_left_out", "an output passed over what its sink refuses");
     /// Others may read the data folder.
