@@ -3,11 +3,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::System;
 
 use super::builder::Builder;
+use super::demo;
 #[cfg(feature = "prove")]
 use super::prove;
 #[cfg(feature = "nats")]
@@ -18,25 +18,21 @@ use super::serving::{AtEnd, Said, complain, serve_until, start_exit, stop_signal
 use super::{dry_run, init, map, replay};
 
 use crate::actors::ports::{EventLog, Records, StoreError};
-use crate::cli::args::{Common, DemoArgs};
+use crate::cli::args::Common;
 use crate::cli::dead_letters::OpenIdle;
 use crate::cli::{Commands, Exit};
 use crate::clock::SystemClock;
-use crate::config::{Config, demo_overrides};
-use crate::demo::Shop;
+use crate::config::Config;
 use crate::store::folder::Folder;
 use crate::store::log::EmbeddedLog;
 use crate::store::records::StoredRecords;
 use crate::web::server;
 
-/// How often the simulated shop speaks.
-const DEMO_BEAT: Duration = Duration::from_millis(100);
-
 /// The commands, for the dispatch table of `cli`.
 pub fn commands() -> Commands {
     Commands {
         serve,
-        demo: run_demo,
+        demo: demo::run,
         #[cfg(feature = "replay")]
         replay: replay::run,
         #[cfg(not(feature = "replay"))]
@@ -80,39 +76,8 @@ fn serve(config: Config, common: &Common) -> Exit {
     run(common, builder, |_| std::future::pending())
 }
 
-fn run_demo(mut config: Config, common: &Common, _: &DemoArgs) -> Exit {
-    let prepare = |config: &mut Config| {
-        // The simulated shop has a log of its own.
-        config.nats.link = None;
-        demo_overrides(config)
-    };
-    let notice = prepare(&mut config);
-    let wanted = config.demo.clone();
-    let builder = Builder::default().face("demo", notice).config(config);
-    let builder = builder.prepare(Arc::new(move |config| drop(prepare(config))));
-    run(common, builder, move |running| {
-        let log = running.web().log;
-        let clock = running.web().clock;
-        async move {
-            let mut shop = Shop::new(wanted.seed, wanted.users, wanted.rate, clock.wall());
-            let mut events = Vec::new();
-            loop {
-                actix::clock::sleep(DEMO_BEAT).await;
-                while shop.events_until(clock.wall(), &mut events) {}
-                let Some(log) = &log else { return };
-                if events.is_empty() {
-                    continue;
-                }
-                if let Err(error) = log.append(std::mem::take(&mut events)).await {
-                    tracing::warn!(%error, "the simulated shop's events were refused");
-                }
-            }
-        }
-    })
-}
-
 /// Runs a pipeline with its page until a signal, with `beside` alongside.
-fn run<F: Future<Output = ()> + 'static>(
+pub(super) fn run<F: Future<Output = ()> + 'static>(
     common: &Common,
     builder: Builder,
     beside: impl FnOnce(&Running) -> F + 'static,

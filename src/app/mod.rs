@@ -10,6 +10,7 @@ mod channels;
 #[path = "no_channels.rs"]
 mod channels;
 mod commands;
+mod demo;
 #[cfg(feature = "replay")]
 mod dry_run;
 mod figures;

@@ -202,6 +202,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "S",
           help = sets("The same seed gives the same shop", &demo::Settings::default(), "demo.seed"))]
     pub seed: Option<String>,
+    /// Remind people of the carts that they left, and show the mails at /mailbox; nothing is sent
+    #[arg(long)]
+    pub mail: bool,
 }
 
 /// `tidewatch completions`.

@@ -54,6 +54,26 @@ cooldown = "15s"
 severity = "critical"
 "#;
 
+/// Reminds people of their carts, by mails that are written and not sent. Its folder is set when it is
+/// known where.
+#[cfg(feature = "notify")]
+const MAIL: &str = r#"
+[[channel]]
+name = "mailbox"
+type = "email"
+from = "Tide Shop <shop@example.org>"
+to = ["everybody@example.org"]
+folder = "mails"
+
+[[route]]
+name = "carts"
+of = "occurrences"
+when = 'kind == "abandoned"'
+channel = "mailbox"
+continue = true
+at_most = 10000
+"#;
+
 fn outage() -> Config {
     Config::parse("the demo", OUTAGE).expect("a test reads it")
 }
@@ -114,6 +134,31 @@ pub fn demo_overrides(config: &mut Config) -> String {
         show_span(config.session.gap),
         show_span(usual.session.gap)
     )
+}
+
+/// Adds what reminds people of their carts, unless somebody has a channel of that name. Returns the
+/// folder of the mails.
+#[cfg(feature = "notify")]
+pub fn demo_mail(config: &mut Config) -> PathBuf {
+    let folder = config.general.data_dir.join("mails");
+    let Config { mut channels, routes, .. } =
+        Config::parse("the demo", MAIL).expect("a test reads it");
+    if config.channels.iter().any(|channel| channels.iter().any(|own| own.name == channel.name)) {
+        return folder;
+    }
+    let text = crate::domain::settings::Value::Text(folder.display().to_string());
+    for channel in &mut channels {
+        channel.kind.set("folder", text.clone());
+    }
+    config.channels.extend(channels);
+    config.routes.extend(routes);
+    folder
+}
+
+/// There are no mails in a build without channels.
+#[cfg(not(feature = "notify"))]
+pub fn demo_mail(config: &mut Config) -> PathBuf {
+    config.general.data_dir.clone()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ mod warnings;
 mod whole;
 mod windows;
 
-pub use demo::demo_overrides;
+pub use demo::{demo_mail, demo_overrides};
 pub use dry_run::DryRun;
 pub use events::{EventsConfig, TimeMissing};
 pub use general::General;

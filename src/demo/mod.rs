@@ -5,6 +5,7 @@
 //! events however often they are asked for. `tidewatch demo` appends them to the log
 //! like any publisher would; nothing downstream knows that they are invented.
 
+mod account;
 mod phases;
 mod visitor;
 
@@ -19,6 +20,7 @@ use rand::{Rng, SeedableRng};
 use crate::domain::settings::settings;
 use crate::domain::time::{EpochMs, SpanMs};
 
+use account::{Account, product_name};
 pub use phases::Phases;
 use phases::REGIONS;
 use visitor::{Action, Visitor};
@@ -75,6 +77,8 @@ pub struct Shop {
     users: u64,
     /// Number of the latest event.
     events: u64,
+    /// What is known of visitors and products besides is in the events.
+    mails: bool,
 }
 
 /// The entry of the agenda that stands for the next request.
@@ -102,6 +106,7 @@ impl Shop {
             gone: Vec::new(),
             users: 0,
             events: 0,
+            mails: false,
         };
         for index in 0..users {
             let visitor = shop.arrival();
@@ -112,6 +117,14 @@ impl Shop {
         }
         shop.agenda.push(Reverse((0, REQUEST)));
         shop
+    }
+
+    /// The same shop, whose visitors may be signed in: what they do with their cart then has an address
+    /// under example.org and whether it may be written to, and products have names. Everything else of
+    /// its events is as without.
+    pub fn with_mails(mut self) -> Self {
+        self.mails = true;
+        self
     }
 
     /// Appends the events up to `now` to `out`, each one JSON object, in the order they
@@ -193,12 +206,27 @@ impl Shop {
                 write!(event, ",\"amount\":{},\"reason\":\"{reason}\"", Euros(cents))
             }
         };
+        if self.mails {
+            self.tell_more(&mut event, user, action);
+        }
         event.push('}');
         if leaves {
             self.leave(user);
             self.visitors[index] = self.arrival();
         }
         Bytes::from(event)
+    }
+
+    /// What is known of a visitor who has a cart, and of what they put into it.
+    fn tell_more(&self, event: &mut String, user: u64, action: Action) {
+        if let Action::Add { product, .. } = action {
+            let _ = write!(event, ",\"item\":\"{}\"", product_name(product));
+        }
+        let account = Account::of(self.seed, user);
+        if let Some(Account { agreed }) = account.filter(|_| !matches!(action, Action::View { .. }))
+        {
+            let _ = write!(event, ",\"email\":\"visitor-{user}@example.org\",\"consent\":{agreed}");
+        }
     }
 
     fn leave(&mut self, user: u64) {

@@ -55,6 +55,35 @@ proptest! {
     }
 }
 
+/// Without what mails need the events are those of the shop without, and only carts have an address.
+#[test]
+fn a_shop_that_sends_mail_is_the_same_shop() {
+    let plain = decoded(&events(&mut Shop::new(3, 100, 200.0, START), START + 60_000));
+    let mut shop = Shop::new(3, 100, 200.0, START).with_mails();
+    let (mut addresses, mut agreed, mut carts) = (0, 0, 0);
+    let mut mails = decoded(&events(&mut shop, START + 60_000));
+    for event in &mut mails {
+        let event = event.as_object_mut().unwrap();
+        let kind = event["type"].as_str().unwrap();
+        let (is_cart, adds) =
+            (kind.starts_with("cart") || kind.starts_with("payment"), kind == "cart_add");
+        assert_eq!(event.remove("item").is_some(), adds, "{event:?}");
+        let consent = event.remove("consent");
+        let user = event.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
+        match event.remove("email") {
+            Some(email) => assert_eq!(email, format!("{user}@example.org").as_str()),
+            None => assert_eq!(consent, None),
+        }
+        assert!(consent.is_none() || is_cart, "{event:?}");
+        carts += u32::from(is_cart);
+        addresses += u32::from(consent.is_some());
+        agreed += u32::from(consent == Some(true.into()));
+    }
+    assert_eq!(plain, mails);
+    assert!(addresses > carts / 2 && addresses < carts, "{addresses} of {carts}");
+    assert!(agreed > addresses / 2 && agreed < addresses, "{agreed} of {addresses}");
+}
+
 #[test]
 fn the_rate_holds_over_a_day_of_the_shop() {
     for (seed, users, rate) in [(1, 400, 200.0), (2, 50, 20.0), (3, 2_000, 500.0)] {

@@ -21,6 +21,7 @@ mod incidents;
 mod ingest;
 mod intake;
 mod lists;
+mod mailbox;
 mod origins;
 mod problem;
 mod records;
@@ -62,6 +63,7 @@ use connections::Connections;
 pub use gauges::{Gauges, gauges};
 use guard::Guard;
 use intake::Intake;
+pub use mailbox::{Listed, Mail, Mailbox};
 use origins::origin_problem;
 use problem::Problem;
 use turns::{Turn, Turns};
@@ -179,6 +181,8 @@ pub struct State {
     pub reload: Reload,
     /// Looks back on the log.
     pub dry_runs: dry_run::DryRuns,
+    /// Mails that were written instead of sent, of a demo that has some.
+    pub mailbox: Option<Arc<dyn Mailbox>>,
     /// Bounds and permissions.
     pub settings: Settings,
     /// Seats and bytes in use.
@@ -300,10 +304,12 @@ pub fn configure(state: State) -> impl FnOnce(&mut ServiceConfig) {
         let guard = move |request: ServiceRequest, next: Next<BoxBody>| {
             guard::guard(allowed.clone(), request, next)
         };
+        let mut entries = routes::all();
+        entries.extend(state.mailbox.is_some().then(routes::mailbox).into_iter().flatten());
         let scope = web::scope("").wrap(from_fn(guard)).app_data(Data::new(state));
         // One for each thread: whoever makes an `App` makes one there.
         let scope = scope.app_data(Data::new(body::Steps::default()));
-        let entries = routes::all().into_iter().map(|entry| entry.resource);
+        let entries = entries.into_iter().map(|entry| entry.resource);
         let scope = entries.fold(scope, |scope, resource| scope.service(resource));
         config.service(scope.default_service(web::to(not_found)));
     }

@@ -7,7 +7,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::Problem;
 use super::{
-    assets, board, dry_run, groups, health, incidents, ingest, records, reload, sessions, socket,
+    assets, board, dry_run, groups, health, incidents, ingest, mailbox, records, reload, sessions,
+    socket,
 };
 
 /// One path.
@@ -59,6 +60,15 @@ pub fn all() -> Vec<Entry> {
         post("/v1/dead-letters/redrive", records::redrive),
         get("/v1/dead-letters/{id}", records::dead_letter),
         get("/v1/dead-letters/{id}/raw", records::dead_letter_raw),
+    ]
+}
+
+/// The paths of a demo that has a mailbox.
+pub(super) fn mailbox() -> Vec<Entry> {
+    vec![
+        get("/mailbox", mailbox::list),
+        get("/mailbox/{key}", mailbox::mail),
+        get("/mailbox/{key}/html", mailbox::html),
     ]
 }
 

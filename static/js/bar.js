@@ -60,7 +60,7 @@ export class Bar {
       ${result ? html`<li class=${result.holds ? 'good' : 'bad'}><span class="fact-name">Ledger</span> ${result.holds ? '✓ balances' : '✗ does not balance'}</li>` : null}
       <li><button type="button" class="link clock" onClick=${() => this.#then(() => setUtc(!prefs.utc))}
         title="Switch between your zone and UTC"><b>${clock(now)}</b> ${zoneName(now)}</button></li>
-      ${values.notice ? html`<li class="notice">${values.notice}</li>` : null}
+      ${values.notice ? html`<li class="notice">${values.notice}${values.notice_link ? html` <a href=${values.notice_link.href}>${values.notice_link.says}</a>` : null}</li>` : null}
       ${(values.conditions ?? []).map(({ name, says }, i) => html`<li class="notice warn" key=${i} data-condition=${name}>${says}</li>`)}
     </ul>`;
   }

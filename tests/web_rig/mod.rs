@@ -2,7 +2,7 @@
 //! them and a clock that the test moves.
 #![allow(dead_code, reason = "each test binary uses its part of the rig")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -209,6 +209,15 @@ impl IncidentRecords for MemoryRecords {
         let fits = |one: &&Notification| one.n > after && one.channel == channel;
         self.ask(|| self.notifications.lock().iter().filter(fits).count() as u64)
     }
+
+    fn notification_channels(&self) -> Result<Vec<String>, StoreError> {
+        self.ask(|| {
+            let channels = self.notifications.lock();
+            let channels: BTreeSet<String> =
+                channels.iter().map(|one| one.channel.clone()).collect();
+            channels.into_iter().collect()
+        })
+    }
 }
 
 /// The server and everything behind it. It stops when dropped.
@@ -258,6 +267,7 @@ impl Rig {
                     meaning: Arc::default(),
                     reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
                     dry_runs: Arc::new(|_| Box::pin(std::future::ready(Err(Refused::Busy(1))))),
+                    mailbox: None,
                     settings,
                 };
                 let bound = server::bind(state).unwrap();
@@ -342,6 +352,7 @@ pub fn state_for(rig: &Rig, settings: web::Settings) -> State {
         meaning: Arc::default(),
         reload: Arc::new(|_| Box::pin(std::future::ready(Err(Refusal::NoFile)))),
         dry_runs: Arc::new(|_| Box::pin(std::future::ready(Err(Refused::Busy(1))))),
+        mailbox: None,
         load: Load::new(&settings),
         settings,
     }

@@ -19,7 +19,7 @@ use crate::clock::SharedClock;
 use crate::domain::at_risk::AtRisk;
 use crate::domain::board::{Board, Topic, bound, share};
 use crate::domain::condition::{Condition, Severity};
-use crate::domain::keeper::{ConditionView, Keeper, PipelineView, SourceView};
+use crate::domain::keeper::{ConditionView, Keeper, NoticeLink, PipelineView, SourceView};
 use crate::domain::lag::CatchUp;
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -33,6 +33,8 @@ pub struct Face {
     pub mode: &'static str,
     /// A sentence for people.
     pub notice: String,
+    /// Where it leads.
+    pub link: Option<NoticeLink>,
 }
 
 /// How many look, for the pipeline panel.
@@ -215,6 +217,7 @@ impl Page {
             state: parts.status.stale(),
             mode: parts.face.mode,
             notice: parts.face.notice.clone(),
+            notice_link: parts.face.link,
             conditions: shown
                 .map(|one| ConditionView { name: one.condition, says: one.to_string() })
                 .collect(),

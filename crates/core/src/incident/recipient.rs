@@ -83,6 +83,14 @@ impl Recipient {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    /// Puts the mask in the place of the address in a text that is ours, and hides the link.
+    pub fn mask_in(&self, text: &mut String) {
+        if !self.address.is_empty() {
+            *text = text.replace(&self.address, &self.masked());
+        }
+        self.hide_in_text(text);
+    }
+
     /// Hides the address in all texts of a value, and the link.
     pub(super) fn hide_in(&self, value: &mut Json) {
         match value {

@@ -45,7 +45,7 @@ pub use kinds::KIND_PANEL;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use rules::look_back;
-pub use topics::{AT_RISK, ConditionView, OWN_TOPICS, PipelineView, SourceView};
+pub use topics::{AT_RISK, ConditionView, NoticeLink, OWN_TOPICS, PipelineView, SourceView};
 pub use words::{span_words, window_words};
 
 use std::collections::{BTreeMap, VecDeque};

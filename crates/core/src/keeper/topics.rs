@@ -67,6 +67,15 @@ fn live_or<S: serde::Serializer>(
     serializer.serialize_str(state.map_or("live", Condition::name))
 }
 
+/// Where a notice leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NoticeLink {
+    /// A path of this server, without a slash before it.
+    pub href: &'static str,
+    /// What is there.
+    pub says: &'static str,
+}
+
 /// What only the shells know, for the `pipeline` topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipelineView {
@@ -77,6 +86,9 @@ pub struct PipelineView {
     pub mode: &'static str,
     /// A sentence for people, may be empty.
     pub notice: String,
+    /// Where it leads, if anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice_link: Option<NoticeLink>,
     /// What stands that somebody should know of.
     pub conditions: Vec<ConditionView>,
     /// Items in the sources that were not read yet.
