@@ -296,7 +296,7 @@ impl Rig {
         format!(
             "[nats]\nurl = \"{}\"\n\n[[nats.source]]\nstream = \"{STREAM}\"\n\
              subjects = [\"events.>\"]\n\n[nats.gateway]\nsubject = \"\"\n\n[nats.out]\n\
-             alerts_stream = \"\"\nalerts_subject = \"\"\ndead_letters_stream = \"\"\n\
+             alerts_stream = \"\"\nincidents_stream = \"\"\nalerts_subject = \"\"\ndead_letters_stream = \"\"\n\
              dead_letters_subject = \"\"\nboard_subject = \"\"\nboard_bucket = \"\"\n\
              service = \"\"\n",
             self.broker.url()

@@ -510,10 +510,10 @@ fn alerts_are_paged_by_position() {
         assert_eq!(page, json!({"items": [], "last": 3, "next": null}));
         let page = rig.get(&format!("{path}?order=desc&limit=2")).json();
         assert_eq!((&page["items"][0]["n"], &page["next"]), (&json!(3), &json!(2)));
-        assert_eq!(rig.get(&format!("{path}?kind=anomaly")).json()["items"], json!([]));
+        assert_eq!(rig.get(&format!("{path}?kind=join")).json()["items"], json!([]));
         assert_eq!(rig.get(&format!("{path}?since=6")).json()["items"], json!([]));
         assert_problem(&rig.get(&format!("{path}?since=soon")), 400);
-        assert_problem(&rig.get(&format!("{path}?knd=anomaly")), 400);
+        assert_problem(&rig.get(&format!("{path}?knd=join")), 400);
     }
     assert_eq!(rig.get("/v1/late?limit=5").json(), json!({"items": [], "next": null}));
 }

@@ -64,7 +64,7 @@ fn ends(config: &str, events: &[Value]) -> [u64; 4] {
         of(&sessions["closed"]),
         of(&sessions["converted"]),
         of(&sessions["abandoned"]),
-        of(&report["alerts"]),
+        of(&report["occurrences"]),
     ]
 }
 
@@ -158,7 +158,11 @@ fn what_had_ended_stays_as_it_ended_and_its_late_events_are_late() {
         event(41 * MINUTE, "payment_completed", "u", ""),
     ];
     let (report, _) = replay(IDENTIFY, &events, &[]);
-    assert_eq!((&report["ledger"]["late"], &report["alerts"]), (&json!(1), &json!(1)), "{report}");
+    assert_eq!(
+        (&report["ledger"]["late"], &report["occurrences"]),
+        (&json!(1), &json!(1)),
+        "{report}"
+    );
     assert_eq!(report["sessions"]["closed"], 3, "{report}");
     assert_eq!(report["sessions"]["identified"], 0, "{report}");
 }

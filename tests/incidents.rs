@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 
-use support::events::{Event, Random};
+use support::events::{Event, GAP, Random};
 use support::{Folder, HOLD, Poster, Server, until};
 
 /// A midnight of UTC, 2023-11-14.
@@ -196,6 +196,105 @@ fn the_command_line_says_it_to_the_server_of_the_data_folder() {
     let nobody = Folder::default();
     let run = nobody.command(&["alerts", "list", "--listen", "127.0.0.1:1"]).run();
     assert!(run.stderr.contains("no server found"), "{}", run.stderr);
+}
+
+/// So many carts that are left at a time, far enough before another event.
+fn carts(wave: i64, count: usize) -> Vec<String> {
+    let at = START + WINDOW * 5 + wave * CLOSES;
+    let cart =
+        |n: usize| Event::new(format!("c{wave}-{n}"), at, "cart_add", format!("u{wave}-{n}"));
+    let after = Event::new(format!("after{wave}"), at + CLOSES, "page_view", "~");
+    (0..count).map(cart).chain([after]).map(|event| event.line()).collect()
+}
+
+/// Far enough after an event to close its session.
+const CLOSES: i64 = GAP + 60_000;
+
+/// The feed holds some hundreds, and thousands come: who looks for what holds finds it nevertheless, with
+/// all that was said of it.
+#[test]
+fn a_flood_of_occurrences_pushes_out_no_incident() {
+    let folder = Folder::default();
+    // Until none stood out for a day.
+    let config = config().replace("cooldown = \"20s\"", "cooldown = \"1d\"")
+        + "[store]\nalerts_max = 100\nincidents_max = 10\nincident_log_max = 100\n";
+    let mut server = folder.serve(&config).start();
+    let mut received = 0;
+    post(&server, &[(0, "eu", 9), (1, "eu", 9), (3, "", 0)], &mut received);
+    let fired = until(30, "it is there", || incidents(&server, "open").pop());
+    for wave in 0..4 {
+        let lines = carts(wave, 1_500);
+        Poster::new(server.target()).post(&lines);
+        received += lines.len() as u64;
+        server.wait_settled(received);
+    }
+    let holds = |server: &Server| {
+        assert_eq!(incidents(server, "open"), std::slice::from_ref(&fired));
+        let log = server.all("v1/incident-log");
+        assert_eq!(log.len(), 1, "{log:#?}");
+        let line = &log[0];
+        assert_eq!((&line["what"], &line["incident"]), (&json!("fired"), &fired["id"]));
+        assert_eq!((&line["severity"], &line["rule"]), (&json!("critical"), &json!("failures")));
+        for (name, wanted) in [
+            ("value", json!(9.0)),
+            ("high", json!(3.0)),
+            ("far", json!(6.0)),
+            ("since", json!(START)),
+            ("measure", json!("difference")),
+        ] {
+            assert_eq!(line["detail"][name], wanted, "{name} of {line}");
+        }
+        let topic = server.topic("incidents");
+        assert_eq!((&topic["open"][0]["id"], &topic["firing"]), (&fired["id"], &json!(1)));
+        let feed = server.all("v1/alerts");
+        assert!((1..6_000).contains(&feed.len()), "{} of 6,000 are left", feed.len());
+        assert!(feed.iter().all(|alert| alert["kind"] == "abandoned"), "occurrences alone");
+    };
+    holds(&server);
+    server.kill_9();
+    let server = folder.serve(&config).start();
+    holds(&server);
+    assert_eq!(server.topic("kpi")["abandoned"], 6_000);
+}
+
+/// What stands out and does not for long enough is said as such, everywhere, and is nothing that anybody
+/// is told.
+#[test]
+fn what_is_pending_is_shown_and_told_to_nobody() {
+    let folder = Folder::default();
+    let config = config().replace("limit = 3\n", "limit = 3\nfor = \"1m\"\n");
+    let mut server = folder.serve(&config).start();
+    let mut received = 0;
+    post(&server, &[(0, "eu", 9), (1, "eu", 12), (3, "", 0)], &mut received);
+    let pending = |server: &Server, state: &str| {
+        until(30, "it is pending", || {
+            let page = server.get(&format!("v1/incidents?state={state}"));
+            assert_eq!(page["items"], json!([]), "{page}");
+            let list = page["pending"].as_array().unwrap().clone();
+            assert_eq!(page["pending_count"], list.len());
+            (!list.is_empty()).then_some(list)
+        })
+    };
+    let list = pending(&server, "open");
+    let [one] = &list[..] else { panic!("{list:#?}") };
+    assert_eq!((&one["phase"], &one["rule"]), (&json!("pending"), &json!("failures")));
+    assert_eq!((&one["group"], &one["severity"]), (&json!({"region": "eu"}), &json!("critical")));
+    assert_eq!((&one["since"], &one["due"]), (&json!(START), &json!(START + 60_000)));
+    assert_eq!((&one["detail"]["value"], &one["detail"]["far"]), (&json!(12.0), &json!(9.0)));
+    assert_eq!(server.get("v1/incidents?state=resolved")["pending"], json!([]));
+    assert_eq!(server.get("v1/incident-log")["items"], json!([]));
+    let data = folder.data().display().to_string();
+    let said = folder.command(&["alerts", "--data-dir", &data, "list"]).run().stdout;
+    assert!(said.contains("pending") && said.contains("fires at 2023-11-14 00:01:00Z"), "{said}");
+    server.kill_9();
+    let server = folder.serve(&config).start();
+    assert_eq!(pending(&server, "pending"), list, "after a start as before");
+    // It stops before it is one.
+    post(&server, &[(4, "", 0), (6, "", 0)], &mut received);
+    until(30, "nothing is pending", || {
+        (server.get("v1/incidents")["pending"] == json!([])).then_some(())
+    });
+    assert_eq!(server.get("v1/incident-log")["items"], json!([]));
 }
 
 /// Kills the server again and again while incidents come and go and people speak.

@@ -74,6 +74,14 @@ window = {{ tumbling = "10s" }}
 [[rule]]
 name = "r"
 metric = "failed_payments"
+[[channel]]
+name = "c"
+type = "webhook"
+url = "http://127.0.0.1:9"
+allow_private = true
+[[route]]
+name = "w"
+channel = "c"
 [[lookup]]
 name = "l"
 file = {table:?}
@@ -147,6 +155,8 @@ from = "alerts@shop.example"
         ("tidewatch_ready", 1.0),
         ("tidewatch_condition{condition=\"state_full\"}", 0.0),
         ("tidewatch_restarts_total", 0.0),
+        ("tidewatch_incidents_open{severity=\"critical\",phase=\"firing\"}", 0.0),
+        ("tidewatch_notifications_waiting{route=\"w\"}", 0.0),
         ("tidewatch_http_requests_total{route=\"/v1/events\",code=\"202\"}", 1.0),
     ] {
         assert_eq!(found.get(name), Some(&value), "{name} in {found:#?}");

@@ -291,6 +291,7 @@ fn the_documented_permissions_are_enough() {
         "$JS.ACK.EVENTS.>",
         "events.http",
         "tidewatch.alerts.>",
+        "tidewatch.incidents.>",
         "tidewatch.dead_letters.>",
         "tidewatch.board",
         "$KV.tidewatch_board.>",

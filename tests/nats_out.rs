@@ -1,5 +1,5 @@
-//! Shows that what leaves for NATS is right: every alert and every dead letter once and
-//! in order in its stream, whoever is killed; the board on its subject and in its bucket;
+//! Shows that what leaves for NATS is right: every alert, every line of the incidents' log and every dead
+//! letter once and in order in its stream, whoever is killed; the board on its subject and in its bucket;
 //! the micro service's answers.
 //!
 //! How: a pipeline in this process, fed with carts that are left, and a real nats-server
@@ -17,8 +17,10 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tidewatch::actors::ports::IncidentsWanted;
 use tidewatch::actors::status::Standing;
 use tidewatch::domain::condition::Condition;
+use tidewatch::domain::incident::{Command, What};
 use tidewatch::nats::settings::{Manage, OutSettings};
 
 use nats_out_rig::{CLOSE_AFTER, Rig, START, alerts_only, check, connect, header, moment, quick};
@@ -106,6 +108,104 @@ fn whoever_is_killed_every_alert_is_there_once_past_the_duplicate_window() {
     println!("{brokers} brokers and {owners} owners killed, {} alerts: {states:?}", feed.len());
     check(&rig, &rig.messages(&link, STREAM));
 }
+
+const INCIDENTS: &str = "TIDEWATCH_INCIDENTS";
+
+/// Incidents only, quick to notice and to retry.
+fn incidents_only() -> OutSettings {
+    OutSettings {
+        alerts_stream: String::new(),
+        incidents_stream: INCIDENTS.into(),
+        ..alerts_only()
+    }
+}
+
+/// A rule over the failures of each region.
+fn with_a_rule(config: &mut tidewatch::config::Config) {
+    let rules = "[[metric]]\nname = \"failed\"\nwhere = { type = \"failed\" }\n\
+        aggregate = \"count\"\ngroup_by = [\"region\"]\nwindow = { tumbling = \"10s\" }\n\
+        [[rule]]\nname = \"failures\"\nmetric = \"failed\"\ndetect = \"threshold\"\n\
+        limit = 3\ncooldown = \"20s\"\nseverity = \"critical\"\n";
+    let read = tidewatch::config::Config::parse("rules.toml", rules).unwrap();
+    *config = tidewatch::config::Config {
+        pipeline: config.pipeline.clone(),
+        general: config.general.clone(),
+        ..read
+    };
+}
+
+#[test]
+fn whoever_is_killed_every_line_of_an_incident_is_there_once_and_in_order() {
+    let mut random = Random::seeded("nats_out_incidents");
+    let mut nats = Broker::start();
+    let rig = Rig::with(with_a_rule);
+    let link = connect(&nats);
+    let settings = OutSettings { in_flight_max: 5, ..incidents_only() };
+    let mut outputs = Some(rig.outputs(&link, settings.clone()));
+    let web = rig.running.web();
+    let log = || web.incidents.incident_log(0, None, 10_000).unwrap();
+    let count = |what: What| log().iter().filter(|line| line.what == what).count();
+    for wave in 0..12 {
+        let at = START + wave * 300_000;
+        let failed = |n: i64| {
+            let region = ["eu", "us", "asia"][n as usize % 3];
+            let mut event = Event::new(format!("f{wave}-{n}"), at + n, "failed", "u");
+            event.more.insert("region".into(), region.into());
+            event.line()
+        };
+        let time =
+            |ahead: i64| Event::new(format!("t{wave}-{ahead}"), at + ahead, "tick", "t").line();
+        rig.publish((0..30).map(failed).chain([time(60_000)]).collect());
+        let kind = random.below(4);
+        if kind == 1 || kind == 3 {
+            nats.kill_9();
+        }
+        if kind >= 2 {
+            drop(outputs.take());
+        }
+        let fired = until(60, "they fired", || {
+            let open = web.incidents.incidents(&OPEN).unwrap();
+            (open.len() == 3).then_some(open)
+        });
+        let incident = fired[0].1.id.clone();
+        let by = "ada".to_owned();
+        let said = Command::Acknowledge { incident, by, note: "on it".into() };
+        rig.runtime.block_on(web.directory.attend(said)).unwrap().unwrap();
+        rig.publish(vec![time(240_000)]);
+        moment(&mut random, 100);
+        if kind == 1 || kind == 3 {
+            nats.restart();
+        }
+        outputs = outputs.or_else(|| Some(rig.outputs(&link, settings.clone())));
+    }
+    until(60, "all are over", || (count(What::Resolved) == 36).then_some(()));
+    let log = log();
+    assert_eq!((count(What::Fired), count(What::Acknowledged), log.len()), (36, 12, 84));
+    rig.wait_last(&link, INCIDENTS, 84);
+    rig.runtime.block_on(outputs.take().unwrap().stop(PATIENCE));
+    let messages = rig.messages(&link, INCIDENTS);
+    assert_eq!(messages.len(), log.len());
+    let mut ids = std::collections::BTreeSet::new();
+    for (message, line) in messages.iter().zip(&log) {
+        let subject = format!("tidewatch.incidents.failures.{}", rig.feed_name());
+        assert_eq!(message.subject.as_str(), subject);
+        assert_eq!(header(message, "Tidewatch-N"), line.n.to_string());
+        assert_eq!(header(message, "Content-Type"), "application/cloudevents+json");
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(event["data"], serde_json::to_value(line).unwrap());
+        assert_eq!(event["type"], format!("tidewatch.incident.{}", line.what.word()));
+        assert_eq!(header(message, "Nats-Msg-Id"), event["id"].as_str().unwrap());
+        assert!(ids.insert(event["id"].to_string()), "{event} twice");
+    }
+    // What a line of the feed of alerts said before.
+    let fired = &log[0];
+    assert_eq!((fired.what, fired.severity.as_str()), (What::Fired, "critical"));
+    for name in ["value", "high", "far", "since", "measure", "group"] {
+        assert!(!fired.detail[name].is_null(), "{name} of {fired:?}");
+    }
+}
+
+const OPEN: IncidentsWanted = IncidentsWanted { open: Some(true), before: u64::MAX, limit: 10 };
 
 #[test]
 fn two_owners_of_one_feed_and_a_stranger_in_the_stream_spoil_nothing() {

@@ -159,7 +159,7 @@ fn config(url: &str) -> String {
         "{HOLD}[pipeline]\ncredits = {CREDITS}\nbatch_max = {COMMIT_EVENTS}\n\
          commit_events = {}\ntick = \"100ms\"\n\
          [nats]\nurl = \"{url}\"\n[nats.gateway]\nsubject = \"\"\n\
-         [nats.out]\nalerts_stream = \"\"\ndead_letters_stream = \"\"\nboard_subject = \"\"\n\
+         [nats.out]\nalerts_stream = \"\"\nincidents_stream = \"\"\ndead_letters_stream = \"\"\nboard_subject = \"\"\n\
          board_bucket = \"\"\nservice = \"\"\n",
         // Far behind, a commit holds twice as many.
         COMMIT_EVENTS / 2

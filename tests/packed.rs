@@ -55,7 +55,7 @@ fn the_packing_changes_no_number_whatever_the_credits() {
         let run = folder.command(&args).args(&["--json", "--raw-order"]).run();
         assert!(!run.stderr.contains("others may enter"), "{}", run.stderr);
         let report = run.json();
-        (report["ledger"].clone(), report["sessions"].clone(), report["alerts"].clone())
+        (report["ledger"].clone(), report["sessions"].clone(), report["occurrences"].clone())
     };
     let wanted = report(&plain, "", "2", "1000");
     assert_eq!((&wanted.0["applied"], &wanted.0["duplicate"]), (&json!(598), &json!(1)));

@@ -1,8 +1,8 @@
-//! Shows when a rule raises an alert and when it is over, and that numbers of windows without
+//! Shows when a rule makes an incident and when it is over, and that numbers of windows without
 //! events are not those of the last window that had some.
 //!
-//! How: the real binary over small series made up here, through a replay or over HTTP; alerts
-//! are counted in the report and read from the feed.
+//! How: the real binary over small series made up here, through a replay or over HTTP; incidents are
+//! counted in the report and read from their log.
 
 mod support;
 
@@ -30,8 +30,8 @@ fn series(kind: &str, counts: &[usize]) -> Vec<Event> {
     events
 }
 
-/// Alerts and those that say "over", in the report of a replay.
-fn alerts(config: &str, events: &[Event]) -> (u64, u64) {
+/// Incidents and those of them that are over, in the report of a replay.
+fn incidents(config: &str, events: &[Event]) -> (u64, u64) {
     let folder = Folder::default();
     let text: String = events.iter().map(|event| event.line() + "\n").collect();
     let file = folder.write("events.ndjson", text);
@@ -39,9 +39,9 @@ fn alerts(config: &str, events: &[Event]) -> (u64, u64) {
     let run = folder.command(&["replay", &file, "--json", "--config", &config]).run();
     let report = run.json();
     assert_eq!(report["ledger"]["applied"], events.len(), "{report}");
-    // Carts are no part of these series: every alert is of a rule.
-    assert_eq!(report["sessions"]["abandoned"], 0, "{report}");
-    (report["alerts"].as_u64().unwrap(), report["alerts_over"].as_u64().unwrap())
+    // Carts are no part of these series, and what rules say is no occurrence.
+    assert_eq!((&report["sessions"]["abandoned"], &report["occurrences"]), (&json!(0), &json!(0)));
+    (report["incidents"].as_u64().unwrap(), report["incidents_over"].as_u64().unwrap())
 }
 
 /// `quiet` windows of one count, then those of `then`.
@@ -59,8 +59,8 @@ fn a_threshold_is_a_line_from_the_first_window_on() {
                   for = \"20s\"\ncooldown = \"20s\"\n";
     // One window alone is too short; what is usual makes no difference.
     let counts = [0, 60, 0, 50, 60, 60, 70, 0, 60, 0, 0, 60, 0];
-    assert_eq!(alerts(config, &series("failed", &counts)), (1, 1));
-    assert_eq!(alerts(config, &series("failed", &[51; 60])), (1, 0));
+    assert_eq!(incidents(config, &series("failed", &counts)), (1, 1));
+    assert_eq!(incidents(config, &series("failed", &[51; 60])), (1, 0));
 }
 
 /// A rule over the failures of ten seconds.
@@ -76,7 +76,7 @@ fn the_median_judges_zeros_constants_and_few_events() {
     let robust = failures("detect = \"robust\"\ncooldown = \"1m\"");
     for (count, flood) in [(0, 400), (1, 400), (7, 450), (0, 11)] {
         let counts = after(150, count, &[flood, flood, count, count]);
-        assert_eq!(alerts(&robust, &series("failed", &counts)).0, 1, "{count}");
+        assert_eq!(incidents(&robust, &series("failed", &counts)).0, 1, "{count}");
     }
     for counts in [
         after(150, 0, &[4, 0, 9, 0]),
@@ -84,7 +84,7 @@ fn the_median_judges_zeros_constants_and_few_events() {
         after(150, 0, &[]),
         after(29, 0, &[400]),
     ] {
-        assert_eq!(alerts(&robust, &series("failed", &counts)), (0, 0), "{counts:?}");
+        assert_eq!(incidents(&robust, &series("failed", &counts)), (0, 0), "{counts:?}");
     }
 }
 
@@ -96,14 +96,14 @@ fn a_change_is_judged_against_the_window_of_some_time_ago() {
     for (counts, wanted) in
         [(slowly, 0), (after(30, 20, &[60, 60, 60]), 1), (after(30, 1, &[3, 3, 3]), 0)]
     {
-        assert_eq!(alerts(&change, &series("failed", &counts)).0, wanted, "{counts:?}");
+        assert_eq!(incidents(&change, &series("failed", &counts)).0, wanted, "{counts:?}");
     }
 }
 
-/// Silence is noticed while it lasts; what a verdict says is in the feed; what a rule still has to
+/// Silence is noticed while it lasts; what a verdict says is in the log; what a rule still has to
 /// learn is said.
 #[test]
-fn silence_is_an_alert_by_the_watermark_and_verdicts_say_what_was_expected() {
+fn silence_is_an_incident_by_the_watermark_and_verdicts_say_what_was_expected() {
     let rules = failures("detect = \"absence\"\nfor = \"1m\"\nseverity = \"critical\"")
         + "[[rule]]\nname = \"usual\"\ntitle = \"Failures\"\nmetric = \"m\"\ndetect = \"robust\"\n\
            side = \"both\"\n";
@@ -119,16 +119,17 @@ fn silence_is_an_alert_by_the_watermark_and_verdicts_say_what_was_expected() {
     let lines: Vec<String> = events.iter().map(Event::line).collect();
     Poster::new(server.target()).post(&lines);
     server.wait_settled(lines.len() as u64);
-    let of = |subject: &str| {
-        until(30, "it is in the feed", || {
-            let feed = server.all("v1/alerts");
-            feed.into_iter().find(|alert| alert["subject"] == subject)
+    let of = |rule: &str| {
+        until(30, "it is in the log", || {
+            let log = server.all("v1/incident-log");
+            log.into_iter().find(|line| line["rule"] == rule)
         })
     };
     // The silence goes on: nothing of the type came after it.
     let silent = of("r");
     assert_eq!(silent["at"], START + 50 * WINDOW, "{silent}");
-    assert_eq!(silent["title"], "R: nothing for 1 min");
+    assert_eq!((&silent["what"], &silent["severity"]), (&json!("fired"), &json!("critical")));
+    assert_eq!(silent["says"], "R: nothing for 1 min");
     let detail = &silent["detail"];
     assert_eq!((&detail["since"], &detail["far"]), (&json!(START + 44 * WINDOW), &json!(60.0)));
     let spike = of("usual");
@@ -148,6 +149,7 @@ fn silence_is_an_alert_by_the_watermark_and_verdicts_say_what_was_expected() {
     assert!(number("low") < 25.0 && number("high") > 25.0 && number("high") < 90.0, "{spike}");
     let times = (90.0 - 25.0) / (number("high") - 25.0) * 6.0;
     assert!((number("far") - times).abs() < 1e-9, "{spike}");
+    assert_eq!(server.all("v1/alerts"), [] as [Value; 0], "the feed is of occurrences alone");
     assert_eq!(note(), "of m");
 }
 
@@ -169,13 +171,13 @@ fn by_region(windows: &[&[(&str, usize)]]) -> Vec<String> {
     lines
 }
 
-/// The feed of a server that was sent these, once no more comes.
-fn feed(config: &str, lines: &[String]) -> Vec<Value> {
+/// The log of incidents of a server that was sent these, once no more comes.
+fn log(config: &str, lines: &[String]) -> Vec<Value> {
     let folder = Folder::default();
     let server = folder.serve(&format!("{HOLD}{config}")).start();
     Poster::new(server.target()).post(lines);
     server.wait_settled(lines.len() as u64);
-    server.all("v1/alerts")
+    server.all("v1/incident-log")
 }
 
 const BY_REGION: &str = "[[metric]]\nname = \"by_region\"\nwhere = { type = \"failed\" }\n\
@@ -198,19 +200,20 @@ fn each_group_of_a_metric_is_watched_on_its_own() {
     let server = folder.serve(&format!("{HOLD}{config}")).start();
     Poster::new(server.target()).post(&lines);
     server.wait_settled(lines.len() as u64);
-    let feed = server.all("v1/alerts");
-    let said: Vec<(&str, i64)> = feed
+    let log = server.all("v1/incident-log");
+    let said: Vec<(&str, &str, i64)> = log
         .iter()
-        .filter(|alert| alert["kind"] == "anomaly")
-        .map(|alert| {
-            let at = alert["at"].as_i64().unwrap() - START;
-            (alert["subject"].as_str().unwrap(), at / WINDOW)
+        .filter(|line| line["what"] == "fired")
+        .map(|line| {
+            let at = line["at"].as_i64().unwrap() - START;
+            (line["rule"].as_str().unwrap(), line["group"]["region"].as_str().unwrap(), at / WINDOW)
         })
         .collect();
-    assert_eq!(said, [("r eu", 61), ("gone eu", 68), ("first eu", 61)], "{feed:#?}");
-    let title = feed[0]["title"].as_str().unwrap();
-    assert!(title.starts_with("R (eu): 60.00, expected at most "), "{title}");
-    assert_eq!(feed[0]["detail"]["group"], json!({"region": "eu"}));
+    assert_eq!(said, [("r", "eu", 61), ("first", "eu", 61), ("gone", "eu", 68)], "{log:#?}");
+    let of_r = log.iter().find(|line| line["rule"] == "r").unwrap();
+    let says = of_r["says"].as_str().unwrap();
+    assert!(says.starts_with("R (eu): 60.00, expected at most "), "{says}");
+    assert_eq!(of_r["detail"]["group"], json!({"region": "eu"}));
     let note = |rule: &str| {
         let board = server.get("v1/board");
         board["topics"][rule]["about"]["note"].as_str().unwrap_or_default().to_owned()
@@ -221,24 +224,24 @@ fn each_group_of_a_metric_is_watched_on_its_own() {
     assert_eq!(note("first"), left);
 }
 
-/// An alert of a group that leaves while it is up would stay up for ever.
+/// An incident of a group that leaves while it holds would hold for ever.
 #[test]
-fn an_alert_is_over_when_its_group_leaves() {
+fn an_incident_is_over_when_its_group_leaves() {
     let config = format!(
         "{BY_REGION}keep = \"1m\"\ngroup_silence = \"10m\"\n[[rule]]\nname = \"r\"\n\
          metric = \"by_region\"\ndetect = \"threshold\"\nlimit = 9\ncooldown = \"1d\"\n"
     );
     let mut windows: Vec<&[(&str, usize)]> = vec![&[("eu", 20), ("us", 5)]];
     windows.extend([&[("us", 5)][..]; 100]);
-    let feed = feed(&config, &by_region(&windows));
-    let [raised, over] = &feed[..] else { panic!("{feed:#?}") };
-    assert_eq!((&raised["subject"], &over["subject"]), (&json!("r eu"), &json!("r eu")));
-    assert_eq!((&over["kind"], &over["detail"]["alert"]), (&json!("over"), &raised["id"]));
-    assert_eq!(over["title"], "R (eu) is over: the group has left after 0.2 min");
+    let log = log(&config, &by_region(&windows));
+    let [fired, over] = &log[..] else { panic!("{log:#?}") };
+    assert_eq!((&fired["what"], &over["what"]), (&json!("fired"), &json!("resolved")));
+    assert_eq!((&fired["group"], &over["incident"]), (&over["group"], &fired["incident"]));
+    assert_eq!(over["says"], "R (eu) is over: the group has left after 0.2 min");
 }
 
 #[test]
-fn an_alert_names_the_groups_that_moved_most() {
+fn an_incident_names_the_groups_that_moved_most() {
     let rule = |more: &str| {
         format!(
             "{}{BY_REGION}{more}",
@@ -250,17 +253,17 @@ fn an_alert_names_the_groups_that_moved_most() {
     let mut windows: Vec<&[(&str, usize)]> = vec![&[("eu", 5), ("us", 10), ("asia", 3)]; 40];
     windows.extend([&[("eu", 60), ("us", 12), ("asia", 1)][..], &[("eu", 5)]]);
     windows.extend([&[("eu", 5)][..]; 5]);
-    let feed = feed(&rule(""), &by_region(&windows));
-    let [alert] = &feed[..] else { panic!("{feed:#?}") };
+    let log = log(&rule(""), &by_region(&windows));
+    let [fired] = &log[..] else { panic!("{log:#?}") };
     let share = |moved: f64| json!(moved / 57.0);
     assert_eq!(
-        alert["detail"]["why"],
+        fired["detail"]["why"],
         json!([{"metric": "by_region", "groups": [
             {"group": {"region": "eu"}, "value": 60.0, "usual": 5.0, "share": share(55.0)},
             {"group": {"region": "us"}, "value": 12.0, "usual": 10.0, "share": share(2.0)},
         ]}])
     );
-    assert_eq!(alert["title"], "R: 73.00, expected at most 50.00, mostly eu (96 %)");
+    assert_eq!(fired["says"], "R: 73.00, expected at most 50.00, mostly eu (96 %)");
 }
 
 /// Rules of groups, and what they say of why, over random logs: however many shards there are, and
@@ -293,12 +296,11 @@ fn rules_of_groups_are_a_function_of_the_log() {
             let pipeline = format!(
                 "[pipeline]\nshards = {shards}\nbatch_max = {batch}\ncommit_events = {commit}\n"
             );
-            let mut feed = feed(&format!("{pipeline}{rules}"), &lines);
-            for alert in &mut feed {
-                alert["n"] = Value::Null;
-            }
-            feed.sort_by_key(|alert| alert["id"].to_string());
-            feed
+            let mut log = log(&format!("{pipeline}{rules}"), &lines);
+            // Of the same time, groups are in the order in which they were found.
+            log.iter_mut().for_each(|line| line["n"] = Value::Null);
+            log.sort_by_key(Value::to_string);
+            log
         });
     assert!(answers[0].len() > 20, "{}", answers[0].len());
     let [one, others @ ..] = &mut answers;
@@ -316,7 +318,7 @@ fn a_history_without_deviation_is_judged_by() {
         one_early,
     ] {
         let events = series("payment_failed", &counts);
-        assert_eq!(alerts("", &events).0, 1, "{counts:?}");
+        assert_eq!(incidents("", &events).0, 1, "{counts:?}");
     }
     // What varies by itself, or is too little to speak of, is not an alert.
     for counts in [
@@ -327,7 +329,7 @@ fn a_history_without_deviation_is_judged_by() {
         after(29, 0, &[400]),
     ] {
         let events = series("payment_failed", &counts);
-        assert_eq!(alerts("", &events), (0, 0), "{counts:?}");
+        assert_eq!(incidents("", &events), (0, 0), "{counts:?}");
     }
 }
 
@@ -356,8 +358,8 @@ fn a_constant_of_any_kind_stands_out_when_it_changes() {
         (rule("distinct", "above", ""), flat(0, 1.0), (7, 1.0)),
         (rule("count", "below", ""), flat(3, 1.0), (0, 1.0)),
     ] {
-        assert_eq!(alerts(&config, &sales(&history)), (0, 0), "{config}");
-        assert_eq!(alerts(&config, &sales(&then(history, next))).0, 1, "{config}");
+        assert_eq!(incidents(&config, &sales(&history)), (0, 0), "{config}");
+        assert_eq!(incidents(&config, &sales(&then(history, next))).0, 1, "{config}");
     }
 }
 
@@ -408,7 +410,7 @@ fn a_history_that_never_strayed_is_judged_by_sigma_and_robust_and_for_each_group
                 "[[metric]]\nname = \"m\"\n{what}\nwhere = {{ type = \"sale\" }}\n\
                  window = {{ tumbling = \"10s\" }}\n"
             );
-            let raised = alerts(&format!("{metric}{rule}"), &sales(&amounts)).0;
+            let raised = incidents(&format!("{metric}{rule}"), &sales(&amounts)).0;
             assert_eq!(raised, *wanted, "{what} {learns}: {:?} then {next:?}", history[1]);
             // The group has its first number at once; another one goes on as ever.
             let mut amounts = amounts;
@@ -424,7 +426,7 @@ fn a_history_that_never_strayed_is_judged_by_sigma_and_robust_and_for_each_group
             }));
             events.sort_by_key(|event| event.at);
             let config = format!("{metric}group_by = [\"region\"]\n{rule}");
-            let raised = alerts(&config, &events).0;
+            let raised = incidents(&config, &events).0;
             assert_eq!(
                 raised, *wanted,
                 "each group: {what} {learns}: {:?} then {next:?}",
@@ -456,39 +458,34 @@ fn a_ratio_that_never_strayed_is_judged() {
                     .map(|event| Event { id: format!("f{}", event.id), ..event }),
             );
             events.sort_by_key(|event| event.at);
-            assert_eq!(alerts(&config, &events).0, 1, "{what} {learns} from {usual} to {next}");
+            assert_eq!(incidents(&config, &events).0, 1, "{what} {learns} from {usual} to {next}");
         }
     }
 }
 
 #[test]
-fn what_flaps_is_one_alert_and_one_end() {
+fn what_flaps_is_one_incident_and_one_end() {
     for (high, low) in [(20, 1), (60, 0), (35, 2)] {
         let mut counts: Vec<usize> = (0..100).map(|index| index % 2).collect();
         counts.extend([high, low, high, low, high, low, high, low, high, low, high, low]);
         counts.extend((0..60).map(|index| index % 2));
         let events = series("payment_failed", &counts);
-        assert_eq!(alerts("", &events), (1, 1), "{high}, {low}");
+        assert_eq!(incidents("", &events), (1, 1), "{high}, {low}");
 
         let folder = Folder::default();
         let server = folder.serve(HOLD).start();
         let lines: Vec<String> = events.iter().map(Event::line).collect();
         Poster::new(server.target()).post(&lines);
         server.wait_settled(lines.len() as u64);
-        let feed = until(30, "both are in the feed", || {
-            let feed = server.all("v1/alerts");
-            (feed.len() >= 2).then_some(feed)
+        let log = until(30, "both are in the log", || {
+            let log = server.all("v1/incident-log");
+            (log.len() >= 2).then_some(log)
         });
-        let of = |kind: &str| {
-            let mut found = feed.iter().filter(|alert| alert["kind"] == kind);
-            let one = found.next().unwrap_or_else(|| panic!("no {kind}: {feed:#?}")).clone();
-            assert!(found.next().is_none(), "{feed:#?}");
-            one
-        };
-        let (raised, over) = (of("anomaly"), of("over"));
-        assert_eq!(raised["at"], START + 101 * WINDOW, "{raised}");
-        assert_eq!(raised["subject"], "failed_payments_spike");
-        assert_eq!(over["detail"]["alert"], raised["id"], "{over}");
+        let [fired, over] = &log[..] else { panic!("{log:#?}") };
+        assert_eq!((&fired["what"], &over["what"]), (&json!("fired"), &json!("resolved")));
+        assert_eq!(fired["at"], START + 101 * WINDOW, "{fired}");
+        assert_eq!(fired["rule"], "failed_payments_spike");
+        assert_eq!(over["incident"], fired["incident"], "{over}");
         assert_eq!(over["detail"]["peak"].as_f64(), Some(high as f64), "{over}");
         assert!(over["at"].as_i64() > Some(START + 112 * WINDOW), "{over}");
     }

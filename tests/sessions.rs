@@ -159,7 +159,7 @@ fn a_cart_that_is_emptied_again_is_not_abandoned() {
     for deadline in ["inactivity", "since_entry"] {
         let config = format!("[session]\ndeadline = \"{deadline}\"\n");
         let (report, _) = replay(&config, &events, &[]);
-        let found = counts(&report, ["applied", "abandoned", "converted", "alerts"]);
+        let found = counts(&report, ["applied", "abandoned", "converted", "occurrences"]);
         // By its own timer a cart begins after what was taken out before it.
         let upside_down = u64::from(deadline == "since_entry");
         let abandoned = 1 + upside_down;

@@ -118,20 +118,20 @@ def alerts(binary, found):
                 if line.startswith("}"):
                     break
             report = json.loads(report)
-            print(f"{report['ledger']['applied']:,} events, {report['alerts']:,} alerts", file=sys.stderr)
+            print(f"{report['ledger']['applied']:,} events, {report['incidents']:,} incidents", file=sys.stderr)
             feed, after = [], 0
             while after is not None:
-                with urllib.request.urlopen(f"{url}/v1/alerts?after={after}&limit=1000&kind=anomaly") as answer:
+                with urllib.request.urlopen(f"{url}/v1/incident-log?after={after}&limit=1000") as answer:
                     page = json.load(answer)
-                feed += page["items"]
+                feed += [line for line in page["items"] if line["what"] == "fired"]
                 after = page["next"]
         finally:
             run.terminate()
             run.wait()
     raised = {rule: [] for rule in RULES}
-    for alert in feed:
-        rule, index = alert["subject"].rsplit("_", 1)
-        raised[rule].append((int(index), alert["at"] // 1000))
+    for line in feed:
+        rule, index = line["rule"].rsplit("_", 1)
+        raised[rule].append((int(index), line["at"] // 1000))
     return raised
 
 

@@ -8,6 +8,7 @@ use metrics::{counter, gauge};
 
 use super::Settings;
 use super::messages::ShardHolds;
+use crate::domain::incident::Desk;
 use crate::domain::keeper::{Keeper, PipelineView};
 use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::session::Outcome;
@@ -180,6 +181,8 @@ fn totals(keeper: &Keeper) {
         gauge!(names::GROUPS, "metric" => metric.to_owned()).set(present as f64);
         counter!(names::GROUPS_LEFT, "metric" => metric.to_owned()).absolute(left);
     }
+    of_desk(keeper.desk());
+    gauge!(names::INCIDENTS_PENDING).set(keeper.pending().len() as f64);
     for (metric, late) in keeper.window_late() {
         let counts = [
             (names::WINDOW_LATE, late.some),
@@ -189,5 +192,30 @@ fn totals(keeper: &Keeper) {
         for (name, total) in counts {
             counter!(name, "metric" => metric.to_owned()).absolute(total);
         }
+    }
+}
+
+/// Incidents, silences, and what waits to be told.
+fn of_desk(desk: &Desk) {
+    for ((severity, phase), open) in desk.num_open() {
+        gauge!(names::INCIDENTS_OPEN, "severity" => severity, "phase" => phase.word())
+            .set(open as f64);
+    }
+    gauge!(names::SILENCES).set(desk.num_silences() as f64);
+    for (route, waiting) in desk.num_waiting() {
+        gauge!(names::NOTIFICATIONS_WAITING, "route" => route.to_owned()).set(waiting as f64);
+    }
+    let counts = desk.counts();
+    let totals = [
+        (names::INCIDENTS_FIRED, counts.fired),
+        (names::INCIDENTS_RESOLVED, counts.resolved),
+        (names::INCIDENTS_NOT_OPENED, counts.overflow),
+        (names::NOTIFICATIONS, counts.notifications),
+    ];
+    for (name, total) in totals {
+        counter!(name).absolute(total);
+    }
+    for (reason, total) in desk.num_held_back() {
+        counter!(names::NOTIFICATIONS_HELD_BACK, "reason" => reason).absolute(total);
     }
 }

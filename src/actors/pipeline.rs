@@ -28,7 +28,7 @@ use super::committer::{ClientCounts, Face, Probe};
 use super::directory::Directory;
 use super::flow::Flow;
 use super::ingestor::Sources;
-use super::ports::{Records, Source};
+use super::ports::{IncidentRecords, Records, Source};
 use super::reload::{Change, Fill, FillAt, Switch, Wanted};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
@@ -102,6 +102,8 @@ pub struct Setup {
     pub clock: SharedClock,
     /// Earlier alerts, for the board.
     pub records: Option<Arc<dyn Records>>,
+    /// What the store keeps of incidents, for the board after a restart.
+    pub incidents: Option<Arc<dyn IncidentRecords>>,
     /// Readiness.
     pub status: Arc<Status>,
     /// The way to open sessions, for those who ask.

@@ -519,6 +519,12 @@ pub trait IncidentRecords: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Change>, StoreError>;
 
+    /// Number of the newest line of the log, 0 when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn incident_log_newest(&self) -> Result<u64, StoreError>;
+
     /// The silences that are not over, by id.
     ///
     /// # Errors

@@ -337,6 +337,7 @@ impl Builder {
             wanted,
             clock: self.clock,
             records: Some(Arc::clone(&web.records)),
+            incidents: Some(Arc::clone(&web.incidents)),
             status: Arc::clone(&web.status),
             directory: web.directory.clone(),
             flow: Arc::clone(&web.flow),

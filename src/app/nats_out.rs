@@ -9,11 +9,11 @@ use crate::nats::settings::OutSettings;
 use crate::sink::Outputs;
 
 impl Running {
-    /// Sends alerts, dead letters and boards of this pipeline to NATS and answers there,
+    /// Sends alerts, incidents, dead letters and boards of this pipeline to NATS and answers there,
     /// each as far as its name in `settings` is not empty. The notes lie in the data folder.
     ///
-    /// Stop them ([`Outputs::stop`]) after the pipeline has ended, so that the last commit's
-    /// alerts leave too.
+    /// Stop them ([`Outputs::stop`]) after the pipeline has ended, so that what the last commit brought
+    /// leaves too.
     pub fn send_to_nats(&self, link: &Link, settings: OutSettings) -> Outputs {
         let web = self.web();
         let figures = self.figures();
@@ -27,6 +27,7 @@ impl Running {
             letters_published,
             clock: web.clock,
             records: web.records,
+            incidents: web.incidents,
             board: web.board,
             directory: web.directory,
             status: web.status,

@@ -58,6 +58,7 @@ pub fn run(
         AlertsAction::List { state, limit } => {
             let state = match state {
                 Which::Open => "open",
+                Which::Pending => "pending",
                 Which::Resolved => "resolved",
                 Which::All => "all",
             };
@@ -168,8 +169,27 @@ fn line(incident: &Value) -> String {
     text
 }
 
+/// What is no incident yet has no id, and it is said when it may be one.
+fn pending_line(pending: &Value) -> String {
+    format!(
+        "{:8}  {:<12} {:<8} {}  {}, fires at {} at the earliest",
+        "-",
+        text_of(pending, "phase"),
+        text_of(pending, "severity"),
+        time(pending, "since"),
+        text_of(pending, "title"),
+        time(pending, "due"),
+    )
+}
+
 fn table(page: &Value) -> String {
-    let lines: Vec<String> = items(page).iter().map(line).collect();
+    let pending = page["pending"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut lines: Vec<String> = pending.iter().map(pending_line).collect();
+    let more = page["pending_count"].as_u64().unwrap_or(0).saturating_sub(pending.len() as u64);
+    if more > 0 {
+        lines.push(format!("{:8}  {more} more are pending", "-"));
+    }
+    lines.extend(items(page).iter().map(line));
     if lines.is_empty() { "Nothing.".into() } else { lines.join("\n") }
 }
 
@@ -180,8 +200,9 @@ fn page(incident: &Value) -> String {
             text += &format!("{key:<12} {value}\n");
         }
     }
-    for key in ["group", "detail", "told"] {
-        for (name, value) in incident[key].as_object().into_iter().flatten() {
+    for key in ["group", "detail", "resolved.detail", "told"] {
+        let facts = key.split('.').fold(incident, |value, name| &value[name]);
+        for (name, value) in facts.as_object().into_iter().flatten() {
             text += &format!("{:<12} {value}\n", format!("{key}.{name}"));
         }
     }

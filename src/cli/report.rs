@@ -28,10 +28,12 @@ pub struct Report {
     pub events_per_s: f64,
     /// Most memory the process held, in MiB; 0 where the system does not tell.
     pub rss_mb: f64,
-    /// Alerts raised.
-    pub alerts: u64,
-    /// Alerts of rules that were over again.
-    pub alerts_over: u64,
+    /// Sessions that were abandoned, and matches, that stand in the feed of alerts.
+    pub occurrences: u64,
+    /// Incidents of rules that began.
+    pub incidents: u64,
+    /// Those of them that were over again.
+    pub incidents_over: u64,
     /// Totals of each metric by its name.
     pub metrics: BTreeMap<String, MetricReport>,
     /// The patterns by name: matches, and events that were late or found no room.
@@ -232,10 +234,13 @@ impl Report {
             grouped(open),
             grouped(at_risk)
         )?;
-        writeln!(out, "  {} alerts", grouped(self.alerts))?;
-        if self.alerts_over > 0 {
-            writeln!(out, "  {} of them are over", grouped(self.alerts_over))?;
-        }
+        writeln!(out, "  {} occurrences in the feed of alerts", grouped(self.occurrences))?;
+        writeln!(
+            out,
+            "  {} incidents, {} of them are over",
+            grouped(self.incidents),
+            grouped(self.incidents_over)
+        )?;
         self.write_patterns(out)?;
         if !self.metrics.is_empty() {
             self.write_metrics(out)?;
@@ -519,8 +524,9 @@ mod tests {
             elapsed_s: 2.5,
             events_per_s: 493_826.8,
             rss_mb: 81.2,
-            alerts: 3,
-            alerts_over: 1,
+            occurrences: 5,
+            incidents: 3,
+            incidents_over: 1,
             metrics: BTreeMap::from([("order_value".into(), windowed), ("errors".into(), plain)]),
             unusable: vec![FaultView {
                 key: "metric.order_value.field".into(),
@@ -544,15 +550,16 @@ mod tests {
         assert_eq!(
             keys(&json),
             [
-                "alerts",
-                "alerts_over",
                 "elapsed_s",
                 "events_per_s",
                 "files",
                 "first_late",
+                "incidents",
+                "incidents_over",
                 "ledger",
                 "metrics",
                 "never_seen",
+                "occurrences",
                 "rejected",
                 "rejected_others",
                 "rss_mb",

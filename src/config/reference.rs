@@ -106,13 +106,12 @@ const RULES: [&str; 2] = [
     "Rules, [[rule]]. name and metric are needed. What is expected of a window, and so which stand \
      out, is drawn by a detector; docs/rules.md says which is for what. Windows without events are \
      zeros of counts, sums, rates and distinct counts, from the first event on. A history that is \
-     always the same has no deviation, and would make an alert of every change, so there is a least \
-     one.",
-    "An alert goes up when windows have stood out for as long as \"for\" says, one after the other; \
-     it stays up while windows lie beyond k_clear (or limit_clear), and is over, which is said in \
-     the same feed (kind \"over\"), when none did for cooldown. What stands out teaches sigma and \
-     robust nothing until then; after over, or usual_after, it is called usual, and the alert is \
-     over too.",
+     always the same has no deviation, and would make an incident of every change, so there is a \
+     least one.",
+    "An incident begins when windows have stood out for as long as \"for\" says, one after the other; \
+     it holds while windows lie beyond k_clear (or limit_clear), and is over when none did for \
+     cooldown. What stands out teaches sigma and robust nothing until then; after over, or \
+     usual_after, it is called usual, and the incident is over too.",
 ];
 
 /// The whole file.

@@ -17,7 +17,7 @@ pub const PAGE: usize = 1_024;
 /// How one output stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutState {
-    /// Its name, the label in the metrics: `alerts`, `dead_letters`, `board` or `service`.
+    /// Its name, the label in the metrics: `alerts`, `incidents`, `dead_letters`, `board` or `service`.
     pub output: String,
     /// What it is called where people read: `nats alerts`.
     pub title: String,

@@ -278,6 +278,15 @@ pub(super) fn changes(
     }
 }
 
+/// Number of the newest line of the log, 0 when there is none.
+pub(super) fn changes_newest(conn: &Connection, db: &DbFile) -> Result<u64, StoreError> {
+    let sql = "SELECT coalesce(max(n), 0) FROM incident_log";
+    let newest = conn
+        .prepare_cached(sql)
+        .and_then(|mut query| query.query_row([], |row| row.get::<_, i64>(0)));
+    newest.map(i64::unsigned_abs).map_err(|error| db.error(error))
+}
+
 /// Notifications after a number, oldest first; of one channel, or all.
 pub(super) fn notifications(
     conn: &Connection,

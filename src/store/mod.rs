@@ -57,14 +57,16 @@ settings! {
         /// A new snapshot is made once the commits since the last one hold more than this and more
         /// than twice the snapshot: smaller means quicker starts and more writing.
         pub snapshot_delta_bytes as "store.snapshot_bytes_min": u64 = 64 << 20, size(64 * KIB, 4 * GIB);
-        /// Alerts kept for people to look at; the oldest leave, but only after they were delivered.
+        /// Alerts, which are occurrences, kept for people to look at; the oldest leave, but only after they
+        /// were delivered.
         pub alerts_max: u64 = 1_000_000, count(100, 1_000_000_000);
         /// Bytes of alerts kept: rows differ in size, the disk does not.
         pub alerts_bytes_max: u64 = 512 << 20, size(MIB, 1_024 * GIB);
         /// Incidents kept that are over; the oldest leave. Those that hold never do.
         pub incidents_max: u64 = 10_000, count(10, 10_000_000);
-        /// Lines kept of what was done with incidents, and notifications; the oldest leave. One that its
-        /// channel has not taken yet is kept until there are twice as many.
+        /// Lines kept of the log of incidents (fired, acknowledged, resolved, ...), and notifications;
+        /// the oldest leave. A notification that its channel has not taken yet is kept until there are
+        /// twice as many.
         pub incident_log_max: u64 = 100_000, count(100, 10_000_000);
         /// Late events kept for people to look at; the oldest leave.
         pub late_max: u64 = 100_000, count(100, 1_000_000_000);

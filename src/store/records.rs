@@ -232,6 +232,10 @@ impl IncidentRecords for StoredRecords {
         self.state.with(|conn, db| incidents::changes(conn, db, after, incident, limit))
     }
 
+    fn incident_log_newest(&self) -> Result<u64, StoreError> {
+        self.state.with(incidents::changes_newest)
+    }
+
     fn silences(&self) -> Result<Vec<Silence>, StoreError> {
         self.state.with(incidents::silences)
     }

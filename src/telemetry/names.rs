@@ -109,6 +109,15 @@ table! {
     SLIDING_JOINED = "sliding_joined_total", Counter, Count, ["metric"], "Slides of a group of sliding windows in which events had a number together, because there were more than `numbers`.";
     GROUPS = "groups", Gauge, Count, ["metric"], "Groups of a metric that hold a place (bounded by group_limit).";
     GROUPS_LEFT = "groups_left_total", Counter, Count, ["metric"], "Groups that left their place because they were silent for group_silence.";
+    INCIDENTS_OPEN = "incidents_open", Gauge, Count, ["severity", "phase"], "Incidents that hold, by severity and by phase: firing, acknowledged, silenced.";
+    INCIDENTS_PENDING = "incidents_pending", Gauge, Count, [], "What stands out, not for as long as the `for` of its rule says: no incident yet.";
+    INCIDENTS_FIRED = "incidents_fired_total", Counter, Count, [], "Incidents that began.";
+    INCIDENTS_RESOLVED = "incidents_resolved_total", Counter, Count, [], "Incidents that were over.";
+    INCIDENTS_NOT_OPENED = "incidents_not_opened_total", Counter, Count, [], "Incidents that were not opened because there were incidents.open_max of them.";
+    SILENCES = "silences", Gauge, Count, [], "Silences that are in force.";
+    NOTIFICATIONS = "notifications_total", Counter, Count, [], "Notifications that were decided on; how they are delivered is tidewatch_out_* of their channel.";
+    NOTIFICATIONS_HELD_BACK = "notifications_held_back_total", Counter, Count, ["reason"], "What was not told for good, by reason.";
+    NOTIFICATIONS_WAITING = "notifications_waiting", Gauge, Count, ["route"], "What a route is to be told later: collected to be told together, or incidents that wait for quiet hours, room, or to be left unacknowledged.";
     WINDOW_LATE = "window_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of at least one window, which was final when they came.";
     WINDOW_LATE_ALL = "window_late_all_total", Counter, Count, ["metric"], "Events or closed sessions left out of all their windows, which were final when they came.";
     MINUTE_LATE = "minute_late_total", Counter, Count, ["metric"], "Events or closed sessions left out of their roll-up minute, which was final when they came.";
@@ -199,7 +208,7 @@ table! {
     OUT_PENDING_CAPACITY = "out_pending_capacity", Gauge, Count, ["output"], "Upper bound of tidewatch_out_pending: items of an output held in memory.";
     OUT_ERRORS = "out_errors_total", Counter, Count, ["output"], "Tries of an output that failed; each is repeated.";
     OUT_SKIPPED = "out_skipped_total", Counter, Count, ["output"], "Rows that retention removed before they could be delivered.";
-    OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Rows larger than the sink takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts without details.";
+    OUT_SHORTENED = "out_shortened_total", Counter, Count, ["output"], "Rows larger than the sink takes, delivered in a shorter form: dead letters with the beginning of their bytes, alerts and lines of incidents without details.";
     OUT_LEFT_OUT = "out_left_out_total", Counter, Count, ["output"], "Rows that a sink refuses for good, and that were passed over; the data folder has them as long as its bounds allow.";
     NOTIFICATIONS_GONE = "notifications_of_gone_channels", Gauge, Count, [], "Notifications that no channel had taken yet when it went from the configuration, as of the start.";
     MAILS_REMOVED = "mails_removed_total", Counter, Count, ["channel"], "Mails removed from the folder of a channel to make room for others (folder_mails_max).";

@@ -12,12 +12,16 @@ use super::problem::Problem;
 use super::{State, answer};
 use crate::actors::ports::{IncidentRecords, IncidentsWanted, StoreError};
 use crate::domain::alert::alert_id;
+use crate::domain::board::TopicState;
 use crate::domain::incident::{Command, Incident, Notification, Phase, Refused, Silence};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
 
 type Answer = Result<HttpResponse, Problem>;
 
 const JSON: &str = "application/json";
+
+/// The topic of the incidents.
+const INCIDENTS: &str = "incidents";
 
 /// Longest name of somebody, in bytes.
 const BY_BYTES_MAX: usize = 200;
@@ -44,11 +48,13 @@ pub struct Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum AskedState {
-    /// Those that hold.
+    /// Those that hold, and what is pending.
     Open,
+    /// What stands out and is no incident yet.
+    Pending,
     /// Those that are over.
     Resolved,
-    /// Both.
+    /// All of these.
     All,
 }
 
@@ -69,7 +75,8 @@ struct Shown<'a> {
     incident: &'a Incident,
 }
 
-/// `GET /v1/incidents`: those that began last first; those that hold, unless others are asked for.
+/// `GET /v1/incidents`: those that began last first; those that hold, unless others are asked for. Beside
+/// the first page stands what is pending.
 ///
 /// # Errors
 /// `BadRequest`, or when the store cannot be read.
@@ -79,15 +86,25 @@ pub async fn incidents(
     query: Result<Query<Asked>, Problem>,
 ) -> Answer {
     let query = query?.into_inner();
+    let asked = query.state.unwrap_or(AskedState::Open);
     let wanted = IncidentsWanted {
-        open: match query.state.unwrap_or(AskedState::Open) {
-            AskedState::Open => Some(true),
+        open: match asked {
+            AskedState::Open | AskedState::Pending => Some(true),
             AskedState::Resolved => Some(false),
             AskedState::All => None,
         },
         before: query.before.unwrap_or(u64::MAX),
         limit: limit(query.limit),
     };
+    let first = query.before.is_none() && asked != AskedState::Resolved;
+    let (pending, count) = if first { pending(&state) } else { (json!([]), json!(0)) };
+    let beside = move |next: Option<u64>| {
+        [("next", json!(next)), ("pending", pending), ("pending_count", count)]
+    };
+    if asked == AskedState::Pending {
+        let text = Items::default().page(&beside(None));
+        return answer::once(&state, &request, JSON, text).await;
+    }
     let text = read(&state, &request, move |records| {
         let (mut items, mut last) = (Items::default(), None);
         for (n, incident) in &records.incidents(&wanted)? {
@@ -103,9 +120,19 @@ pub async fn incidents(
                 !records.incidents(&IncidentsWanted { before, limit: 1, ..wanted })?.is_empty()
             }
         };
-        Ok(items.page(&[("next", json!(last.filter(|_| more)))]))
+        Ok(items.page(&beside(last.filter(|_| more))))
     });
     answer::once(&state, &request, JSON, text.await?).await
+}
+
+/// What the latest board has of what is pending, and how many there are.
+fn pending(state: &State) -> (Value, Value) {
+    let board = state.board.load();
+    let topic = board.topics.get(INCIDENTS).map(|topic| &topic.state);
+    let Some(TopicState::Map(values)) = topic else { return (json!([]), json!(0)) };
+    let value = |name: &str| values.get(name).cloned();
+    let (list, count) = (value("pending"), value("pending_count"));
+    (list.unwrap_or_else(|| json!([])), count.unwrap_or_else(|| json!(0)))
 }
 
 /// `GET /v1/incidents/{id}`: one, with what was done.

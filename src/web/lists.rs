@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn every_alert_is_on_one_page_in_either_order() {
-        let kinds = ["abandoned", "anomaly"];
+        let kinds = ["abandoned", "join"];
         // The first 500 have left the store.
         let alerts: Vec<_> =
             (501..=5_500).map(|n| alert(n, kinds[usize::from(n % 97 == 0)], n as i64)).collect();
@@ -336,7 +336,7 @@ mod tests {
         };
         for (filter, keep) in [
             ("limit=300", Box::new(|_: &Alert| true) as Box<dyn Fn(&Alert) -> bool>),
-            ("limit=7&kind=anomaly", Box::new(|a: &Alert| a.kind == "anomaly")),
+            ("limit=7&kind=join", Box::new(|a: &Alert| a.kind == "join")),
             ("limit=1000&since=4000", Box::new(|a: &Alert| a.at >= 4_000)),
             ("limit=9&kind=nothing", Box::new(|_: &Alert| false)),
         ] {
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_query_that_asks_for_something_else_is_refused() {
-        for query in ["knd=anomaly", "order=newest", "limit=x", "after=-1"] {
+        for query in ["knd=join", "order=newest", "limit=x", "after=-1"] {
             assert!(Query::<AlertsAsked>::from_query(query).is_err(), "{query}");
         }
     }

@@ -171,6 +171,7 @@ fn async_get(rig: &Rig, stream: &Stream, sequence: u64) -> Option<StreamMessage>
 /// Alerts only, quick to notice and to retry.
 pub fn alerts_only() -> OutSettings {
     OutSettings {
+        incidents_stream: String::new(),
         dead_letters_stream: String::new(),
         board_subject: String::new(),
         board_bucket: String::new(),

@@ -219,7 +219,7 @@ fn another_format_and_a_foreign_file_are_named() {
         let error = StateDb::open(&folder, log.clone(), Settings::default()).err().unwrap();
         let said = error.to_string();
         assert!(
-            matches!(error, StoreError::Format { found, known: 4, .. } if found == format),
+            matches!(error, StoreError::Format { found, known: 5, .. } if found == format),
             "{said}"
         );
         for word in ["state.db", &text, "use the version that wrote it, or stop tidewatch"] {
@@ -318,6 +318,34 @@ fn notifications_wait_for_their_channel_and_what_leaves_before_is_counted() {
     assert_eq!(kept("quick"), of(0, 151, 250));
     assert_eq!(slow.lost.load(Ordering::Relaxed), lost);
     assert_eq!(records.notification_channels().unwrap(), ["gone", "quick", "slow"]);
+}
+
+/// Lines of rules stood in the feed up to format 4: they stay readable until they leave by its bounds.
+#[test]
+fn a_feed_of_before_keeps_its_lines_of_rules() {
+    use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let log = log_of(&folder);
+    let mut db = StateDb::open(&folder, log.clone(), Settings::default()).unwrap();
+    let mut alerts = some_alerts(1..=3);
+    alerts[1].kind = "anomaly".into();
+    let mut first = unit(1);
+    first.alerts.clone_from(&alerts);
+    db.commit(&first).unwrap();
+    db.deliver_alerts().unwrap();
+    drop(db);
+    let file = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    let checksum = xxh3_64_with_seed(b"4", xxh3_64(b"format")) as i64;
+    let set = "UPDATE meta SET value = '4', checksum = ?1 WHERE key = 'format'";
+    file.execute(set, [checksum]).unwrap();
+    drop(file);
+    drop(StateDb::open(&folder, log, Settings::default()).unwrap());
+    let records = StoredRecords::open(dir.path()).unwrap();
+    assert_eq!(records.alerts(0, 9).unwrap(), alerts);
+    assert_eq!(records.alert_log(0, 9).unwrap(), alerts);
+    assert_eq!(alerts.iter().filter(|alert| alert.is_occurrence()).count(), 2);
+    assert_eq!(records.incident_log_newest().unwrap(), 0);
 }
 
 #[test]

@@ -189,6 +189,10 @@ impl IncidentRecords for MemoryRecords {
         self.ask(|| self.changes.lock().iter().filter(fits).take(limit).cloned().collect())
     }
 
+    fn incident_log_newest(&self) -> Result<u64, StoreError> {
+        self.ask(|| self.changes.lock().last().map_or(0, |one| one.n))
+    }
+
     fn silences(&self) -> Result<Vec<Silence>, StoreError> {
         self.ask(|| self.silences.lock().clone())
     }

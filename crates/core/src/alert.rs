@@ -1,4 +1,4 @@
-//! Alerts: what is worth telling somebody, once.
+//! Occurrences: moments that are worth telling somebody, once. Their feed has the name of alerts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -14,19 +14,26 @@ pub struct Alert {
     pub n: u64,
     /// 32 hex digits.
     pub id: String,
-    /// `abandoned`, `anomaly`, `over`, `pattern`, `join` or `sessions`.
+    /// `abandoned`, `pattern`, `join` or `sessions`. Data folders of older versions may hold `anomaly`
+    /// and `over`: lines of rules, of which incidents are made now.
     pub kind: String,
     /// `info`, `warning` or `critical`.
     pub severity: String,
-    /// Event time the alert is about: the deadline that passed, the end of the
-    /// pane that stood out.
+    /// Event time the alert is about: the deadline that passed, the last event of a match.
     pub at: EpochMs,
-    /// The session's key, or the metric's name.
+    /// The key of the session or match.
     pub subject: String,
     /// One sentence for a person.
     pub title: String,
     /// The facts behind it, for machines.
     pub detail: Detail,
+}
+
+impl Alert {
+    /// False for a line of a rule, which only data folders of older versions hold.
+    pub fn is_occurrence(&self) -> bool {
+        !["anomaly", "over"].contains(&&*self.kind)
+    }
 }
 
 /// A JSON object, kept as it is written: it is made once, passed on several times, and nobody

@@ -17,6 +17,7 @@ use crate::actors::committer::{self, Committer, CommitterParts, OwnKeys, OwnKeys
 use crate::actors::ingestor::{Ingestor, IngestorParts, Progress, ShardInlet, Sources};
 use crate::actors::messages::OpenRestored;
 use crate::actors::pool::BatchPool;
+use crate::actors::ports::IncidentsWanted;
 use crate::actors::reload::Wanted;
 use crate::actors::store_thread::StoreCommand;
 use crate::actors::supervision::{DeathWatch, Failure};
@@ -31,6 +32,9 @@ use crate::domain::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
 /// Identities are kept for the sake of windows no longer than this, unless the configuration
 /// says so.
 const HORIZON_AUTO_MAX: SpanMs = 24 * 60 * 60 * 1_000;
+
+/// Incidents that are over and read at a start: those of them that ended last are on the board.
+const ENDED_READ: usize = 1_000;
 
 /// The threads and channels of one generation.
 pub(super) struct Generation {
@@ -178,6 +182,7 @@ impl<'a> Starting<'a> {
         let fillings = keeper.fillings();
         setup.wanted.send_replace(Wanted { watermark: since.watermark, fillings });
         self.restore_alerts(&mut keeper);
+        self.restore_ended(&mut keeper);
         Ok(keeper)
     }
 
@@ -185,8 +190,21 @@ impl<'a> Starting<'a> {
         let Some(records) = &self.setup.records else { return };
         let after = keeper.alerts().saturating_sub(BOARD_ALERTS as u64);
         match records.alerts(after, BOARD_ALERTS) {
-            Ok(alerts) => keeper.restore_alerts(alerts),
+            Ok(alerts) => keeper.restore_alerts(&alerts),
             Err(error) => tracing::warn!(%error, "earlier alerts are not on the board"),
+        }
+    }
+
+    /// Puts the incidents that ended last on the board: of those that began last.
+    fn restore_ended(&self, keeper: &mut Keeper) {
+        let Some(records) = &self.setup.incidents else { return };
+        let wanted = IncidentsWanted { open: Some(false), before: u64::MAX, limit: ENDED_READ };
+        match records.incidents(&wanted) {
+            Ok(found) => {
+                let ended: Vec<_> = found.into_iter().map(|(_, incident)| incident).collect();
+                keeper.restore_ended(&ended);
+            }
+            Err(error) => tracing::warn!(%error, "earlier incidents are not on the board"),
         }
     }
 

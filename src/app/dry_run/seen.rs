@@ -1,5 +1,5 @@
-//! What a pipeline of a dry run found: alerts by rule, sessions that were abandoned, the numbers
-//! of the metric.
+//! What a pipeline of a dry run found: what rules said, sessions that were abandoned, matches, the
+//! numbers of the metric.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::actors::pipeline::Output;
 use crate::config::DryRun;
-use crate::domain::alert::{Alert, alert_id};
+use crate::domain::alert::Alert;
 use crate::domain::commit::CommitUnit;
+use crate::domain::incident::{Says, Signal, incident_id};
 use crate::domain::keeper::{Keeper, SessionTotals};
 use crate::domain::metric::groups::Kept;
 use crate::domain::pattern::PatternTally;
@@ -33,10 +34,10 @@ impl Range {
     }
 }
 
-/// An alert that would have been raised.
+/// An incident that would have begun, or an occurrence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Fired {
-    /// As the rule's own alert would have it.
+    /// As the rule's own incident would have it, where each group has its own.
     pub id: String,
     /// The rule, with the labels of its group; of sessions and matches their key.
     pub subject: String,
@@ -50,7 +51,7 @@ pub(super) struct Fired {
     pub detail: Value,
 }
 
-/// Alerts in the time that is asked about.
+/// Incidents or occurrences in the time that is asked about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Alerts {
     /// Most that are listed.
@@ -58,10 +59,10 @@ pub(super) struct Alerts {
     pub count: u64,
     pub newest: Option<EpochMs>,
     pub list: Vec<Fired>,
-    /// How long windows stood out, of the alerts that are over.
+    /// How long windows stood out, of the incidents that are over.
     pub lasted: SpanMs,
     pub longest: SpanMs,
-    /// Those that are up, by their id: one for each group at most.
+    /// Those that hold, by their group.
     up: BTreeMap<String, usize>,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Alerts {
 pub(super) struct Seen {
     range: Range,
     numbers_max: usize,
-    /// The rule whose alerts they would be, or the title of the pattern.
+    /// The rule whose incidents they would be, or the title of the pattern.
     subject: String,
     /// By rule or pattern of the pipeline.
     pub alerts: Vec<Alerts>,
@@ -114,19 +115,19 @@ impl Seen {
 
     fn take(&mut self, alert: &mut Alert) {
         if alert.kind == ABANDONED {
-            return self.abandoned.take(self.range, alert, &alert.subject);
+            return self.abandoned.take(self.range, alert);
         }
         // The place of the pattern stands where its title would.
-        if is_match(&alert.kind) {
-            let place = std::mem::replace(&mut alert.title, self.subject.clone());
-            let of = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place));
-            return of.into_iter().for_each(|of| of.take(self.range, alert, &alert.subject));
-        }
-        // The place of the rule, and the labels of a group behind it.
-        let place = alert.subject.split(' ').next().unwrap_or_default();
-        if let Some(of) = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place)) {
-            let group = alert.subject[place.len()..].to_owned();
-            of.take(self.range, alert, &format!("{}{group}", self.subject));
+        let place = std::mem::replace(&mut alert.title, self.subject.clone());
+        let of = place.parse().ok().and_then(|place: usize| self.alerts.get_mut(place));
+        of.into_iter().for_each(|of| of.take(self.range, alert));
+    }
+
+    /// Rules are named by their place.
+    fn hear(&mut self, signal: &Signal) {
+        let place = signal.rule.parse().ok();
+        if let Some(of) = place.and_then(|place: usize| self.alerts.get_mut(place)) {
+            of.hear(self.range, signal, &self.subject);
         }
     }
 }
@@ -137,53 +138,74 @@ impl Alerts {
         Alerts { listed_max, ..Alerts::default() }
     }
 
-    /// Takes up what is raised or over; `subject` is what the alert would be about.
-    pub fn take(&mut self, range: Range, alert: &Alert, subject: &str) {
-        let mut detail: Value = serde_json::from_str(alert.detail.text()).unwrap_or_default();
+    /// Takes up an occurrence.
+    fn take(&mut self, range: Range, alert: &Alert) {
+        if !range.has(alert.at) {
+            return;
+        }
+        let detail: Value = serde_json::from_str(alert.detail.text()).unwrap_or_default();
         let time = |name: &str| detail[name].as_i64();
-        if alert.kind == OVER {
-            let up = detail["alert"].as_str().and_then(|id| self.up.remove(id));
-            if let (Some(place), Some(since), Some(last)) = (up, time("since"), time("last")) {
+        let last = if alert.kind == ABANDONED { time("last") } else { Some(alert.at) };
+        self.add(Fired {
+            id: alert.id.clone(),
+            subject: alert.subject.clone(),
+            at: alert.at,
+            since: time("first"),
+            last,
+            title: alert.title.clone(),
+            detail,
+        });
+    }
+
+    /// Takes up what a rule of this name would say.
+    pub fn hear(&mut self, range: Range, signal: &Signal, rule: &str) {
+        match &signal.says {
+            Says::Ends { detail, .. } => {
+                let time = |name: &str| detail.get(name).and_then(Value::as_i64);
+                let up = self.up.remove(&signal.subject);
+                let (Some(place), Some(since), Some(last)) = (up, time("since"), time("last"))
+                else {
+                    return;
+                };
                 self.lasted += last - since;
                 self.longest = self.longest.max(last - since);
                 if let Some(fired) = self.list.get_mut(place) {
                     fired.last = Some(last);
                 }
             }
-            return;
+            Says::Fires { since, title, detail } if range.has(signal.at) => {
+                let mut detail = detail.clone();
+                detail.insert("rule".into(), rule.into());
+                let subject = match &*signal.subject {
+                    "" => rule.to_owned(),
+                    group => format!("{rule} {group}"),
+                };
+                self.up.insert(signal.subject.clone(), self.list.len());
+                self.add(Fired {
+                    id: incident_id(rule, &signal.subject, signal.at),
+                    subject,
+                    at: signal.at,
+                    since: Some(*since),
+                    last: None,
+                    title: title.clone(),
+                    detail: Value::Object(detail),
+                });
+            }
+            Says::Fires { .. } => {}
         }
-        if !range.has(alert.at) {
-            return;
-        }
-        let (since, last) = match &*alert.kind {
-            ABANDONED => (time("first"), time("last")),
-            kind if is_match(kind) => (time("first"), Some(alert.at)),
-            _ => (time("since"), None),
-        };
-        let of_rule = alert.kind != ABANDONED && !is_match(&alert.kind);
-        if of_rule {
-            self.up.insert(alert.id.clone(), self.list.len());
-            detail["rule"] = subject.split(' ').next().into();
-        }
+    }
+
+    fn add(&mut self, fired: Fired) {
         self.count += 1;
-        self.newest = self.newest.max(Some(alert.at));
+        self.newest = self.newest.max(Some(fired.at));
         if self.list.len() < self.listed_max {
-            let id =
-                if of_rule { alert_id(&alert.kind, subject, alert.at) } else { alert.id.clone() };
-            let (at, subject, title) = (alert.at, subject.to_owned(), alert.title.clone());
-            self.list.push(Fired { id, subject, at, since, last, title, detail });
+            self.list.push(fired);
         }
     }
 }
 
-/// Kinds of alerts.
+/// A kind of occurrence.
 const ABANDONED: &str = "abandoned";
-const OVER: &str = "over";
-
-/// Whether an alert is of something found in the events of a key: of a pattern and its like.
-fn is_match(kind: &str) -> bool {
-    ["pattern", "join", "funnel", "sessions"].contains(&kind)
-}
 
 /// Looks at each commit of a pipeline.
 #[derive(Clone, Debug)]
@@ -224,14 +246,15 @@ impl Output for Eye {
         // Within a commit they come by group, numbered as it happened, and the first of all are listed.
         fresh.sort_by(|a, b| (a.at, &a.subject).cmp(&(b.at, &b.subject)));
         for mut alert in fresh {
-            let strict = match &*alert.kind {
-                ABANDONED => closes,
-                kind if is_match(kind) => self.waits,
-                _ => false,
-            };
+            let strict = if alert.kind == ABANDONED { closes } else { self.waits };
             if before(alert.at, strict) {
                 seen.take(&mut alert);
             }
+        }
+        let mut signals: Vec<&Signal> = keeper.signals.iter().collect();
+        signals.sort_by_key(|signal| (signal.at, &signal.rule, &signal.subject));
+        for signal in signals.into_iter().filter(|signal| before(signal.at, false)) {
+            seen.hear(signal);
         }
         seen.tallies = keeper.patterns().map(|(_, tally)| tally).collect();
         let range = seen.range;

@@ -197,16 +197,16 @@ impl Search<'_> {
         let back = |kept, group| {
             keeper::look_back(rule, metric, kept, numbers(group), (first, last), lateness)
         };
-        let mut raised = if spec.group_by.is_empty() {
+        let mut said = if spec.group_by.is_empty() {
             back(None, 0)
         } else {
             let groups = self.seen.groups.iter();
             let watched = groups.filter(|(_, kept)| (kept.place as usize) < rule.groups_max);
             watched.flat_map(|(group, kept)| back(Some(kept), *group)).collect()
         };
-        raised.sort_by_key(|alert| alert.at);
+        said.sort_by_key(|signal| signal.at);
         let mut alerts = Alerts::listing(config.dry_run.listed_max);
-        raised.iter().for_each(|alert| alerts.take(self.range, alert, &alert.subject));
+        said.iter().for_each(|signal| alerts.hear(self.range, signal, &rule.name));
         Some(Judged { set: setting.set.clone(), alerts })
     }
 }

@@ -235,6 +235,8 @@ fn config(link: &LinkSettings, names: &Names) -> Table {
             table(vec![
                 ("alerts_stream", text(&names.alerts)),
                 ("alerts_subject", text(&names.alerts_subject())),
+                // Without rules there are no incidents.
+                ("incidents_stream", text("")),
                 ("dead_letters_stream", text("")),
                 ("board_subject", text("")),
                 ("board_bucket", text("")),

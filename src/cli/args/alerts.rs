@@ -35,18 +35,20 @@ pub struct AlertsArgs {
 /// Which incidents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Which {
-    /// Those that hold.
+    /// Those that hold, and what is pending.
     Open,
+    /// What stands out, not for long enough yet.
+    Pending,
     /// Those that are over.
     Resolved,
-    /// Both.
+    /// All of these.
     All,
 }
 
 /// What to do with incidents.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AlertsAction {
-    /// List incidents, those that began last first
+    /// List what is pending, and incidents, those that began last first
     List {
         /// Which
         #[arg(long, value_enum, default_value = "open")]

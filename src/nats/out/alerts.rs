@@ -1,11 +1,11 @@
-//! An alert as a message: a CloudEvent in structured JSON.
+//! An occurrence as a message: a CloudEvent in structured JSON.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cloud_event::{CONTENT_TYPE, Envelope, SHORT_CHARS};
 use super::message::{JetRow, TRUNCATED, Target, own_bytes};
 use super::token;
 use crate::actors::ports::{Records, StoreError};
@@ -13,27 +13,23 @@ use crate::domain::alert::Alert;
 use crate::nats::settings::OutSettings;
 use crate::sink::Rows;
 
-/// Content type of an alert's message.
-pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
-
 /// The alerts, as the outbox delivered them to the alert log (I5).
 pub(super) struct Alerts {
     records: Arc<dyn Records>,
-    /// Source of the CloudEvents.
-    source: String,
+    feed: String,
 }
 
 impl Alerts {
     /// Of a data folder, by its name.
     pub fn new(records: &Arc<dyn Records>, feed: &str) -> Alerts {
-        Alerts { records: Arc::clone(records), source: format!("/tidewatch/{feed}") }
+        Alerts { records: Arc::clone(records), feed: feed.to_owned() }
     }
 }
 
 impl Rows<JetRow> for Alerts {
     fn after(&self, n: u64, limit: usize) -> Result<Vec<JetRow>, StoreError> {
         let alerts = self.records.alert_log(n, limit)?;
-        Ok(alerts.into_iter().map(|alert| row(alert, &self.source)).collect())
+        Ok(alerts.into_iter().map(|alert| row(alert, &self.feed)).collect())
     }
 
     fn count_after(&self, n: u64) -> Result<u64, StoreError> {
@@ -51,18 +47,15 @@ pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
     }
 }
 
-fn row(alert: Alert, source: &str) -> JetRow {
+fn row(alert: Alert, feed: &str) -> JetRow {
     JetRow {
         n: alert.n,
         id: alert.id.clone(),
-        token: token(rule(&alert)),
+        token: token(kind(&alert)),
         headers: vec![("Content-Type", CONTENT_TYPE.into())],
-        payload: event(&alert, source).to_string().into(),
+        payload: event(&alert, feed).to_string().into(),
     }
 }
-
-/// Longest title and subject of an alert in its shorter form, in characters.
-const SHORT_CHARS: usize = 100;
 
 /// Without its details, and if need be with the beginnings of its texts. It says so itself
 /// (`truncated`, an extension attribute), and in a header.
@@ -90,33 +83,14 @@ fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, By
     (short.len() <= room).then(|| (headers, short.into()))
 }
 
-/// What raised it: a rule by its name, or the session rule.
-fn rule(alert: &Alert) -> &str {
-    match alert.kind.as_str() {
-        "anomaly" | "over" => &alert.subject,
-        kind => kind,
-    }
+/// Its kind. Lines of rules, of data folders of older versions, are by the rule.
+fn kind(alert: &Alert) -> &str {
+    if alert.is_occurrence() { &alert.kind } else { &alert.subject }
 }
 
-/// The CloudEvent; `sequence` is the extension of that name.
-fn event(alert: &Alert, source: &str) -> Value {
-    let mut event = json!({
-        "specversion": "1.0",
-        "id": alert.id,
-        "source": source,
-        "type": format!("tidewatch.alert.{}", alert.kind),
-        "datacontenttype": "application/json",
-        "sequence": format!("{:020}", alert.n),
-        "data": alert,
-    });
-    // Both may be left out, and must not be empty.
-    if !alert.subject.is_empty() {
-        event["subject"] = alert.subject.as_str().into();
-    }
-    if let Ok(time) = Timestamp::from_millisecond(alert.at) {
-        event["time"] = time.to_string().into();
-    }
-    event
+fn event(alert: &Alert, feed: &str) -> Value {
+    let (of, subject) = (format!("alert.{}", alert.kind), alert.subject.as_str());
+    Envelope { id: &alert.id, feed, of, n: alert.n, at: alert.at, subject }.around(json!(alert))
 }
 
 #[cfg(test)]
@@ -129,15 +103,15 @@ mod tests {
         let alert = Alert {
             n: 7,
             id: "ab".repeat(16),
-            kind: "anomaly".into(),
-            severity: "critical".into(),
+            kind: "abandoned".into(),
+            severity: "info".into(),
             at: 1_700_000_000_123,
-            subject: "error rate".into(),
-            title: "errors: 12.00".into(),
+            subject: "ada".into(),
+            title: "Abandoned".into(),
             detail: Detail::of(&json!({"value": 12.0})),
         };
-        let row = row(alert, "/tidewatch/00");
-        assert_eq!((row.n, row.token.as_str()), (7, "error_rate"));
+        let row = row(alert, "00");
+        assert_eq!((row.n, row.token.as_str()), (7, "abandoned"));
         let event: Value = serde_json::from_slice(&row.payload).unwrap();
         assert_eq!(
             event,
@@ -145,15 +119,15 @@ mod tests {
                 "specversion": "1.0",
                 "id": "ab".repeat(16),
                 "source": "/tidewatch/00",
-                "type": "tidewatch.alert.anomaly",
-                "subject": "error rate",
+                "type": "tidewatch.alert.abandoned",
+                "subject": "ada",
                 "time": "2023-11-14T22:13:20.123Z",
                 "datacontenttype": "application/json",
                 "sequence": "00000000000000000007",
                 "data": {
-                    "n": 7, "id": "ab".repeat(16), "kind": "anomaly", "severity": "critical",
-                    "at": 1_700_000_000_123_i64, "subject": "error rate",
-                    "title": "errors: 12.00", "detail": {"value": 12.0},
+                    "n": 7, "id": "ab".repeat(16), "kind": "abandoned", "severity": "info",
+                    "at": 1_700_000_000_123_i64, "subject": "ada",
+                    "title": "Abandoned", "detail": {"value": 12.0},
                 },
             })
         );
@@ -171,7 +145,7 @@ mod tests {
             title: "Abandoned".into(),
             detail: Detail::of(&json!({"segment": "s".repeat(500)})),
         };
-        let row = row(alert, "/tidewatch/00");
+        let row = row(alert, "00");
         let most = own_bytes(&row.headers) + row.payload.len();
         let (headers, payload) = shorten(&row, most).unwrap();
         assert_eq!(headers[1], (TRUNCATED, row.payload.len().to_string()));

@@ -1,20 +1,23 @@
-//! What leaves for NATS: alerts and dead letters into streams, each exactly once; the
+//! What leaves for NATS: alerts, incidents and dead letters into streams, each exactly once; the
 //! board on a subject and in a bucket; answers to questions of other services.
 //!
 //! - `jet`: a stream as a sink of rows ([`crate::sink`]). The stream itself says how far it got
 //!   (`cursor`), so that neither a crash of ours nor one of the broker repeats or loses a message;
 //!   `message`: rows as messages, alone and in batches.
-//! - `alerts`, `dead_letters`: the rows, and what a message of them looks like.
+//! - `alerts`, `incidents`, `dead_letters`: the rows, and what a message of them looks like
+//!   (`cloud_event`: the envelope of the first two).
 //! - `board`, `service`: views; the latest state is enough.
 //! - `streams`: makes what is missing, or says what does not fit.
 //!
-//! Nothing here holds the pipeline up. While the broker is away the alerts wait in the
+//! Nothing here holds the pipeline up. While the broker is away the rows wait in the
 //! data folder, at most one page of them in memory, and [`OutState`](crate::sink::OutState) says so.
 
 mod alerts;
 mod board;
+mod cloud_event;
 mod cursor;
 mod dead_letters;
+mod incidents;
 mod jet;
 mod message;
 mod service;
@@ -29,7 +32,7 @@ use sha2::{Digest as _, Sha256};
 use super::link::Link;
 use super::settings::OutSettings;
 use crate::actors::directory::Directory;
-use crate::actors::ports::Records;
+use crate::actors::ports::{IncidentRecords, Records};
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::domain::board::Board;
@@ -38,12 +41,15 @@ use crate::sink::{Outputs, Rows};
 
 use alerts::Alerts;
 use dead_letters::Letters;
+use incidents::Lines;
 
 pub use jet::JetSink;
 pub use message::{JetRow, Target};
 
 /// Label of the alerts in the metrics.
 const ALERTS: &str = "alerts";
+/// Label of the incidents.
+const INCIDENTS: &str = "incidents";
 /// Label of the dead letters.
 const DEAD_LETTERS: &str = "dead_letters";
 /// Label of the board.
@@ -52,7 +58,7 @@ const BOARD: &str = "board";
 const SERVICE: &str = "service";
 
 /// The labels of all outputs.
-pub const OUTPUTS: &[&str] = &[ALERTS, DEAD_LETTERS, BOARD, SERVICE];
+pub const OUTPUTS: &[&str] = &[ALERTS, INCIDENTS, DEAD_LETTERS, BOARD, SERVICE];
 
 /// Key of the board in its bucket.
 pub const BOARD_KEY: &str = "board";
@@ -71,7 +77,7 @@ pub fn feed_of(seed: u64) -> String {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How alerts and dead letters leave.
+/// How alerts, incidents and dead letters leave.
 fn terms(settings: &OutSettings) -> Terms {
     Terms {
         rows_max: settings.in_flight_max,
@@ -95,6 +101,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Alerts and dead letters.
     pub records: Arc<dyn Records>,
+    /// The log of the incidents.
+    pub incidents: Arc<dyn IncidentRecords>,
     /// The latest board.
     pub board: Arc<ArcSwap<Board>>,
     /// The open sessions.
@@ -127,6 +135,10 @@ pub fn start(link: &Link, settings: OutSettings, parts: Parts) -> Outputs {
     if !settings.alerts_stream.is_empty() {
         let rows = Arc::new(Alerts::new(&parts.records, &parts.feed));
         feed(ALERTS, alerts::target(&settings, &parts.feed), rows, None);
+    }
+    if !settings.incidents_stream.is_empty() {
+        let rows = Arc::new(Lines::new(&parts.incidents, &parts.feed));
+        feed(INCIDENTS, incidents::target(&settings, &parts.feed), rows, None);
     }
     if !settings.dead_letters_stream.is_empty() {
         let rows = Arc::new(Letters::new(&parts.records, &parts.feed));

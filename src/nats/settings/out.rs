@@ -12,10 +12,16 @@ settings! {
     /// What leaves, and where to. An empty name switches its output off.
     #[derive(Clone, Debug, PartialEq)]
     pub struct OutSettings in "nats.out." {
-        /// Stream of the alerts: CloudEvents, each once, with its id as Nats-Msg-Id. "" for none.
+        /// Stream of the alerts, which are occurrences (abandoned sessions, matches): CloudEvents, each
+        /// once, with its id as Nats-Msg-Id. "" for none.
         pub alerts_stream: String = "TIDEWATCH_ALERTS".into(), checked(optional_name);
-        /// First words of their subjects, <this>.<rule>.<feed>.
+        /// First words of their subjects, <this>.<kind>.<feed>.
         pub alerts_subject: String = "tidewatch.alerts".into(), checked(plain_subject);
+        /// Stream of the incidents: each line of their log (fired, acknowledged, resolved, ...) as a
+        /// CloudEvent, each once. "" for none.
+        pub incidents_stream: String = "TIDEWATCH_INCIDENTS".into(), checked(optional_name);
+        /// First words of their subjects, <this>.<rule>.<feed>.
+        pub incidents_subject: String = "tidewatch.incidents".into(), checked(plain_subject);
         /// Stream of the dead letters: the bytes as they came, with the reason in a header. "" for
         /// none. Each is kept until the stream has it, see store.dead_letters_max. One that is
         /// larger than the stream or the server takes is cut, and a header says so.
@@ -34,7 +40,7 @@ settings! {
         /// Requests of one endpoint of the service answered at a time; more wait in the server's
         /// queue.
         pub requests_max: usize = 64, count(1, 1_024);
-        /// How long streams made for alerts and dead letters keep messages. "0s": for ever.
+        /// How long streams made for alerts, incidents and dead letters keep messages. "0s": for ever.
         pub max_age: Duration = Duration::from_secs(30 * 86_400), span(0, 3_660 * DAY);
         /// How many bytes they keep; the server reserves them. "0B": as many as the server allows.
         pub max_bytes: u64 = 0, size(0, 1_048_576 * GIB);
@@ -47,7 +53,7 @@ settings! {
         pub poll_interval: Duration = Duration::from_millis(250), span(10, MINUTE);
         /// Longest wait before a failed try is repeated.
         pub retry_max: Duration = Duration::from_secs(5), span(100, MINUTE);
-        /// What becomes of an alert or a dead letter that its stream will never take, because it is
+        /// What becomes of an alert, a line of the incident log or a dead letter that its stream will never take, because it is
         /// too large even in its shorter form. "leave_out": it is passed over, counted and named;
         /// "halt": nothing leaves any more until the stream takes it.
         pub refused: Refused = Refused::LeaveOut, word::<Refused>();

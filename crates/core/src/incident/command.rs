@@ -153,6 +153,7 @@ impl Desk {
         let says = format!("silenced what meets {}: {}", silence.matching, silence.reason);
         self.change(at, What::Silenced, "", &silence.by.clone(), says, out);
         out.silences.insert(silence.id.clone(), Some(silence.clone()));
+        self.edges.add(&silence, self.timed);
         self.silences.insert(silence.id.clone(), Quiet { silence, when: Some(when) });
         self.look_at_all(out);
         Ok(())
@@ -163,6 +164,7 @@ impl Desk {
         let Some(quiet) = self.silences.remove(id) else {
             return Err(Refused::NoSilence(id.to_owned()));
         };
+        self.edges.forget(&quiet.silence);
         out.silences.insert(id.to_owned(), None);
         let says = format!("ended the silence of what meets {}", quiet.silence.matching);
         self.change(at, What::Unsilenced, "", &by, says, out);
@@ -179,13 +181,11 @@ impl Desk {
 
     /// Ends the silences that are over, at their own time.
     pub(super) fn end_silences(&mut self, at: EpochMs, out: &mut Outcome) {
-        let over: Vec<String> = self
-            .silences
-            .iter()
-            .filter(|(_, quiet)| quiet.silence.until <= at)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in over {
+        for id in self.edges.take(at) {
+            // It may have begun, and no more.
+            if self.silences.get(&id).is_none_or(|quiet| quiet.silence.until > at) {
+                continue;
+            }
             if let Some(quiet) = self.silences.remove(&id) {
                 let says = format!("the silence of what meets {} is over", quiet.silence.matching);
                 self.change(at, What::SilenceOver, "", "", says, out);

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::edges::Edges;
 use super::route::RouteKept;
 use super::silence::Quiet;
 use super::words::Attributes;
-use super::{Change, Incident, Maintenance, Notification, Resolved, Route, Silence, What};
-use crate::alert::{Alert, alert_id};
+use super::{
+    Change, Incident, Maintenance, Notification, Resolved, Route, Silence, What, incident_id,
+};
+use crate::alert::Alert;
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Ids of incidents that are over, kept so that whoever is late hears so.
@@ -91,6 +94,8 @@ pub enum Says {
     Ends {
         /// Why.
         why: String,
+        /// How long it stood out, and how far at most.
+        detail: Map<String, Json>,
     },
 }
 
@@ -163,6 +168,8 @@ pub struct Desk {
     pub(super) due: BTreeSet<(EpochMs, String)>,
     pub(super) counts: DeskCounts,
     pub(super) written: DeskCounts,
+    /// When the next silence or maintenance begins or ends.
+    pub(super) edges: Edges,
     /// Ids of incidents that are over, newest last.
     pub(super) recent: VecDeque<String>,
     pub(super) now: EpochMs,
@@ -182,6 +189,7 @@ impl Desk {
     pub fn new(settings: DeskSettings) -> Desk {
         Desk {
             attributes: Attributes(settings.attributes.clone()),
+            edges: Edges::new(&settings.maintenance),
             settings: Arc::new(settings),
             open: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -284,7 +292,13 @@ impl Desk {
             }
         }
         self.now = self.now.max(until);
-        self.timed = self.now;
+        self.stand_at(self.now);
+    }
+
+    /// What time brings has been done up to here.
+    pub(super) fn stand_at(&mut self, at: EpochMs) {
+        self.timed = at;
+        self.edges.passed(&self.settings.maintenance, at);
     }
 
     fn next_due(&self) -> Option<EpochMs> {
@@ -297,7 +311,7 @@ impl Desk {
     /// What time brings.
     fn time(&mut self, at: EpochMs, out: &mut Outcome) {
         let edge = self.edge().is_some_and(|edge| edge <= at);
-        self.timed = at;
+        self.stand_at(at);
         while let Some((due, id)) = self.due.first().cloned()
             && due <= at
         {
@@ -313,13 +327,7 @@ impl Desk {
 
     /// When the next silence or maintenance begins or ends.
     fn edge(&self) -> Option<EpochMs> {
-        let silences = self.silences.values().flat_map(|quiet| {
-            let Silence { from, until, .. } = quiet.silence;
-            [Some(from).filter(|from| *from > self.timed), Some(until)].into_iter().flatten()
-        });
-        let work = self.settings.maintenance.iter().filter(|_| !self.open.is_empty());
-        let work = work.flat_map(|work| [work.end(self.timed), work.next(self.timed)]).flatten();
-        silences.chain(work).min()
+        self.edges.next(!self.open.is_empty())
     }
 
     /// Looks at an incident again at this time.
@@ -343,25 +351,39 @@ impl Desk {
             (Says::Fires { since, title, detail }, None) => {
                 self.fire(watch, place, &signal, (since, title, detail), out);
             }
-            (Says::Fires { title, .. }, Some(id)) => {
+            (Says::Fires { title, detail, .. }, Some(id)) => {
                 let Some(incident) = self.open.get_mut(&id) else { return };
                 if incident.holds_for.insert(signal.subject.clone()) {
                     incident.held_for += 1;
-                    self.change(signal.at, What::Grew, &id, "", title, out);
+                    self.group_changed(&id, What::Grew, (&signal, title, detail), out);
                 }
             }
-            (Says::Ends { why }, Some(id)) => {
+            (Says::Ends { why, detail }, Some(id)) => {
                 let Some(incident) = self.open.get_mut(&id) else { return };
-                incident.holds_for.remove(&signal.subject);
+                let held = incident.holds_for.remove(&signal.subject);
                 if incident.holds_for.is_empty() {
-                    self.resolve(&id, signal.at, why, out);
-                } else {
-                    out.incidents.insert(id, incident.clone());
+                    self.resolve(&id, signal.at, (why, detail), out);
+                } else if held {
+                    self.group_changed(&id, What::Shrank, (&signal, why, detail), out);
                 }
             }
             // It was not opened, because there were too many.
             (Says::Ends { .. }, None) => {}
         }
+    }
+
+    /// Notes that an incident of all groups holds for one more, or one less.
+    fn group_changed(
+        &mut self,
+        id: &str,
+        what: What,
+        (signal, says, detail): (&Signal, String, Map<String, Json>),
+        out: &mut Outcome,
+    ) {
+        let Some(incident) = self.open.get(id) else { return };
+        let change = Change::of(signal.at, what, Some(incident), says);
+        out.incidents.insert(id.to_owned(), incident.clone());
+        self.log(Change { group: signal.group.clone(), detail, ..change }, out);
     }
 
     fn fire(
@@ -372,22 +394,26 @@ impl Desk {
         (since, title, detail): (EpochMs, String, Map<String, Json>),
         out: &mut Outcome,
     ) {
+        let group = signal.group.clone();
         if self.open.len() >= self.settings.open_max {
             self.counts.overflow += 1;
+            let (rule, severity) = (watch.rule.clone(), watch.severity.clone());
+            let change = Change::of(signal.at, What::NotOpened, None, title);
+            self.log(Change { rule, severity, group, detail, ..change }, out);
             return;
         }
-        let id = alert_id("incident", &format!("{}\0{place}", watch.rule), signal.at);
+        let id = incident_id(&watch.rule, &place, signal.at);
         let incident = Incident {
             id: id.clone(),
             rule: watch.rule.clone(),
             version: watch.version.clone(),
             metric: watch.metric.clone(),
-            group: if watch.one { BTreeMap::new() } else { signal.group.clone() },
+            group: if watch.one { BTreeMap::new() } else { group.clone() },
             severity: watch.severity.clone(),
             title: title.clone(),
             since,
             fired: signal.at,
-            detail,
+            detail: detail.clone(),
             runbook: watch.runbook.clone(),
             holds_for: BTreeSet::from([signal.subject.clone()]),
             held_for: 1,
@@ -398,24 +424,33 @@ impl Desk {
             told: BTreeMap::new(),
         };
         self.counts.fired += 1;
+        let change = Change::of(signal.at, What::Fired, Some(&incident), title);
+        self.log(Change { group, detail, ..change }, out);
+        out.incidents.insert(id.clone(), incident.clone());
         self.open.insert(id.clone(), incident);
         self.places.insert((watch.rule.clone(), place), id.clone());
-        self.change(signal.at, What::Fired, &id, "", title, out);
         self.look(&id, out);
         self.look_at_dependants(&watch.rule, out);
     }
 
-    pub(super) fn resolve(&mut self, id: &str, at: EpochMs, why: String, out: &mut Outcome) {
+    pub(super) fn resolve(
+        &mut self,
+        id: &str,
+        at: EpochMs,
+        (why, detail): (String, Map<String, Json>),
+        out: &mut Outcome,
+    ) {
         let Some(mut incident) = self.open.remove(id) else { return };
         self.places.retain(|_, known| known != id);
         self.due.retain(|(_, known)| known != id);
-        incident.resolved = Some(Resolved { at, why: why.clone() });
+        incident.resolved = Some(Resolved { at, why: why.clone(), detail: detail.clone() });
         self.counts.resolved += 1;
         self.recent.push_back(id.to_owned());
         while self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-        self.log(at, What::Resolved, id, "", why, out);
+        let change = Change::of(at, What::Resolved, Some(&incident), why);
+        self.log(Change { detail, ..change }, out);
         self.tell_end(&mut incident, out);
         let rule = incident.rule.clone();
         out.incidents.insert(id.to_owned(), incident);
@@ -448,24 +483,17 @@ impl Desk {
         says: String,
         out: &mut Outcome,
     ) {
-        self.log(at, what, id, by, says, out);
+        let change = Change::of(at, what, self.open.get(id), says);
+        self.log(Change { by: by.to_owned(), ..change }, out);
         if let Some(incident) = self.open.get(id) {
             out.incidents.insert(id.to_owned(), incident.clone());
         }
     }
 
-    pub(super) fn log(
-        &mut self,
-        at: EpochMs,
-        what: What,
-        id: &str,
-        by: &str,
-        says: String,
-        out: &mut Outcome,
-    ) {
+    /// Notes a line, with the next number.
+    pub(super) fn log(&mut self, change: Change, out: &mut Outcome) {
         self.counts.changes += 1;
-        let (n, incident, by) = (self.counts.changes, id.to_owned(), by.to_owned());
-        out.changes.push(Change { n, at, what, incident, by, says });
+        out.changes.push(Change { n: self.counts.changes, ..change });
     }
 
     /// Whether any route is for occurrences: the others need not be looked at.

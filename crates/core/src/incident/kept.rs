@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::desk::{Desk, Outcome};
 use super::route::RouteKept;
 use super::silence::Quiet;
-use super::{Incident, Silence, What};
+use super::{Change, Incident, Silence, What};
 use crate::expr::Expr;
 use crate::time::EpochMs;
 
@@ -18,7 +18,7 @@ const COUNTS: &str = "incidents";
 const RECENT_ENTRY: &str = "incidents_over";
 
 /// Why occurrences that waited to be told together were not.
-const REMOVED: &str = "route_removed";
+pub(super) const REMOVED: &str = "route_removed";
 
 impl Desk {
     /// What a commit holds so that the next start finds all of it: entries by name, `null` for those
@@ -65,7 +65,8 @@ impl Desk {
         entries: impl IntoIterator<Item = (String, Json)>,
         watermark: EpochMs,
     ) -> Result<(), String> {
-        (self.now, self.timed) = (watermark, watermark);
+        self.now = watermark;
+        self.stand_at(watermark);
         for (name, value) in entries {
             let wrong = |error: serde_json::Error| format!("{name}: {error}");
             if name == COUNTS {
@@ -79,6 +80,7 @@ impl Desk {
                 if let Err(error) = &when {
                     self.void.push((silence.id.clone(), error.to_string()));
                 }
+                self.edges.add(&silence, watermark);
                 self.silences.insert(silence.id.clone(), Quiet { silence, when: when.ok() });
             } else if let Some(route) = name.strip_prefix(ROUTE) {
                 let kept: RouteKept = serde_json::from_value(value).map_err(wrong)?;
@@ -122,7 +124,7 @@ impl Desk {
     /// What is to be done once after a start, because the configuration may be another one.
     pub(super) fn after_start(&mut self, out: &mut Outcome) {
         for (id, why) in std::mem::take(&mut self.orphans) {
-            self.resolve(&id, self.now, why.to_owned(), out);
+            self.resolve(&id, self.now, (why.to_owned(), Map::new()), out);
         }
         for (route, count) in std::mem::take(&mut self.removed) {
             out.routes.insert(route);
@@ -135,7 +137,7 @@ impl Desk {
             let says = format!("silences nothing any more: matching {why}");
             quiet.silence.void = Some(why);
             out.silences.insert(id, Some(quiet.silence.clone()));
-            self.log(self.now, What::SilenceVoid, "", "", says, out);
+            self.log(Change::of(self.now, What::SilenceVoid, None, says), out);
         }
     }
 }

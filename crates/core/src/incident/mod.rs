@@ -13,12 +13,15 @@
 mod command;
 mod desk;
 mod digest;
+mod edges;
 mod hours;
 mod kept;
 mod notification;
+mod pending;
 mod recipient;
 mod route;
 mod silence;
+mod standing;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -28,9 +31,11 @@ pub use command::{Command, Refused};
 pub use desk::{Desk, DeskCounts, DeskSettings, Outcome, Says, Signal, Watch};
 pub use hours::Hours;
 pub use notification::{Notification, Step, notification_key};
+pub use pending::Pending;
 pub use recipient::Recipient;
 pub use route::{Of, Route};
 pub use silence::{Maintenance, Silence};
+pub use standing::SEVERITIES;
 pub use words::{Attributes, Subject};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +44,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::alert::alert_id;
 use crate::time::EpochMs;
 
 /// Something that a rule says holds, from when it was found until it is over.
@@ -118,6 +124,9 @@ pub struct Resolved {
     pub at: EpochMs,
     /// Why: "back to usual".
     pub why: String,
+    /// The facts that its rule gave with that: how long it stood out, and how far at most.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub detail: Map<String, Json>,
 }
 
 /// What keeps an incident quiet.
@@ -179,7 +188,7 @@ pub enum Waits {
 
 impl Waits {
     /// Its word.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Waits::Told => "told",
             Waits::Repeat => "repeat",
@@ -220,9 +229,11 @@ impl fmt::Display for Muted {
 }
 
 /// Where an incident stands, for people and for those who look for some of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// It stands out, not for long enough yet: no incident so far, and nobody is told. See [`Pending`].
+    Pending,
     /// It holds, and nobody takes care of it yet.
     Firing,
     /// It holds, and somebody takes care of it.
@@ -231,6 +242,19 @@ pub enum Phase {
     Silenced,
     /// It is over.
     Resolved,
+}
+
+impl Phase {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Pending => "pending",
+            Phase::Firing => "firing",
+            Phase::Acknowledged => "acknowledged",
+            Phase::Silenced => "silenced",
+            Phase::Resolved => "resolved",
+        }
+    }
 }
 
 impl Incident {
@@ -257,11 +281,54 @@ pub struct Change {
     /// The incident; empty for what is about none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub incident: String,
+    /// Its rule, and how much it matters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
+    /// `info`, `warning` or `critical`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub severity: String,
+    /// Labels of the group that this is about.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub group: BTreeMap<String, String>,
     /// Who did it; empty for the engine.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
     /// One sentence for a person.
     pub says: String,
+    /// What the rule said with it: value, what was expected, how far outside, since when, why it moved.
+    /// Of what begins, grows, shrinks and ends.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub detail: Map<String, Json>,
+}
+
+impl Change {
+    /// A line about an incident, or about none; its number is not given yet.
+    pub(super) fn of(
+        at: EpochMs,
+        what: What,
+        about: Option<&Incident>,
+        says: impl Into<String>,
+    ) -> Change {
+        let text = |of: fn(&Incident) -> &String| about.map(of).cloned().unwrap_or_default();
+        Change {
+            n: 0,
+            at,
+            what,
+            incident: text(|one| &one.id),
+            rule: text(|one| &one.rule),
+            severity: text(|one| &one.severity),
+            group: about.map(|one| one.group.clone()).unwrap_or_default(),
+            by: String::new(),
+            says: says.into(),
+            detail: Map::new(),
+        }
+    }
+}
+
+/// The id of the incident of a rule that begins at this time: of a group, or of all of them, where `group`
+/// is empty.
+pub fn incident_id(rule: &str, group: &str, fired: EpochMs) -> String {
+    alert_id("incident", &format!("{rule}\0{group}"), fired)
 }
 
 /// What happened.
@@ -272,6 +339,10 @@ pub enum What {
     Fired,
     /// It holds for a further group.
     Grew,
+    /// It holds for one group less.
+    Shrank,
+    /// A rule says that something holds, and there were too many incidents to open one.
+    NotOpened,
     /// Somebody takes care of it.
     Acknowledged,
     /// Nobody is told of it any more.
@@ -294,4 +365,27 @@ pub enum What {
     Told,
     /// A notification does not go out, for good.
     HeldBack,
+}
+
+impl What {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            What::Fired => "fired",
+            What::Grew => "grew",
+            What::Shrank => "shrank",
+            What::NotOpened => "not_opened",
+            What::Acknowledged => "acknowledged",
+            What::Muted => "muted",
+            What::Unmuted => "unmuted",
+            What::Snoozed => "snoozed",
+            What::Resolved => "resolved",
+            What::Silenced => "silenced",
+            What::Unsilenced => "unsilenced",
+            What::SilenceOver => "silence_over",
+            What::SilenceVoid => "silence_void",
+            What::Told => "told",
+            What::HeldBack => "held_back",
+        }
+    }
 }

@@ -8,13 +8,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::digest::Digest;
 use super::notification::{Notification, Step, notification_key};
-use super::{Desk, Incident, Muted, Of, Outcome, Route, Subject, Told, Waits, What};
+use super::{Change, Desk, Incident, Muted, Of, Outcome, Route, Subject, Told, Waits, What};
 use crate::alert::Alert;
 use crate::time::EpochMs;
 
 /// What a notification is made of.
 struct Sent<'a> {
     about: &'a str,
+    /// The incident, if it is one.
+    incident: Option<&'a Incident>,
     step: Step,
     nth: u64,
     facts: Json,
@@ -31,7 +33,7 @@ impl Desk {
                 Some(muted) => (What::Muted, muted.to_string()),
                 None => (What::Unmuted, "nothing keeps it quiet any more".to_owned()),
             };
-            self.log(self.now(), what, id, "", says, out);
+            self.log(Change::of(self.now(), what, Some(&incident), says), out);
             incident.muted = muted;
         }
         let settings = Arc::clone(&self.settings);
@@ -68,7 +70,8 @@ impl Desk {
             now.started = now.started.or(Some(at));
             (now.again, now.last) = (nth, Some(at));
             let facts = incident.facts();
-            self.sent(route, Sent { about: &incident.id, step, nth, facts }, out);
+            let sent = Sent { about: &incident.id, incident: Some(incident), step, nth, facts };
+            self.sent(route, sent, out);
             next = (route.repeat > 0).then(|| at + route.repeat);
             now.waits = Some(if next.is_some() { Waits::Repeat } else { Waits::Told });
         }
@@ -158,8 +161,13 @@ impl Desk {
             let Some(told) = incident.told.get_mut(&route.name) else { continue };
             if told.started.is_some() && !told.acknowledged {
                 told.acknowledged = true;
-                let sent =
-                    Sent { about: id, step: Step::Acknowledged, nth: 0, facts: facts.clone() };
+                let sent = Sent {
+                    about: id,
+                    incident: Some(&incident),
+                    step: Step::Acknowledged,
+                    nth: 0,
+                    facts: facts.clone(),
+                };
                 self.sent(route, sent, out);
             }
         }
@@ -176,9 +184,10 @@ impl Desk {
             let Some(told) = incident.told.get_mut(&route.name) else { continue };
             if told.started.is_none() {
                 let why = told.waits.unwrap_or(Waits::After);
+                let incident = &*incident;
                 *self.counts.held_back.entry(why.word().into()).or_default() += 1;
                 let says = format!("{} was not told: {why} until it was over", route.name);
-                self.log(self.now(), What::HeldBack, &incident.id, "", says, out);
+                self.log(Change::of(self.now(), What::HeldBack, Some(incident), says), out);
                 continue;
             }
             told.waits = None;
@@ -186,6 +195,7 @@ impl Desk {
                 told.ended = true;
                 let sent = Sent {
                     about: &incident.id,
+                    incident: Some(incident),
                     step: Step::Resolved,
                     nth: 0,
                     facts: facts.clone(),
@@ -225,7 +235,8 @@ impl Desk {
             let room = kept.room_at(route, at);
             let together = (route.digest > 0).then_some(at + route.digest);
             if kept.digest.is_none() && night.or(room).or(together).is_none() {
-                let sent = Sent { about: &alert.id, step: Step::Occurred, nth: 0, facts };
+                let (incident, step) = (None, Step::Occurred);
+                let sent = Sent { about: &alert.id, incident, step, nth: 0, facts };
                 self.sent(route, sent, out);
                 continue;
             }
@@ -269,7 +280,8 @@ impl Desk {
                 "named": named,
             });
             let nth = digest.since.unsigned_abs();
-            self.send(route, Sent { about: &route.name, step: Step::Digest, nth, facts }, out);
+            let (incident, step) = (None, Step::Digest);
+            self.send(route, Sent { about: &route.name, incident, step, nth, facts }, out);
         }
     }
 
@@ -290,7 +302,7 @@ impl Desk {
     }
 
     fn send(&mut self, route: &Route, sent: Sent<'_>, out: &mut Outcome) {
-        let Sent { about, step, nth, facts } = sent;
+        let Sent { about, incident, step, nth, facts } = sent;
         let at = self.now();
         self.counts.notifications += 1;
         out.notifications.push(Notification {
@@ -309,10 +321,8 @@ impl Desk {
             self.kept.entry(route.name.clone()).or_default().note(route, at);
             out.routes.insert(route.name.clone());
         }
-        let is_of_none = matches!(step, Step::Digest | Step::Occurred | Step::Nudge);
-        let incident = if is_of_none { "" } else { about };
         let says = format!("{} by {}: {}", route.name, route.channel, step.word());
-        self.log(at, What::Told, incident, "", says, out);
+        self.log(Change::of(at, What::Told, incident, says), out);
     }
 }
 

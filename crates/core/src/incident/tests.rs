@@ -89,7 +89,10 @@ fn fires(rule: &str, region: &str, at: EpochMs) -> Signal {
 }
 
 fn ends(rule: &str, region: &str, at: EpochMs) -> Signal {
-    Signal { says: Says::Ends { why: "back to usual".into() }, ..fires(rule, region, at) }
+    Signal {
+        says: Says::Ends { why: "back to usual".into(), detail: Map::new() },
+        ..fires(rule, region, at)
+    }
 }
 
 fn cart(number: u64, at: EpochMs, value: f64) -> Alert {
@@ -308,6 +311,77 @@ fn incidents_of_rules_that_are_others_now_are_over() {
     let wanted = [("a", "its rule was removed"), ("b", "its rule was changed")];
     assert_eq!(over, wanted.map(|(rule, why)| (rule.to_owned(), why.to_owned())).into());
     assert_eq!(desk.open().map(|one| one.rule.as_str()).collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn lines_say_what_the_rule_said_of_each_group_and_of_what_found_no_room() {
+    let mut desk = Desk::new(DeskSettings { open_max: 1, ..settings() });
+    let mut out = Outcome::default();
+    let signals = vec![
+        fires("c", "r2", MINUTE),
+        fires("c", "r3", 2 * MINUTE),
+        fires("b", "r4", 2 * MINUTE),
+        ends("c", "r2", 3 * MINUTE),
+        ends("b", "r4", 4 * MINUTE),
+        ends("c", "r3", 5 * MINUTE),
+    ];
+    desk.run(signals, Vec::new(), 6 * MINUTE, i64::from(i32::MAX), &mut out);
+    let of_rules: Vec<_> = out.changes.iter().filter(|one| !one.rule.is_empty()).collect();
+    let said = |one: &&Change| (one.what, one.rule.clone(), one.group["region"].clone());
+    let line = |what, rule: &str, region: &str| (what, rule.to_owned(), region.to_owned());
+    let with_group = of_rules.iter().copied().filter(|one| !one.group.is_empty());
+    assert_eq!(
+        with_group.map(|one| said(&one)).collect::<Vec<_>>(),
+        [
+            line(What::Fired, "c", "r2"),
+            line(What::Grew, "c", "r3"),
+            line(What::NotOpened, "b", "r4"),
+            line(What::Shrank, "c", "r2"),
+        ]
+    );
+    for one in of_rules.iter().filter(|one| matches!(one.what, What::Fired | What::NotOpened)) {
+        assert_eq!((&one.detail["value"], &one.detail["far"]), (&json!(12.5), &json!(3.0)));
+    }
+    let over = of_rules.iter().find(|one| one.what == What::Resolved).unwrap();
+    assert_eq!(
+        (over.at, over.severity.as_str(), over.says.as_str()),
+        (5 * MINUTE, "warning", "back to usual")
+    );
+    assert_eq!(desk.counts().overflow, 1);
+}
+
+#[test]
+fn how_things_stand_is_counted() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    let silence = Silence {
+        id: "s".into(),
+        matching: "region == \"r3\"".into(),
+        from: 0,
+        until: 10 * MINUTE,
+        by: "ada".into(),
+        reason: "we know".into(),
+        void: None,
+    };
+    desk.command(Command::Silence(silence, None), &mut out).unwrap();
+    let signals =
+        vec![fires("b", "r2", MINUTE), fires("a", "r5", MINUTE), fires("b", "r3", MINUTE)];
+    let carts: Vec<Alert> = (0..3).map(|n| cart(n, MINUTE, 1.0)).collect();
+    let known = carts.iter().map(|cart| (cart.at, cart)).collect();
+    desk.run(signals, known, 2 * MINUTE, 0, &mut out);
+    let open = desk.num_open();
+    assert_eq!(open[&("critical", Phase::Firing)], 1);
+    assert_eq!((open[&("critical", Phase::Silenced)], open[&("warning", Phase::Firing)]), (1, 1));
+    assert_eq!((open.len(), open.values().sum::<usize>()), (9, 3));
+    assert_eq!(desk.num_silences(), 1);
+    let waiting: BTreeMap<&str, u64> = desk.num_waiting().collect();
+    // Two wait to be left unacknowledged, as many were collected, and so were the carts.
+    assert_eq!(
+        (waiting["late"], waiting["together"], waiting["carts"], waiting["all"]),
+        (2, 2, 3, 0)
+    );
+    desk.run(Vec::new(), Vec::new(), 12 * MINUTE, 0, &mut out);
+    assert_eq!(desk.num_silences(), 0);
 }
 
 #[derive(Clone, Debug)]

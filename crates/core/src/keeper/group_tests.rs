@@ -12,6 +12,7 @@ use super::*;
 use crate::anomaly::{Absence, Threshold};
 use crate::commit::Snapshot;
 use crate::event::Schema;
+use crate::incident::Signal;
 use crate::metric::aggregate::Count;
 use crate::metric::groups::group_text;
 use crate::metric::{Attr, Fact, Facts, Fold, MetricSpec, Order, WindowSpec};
@@ -145,7 +146,7 @@ enum Death {
 struct Run<'a> {
     specs: &'a [MetricSpec],
     watching: Vec<Rule>,
-    alerts: Vec<Alert>,
+    said: Vec<Signal>,
     shards: Vec<Fold>,
     live: Keeper,
     snapshot: Snapshot,
@@ -166,7 +167,7 @@ impl<'a> Run<'a> {
         Run {
             specs,
             watching,
-            alerts: Vec::new(),
+            said: Vec::new(),
             shards: vec![fold; shards],
             live,
             snapshot: Snapshot::default(),
@@ -209,9 +210,9 @@ impl<'a> Run<'a> {
             ..ShardDelta::default()
         });
         let barrier = Barrier { watermark, ..Barrier::default() };
-        let mut unit = self.live.merge(barrier, deltas.collect());
+        let unit = self.live.merge(barrier, deltas.collect());
         unit.delta.iter().for_each(|section| self.snapshot.absorb(section).unwrap());
-        self.alerts.append(&mut unit.alerts);
+        self.said.append(&mut self.live.signals);
         self.watermark = watermark;
         self.waiting += 1;
         if self.waiting > self.behind {
@@ -385,8 +386,8 @@ proptest! {
             run.barrier(last);
         }
         let said = |run: &Run<'_>| {
-            let one = |alert: &Alert| (alert.at, alert.id.clone(), alert.title.clone());
-            run.alerts.iter().map(one).collect::<std::collections::BTreeSet<_>>()
+            let one = |said: &Signal| (said.at, said.subject.clone(), format!("{:?}", said.says));
+            run.said.iter().map(one).collect::<std::collections::BTreeSet<_>>()
         };
         prop_assert_eq!(said(&coarse), said(&fine));
     }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Keeper;
-use super::rule_alerts::About;
-use super::rules::{kept_id, rule_id};
+use super::rules::rule_id;
 use crate::alert::Alert;
 use crate::anomaly::{Alarm, Rule, State as _};
 use crate::board::bound::label;
 use crate::commit::{CommitUnit, SectionWriter};
-use crate::incident::{Command, Desk, DeskSettings, Incident, Phase, Refused, Signal, Watch};
+use crate::incident::{
+    Command, Desk, DeskSettings, Incident, Pending, Phase, Refused, SEVERITIES, Signal, Watch,
+};
 use crate::metric::Metric;
-use crate::metric::groups::group_text;
 use crate::time::EpochMs;
 
 /// The settings of a desk, with the rules that are watched.
@@ -62,31 +62,39 @@ impl Keeper {
         self.desk.command(command, &mut self.commanded)
     }
 
-    /// Incidents of this barrier, and what is told of them and of the occurrences.
-    pub(super) fn attend(
-        &mut self,
-        occurrences: usize,
-        mut signals: Vec<Signal>,
-        unit: &mut CommitUnit,
-    ) {
+    /// Incidents of this barrier, and what is told of them and of the occurrences. `standing`: see
+    /// [`Keeper::standing`].
+    pub(super) fn attend(&mut self, standing: Vec<Signal>, unit: &mut CommitUnit) {
         let mut out = std::mem::take(&mut self.commanded);
         let lateness = self.engine.lateness();
         // The end of a session is known when it has come, a match when nothing can come before it.
         let known = |alert: &Alert| {
             alert.at.saturating_add(if alert.kind == ABANDONED { 0 } else { lateness })
         };
-        let occurrences = if self.desk.wants_occurrences() { occurrences } else { 0 };
-        let occurrences = unit.alerts[..occurrences].iter();
-        let occurrences = occurrences.map(|alert| (known(alert), alert)).collect();
-        if std::mem::take(&mut self.restored) {
-            signals.splice(0..0, self.standing());
-        }
+        let mut signals = standing;
+        signals.extend(self.signals.iter().cloned());
+        let occurrences = if self.desk.wants_occurrences() { &unit.alerts[..] } else { &[] };
+        let occurrences = occurrences.iter().map(|alert| (known(alert), alert)).collect();
         self.desk.run(signals, occurrences, unit.watermark, self.wall, &mut out);
         let entries = self.desk.entries(&out);
         if !entries.is_empty() {
             unit.delta.push(SectionWriter::entries(&entries));
         }
+        self.show_ended(out.incidents.values());
         unit.incidents = out;
+    }
+
+    /// Puts the incidents that ended last back on the board, in any order.
+    pub fn restore_ended(&mut self, incidents: &[Incident]) {
+        self.show_ended(incidents.iter());
+    }
+
+    fn show_ended<'a>(&mut self, incidents: impl Iterator<Item = &'a Incident>) {
+        let over = incidents.filter_map(|one| Some((one.resolved.as_ref()?.at, one)));
+        self.ended_incidents.extend(over.map(|(at, one)| ((at, one.id.clone()), row(one))));
+        while self.ended_incidents.len() > BOARD_ENDED {
+            self.ended_incidents.pop_first();
+        }
     }
 
     /// Takes the entries of the desk out of those of the last commit.
@@ -102,39 +110,28 @@ impl Keeper {
 
     /// What stands out since before the last start and has no incident: its rule made one of each group
     /// and makes one of all now, or the other way round; or it stood out before there were incidents.
-    fn standing(&self) -> Vec<Signal> {
+    pub(super) fn standing(&self) -> Vec<Signal> {
         let mut signals = Vec::new();
-        for rule in &self.watching {
-            let metrics = self.engine.metrics();
-            let watched = |metric: &Metric| metric.spec.name == rule.metric;
-            let Some(index) = metrics.iter().position(watched) else { continue };
-            let id = rule_id(rule, metrics);
-            for (_, group) in self.watched(rule, index) {
-                let text = group.as_ref().map(|kept| group_text(&kept.labels));
-                let state = self.state.rules.get(&kept_id(&id, text.as_deref()));
-                let Some(Alarm::Up { since, raised, peak, .. }) =
-                    state.map(|one| one.state.alarm())
-                else {
-                    continue;
-                };
-                let subject = text.unwrap_or_default();
-                if self.desk.holds(&rule.name, &subject) {
-                    continue;
-                }
-                let labels = group.as_ref().map(|kept| &kept.labels);
-                let about = About { rule, metric: &metrics[index], labels };
-                signals.push(about.standing((*since, *raised), peak, subject));
+        self.each_watched(|about, kept| {
+            let Alarm::Up { since, raised, peak, .. } = kept.state.alarm() else { return };
+            let signal = about.standing((*since, *raised), peak);
+            if !self.desk.holds(&about.rule.name, &signal.subject) {
+                signals.push(signal);
             }
-        }
+        });
         signals
     }
 }
 
-/// Incidents that the topic has: those that matter most.
+/// Incidents that the topic has: those that matter most. As many of those that are pending.
 const SHOWN_MAX: usize = 100;
 
+/// Incidents that are over and that the topic has: those that ended last. The others are read over HTTP.
+pub const BOARD_ENDED: usize = 20;
+
 impl Keeper {
-    /// What holds now: first what nobody takes care of, then by severity, the newest first.
+    /// What holds now: first what nobody takes care of, then by severity, the newest first; what ended
+    /// last; and what is pending.
     pub(super) fn incidents_topic(&self) -> BTreeMap<String, Value> {
         let mut open: Vec<&Incident> = self.desk.open().collect();
         let place = |incident: &Incident| {
@@ -144,21 +141,7 @@ impl Keeper {
         open.sort_by_key(|incident| place(incident));
         let count = |phase: Phase| open.iter().filter(|one| one.phase() == phase).count();
         let counts = self.desk.counts();
-        let row = |incident: &&Incident| {
-            json!({
-                "id": incident.id,
-                "phase": incident.phase(),
-                "severity": incident.severity,
-                "rule": incident.rule,
-                "title": label(&incident.title),
-                "since": incident.since,
-                "fired": incident.fired,
-                "by": incident.acknowledged.as_ref().map(|said| label(&said.by)),
-                "muted": incident.muted.as_ref().map(|muted| label(&muted.to_string()).into_owned()),
-                "groups": incident.holds_for.len(),
-                "runbook": incident.runbook,
-            })
-        };
+        let pending = self.pending.iter().take(SHOWN_MAX);
         BTreeMap::from([
             ("firing".into(), json!(count(Phase::Firing))),
             ("acknowledged".into(), json!(count(Phase::Acknowledged))),
@@ -166,12 +149,46 @@ impl Keeper {
             ("so_far".into(), json!(counts.fired)),
             ("not_opened".into(), json!(counts.overflow)),
             ("held_back".into(), json!(counts.held_back)),
-            ("open".into(), open.iter().take(SHOWN_MAX).map(row).collect()),
+            ("open".into(), open.iter().take(SHOWN_MAX).map(|one| row(one)).collect()),
+            ("ended".into(), self.ended_incidents.values().rev().cloned().collect()),
+            ("pending".into(), pending.map(short).collect()),
+            ("pending_count".into(), json!(self.pending.len())),
         ])
+    }
+
+    /// What stands out and does not for long enough yet.
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
     }
 }
 
-/// What matters most first.
-const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
+fn row(incident: &Incident) -> Value {
+    json!({
+        "id": incident.id,
+        "phase": incident.phase(),
+        "severity": incident.severity,
+        "rule": incident.rule,
+        "group": short_labels(&incident.group),
+        "title": label(&incident.title),
+        "since": incident.since,
+        "fired": incident.fired,
+        "by": incident.acknowledged.as_ref().map(|said| label(&said.by)),
+        "muted": incident.muted.as_ref().map(|muted| label(&muted.to_string()).into_owned()),
+        "groups": incident.holds_for.len(),
+        "runbook": incident.runbook,
+        "ended": incident.resolved.as_ref().map(|over| over.at),
+        "over": incident.resolved.as_ref().map(|over| label(&over.why)),
+    })
+}
+
+/// Labels come from events: the board has the beginning of a long one.
+fn short(pending: &Pending) -> Value {
+    let title = label(&pending.title).into_owned();
+    json!(Pending { group: short_labels(&pending.group), title, ..pending.clone() })
+}
+
+fn short_labels(group: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    group.iter().map(|(name, text)| (name.clone(), label(text).into_owned())).collect()
+}
 
 const ABANDONED: &str = "abandoned";

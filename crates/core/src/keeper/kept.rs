@@ -153,6 +153,7 @@ impl Keeper {
             self.restore_metric(index, snapshot, watermark)?;
         }
         self.tell_begins();
+        self.pending = self.find_pending();
         Ok(())
     }
 

@@ -21,7 +21,7 @@ mod metric_topic;
 mod outlook;
 mod patterns;
 mod report;
-mod rule_alerts;
+mod rule_signals;
 #[cfg(test)]
 mod rule_tests;
 mod rule_topic;
@@ -39,6 +39,7 @@ mod words;
 
 pub use delta::{Barrier, Gauges, SessionTotals, ShardDelta};
 pub use ended::EndedSession;
+pub use incidents::BOARD_ENDED;
 pub use kept::Filling;
 use kept::Written;
 pub use kinds::KIND_PANEL;
@@ -52,13 +53,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::alert::Alert;
 use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
 use super::fault::{Faults, Tally, Use, uses};
-use super::incident::{Desk, DeskSettings, Outcome, Signal};
+use super::incident::{Desk, DeskSettings, Outcome, Pending, Signal};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
@@ -109,6 +111,12 @@ pub struct Keeper {
     pub ended: Vec<EndedSession>,
     /// Matches of the last merge that raise alerts.
     matches: Vec<FoundMatch>,
+    /// What rules said in the last merge: that something holds, or is over.
+    pub signals: Vec<Signal>,
+    /// What stands out, not for long enough yet.
+    pending: Vec<Pending>,
+    /// Incidents that ended last, as the board shows them, by when and id.
+    ended_incidents: BTreeMap<(EpochMs, String), Value>,
     /// Incidents, and whom to tell.
     desk: Desk,
     /// The state was taken up, and no barrier was added up since.
@@ -133,8 +141,6 @@ struct KeeperState {
     first_at: Option<EpochMs>,
     max_at: Option<EpochMs>,
     alerts: u64,
-    /// Those of them that say that another one is over.
-    alerts_over: u64,
     dead_letters: u64,
     sessions_refused: u64,
     aliases_forgotten_early: u64,
@@ -181,6 +187,9 @@ impl Keeper {
             points: Vec::new(),
             ended: Vec::new(),
             matches: Vec::new(),
+            signals: Vec::new(),
+            pending: Vec::new(),
+            ended_incidents: BTreeMap::new(),
             desk: Desk::new(incidents::settings(DeskSettings::default(), &watching, &metrics)),
             engine: Engine::new(metrics, time.allowed_lateness),
             restored: false,
@@ -222,9 +231,10 @@ impl Keeper {
         &self.faults
     }
 
-    /// Puts the newest alerts of the feed back on the board, oldest first.
-    pub fn restore_alerts(&mut self, alerts: Vec<Alert>) {
-        alerts.into_iter().for_each(|alert| self.show(&alert));
+    /// Puts the newest alerts of the feed back on the board, oldest first. Lines of rules, which it had
+    /// before incidents had a store of their own, are not shown.
+    pub fn restore_alerts(&mut self, alerts: &[Alert]) {
+        alerts.iter().filter(|alert| alert.is_occurrence()).for_each(|alert| self.show(alert));
     }
 
     /// Events by what became of them.
@@ -417,8 +427,12 @@ impl Keeper {
         let (points, rollups) = (&mut self.points, &mut unit.rollups);
         let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
         self.engine.settle(barrier.watermark, self.state.max_at, all, asked, points, rollups);
-        let (occurrences, signals) = self.raise(&mut unit);
-        self.attend(occurrences, signals, &mut unit);
+        self.raise(&mut unit);
+        // Before the rules judge: what they say now is said with all its facts.
+        let standing =
+            if std::mem::take(&mut self.restored) { self.standing() } else { Vec::new() };
+        self.signals = self.judge(unit.watermark);
+        self.attend(standing, &mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);
@@ -428,25 +442,19 @@ impl Keeper {
         unit
     }
 
-    /// Alerts of this barrier, numbered in order: first the occurrences, of which there are so many. And what
-    /// rules say, for the incidents.
-    fn raise(&mut self, unit: &mut CommitUnit) -> (usize, Vec<Signal>) {
+    /// Occurrences of this barrier, numbered in order.
+    fn raise(&mut self, unit: &mut CommitUnit) {
         unit.alerts
             .extend(self.ended.iter_mut().filter_map(|ended| ended.alert.take()).map(|one| *one));
         unit.alerts.extend(self.match_alerts());
-        let occurrences = unit.alerts.len();
-        let (alerts, signals) = self.judge(unit.watermark);
-        unit.alerts.extend(alerts);
         for alert in &mut unit.alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;
-            self.state.alerts_over += u64::from(alert.kind == rule_alerts::OVER);
         }
         let newest = unit.alerts.len().saturating_sub(BOARD_ALERTS);
         for alert in &unit.alerts[newest..] {
             self.show(alert);
         }
-        (occurrences, signals)
     }
 
     fn show(&mut self, alert: &Alert) {

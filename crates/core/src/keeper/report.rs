@@ -19,10 +19,12 @@ pub struct ReplayNumbers {
     pub ledger: Ledger,
     /// Sessions by how they ended.
     pub sessions: SessionTotals,
-    /// Alerts raised.
-    pub alerts: u64,
-    /// Alerts of rules that are over.
-    pub alerts_over: u64,
+    /// Sessions that were abandoned, and matches, that stand in the feed.
+    pub occurrences: u64,
+    /// Incidents of rules that began.
+    pub incidents: u64,
+    /// Those of them that are over.
+    pub incidents_over: u64,
     /// The metrics by name.
     pub metrics: BTreeMap<String, MetricReport>,
     /// The patterns by name.
@@ -84,8 +86,9 @@ impl Keeper {
         ReplayNumbers {
             ledger: self.state.ledger,
             sessions: self.state.totals,
-            alerts: self.state.alerts - self.state.alerts_over,
-            alerts_over: self.state.alerts_over,
+            occurrences: self.state.alerts,
+            incidents: self.desk.counts().fired,
+            incidents_over: self.desk.counts().resolved,
             patterns: self.patterns().map(|(spec, tally)| (spec.name.clone(), tally)).collect(),
             unusable: self.faults.views(),
             unused_aliases: self.unused_aliases.clone(),

@@ -1,21 +1,20 @@
-//! Rules run over the final windows of their metrics, the empty ones too: what goes up, and
-//! what is over, become alerts. Of a metric with labels each group is watched on its own.
+//! Rules run over the final windows of their metrics, the empty ones too: what holds, and what is over,
+//! become incidents. Of a metric with labels each group is watched on its own.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Keeper;
-use super::rule_alerts::About;
+use super::rule_signals::About;
 use super::warming::whole_from;
 use super::why::why;
-use crate::alert::Alert;
 use crate::anomaly::{
     Change, Patience, Ring, Rule, Sample, Side, Spread, State as _, Verdict, Watched,
 };
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
-use crate::incident::Signal;
+use crate::incident::{Pending, Signal};
 use crate::metric::Metric;
 use crate::metric::grid::{Memo, Stretch};
 use crate::metric::groups::{Kept, group_text};
@@ -77,10 +76,10 @@ impl Keeper {
         watched.map(|(number, kept)| (*number, Some(kept.clone()))).collect()
     }
 
-    /// Runs what became final by a watermark through the rules: what they raise and call over, and the
-    /// same as incidents take it.
-    pub(super) fn judge(&mut self, watermark: EpochMs) -> (Vec<Alert>, Vec<Signal>) {
-        let (mut alerts, mut signals) = (Vec::new(), Vec::new());
+    /// Runs what became final by a watermark through the rules: what they say holds, and is over. Notes
+    /// what does not stand out for long enough yet.
+    pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Signal> {
+        let (mut signals, mut pending) = (Vec::new(), Vec::new());
         let begins: Vec<Option<EpochMs>> =
             (0..self.engine.metrics().len()).map(|index| self.began(index)).collect();
         for rule in &self.watching {
@@ -135,35 +134,56 @@ impl Keeper {
                     continue;
                 }
                 let kept = rules.entry(key.clone()).or_insert_with(|| RuleKept::new(rule));
-                let about =
-                    About { rule, metric, labels: watched.as_ref().map(|kept| &kept.labels) };
+                let labels = watched.as_ref().map(|kept| &kept.labels);
+                let about = About { rule, metric, labels, lateness };
                 let stretch = Stretch { start, end };
                 kept.run(rule, metric, stretch, (numbers, &ends), |verdict, moment| {
-                    let alert = verdict.change.and_then(|change| match change {
+                    signals.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {
                             let why = why(rule, &self.engine, |index| begins[index], verdict);
-                            Some(about.anomaly(verdict, moment, why))
+                            Some(about.fires(verdict, moment, why))
                         }
                         Change::Over(past) => Some(about.over(verdict, &past)),
                         Change::Recurred(_) => None,
-                    });
-                    signals.extend(
-                        alert.iter().map(|alert| about.signal(alert, verdict.since, lateness)),
-                    );
-                    alerts.extend(alert);
+                    }));
                 });
+                pending.extend(about.pending(kept.state.alarm()).filter(|_| !left));
                 if left && let Some(kept) = rules.remove(&key) {
-                    let alert = about.left(end, kept.state.alarm());
-                    signals.extend(alert.iter().map(|alert| about.signal(alert, None, lateness)));
-                    alerts.extend(alert);
+                    signals.extend(about.left(end, kept.state.alarm()));
                 }
             }
         }
-        (alerts, signals)
+        self.pending = pending;
+        signals
+    }
+
+    /// Goes through what is kept of the groups that rules watch.
+    pub(super) fn each_watched(&self, mut each: impl FnMut(&About<'_>, &RuleKept)) {
+        let metrics = self.engine.metrics();
+        for rule in &self.watching {
+            let watched = |metric: &Metric| metric.spec.name == rule.metric;
+            let Some(index) = metrics.iter().position(watched) else { continue };
+            let id = rule_id(rule, metrics);
+            for (_, group) in self.watched(rule, index) {
+                let text = group.as_ref().map(|kept| group_text(&kept.labels));
+                let Some(kept) = self.state.rules.get(&kept_id(&id, text.as_deref())) else {
+                    continue;
+                };
+                let (labels, metric) = (group.as_ref().map(|kept| &kept.labels), &metrics[index]);
+                each(&About { rule, metric, labels, lateness: self.engine.lateness() }, kept);
+            }
+        }
+    }
+
+    /// What stands out and does not for long enough yet.
+    pub(super) fn find_pending(&self) -> Vec<Pending> {
+        let mut found = Vec::new();
+        self.each_watched(|about, kept| found.extend(about.pending(kept.state.alarm())));
+        found
     }
 }
 
-/// What a rule raises, and calls over, on numbers that are final: those of all windows of a metric, or
+/// What a rule says on numbers that are final: those of all windows of a metric, or
 /// of one of its groups, that are not empty, by their ends. `first`: time of the first event; windows
 /// that end after `until` are not judged, nor those after a group has left. Why a number moved is not
 /// asked.
@@ -174,23 +194,23 @@ pub fn look_back(
     numbers: &[(EpochMs, f64)],
     (first, until): (EpochMs, EpochMs),
     lateness: SpanMs,
-) -> Vec<Alert> {
+) -> Vec<Signal> {
     let memo = &mut Memo::default();
     let began = Some(first).filter(|_| group.is_none());
     let first = numbers.first().map(|(end, _)| end - 1);
     let Some(at) = first.into_iter().chain(began).min() else { return Vec::new() };
     let end = judged_until(metric, group, until, lateness);
     let stretch = Stretch { start: metric.grid.pane(at, memo).start, end };
-    let about = About { rule, metric, labels: group.map(|kept| &kept.labels) };
-    let mut alerts = Vec::new();
+    let about = About { rule, metric, labels: group.map(|kept| &kept.labels), lateness };
+    let mut said = Vec::new();
     RuleKept::new(rule).run(rule, metric, stretch, (numbers, &[]), |verdict, moment| {
-        alerts.extend(verdict.change.and_then(|change| match change {
-            Change::Rises => Some(about.anomaly(verdict, moment, None)),
+        said.extend(verdict.change.and_then(|change| match change {
+            Change::Rises => Some(about.fires(verdict, moment, None)),
             Change::Over(past) => Some(about.over(verdict, &past)),
             Change::Recurred(_) => None,
         }));
     });
-    alerts
+    said
 }
 
 /// A group that has left is judged up to there, whenever that is found out.

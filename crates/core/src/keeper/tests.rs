@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alert::alert_id;
 use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
+use crate::board::TopicState;
 use crate::commit::Snapshot;
 use crate::event::Schema;
+use crate::incident::{Incident, Signal, What, incident_id};
 use crate::metric::aggregate::Count;
 use crate::metric::{Candidate, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec};
 use crate::session::SessionPolicy;
@@ -108,16 +109,21 @@ proptest! {
     ) {
         let (mut straight, mut resumed) = (keeper(), keeper());
         let mut snapshot = Snapshot::default();
-        let (mut alerts, mut alerts_resumed) = (Vec::new(), Vec::new());
+        let (mut said, mut said_resumed) = (Vec::new(), Vec::new());
+        let mut ended: Vec<Incident> = Vec::new();
         for (index, count) in counts.iter().enumerate() {
             let (barrier, deltas) = second(index as i64 * STEP, *count);
-            alerts.extend(straight.merge(barrier.clone(), deltas.clone()).alerts);
+            said.extend(all_of(&mut straight, barrier.clone(), deltas.clone()));
             let unit = resumed.merge(barrier, deltas);
             unit.delta.iter().for_each(|section| snapshot.absorb(section).unwrap());
-            alerts_resumed.extend(unit.alerts);
+            let over = |one: &&Incident| one.resolved.is_some();
+            ended.extend(unit.incidents.incidents.values().filter(over).cloned());
+            said_resumed.push((resumed.signals.clone(), unit.incidents));
             if index == cut {
                 resumed = keeper();
                 resumed.restore(&mut snapshot.clone(), index as i64 * STEP).unwrap();
+                // They come back from the records, not from the commit.
+                resumed.restore_ended(&ended);
             }
         }
         let view = PipelineView::default();
@@ -129,37 +135,73 @@ proptest! {
             topics
         };
         prop_assert_eq!(topics(&straight), topics(&resumed));
-        for (keeper, alerts) in [(&mut straight, &mut alerts), (&mut resumed, &mut alerts_resumed)] {
+        for (keeper, said) in [(&mut straight, &mut said), (&mut resumed, &mut said_resumed)] {
             let (barrier, deltas) = end();
-            alerts.extend(keeper.merge(barrier, deltas).alerts);
+            said.extend(all_of(keeper, barrier, deltas));
         }
         prop_assert_eq!(straight.numbers(), resumed.numbers());
-        prop_assert_eq!(alerts, alerts_resumed);
+        prop_assert_eq!(said, said_resumed);
         prop_assert!(straight.ledger().balances());
     }
 }
 
+/// What rules said at a barrier, and what came of it.
+fn all_of(
+    keeper: &mut Keeper,
+    barrier: Barrier,
+    deltas: Vec<ShardDelta>,
+) -> Option<(Vec<Signal>, Outcome)> {
+    let unit = keeper.merge(barrier, deltas);
+    Some((keeper.signals.clone(), unit.incidents))
+}
+
 #[test]
-fn a_value_three_deviations_above_its_average_is_one_alert_with_a_stable_id() {
+fn a_value_three_deviations_above_its_average_is_one_incident_with_a_stable_id() {
     let mut keeper = keeper();
-    let mut alerts = Vec::new();
+    let (mut changes, mut alerts) = (Vec::new(), 0);
     for index in 0..40 {
         let count = if (30..33).contains(&index) { 60 } else { 3 + index % 3 };
         let (barrier, deltas) = second(index as i64 * STEP, count);
-        alerts.extend(keeper.merge(barrier, deltas).alerts);
+        let unit = keeper.merge(barrier, deltas);
+        changes.extend(unit.incidents.changes);
+        alerts += unit.alerts.len();
     }
-    let kinds: Vec<&str> = alerts.iter().map(|alert| alert.kind.as_str()).collect();
-    assert_eq!(kinds, ["anomaly", "over"], "{alerts:?}");
-    assert_eq!((keeper.numbers().alerts, keeper.numbers().alerts_over), (1, 1));
-    let alert = &alerts[0];
-    assert_eq!((alert.subject.as_str(), alert.n), ("spike", 1));
-    assert_eq!((alert.at, alert.severity.as_str()), (31 * STEP, "critical"));
-    assert_eq!(alert.id, alert_id("anomaly", "spike", 31 * STEP));
+    let [fired, over] = &changes[..] else { panic!("{changes:?}") };
+    let numbers = keeper.numbers();
+    assert_eq!((numbers.incidents, numbers.incidents_over), (1, 1));
+    assert_eq!(
+        (alerts, numbers.occurrences),
+        (0, 0),
+        "what rules say is in no feed of occurrences"
+    );
+    assert_eq!((fired.what, fired.n, fired.rule.as_str()), (What::Fired, 1, "spike"));
+    assert_eq!((fired.at, fired.severity.as_str()), (31 * STEP, "critical"));
+    assert_eq!(fired.incident, incident_id("spike", "", 31 * STEP));
+    assert_eq!(fired.detail["value"], 60.0);
     // The last window that stood out ended at 33; five seconds later it is over.
-    let over = &alerts[1];
-    let detail: serde_json::Value = serde_json::from_str(over.detail.text()).unwrap();
-    assert_eq!((over.at, &detail["alert"]), (38 * STEP, &alert.id.clone().into()));
-    assert_eq!((&detail["last"], &detail["peak"]), (&33_000.into(), &60.0.into()));
+    assert_eq!((over.at, &over.incident), (38 * STEP, &fired.incident));
+    assert_eq!((&over.detail["last"], &over.detail["peak"]), (&33_000.into(), &60.0.into()));
+}
+
+/// Data folders of older versions have lines of rules among the occurrences.
+#[test]
+fn the_board_has_occurrences_alone_whatever_the_feed_holds() {
+    let mut keeper = keeper();
+    let alert = |(n, kind): (u64, &str)| Alert {
+        n,
+        id: format!("{n:032x}"),
+        kind: kind.into(),
+        severity: "info".into(),
+        at: 5,
+        subject: "u".into(),
+        title: "t".into(),
+        detail: crate::alert::Detail::of(&serde_json::json!({})),
+    };
+    let feed = [(1, "abandoned"), (2, "anomaly"), (3, "over"), (4, "pattern")].map(alert);
+    keeper.restore_alerts(&feed);
+    let topics = keeper.topics(0, &PipelineView::default());
+    let TopicState::Log(log) = &topics["alerts"].state else { panic!("no log") };
+    assert_eq!(log.items.iter().map(|item| item.n).collect::<Vec<_>>(), [1, 4]);
 }
 
 proptest! {
@@ -187,13 +229,14 @@ proptest! {
         }
         let run = |cut: &dyn Fn(usize) -> bool, ticks: bool| {
             let keeper = keeper_with(rule.clone());
-            let (mut keeper, mut alerts, mut waiting) = (keeper, Vec::new(), Vec::new());
+            let (mut keeper, mut said, mut waiting) = (keeper, Vec::new(), Vec::new());
             let mut former = 0;
             for (index, (at, count)) in events.iter().enumerate() {
                 for second in former + 1..=*at {
                     // Time that goes on while nothing comes.
                     if ticks {
-                        alerts.extend(keeper.merge(second_of(second), Vec::new()).alerts);
+                        keeper.merge(second_of(second), Vec::new());
+                        said.append(&mut keeper.signals);
                     }
                 }
                 former = *at;
@@ -202,11 +245,12 @@ proptest! {
                 waiting.extend(deltas);
                 if cut(index) || ticks || index + 1 == events.len() {
                     let deltas = std::mem::take(&mut waiting);
-                    alerts.extend(keeper.merge(barrier, deltas).alerts);
+                    keeper.merge(barrier, deltas);
+                    said.append(&mut keeper.signals);
                 }
             }
             let topic = keeper.topics(former * STEP, &PipelineView::default())["spike"].clone();
-            (topic, alerts)
+            (topic, said)
         };
         let wanted = run(&|_| true, false);
         prop_assert_eq!(&run(&|index| cuts[index % cuts.len()], false), &wanted);
