@@ -297,6 +297,144 @@ fn the_page_says_what_numbers_lack_and_what_stands() {
     page.assert_no_errors(&[]);
 }
 
+const RULES: &str = "[[metric]]\nname = \"failed\"\nwhere = { type = \"failed\" }\n\
+    aggregate = \"count\"\ngroup_by = [\"region\"]\nwindow = { tumbling = \"10s\" }\n\
+    [[rule]]\nname = \"failures\"\nmetric = \"failed\"\ndetect = \"threshold\"\nlimit = 3\n\
+    cooldown = \"20s\"\nseverity = \"critical\"\nrunbook = \"https://wiki.example.com/failed\"\n\
+    [[rule]]\nname = \"slow_burn\"\nmetric = \"failed\"\ndetect = \"threshold\"\nlimit = 3\n\
+    for = \"10m\"\nseverity = \"warning\"\n";
+
+/// Failures of these regions in each of some windows of ten seconds, and a visitor soon after.
+fn failures(at: i64, regions: &[&str], windows: i64) -> Vec<String> {
+    let mut lines = Vec::new();
+    for window in 0..windows {
+        for (n, region) in regions.iter().enumerate() {
+            for nth in 0..9 {
+                let time = at + window * 10_000 + nth;
+                let (id, user) = (format!("f{time}-{n}"), format!("u{n}"));
+                let mut event = Event::new(id, time, "failed", user);
+                event.more.insert("region".into(), json!(region));
+                lines.push(event.line());
+            }
+        }
+    }
+    // The next window is not over: they still stand out.
+    let end = at + windows * 10_000 + 4_000;
+    lines.push(Event::new(format!("end{at}"), end, "page_view", "v").line());
+    lines
+}
+
+/// What holds is on the page until it is over, and people say there, with a keyboard, what they do.
+#[test]
+fn incidents_are_taken_care_of_on_the_page() {
+    let folder = Folder::default();
+    let config = format!("{HOLD}out_of_orderness = \"1s\"\nallowed_lateness = \"1s\"\n{RULES}");
+    let server = folder.serve(&config).start();
+    let mut posted = failures(NOW, &["eu", "<b>us</b>"], 2);
+    Poster::new(server.target()).post(&posted);
+    server.wait_settled(posted.len() as u64);
+    let driver = Driver::start();
+    let page = driver.page();
+    page.open(&server.url);
+    page.wait("both are there", || (page.count("[data-incident-id]") == 2).then_some(()));
+    assert_eq!(page.count("[data-pending=slow_burn]"), 2, "and what is pending");
+    assert_eq!(page.count("[data-alert-id]"), 0, "the feed is of occurrences");
+    let all = server.get("v1/incidents")["items"].as_array().unwrap().clone();
+    let of = |region: &str| {
+        let one = all.iter().find(|one| one["group"]["region"] == region).unwrap();
+        one["id"].as_str().unwrap().to_owned()
+    };
+    let (eu, us) = (of("eu"), of("<b>us</b>"));
+    let row = |id: &str| format!("[data-incident-id=\"{id}\"]");
+    let button = |id: &str, say: &str| {
+        page.script(&format!("document.querySelector('{} [data-say={say}]').focus()", row(id)));
+    };
+    let focused =
+        || page.script("return document.activeElement.name || document.activeElement.dataset.say");
+
+    button(&eu, "acknowledge");
+    page.keys("\u{e007}");
+    page.wait("it asks who", || (focused() == "by").then_some(()));
+    page.looks("incident-form", Some("incidents"));
+    page.keys("ada\u{e007}");
+    page.wait("it is acknowledged", || {
+        (page.count(&format!("{}[data-phase=acknowledged]", row(&eu))) == 1).then_some(())
+    });
+    assert_eq!(page.script("return localStorage.getItem('tidewatch.who')"), "ada");
+    assert_eq!(server.get(&format!("v1/incidents/{eu}"))["acknowledged"]["by"], "ada");
+
+    button(&us, "snooze");
+    page.keys("\u{e007}");
+    page.wait("it asks for how long", || (focused() == "for").then_some(()));
+    page.keys("\u{e00c}");
+    page.wait("Escape leads back", || (focused() == "snooze").then_some(()));
+
+    button(&us, "silence");
+    page.keys("\u{e007}");
+    page.wait("it asks why", || (focused() == "reason").then_some(()));
+    let matching = "document.querySelector('form [name=matching]')";
+    assert_eq!(
+        page.script(&format!("return {matching}.value")),
+        "rule == \"failures\" && region == \"<b>us</b>\""
+    );
+    page.keys("we know");
+    page.script(&format!("{matching}.focus()"));
+    page.keys(" && regin == 1\u{e007}");
+    page.wait("what is wrong with it is said", || {
+        let said = page.script("return document.querySelector('form [role=alert]')?.innerText");
+        said.as_str()?.contains("did you mean \"region\"").then_some(())
+    });
+    page.script(&format!("{matching}.focus()"));
+    page.keys(&"\u{e003}".repeat(" && regin == 1".len()));
+    page.keys("\u{e007}");
+    page.wait("it is silenced", || {
+        (page.count(&format!("{}[data-phase=silenced]", row(&us))) == 1).then_some(())
+    });
+    let silence = server.get("v1/silences")["items"][0].clone();
+    assert_eq!((&silence["by"], &silence["reason"]), (&json!("ada"), &json!("we know")));
+    page.script(&format!("document.querySelector('{} .incident-title').click()", row(&eu)));
+    page.wait("all of it is in the drawer", || {
+        let text = page.script("return document.querySelector('#drawer').textContent");
+        let text = text.as_str()?;
+        ["ada takes care of it", "Expected", "High"]
+            .iter()
+            .all(|part| text.contains(part))
+            .then_some(())
+    });
+    page.screenshot("incident-drawer");
+
+    // They are over, and others after them: a link leads to each.
+    posted = failures(NOW + 300_000, &["r1", "r2", "r3", "r4", "r5", "r6"], 2);
+    posted.push(Event::new("last", NOW + 600_000, "page_view", "v").line());
+    Poster::new(server.target()).post(&posted);
+    page.wait("what ended last is listed", || {
+        (page.count("[data-phase=resolved]") == 5).then_some(())
+    });
+    page.command("refresh", &json!({}));
+    for id in
+        [eu.as_str(), server.get("v1/incidents?state=resolved")["items"][0]["id"].as_str().unwrap()]
+    {
+        page.open(&format!("{}/#{id}", server.url.trim_end_matches('/')));
+        page.wait("it is marked and in sight", || {
+            let script = format!(
+                "const e = document.querySelector('{}[data-marked=true]'); if (!e) return false; \
+                 const box = e.getBoundingClientRect(); \
+                 return box.top >= 0 && box.bottom <= innerHeight && document.activeElement === e",
+                row(id)
+            );
+            (page.script(&script) == true).then_some(())
+        });
+    }
+    page.looks("incidents", Some("incidents"));
+    page.open(&format!("{}/#{}", server.url.trim_end_matches('/'), "0".repeat(32)));
+    page.wait("that there is none is said", || {
+        (page.count("[data-marked-missing=true]") == 1).then_some(())
+    });
+    assert_eq!(page.count("[data-incident-id] b b, .incident-title b"), 0, "no markup of events");
+    // The wrong condition, and the incident that there is not, which Chromium logs.
+    page.assert_no_errors(&["/v1/silences", "/v1/incidents/"]);
+}
+
 /// Ranked lists and histograms have panels: what they show is what the server says.
 #[test]
 fn ranked_lists_and_histograms_are_on_the_page() {

@@ -1,4 +1,4 @@
-// The alerts feed, newest first. New ones are announced in groups, so that a burst does not
+// The feed of occurrences, newest first: what rules say is an incident, and stands there. New ones are announced in groups, so that a burst does not
 // talk a screen reader to death; an abandoned session's alert opens that session.
 
 import { html, render, setText } from './dom.js';
@@ -13,8 +13,6 @@ const FRESH_MS = 4_000;
 
 const KINDS = [
   { kind: 'all', label: 'All' },
-  { kind: 'anomaly', label: 'Anomalies' },
-  { kind: 'over', label: 'Over' },
   { kind: 'abandoned', label: 'Abandoned' },
   { kind: 'pattern', label: 'Patterns' },
   { kind: 'join', label: 'Joins' },

@@ -1,5 +1,5 @@
-// The drawer: one session as it stands now, the alert that led to it, or a list (late events,
-// dead letters). Fetches over HTTP; everything shown is text.
+// The drawer: one session as it stands now, the alert that led to it, an incident with what was done, or
+// a list (late events, dead letters). Fetches over HTTP; everything shown is text.
 
 import { html, render } from './dom.js';
 import { NONE, age, clock, countdown, integer, moment, money, number, span, when, words } from './format.js';
@@ -39,7 +39,7 @@ const LISTS = {
 export class Drawer {
   #root;
   #store;
-  /** What is open: `{key, alert, list, view, missing, failed, at}`. */
+  /** What is open: `{key, alert, incident, list, view, missing, failed, at}`. */
   #open = null;
   #timer = 0;
 
@@ -70,6 +70,11 @@ export class Drawer {
     this.#show({ alert: whole, key: ['abandoned', 'pattern', 'join', 'sessions'].includes(whole.kind) && !whole.cut ? whole.subject : null });
   }
 
+  /** Shows an incident by its id: its facts, and what was done. */
+  incident(id) {
+    this.#show({ incident: id });
+  }
+
   /** Shows `late` or `dead-letters`. */
   list(name) {
     this.#show({ list: name });
@@ -78,17 +83,18 @@ export class Drawer {
   /** Redraws ages and countdowns. */
   draw() {
     if (!this.#open) return;
-    const { list, key, alert } = this.#open;
-    const title = list ? LISTS[list].title : (key ?? alert.subject);
+    const { list, key, alert, incident, view } = this.#open;
+    const title = list ? LISTS[list].title : incident ? (view?.title ?? incident) : (key ?? alert.subject);
+    const kind = list ? 'List' : incident ? 'Incident' : 'Session';
     render(
       html`<div class="drawer-box">
         <header class="drawer-head">
-          <div><p class="drawer-kind">${list ? 'List' : key ? 'Session' : 'Metric'}</p><h2 id="drawer-title">${title}</h2></div>
+          <div><p class="drawer-kind">${kind}</p><h2 id="drawer-title">${title}</h2></div>
           <button type="button" class="control icon" aria-label="Close" onClick=${() => this.#root.close()}>✕</button>
         </header>
         <div class="drawer-body" tabindex="0">
           ${alert ? this.#alertView(alert) : null}
-          ${list ? this.#listView() : key ? this.#sessionView() : null}
+          ${list ? this.#listView() : incident ? this.#incidentView() : key ? this.#sessionView() : null}
         </div>
       </div>`,
       this.#root,
@@ -111,8 +117,12 @@ export class Drawer {
   async #fetch() {
     clearTimeout(this.#timer);
     const open = this.#open;
-    if (!open || !(open.key || open.list)) return;
-    const path = open.list ? LISTS[open.list].path(this.#store.values(PIPELINE)) : `v1/sessions/${encodeURIComponent(open.key)}`;
+    if (!open || !(open.key || open.list || open.incident)) return;
+    const path = open.list
+      ? LISTS[open.list].path(this.#store.values(PIPELINE))
+      : open.incident
+        ? `v1/incidents/${open.incident}`
+        : `v1/sessions/${encodeURIComponent(open.key)}`;
     try {
       const response = await fetch(new URL(path, document.baseURI), { headers: { Accept: 'application/json' } });
       open.missing = response.status === 404;
@@ -136,6 +146,33 @@ export class Drawer {
       ${pairs(facts(alert.detail))}
       ${moved(alert.detail?.why)}
     </section>`;
+  }
+
+  #incidentView() {
+    const { view, missing, failed } = this.#open;
+    if (failed) return html`<p class="placeholder">Cannot say: ${failed}.</p>`;
+    if (missing) return html`<p class="placeholder">It is not known here, or it left long ago.</p>`;
+    if (!view) return html`<div class="skeleton block" />`;
+    const severity = SEVERITIES[view.severity] ?? SEVERITIES.info;
+    const now = this.#store.now();
+    return html`<section class="card" data-severity=${view.severity}>
+        <p class="alert-title"><span class="alert-mark" aria-hidden="true">${severity.shape}</span> ${severity.word} · ${words(view.phase)}</p>
+        ${pairs([
+          ['Rule', view.rule],
+          ...Object.entries(view.group ?? {}).map(([name, value]) => [words(name), value]),
+          ['Since', when(view.since, now)],
+          ['Fired', when(view.fired, now)],
+          ...(view.resolved ? [['Over', `${when(view.resolved.at, now)}: ${view.resolved.why}`]] : []),
+          ...(view.acknowledged ? [['Acknowledged', `${view.acknowledged.by}${view.acknowledged.note ? `: ${view.acknowledged.note}` : ''}`]] : []),
+          ...facts(rest(view.detail)),
+          ...facts(rest(view.resolved?.detail), 'at its end'),
+        ])}
+        ${moved(view.detail?.why)}
+        ${view.runbook ? html`<p><a href=${view.runbook} rel="noreferrer noopener" target="_blank">Runbook</a></p>` : null}
+      </section>
+      <section class="card"><h3>What was done</h3>
+        <ol class="trail">${(view.log ?? []).map((line) => html`<li key=${line.n}><time title=${moment(line.at)}>${clock(line.at)}</time><span>${line.says}</span></li>`)}</ol>
+      </section>`;
   }
 
   #sessionView() {
@@ -240,6 +277,11 @@ function moved(why) {
       <td>${number(value)}</td><td>${number(usual)}</td><td>${share == null ? NONE : `${Math.round(share * 100)} %`}</td>
     </tr>`)}</tbody>
   </table>`);
+}
+
+/** What an incident's facts say besides what stands above them. */
+function rest({ rule: _rule, since: _since, group: _group, ...others } = {}) {
+  return others;
 }
 
 /** An alert's detail as names and texts, nested ones with their path. */

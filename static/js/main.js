@@ -60,6 +60,7 @@ const frames = new Set();
 /** What was found besides `PANELS`: name of a topic to the type of its panel, and the panel. */
 const found = new Map();
 let alerts = null;
+let incidents = null;
 
 function restyle() {
   forgetColors();
@@ -88,7 +89,10 @@ const MAKE = {
   ranking: (panel) => new Ranking(panel, store),
   pipeline: (panel) => new Pipeline(panel, store, { openList: (name) => drawer.list(name) }),
   atRisk: (panel) => new AtRisk(panel, store, { open: (key) => drawer.session(key) }),
-  incidents: (panel) => new Incidents(panel, store),
+  incidents: (panel) => {
+    incidents = new Incidents(panel, store, { open: (id) => drawer.incident(id), announcer: byId('announcer') });
+    return incidents;
+  },
   alerts: (panel) => {
     alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
     return alerts;
@@ -172,6 +176,7 @@ let discovered = null;
 store.listen((name) => {
   if (name === 'kpi') kpis.sample();
   if (name === 'alerts') alerts.notice();
+  if (name === INCIDENTS) incidents.notice();
   const life = store.topics.get(PIPELINE)?.incarnation;
   if (life && life !== discovered) {
     discovered = life;
@@ -183,4 +188,9 @@ store.listen((name) => {
 onSystemTheme(restyle);
 setInterval(() => drawing.tick(), 1_000);
 client.start();
-drawer.fromAddress();
+const fromAddress = () => {
+  drawer.fromAddress();
+  incidents.fromAddress();
+};
+addEventListener('hashchange', fromAddress);
+fromAddress();

@@ -1,4 +1,4 @@
-// What a person chose: theme, zone, and how far back the charts reach. Remembered in this
+// What a person chose: theme, zone, how far back the charts reach, and their name. Remembered in this
 // browser. Everything else about the page follows from the server.
 
 const PREFIX = 'tidewatch.';
@@ -43,6 +43,8 @@ export const prefs = {
   ranges: LADDER.slice(0, CHOICE),
   range: LADDER[0].ms,
   utc: recall('zone') === 'utc',
+  /** Who says what is said to incidents. */
+  who: recall('who') ?? '',
 };
 
 /** Offers the ranges that suit lines with a point every `step` ms: what was chosen, or the shortest. */
@@ -54,6 +56,11 @@ export function fitRanges(step) {
   prefs.range = prefs.ranges.some(({ ms }) => ms === chosen) ? chosen : prefs.ranges[0].ms;
 }
 fitRanges(0);
+
+export function setWho(who) {
+  prefs.who = who;
+  remember('who', who);
+}
 
 export function setRange(ms) {
   prefs.range = ms;

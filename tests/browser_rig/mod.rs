@@ -75,7 +75,7 @@ pub struct Page {
 }
 
 impl Page {
-    fn command(&self, path: &str, body: &Value) -> Value {
+    pub fn command(&self, path: &str, body: &Value) -> Value {
         let answer = self.http.post_json(&format!("{}/{path}", self.session), body);
         assert_eq!(answer.status, 200, "{path} {body}: {}", String::from_utf8_lossy(&answer.body));
         answer.json()["value"].clone()
@@ -136,6 +136,13 @@ impl Page {
 
     pub fn state(&self) -> String {
         self.script("return document.body.dataset.state").as_str().unwrap_or_default().into()
+    }
+
+    /// Types into whatever has the focus, as a keyboard does.
+    pub fn keys(&self, text: &str) {
+        let active = self.script("return document.activeElement");
+        let (_, id) = active.as_object().and_then(|one| one.iter().next()).expect("an element");
+        self.command(&format!("element/{}/value", id.as_str().unwrap()), &json!({ "text": text }));
     }
 
     /// `data-value` of the first element that fits, if there is one.
