@@ -202,7 +202,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "S",
           help = sets("The same seed gives the same shop", &demo::Settings::default(), "demo.seed"))]
     pub seed: Option<String>,
-    /// Remind people of the carts that they left, and show the mails at /mailbox; nothing is sent
+    /// Write mails about the carts that are left, and show them at /mailbox; nothing is sent
     #[arg(long)]
     pub mail: bool,
 }
