@@ -61,6 +61,22 @@ within = "10m"
 name = "s"
 gap = "10m"
 cohort = "day"
+entry = "cart_add"
+goal = "payment_completed"
+attributes = {{ email = "last.email", agreed = "last.agreed" }}
+[nudges]
+secret = "nobody guesses this secret"
+unsubscribe_url = "https://shop.example/v1/unsubscribe"
+[[channel]]
+name = "hook"
+type = "webhook"
+url = "https://hooks.example/x"
+[[nudge]]
+name = "back"
+of = "s"
+address = "email"
+consent = "agreed"
+channel = "hook"
 [[metric]]
 name = "m"
 aggregate = "count"

@@ -31,7 +31,8 @@ pub use self::page::{ClientCounts, Clients, Face, PageParts, Probe};
 use super::aggregator::DecidedGroups;
 use super::flow::Flow;
 use super::messages::{
-    Attend, BarrierNote, DescribeKinds, LookAtKinds, OpenRestored, ShardDone, Stored,
+    Attend, BarrierNote, DescribeKinds, LookAtKinds, LookNudges, NudgesStand, OpenRestored,
+    ShardDone, Stored, Suppress,
 };
 use super::pipeline::{Output, RunError, Witness};
 use super::store_thread::{StoreCommand, ToStore};
@@ -39,6 +40,7 @@ use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
 use crate::domain::incident::Refused;
 use crate::domain::keeper::{Keeper, ReplayNumbers};
+use crate::domain::nudge;
 use crate::domain::time::{EpochMs, SpanMs};
 
 /// Mailbox: a note and a result of each shard for every barrier under way, and answers
@@ -213,6 +215,14 @@ impl Committer {
         }
     }
 
+    /// What was just carried out is in the next commit: tells when that is durable.
+    fn durable_next(&mut self) -> oneshot::Receiver<()> {
+        let (told, durable) = oneshot::channel();
+        self.attended.push(told);
+        self.flow.commanded.store(true, Ordering::SeqCst);
+        durable
+    }
+
     fn show(&mut self) {
         self.page.show(&self.keeper, self.watermark);
     }
@@ -255,10 +265,25 @@ impl Handler<Attend> for Committer {
 
     fn handle(&mut self, command: Attend, _: &mut Context<Self>) -> Self::Result {
         self.keeper.command(command.0)?;
-        let (told, durable) = oneshot::channel();
-        self.attended.push(told);
-        self.flow.commanded.store(true, Ordering::SeqCst);
-        Ok(durable)
+        Ok(self.durable_next())
+    }
+}
+
+impl Handler<Suppress> for Committer {
+    type Result = Result<(usize, oneshot::Receiver<()>), nudge::Refused>;
+
+    fn handle(&mut self, command: Suppress, _: &mut Context<Self>) -> Self::Result {
+        let new = self.keeper.nudge_command(&command.0)?;
+        Ok((new, self.durable_next()))
+    }
+}
+
+impl Handler<LookNudges> for Committer {
+    type Result = NudgesStand;
+
+    fn handle(&mut self, _: LookNudges, _: &mut Context<Self>) -> Self::Result {
+        let (suppressed, suppressed_max) = self.keeper.nudges().suppressed();
+        NudgesStand { nudges: self.keeper.nudges().views(), suppressed, suppressed_max }
     }
 }
 

@@ -16,13 +16,15 @@ use tokio::time::timeout;
 use super::aggregator::Aggregator;
 use super::committer::Committer;
 use super::messages::{
-    AreOpen, AskPermit, Attend, Describe, DescribeKinds, Find, LookAtKinds, LookAtRisk,
+    AreOpen, AskPermit, Attend, Describe, DescribeKinds, Find, LookAtKinds, LookAtRisk, LookNudges,
+    NudgesStand, Suppress,
 };
 use super::session::Session;
 use crate::clock::SharedClock;
 use crate::domain::at_risk::AtRisk;
 use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::incident::{Command, Refused};
+use crate::domain::nudge;
 use crate::domain::pattern::{Pattern, Patterns};
 use crate::domain::session::{OpenOfKind, SessionView};
 use crate::domain::time::{BEGINNING, EpochMs, SpanMs};
@@ -321,14 +323,49 @@ impl Directory {
     pub async fn attend(&self, command: Command) -> Result<Result<(), Refused>, NoAnswer> {
         let answer = async {
             let _permit = self.permit().await?;
-            let committer = self.shards.load().committer.as_ref().and_then(WeakAddr::upgrade);
-            let committer = committer.ok_or(NoAnswer)?;
+            let committer = self.committer()?;
             match committer.send(Attend(command)).await.map_err(|_| NoAnswer)? {
                 Ok(durable) => durable.await.map(Ok).map_err(|_| NoAnswer),
                 Err(refused) => Ok(Err(refused)),
             }
         };
         timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// Carries out a command on nudges: how many addresses are new. Once it is answered it is durable.
+    ///
+    /// # Errors
+    /// As of [`Directory::attend`].
+    pub async fn suppress(
+        &self,
+        command: nudge::Command,
+    ) -> Result<Result<usize, nudge::Refused>, NoAnswer> {
+        let answer = async {
+            let _permit = self.permit().await?;
+            let committer = self.committer()?;
+            match committer.send(Suppress(command)).await.map_err(|_| NoAnswer)? {
+                Ok((new, durable)) => durable.await.map(|()| Ok(new)).map_err(|_| NoAnswer),
+                Err(refused) => Ok(Err(refused)),
+            }
+        };
+        timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// How nudges stand.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when that took too long, or nobody is there just now.
+    pub async fn nudges(&self) -> Result<NudgesStand, NoAnswer> {
+        let answer = async {
+            let _permit = self.permit().await?;
+            self.committer()?.send(LookNudges).await.map_err(|_| NoAnswer)
+        };
+        timeout(DESCRIBE_WAIT, answer).await.unwrap_or(Err(NoAnswer))
+    }
+
+    fn committer(&self) -> Result<Addr<Committer>, NoAnswer> {
+        let committer = self.shards.load().committer.as_ref().and_then(WeakAddr::upgrade);
+        committer.ok_or(NoAnswer)
     }
 
     async fn permit(&self) -> Result<AskPermit, NoAnswer> {

@@ -177,6 +177,7 @@ fn totals(keeper: &Keeper) {
         gauge!(names::KIND_AT_RISK, "kind" => kind.to_owned()).set(tally.at_risk as f64);
         gauge!(names::KIND_VALUE, "kind" => kind.to_owned()).set(tally.value.in_units());
     }
+    nudges(keeper);
     for (metric, present, left) in keeper.groups() {
         gauge!(names::GROUPS, "metric" => metric.to_owned()).set(present as f64);
         counter!(names::GROUPS_LEFT, "metric" => metric.to_owned()).absolute(left);
@@ -217,5 +218,37 @@ fn of_desk(desk: &Desk) {
     }
     for (reason, total) in desk.num_held_back() {
         counter!(names::NOTIFICATIONS_HELD_BACK, "reason" => reason).absolute(total);
+    }
+}
+
+/// What became of abandoned sessions that nudges are of, and what the nudges bring about.
+fn nudges(keeper: &Keeper) {
+    if !keeper.nudges().any() {
+        return;
+    }
+    let (suppressed, most) = keeper.nudges().suppressed();
+    gauge!(names::NUDGE_SUPPRESSED).set(suppressed as f64);
+    gauge!(names::NUDGE_SUPPRESSED_CAPACITY).set(most as f64);
+    for view in keeper.nudges().views() {
+        let name = || view.name.clone();
+        for (outcome, total) in &view.outcomes {
+            counter!(names::NUDGE_SESSIONS, "nudge" => name(), "outcome" => *outcome)
+                .absolute(*total);
+        }
+        for (arm, of) in [("told", view.told), ("held_out", view.held_out)] {
+            gauge!(names::NUDGE_FINISHED, "nudge" => name(), "arm" => arm).set(of.finished as f64);
+            gauge!(names::NUDGE_CONVERTED, "nudge" => name(), "arm" => arm)
+                .set(of.converted as f64);
+            gauge!(names::NUDGE_RUNNING, "nudge" => name(), "arm" => arm).set(of.running as f64);
+        }
+        let uplift = view.uplift.map(|uplift| [uplift.points, uplift.low, uplift.high]);
+        let uplift = uplift.unwrap_or([f64::NAN; 3]);
+        for (of, points) in ["difference", "low", "high"].into_iter().zip(uplift) {
+            gauge!(names::NUDGE_UPLIFT, "nudge" => name(), "of" => of).set(points);
+        }
+        counter!(names::NUDGE_UNSUBSCRIBED, "nudge" => name()).absolute(view.unsubscribed);
+        gauge!(names::NUDGE_WAITING, "nudge" => name()).set(view.waiting as f64);
+        gauge!(names::NUDGE_KEYS, "nudge" => name()).set(view.keys as f64);
+        gauge!(names::NUDGE_KEYS_CAPACITY, "nudge" => name()).set(view.keys_max as f64);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use actix::dev::MessageResponse;
 use actix::{Addr, Message};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::session::Session;
@@ -10,6 +12,7 @@ use crate::domain::at_risk::AtRisk;
 use crate::domain::event::EventBatch;
 use crate::domain::incident::{Command, Refused};
 use crate::domain::keeper::{Barrier, Gauges, ShardDelta};
+use crate::domain::nudge::{self, NudgeView};
 use crate::domain::session::{Late, Machine, OpenOfKind, SessionEvent, SessionView};
 use crate::domain::time::EpochMs;
 
@@ -211,6 +214,28 @@ pub struct OpenRestored(pub Gauges);
 #[derive(Debug, Message)]
 #[rtype(result = "Result<oneshot::Receiver<()>, Refused>")]
 pub struct Attend(pub Command);
+
+/// Web → committer: somebody wants to hear nothing. Answered with how many addresses are new and what
+/// tells when it is durable, or why it cannot be done.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(usize, oneshot::Receiver<()>), nudge::Refused>")]
+pub struct Suppress(pub nudge::Command);
+
+/// Web → committer: how nudges stand.
+#[derive(Debug, Message)]
+#[rtype(result = "NudgesStand")]
+pub struct LookNudges;
+
+/// How nudges stand.
+#[derive(Clone, Debug, MessageResponse, Serialize)]
+pub struct NudgesStand {
+    /// Each of them.
+    pub nudges: Vec<NudgeView>,
+    /// Addresses that are suppressed.
+    pub suppressed: usize,
+    /// Most of them.
+    pub suppressed_max: usize,
+}
 
 /// Store thread → committer: a commit is durable, or the store failed for good.
 #[derive(Debug, Message)]

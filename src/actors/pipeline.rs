@@ -41,6 +41,7 @@ use crate::domain::event::Schema;
 use crate::domain::incident::DeskSettings;
 use crate::domain::keeper::{Keeper, Meanings, ReplayNumbers};
 use crate::domain::metric::Metric;
+use crate::domain::nudge::NudgeSettings;
 use crate::domain::pattern::Patterns;
 use crate::domain::session::{Rules, SessionPolicy};
 use crate::domain::time::{EpochMs, TimePolicy};
@@ -88,6 +89,8 @@ pub struct Course {
     pub watching: Vec<Rule>,
     /// How incidents are told.
     pub desk: DeskSettings,
+    /// What nudges go by.
+    pub nudges: NudgeSettings,
 }
 
 /// Everything a pipeline is made of.

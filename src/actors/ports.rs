@@ -561,6 +561,8 @@ pub trait IncidentRecords: Send + Sync {
 pub struct Taker {
     /// Up to this number it took them, or left them out. The channel says so.
     pub taken: Arc<AtomicU64>,
+    /// Up to this number no crash brings them back: whom they went to is forgotten. The channel says so.
+    pub noted: Arc<AtomicU64>,
     /// How many left since the start before it had taken them. The store says so.
     pub lost: AtomicU64,
 }

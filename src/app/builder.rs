@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::backfill::Backfill;
 use super::figures::probe;
-use super::reload::{Prepare, Reloader, course, meaning};
+use super::reload::{Prepare, Reloader, Seals, course, meaning};
 use super::running::Running;
 use super::tables;
 use super::thread::PipelineThread;
@@ -78,6 +78,7 @@ pub struct Builder {
     aside: bool,
     prepare: Prepare,
     mailbox: Option<Arc<dyn web::Mailbox>>,
+    seals: Seals,
 }
 
 impl Default for Builder {
@@ -96,6 +97,7 @@ impl Default for Builder {
             aside: false,
             prepare: Arc::new(|_| {}),
             mailbox: None,
+            seals: Seals::new(),
         }
     }
 }
@@ -205,6 +207,9 @@ impl Builder {
         let tells = !reads_own && !self.aside;
         let channels = if tells { channels::open(&self.config, &clock)? } else { Vec::new() };
         channels::keep_for(&channels, &files.state.figures());
+        if tells {
+            self.seals = channels::seals(&self.config)?;
+        }
         let ways = if reads_own {
             Ways::own(own, &clock)?
         } else {
@@ -282,8 +287,13 @@ impl Builder {
         // What reads sources of the starter's own comes to an end, and has a report then.
         let rereads = ways.intake.is_some() || ways.link.is_some();
         let prepare = rereads.then(|| Arc::clone(&self.prepare));
-        let reloader =
-            Reloader::new(config.clone(), prepare, change, understood, Arc::clone(&status));
+        let reloader = Reloader::new(
+            config.clone(),
+            prepare,
+            change,
+            understood,
+            (Arc::clone(&status), self.seals.clone()),
+        );
         let state = web::State {
             log: ways.intake.clone(),
             records: files.records.clone(),
@@ -332,7 +342,7 @@ impl Builder {
         let (config, web) = (self.config, &running.web);
         Setup {
             probe: probe(&config, web.log.clone(), &running.figures, &web.load, &web.flow),
-            course: course(&config, web.schema.load_full()),
+            course: course(&config, web.schema.load_full(), &self.seals),
             changes: Some(changes),
             wanted,
             clock: self.clock,

@@ -9,8 +9,9 @@ use metrics::gauge;
 use super::builder::StartError;
 use super::running::Running;
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, strong_secret};
 use crate::domain::condition::Condition;
+use crate::domain::nudge::Seal;
 use crate::notify::{self, Opened, Parts};
 use crate::store::state::Figures;
 use crate::telemetry::names;
@@ -68,6 +69,25 @@ impl web::Mailbox for Folder {
 fn listed(mail: tidewatch_notify::Listed) -> web::Listed {
     let tidewatch_notify::Listed { key, to, subject, at } = mail;
     web::Listed { key, to: to.join(", "), subject, at }
+}
+
+/// What nudges hash addresses with: the secret, and the one before it. None where there is no nudge.
+///
+/// # Errors
+/// The key that keeps it from working.
+pub fn seals(config: &Config) -> Result<Vec<Arc<dyn Seal>>, StartError> {
+    if config.nudges.is_empty() {
+        return Ok(Vec::new());
+    }
+    let both =
+        [("secret", &config.nudging.secret), ("secret_before", &config.nudging.secret_before)];
+    let found = both.into_iter().map(|(key, secret)| {
+        let wrong = |wrong: tidewatch_notify::Wrong| {
+            StartError::Missing(format!("nudges.{}: {}", wrong.key, wrong.rule))
+        };
+        tidewatch_notify::seal(key, secret, strong_secret).map_err(wrong)
+    });
+    found.filter_map(Result::transpose).collect()
 }
 
 impl Running {

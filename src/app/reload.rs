@@ -21,6 +21,7 @@ use crate::domain::condition::Condition;
 use crate::domain::event::Schema;
 use crate::domain::keeper::{Fate, Outlook};
 use crate::domain::metric::{Metric, MetricSpec};
+use crate::domain::nudge::{NudgeSettings, Seal};
 use crate::domain::pattern::Patterns;
 use crate::domain::session::Rules;
 use crate::domain::time::SpanMs;
@@ -48,6 +49,7 @@ struct Inner {
     schema: Arc<ArcSwap<Schema>>,
     meaning: Arc<ArcSwap<Meaning>>,
     status: Arc<Status>,
+    seals: Seals,
 }
 
 /// How long a signal waits for a reload that is under way.
@@ -103,7 +105,7 @@ async fn changes(file: &Path, every: SpanMs, seen: &Version) {
 }
 
 /// What is counted by a configuration, and how.
-pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
+pub(super) fn course(config: &Config, schema: Arc<Schema>, seals: &Seals) -> Course {
     let mut settings = config.pipeline.clone();
     if config.session.identify.is_some() && settings.shards > 1 {
         tracing::info!(
@@ -127,8 +129,20 @@ pub(super) fn course(config: &Config, schema: Arc<Schema>) -> Course {
         patterns: Arc::new(patterns),
         watching: config.rules.clone(),
         desk: config.desk(),
+        nudges: nudges(config, schema.seed, seals),
         schema,
     }
+}
+
+/// What nudges hash addresses with.
+pub(super) type Seals = Vec<Arc<dyn Seal>>;
+
+/// What nudges go by; none where there is nothing to hash addresses with, for then nobody is told.
+fn nudges(config: &Config, seed: u64, seals: &Seals) -> NudgeSettings {
+    if seals.is_empty() {
+        return NudgeSettings::default();
+    }
+    NudgeSettings { seals: seals.clone(), seed, ..config.nudges() }
 }
 
 /// What publishers are told by a configuration.
@@ -144,7 +158,7 @@ impl Reloader {
         prepare: Option<Prepare>,
         changes: mpsc::Sender<Change>,
         (schema, meaning): (Arc<ArcSwap<Schema>>, Arc<ArcSwap<Meaning>>),
-        status: Arc<Status>,
+        (status, seals): (Arc<Status>, Seals),
     ) -> Self {
         tables::weigh(&config);
         let lookups = watch::Sender::new(config.lookups.clone());
@@ -161,6 +175,7 @@ impl Reloader {
             schema,
             meaning,
             status,
+            seals,
         }))
     }
 
@@ -232,7 +247,7 @@ impl Reloader {
         if !still() {
             return Err("something else was taken meanwhile".into());
         }
-        let course = course(&in_force, self.0.schema.load_full());
+        let course = course(&in_force, self.0.schema.load_full(), &self.0.seals);
         let (done, taken) = oneshot::channel();
         let change = Change { course, fill: Some(fill), done };
         self.0.changes.send(change).await.map_err(|_| "the engine has ended")?;
@@ -289,7 +304,8 @@ impl Inner {
         }
         let schema = Arc::new(next.schema(self.seed));
         let (done, taken) = oneshot::channel();
-        let change = Change { course: course(&next, Arc::clone(&schema)), fill: None, done };
+        let change =
+            Change { course: course(&next, Arc::clone(&schema), &self.seals), fill: None, done };
         let ended = || Refusal::Failed("the engine has ended".into());
         self.changes.send(change).await.map_err(|_| ended())?;
         let stopped = "the engine stopped or restarted meanwhile: nothing was taken; ask again";

@@ -6,6 +6,7 @@ mod dead_letters;
 mod dry_run;
 mod init;
 mod notify;
+mod nudge;
 mod prove;
 mod publish;
 mod replay;
@@ -16,6 +17,7 @@ pub use dead_letters::{DeadLettersAction, DeadLettersArgs};
 pub use dry_run::{DryRunArgs, HistoryArgs, Often, TuneArgs};
 pub use init::InitArgs;
 pub use notify::{NotifyAction, NotifyArgs};
+pub use nudge::{NudgeAction, NudgeArgs};
 pub use prove::ProveArgs;
 pub use publish::{NatsFlags, PublishArgs};
 pub use replay::{MapArgs, ReplayArgs, Speed};
@@ -174,6 +176,9 @@ pub enum Command {
     /// Look at what holds, and say who takes care of it or what to be quiet about
     #[command(help_template = with(alerts::ALERTS_EXAMPLES), after_help = alerts::ALERTS_NOTES)]
     Alerts(AlertsArgs),
+    /// Look at what nudges bring about, and send nothing more to an address
+    #[command(help_template = with(nudge::NUDGE_EXAMPLES), after_help = nudge::NUDGE_NOTES)]
+    Nudge(NudgeArgs),
     /// Try who would be told, and how; deliver once more what was left out
     #[command(help_template = with(notify::NOTIFY_EXAMPLES), after_help = notify::NOTIFY_NOTES)]
     Notify(NotifyArgs),

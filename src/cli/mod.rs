@@ -7,6 +7,7 @@ pub mod check;
 pub mod dead_letters;
 #[cfg(feature = "notify")]
 pub mod notify;
+pub mod nudge;
 #[cfg(feature = "replay")]
 pub mod report;
 mod server;
@@ -119,6 +120,9 @@ pub fn run(args: &Args, commands: &Commands) -> Exit {
         }),
         Command::Alerts(args) => with_config(&|config| {
             finish(Exit::Failed, alerts::run(&config, common.listen.as_deref(), args))
+        }),
+        Command::Nudge(args) => with_config(&|config| {
+            finish(Exit::Failed, nudge::run(&config, common.listen.as_deref(), args))
         }),
         #[cfg(feature = "notify")]
         Command::Notify(args) => with_config(&|config| {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::channels;
+use super::nudges;
 use super::print::{by_section, funnel_keys, metric_keys, pattern_keys, rule_keys};
 use super::routes::{route_keys, work_keys};
 use super::values;
@@ -123,6 +124,10 @@ fn settings(config: &Config) -> BTreeMap<String, Held> {
     }
     for route in &config.routes {
         all.insert(format!("route {}", route.name), lines(route_keys(route)));
+    }
+    for nudge in &config.nudges {
+        let keys = lines(nudges::keys(nudge));
+        all.insert(format!("nudge {}", nudge.name), Held { taken: false, ..keys });
     }
     for work in &config.maintenance {
         all.insert(format!("maintenance {}", work.name), lines(work_keys(work)));

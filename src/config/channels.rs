@@ -97,6 +97,11 @@ pub(super) fn compared(spec: &Spec) -> String {
     format!("{:?} {:?} {:?}", spec.kind.word(), spec.keys.values(), spec.kind.values())
 }
 
+/// Its type.
+pub(super) fn kind(spec: &Spec) -> &'static str {
+    spec.kind.word()
+}
+
 /// Its name.
 pub(super) fn name(spec: &Spec) -> &str {
     &spec.name

@@ -10,11 +10,13 @@ use super::windows::Days;
 use crate::domain::metric::{CalendarSpan, Condition};
 use crate::domain::pattern::{
     COHORT, CohortSpec, IS_FIRST, PatternSpec, SESSION_COUNTS_MAX, SESSION_STEPS_MAX, Seeks,
-    SessionsSpec,
+    SessionsSpec, list_more,
 };
 use crate::domain::settings::{Derived, Word, settings};
 use crate::domain::time::SpanMs;
 
+/// Most lists of a session.
+const LISTED_MAX: usize = 4;
 /// Most lists of conditions under one key.
 const LISTS_MAX: usize = 16;
 
@@ -60,6 +62,12 @@ settings! {
         /// Attributes that say how many of its events are of a type or meet conditions:
         /// { searches = "search", errors = "status >= 500" }. At most 16.
         pub counts: () = (), shape();
+        /// What a session lists, for its alerts and whom they are told: { items = "product" } has the
+        /// values of product that its entries carry, less those of what meets remove; without entry
+        /// those of all its events.
+        pub lists: Vec<(String, String)> = Vec::new(), pairs(LISTED_MAX);
+        /// Most values of a list that are named, the first ones; further ones are counted.
+        pub list_max: usize = 20, count(1, 200);
         /// Tells keys apart by when they were first seen: "day", "week" or "month" of the calendar in
         /// the zone above. The attribute cohort is the first day of it, is_first is true for the first
         /// session of a key; "none": there are no such attributes.
@@ -142,6 +150,7 @@ pub(super) fn sessions(
             item.reader.problem("counts", format!("{name:?} is one of attributes already"));
         }
     }
+    check_lists(item, &keys.lists, &keys.attributes, &counts);
     let Days { zone, first_weekday } = item.days;
     let of = |span| CohortSpec { span, zone: zone.to_owned(), first_weekday };
     let seeks = Seeks::Sessions(SessionsSpec {
@@ -152,11 +161,16 @@ pub(super) fn sessions(
         names: step_names,
         steps,
         counts,
+        lists: keys.lists,
+        list_max: keys.list_max,
         identify: keys.identify.clone(),
         value: keys.value,
         gap: keys.gap,
         max_length: keys.max_length,
         cohort: keys.cohort.span().map(of),
+        // The nudges say so, which are read later.
+        nudged: false,
+        hidden: Vec::new(),
     });
     let attributes = taken(item, &keys.attributes, &seeks);
     PatternSpec {
@@ -166,6 +180,28 @@ pub(super) fn sessions(
         attributes,
         seeks,
         alert: keys.alert.severity(),
+    }
+}
+
+/// What a session lists is of attributes that there are, under names of its own.
+fn check_lists(
+    item: &mut Item<'_>,
+    lists: &[(String, String)],
+    attributes: &[(String, String)],
+    counts: &[(String, Vec<Condition>)],
+) {
+    let own = Seeks::SESSIONS.into_iter().chain([COHORT, IS_FIRST, "sessions", "first", "last"]);
+    let others = attributes.iter().map(|(name, _)| name.as_str());
+    let others = others.chain(counts.iter().map(|(name, _)| name.as_str()));
+    let known: Vec<&str> = own.chain(others).collect();
+    for (name, attribute) in lists {
+        let more = list_more(name);
+        if let Some(taken) = known.iter().find(|known| **known == name || **known == more) {
+            item.reader.problem("lists", format!("{name}: every session has {taken:?} already"));
+        }
+        if let Some(rule) = item.attributes.wrong(attribute) {
+            item.reader.problem("lists", format!("{name}: {rule}"));
+        }
     }
 }
 

@@ -41,6 +41,10 @@ pub(super) fn compared(spec: &Spec) -> String {
     match *spec {}
 }
 
+pub(super) fn kind(spec: &Spec) -> &'static str {
+    match *spec {}
+}
+
 pub(super) fn name(spec: &Spec) -> &str {
     match *spec {}
 }

@@ -10,7 +10,7 @@ use super::funnels::Funnel;
 use super::toml_text::{hours, pairs as pairs_text, span, table, text, texts};
 use super::units::show_calendar;
 use super::whole::Config;
-use super::{channels, routes, sections, values};
+use super::{channels, nudges, routes, sections, values};
 use crate::domain::anomaly::{self, Patience};
 use crate::domain::metric::conditions::Expression;
 use crate::domain::metric::{CalendarSpan, Condition, Facts, MetricSpec, Test, WindowSpec};
@@ -69,6 +69,9 @@ pub(super) fn whole(config: &Config) -> String {
     }
     for route in &config.routes {
         section(&mut out, "[[route]]", &routes::route_keys(route));
+    }
+    for nudge in &config.nudges {
+        section(&mut out, "[[nudge]]", &nudges::keys(nudge));
     }
     for work in &config.maintenance {
         section(&mut out, "[[maintenance]]", &routes::work_keys(work));
@@ -226,6 +229,10 @@ pub(super) fn pattern_meaning(pattern: &PatternSpec) -> Vec<Entry> {
             };
             let counts: Vec<String> = counts.iter().map(count).collect();
             keys.extend((!counts.is_empty()).then(|| ("counts", table(&counts))));
+            if !sessions.lists.is_empty() {
+                let lists = ("lists", pairs_text(&sessions.lists));
+                keys.extend([lists, ("list_max", sessions.list_max.to_string())]);
+            }
             let word = cohort.as_ref().map_or("none", |cohort| match cohort.span {
                 CalendarSpan::Days(1) => "day",
                 CalendarSpan::Days(_) => "week",

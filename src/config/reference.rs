@@ -11,6 +11,7 @@ use super::joins::JoinKeys;
 use super::kinds::KindKeys;
 use super::lookups;
 use super::metric_keys::MetricKeys;
+use super::nudges::NudgeKeys;
 use super::patterns::PatternKeys;
 use super::print::{Setting, by_section};
 use super::routes::{MaintenanceKeys, RouteKeys};
@@ -99,6 +100,9 @@ const CHANNELS: &str = "Channels, [[channel]]: what delivers notifications. name
 const ROUTES: &str = "Routes, [[route]]: whom to tell of what. name and channel are needed. An incident or an \
      occurrence takes each route that it fits, in this order, up to the first without continue = true.";
 
+const NUDGES: &str = "Nudges, [[nudge]]: one word to somebody who left something behind. name, of, address, consent \
+     and channel are needed, and secret and unsubscribe_url of [nudges]. docs/nudge.md has an example.";
+
 const MAINTENANCE: &str =
     "Planned work, [[maintenance]]: nobody is told. name is needed, and until or hours.";
 
@@ -182,6 +186,7 @@ pub fn reference() -> String {
     for (text, keys) in [
         (ROUTES, entries(&RouteKeys::default()).collect::<Vec<_>>()),
         (MAINTENANCE, entries(&MaintenanceKeys::default()).collect()),
+        (NUDGES, entries(&NudgeKeys::default()).collect()),
     ] {
         rule_off(&mut file);
         paragraph(&mut file, text, "");

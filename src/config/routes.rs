@@ -20,7 +20,8 @@ use crate::domain::expr::Expr;
 use crate::domain::incident::{self, Hours, Maintenance, Of, Route};
 use crate::domain::metric::{MetricSpec, Weekday};
 use crate::domain::near;
-use crate::domain::pattern::PatternSpec;
+use crate::domain::nudge::NudgeSpec;
+use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::settings::{Word, settings};
 use crate::domain::time::{EpochMs, SpanMs};
 
@@ -94,7 +95,11 @@ const SESSION_FACTS: [&str; 8] =
 
 /// The facts of occurrences, but for what all have.
 fn facts(patterns: &[PatternSpec]) -> Vec<String> {
-    let of_patterns = patterns.iter().filter(|pattern| pattern.alert.is_some());
+    // Of sessions nudges may tell as well.
+    let told = |pattern: &&PatternSpec| {
+        pattern.alert.is_some() || matches!(pattern.seeks, Seeks::Sessions(_))
+    };
+    let of_patterns = patterns.iter().filter(told);
     let of_patterns = of_patterns
         .flat_map(|pattern| pattern.seeks.own().iter().copied().chain(pattern.declares()));
     let mut facts: Vec<String> =
@@ -322,7 +327,7 @@ fn hours_text(hours: &Hours) -> String {
 }
 
 /// Routes that nothing ever reaches, and channels that none leads to.
-pub(super) fn warnings(routes: &[Route], channels: &[Spec]) -> Vec<String> {
+pub(super) fn warnings(routes: &[Route], nudges: &[NudgeSpec], channels: &[Spec]) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for route in routes {
@@ -338,7 +343,9 @@ pub(super) fn warnings(routes: &[Route], channels: &[Spec]) -> Vec<String> {
         }
     }
     for name in channels.iter().map(channels::name) {
-        if !routes.iter().any(|route| route.channel == name) {
+        let leads = routes.iter().map(|route| &route.channel);
+        let leads = leads.chain(nudges.iter().map(|nudge| &nudge.channel));
+        if !leads.into_iter().any(|channel| channel == name) {
             warnings.push(format!("channel.{name}: no route leads to it"));
         }
     }

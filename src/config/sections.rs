@@ -11,6 +11,7 @@ use super::events::{self, EventsConfig};
 use super::lookups::{self, Around, Lookup};
 use super::metrics;
 use super::nats;
+use super::nudges;
 use super::patterns;
 use super::possible::no_number;
 use super::reader::Reader;
@@ -40,6 +41,7 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
         time,
         session,
         incidents,
+        nudging,
         pipeline,
         store,
         log,
@@ -54,6 +56,7 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
     let time = reader.section(time);
     let mut session = reader.section(session);
     let incidents = reader.section(incidents);
+    let nudging = reader.section(nudging);
     let pipeline = reader.section(pipeline);
     let store = reader.section(store);
     let log = reader.section(log);
@@ -96,6 +99,8 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
     let told = routes::Told::of(&metrics, &patterns, &general.zone);
     let channels = channels::read(reader, &attributes, days, (&told, &incidents.page_url));
     let (routes, maintenance) = routes::read(reader, &attributes, days, &told, &channels);
+    let nudges =
+        nudges::read(reader, (&attributes, days), &nudging, (&mut patterns, &metrics), &channels);
     let written = Default::default();
     Config {
         general,
@@ -108,8 +113,10 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
         metrics,
         rules,
         incidents,
+        nudging,
         channels,
         routes,
+        nudges,
         maintenance,
         pipeline,
         store,
@@ -135,8 +142,10 @@ fn untouched() -> Config {
         metrics: Vec::new(),
         rules: Vec::new(),
         incidents: Default::default(),
+        nudging: Default::default(),
         channels: Vec::new(),
         routes: Vec::new(),
+        nudges: Vec::new(),
         maintenance: Vec::new(),
         pipeline: Default::default(),
         store: Default::default(),
@@ -161,7 +170,7 @@ pub(super) fn names() -> &'static BTreeSet<&'static str> {
 
 /// The tables of all keys that stand in sections, or outside of them, in the order of the file.
 /// `[[nats.source]]`, `[[pattern]]`, `[[metric]]` and `[[rule]]` have their own.
-pub(super) fn all(config: &Config) -> [&dyn Section; 15] {
+pub(super) fn all(config: &Config) -> [&dyn Section; 16] {
     [
         &config.general,
         &config.events,
@@ -169,6 +178,7 @@ pub(super) fn all(config: &Config) -> [&dyn Section; 15] {
         &config.time,
         &config.session,
         &config.incidents,
+        &config.nudging,
         &config.pipeline,
         &config.store,
         &config.log,

@@ -53,7 +53,7 @@ impl Config {
         warnings.extend(
             numbers.filter_map(|(name, _)| Some(format!("events.numbers: {}", unused(name)?))),
         );
-        warnings.extend(super::routes::warnings(&self.routes, &self.channels));
+        warnings.extend(super::routes::warnings(&self.routes, &self.nudges, &self.channels));
         warnings.sort();
         warnings.dedup();
         warnings

@@ -6,6 +6,7 @@ use crate::domain::anomaly::Rule;
 use crate::domain::event::{Limits, Schema};
 use crate::domain::incident::{Maintenance, Route};
 use crate::domain::metric::{Condition, Facts, MetricSpec, Test};
+use crate::domain::nudge::NudgeSpec;
 use crate::domain::number::text::NumberFormat;
 use crate::domain::pattern::{PatternSpec, Seeks};
 use crate::domain::session::SessionPolicy;
@@ -22,6 +23,7 @@ use super::incidents::Incidents;
 use super::load::Origin;
 use super::lookups::Lookup;
 use super::nats::NatsConfig;
+use super::nudges::NudgesConfig;
 
 /// The shipped configuration file: every key commented out at its default, and the shipped
 /// metrics and rules, which stand nowhere else.
@@ -50,10 +52,14 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// What holds for all incidents.
     pub incidents: Incidents,
+    /// What all nudges have in common.
+    pub nudging: NudgesConfig,
     /// What delivers notifications.
     pub channels: Vec<Spec>,
     /// Where notifications go, in order.
     pub routes: Vec<Route>,
+    /// Words to those who left something behind.
+    pub nudges: Vec<NudgeSpec>,
     /// Planned work.
     pub maintenance: Vec<Maintenance>,
     /// Bounds and beats of the pipeline.

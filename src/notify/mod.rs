@@ -102,11 +102,13 @@ pub fn start(
             tries_max: u32::try_from(opened.tries_max).unwrap_or(u32::MAX),
             refused: Refused::LeaveOut,
         };
+        let noted = Arc::clone(&opened.taker.noted);
         let memory = Memory::open(&folder.join(format!("{file}-memory.json")));
         let clock = Arc::clone(&parts.clock);
         let sink = ChannelSink::new(opened, memory, Arc::clone(&clock));
         let feed = Feed::new(sink, Arc::new(rows), terms, track, clock, outputs.stopped());
-        outputs.runs(runtime.spawn(feed.noted(folder, &file).publishing(taken).run()));
+        let feed = feed.noted(folder, &file).publishing(taken).noting(noted);
+        outputs.runs(runtime.spawn(feed.run()));
     }
     // It goes on until the outputs are let go of.
     let (held, released) = oneshot::channel::<()>();

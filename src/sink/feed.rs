@@ -80,6 +80,8 @@ pub struct Feed<S: Sink> {
     note: Option<NoteFile>,
     /// Told how far the rows need not be kept for it.
     published: Option<Arc<AtomicU64>>,
+    /// Told the position of the note, once that is durable.
+    noting: Option<Arc<AtomicU64>>,
     /// Read and not settled, in order, all after the cursor.
     page: VecDeque<S::Row>,
     page_bytes: usize,
@@ -150,6 +152,7 @@ impl<S: Sink> Feed<S> {
             stop,
             note: None,
             published: None,
+            noting: None,
             page: VecDeque::new(),
             page_bytes: 0,
             reads: VecDeque::new(),
@@ -176,6 +179,11 @@ impl<S: Sink> Feed<S> {
     /// Tells there how far the rows need not be kept for it.
     pub fn publishing(self, published: Arc<AtomicU64>) -> Feed<S> {
         Feed { published: Some(published), ..self }
+    }
+
+    /// Tells there the position that its note vouches for: no crash brings back what is before.
+    pub fn noting(self, noting: Arc<AtomicU64>) -> Feed<S> {
+        Feed { noting: Some(noting), ..self }
     }
 
     /// Delivers until it is stopped and nothing is left.
@@ -493,7 +501,10 @@ impl<S: Sink> Feed<S> {
                 // Without it rows may come again after a crash; the feed goes on.
                 tracing::warn!(%error, "the note of how far the feed got cannot be written");
             }
-            _ => self.noted = self.cursor,
+            _ => {
+                self.noted = self.cursor;
+                self.noting.iter().for_each(|told| told.store(self.cursor, Ordering::Release));
+            }
         }
     }
 }

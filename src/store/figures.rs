@@ -65,6 +65,13 @@ impl Figures {
         self.takers.lock().get(channel).map(Arc::clone)
     }
 
+    /// Up to which notification whom they went to may be forgotten, by channel.
+    pub(super) fn noted(&self) -> Vec<(String, u64)> {
+        let takers = self.takers.lock();
+        let noted = |taker: &Taker| taker.noted.load(Ordering::Acquire);
+        takers.iter().map(|(name, taker)| (name.clone(), noted(taker))).collect()
+    }
+
     /// How many times `store.dead_letters_max` may be reached.
     pub fn letters_times(&self) -> f64 {
         if self.letters_are_published.load(Ordering::Relaxed) { HELD as f64 } else { 1.0 }

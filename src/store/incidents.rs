@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
+use rusqlite::{
+    Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+    params_from_iter,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,7 +19,7 @@ use super::figures::Figures;
 use super::letters::HELD;
 use super::sqlite::{DbFile, text_checksum};
 use crate::actors::ports::{IncidentsWanted, StoreError, Taker};
-use crate::domain::incident::{Change, Incident, Notification, Outcome, Silence};
+use crate::domain::incident::{Change, Incident, Notification, Outcome, Recipient, Silence};
 
 /// The tables.
 macro_rules! tables {
@@ -147,6 +150,40 @@ pub(super) fn channels(conn: &Connection) -> rusqlite::Result<Vec<String>> {
             None => return Ok(all),
         }
     }
+}
+
+/// Most rows that are looked at in one step.
+const ERASE_ROWS: i64 = 500;
+
+/// Takes the addresses out of notifications of a channel behind `from`, up to `until`; returns how far it
+/// came. Their rows stay.
+pub(super) fn erase(
+    conn: &Connection,
+    channel: &str,
+    (from, until): (u64, u64),
+) -> rusqlite::Result<u64> {
+    let sql = "SELECT n, doc FROM notifications WHERE channel = ?1 AND n > ?2 AND n <= ?3 \
+               AND instr(doc, '\"recipient\":') > 0 ORDER BY n LIMIT ?4";
+    let mut query = conn.prepare_cached(sql)?;
+    let rows = query.query_map(params![channel, from as i64, until as i64, ERASE_ROWS], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
+    let last = rows.last().filter(|_| rows.len() as i64 == ERASE_ROWS).map(|(n, _)| *n as u64);
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    for (n, doc) in &rows {
+        // What cannot be read is found by whoever reads it.
+        let Ok(mut one) = serde_json::from_str::<Notification>(doc) else { continue };
+        if one.recipient.as_ref().is_none_or(|to| to.address.is_empty()) {
+            continue;
+        }
+        one.recipient = Some(Recipient { address: String::new(), unsubscribe: None });
+        let (sum, doc) = row("notifications", &one)?;
+        tx.prepare_cached("UPDATE notifications SET checksum = ?2, doc = ?3 WHERE n = ?1")?
+            .execute(params![n, sum, doc])?;
+    }
+    tx.commit()?;
+    Ok(last.unwrap_or(until))
 }
 
 fn write_incidents(tx: &Transaction<'_>, out: &Outcome, bounds: Bounds) -> rusqlite::Result<()> {

@@ -4,6 +4,7 @@
 //! sections as they are; `snapshot` folds them together off this thread. The rows
 //! themselves are written by `tables`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +46,8 @@ pub struct StateDb {
     snapshots: Snapshots,
     chores: Chores,
     mark_of: u64,
+    /// By channel: up to which notification nobody's address is kept.
+    erased: BTreeMap<String, u64>,
     /// Last, so that the file is closed before the folder is free.
     folder: Folder,
 }
@@ -125,6 +128,7 @@ impl StateDb {
             snapshots,
             chores,
             mark_of,
+            erased: BTreeMap::new(),
             folder: folder.clone(),
         };
         db.mark();
@@ -239,6 +243,7 @@ impl StateDb {
     /// Drops what is beyond the bounds: alerts a step at a time, once they are delivered; and
     /// what is left of the other lists from wider bounds.
     fn retain(&mut self) -> rusqlite::Result<()> {
+        self.erase_recipients()?;
         let s = &self.settings;
         let bound = Kept { items: s.alerts_max, bytes: s.alerts_bytes_max };
         self.alerts.retain(&self.conn, bound, &self.figures)?;
@@ -248,6 +253,18 @@ impl StateDb {
             self.late.narrow(tx, &self.figures)?;
         }
         self.rollups.retain(&self.conn, self.settings.rollups_keep, &self.figures)
+    }
+
+    /// Forgets whom notifications went to that are delivered or left out for good.
+    fn erase_recipients(&mut self) -> rusqlite::Result<()> {
+        for (channel, until) in self.figures.noted() {
+            let from = self.erased.get(&channel).copied().unwrap_or_default();
+            if from < until {
+                let until = incidents::erase(&self.conn, &channel, (from, until))?;
+                self.erased.insert(channel, until);
+            }
+        }
+        Ok(())
     }
 
     fn retain_letters(&mut self) -> rusqlite::Result<()> {

@@ -167,6 +167,17 @@ table! {
     KIND_ENDED = "kind_sessions_total", Counter, Count, ["kind", "outcome"], "Sessions of a kind that ended, by how.";
     KIND_CUT = "kind_sessions_cut_total", Counter, Count, ["kind"], "Sessions of a kind cut at max_length.";
     KIND_WITHOUT_COHORT = "kind_sessions_without_cohort_total", Counter, Count, ["kind"], "Sessions of a kind that are of no cohort, because there was no room for their keys (pipeline.cohort_keys_max).";
+    NUDGE_SESSIONS = "nudge_sessions_total", Counter, Count, ["nudge", "outcome"], "Abandoned sessions that a nudge is of, by what became of them.";
+    NUDGE_WAITING = "nudge_waiting_sessions", Gauge, Count, ["nudge"], "Abandoned sessions that wait for after to be over.";
+    NUDGE_FINISHED = "nudge_finished", Gauge, Count, ["nudge", "arm"], "Decisions whose time (within) is over; arm is told or held_out.";
+    NUDGE_CONVERTED = "nudge_converted", Gauge, Count, ["nudge", "arm"], "Those of them that a goal followed.";
+    NUDGE_RUNNING = "nudge_running", Gauge, Count, ["nudge", "arm"], "Decisions whose time is not over.";
+    NUDGE_UPLIFT = "nudge_uplift_points", Gauge, Count, ["nudge", "of"], "By how many percentage points more of those told than of those held out reached a goal; of is difference, low or high (95 %), and NaN while there are too few.";
+    NUDGE_KEYS = "nudge_keys", Gauge, Count, ["nudge"], "Keys that a nudge remembers.";
+    NUDGE_KEYS_CAPACITY = "nudge_keys_capacity", Gauge, Count, ["nudge"], "Upper bound of tidewatch_nudge_keys (keys_max).";
+    NUDGE_UNSUBSCRIBED = "nudge_unsubscribed_total", Counter, Count, ["nudge"], "Addresses that said they want no more, by the link of a nudge.";
+    NUDGE_SUPPRESSED = "nudge_suppressed_addresses", Gauge, Count, [], "Addresses that no nudge goes to.";
+    NUDGE_SUPPRESSED_CAPACITY = "nudge_suppressed_addresses_capacity", Gauge, Count, [], "Upper bound of tidewatch_nudge_suppressed_addresses (nudges.suppressed_max).";
     COHORT_KEYS = "cohort_keys", Gauge, Count, [], "Keys whose cohort is remembered.";
     COHORT_KEYS_CAPACITY = "cohort_keys_capacity", Gauge, Count, [], "Upper bound of tidewatch_cohort_keys (pipeline.cohort_keys_max).";
     LOOKUP_ROWS = "lookup_rows", Gauge, Count, ["lookup"], "Rows of a table that events are looked up in.";

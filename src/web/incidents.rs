@@ -368,7 +368,7 @@ async fn attend(state: &State, command: Command) -> Result<(), Problem> {
 }
 
 /// Who does it: it stands in the log.
-fn name(by: String) -> Result<String, Problem> {
+pub(super) fn name(by: String) -> Result<String, Problem> {
     let fits = !by.trim().is_empty() && by.len() <= BY_BYTES_MAX && !by.contains(char::is_control);
     if fits {
         return Ok(by);

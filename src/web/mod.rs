@@ -22,6 +22,7 @@ mod ingest;
 mod intake;
 mod lists;
 mod mailbox;
+mod nudges;
 mod origins;
 mod problem;
 mod records;

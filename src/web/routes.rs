@@ -7,8 +7,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::problem::Problem;
 use super::{
-    assets, board, dry_run, groups, health, incidents, ingest, mailbox, records, reload, sessions,
-    socket,
+    assets, board, dry_run, groups, guard as guard_rules, health, incidents, ingest, mailbox,
+    nudges, records, reload, sessions, socket,
 };
 
 /// One path.
@@ -55,6 +55,9 @@ pub fn all() -> Vec<Entry> {
         get_post("/v1/silences", incidents::silences, incidents::silence),
         post("/v1/silences/{id}/end", incidents::unsilence),
         get("/v1/notifications", incidents::notifications),
+        get("/v1/nudges", nudges::nudges),
+        post("/v1/suppressions", nudges::suppress),
+        get_post(guard_rules::UNSUBSCRIBE, nudges::ask, nudges::unsubscribe),
         get("/v1/late", records::late),
         get("/v1/dead-letters", records::dead_letters),
         post("/v1/dead-letters/redrive", records::redrive),

@@ -11,6 +11,7 @@ import { Drawing } from './drawing.js';
 import { Funnel } from './funnel.js';
 import { Heatmap } from './heatmap.js';
 import { INCIDENTS, Incidents } from './incidents.js';
+import { NUDGES, Nudges } from './nudges.js';
 import { Kind } from './kind.js';
 import { Kpis, kpiTopics } from './kpis.js';
 import { PIPELINE, Pipeline } from './pipeline.js';
@@ -30,6 +31,7 @@ const PANELS = [
   { id: 'steps', type: 'steps', topics: ['sessions_by_step'], span: 4 },
   { id: 'visitors', type: 'chart', topics: ['unique_visitors'], span: 4 },
   { id: 'at-risk', type: 'atRisk', topics: [AT_RISK], span: 12 },
+  { id: 'nudges', type: 'nudges', topics: [NUDGES], title: 'Nudges', span: 12 },
   { id: 'errors', type: 'heatmap', topics: ['errors_by_region_status'], span: 8 },
   { id: 'payments', type: 'chart', topics: ['failed_payments_spike', 'failed_payments'], span: 4 },
   { id: 'pipeline', type: 'pipeline', topics: [PIPELINE], title: 'Pipeline', span: 12 },
@@ -93,6 +95,7 @@ const MAKE = {
     incidents = new Incidents(panel, store, { open: (id) => drawer.incident(id), announcer: byId('announcer') });
     return incidents;
   },
+  nudges: (panel) => new Nudges(panel, store),
   alerts: (panel) => {
     alerts = new Alerts(panel, store, { open: (alert) => drawer.alert(alert), announcer: byId('announcer') });
     return alerts;

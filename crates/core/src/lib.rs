@@ -37,6 +37,7 @@ pub mod lag;
 pub mod ledger;
 pub mod metric;
 pub mod near;
+pub mod nudge;
 pub mod number;
 pub mod pattern;
 pub mod readers;

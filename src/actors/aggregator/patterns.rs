@@ -19,6 +19,7 @@ use crate::domain::hash::{key_hash, shard_of};
 use crate::domain::keeper::ShardDelta;
 use crate::domain::keyed::KeyedMachine as _;
 use crate::domain::metric::{Fact as _, Facts, Fold};
+use crate::domain::nudge::Goal;
 use crate::domain::pattern::{
     Cohorts, Concern, Concerns, FoundMatch, Machine, MatchFact, Pattern, PatternEffects,
     PatternEvent, Patterns, Sent,
@@ -46,8 +47,10 @@ pub struct PatternShard {
     cohorts: Cohorts,
     /// Of kinds that tell anonymous keys from known ones: who is who, by the number of the kind.
     aliases: BTreeMap<u16, Aliases>,
-    /// Matches that raise alerts.
+    /// Matches that raise alerts, or that nudges are to know of.
     alarming: Vec<FoundMatch>,
+    /// Goals that nudges are to know of.
+    goals: Vec<Goal>,
     /// What goes to the patterns with a key of their own, and what it takes.
     sent: Vec<Sent>,
     sent_bytes: usize,
@@ -95,6 +98,7 @@ impl PatternShard {
             cohorts: Cohorts::new(room.cohort_keys_max),
             aliases: (0u16..).zip(&patterns.list).filter_map(table).collect(),
             alarming: Vec::new(),
+            goals: Vec::new(),
             sent: Vec::new(),
             sent_bytes: 0,
             on_the_way: room.on_the_way,
@@ -248,10 +252,16 @@ impl PatternShard {
                     self.fx.tallies[number].sessions.without_cohort += u64::from(!known);
                 }
                 fold.add(Facts::Events, &MatchFact::new(&found, key, pattern), found.at);
-                if pattern.alarms(&found) {
+                if pattern.alarms(&found) || pattern.nudges(&found) {
                     self.alarming.push(FoundMatch { key: key.clone(), found });
                 }
             }
+        }
+        if !self.fx.goals.is_empty() {
+            let key = &self.children.get(slot).key;
+            let kind = |pattern: u16| &self.patterns.list[usize::from(pattern)].spec.name;
+            let goals = self.fx.goals.drain(..);
+            self.goals.extend(goals.map(|(of, at)| Goal::new(kind(of), key.clone(), at)));
         }
         if self.children.after_turn(slot) {
             return false;
@@ -285,6 +295,7 @@ impl PatternShard {
         delta.sections.extend((!writer.is_empty()).then(|| writer.finish()));
         self.write_aliases(watermark, delta);
         delta.matches = std::mem::take(&mut self.alarming);
+        delta.goals = std::mem::take(&mut self.goals);
         delta.sent = std::mem::take(&mut self.sent);
         self.on_the_way.fetch_add(std::mem::take(&mut self.sent_bytes), Ordering::Relaxed);
         delta.patterns = self.fx.take_tallies();

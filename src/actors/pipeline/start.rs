@@ -173,6 +173,7 @@ impl<'a> Starting<'a> {
         // What looks at the past tells nobody.
         if !setup.status.is_aside() {
             keeper.set_desk(course.desk.clone());
+            keeper.set_nudges(course.nudges.clone());
         }
         keeper.note_settings(course.session_settings.clone());
         keeper.note_meanings(course.meanings.clone());

@@ -496,6 +496,13 @@ impl Desk {
         out.changes.push(Change { n: self.counts.changes, ..change });
     }
 
+    /// Something goes out that is neither an incident nor an occurrence, as the next of all.
+    pub fn notify(&mut self, mut notification: Notification, out: &mut Outcome) {
+        self.counts.notifications += 1;
+        notification.n = self.counts.notifications;
+        out.notifications.push(notification);
+    }
+
     /// Whether any route is for occurrences: the others need not be looked at.
     pub fn wants_occurrences(&self) -> bool {
         self.settings.routes.iter().any(|route| route.of == super::Of::Occurrences)

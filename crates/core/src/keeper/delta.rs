@@ -8,6 +8,7 @@ use crate::event::DeadLetter;
 use crate::fault::{Counts, Tally};
 use crate::ledger::Ledger;
 use crate::metric::{Flushed, LateCounts};
+use crate::nudge::Goal;
 use crate::number::Sum;
 use crate::pattern::{FoundMatch, PatternTally, Sent};
 use crate::session::{Cut, Ending, Outcome, STEPS_MAX};
@@ -49,8 +50,10 @@ pub struct ShardDelta {
     pub totals: SessionTotals,
     /// Sessions that ended abandoned (all that ended, when they are asked for).
     pub ended: Vec<EndedSession>,
-    /// Matches of patterns that raise alerts.
+    /// Matches of patterns that raise alerts, and those that nudges are to know of.
     pub matches: Vec<FoundMatch>,
+    /// Goals of sessions that nudges are of.
+    pub goals: Vec<Goal>,
     /// What goes to patterns with a key of their own, in the order of the log.
     pub sent: Vec<Sent>,
     /// What happened to the events of each pattern.

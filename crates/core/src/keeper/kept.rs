@@ -127,6 +127,7 @@ impl Keeper {
     pub fn restore(&mut self, snapshot: &mut Snapshot, watermark: EpochMs) -> Result<(), String> {
         let mut entries = std::mem::take(&mut snapshot.entries);
         self.restore_desk(&mut entries, watermark)?;
+        self.restore_nudges(&mut entries, watermark)?;
         self.written.entries = entries.clone();
         self.faults.restore(std::mem::take(&mut snapshot.faults));
         let mut metrics = self.take_entries(entries)?;

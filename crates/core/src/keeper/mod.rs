@@ -18,6 +18,7 @@ mod incidents;
 mod kept;
 mod kinds;
 mod metric_topic;
+mod nudges;
 mod outlook;
 mod patterns;
 mod report;
@@ -64,6 +65,7 @@ use super::incident::{Desk, DeskSettings, Outcome, Pending, Signal};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
+use super::nudge::{Goal, Nudges};
 use super::pattern::{FoundMatch, PatternTally, Patterns};
 use super::session::Rules;
 use super::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
@@ -109,7 +111,7 @@ pub struct Keeper {
     pub points: Vec<Point>,
     /// Sessions that ended in the last merge, when they are asked for.
     pub ended: Vec<EndedSession>,
-    /// Matches of the last merge that raise alerts.
+    /// Matches of the last merge that raise alerts, or that nudges are of.
     matches: Vec<FoundMatch>,
     /// What rules said in the last merge: that something holds, or is over.
     pub signals: Vec<Signal>,
@@ -117,6 +119,10 @@ pub struct Keeper {
     pending: Vec<Pending>,
     /// Incidents that ended last, as the board shows them, by when and id.
     ended_incidents: BTreeMap<(EpochMs, String), Value>,
+    /// Goals of the last merge that nudges are to know of.
+    goals: Vec<Goal>,
+    /// Whom a word goes to who left something behind, and what came of it.
+    nudges: Nudges,
     /// Incidents, and whom to tell.
     desk: Desk,
     /// The state was taken up, and no barrier was added up since.
@@ -190,6 +196,8 @@ impl Keeper {
             signals: Vec::new(),
             pending: Vec::new(),
             ended_incidents: BTreeMap::new(),
+            goals: Vec::new(),
+            nudges: Nudges::default(),
             desk: Desk::new(incidents::settings(DeskSettings::default(), &watching, &metrics)),
             engine: Engine::new(metrics, time.allowed_lateness),
             restored: false,
@@ -433,6 +441,7 @@ impl Keeper {
             if std::mem::take(&mut self.restored) { self.standing() } else { Vec::new() };
         self.signals = self.judge(unit.watermark);
         self.attend(standing, &mut unit);
+        self.nudge(&mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use smol_str::SmolStr;
 
 use super::{Keeper, ShardDelta};
 use crate::alert::{Alert, Detail, alert_id};
 use crate::fault::FaultView;
 use crate::pattern::{
     DURATION, EVENTS, FoundMatch, More, Pattern, PatternSpec, PatternTally, Patterns, STEP, Seeks,
-    VALUE,
+    VALUE, list_more,
 };
 
 /// Unusable attributes that a pattern's note names.
@@ -67,6 +68,7 @@ impl Keeper {
 
     pub(super) fn add_matches(&mut self, delta: &mut ShardDelta) {
         self.matches.append(&mut delta.matches);
+        self.goals.append(&mut delta.goals);
         for (id, tally) in self.pattern_ids.iter().zip(&delta.patterns) {
             if *tally != PatternTally::default() {
                 self.state.patterns.entry(id.clone()).or_default().add(tally);
@@ -78,10 +80,33 @@ impl Keeper {
     pub(super) fn match_alerts(&mut self) -> Vec<Alert> {
         let order = |one: &FoundMatch| (one.found.at, one.key.clone(), one.found.pattern);
         self.matches.sort_by_cached_key(|one| (order(one), one.found.first, one.found.last));
-        self.matches.iter().map(|one| self.match_alert(one)).collect()
+        let alarms = |one: &&FoundMatch| {
+            self.patterns.list[usize::from(one.found.pattern)].alarms(&one.found)
+        };
+        self.matches.iter().filter(alarms).map(|one| self.match_alert(one)).collect()
     }
 
-    fn match_alert(&self, FoundMatch { key, found }: &FoundMatch) -> Alert {
+    fn match_alert(&self, one: &FoundMatch) -> Alert {
+        let FoundMatch { key, found } = one;
+        let pattern = &self.patterns.list[usize::from(found.pattern)];
+        let table = pattern.spec.seeks.table();
+        let mut detail = self.detail(one);
+        detail.retain(|name, _| !pattern.is_hidden(name));
+        Alert {
+            n: 0,
+            // By its name and the time: no two matches share both.
+            id: alert_id(table, &found.name(key, pattern), found.at),
+            kind: table.into(),
+            severity: pattern.spec.alert.clone().unwrap_or_default(),
+            at: found.at,
+            subject: key.to_string(),
+            title: pattern.spec.title.clone(),
+            detail: Detail::of(&detail),
+        }
+    }
+
+    /// The facts of a match.
+    pub(super) fn detail(&self, FoundMatch { found, .. }: &FoundMatch) -> Map<String, Value> {
         let pattern = &self.patterns.list[usize::from(found.pattern)];
         let table = pattern.spec.seeks.table();
         let [first, last] = pattern.spec.seeks.sides();
@@ -105,17 +130,12 @@ impl Keeper {
             detail.insert(VALUE.into(), json!(visited.value.to_f64()));
             let step = usize::from(visited.step).checked_sub(1);
             detail.insert(STEP.into(), json!(step.map_or("", |step| &*sessions.names[step])));
+            for ((name, _), listing) in sessions.lists.iter().zip(&visited.lists) {
+                let values = listing.values.iter().map(SmolStr::as_str);
+                detail.insert(name.clone(), values.collect());
+                detail.insert(list_more(name), json!(listing.more));
+            }
         }
-        Alert {
-            n: 0,
-            // By its name and the time: no two matches share both.
-            id: alert_id(table, &found.name(key, pattern), found.at),
-            kind: table.into(),
-            severity: pattern.spec.alert.clone().unwrap_or_default(),
-            at: found.at,
-            subject: key.to_string(),
-            title: pattern.spec.title.clone(),
-            detail: Detail::of(&detail),
-        }
+        detail
     }
 }

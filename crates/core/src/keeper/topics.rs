@@ -21,12 +21,13 @@ use crate::pattern::{PatternSpec, PatternTally, Seeks};
 use crate::time::{BEGINNING, END_OF_TIME, EpochMs, SpanMs};
 
 /// Topics of our own; no metric and no rule may have one of these names.
-pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS, INCIDENTS, AT_RISK, PATTERNS];
+pub const OWN_TOPICS: &[&str] = &[KPI, PIPELINE, ALERTS, INCIDENTS, AT_RISK, PATTERNS, NUDGES];
 
 const KPI: &str = "kpi";
 const PIPELINE: &str = "pipeline";
 const ALERTS: &str = "alerts";
 const INCIDENTS: &str = "incidents";
+const NUDGES: &str = "nudges";
 const PATTERNS: &str = "patterns";
 /// Followed, it has lists that somebody must look for ([`PipelineView::at_risk`]).
 pub const AT_RISK: &str = "at_risk";
@@ -194,6 +195,9 @@ impl Keeper {
         let alerts = Topic { about: about("Alerts"), state: TopicState::Log(log) };
         topics.insert(ALERTS.into(), Arc::new(alerts));
         topics.insert(INCIDENTS.into(), map(about("Incidents"), self.incidents_topic()));
+        if self.nudges.any() {
+            topics.insert(NUDGES.into(), map(about("Nudges"), self.nudges_topic()));
+        }
         let at_risk = self.at_risk(view.at_risk.as_deref());
         topics.insert(AT_RISK.into(), map(about("At risk"), at_risk));
         if !self.patterns().all(|(spec, _)| has_own_topic(spec)) {

@@ -69,6 +69,8 @@ pub struct Pattern {
     slots: Vec<usize>,
     /// Of sessions: the place of the value at stake among `slots`, and how it is written as text.
     worth: Option<(usize, NumberFormat)>,
+    /// Of sessions: the places of what they list among `slots`.
+    pub(super) lists: Vec<usize>,
     /// Of sessions that are told apart by when their key was first seen.
     cohort: Option<(u64, Calendar)>,
     /// What keys of visitors that are not known yet are kept under.
@@ -291,6 +293,14 @@ impl Pattern {
             }
             _ => None,
         };
+        let mut lists = Vec::new();
+        if let Seeks::Sessions(sessions) = &spec.seeks {
+            for (_, name) in &sessions.lists {
+                let found = schema.slots.iter().position(|slot| slot == name);
+                slots.push(found.unwrap_or(usize::MAX));
+                lists.push(slots.len() - 1);
+            }
+        }
         let cohort = match &spec.seeks {
             Seeks::Sessions(SessionsSpec { cohort: Some(cohort), .. }) => {
                 let CohortSpec { span, zone, first_weekday } = cohort;
@@ -315,6 +325,7 @@ impl Pattern {
             conditions,
             slots,
             worth,
+            lists,
             cohort,
             identify_id,
             taken,
@@ -389,6 +400,18 @@ impl Pattern {
             More::Visited(visited) => visited.outcome == Outcome::Abandoned,
         };
         self.spec.alert.is_some() && alarms
+    }
+
+    /// Whether nobody is shown an attribute: people's addresses are in it.
+    pub fn is_hidden(&self, name: &str) -> bool {
+        matches!(&self.spec.seeks, Seeks::Sessions(one) if one.hidden.iter().any(|one| one == name))
+    }
+
+    /// Whether nudges are to know of a match.
+    pub fn nudges(&self, found: &Match) -> bool {
+        let Seeks::Sessions(sessions) = &self.spec.seeks else { return false };
+        sessions.nudged
+            && matches!(&found.more, More::Visited(one) if one.outcome == Outcome::Abandoned)
     }
 
     /// What an event puts at stake, or takes back.
@@ -474,11 +497,15 @@ fn meaning(spec: &PatternSpec, schema: &Schema) -> u64 {
         Seeks::Sessions(sessions) => {
             let SessionsSpec { events, entry, goal, remove, names, steps, .. } = sessions;
             let SessionsSpec { counts, value, gap, max_length, cohort, identify, .. } = sessions;
+            let listed = match &sessions.lists[..] {
+                [] => String::new(),
+                lists => format!("\nlists {lists:?} {}", sessions.list_max),
+            };
             let identify = identify.iter().map(|name| format!("\nidentify {name}"));
             let counted = counts.iter().map(|(name, list)| (name, Conditions::words(list)));
             format!(
                 "sessions {}\nentry {}\ngoal {}\nremove {}\nsteps {names:?} {}\ncounts {:?}\nvalue \
-                 {value:?}\ngap {gap}\nmax_length {max_length:?}\ncohort {cohort:?}{}",
+                 {value:?}\ngap {gap}\nmax_length {max_length:?}\ncohort {cohort:?}{}{listed}",
                 Conditions::words(events),
                 lists(entry),
                 lists(goal),

@@ -8,6 +8,7 @@ use super::compile::Patterns;
 use super::found::Match;
 use crate::fault::Tally;
 use crate::number::Sum;
+use crate::time::EpochMs;
 
 /// What happened to the events of one pattern.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +136,8 @@ impl fmt::Display for PatternTally {
 pub struct PatternEffects {
     /// What was found, in order.
     pub matches: Vec<Match>,
+    /// Goals of sessions that nudges are of: the pattern, and when.
+    pub goals: Vec<(u16, EpochMs)>,
     /// By pattern.
     pub tallies: Vec<PatternTally>,
     /// What was of no use, by use.
@@ -146,6 +149,7 @@ impl PatternEffects {
     pub fn new(patterns: &Patterns) -> Self {
         PatternEffects {
             matches: Vec::new(),
+            goals: Vec::new(),
             tallies: vec![PatternTally::default(); patterns.list.len()],
             faults: Tally::new(patterns.uses().count()),
         }

@@ -19,6 +19,7 @@ mod found;
 mod funnel;
 mod held;
 mod join;
+mod listed;
 mod machine;
 mod needs;
 mod open;
@@ -35,13 +36,14 @@ pub use compile::{
 };
 pub use effects::{PatternEffects, PatternTally, SessionTally};
 pub use found::{FoundMatch, Match, MatchFact, More, Reach};
+pub use listed::Listing;
 pub use machine::{Machine, PatternEvent};
 pub use sent::Sent;
 pub use sequence::Moment;
 pub use spec::{
     COHORT, CUT, CohortSpec, DURATION, EVENTS, FunnelSpec, IS_FIRST, JoinKind, JoinSpec, LEFT,
     MATCHED, OUTCOME, PatternSpec, REACHED, STEP, Seeks, SequenceSpec, SessionsSpec, Side, Taken,
-    VALUE, WAITED, metric_name,
+    VALUE, WAITED, list_more, metric_name,
 };
 pub use visits::Visited;
 

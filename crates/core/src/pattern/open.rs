@@ -113,7 +113,7 @@ fn step(spec: &SessionsSpec, visit: &Visit) -> String {
     step.map_or_else(String::new, |step| spec.names[step].clone())
 }
 
-/// Those that are known.
+/// Those that are known, without those that nobody is shown.
 fn attributes(pattern: &Pattern, visit: &Visit) -> BTreeMap<String, Value> {
     // They were made here, or read by `record::decode`, which looks at each.
     let of = |values| held::attrs(values, pattern.num_values()).unwrap_or_default();
@@ -122,5 +122,6 @@ fn attributes(pattern: &Pattern, visit: &Visit) -> BTreeMap<String, Value> {
         let value = found::value(&values, side, at).to_json();
         (!value.is_null()).then(|| (name.to_owned(), value))
     };
-    pattern.attributes().filter_map(known).collect()
+    let shown = |(name, ..): &(&str, _, _)| !pattern.is_hidden(name);
+    pattern.attributes().filter(shown).filter_map(known).collect()
 }

@@ -7,6 +7,7 @@ use super::compile::{Pattern, Patterns};
 use super::funnel::{Chain, Passage};
 use super::held::{self, Held, Values};
 use super::join::{Join, Waiting};
+use super::listed::Listed;
 use super::machine::{Machine, Run};
 use super::progress::Progress;
 use super::sequence::{Attempt, Moment, Sequence};
@@ -210,6 +211,9 @@ fn encode_visit(visit: &Visit, out: &mut Vec<u8>) {
     visit.counts.iter().for_each(|count| put_u64(out, u64::from(*count)));
     put_bytes(out, &visit.of_first);
     put_bytes(out, &visit.of_last);
+    visit.lists.iter().for_each(|list| list.encode(out));
+    // Those who are told of nothing have records as before.
+    out.extend(visit.told.then_some(1));
 }
 
 fn visit(
@@ -225,10 +229,12 @@ fn visit(
     let counts = spec.counts.iter().map(|_| reader.narrow("count"));
     let counts = counts.collect::<Result<_, _>>()?;
     let (of_first, of_last) = (values(reader, pattern)?, values(reader, pattern)?);
+    let lists = spec.lists.iter().map(|_| Listed::decode(reader)).collect::<Result<_, _>>()?;
+    let told = !reader.is_empty() && reader.u8("told")? == 1;
     if first.at > last.at || events == 0 || usize::from(step) > spec.steps.len() {
         return Err(Malformed { what: "session", at });
     }
-    Ok(Visit { first, last, events, goals, contents, step, counts, of_first, of_last })
+    Ok(Visit { first, last, events, goals, contents, told, step, counts, lists, of_first, of_last })
 }
 
 fn moment(reader: &mut Reader<'_>) -> Result<Moment, Malformed> {

@@ -27,6 +27,11 @@ pub const CUT: &str = "cut";
 pub const COHORT: &str = "cohort";
 /// The attribute of every session that says whether it is the first of its key.
 pub const IS_FIRST: &str = "is_first";
+/// The fact of an occurrence that says how many values a list has besides those that are named.
+pub fn list_more(list: &str) -> String {
+    format!("{list}_more")
+}
+
 /// The step was reached.
 pub const REACHED: &str = "reached";
 /// It was the last one that was reached, and the time is over.
@@ -57,6 +62,7 @@ pub struct PatternSpec {
 
 /// What a match is made of.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one for each table of the configuration")]
 pub enum Seeks {
     /// Events one after the other.
     Sequence(SequenceSpec),
@@ -150,6 +156,11 @@ pub struct SessionsSpec {
     pub steps: Vec<Vec<Condition>>,
     /// What is counted apart, by the name of the attribute.
     pub counts: Vec<(String, Vec<Condition>)>,
+    /// Values that entries carry, less those of removals, by the name of the list: the attribute of
+    /// the events. Without `entry` those of all events.
+    pub lists: Vec<(String, String)>,
+    /// Most values of a list that are named; further ones are counted.
+    pub list_max: usize,
     /// The attribute with the key of a visitor before they are known.
     pub identify: Option<String>,
     /// The attribute with what an entry puts at stake.
@@ -160,6 +171,11 @@ pub struct SessionsSpec {
     pub max_length: Option<SpanMs>,
     /// Into which stretches of the calendar keys are told apart by when they were first seen.
     pub cohort: Option<CohortSpec>,
+    /// What there is to know of abandoned ones and of goals goes to nudges. It changes nothing of what
+    /// is found.
+    pub nudged: bool,
+    /// Attributes that alerts do not have, for people's addresses are in them.
+    pub hidden: Vec<String>,
 }
 
 /// Stretches of the calendar.
@@ -344,7 +360,12 @@ impl PatternSpec {
             Seeks::Sessions(SessionsSpec { value, identify, .. }) => [value, identify],
             _ => [&None, &None],
         };
-        let taken = taken.chain(of_sessions.into_iter().flatten()).chain(&self.key);
+        let listed = match &self.seeks {
+            Seeks::Sessions(sessions) => &sessions.lists[..],
+            _ => &[],
+        };
+        let listed = listed.iter().map(|(_, attribute)| attribute);
+        let taken = taken.chain(of_sessions.into_iter().flatten()).chain(&self.key).chain(listed);
         conditions.flat_map(Condition::attributes).chain(self.seeks.on()).chain(taken).collect()
     }
 }

@@ -13,6 +13,7 @@ use super::compile::{COUNTED, ENTRY, GOAL, Pattern, REMOVE, STEPPED};
 use super::effects::PatternEffects;
 use super::found::{Match, More};
 use super::held::{self, Held, Values};
+use super::listed::{Listed, Listing};
 use super::sequence::Moment;
 use super::spec::SessionsSpec;
 use crate::number::{Amount, Sum};
@@ -27,10 +28,14 @@ pub(super) struct Visit {
     pub events: u32,
     pub goals: u32,
     pub contents: Contents,
+    /// That it is converted was told to nudges.
+    pub told: bool,
     /// 0 for none, else the index of the furthest step plus one.
     pub step: u8,
     /// How many events meet what is counted apart.
     pub counts: SmallVec<[u32; 2]>,
+    /// The values of each list.
+    pub lists: Vec<Listed>,
     /// The first value of each attribute that there is.
     pub of_first: Values,
     /// The last one.
@@ -52,6 +57,8 @@ pub struct Visited {
     pub step: u8,
     /// How many events met what is counted apart.
     pub counts: SmallVec<[u32; 2]>,
+    /// The values of each list, in the order of the spec.
+    pub lists: Vec<Listing>,
     /// The first day of the key's cohort, and whether this is its first session; its shard knows.
     pub cohort: Option<(CompactString, bool)>,
 }
@@ -73,7 +80,8 @@ impl Visits {
             fx.tallies[usize::from(number)].sessions.open += 1;
         }
         let visit = self.0.get_or_insert_with(|| Box::new(Visit::empty(moment, pattern, spec)));
-        visit.absorb((moment, held), pattern);
+        visit.absorb((moment, held), pattern, spec);
+        visit.tell_goal((number, spec), fx);
         self.staked(number, before, spec, fx);
     }
 
@@ -84,13 +92,16 @@ impl Visits {
         other: Visits,
         fx: &mut PatternEffects,
     ) {
-        let Some(other) = other.0 else { return };
+        let Some(mut other) = other.0 else { return };
         let Some(own) = &mut self.0 else {
+            other.told = false;
+            other.tell_goal((number, spec), fx);
             self.0 = Some(other);
             return;
         };
         let stakes = [own.stake(spec), other.stake(spec)];
-        own.unite(*other, pattern);
+        own.unite(*other, pattern, spec);
+        own.tell_goal((number, spec), fx);
         fx.tallies[usize::from(number)].sessions.open -= 1;
         let [first, second] = stakes;
         self.staked(number, first, spec, fx);
@@ -139,9 +150,11 @@ impl Visits {
         totals.cut += u64::from(cut);
         totals.abandoned += u64::from(outcome == Outcome::Abandoned);
         totals.converted += u64::from(outcome == Outcome::Converted);
-        let Visit { first, last, events, contents, step, counts, of_first, of_last, .. } = *visit;
+        let Visit { first, last, events, contents, step, counts, lists, .. } = *visit;
+        let Visit { of_first, of_last, .. } = *visit;
         let value = contents.value();
-        let visited = Visited { outcome, cut, events, value, step, counts, cohort: None };
+        let lists = lists.iter().map(Listed::listing).collect();
+        let visited = Visited { outcome, cut, events, value, step, counts, lists, cohort: None };
         let more = More::Visited(Box::new(visited));
         fx.found(Match::ended(number, at, (first, of_first), (last, of_last), more));
     }
@@ -166,7 +179,8 @@ impl Visits {
         self.0.as_ref().map_or(0, |visit| {
             let spilled = if visit.counts.spilled() { visit.counts.capacity() } else { 0 };
             let values = visit.of_first.len() + visit.of_last.len();
-            size_of::<Visit>() + values + spilled * size_of::<u32>()
+            let lists = visit.lists.iter().map(|one| size_of::<Listed>() + one.heap_bytes());
+            size_of::<Visit>() + values + spilled * size_of::<u32>() + lists.sum::<usize>()
         })
     }
 }
@@ -188,8 +202,16 @@ impl Visit {
         (self.outcome(spec) == Outcome::Abandoned).then(|| self.contents.value())
     }
 
+    /// Says that it is converted, once: by the time of its last event, which makes it so.
+    fn tell_goal(&mut self, (number, spec): (u16, &SessionsSpec), fx: &mut PatternEffects) {
+        if self.goals > 0 && !self.told && spec.nudged && self.outcome(spec) == Outcome::Converted {
+            self.told = true;
+            fx.goals.push((number, self.last.at));
+        }
+    }
+
     /// Takes over another one, which was open at the same time.
-    fn unite(&mut self, other: Visit, pattern: &Pattern) {
+    fn unite(&mut self, other: Visit, pattern: &Pattern, spec: &SessionsSpec) {
         let behind = self.first.nth.max(self.last.nth) + 1;
         let [other_first, other_last] = [other.first, other.last].map(|one| one.behind(behind));
         let (mut of_first, mut of_last) = (other.of_first, other.of_last);
@@ -205,10 +227,14 @@ impl Visit {
         self.last = self.last.max(other_last);
         self.events = self.events.saturating_add(other.events);
         self.goals = self.goals.saturating_add(other.goals);
+        // That the other was told of was of another key.
         self.contents.merge(&other.contents);
         self.step = self.step.max(other.step);
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count = count.saturating_add(more);
+        }
+        for (list, more) in self.lists.iter_mut().zip(other.lists) {
+            list.merge(more, spec.list_max);
         }
     }
 
@@ -219,14 +245,16 @@ impl Visit {
             events: 0,
             goals: 0,
             contents: Contents::default(),
+            told: false,
             step: 0,
             counts: SmallVec::from_elem(0, spec.counts.len()),
+            lists: vec![Listed::default(); spec.lists.len()],
             of_first: held::none(pattern.num_values()),
             of_last: held::none(pattern.num_values()),
         }
     }
 
-    fn absorb(&mut self, (moment, held): (Moment, &Held), pattern: &Pattern) {
+    fn absorb(&mut self, (moment, held): (Moment, &Held), pattern: &Pattern, spec: &SessionsSpec) {
         let meets = |bit| held.meets & bit != 0;
         self.last = moment;
         self.events = self.events.saturating_add(1);
@@ -243,11 +271,35 @@ impl Visit {
         for (number, count) in self.counts.iter_mut().enumerate() {
             *count = count.saturating_add(u32::from(meets(COUNTED << number)));
         }
+        if !self.lists.is_empty() {
+            let entry = meets(ENTRY) || spec.entry.is_empty();
+            self.list(
+                (moment.at, held),
+                i64::from(entry) - i64::from(meets(REMOVE)),
+                pattern,
+                spec,
+            );
+        }
         if pattern.num_values() > 0 {
             held::fill(&mut self.of_first, &held.values, pattern.num_values());
             let mut newest = held.values.clone();
             held::fill(&mut newest, &self.of_last, pattern.num_values());
             self.of_last = newest;
+        }
+    }
+
+    /// What an event carries is in the lists as often more.
+    fn list(
+        &mut self,
+        (at, held): (EpochMs, &Held),
+        by: i64,
+        pattern: &Pattern,
+        spec: &SessionsSpec,
+    ) {
+        // They were made here, or looked at when they were read.
+        let Ok(values) = held::attrs(&held.values, pattern.num_values()) else { return };
+        for (list, place) in self.lists.iter_mut().zip(&pattern.lists).filter(|_| by != 0) {
+            list.note(at, values[*place], by, spec.list_max);
         }
     }
 

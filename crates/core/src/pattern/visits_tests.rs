@@ -1,5 +1,7 @@
 //! Sessions of a kind of their own against a plain walk over the sorted events, for any order of arrival.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::test_ground::{Happened, TYPES, conditions, hits, log, run};
@@ -34,11 +36,15 @@ pub fn sessions() -> Vec<SessionsSpec> {
         names: ["one", "two", "three"].map(String::from).to_vec(),
         steps: all(&["d", "ac", "b"]),
         counts: vec![("many".into(), conditions("ad"))],
+        lists: vec![("places".into(), "place".into())],
+        list_max: 2,
         identify: None,
         value: Some("place".into()),
         gap: GAP,
         max_length: None,
         cohort: None,
+        nudged: true,
+        hidden: Vec::new(),
     };
     vec![
         SessionsSpec { events: conditions("abc"), ..shop.clone() },
@@ -66,7 +72,9 @@ pub fn all_seen(fx: &PatternEffects, patterns: &Patterns) -> Vec<String> {
     let seen = |found: &Match| {
         let fact = MatchFact::new(found, "ada", &patterns.list[0]);
         let shown = (1..SHOWN.len()).map(|slot| fact.attr(slot).to_string());
-        format!("{} {}", fact.at(), shown.collect::<Vec<_>>().join(" "))
+        let More::Visited(visited) = &found.more else { panic!("no session: {found:?}") };
+        let places = visited.lists[0].values.len() as u64 + visited.lists[0].more;
+        format!("{} {} {places} places", fact.at(), shown.collect::<Vec<_>>().join(" "))
     };
     fx.matches.iter().map(seen).collect()
 }
@@ -134,8 +142,15 @@ fn session(spec: &SessionsSpec, events: &[Happened], over: Option<i64>) -> Strin
     let (start, end) = (place(Box::new(events.iter())), place(Box::new(events.iter().rev())));
     let (first, last) = (events[0].at, events[events.len() - 1].at);
     let seconds = (last - first) as f64 / 1_000.0;
+    let mut nets = BTreeMap::new();
+    for event in events.iter().filter(|event| event.place >= 0) {
+        let is_of = |types: &str| types.contains(TYPES[usize::from(event.event_type)]);
+        let entry = i64::from(!has_entry || is_of("a"));
+        *nets.entry(event.place).or_insert(0) += entry - i64::from(has_remove && is_of("c"));
+    }
+    let places = nets.values().filter(|net| **net > 0).count();
     format!(
-        "{} {outcome} {step} {} {left} {} {seconds} {start} {end} {} visits",
+        "{} {outcome} {step} {} {left} {} {seconds} {start} {end} {} visits {places} places",
         over.unwrap_or(last + GAP),
         events.len(),
         over.is_some(),

@@ -42,11 +42,15 @@ fn visits() -> Seeks {
         names: Vec::new(),
         steps: Vec::new(),
         counts: Vec::new(),
+        lists: Vec::new(),
+        list_max: 20,
         identify: None,
         value: None,
         gap: 20,
         max_length: None,
         cohort: None,
+        nudged: false,
+        hidden: Vec::new(),
     })
 }
 
