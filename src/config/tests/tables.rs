@@ -51,8 +51,17 @@ fn the_shipped_file_shows_every_key_at_its_default() {
     let mut reader = Reader::new(String::new(), String::new(), BTreeMap::new());
     sections::read(&mut reader, &[]);
     // There are shipped metrics and rules, and nothing else of what has a name.
-    let named =
-        ["pattern", "join", "sessions", "funnel", "lookup", "channel", "route", "maintenance"];
+    let named = [
+        "pattern",
+        "join",
+        "sessions",
+        "funnel",
+        "lookup",
+        "channel",
+        "route",
+        "nudge",
+        "maintenance",
+    ];
     reader.known.retain(|key| !named.contains(key));
     for key in &reader.known {
         assert!(written.contains_key(*key), "{key} is not in config/tidewatch.toml");
