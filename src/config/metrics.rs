@@ -46,7 +46,7 @@ pub(super) fn keep(
             let rule = format!("has no meaning for a {}: the newest is shown", aggregate.word());
             item.reader.problem("keep", rule);
         }
-        return window.step();
+        return window.apart();
     }
     written.0.unwrap_or_else(|| match window {
         // Enough windows to see a course.

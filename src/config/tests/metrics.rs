@@ -271,6 +271,29 @@ fn a_wrong_name_or_rule_is_named() {
     ]);
 }
 
+/// What they keep is the newest, and that is one window whatever its shape.
+#[test]
+fn what_is_more_than_a_number_has_any_window() {
+    for window in [
+        "{ session = \"10m\" }",
+        "{ session = \"15s\", slide = \"5s\" }",
+        "{ since = \"deploy\", slide = \"1s\" }",
+        "{ last = 4 }",
+        "{ sliding = \"1m\" }",
+        "{ tumbling = \"3mo\" }",
+        "{ since_midnight = true, slide = \"7h\" }",
+    ] {
+        for aggregate in ["topk", "histogram"] {
+            let text = format!(
+                "[[metric]]\nname = \"m\"\naggregate = \"{aggregate}\"\nfield = \"f\"\n\
+                 window = {window}\n"
+            );
+            let config = Config::parse("t.toml", &text).unwrap();
+            assert_eq!(config.metrics[0].keep, config.metrics[0].window.apart(), "{text}");
+        }
+    }
+}
+
 #[test]
 fn lengths_in_days_weeks_and_months_are_the_calendars_of_the_zone() {
     let window = |text: &str| {
