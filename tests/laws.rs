@@ -1,19 +1,25 @@
 //! Shows that the numbers are those of the definitions, for any log of events: disorder within
 //! and beyond the lateness, repeats, groups past their limit, labels that look like something
-//! else, windows of every shape, derived attributes, midnights; for every number of shards and batch size, and
-//! with kill -9 in between.
+//! else, every aggregate over windows of every shape, derived attributes, midnights, days, weeks and months of
+//! zones whose clocks change (`laws/calendar.rs`); for every number of shards and batch size, and with kill -9
+//! in between.
 //!
 //! How: random logs go through the real binary, as a file and over HTTP, and what comes out is
 //! compared with a model that walks the log in the plainest way (`support/model.rs`).
 //! `TIDEWATCH_TEST_SEED` repeats a run, `TIDEWATCH_LAW_LOGS` says how many logs are tried.
 
+#[path = "laws/calendar.rs"]
+mod calendar;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use support::drawn::{BOUNDS, SAMPLE, Window, drawn};
 use support::funnels::{self, Funnel};
 use support::kinds::{self, Kind, Visit};
-use support::model::{Answer, Ended, Entry, Metric, Times, What, answer, part};
+use support::model::{
+    Answer, Ended, Entry, Metric, Near, OF, SAMPLED, Times, What, answer, group_of, part,
+};
 use support::patterns::{Counts, Join, Matched, Pattern, count, joined, matches};
 use support::{Folder, HOLD, Random, Server, pause};
 
@@ -365,31 +371,37 @@ group_limit = 3
 window = { hopping = "50s", slide = "25s" }
 "#;
 
-/// In hundredths.
-const BOUNDS: &[i64] = &[-10_000, 0, 9_999, 100_000];
-
-/// What they say is an estimate: it must only be the same for all runs of a log.
-const SAMPLED: [&str; 4] = ["sampled", "way_step_s", "way_step_s_by", "short_step_s"];
+/// What they say is an estimate that the model does not have: it must only be the same for all runs
+/// of a log.
+const ESTIMATED: [&str; 3] = ["way_step_s", "way_step_s_by", "short_step_s"];
 
 fn hopping<const SIZE: i64, const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
     (first..=at + SIZE).step_by(SLIDE as usize).map(|end| (end - SIZE, end)).collect()
 }
 
-/// From midnight to each point of the same day, counted from midnight, and to the next one.
+/// No log goes on for so long.
+const END: i64 = BEGIN + DAY / 12;
+
+fn midnight(at: i64) -> i64 {
+    (at + KATHMANDU).div_euclid(DAY) * DAY - KATHMANDU
+}
+
+/// From midnight to each point of the same day, counted from midnight, as far as a log goes, and to
+/// the next one.
 fn today(at: i64) -> Vec<(i64, i64)> {
     const SLIDE: i64 = 40_000;
-    let midnight = (at + KATHMANDU).div_euclid(DAY) * DAY - KATHMANDU;
+    let midnight = midnight(at);
     let next = midnight + DAY;
     let first = midnight + (at - midnight).div_euclid(SLIDE) * SLIDE + SLIDE;
-    let ends = (first..next).step_by(SLIDE as usize).chain([next]);
+    let ends = (first..next.min(END)).step_by(SLIDE as usize).chain([next]);
     ends.map(|end| (midnight, end)).collect()
 }
 
 /// From the first event to each point, as far as a log goes.
 fn ever<const SLIDE: i64>(at: i64) -> Vec<(i64, i64)> {
     let first = at.div_euclid(SLIDE) * SLIDE + SLIDE;
-    (first..BEGIN + DAY / 4).step_by(SLIDE as usize).map(|end| (0, end)).collect()
+    (first..END).step_by(SLIDE as usize).map(|end| (0, end)).collect()
 }
 
 /// The burst of one event: until it has been silent for more than 15 s, in steps of 5 s.
@@ -399,17 +411,14 @@ fn alone(at: i64) -> Vec<(i64, i64)> {
 
 fn metrics() -> Vec<Metric> {
     let metric = |name, kind, what, limit: Option<usize>, windows| Metric {
-        name,
         kind,
-        what,
         by_region: limit.is_some(),
         limit: limit.unwrap_or_default(),
-        windows,
-        newest: None,
-        gap: None,
-        since: None,
-        slides: None,
+        ..Metric::new(name, what, windows)
     };
+    let total = |begins| move |metric: Metric| Metric { runs: Some(begins), ..metric };
+    let (since_start, since_midnight) = (total(|_| 0), total(midnight));
+    const SAMPLES: What = What::Sampled { most: 3, regions: 2, events: SAMPLE };
     vec![
         metric("by_region", "", What::Count, Some(3), hopping::<10_000, 10_000>),
         metric("revenue", "buy", What::Sum, None, hopping::<60_000, 10_000>),
@@ -424,10 +433,14 @@ fn metrics() -> Vec<Metric> {
         metric("computed", "buy", What::Sum, None, hopping::<60_000, 10_000>),
         metric("computed_mean", "", What::Avg, Some(2), hopping::<50_000, 25_000>),
         metric("uneven", "buy", What::Sum, None, hopping::<50_000, 20_000>),
-        metric("ever", "", What::Count, Some(3), ever::<120_000>),
-        metric("today", "buy", What::Sum, None, today),
+        metric("sampled", "", SAMPLES, None, hopping::<300_000, 60_000>),
+        since_start(metric("ever", "", What::Count, Some(3), ever::<120_000>)),
+        since_midnight(metric("today", "buy", What::Sum, None, today)),
         metric("all_events", "", What::Count, None, hopping::<10_000, 10_000>),
-        Metric { newest: Some(5), ..metric("newest", "buy", What::Avg, Some(3), ever::<30_000>) },
+        Metric {
+            newest: Some(5),
+            ..since_start(metric("newest", "buy", What::Avg, Some(3), ever::<30_000>))
+        },
         Metric {
             since: Some("buy"),
             ..metric("since_buy", "", What::Count, Some(3), ever::<30_000>)
@@ -443,8 +456,43 @@ fn metrics() -> Vec<Metric> {
         },
         Metric {
             newest: Some(20),
-            ..metric("newest_users", "", What::Users, None, ever::<30_000>)
+            ..since_start(metric("newest_users", "", What::Users, None, ever::<30_000>))
         },
+    ]
+}
+
+/// A window of each kind, for any aggregate.
+fn windows() -> Vec<Window> {
+    let even = |text, windows| Window { even: true, ..Window::new(text, windows) };
+    let with = |window: Window, change: &dyn Fn(Metric) -> Metric| Window {
+        metric: change(window.metric),
+        ..window
+    };
+    let total = |text, windows, begins| {
+        with(Window::new(text, windows), &|metric| Metric { runs: Some(begins), ..metric })
+    };
+    vec![
+        even("window = { tumbling = \"20s\" }", hopping::<20_000, 20_000>),
+        even("window = { hopping = \"60s\", slide = \"15s\" }", hopping::<60_000, 15_000>),
+        even("window = { hopping = \"50s\", slide = \"20s\" }", hopping::<50_000, 20_000>),
+        with(
+            even("window = { sliding = \"40s\", slide = \"20s\" }", hopping::<40_000, 20_000>),
+            &|metric| Metric { slides: Some(40_000), ..metric },
+        ),
+        total("window = { since_start = true, slide = \"2m\" }", ever::<120_000>, |_| 0),
+        total("window = { since_midnight = \"Asia/Kathmandu\", slide = \"40s\" }", today, |at| {
+            today(at)[0].0
+        }),
+        with(total("window = { last = 4, slide = \"30s\" }", ever::<30_000>, |_| 0), &|metric| {
+            Metric { newest: Some(4), ..metric }
+        }),
+        with(
+            Window::new("window = { since = \"buy\", slide = \"30s\" }", ever::<30_000>),
+            &|metric| Metric { since: Some("buy"), ..metric },
+        ),
+        with(Window::new("window = { session = \"15s\", slide = \"5s\" }", alone), &|metric| {
+            Metric { gap: Some(15_000), ..metric }
+        }),
     ]
 }
 
@@ -596,9 +644,9 @@ fn found_there(log: &[Entry]) -> Found {
     ])
 }
 
-/// What the log comes to, and what each pattern finds in it.
-fn wanted(log: &[Entry]) -> (Answer, Found) {
-    let mut wanted = answer(log, TIMES, &metrics());
+/// What the log comes to by these metrics, and what each pattern finds in it.
+fn wanted(log: &[Entry], metrics: &[Metric]) -> (Answer, Found) {
+    let mut wanted = answer(log, TIMES, metrics);
     let of_patterns = patterns().into_iter().map(|one| (one.name, matches(&one, log, TIMES)));
     let of_joins = joins().into_iter().map(|one| (one.name, joined(&one, log, TIMES)));
     let mut found: Found = of_patterns.chain(of_joins).chain(found_there(log)).collect();
@@ -655,9 +703,11 @@ fn log(random: &mut Random) -> Vec<Entry> {
             0 => String::new(),
             user => format!("u{user}"),
         };
+        // Many come within one millisecond: what is first and last is told by the log then.
+        let together = log.last().map(|entry| entry.at).filter(|_| random.one_in(6));
         log.push(Entry {
             id: if has_id { format!("e{number}") } else { String::new() },
-            at: now - behind as i64,
+            at: together.filter(|_| !has_id).unwrap_or(now - behind as i64),
             kind: ["view", "buy", "add"][random.below(3) as usize],
             user,
             region: (!random.one_in(10))
@@ -695,42 +745,74 @@ fn a_replay_says_what_the_definitions_say() {
     let mut matched = BTreeMap::new();
     for number in 0..logs() {
         let log = log(&mut random);
-        let (wanted, found) = wanted(&log);
+        let (config, metrics) = configured(&mut random);
+        let (wanted, found) = wanted(&log, &metrics);
         found.iter().for_each(|(name, found)| *matched.entry(*name).or_insert(0) += found.len());
         let folder = Folder::default();
-        let lines: String = log.iter().map(|entry| line(entry) + "\n").collect();
-        let file = folder.write("log.ndjson", lines);
-        let config = folder.write("laws.toml", CONFIG);
-        let mut first: Option<String> = None;
+        let mut replays = Replays::new(&folder, &log, &config);
         for (shards, batch) in [("1", "1"), ("2", "7"), ("3", "64"), ("8", "1"), ("5", "4096")] {
             let what = format!("log {number}, {shards} shards, batches of {batch}");
-            let (sessions, windows) = (folder.path("sessions.csv"), folder.path("windows.csv"));
-            let data = folder.path(&format!("data-{shards}-{batch}"));
-            let run = folder
-                .command(&["replay", &file, "--raw-order", "--json", "--config", &config])
-                .args(&["--shards", shards, "--batch", batch])
-                .args(&["--data-dir", &data.display().to_string()])
-                .args(&["--sessions-out", &sessions.display().to_string()])
-                .args(&["--windows-out", &windows.display().to_string()])
-                .run();
-            let report = run.json();
-            counts(&report["ledger"], &wanted, &what);
+            let report = replays.with((shards, batch), (&wanted, &metrics), &what);
             for (name, found) in &found {
                 let matches = &report["patterns"][name]["matches"];
                 assert_eq!(matches.as_u64(), Some(found.len() as u64), "{what}: {name}");
             }
-            let text = std::fs::read_to_string(&windows).unwrap();
-            let windows = carried(windows_of(&text), &wanted.windows);
-            compare(&windows, &wanted.windows, &format!("{what}: windows"));
-            assert_eq!(sessions_of(&sessions), wanted.sessions, "{what}: sessions");
-            compare(&minutes_of(&data), &wanted.minutes, &format!("{what}: minutes"));
-            match &first {
-                None => first = Some(text),
-                Some(first) => assert!(*first == text, "{what}: --windows-out has other bytes"),
-            }
         }
     }
     assert!(matched.values().all(|count| *count > 0), "logs without matches: {matched:?}");
+}
+
+/// The configuration, with metrics that are drawn, and all metrics of the model.
+fn configured(random: &mut Random) -> (String, Vec<Metric>) {
+    let (more, drawn) = drawn(random, &windows(), "");
+    (CONFIG.to_owned() + &more, metrics().into_iter().chain(drawn).collect())
+}
+
+/// Replays of a log in a folder of their own.
+struct Replays<'a> {
+    folder: &'a Folder,
+    file: String,
+    config: String,
+    /// The first one's windows, as they were written.
+    first: Option<String>,
+}
+
+impl<'a> Replays<'a> {
+    fn new(folder: &'a Folder, log: &[Entry], config: &str) -> Self {
+        let lines: String = log.iter().map(|entry| line(entry) + "\n").collect();
+        let file = folder.write("log.ndjson", lines);
+        Replays { folder, file, config: folder.write("laws.toml", config), first: None }
+    }
+
+    /// One with so many shards and events in a batch: its windows, minutes, sessions and ledger are
+    /// what is wanted of these metrics, its files those of the others. Returns its report.
+    fn with(
+        &mut self,
+        (shards, batch): (&str, &str),
+        (wanted, metrics): (&Answer, &[Metric]),
+        what: &str,
+    ) -> serde_json::Value {
+        let folder = self.folder;
+        let (sessions, windows) = (folder.path("sessions.csv"), folder.path("windows.csv"));
+        let data = folder.path(&format!("data-{shards}-{batch}"));
+        let run = folder
+            .command(&["replay", &self.file, "--raw-order", "--json", "--config", &self.config])
+            .args(&["--shards", shards, "--batch", batch])
+            .args(&["--data-dir", &data.display().to_string()])
+            .args(&["--sessions-out", &sessions.display().to_string()])
+            .args(&["--windows-out", &windows.display().to_string()])
+            .run();
+        let report = run.json();
+        counts(&report["ledger"], wanted, what);
+        let text = std::fs::read_to_string(&windows).unwrap();
+        let windows = carried(windows_of(&text), &wanted.windows, metrics);
+        compare(&windows, &wanted.windows, metrics, &format!("{what}: windows"));
+        assert_eq!(sessions_of(&sessions), wanted.sessions, "{what}: sessions");
+        compare(&minutes_of(&data), &wanted.minutes, metrics, &format!("{what}: minutes"));
+        let first = self.first.get_or_insert_with(|| text.clone());
+        assert!(*first == text, "{what}: --windows-out has other bytes");
+        report
+    }
 }
 
 /// The same over HTTP, killed and started again on the way, with another number of shards.
@@ -740,52 +822,133 @@ fn a_killed_server_says_what_the_definitions_say() {
     for number in 0..logs().div_ceil(4) {
         let mut log = log(&mut random);
         let end = log.iter().map(|entry| entry.at).max().unwrap();
-        // Closes everything.
-        log.push(Entry {
-            id: "flush".into(),
-            at: end + 2 * DAY,
-            kind: "flush",
-            user: String::new(),
-            region: None,
-            amount: None,
-        });
-        let (wanted, found) = wanted(&log);
+        log.push(flush(end + 15 * 60_000));
+        let (config, metrics) = configured(&mut random);
+        let (wanted, found) = wanted(&log, &metrics);
         let folder = Folder::default();
-        let shards = |random: &mut Random| {
-            let shards = 1 + random.below(8);
-            let config = CONFIG.replace("[time]\n", HOLD);
-            config.replace("[pipeline]\n", &format!("[pipeline]\nshards = {shards}\n"))
+        let server = fed(&folder, &mut random, &config, &log);
+        let what = format!("log {number}");
+        alerts_are(&server, (&log, &found), &what);
+        killed(server, &folder, (&wanted, &metrics), end, &what);
+    }
+}
+
+/// An event of nobody that only moves time.
+fn flush(at: i64) -> Entry {
+    let (id, kind, user) = ("flush".into(), "flush", String::new());
+    Entry { id, at, kind, user, region: None, amount: None }
+}
+
+/// A server that got the log over HTTP, and was killed on the way now and then and started again with
+/// another number of shards.
+fn fed(folder: &Folder, random: &mut Random, config: &str, log: &[Entry]) -> Server {
+    let shards = |random: &mut Random| {
+        let shards = 1 + random.below(8);
+        let config = config.replace("[time]\n", HOLD);
+        config.replace("[pipeline]\n", &format!("[pipeline]\nshards = {shards}\n"))
+    };
+    let mut server = folder.serve(&shards(random)).start();
+    let mut sent = 0;
+    while sent < log.len() {
+        let until = (sent + 1 + random.below(40) as usize).min(log.len());
+        let body: String = log[sent..until].iter().map(|entry| line(entry) + "\n").collect();
+        let url = server.at("v1/events");
+        let answer = server.http.post(&url, &[], body.as_bytes());
+        assert_eq!(answer.status, 202, "{answer:?}");
+        sent = until;
+        if random.one_in(8) {
+            pause(std::time::Duration::from_millis(random.below(40)));
+            server.kill_9();
+            server = folder.serve(&shards(random)).start();
+        }
+    }
+    server.wait_settled(log.len() as u64);
+    server
+}
+
+/// Its ledger, its board and its minutes up to `end` are what is wanted of these metrics.
+fn killed(
+    mut server: Server,
+    folder: &Folder,
+    (wanted, metrics): (&Answer, &[Metric]),
+    end: i64,
+    what: &str,
+) {
+    let pipeline = server.pipeline();
+    counts(&pipeline, wanted, what);
+    assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
+    let board = server.get("v1/board");
+    let (mut points, scalars) = (0, metrics.iter().filter(|metric| !metric.what.has_parts()));
+    for metric in scalars {
+        let (shown, ends) = shown(metric, &board["topics"][&metric.name], end);
+        // From the oldest of its points on it has all; at each event only files have numbers.
+        let all = ends.first().map_or(i64::MAX, |first| *first)..=end;
+        let of = |(name, at, _): &(String, i64, String)| {
+            *name == metric.name
+                && all.contains(at)
+                && (metric.slides.is_none() || ends.contains(at))
         };
-        let config = shards(&mut random);
-        let mut server = folder.serve(&config).start();
-        let mut sent = 0;
-        while sent < log.len() {
-            let until = (sent + 1 + random.below(40) as usize).min(log.len());
-            let body: String = log[sent..until].iter().map(|entry| line(entry) + "\n").collect();
-            let url = server.at("v1/events");
-            let answer = server.http.post(&url, &[], body.as_bytes());
-            assert_eq!(answer.status, 202, "{answer:?}");
-            sent = until;
-            if random.one_in(8) {
-                pause(std::time::Duration::from_millis(random.below(40)));
-                server.kill_9();
-                let config = shards(&mut random);
-                server = folder.serve(&config).start();
+        let own = wanted.windows.iter().filter(|(key, _)| of(key));
+        let own = own.map(|(key, number)| (key.clone(), *number)).collect();
+        compare(&shown, &own, metrics, &format!("{what}: board"));
+        points += shown.len();
+    }
+    assert!(points > 20 * metrics.len(), "{what}: {points} points of {} metrics", metrics.len());
+    assert_eq!(server.stop().code(), Some(0));
+    // The minute of the closing event itself is not over.
+    let until = |numbers: &Numbers| {
+        let whole = numbers.iter().filter(|((_, minute, _), _)| *minute <= end);
+        whole.map(|(key, number)| (key.clone(), *number)).collect::<Numbers>()
+    };
+    let (minutes, wanted) = (until(&minutes_of(&folder.data())), until(&wanted.minutes));
+    compare(&minutes, &wanted, metrics, &format!("{what}: minutes"));
+}
+
+/// The numbers of a metric's panel up to `end`, and at which ends there are any or none.
+fn shown(metric: &Metric, topic: &serde_json::Value, end: i64) -> (Numbers, BTreeSet<i64>) {
+    let (about, state) = (&topic["about"], &topic["d"]);
+    let list = |value: &serde_json::Value| value.as_array().unwrap().clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let overflow = about["overflow"].as_u64();
+    let (mut numbers, mut ends) = (Numbers::new(), BTreeSet::new());
+    let mut add = |at: i64, group: &str, number: &serde_json::Value| {
+        if at > end {
+            return;
+        }
+        ends.insert(at);
+        if let Some(number) = number.as_f64() {
+            numbers.insert((metric.name.clone(), at, group.to_owned()), number);
+        }
+    };
+    match topic["kind"].as_str() {
+        Some("series") => {
+            let columns = list(&state["p"]);
+            let (times, columns) = columns.split_first().expect("a column of times");
+            let names = list(&about["columns"]);
+            for (name, column) in names.iter().zip(columns) {
+                let group = if metric.by_region { text(name) } else { String::new() };
+                for (at, number) in list(times).iter().zip(list(column)) {
+                    add(at.as_i64().unwrap(), &group, &number);
+                }
             }
         }
-        let pipeline = server.wait_settled(log.len() as u64);
-        let what = format!("log {number}");
-        counts(&pipeline, &wanted, &what);
-        assert_eq!(pipeline["balanced"], true, "{what}: {pipeline}");
-        alerts_are(&server, (&log, &found), &what);
-        assert_eq!(server.stop().code(), Some(0));
-        let mut minutes = minutes_of(&folder.data());
-        let mut wanted = wanted.minutes;
-        // The minute of the closing event itself is not over.
-        wanted.retain(|(_, minute, _), _| *minute <= end);
-        minutes.retain(|(_, minute, _), _| *minute <= end);
-        compare(&minutes, &wanted, &format!("{what}: minutes"));
+        Some("grid") => {
+            let rows: Vec<String> = list(&state["rows"]).iter().map(|row| text(&row[0])).collect();
+            let group = |(row, label): (u64, &String)| {
+                let real = overflow != Some(row);
+                group_of(Some(label.clone()), usize::from(real), &mut Vec::new())
+            };
+            let groups: Vec<String> = (0..).zip(&rows).map(group).collect();
+            for column in list(&state["cols"]) {
+                let at = (metric.windows)(column[0].as_i64().unwrap())[0].1;
+                for (group, number) in groups.iter().zip(list(&column[1])) {
+                    add(at, group, &number);
+                }
+            }
+        }
+        _ => panic!("{} is neither a line nor a grid: {topic}", metric.name),
     }
+    (numbers, ends)
 }
 
 /// Each match of a pattern or a join that raises alerts is in the feed, once.
@@ -854,45 +1017,97 @@ fn logs() -> u64 {
 
 type Numbers = BTreeMap<(String, i64, String), f64>;
 
-/// Both hold the same numbers; what only one of them has must be zero.
-fn compare(ours: &Numbers, wanted: &Numbers, what: &str) {
+/// Both hold the same numbers, as near as these metrics are; what only one of them has must be zero.
+fn compare(ours: &Numbers, wanted: &Numbers, metrics: &[Metric], what: &str) {
+    let near: BTreeMap<&str, Near> =
+        metrics.iter().map(|metric| (metric.name.as_str(), metric.near)).collect();
     for key in ours.keys().chain(wanted.keys()) {
         let number = |numbers: &Numbers| numbers.get(key).copied();
-        let (ours, wanted) = (number(ours), number(wanted));
-        let (a, b) = (ours.unwrap_or_default(), wanted.unwrap_or_default());
-        assert!(
-            (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0),
-            "{what}: {key:?} is {ours:?} instead of {wanted:?}"
-        );
+        let (ours, right) = (number(ours), number(wanted));
+        let (a, b) = (ours.unwrap_or_default(), right.unwrap_or_default());
+        let near = near.get(key.0.as_str()).copied().unwrap_or(Near::Exact);
+        let is_right = near.holds(a, b) || a_sample_says(a, key, wanted);
+        let metric = || metrics.iter().find(|metric| metric.name == key.0);
+        assert!(is_right, "{what}: {key:?} is {ours:?} instead of {right:?}: {:?}", metric());
     }
 }
 
+/// Whether this may be said of a part of a ranked list because a sample speaks there.
+fn a_sample_says(
+    number: f64,
+    (metric, at, name): &(String, i64, String),
+    wanted: &Numbers,
+) -> bool {
+    let Some((group, region)) = name.split_once('#') else { return false };
+    // Of those that came less nothing need be said.
+    if region.starts_with(SAMPLED) {
+        return true;
+    }
+    let real = |name: &str| {
+        let key = (metric.clone(), *at, group.to_owned() + &part(name));
+        wanted.get(&key).copied()
+    };
+    let right = |region: &str| real(&format!("{SAMPLED}{region}"));
+    // How far it may be off is only judged by how far it is.
+    if let Some(region) = region.strip_prefix(ERROR) {
+        return right(region).is_some();
+    }
+    match (real(OF), right(region)) {
+        (Some(of), Some(right)) => can_be_sampled(number, right, of),
+        _ => false,
+    }
+}
+
+/// Whether a sample of so many events can come to `number` where `right` is.
+fn can_be_sampled(number: f64, right: f64, of: f64) -> bool {
+    let sample = SAMPLE as f64;
+    let found = number * sample / of;
+    // What is not in the sample was left out of it, and no more than came is in it.
+    let (least, most) = ((right - (of - sample)).max(0.0), right.min(sample));
+    // And it is no less likely than e^-20 (Hoeffding, 1963).
+    let (found_share, share) = ((found / sample).clamp(0.0, 1.0), right / of);
+    let part = |found: f64, real: f64| if found > 0.0 { found * (found / real).ln() } else { 0.0 };
+    let unlikely = sample * (part(found_share, share) + part(1.0 - found_share, 1.0 - share));
+    (least - 0.5..=most + 0.5).contains(&found) && unlikely <= 20.0
+}
+
+/// Before a region whose count is an estimate: how far it may be off.
+const ERROR: char = '±';
+
 /// A running total is listed where it changes: in between, and until its day ends, it is what
 /// it was.
-fn carried(ours: Numbers, wanted: &Numbers) -> Numbers {
+fn carried(ours: Numbers, wanted: &Numbers, metrics: &[Metric]) -> Numbers {
     let mut all = ours.clone();
-    const RUN: [&str; 4] = ["today", "ever", "newest", "newest_users"];
-    for key in wanted.keys().filter(|(metric, ..)| RUN.contains(&metric.as_str())) {
-        let (metric, end, group) = key;
-        let start = if metric == "today" { today(end - 1)[0].0 } else { 0 };
-        let since = (metric.clone(), start + 1, group.clone());
-        let mut before = ours.range(since..=key.clone()).rev();
-        if let Some((_, value)) = before.find(|((.., of), _)| of == group) {
-            all.insert(key.clone(), *value);
+    let metrics: BTreeMap<&str, &Metric> =
+        metrics.iter().map(|metric| (metric.name.as_str(), metric)).collect();
+    // One that begins anew is listed then, with all groups that it has something of.
+    let listed_as = |metric: &Metric, group: &str| match metric.since {
+        Some(_) => String::new(),
+        None => group.split('#').next().unwrap_or_default().to_owned(),
+    };
+    let mut listed: BTreeMap<(&str, String), BTreeSet<i64>> = BTreeMap::new();
+    for (name, end, group) in ours.keys() {
+        if let Some(metric) = metrics.get(name.as_str()) {
+            listed.entry((name, listed_as(metric, group))).or_default().insert(*end);
         }
     }
-    // One that begins anew is listed then, with all groups that it has something of.
-    let ends: BTreeSet<i64> = ours.keys().filter(|key| key.0 == SINCE).map(|key| key.1).collect();
-    for (metric, end, group) in wanted.keys().filter(|key| key.0 == SINCE) {
-        let listed = ends.range(..=end).next_back().copied().unwrap_or_default();
-        if let Some(value) = ours.get(&(metric.clone(), listed, group.clone())) {
-            all.insert((metric.clone(), *end, group.clone()), *value);
+    for key in wanted.keys() {
+        let (name, end, group) = key;
+        let Some(metric) = metrics.get(name.as_str()) else { continue };
+        let start = match (metric.runs, metric.since) {
+            (Some(begins), _) => begins(end - 1),
+            (None, Some(_)) => i64::MIN,
+            (None, None) => continue,
+        };
+        let ends = listed.get(&(name.as_str(), listed_as(metric, group)));
+        let newest = ends.and_then(|ends| ends.range(..=end).next_back());
+        let Some(newest) = newest.filter(|newest| **newest > start) else { continue };
+        if let Some(value) = ours.get(&(name.clone(), *newest, group.clone())) {
+            all.insert(key.clone(), *value);
         }
     }
     all
 }
-
-const SINCE: &str = "since_buy";
 
 fn windows_of(text: &str) -> Numbers {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
@@ -912,7 +1127,7 @@ fn numbers_of(
     text: &str,
 ) -> Vec<((String, i64, String), f64)> {
     let parts: Vec<(String, f64)> = match serde_json::from_str(text).unwrap() {
-        _ if SAMPLED.contains(&metric) => Vec::new(),
+        _ if ESTIMATED.contains(&metric) => Vec::new(),
         serde_json::Value::Array(counts) => {
             let counts = counts.iter().map(|count| count.as_f64().unwrap());
             counts.enumerate().map(|(number, count)| (part(&number.to_string()), count)).collect()
@@ -920,10 +1135,12 @@ fn numbers_of(
         serde_json::Value::Object(ranking) => {
             let top = ranking["top"].as_array().unwrap();
             let one = |item: &serde_json::Value| {
-                assert_eq!(item[2], 0, "it is exact: {item}");
-                (part(item[0].as_str().unwrap()), item[1].as_f64().unwrap())
+                let (region, error) = (item[0].as_str().unwrap(), item[2].as_f64().unwrap());
+                let count = (part(region), item[1].as_f64().unwrap());
+                [count, (part(&format!("{ERROR}{region}")), error)]
             };
-            top.iter().map(one).collect()
+            let of = (part(OF), ranking["of"].as_f64().unwrap());
+            std::iter::once(of).chain(top.iter().flat_map(one)).collect()
         }
         number => vec![(String::new(), number.as_f64().unwrap())],
     };

@@ -10,6 +10,7 @@
 pub mod answers;
 pub mod checks;
 pub mod disk;
+pub mod drawn;
 pub mod events;
 pub mod funnels;
 pub mod generate;
@@ -26,6 +27,7 @@ pub mod sets;
 pub mod skip;
 pub mod wait;
 pub mod ws;
+pub mod zones;
 
 pub use answers::{Answers, Reply};
 pub use checks::check;

@@ -40,31 +40,84 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     Count,
+    /// How many a second.
+    Rate,
     Sum,
     Avg,
     Min,
     Max,
     Stddev,
+    /// The amount of the first event by time; of one millisecond, in the order of the log.
+    First,
+    Last,
+    /// The last amount less the first.
+    Delta,
+    /// The amount that so many of a hundred of the others lie below, to the nearest.
+    Quantile(usize),
     Users,
+    /// How many different regions.
+    Places,
+    /// How many different amounts.
+    Amounts,
     /// Share of the events of this type.
     Share(&'static str),
     /// The regions that came most, so many; a number each.
     Regions(usize),
+    /// The same of a sample of the events, where there are more regions and more events than these:
+    /// then all regions, each with how often it really came.
+    Sampled {
+        most: usize,
+        regions: usize,
+        events: usize,
+    },
     /// How many amounts are not above each of these, and of none lower; and above all.
     Buckets(&'static [i64]),
 }
 
+impl What {
+    /// There are several numbers of a window.
+    pub fn has_parts(self) -> bool {
+        matches!(self, What::Regions(_) | What::Sampled { .. } | What::Buckets(_))
+    }
+}
+
+/// How near a number must be to the one of the definition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Near {
+    /// But for the rounding of a double.
+    Exact,
+    /// Within this share of it.
+    Share(f64),
+    /// Exact up to so many, beyond that within a share, and one.
+    Estimate { exact_up_to: f64, share: f64 },
+}
+
+impl Near {
+    /// Whether `number` can be said where `wanted` is right.
+    pub fn holds(self, number: f64, wanted: f64) -> bool {
+        let rounding = 1e-9 * number.abs().max(wanted.abs()).max(1.0);
+        let room = match self {
+            Near::Estimate { exact_up_to, share } if wanted > exact_up_to => share * wanted + 1.0,
+            Near::Exact | Near::Estimate { .. } => 0.0,
+            Near::Share(share) => share * wanted.abs(),
+        };
+        (number - wanted).abs() <= room + rounding
+    }
+}
+
+/// The windows that hold a time, by their ends: from, to.
+pub type Windows = fn(i64) -> Vec<(i64, i64)>;
+
 /// One metric.
 #[derive(Clone, Debug)]
 pub struct Metric {
-    pub name: &'static str,
+    pub name: String,
     /// Only events of this type; all when empty.
     pub kind: &'static str,
     pub what: What,
     pub by_region: bool,
     pub limit: usize,
-    /// The ends of the windows that hold a time, with their beginnings.
-    pub windows: fn(i64) -> Vec<(i64, i64)>,
+    pub windows: Windows,
     /// Only the newest so many events of a window count, by their times and the order of the log.
     pub newest: Option<usize>,
     /// Windows end by a silence of more than this: `windows` has the one that an event alone makes.
@@ -74,6 +127,29 @@ pub struct Metric {
     pub since: Option<&'static str>,
     /// A number at each event besides, over so many ms before it; `windows` are those that end with slides.
     pub slides: Option<i64>,
+    /// A total: when the one began that runs at a time.
+    pub runs: Option<fn(i64) -> i64>,
+    pub near: Near,
+}
+
+impl Metric {
+    /// One over all events, without groups, of windows that have nothing special.
+    pub fn new(name: &str, what: What, windows: Windows) -> Metric {
+        Metric {
+            name: name.to_owned(),
+            kind: "",
+            what,
+            by_region: false,
+            limit: 0,
+            windows,
+            newest: None,
+            gap: None,
+            since: None,
+            slides: None,
+            runs: None,
+            near: Near::Exact,
+        }
+    }
 }
 
 /// A session that ended.
@@ -135,9 +211,9 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
             }
             let fits = metric.kind.is_empty() || metric.kind == entry.kind;
             let lacks = match metric.what {
-                What::Count | What::Share(_) => false,
+                What::Count | What::Rate | What::Share(_) => false,
                 What::Users => entry.user.is_empty(),
-                What::Regions(_) => entry.region.is_none(),
+                What::Regions(_) | What::Sampled { .. } | What::Places => entry.region.is_none(),
                 _ => entry.amount.is_none(),
             };
             if !fits || lacks {
@@ -191,24 +267,28 @@ pub fn answer(log: &[Entry], times: Times, metrics: &[Metric]) -> Answer {
             cells.insert((index, end, 0, group.clone()), entries);
         }
     }
-    for ((index, end, _, group), mut entries) in cells {
+    for ((index, end, begin, group), mut entries) in cells {
         let metric = &metrics[index];
         if let Some(begins) = begins.get(&index) {
             let newest = begins.iter().filter(|at| **at < end).max();
             entries.retain(|entry| newest.is_none_or(|newest| entry.at >= *newest));
         }
+        // Of nothing there is no number, or nought.
+        if entries.is_empty() {
+            continue;
+        }
         if let Some(newest) = metric.newest {
             entries.sort_by_key(|entry| entry.at);
             entries.drain(..entries.len().saturating_sub(newest));
         }
-        for (part, value) in values(metric.what, &entries) {
-            answer.windows.insert((metric.name.to_owned(), end, format!("{group}{part}")), value);
+        for (part, value) in values(metric.what, &entries, end - begin) {
+            answer.windows.insert((metric.name.clone(), end, format!("{group}{part}")), value);
         }
     }
     for ((index, minute, group), entries) in minutes {
         let metric = &metrics[index];
-        for (part, value) in values(metric.what, &entries) {
-            let key = (metric.name.to_owned(), minute, format!("{group}{part}"));
+        for (part, value) in values(metric.what, &entries, 60_000) {
+            let key = (metric.name.clone(), minute, format!("{group}{part}"));
             answer.minutes.insert(key, value);
         }
     }
@@ -299,18 +379,17 @@ pub fn group_of(region: Option<String>, limit: usize, known: &mut Vec<String>) -
 }
 
 /// What is said of the events of a window, with the name of each part where there are several.
-fn values(what: What, entries: &[&Entry]) -> Vec<(String, f64)> {
+fn values(what: What, entries: &[&Entry], size: i64) -> Vec<(String, f64)> {
     match what {
-        What::Regions(most) => {
-            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-            for region in entries.iter().filter_map(|entry| entry.region.as_deref()) {
-                *counts.entry(region).or_default() += 1;
+        What::Regions(most) => ranked(entries, most),
+        What::Sampled { most, regions, events } => {
+            let mut all = ranked(entries, usize::MAX);
+            // Besides the regions it says of how many events they are.
+            if all.len() <= 1 + regions || entries.len() <= events {
+                return ranked(entries, most);
             }
-            let mut counts: Vec<_> = counts.into_iter().collect();
-            // Stable: those that came as often stay in order of their names.
-            counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-            let named = |(region, count): &(&str, u64)| (part(region), *count as f64);
-            counts.iter().take(most).map(named).collect()
+            all.iter_mut().skip(1).for_each(|(region, _)| region.insert(1, SAMPLED));
+            all
         }
         What::Buckets(bounds) => {
             let amounts = || entries.iter().filter_map(|entry| entry.amount);
@@ -323,20 +402,41 @@ fn values(what: What, entries: &[&Entry]) -> Vec<(String, f64)> {
             };
             ends.enumerate().map(count).collect()
         }
-        what => vec![(String::new(), value(what, entries))],
+        what => vec![(String::new(), value(what, entries, size))],
     }
 }
+
+/// How many events have a region, and the regions that came most.
+fn ranked(entries: &[&Entry], most: usize) -> Vec<(String, f64)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for region in entries.iter().filter_map(|entry| entry.region.as_deref()) {
+        *counts.entry(region).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    // Stable: those that came as often stay in order of their names.
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let named = |(region, count): &(&str, u64)| (part(region), *count as f64);
+    let of = (part(OF), entries.len() as f64);
+    std::iter::once(of).chain(counts.iter().take(most).map(named)).collect()
+}
+
+/// Instead of a region: how many events a ranked list is of.
+pub const OF: &str = "#";
+
+/// Before a part of which a sample speaks.
+pub const SAMPLED: char = '~';
 
 /// How a part of a window's numbers is told from the others behind the group.
 pub fn part(name: &str) -> String {
     format!("#{name}")
 }
 
-fn value(what: What, entries: &[&Entry]) -> f64 {
+fn value(what: What, entries: &[&Entry], size: i64) -> f64 {
     let amounts = || entries.iter().filter_map(|entry| entry.amount);
     let count = entries.len() as i64;
     match what {
         What::Count => count as f64,
+        What::Rate => count as f64 / (size as f64 / 1_000.0),
         What::Sum => amounts().sum::<i64>() as f64 / 100.0,
         What::Avg => amounts().sum::<i64>() as f64 / count as f64 / 100.0,
         What::Min => amounts().min().unwrap_or_default() as f64 / 100.0,
@@ -345,12 +445,37 @@ fn value(what: What, entries: &[&Entry]) -> f64 {
             let (sum, squares) = (amounts().sum::<i64>(), amounts().map(|a| a * a).sum::<i64>());
             ((squares * count - sum * sum) as f64).sqrt() / count as f64 / 100.0
         }
-        What::Users => {
-            entries.iter().map(|entry| &entry.user).collect::<BTreeSet<_>>().len() as f64
+        What::First => ends(entries).0 as f64 / 100.0,
+        What::Last => ends(entries).1 as f64 / 100.0,
+        What::Delta => (ends(entries).1 - ends(entries).0) as f64 / 100.0,
+        What::Quantile(percent) => {
+            let mut amounts: Vec<i64> = amounts().collect();
+            amounts.sort_unstable();
+            // Halves go up.
+            let rank = (percent * (amounts.len() - 1) + 50) / 100;
+            amounts[rank] as f64 / 100.0
         }
+        What::Users => different(entries.iter().map(|entry| &entry.user)),
+        What::Places => different(entries.iter().map(|entry| &entry.region)),
+        What::Amounts => different(amounts()),
         What::Share(kind) => {
             entries.iter().filter(|entry| entry.kind == kind).count() as f64 / count as f64
         }
-        What::Regions(_) | What::Buckets(_) => unreachable!("these have several numbers"),
+        What::Regions(_) | What::Sampled { .. } | What::Buckets(_) => {
+            unreachable!("these have several numbers")
+        }
     }
+}
+
+fn different<T: Ord>(values: impl Iterator<Item = T>) -> f64 {
+    values.collect::<BTreeSet<T>>().len() as f64
+}
+
+/// The first and the last amount, by time.
+fn ends(entries: &[&Entry]) -> (i64, i64) {
+    // Entries are parts of one slice, the log, so that their places are its order.
+    let place = |entry: &&&Entry| (entry.at, std::ptr::from_ref::<Entry>(**entry));
+    let amount = |entry: Option<&&Entry>| entry.and_then(|entry| entry.amount).unwrap_or_default();
+    let first = entries.iter().min_by_key(place);
+    (amount(first), amount(entries.iter().max_by_key(place)))
 }
