@@ -44,6 +44,7 @@ impl Kept {
             token: "t".into(),
             headers: Vec::new(),
             payload: Bytes::from(vec![b'x'; 20 + (n as usize % 7) * 10]),
+            refused: None,
         };
         let there = (1..=count).filter(|n| !missing.contains(n));
         Arc::new(Kept(there.map(row).collect()))
@@ -303,6 +304,7 @@ fn a_stream_gets_each_row_once() {
     let target = || Target {
         stream: "ROWS".into(),
         subject: "rows".into(),
+        made_for: "rows".into(),
         feed: "f".into(),
         shorten: |_, _| None,
     };

@@ -14,13 +14,14 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::backfill::Backfill;
+use super::channels;
 use super::figures::probe;
 use super::reload::{Prepare, Reloader, Seals, course, meaning};
 use super::running::Running;
 use super::tables;
 use super::thread::PipelineThread;
 use super::ways::{Files, Ways};
-use super::{channels, nats, parts};
+use super::{nats, parts};
 use crate::actors::broadcaster::{BroadcastStats, Broadcaster};
 use crate::actors::committer::{ClientCounts, Clients, Face};
 use crate::actors::directory::Directory;
@@ -205,7 +206,11 @@ impl Builder {
         let schema = parts::schema(&self.config, files.state.seed());
         // What reads something once, or beside one that serves, tells nobody.
         let tells = !reads_own && !self.aside;
-        let channels = if tells { channels::open(&self.config, &clock)? } else { Vec::new() };
+        let channels = if tells {
+            channels::Channels::open(&self.config, &clock)?
+        } else {
+            Default::default()
+        };
         channels::keep_for(&channels, &files.state.figures());
         if tells {
             self.seals = channels::seals(&self.config)?;
@@ -232,10 +237,11 @@ impl Builder {
         let reports = reads_own && !self.aside;
         let setup = self.setup(&running, reports, (stopped, changes, wants));
         running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
-        let to_nats = ways.link.map(|link| running.send_to_nats(&link, out));
+        let link = ways.link.as_ref();
+        let to_nats = link.map(|link| running.send_to_nats(link, out.clone()));
         running.outputs.extend(to_nats);
         if tells {
-            running.notify(channels)?;
+            running.notify(channels, link, &out)?;
         }
         Ok(running)
     }

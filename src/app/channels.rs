@@ -5,39 +5,76 @@ use std::path::Path;
 use std::sync::Arc;
 
 use metrics::gauge;
+use tidewatch_notify::{Events, Way, Wrong};
 
 use super::builder::StartError;
+use super::nats::Link;
 use super::running::Running;
+use crate::actors::ports::Taker;
 use crate::clock::SharedClock;
 use crate::config::{Config, strong_secret};
 use crate::domain::condition::Condition;
 use crate::domain::nudge::Seal;
+use crate::nats::settings::OutSettings;
 use crate::notify::{self, Opened, Parts};
 use crate::store::state::Figures;
 use crate::telemetry::names;
 use crate::web;
 
-/// Opens every channel: what its keys refer to must be there.
-///
-/// # Errors
-/// The channel and the key that keep it from working.
-pub fn open(config: &Config, clock: &SharedClock) -> Result<Vec<Opened>, StartError> {
-    let place = config.place();
-    let open = |spec: &tidewatch_notify::Spec| {
-        let channel = spec.open(&place, clock).map_err(|wrong| {
-            let (key, rule) = (wrong.key, wrong.rule);
-            StartError::Missing(format!("channel.{}.{key}: {rule}", spec.name))
-        })?;
-        Ok(Opened {
-            name: spec.name.clone(),
-            channel: channel.into(),
-            retry_max: spec.keys.retry_max,
-            tries_max: spec.keys.tries_max,
-            give_up: spec.keys.give_up,
-            taker: Arc::default(),
-        })
-    };
-    config.channels.iter().map(open).collect()
+/// The channels of a configuration, opened.
+#[derive(Default)]
+pub struct Channels {
+    delivering: Vec<Opened>,
+    pub(super) published: Vec<Published>,
+}
+
+/// A channel that is published into a stream.
+pub(super) struct Published {
+    pub name: String,
+    #[cfg_attr(
+        not(feature = "nats"),
+        expect(dead_code, reason = "only a build with NATS publishes")
+    )]
+    pub events: Box<Events>,
+    pub taker: Arc<Taker>,
+}
+
+impl Channels {
+    /// Opens every channel: what its keys refer to must be there.
+    ///
+    /// # Errors
+    /// The channel and the key that keep it from working.
+    pub fn open(config: &Config, clock: &SharedClock) -> Result<Channels, StartError> {
+        let place = config.place();
+        let mut channels = Channels::default();
+        for spec in &config.channels {
+            let (name, taker) = (spec.name.clone(), Arc::default());
+            let wrong = |key, rule| StartError::Missing(format!("channel.{name}.{key}: {rule}"));
+            match spec.open(&place, clock).map_err(|Wrong { key, rule }| wrong(key, rule))? {
+                Way::Publishes(_) if config.nats.link.is_none() => {
+                    return Err(wrong("type", "needs nats.url, which is empty".into()));
+                }
+                Way::Publishes(events) => {
+                    channels.published.push(Published { name, events, taker });
+                }
+                Way::Delivers(channel) => channels.delivering.push(Opened {
+                    name,
+                    channel: channel.into(),
+                    retry_max: spec.keys.retry_max,
+                    tries_max: spec.keys.tries_max,
+                    give_up: spec.keys.give_up,
+                    taker,
+                }),
+            }
+        }
+        Ok(channels)
+    }
+
+    /// Each with what it is told of how far it got.
+    fn takers(&self) -> impl Iterator<Item = (&String, &Arc<Taker>)> {
+        let published = self.published.iter().map(|one| (&one.name, &one.taker));
+        self.delivering.iter().map(|one| (&one.name, &one.taker)).chain(published)
+    }
 }
 
 /// Whether this build has them.
@@ -91,25 +128,35 @@ pub fn seals(config: &Config) -> Result<Vec<Arc<dyn Seal>>, StartError> {
 }
 
 impl Running {
-    /// Delivers notifications over these channels, with their notes in the data folder.
-    pub(super) fn notify(&mut self, channels: Vec<Opened>) -> Result<(), StartError> {
+    /// Delivers notifications over these channels, with their notes in the data folder. What goes into
+    /// streams does so over `link`, as `out` says.
+    pub(super) fn notify(
+        &mut self,
+        channels: Channels,
+        link: Option<&Link>,
+        out: &OutSettings,
+    ) -> Result<(), StartError> {
         self.tell_of_gone(&channels)?;
+        if let Some(link) = link.filter(|_| !channels.published.is_empty()) {
+            let outputs = self.publish_told(link, out, channels.published);
+            self.outputs.push(outputs);
+        }
         let parts = Parts {
             records: Arc::clone(&self.web.incidents),
             clock: Arc::clone(&self.web.clock),
             status: Arc::clone(&self.web.status),
         };
-        let started = notify::start(channels, self.folder.path(), &parts);
+        let started = notify::start(channels.delivering, self.folder.path(), &parts);
         self.outputs.extend(started?);
         Ok(())
     }
 
     /// Says what waits for channels that are not in the configuration any more.
-    fn tell_of_gone(&self, channels: &[Opened]) -> Result<(), StartError> {
+    fn tell_of_gone(&self, channels: &Channels) -> Result<(), StartError> {
         let records = &self.web.incidents;
         let mut waiting = 0;
         for name in records.notification_channels()? {
-            if channels.iter().any(|channel| channel.name == name) {
+            if channels.takers().any(|(known, _)| *known == name) {
                 continue;
             }
             let reached = notify::reached(self.folder.path(), &name);
@@ -128,7 +175,7 @@ impl Running {
 }
 
 /// Tells the store what to keep for these channels.
-pub fn keep_for(channels: &[Opened], figures: &Figures) {
-    let takers = channels.iter().map(|one| (one.name.clone(), Arc::clone(&one.taker)));
+pub fn keep_for(channels: &Channels, figures: &Figures) {
+    let takers = channels.takers().map(|(name, taker)| (name.clone(), Arc::clone(taker)));
     figures.keep_for(takers.collect());
 }

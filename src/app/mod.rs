@@ -25,6 +25,8 @@ mod nats;
 mod nats;
 #[cfg(feature = "nats")]
 mod nats_out;
+#[cfg(all(feature = "nats", feature = "notify"))]
+mod nats_told;
 #[cfg(feature = "replay")]
 mod output;
 mod parts;

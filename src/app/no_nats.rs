@@ -70,4 +70,14 @@ impl Running {
     pub(super) fn send_to_nats(&self, link: &Link, _: OutSettings) -> Outputs {
         match *link {}
     }
+
+    #[cfg(feature = "notify")]
+    pub(super) fn publish_told(
+        &self,
+        link: &Link,
+        _: &OutSettings,
+        _: Vec<super::channels::Published>,
+    ) -> Outputs {
+        match *link {}
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, from_value};
 use thiserror::Error;
-use tidewatch_notify::{Channel, Failure, Receipt, Wrong, samples};
+use tidewatch_notify::{Channel, Events, Failure, Receipt, Way, Wrong, samples};
 
 use super::alerts::{AlertsError, find};
 use super::args::NotifyAction;
@@ -25,6 +25,12 @@ pub enum NotifyError {
     /// The channel cannot be opened.
     #[error("channel.{0}.{1}")]
     Wrong(String, Wrong),
+    /// It goes into a stream, and not by hand.
+    #[error(
+        "channel {0:?} is published into a stream, each notification exactly once, by the process that \
+         serves: nothing is sent there by hand"
+    )]
+    Published(String),
     /// It was not delivered.
     #[error("{0}: not delivered: {1}")]
     Failed(String, Failure),
@@ -60,6 +66,8 @@ pub fn run(
             let told = told.filter(|told| told.n == *n).ok_or(NotifyError::NoNotification(*n))?;
             let told = if told.recipient.is_some() { whole(config, *n)? } else { told };
             let channel = open(config, &clock, &told.channel)?;
+            let channel = channel.delivers();
+            let channel = channel.ok_or_else(|| NotifyError::Published(told.channel.clone()))?;
             deliver(&*channel, &told, &mut None)
         }
     }
@@ -91,15 +99,33 @@ fn test(
     let all = samples((&route.name, &route.channel), &labels, (now, &about));
     let (mut said, mut before) = (Vec::new(), None);
     for told in all.iter().filter(|told| takes(route, told)) {
-        if send {
-            said.push(deliver(&*channel, told, &mut before)?);
-        } else {
-            let shown = channel.preview(told);
-            let shown = shown.map_err(|why| NotifyError::Failed(told.step.word().into(), why))?;
-            said.push(format!("# {}\n{shown}", told.step.word()));
-        }
+        let step = told.step.word();
+        let shown = match &channel {
+            Way::Publishes(_) if send => return Err(NotifyError::Published(told.channel.clone())),
+            Way::Delivers(channel) if send => {
+                said.push(deliver(&**channel, told, &mut before)?);
+                continue;
+            }
+            Way::Delivers(channel) => channel.preview(told),
+            Way::Publishes(events) => published(events, told),
+        };
+        let shown = shown.map_err(|why| NotifyError::Failed(step.into(), why))?;
+        said.push(format!("# {step}\n{shown}"));
     }
     Ok(said.join("\n"))
+}
+
+/// What would be published.
+#[cfg(feature = "nats")]
+fn published(events: &Events, told: &Notification) -> Result<String, Failure> {
+    let to = (told.channel.as_str(), events.stream.as_str(), events.subject.as_str());
+    Ok(crate::nats::out::notifications::shown(to, told, events.data(told)?))
+}
+
+/// A configuration with such a channel is not taken in a build without NATS.
+#[cfg(not(feature = "nats"))]
+fn published(_: &Events, _: &Notification) -> Result<String, Failure> {
+    Err(Failure::Never { cause: crate::config::missing("NATS", "nats") })
 }
 
 /// Whether a route may send such a thing.
@@ -124,7 +150,7 @@ fn takes(route: &Route, told: &Notification) -> bool {
     }
 }
 
-fn open(config: &Config, clock: &SharedClock, name: &str) -> Result<Box<dyn Channel>, NotifyError> {
+fn open(config: &Config, clock: &SharedClock, name: &str) -> Result<Way, NotifyError> {
     let spec = config.channels.iter().find(|channel| channel.name == name);
     let spec = spec.ok_or_else(|| NotifyError::NoChannel(name.into()))?;
     spec.open(&config.place(), clock).map_err(|wrong| NotifyError::Wrong(name.into(), wrong))

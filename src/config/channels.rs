@@ -12,10 +12,11 @@ use super::reader::Reader;
 use super::routes::Told;
 use super::toml_text::text;
 use super::values;
+use super::warnings::missing;
 use super::whole::Config;
 use super::windows::Days;
 use crate::domain::near;
-use crate::domain::settings::{Rule, Section, Value, entries, is_elsewhere};
+use crate::domain::settings::{Key, Rule, Section, Value, entries, is_elsewhere};
 
 /// Most channels: each has a loop of its own.
 const CHANNELS_MAX: usize = 100;
@@ -37,12 +38,12 @@ pub(super) fn settings() -> (Vec<Setting>, Vec<(String, Vec<Setting>)>) {
     (entries(&ChannelKeys::default()).collect(), Kind::all().iter().map(of_kind).collect())
 }
 
-/// Reads all of them.
+/// Reads all of them. `connects`: there is a server of NATS.
 pub(super) fn read(
     reader: &mut Reader,
     attributes: &Attributes<'_>,
     days: Days<'_>,
-    (told, page): (&Told, &str),
+    (told, page, connects): (&Told, &str, bool),
 ) -> Vec<Spec> {
     let declared = reader.tables("channel").unwrap_or_default();
     if declared.len() > CHANNELS_MAX {
@@ -51,8 +52,22 @@ pub(super) fn read(
     let place = place(told, page);
     let names = &mut Vec::new();
     let mut items = Items { reader, names, days, attributes, steps: &[], patterns: &[] };
-    let found = items.each("channel", declared.iter().enumerate(), |item, _| channel(item, &place));
+    let found = items.each("channel", declared.iter().enumerate(), |item, _| {
+        let spec = channel(item, &place)?;
+        if let Some(rule) = spec.kind.publishes().then(|| no_stream(connects)).flatten() {
+            item.reader.problem(KIND, rule);
+        }
+        Some(spec)
+    });
     found.into_iter().flatten().collect()
+}
+
+/// Why nothing can be published into a stream. `connects`: there is a server.
+fn no_stream(connects: bool) -> Option<String> {
+    if !cfg!(feature = "nats") {
+        return Some(missing("NATS", "nats"));
+    }
+    (!connects).then(|| "needs nats.url: write url = \"nats://host:4222\" under [nats]".into())
 }
 
 /// One `[[channel]]`; `None` where its kind is not known.
@@ -68,6 +83,15 @@ fn channel(item: &mut Item<'_>, place: &Place) -> Option<Spec> {
     };
     let kind = item.reader.section(kind);
     item.reader.only_of(KIND, &kind, all.iter().map(|one| (one.word(), one as &dyn Section)));
+    for key in kind.unused() {
+        if item.reader.is_set(key) {
+            let word = kind.word();
+            let rule = format!(
+                "has no meaning with {KIND} = {word:?}: [nats] and [nats.out] say how it goes"
+            );
+            item.reader.problem(key, rule);
+        }
+    }
     let spec = Spec { name: item.name.clone(), keys, kind };
     if let Err(wrong) = spec.check(place) {
         item.reader.problem(wrong.key, wrong.rule);
@@ -88,7 +112,9 @@ pub(super) fn keys(spec: &Spec) -> Vec<Entry> {
     };
     let mut keys = vec![("name", text(&spec.name))];
     let own = entries(&spec.keys).chain(entries(&spec.kind));
-    keys.extend(own.filter(|(key, _)| !matches!(key.rule, Rule::Shape)).map(entry));
+    let is_shown =
+        |key: &Key| !matches!(key.rule, Rule::Shape) && !spec.kind.unused().contains(&key.path);
+    keys.extend(own.filter(|(key, _)| is_shown(key)).map(entry));
     keys
 }
 

@@ -25,7 +25,7 @@ pub(super) fn read(
     reader: &mut Reader,
     _: &Attributes<'_>,
     _: Days<'_>,
-    _: (&Told, &str),
+    _: (&Told, &str, bool),
 ) -> Vec<Spec> {
     if reader.tables("channel").is_some() {
         reader.problem("channel", missing("channels", "notify"));

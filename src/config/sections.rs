@@ -97,7 +97,8 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
         );
     }
     let told = routes::Told::of(&metrics, &patterns, &general.zone);
-    let channels = channels::read(reader, &attributes, days, (&told, &incidents.page_url));
+    let place = (&told, incidents.page_url.as_str(), nats.link.is_some());
+    let channels = channels::read(reader, &attributes, days, place);
     let (routes, maintenance) = routes::read(reader, &attributes, days, &told, &channels);
     let nudges =
         nudges::read(reader, (&attributes, days), &nudging, (&mut patterns, &metrics), &channels);

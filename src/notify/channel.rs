@@ -33,30 +33,35 @@ impl Row for Notification {
 }
 
 /// The notifications of a channel.
-pub(super) struct Notifications {
+pub struct Notifications {
     channel: String,
     records: Arc<dyn IncidentRecords>,
     taker: Arc<Taker>,
+    /// Up to this number another way took them: the channel was of another kind then.
+    before: u64,
 }
 
 impl Notifications {
-    pub fn new(
+    /// Those of a channel after a number.
+    pub(super) fn new(
         channel: &str,
         records: &Arc<dyn IncidentRecords>,
         taker: Arc<Taker>,
+        before: u64,
     ) -> Notifications {
-        Notifications { channel: channel.to_owned(), records: Arc::clone(records), taker }
+        let records = Arc::clone(records);
+        Notifications { channel: channel.to_owned(), records, taker, before }
     }
 }
 
 impl Rows<Notification> for Notifications {
     fn after(&self, n: u64, limit: usize) -> Result<Vec<Notification>, StoreError> {
         // Those of a page have room: an incident has some KB.
-        self.records.notifications(n, Some(&self.channel), limit.min(100))
+        self.records.notifications(n.max(self.before), Some(&self.channel), limit.min(100))
     }
 
     fn count_after(&self, n: u64) -> Result<u64, StoreError> {
-        self.records.notifications_after(n, &self.channel)
+        self.records.notifications_after(n.max(self.before), &self.channel)
     }
 
     fn is_whole(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Notifications to people: a feed for each channel, on the one loop of [`crate::sink`].
 //!
 //! - `channel`: a channel as a sink. It cannot say where it stands, so the note of its feed does: a crash
-//!   may deliver a notification again, with the same key.
+//!   may deliver a notification again, with the same key. One that is published into a stream
+//!   ([`to_publish`]) has a sink that can, see `crate::nats::out`.
 //! - `memory`: what a channel wants to be reminded of.
 //!
 //! Channels block, and do so on threads for that; their feeds share a thread. What a channel does not
@@ -24,7 +25,9 @@ use crate::clock::SharedClock;
 use crate::sink::feed::{Feed, Refused, Terms};
 use crate::sink::{self, Outputs};
 
-use channel::{ChannelSink, Notifications};
+pub use channel::Notifications;
+
+use channel::ChannelSink;
 use memory::Memory;
 
 /// Distance between two looks for what is to go out.
@@ -57,7 +60,7 @@ pub struct Parts {
 }
 
 /// What people call a channel among the outputs; its note is bound to it.
-fn title(channel: &str) -> String {
+pub fn title(channel: &str) -> String {
     format!("channel {channel}")
 }
 
@@ -66,10 +69,36 @@ fn file(channel: &str) -> String {
     format!("channel-{channel}")
 }
 
-/// The number of the last notification that a channel took or left out, by the note that it has in a
+/// The name of its note where it is published into a stream, which has an identity of its own.
+pub fn stream_file(channel: &str) -> String {
+    format!("channel-{channel}-stream")
+}
+
+/// The number of the last notification that a channel took or left out, by the notes that it has in a
 /// folder. Blocks.
 pub fn reached(folder: &Path, channel: &str) -> u64 {
-    sink::noted(folder, &file(channel), &title(channel))
+    delivered(folder, channel).max(published(folder, channel))
+}
+
+/// The same, as far as it was one that delivers.
+fn delivered(folder: &Path, channel: &str) -> u64 {
+    sink::noted(folder, &file(channel), Some(&title(channel)))
+}
+
+/// The same, as far as it was published into a stream, whichever that was.
+fn published(folder: &Path, channel: &str) -> u64 {
+    sink::noted(folder, &stream_file(channel), None)
+}
+
+/// The notifications of a channel that is published into a stream, but for those that it delivered when it
+/// was of another kind. Blocks.
+pub fn to_publish(
+    channel: &str,
+    folder: &Path,
+    records: &Arc<dyn IncidentRecords>,
+    taker: &Arc<Taker>,
+) -> Notifications {
+    Notifications::new(channel, records, Arc::clone(taker), delivered(folder, channel))
 }
 
 /// Starts the feeds of channels, with their notes in a folder; `None` without any.
@@ -92,7 +121,9 @@ pub fn start(
         let track = outputs.track(&title, &title);
         let file = file(&opened.name);
         let taken = Arc::clone(&opened.taker.taken);
-        let rows = Notifications::new(&opened.name, &parts.records, Arc::clone(&opened.taker));
+        let before = published(folder, &opened.name);
+        let taker = Arc::clone(&opened.taker);
+        let rows = Notifications::new(&opened.name, &parts.records, taker, before);
         let terms = Terms {
             // The note is written behind each, so that a crash repeats one at most.
             rows_max: 1,

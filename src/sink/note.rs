@@ -33,9 +33,12 @@ impl NoteFile {
     /// The position that it vouches for, 0 for none. It is only ever a lower bound, so one that
     /// cannot be read counts as none. Blocks.
     pub fn position(&self, identity: &str) -> u64 {
-        let read = std::fs::read(&self.path).ok();
-        let note: Option<Note> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        note.filter(|note| note.identity == identity).map_or(0, |note| note.n)
+        self.read().filter(|note| note.identity == identity).map_or(0, |note| note.n)
+    }
+
+    fn read(&self) -> Option<Note> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Replaces the note, durably. Blocks.
@@ -44,9 +47,12 @@ impl NoteFile {
     }
 }
 
-/// How far a feed of this name got that runs no more, by its note of this identity. Blocks.
-pub fn noted(folder: &Path, feed: &str, identity: &str) -> u64 {
-    NoteFile::new(folder, feed).position(identity)
+/// How far a feed of this name got that runs no more, by its note of this identity, or of whichever it
+/// has. Blocks.
+pub fn noted(folder: &Path, feed: &str, identity: Option<&str>) -> u64 {
+    let note = NoteFile::new(folder, feed).read();
+    let own = |note: &Note| identity.is_none_or(|identity| note.identity == identity);
+    note.filter(own).map_or(0, |note| note.n)
 }
 
 /// Replaces a file that only we may read, durably: after a loss of power it is this one or the one
@@ -77,6 +83,8 @@ mod tests {
         file.write(&note(3)).unwrap();
         file.write(&note(12)).unwrap();
         assert_eq!((file.position("S 1 f"), file.position("S 2 f")), (12, 0));
+        let noted = |identity| noted(folder.path(), "nats-alerts", identity);
+        assert_eq!((noted(Some("S 1 f")), noted(Some("S 2 f")), noted(None)), (12, 0, 12));
         std::fs::write(folder.path().join("nats-alerts.json"), "{").unwrap();
         assert_eq!(file.position("S 1 f"), 0);
     }

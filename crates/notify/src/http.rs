@@ -13,6 +13,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use crate::channel::{Channel, Failure, Receipt, shown};
+use crate::event::FOR_ONE_PERSON;
 use crate::guard::{Guard, Refused};
 use crate::kind::{Common, Wrong};
 use crate::secret::{Found, MASK};
@@ -110,7 +111,7 @@ impl<W: Wire> Http<W> {
 
     fn told<'a>(&self, notification: &'a Notification) -> Result<Told<'a>, Failure> {
         if notification.step == Step::Nudge && !W::NUDGES {
-            return Err(Failure::never("it is for one person, and this channel tells many"));
+            return Err(Failure::never(FOR_ONE_PERSON));
         }
         let view = View::of(notification, &self.common.place.page);
         let written = self.common.templates.write(&view)?;

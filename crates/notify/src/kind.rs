@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod email;
+mod nats;
 mod opsgenie;
 mod pagerduty;
 mod slack;
@@ -17,6 +18,7 @@ use tidewatch_clock::{SharedClock, SystemClock};
 use tidewatch_core::settings::{Key, Secret, Section, Value, settings};
 
 use crate::channel::Channel;
+use crate::event::Events;
 use crate::secret::{Found, Secrets};
 use crate::template::{Escape, Templates};
 
@@ -48,8 +50,8 @@ macro_rules! kinds {
                 match self { $( Kind::$name(_) => stringify!($module), )+ }
             }
 
-            fn open(&self, opening: Opening<'_>) -> Result<Box<dyn Channel>, Wrong> {
-                match self { $( Kind::$name(keys) => keys.open(opening), )+ }
+            fn open(&self, opening: Opening<'_>) -> Result<Way, Wrong> {
+                match self { $( Kind::$name(keys) => keys.open(opening).map(Way::from), )+ }
             }
 
             fn section(&self) -> &dyn Section {
@@ -71,12 +73,26 @@ kinds! {
     Pagerduty = pagerduty,
     Opsgenie = opsgenie,
     Email = email,
+    Nats = nats,
 }
 
 impl Kind {
     /// The kind of this name.
     pub fn named(word: &str) -> Option<Kind> {
         Kind::all().into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// The keys of all channels that have no meaning for this kind.
+    pub fn unused(&self) -> &'static [&'static str] {
+        match self {
+            Kind::Nats(_) => nats::Keys::UNUSED,
+            _ => &[],
+        }
+    }
+
+    /// Whether it goes into a stream, and needs a connection to NATS.
+    pub fn publishes(&self) -> bool {
+        matches!(self, Kind::Nats(_))
     }
 }
 
@@ -150,6 +166,36 @@ pub struct Place {
     pub labels: Vec<String>,
 }
 
+/// How notifications leave over a channel.
+pub enum Way {
+    /// It delivers them itself.
+    Delivers(Box<dyn Channel>),
+    /// They are published into a stream by whoever is connected.
+    Publishes(Box<Events>),
+}
+
+impl Way {
+    /// The channel, of one that delivers itself.
+    pub fn delivers(self) -> Option<Box<dyn Channel>> {
+        match self {
+            Way::Delivers(channel) => Some(channel),
+            Way::Publishes(_) => None,
+        }
+    }
+}
+
+impl From<Box<dyn Channel>> for Way {
+    fn from(channel: Box<dyn Channel>) -> Way {
+        Way::Delivers(channel)
+    }
+}
+
+impl From<Events> for Way {
+    fn from(events: Events) -> Way {
+        Way::Publishes(Box::new(events))
+    }
+}
+
 /// A key that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {rule}")]
@@ -166,7 +212,7 @@ impl Spec {
     /// # Errors
     /// The key that keeps it from working: a secret that is not there, an address that is none, a
     /// template that fails with a sample.
-    pub fn open(&self, place: &Place, clock: &SharedClock) -> Result<Box<dyn Channel>, Wrong> {
+    pub fn open(&self, place: &Place, clock: &SharedClock) -> Result<Way, Wrong> {
         let (keys, secrets) = (&self.keys, Secrets::Real);
         self.kind.open(Opening { keys, place, clock, secrets, nudges: false })
     }

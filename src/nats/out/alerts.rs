@@ -42,6 +42,7 @@ pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
     Target {
         stream: settings.alerts_stream.clone(),
         subject: settings.alerts_subject.clone(),
+        made_for: settings.alerts_subject.clone(),
         feed: feed.into(),
         shorten,
     }
@@ -54,6 +55,7 @@ fn row(alert: Alert, feed: &str) -> JetRow {
         token: token(kind(&alert)),
         headers: vec![("Content-Type", CONTENT_TYPE.into())],
         payload: event(&alert, feed).to_string().into(),
+        refused: None,
     }
 }
 

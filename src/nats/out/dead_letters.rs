@@ -46,6 +46,7 @@ pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
     Target {
         stream: settings.dead_letters_stream.clone(),
         subject: settings.dead_letters_subject.clone(),
+        made_for: settings.dead_letters_subject.clone(),
         feed: feed.into(),
         shorten,
     }
@@ -70,6 +71,7 @@ fn row(letter: StoredDeadLetter, feed: &str) -> JetRow {
         token: token(&letter.source),
         headers,
         payload: letter.raw.into(),
+        refused: None,
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn target(settings: &OutSettings, feed: &str) -> Target {
     Target {
         stream: settings.incidents_stream.clone(),
         subject: settings.incidents_subject.clone(),
+        made_for: settings.incidents_subject.clone(),
         feed: feed.into(),
         shorten,
     }
@@ -55,6 +56,7 @@ fn row(line: &Change, feed: &str) -> JetRow {
         token: token(&line.rule),
         headers: vec![("Content-Type", CONTENT_TYPE.into())],
         payload: event(line, &id, feed).to_string().into(),
+        refused: None,
         id,
     }
 }

@@ -80,6 +80,9 @@ impl JetSink {
             }
         }
         let row = &page[0];
+        if let Some(cause) = &row.refused {
+            return Err(Delivery { rows: vec![Fate::Refused(cause.clone())], stop: None });
+        }
         let message = self.target.alone(row, self.fence, limit);
         let whole = matches!(message, Some((_, false)));
         if !whole && self.measured != row.n {
@@ -140,12 +143,12 @@ impl Sink for JetSink {
             return Err(Stop::Away(self.link.away().to_string()));
         }
         let failed = |cause: String| Stop::failed(self.link.explain(cause));
-        let Target { stream: name, subject, feed, .. } = &self.target;
+        let Target { stream: name, feed, .. } = &self.target;
         if self.line.is_none() {
             let line = Line::open(&self.link, self.link.request_timeout()).await;
             self.line = Some(line.map_err(failed)?);
         }
-        let stream = streams::stream(&self.link, &self.settings, name, subject).await;
+        let stream = streams::stream(&self.link, &self.settings, &self.target).await;
         let stream = stream.map_err(|error| failed(error.to_string()))?;
         let read = cursor::read(&stream, &self.target.filter(), feed).await.map_err(failed)?;
         let info = stream.cached_info();

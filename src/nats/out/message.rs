@@ -28,7 +28,7 @@ pub(super) const TRUNCATED: &str = "Tidewatch-Truncated";
 /// A row as a message.
 #[derive(Clone, Debug)]
 pub struct JetRow {
-    /// Position in the feed; grows by 1.
+    /// Position in the feed; grows.
     pub n: u64,
     /// `Nats-Msg-Id`.
     pub id: String,
@@ -38,6 +38,8 @@ pub struct JetRow {
     pub headers: Vec<(&'static str, String)>,
     /// The message.
     pub payload: Bytes,
+    /// Why it must not be published, for one that must not.
+    pub refused: Option<String>,
 }
 
 impl Row for JetRow {
@@ -65,6 +67,9 @@ pub struct Target {
     pub stream: String,
     /// First tokens of the subject.
     pub subject: String,
+    /// First tokens of the subjects that the stream is made for: the same, or the beginning of it where
+    /// feeds of several subjects share a stream.
+    pub made_for: String,
     /// Identity of the data folder, a token.
     pub feed: String,
     /// What goes out of a row that is too large.
@@ -92,12 +97,13 @@ impl Target {
     }
 
     /// The messages of the first rows, as far as they can go as one batch after the message with
-    /// sequence `fence`: one that only just cannot goes alone.
+    /// sequence `fence`: one that only just cannot goes alone, and one that must not ends it.
     pub(super) fn batch(&self, rows: &[JetRow], fence: u64, limit: Limit<'_>) -> Vec<Post> {
         let post = |(index, row): (usize, &JetRow)| {
             let post = with(self.common(row, &row.payload), &row.headers);
             let post = if index == 0 { self.fenced(post, fence) } else { post };
-            limit.takes_in_batch(&post, index + 1).then_some(post)
+            let goes = row.refused.is_none() && limit.takes_in_batch(&post, index + 1);
+            goes.then_some(post)
         };
         rows.iter().enumerate().map_while(post).collect()
     }
@@ -137,6 +143,7 @@ mod tests {
             token: "t".into(),
             headers: vec![("A", "a".into())],
             payload: vec![b'x'; bytes].into(),
+            refused: None,
         }
     }
 
@@ -146,7 +153,7 @@ mod tests {
             Some((row.headers.clone(), row.payload.slice(..room)))
         }
         let (stream, subject, feed) = ("S".into(), "s".into(), "f".into());
-        Target { stream, subject, feed, shorten: cut }
+        Target { stream, subject, made_for: "s".into(), feed, shorten: cut }
     }
 
     #[test]

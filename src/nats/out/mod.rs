@@ -1,11 +1,11 @@
-//! What leaves for NATS: alerts, incidents and dead letters into streams, each exactly once; the
-//! board on a subject and in a bucket; answers to questions of other services.
+//! What leaves for NATS: alerts, incidents, dead letters and the notifications of channels into streams,
+//! each exactly once; the board on a subject and in a bucket; answers to questions of other services.
 //!
 //! - `jet`: a stream as a sink of rows ([`crate::sink`]). The stream itself says how far it got
 //!   (`cursor`), so that neither a crash of ours nor one of the broker repeats or loses a message;
 //!   `message`: rows as messages, alone and in batches.
-//! - `alerts`, `incidents`, `dead_letters`: the rows, and what a message of them looks like
-//!   (`cloud_event`: the envelope of the first two).
+//! - `alerts`, `incidents`, `dead_letters`, [`notifications`]: the rows, and what a message of them looks
+//!   like (`cloud_event`: the envelope of all but dead letters).
 //! - `board`, `service`: views; the latest state is enough.
 //! - `streams`: makes what is missing, or says what does not fit.
 //!
@@ -20,6 +20,7 @@ mod dead_letters;
 mod incidents;
 mod jet;
 mod message;
+pub mod notifications;
 mod service;
 mod streams;
 

@@ -4,12 +4,13 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, Info, RetentionPolicy, Stream};
 use async_nats::jetstream::{ErrorCode, kv};
 
+use super::message::Target;
 use crate::nats::NatsError;
 use crate::nats::link::Link;
 use crate::nats::publisher::post::BATCH_SINCE;
 use crate::nats::settings::{Manage, OutSettings};
 
-/// The stream of a feed whose subjects begin with `subject`.
+/// The stream of a feed.
 ///
 /// # Errors
 /// When it is missing and must not be made, when it cannot keep the feed's promise, or
@@ -17,21 +18,21 @@ use crate::nats::settings::{Manage, OutSettings};
 pub(super) async fn stream(
     link: &Link,
     settings: &OutSettings,
-    name: &str,
-    subject: &str,
+    target: &Target,
 ) -> Result<Stream, NatsError> {
+    let Target { stream: name, subject, made_for, .. } = target;
     let refused = |cause: String| refused(&format!("stream {name}"), &cause);
     let found = match link.jetstream().get_stream(name).await {
         Ok(found) => found,
         Err(error) if !is_missing(&error.kind()) => return Err(refused(error.to_string())),
         Err(_) if settings.manage == Manage::Check => {
             return Err(refused(format!(
-                "it does not exist; create it with the subject {subject}.>, or set nats.manage \
+                "it does not exist; create it with the subject {made_for}.>, or set nats.manage \
                  = \"create\""
             )));
         }
         Err(_) => {
-            let config = config(link, settings, name, subject);
+            let config = config(link, settings, name, made_for);
             let made = link.jetstream().create_stream(config).await;
             made.map_err(|error| refused(error.to_string()))?
         }

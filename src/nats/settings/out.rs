@@ -40,7 +40,7 @@ settings! {
         /// Requests of one endpoint of the service answered at a time; more wait in the server's
         /// queue.
         pub requests_max: usize = 64, count(1, 1_024);
-        /// How long streams made for alerts, incidents and dead letters keep messages. "0s": for ever.
+        /// How long streams made for these and for channels keep messages. "0s": for ever.
         pub max_age: Duration = Duration::from_secs(30 * 86_400), span(0, 3_660 * DAY);
         /// How many bytes they keep; the server reserves them. "0B": as many as the server allows.
         pub max_bytes: u64 = 0, size(0, 1_048_576 * GIB);

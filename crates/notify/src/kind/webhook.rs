@@ -10,6 +10,7 @@ use tidewatch_core::settings::{Secret, settings};
 
 use super::{Opening, Wrong};
 use crate::channel::{Channel, Failure};
+use crate::event::data;
 use crate::http::{Http, Request, Told, Wire};
 use crate::secret::Found;
 use crate::template::Escape;
@@ -83,7 +84,7 @@ impl Wire for Webhook {
             Step::Nudge => "tidewatch.nudge".to_owned(),
             _ => format!("tidewatch.{}.{}", told.view.kind, told.view.step),
         };
-        let mut event = json!({
+        let event = json!({
             "specversion": "1.0",
             "id": notification.key,
             "source": source.split('#').next(),
@@ -91,19 +92,8 @@ impl Wire for Webhook {
             "subject": notification.about,
             "time": time.to_string(),
             "datacontenttype": "application/json",
-            "data": {
-                "title": told.written.title,
-                "body": told.written.body,
-                "step": notification.step,
-                "route": notification.route,
-                "channel": notification.channel,
-                "severity": told.view.severity,
-                "facts": notification.facts,
-            },
+            "data": data(notification, &told.view, &told.written),
         });
-        if let Some(recipient) = &notification.recipient {
-            event["data"]["recipient"] = json!(recipient);
-        }
         let body = serde_json::to_vec(&event).map_err(Failure::never)?;
         let mut headers = vec![
             ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),

@@ -152,7 +152,7 @@ fn private_addresses_and_plain_text_are_refused() {
     {
         let url = format!("https://{host}:{port}/hook");
         let channel = spec("webhook", &[("url", &url)], false);
-        let channel = channel.open(&place(), &clock).unwrap();
+        let channel = channel.open(&place(), &clock).unwrap().delivers().unwrap();
         let said = never(channel.deliver(&sample(Step::Fired), None));
         assert!(said.contains("nothing is sent there unless"), "{host}: {said}");
     }
@@ -400,7 +400,7 @@ fn an_alert_of_alertmanager_is_the_same_at_each_step() {
     // Told days after it was: what counts is when it is told.
     let clock: SharedClock = Arc::new(Stopped("2026-12-09T12:00:00Z".parse().unwrap()));
     let channel = spec("alertmanager", &[("url", &format!("{url}/prefix/"))], true);
-    let channel = channel.open(&place(), &clock).unwrap();
+    let channel = channel.open(&place(), &clock).unwrap().delivers().unwrap();
     let mut sent = Vec::new();
     for step in [Step::Fired, Step::Again, Step::Acknowledged, Step::Resolved, Step::Occurred] {
         channel.deliver(&sample(step), None).unwrap();

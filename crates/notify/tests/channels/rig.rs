@@ -35,7 +35,7 @@ pub fn spec(kind: &str, keys: &[(&str, &str)], allow_private: bool) -> Spec {
 }
 
 pub fn open(kind: &str, keys: &[(&str, &str)]) -> Box<dyn Channel> {
-    spec(kind, keys, true).open(&place(), &SystemClock::shared()).unwrap()
+    spec(kind, keys, true).open(&place(), &SystemClock::shared()).unwrap().delivers().unwrap()
 }
 
 pub fn sample(step: Step) -> Notification {

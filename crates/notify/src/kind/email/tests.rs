@@ -241,7 +241,7 @@ fn a_mail_of_the_folder_is_read_back_and_masked() {
     }
     let mailbox = crate::Mailbox::new(&folder);
     assert_eq!(mailbox.newest(9).unwrap(), (vec![], 0));
-    let channel = spec.open(&place(), &SystemClock::shared()).unwrap();
+    let channel = spec.open(&place(), &SystemClock::shared()).unwrap().delivers().unwrap();
     let mut told = nudge("ada@example.org");
     told.facts["items"] = serde_json::json!(["Söckchen <b>", "x".repeat(300)]);
     for _ in 0..2 {
