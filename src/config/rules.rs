@@ -18,6 +18,9 @@ fn severities() -> Vec<&'static str> {
     vec!["info", "warning", "critical"]
 }
 
+/// Most metrics that say why.
+const WHY_MAX: usize = 4;
+
 settings! {
     /// One `[[rule]]` as it is written.
     #[derive(Clone, Debug)]
@@ -33,8 +36,9 @@ settings! {
         /// with the rule.
         pub groups_max: usize = 100, count(1, 1_000);
         /// Metrics with group_by and the window of this one, such as the same counted by region: an
-        /// alert names the groups that moved most, each with its share.
-        pub why: Vec<String> = Vec::new(), names_in_order(0, 4);
+        /// incident names the groups that moved most, each with its share. By default those that are
+        /// the same but for their group_by, the first four; [] is none.
+        pub why: Derived<Vec<String>> = Derived(None), names_in_order(0, WHY_MAX);
         /// How it draws its line:
         pub detect: String = "sigma".into(), Rule::Word(words);
         /// How long windows must stand out, one after the other, before there is an alert. "0s": the
@@ -132,7 +136,8 @@ pub(super) fn rule(
             rule_fits(&mut item.reader, &detect, patience, metric);
             let windows = detect.reach(step) / step.max(1);
             groups_fit(&mut item.reader, keys.groups_max, windows, metric);
-            explains(&mut item.reader, &keys.why, metric, metrics);
+            let named = keys.why.0.as_deref().unwrap_or_default();
+            explains(&mut item.reader, named, metric, metrics);
         }
         None if keys.metric.is_empty() => {}
         None => {
@@ -142,12 +147,13 @@ pub(super) fn rule(
             item.reader.problem("metric", format!("names no metric; there are {known}{hint}"));
         }
     }
+    let why = keys.why.0.unwrap_or_else(|| metric.map_or_else(Vec::new, |of| alike(of, metrics)));
     anomaly::Rule {
         name: item.name.clone(),
         title: item.title(keys.title),
         metric: keys.metric,
         groups_max: keys.groups_max,
-        why: keys.why,
+        why,
         patience,
         severity: keys.severity,
         one_incident: keys.incident == IncidentOf::Rule,
@@ -231,6 +237,20 @@ fn groups_fit(reader: &mut Reader, groups_max: usize, windows: i64, metric: &Met
         );
         reader.problem("groups_max", rule);
     }
+}
+
+/// The metrics that are one without labels but for their labels.
+fn alike(metric: &MetricSpec, metrics: &[MetricSpec]) -> Vec<String> {
+    let counts = |one: &MetricSpec| {
+        let MetricSpec { of, filter, numerator, aggregate, field, window, .. } = one.clone();
+        (of, filter, numerator, aggregate, field, window)
+    };
+    let plain = metric.formula.is_none() && metric.group_by.is_empty();
+    let named = |other: &&MetricSpec| {
+        let scalar = other.aggregate.shape().is_scalar();
+        plain && scalar && !other.group_by.is_empty() && counts(other) == counts(metric)
+    };
+    metrics.iter().filter(named).take(WHY_MAX).map(|other| other.name.clone()).collect()
 }
 
 /// Metrics whose groups say why.
