@@ -45,6 +45,8 @@ pub mod seen;
 pub mod session;
 pub mod settings;
 pub mod time;
+#[cfg(test)]
+mod trials;
 pub mod unusable;
 pub mod verdict;
 pub mod wire;

@@ -186,7 +186,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #![proptest_config(crate::trials::cases(64))]
         #[test]
         fn it_is_a_plain_list_sorted_anew(
             // Bursts of numbers from a narrow or a wide range, that leave first in, first out,

@@ -557,7 +557,7 @@ fn plain() -> impl Strategy<Value = Plain> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(crate::trials::cases(1_000))]
 
     #[test]
     fn evaluation_is_what_a_plain_reading_says(plain in plain(), known in known()) {

@@ -527,7 +527,7 @@ fn follow(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(crate::trials::cases(60))]
 
     #[test]
     fn each_incident_begins_and_ends_once_and_nobody_hears_twice(

@@ -248,7 +248,7 @@ fn beside(window: &WindowSpec, panes: i64) -> WindowSpec {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(120))]
     #[test]
     fn a_formula_is_its_operands_put_into_it_whatever_came_when_and_who_died(
         (window, samples) in windows()

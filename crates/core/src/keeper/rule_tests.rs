@@ -40,7 +40,7 @@ pub(super) fn detectors(over: i64) -> Vec<Detect> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(48))]
     /// What came after the last snapshot, added to it, is what the keeper holds; also while an
     /// alert is pending or up, when it is over, and when what lasts has become usual.
     #[test]
@@ -124,7 +124,7 @@ fn an_entry_with_lists_of_its_own_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(64))]
     /// Looking back at windows that are final says what was said while they became so.
     #[test]
     fn looking_back_says_what_was_said(

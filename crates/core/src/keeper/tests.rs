@@ -205,7 +205,7 @@ fn the_board_has_occurrences_alone_whatever_the_feed_holds() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(48))]
     #[test]
     fn rules_judge_the_same_wherever_the_barriers_are(
         // Silences, shorter and far longer than the rule looks back, and counts.

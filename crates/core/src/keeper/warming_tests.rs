@@ -122,7 +122,7 @@ fn a_new_rule_does_not_judge_what_was_final_before_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(64))]
     /// What another keeper has counted is put in by one commit, and nothing tells it from what it
     /// would be if it had been there; a metric is filled once.
     #[test]

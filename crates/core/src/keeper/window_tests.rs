@@ -628,7 +628,7 @@ pub(super) fn samples(window: &WindowSpec) -> impl Strategy<Value = Vec<Sample>>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(crate::trials::cases(150))]
     #[test]
     fn every_number_is_the_definition_whatever_came_when_and_who_died(
         (window, samples) in windows().prop_flat_map(|w| (Just(w.clone()), samples(&w))),

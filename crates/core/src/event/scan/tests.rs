@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::decode::Decoder;
 use crate::event::draft::Space;
-use crate::event::names::Rules;
+use crate::event::names::Naming;
 use crate::event::time_rule::TimeRule;
 use crate::event::{Derived, How, Limits, Note, NoteTime, Schema};
 use crate::expr::{Expr, Kind, Scope};
@@ -287,12 +287,12 @@ proptest! {
 
 /// Whether the scanner reads an event itself.
 fn scans(schema: &Schema, event: &str) -> bool {
-    let rules = Rules::new(Arc::new(schema.clone()));
+    let rules = Naming::new(Arc::new(schema.clone()));
     let mut scanner = Scanner::new(&rules.names, true);
     reads(&mut scanner, &rules, event)
 }
 
-fn reads(scanner: &mut Scanner, rules: &Rules, event: &str) -> bool {
+fn reads(scanner: &mut Scanner, rules: &Naming, event: &str) -> bool {
     let mut space = Space::new(&rules.names);
     let mut draft = Draft::new(rules, &mut space, event, (None, NoteTime::None));
     scanner.may(event.as_bytes()) && scanner.scan(&mut draft)
@@ -331,7 +331,7 @@ fn the_usual_event_takes_the_fast_road_and_no_other() {
 
 #[test]
 fn it_comes_back_to_the_fast_road_when_events_are_usual_again() {
-    let rules = Rules::new(Arc::default());
+    let rules = Naming::new(Arc::default());
     let mut scanner = Scanner::new(&rules.names, true);
     let mut scan = |event: &str| reads(&mut scanner, &rules, event);
     assert!((0..1_000).all(|_| !scan(r#"{"ts":1,"type":"x","nested":{}}"#)));

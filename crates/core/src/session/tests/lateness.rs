@@ -132,7 +132,7 @@ fn events(behind: i64) -> impl Strategy<Value = Vec<Stamped>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::trials::cases(600))]
 
     #[test]
     fn late_is_what_the_definition_says(
