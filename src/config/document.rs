@@ -152,7 +152,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Node>, Pr
     let table = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
         let hint = match (error.message(), text.get(span.clone())) {
-            ("duplicate key", Some(key)) => format!(": {key} stands above already"),
+            ("duplicate key", Some(key)) => format!(": {key} is set twice"),
             (message, _) if message.contains("must be quoted") => {
                 ": texts, durations and sizes stand in quotes, as \"30m\" and \"64KiB\" do".into()
             }

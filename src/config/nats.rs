@@ -183,7 +183,7 @@ fn sources(reader: &mut Reader, common: &NatsSettings, credits: usize) -> Vec<So
     let mut sources: Vec<SourceSettings> = Vec::new();
     for (index, node) in nodes.into_iter().take(SOURCES_MAX).enumerate() {
         let Value::Table(entries) = node.value else {
-            reader.problem("nats.source", "must be written as [[nats.source]], once for each");
+            reader.problem("nats.source", "must be written as [[nats.source]], a table for each");
             continue;
         };
         let (keys, problems) = source(index, node.place.clone(), entries, blank.clone());

@@ -108,7 +108,7 @@ impl Reader {
     pub fn tables(&mut self, key: &'static str) -> Option<Vec<Node>> {
         self.read(key, None, |node| match &node.value {
             Value::List(nodes) => Ok(Some(nodes.clone())),
-            _ => Err(format!("must be written as [[{key}]], once for each {key}")),
+            _ => Err(format!("must be written as [[{key}]], a table for each")),
         })
     }
 

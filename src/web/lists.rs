@@ -133,14 +133,14 @@ impl AlertsWanted {
 }
 
 /// Alerts as the store has them.
-pub struct Feed<A, N> {
+pub struct Paged<A, N> {
     /// Those after a position, oldest first, at most so many.
     pub after: A,
     /// The newest position.
     pub newest: N,
 }
 
-impl<A, N> Feed<A, N>
+impl<A, N> Paged<A, N>
 where
     A: Fn(u64, usize) -> Result<Vec<Alert>, StoreError>,
     N: Fn() -> Result<u64, StoreError>,
@@ -296,7 +296,7 @@ mod tests {
 
     /// Follows `next` to the end; the positions found, and how many pages it took.
     fn all(alerts: &[Alert], query: &str) -> (Vec<u64>, usize) {
-        let feed = Feed {
+        let feed = Paged {
             after: |after, limit| {
                 Ok(alerts.iter().filter(|a| a.n > after).take(limit).cloned().collect())
             },

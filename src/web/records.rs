@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answer::PAGE_BYTES_MAX;
-use super::lists::{AlertQuery, Feed, Items, LateQuery, LetterQuery, limit, text_of};
+use super::lists::{AlertQuery, Items, LateQuery, LetterQuery, Paged, limit, text_of};
 use super::problem::Problem;
 use super::{State, answer};
 use crate::actors::ports::{Records, StoreError, StoredDeadLetter};
@@ -35,7 +35,7 @@ const JSON: &str = "application/json";
 pub async fn alerts(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
     let wanted = query?.into_inner().checked()?;
     let text = read(&state, &request, move |records| {
-        let feed = Feed {
+        let feed = Paged {
             after: |after, limit| records.alerts(after, limit),
             newest: || records.alerts_newest(),
         };
@@ -51,7 +51,7 @@ pub async fn alerts(state: Data<State>, request: HttpRequest, query: AlertQuery)
 pub async fn alert_log(state: Data<State>, request: HttpRequest, query: AlertQuery) -> Answer {
     let wanted = query?.into_inner().checked()?;
     let text = read(&state, &request, move |records| {
-        let feed = Feed {
+        let feed = Paged {
             after: |after, limit| records.alert_log(after, limit),
             newest: || records.alerts_newest(),
         };

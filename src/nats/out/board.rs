@@ -20,7 +20,7 @@ use crate::nats::settings::OutSettings;
 use crate::sink::Track;
 
 /// Publishes boards.
-pub(super) struct Desk {
+pub(super) struct BoardOut {
     link: Link,
     settings: Arc<OutSettings>,
     board: Arc<ArcSwap<Board>>,
@@ -34,15 +34,15 @@ pub(super) struct Desk {
     written: Option<Arc<Board>>,
 }
 
-impl Desk {
+impl BoardOut {
     pub fn new(
         link: &Link,
         settings: &Arc<OutSettings>,
         parts: &Parts,
         track: Arc<Track>,
         stop: watch::Receiver<bool>,
-    ) -> Desk {
-        Desk {
+    ) -> BoardOut {
+        BoardOut {
             link: link.clone(),
             settings: Arc::clone(settings),
             board: Arc::clone(&parts.board),

@@ -148,13 +148,13 @@ pub fn start(link: &Link, settings: OutSettings, parts: Parts) -> Outputs {
     }
     if !settings.board_subject.is_empty() || !settings.board_bucket.is_empty() {
         let track = track(&mut outputs, BOARD);
-        let desk = board::Desk::new(link, &settings, &parts, track, outputs.stopped());
-        outputs.runs(link.spawn(desk.run()));
+        let board = board::BoardOut::new(link, &settings, &parts, track, outputs.stopped());
+        outputs.runs(link.spawn(board.run()));
     }
     if !settings.service.is_empty() {
         let track = track(&mut outputs, SERVICE);
-        let desk = service::Desk::new(link, &settings, &parts, track, outputs.stopped());
-        outputs.runs(link.spawn(desk.run()));
+        let service = service::MicroService::new(link, &settings, &parts, track, outputs.stopped());
+        outputs.runs(link.spawn(service.run()));
     }
     outputs
 }

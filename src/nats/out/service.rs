@@ -29,7 +29,7 @@ const KEY_BYTES_MAX: usize = 4_096;
 const AT_RISK_BYTES_MAX: usize = 512 * 1024;
 
 /// Answers requests.
-pub(super) struct Desk {
+pub(super) struct MicroService {
     link: Link,
     settings: Arc<OutSettings>,
     answers: Answers,
@@ -47,20 +47,20 @@ impl Drop for Guard {
     }
 }
 
-impl Desk {
+impl MicroService {
     pub fn new(
         link: &Link,
         settings: &Arc<OutSettings>,
         parts: &Parts,
         track: Arc<Track>,
         stop: watch::Receiver<bool>,
-    ) -> Desk {
+    ) -> MicroService {
         let answers = Answers {
             board: Arc::clone(&parts.board),
             directory: parts.directory.clone(),
             status: Arc::clone(&parts.status),
         };
-        Desk { link: link.clone(), settings: Arc::clone(settings), answers, track, stop }
+        MicroService { link: link.clone(), settings: Arc::clone(settings), answers, track, stop }
     }
 
     /// Answers until it is stopped. The client keeps the subscriptions over reconnects.

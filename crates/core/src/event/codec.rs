@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::context::Level;
 use super::derived::derive;
 use super::draft::{Broken, Draft, Space};
-use super::names::Rules;
+use super::names::Naming;
 use super::parsed::{Parsed, Rejected};
 use super::{Note, NoteTime, Schema, Span};
 use crate::time::EpochMs;
@@ -32,18 +32,18 @@ pub(super) trait Codec {
     /// this is not worth trying, or it is none: then nothing was handed over.
     fn usual(
         &mut self,
-        desk: &mut Desk,
+        drafter: &mut Drafter,
         event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) -> bool;
 
-    /// Reads one event, of at most `Limits::event_bytes`, into a draft of the desk, and hands
+    /// Reads one event, of at most `Limits::event_bytes`, into a draft of the drafter, and hands
     /// it to `each`. Bytes that break a rule are handed over too, with the rule; none are
     /// passed over.
     fn event(
         &mut self,
-        desk: &mut Desk,
+        drafter: &mut Drafter,
         event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
@@ -99,18 +99,18 @@ pub(super) fn part(offer: Option<Offer<'_>>) -> Option<u32> {
 
 /// What drafts are made with, used again for each.
 #[derive(Debug)]
-pub(super) struct Desk {
-    pub rules: Rules,
+pub(super) struct Drafter {
+    pub rules: Naming,
     pub space: Space,
     /// The time of an event that has none of its own.
     pub arrival: Option<EpochMs>,
 }
 
-impl Desk {
+impl Drafter {
     /// For this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let rules = Rules::new(schema);
-        Desk { space: Space::new(&rules.names), rules, arrival: None }
+        let rules = Naming::new(schema);
+        Drafter { space: Space::new(&rules.names), rules, arrival: None }
     }
 
     /// Decodes an item, unless it holds more than `room` events: then nothing is handed over

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::codec::{Desk, Item, Offer};
+use super::codec::{Drafter, Item, Offer};
 use super::hints;
 use super::json::Json;
 pub use super::parsed::{Parsed, Rejected};
@@ -16,7 +16,7 @@ use crate::time::{END_OF_TIME, EpochMs};
 /// Decodes items by a schema. Keeps scratch space between calls.
 #[derive(Debug)]
 pub struct Decoder {
-    desk: Desk,
+    drafter: Drafter,
     json: Json,
 }
 
@@ -33,15 +33,15 @@ impl Decoder {
     }
 
     fn with(schema: Arc<Schema>, scans: bool) -> Self {
-        let desk = Desk::new(schema);
-        Decoder { json: Json::new(&desk, scans), desk }
+        let drafter = Drafter::new(schema);
+        Decoder { json: Json::new(&drafter, scans), drafter }
     }
 
     /// The time that the next items arrive at, for events without one where the schema says
     /// that their arrival is their time. `END_OF_TIME`: it means nothing (files).
     pub fn arrive(&mut self, at: EpochMs) {
-        self.desk.arrival =
-            (self.desk.rules.schema.arrival_is_time && at < END_OF_TIME).then_some(at);
+        self.drafter.arrival =
+            (self.drafter.rules.schema.arrival_is_time && at < END_OF_TIME).then_some(at);
     }
 
     /// Decodes one item and hands each of its events to `each`, in order.
@@ -86,9 +86,10 @@ impl Decoder {
 
     /// Aliases that no event has carried so far, as they are written in the configuration.
     pub fn unused_aliases(&self) -> Vec<String> {
-        let of =
-            |text: &str| self.desk.rules.names.every(text).any(|index| self.desk.space.ever(index));
-        let aliases = self.desk.rules.schema.aliases.iter().map(|(from, _)| from);
+        let of = |text: &str| {
+            self.drafter.rules.names.every(text).any(|index| self.drafter.space.ever(index))
+        };
+        let aliases = self.drafter.rules.schema.aliases.iter().map(|(from, _)| from);
         aliases.filter(|from| !of(from)).cloned().collect()
     }
 
@@ -121,7 +122,7 @@ impl Decoder {
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
     ) -> bool {
         match format {
-            Format::Json => self.desk.item(&mut self.json, item, offer, room, each),
+            Format::Json => self.drafter.item(&mut self.json, item, offer, room, each),
         }
     }
 
@@ -167,7 +168,7 @@ impl Decoder {
             ));
         }
         let whole =
-            if hints.is_empty() { None } else { hints.write_into(&raw, &self.desk.rules.names) };
+            if hints.is_empty() { None } else { hints.write_into(&raw, &self.drafter.rules.names) };
         let item = whole.unwrap_or(raw);
         let note = Note { time: hints.time(), ..Note::default() };
         self.verdict_noted(&item, &note)?;
@@ -181,7 +182,7 @@ impl Decoder {
         let named = |(index, (has_id, event)): (usize, (bool, Vec<u8>))| {
             let id = if several { format!("{name}/{index}") } else { name.to_owned() };
             let named =
-                (!has_id).then(|| hints::with_id(&event, &self.desk.rules.names, &id)).flatten();
+                (!has_id).then(|| hints::with_id(&event, &self.drafter.rules.names, &id)).flatten();
             named.unwrap_or(event)
         };
         Ok(events.into_iter().enumerate().map(named).collect())

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use super::context::{CONTEXT, Level};
-use super::names::{Name, Names, Rules, role};
+use super::names::{Name, Names, Naming, role};
 use super::time_rule::{Guess, NoTime, TimeRule};
 use super::value::Raw;
 use super::{NoteTime, Span, Value};
@@ -74,7 +74,7 @@ pub(super) struct Envelope {
 
 /// The event so far. Its texts are spans of its own text, or of the scratch space behind that.
 pub(super) struct Draft<'a> {
-    pub rules: &'a Rules,
+    pub rules: &'a Naming,
     pub space: &'a mut Space,
     /// What it is read from.
     pub text: &'a str,
@@ -106,7 +106,7 @@ impl<'a> Draft<'a> {
     /// its own, `time` the one that the source gives.
     #[inline]
     pub fn new(
-        rules: &'a Rules,
+        rules: &'a Naming,
         space: &'a mut Space,
         text: &'a str,
         (arrival, time): (Option<EpochMs>, NoteTime),

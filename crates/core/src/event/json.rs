@@ -5,7 +5,7 @@
 
 use super::Limits;
 use super::cloudevent;
-use super::codec::{Codec, Desk, Item, Offer, hand_over, part};
+use super::codec::{Codec, Drafter, Item, Offer, hand_over, part};
 use super::context::Level;
 use super::draft::Broken;
 use super::parsed::{Parsed, Rejected};
@@ -21,10 +21,10 @@ pub(super) struct Json {
 
 impl Json {
     /// `scans`: usual events are left to the scanner.
-    pub fn new(desk: &Desk, scans: bool) -> Self {
+    pub fn new(drafter: &Drafter, scans: bool) -> Self {
         // What the scanner reads is one deep.
-        let scans = scans && desk.rules.schema.limits.depth > 0;
-        Json { scanner: Scanner::new(&desk.rules.names, scans) }
+        let scans = scans && drafter.rules.schema.limits.depth > 0;
+        Json { scanner: Scanner::new(&drafter.rules.names, scans) }
     }
 }
 
@@ -46,7 +46,7 @@ impl Codec for Json {
     #[inline]
     fn usual(
         &mut self,
-        desk: &mut Desk,
+        drafter: &mut Drafter,
         event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
@@ -55,7 +55,7 @@ impl Codec for Json {
             return false;
         }
         let Ok(text) = event.text() else { return false };
-        let mut draft = desk.draft(text, offer);
+        let mut draft = drafter.draft(text, offer);
         let done = self.scanner.scan(&mut draft);
         if done {
             hand_over(draft, Ok(()), (event.bytes, Level::Native), offer, each);
@@ -65,7 +65,7 @@ impl Codec for Json {
 
     fn event(
         &mut self,
-        desk: &mut Desk,
+        drafter: &mut Drafter,
         event: Item<'_>,
         offer: Option<Offer<'_>>,
         each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
@@ -75,18 +75,18 @@ impl Codec for Json {
             Ok(text) => text,
             Err(reason) => return each(Err(Rejected { reason, raw, part: part(offer) })),
         };
-        let deep = shallow(raw, &desk.rules.schema.limits);
-        let mut draft = desk.draft(text, offer);
+        let deep = shallow(raw, &drafter.rules.schema.limits);
+        let mut draft = drafter.draft(text, offer);
         let read = deep.and_then(|()| walk::read(&mut draft, Level::Native));
         if draft.is_cloudevent {
-            return envelope(desk, text, offer, each);
+            return envelope(drafter, text, offer, each);
         }
         hand_over(draft, read, (raw, Level::Native), offer, each);
     }
 }
 
 fn envelope(
-    desk: &mut Desk,
+    drafter: &mut Drafter,
     text: &str,
     offer: Option<Offer<'_>>,
     each: &mut impl FnMut(Result<Parsed<'_>, Rejected<'_>>),
@@ -97,7 +97,7 @@ fn envelope(
             return each(Err(Rejected { reason, raw: text.as_bytes(), part: part(offer) }));
         }
     };
-    let mut draft = desk.draft(text, offer);
+    let mut draft = drafter.draft(text, offer);
     let read = cloudevent::read(&mut draft, unpacked.as_deref());
     hand_over(draft, read, (text.as_bytes(), Level::Envelope), offer, each);
 }

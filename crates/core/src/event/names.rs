@@ -273,18 +273,18 @@ const MAX_RANK: u16 = 100;
 
 /// What all drafts go by.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct Naming {
     pub schema: Arc<Schema>,
     pub names: Names,
     pub event_types: Lookup,
     pub derived: Vec<Derivation>,
 }
 
-impl Rules {
+impl Naming {
     pub fn new(schema: Arc<Schema>) -> Self {
         let event_types = Lookup::new(schema.event_types.iter().map(String::as_str));
         let derived = derivations(&schema);
-        Rules { names: Names::new(&schema), event_types, derived, schema }
+        Naming { names: Names::new(&schema), event_types, derived, schema }
     }
 }
 
