@@ -363,6 +363,17 @@ fn what_was_before_only_teaches_and_what_cannot_be_is_said() {
     // For people.
     let text = run(&["by_robust", "--vary", "k=3..5", "--file", &file]).stdout;
     assert!(text.contains("as configured") && text.contains("would have fired"), "{text}");
+    // A quiet past may be one whose events lack what is asked for.
+    let other = lines(&events).join("\n").replace("\"user\":", "\"customer\":");
+    let other = folder.write("other.ndjson", other);
+    let run_other = run(&["fails_twice", "--file", &other]);
+    assert!(
+        run_other.stdout.contains("no event carries user (events.key)"),
+        "{}",
+        run_other.stdout
+    );
+    let json = run(&["fails_twice", "--json", "--file", &other]).json();
+    assert_eq!(json["history"]["never_seen"], json!(["user (events.key)"]), "{json}");
 
     for (args, code, part) in [
         (&["nope"][..], 2, "is no rule (by_sigma, by_robust"),

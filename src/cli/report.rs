@@ -277,20 +277,7 @@ impl Report {
 
     /// What was lost of events that count, and names that never occurred.
     fn write_unusable(&self, out: &mut String) -> std::fmt::Result {
-        if !self.unusable.is_empty() {
-            writeln!(out, "\n  unusable attributes")?;
-        }
-        for view in &self.unusable {
-            let of = match view.of {
-                0 => String::new(),
-                of => format!(" of {}", grouped(of)),
-            };
-            let (attribute, key) = (&view.attribute, &view.key);
-            writeln!(out, "  {attribute} ({key}): {}{of} {}", grouped(view.count), view.words)?;
-        }
-        for name in &self.never_seen {
-            writeln!(out, "  no event carries {name}")?;
-        }
+        write_unusable(out, &self.unusable, &self.never_seen)?;
         for alias in &self.unused_aliases {
             writeln!(out, "  no event carries {alias}, an alias (events.aliases)")?;
         }
@@ -479,6 +466,29 @@ pub(crate) fn grouped(count: u64) -> String {
 pub(crate) fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// Attributes that were of no use, and those that no event carried; nothing where there are none.
+pub fn write_unusable(
+    out: &mut impl std::fmt::Write,
+    unusable: &[FaultView],
+    never_seen: &[String],
+) -> std::fmt::Result {
+    if !unusable.is_empty() {
+        writeln!(out, "\n  unusable attributes")?;
+    }
+    for view in unusable {
+        let of = match view.of {
+            0 => String::new(),
+            of => format!(" of {}", grouped(of)),
+        };
+        let (attribute, key) = (&view.attribute, &view.key);
+        writeln!(out, "  {attribute} ({key}): {}{of} {}", grouped(view.count), view.words)?;
+    }
+    for name in never_seen {
+        writeln!(out, "  no event carries {name}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

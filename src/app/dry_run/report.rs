@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::seen::{Alerts, Fired, Range};
 use super::trial::Tried;
 use super::vary::{Setting, Subject};
-use crate::cli::report::{duration, grouped, number};
+use crate::cli::report::{duration, grouped, number, write_unusable};
 use crate::domain::event::time_text::date;
+use crate::domain::fault::FaultView;
 use crate::domain::ledger::Ledger;
 use crate::domain::pattern::PatternTally;
 use crate::domain::time::{EpochMs, SpanMs};
@@ -42,6 +43,12 @@ pub(super) struct History {
     /// The time that was looked at: what was before only taught.
     pub from: Option<EpochMs>,
     pub to: Option<EpochMs>,
+    /// Attributes of applied events that were of no use, as configured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<FaultView>,
+    /// Attributes that the configuration needs and no event carried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub never_seen: Vec<String>,
 }
 
 /// What came of one setting.
@@ -173,6 +180,8 @@ impl History {
         let mut history = History { source, ..History::default() };
         if let Some(first) = tried.first() {
             history.ledger = first.numbers.ledger;
+            history.unusable.clone_from(&first.numbers.unusable);
+            history.never_seen.clone_from(&first.numbers.never_seen);
             (history.first, history.last) = (first.seen.first, first.seen.last);
             history.from = history.first.map(|first| first.max(range.from));
             history.to = history.last.map(|last| last.min(range.to));
@@ -334,7 +343,9 @@ impl fmt::Display for Report {
             [] => return Ok(()),
         };
         writeln!(out)?;
-        one.fired(out)
+        one.fired(out)?;
+        let History { unusable, never_seen, .. } = &self.history;
+        write_unusable(out, unusable, never_seen)
     }
 }
 

@@ -153,7 +153,9 @@ impl About<'_> {
 
 /// `null` where the measure has no end.
 fn measured(far: Option<f64>) -> Json {
-    json!(far.filter(|far| *far < f64::MAX))
+    // Four digits say all that the measure does.
+    let digits = |far: f64| format!("{far:.3e}").parse().unwrap_or(far);
+    json!(far.filter(|far| *far < f64::MAX).map(digits))
 }
 
 fn number(value: Option<f64>) -> String {
