@@ -264,7 +264,7 @@ impl Handler<Attend> for Committer {
     type Result = Result<oneshot::Receiver<()>, Refused>;
 
     fn handle(&mut self, command: Attend, _: &mut Context<Self>) -> Self::Result {
-        self.keeper.command(command.0)?;
+        self.keeper.incidents.command(command.0)?;
         Ok(self.durable_next())
     }
 }
@@ -273,7 +273,7 @@ impl Handler<Suppress> for Committer {
     type Result = Result<(usize, oneshot::Receiver<()>), nudge::Refused>;
 
     fn handle(&mut self, command: Suppress, _: &mut Context<Self>) -> Self::Result {
-        let new = self.keeper.nudge_command(&command.0)?;
+        let new = self.keeper.nudges.command(&command.0)?;
         Ok((new, self.durable_next()))
     }
 }
@@ -282,8 +282,8 @@ impl Handler<LookNudges> for Committer {
     type Result = NudgesStand;
 
     fn handle(&mut self, _: LookNudges, _: &mut Context<Self>) -> Self::Result {
-        let (suppressed, suppressed_max) = self.keeper.nudges().suppressed();
-        NudgesStand { nudges: self.keeper.nudges().views(), suppressed, suppressed_max }
+        let (suppressed, suppressed_max) = self.keeper.nudges.suppressed();
+        NudgesStand { nudges: self.keeper.nudges.views(), suppressed, suppressed_max }
     }
 }
 

@@ -182,8 +182,8 @@ fn totals(keeper: &Keeper) {
         gauge!(names::GROUPS, "metric" => metric.to_owned()).set(present as f64);
         counter!(names::GROUPS_LEFT, "metric" => metric.to_owned()).absolute(left);
     }
-    of_desk(keeper.desk());
-    gauge!(names::INCIDENTS_PENDING).set(keeper.pending().len() as f64);
+    of_desk(keeper.incidents.desk());
+    gauge!(names::INCIDENTS_PENDING).set(keeper.incidents.pending().len() as f64);
     for (metric, late) in keeper.window_late() {
         let counts = [
             (names::WINDOW_LATE, late.some),
@@ -223,13 +223,13 @@ fn of_desk(desk: &Desk) {
 
 /// What became of abandoned sessions that nudges are of, and what the nudges bring about.
 fn nudges(keeper: &Keeper) {
-    if !keeper.nudges().any() {
+    if !keeper.nudges.any() {
         return;
     }
-    let (suppressed, most) = keeper.nudges().suppressed();
+    let (suppressed, most) = keeper.nudges.suppressed();
     gauge!(names::NUDGE_SUPPRESSED).set(suppressed as f64);
     gauge!(names::NUDGE_SUPPRESSED_CAPACITY).set(most as f64);
-    for view in keeper.nudges().views() {
+    for view in keeper.nudges.views() {
         let name = || view.name.clone();
         for (outcome, total) in &view.outcomes {
             counter!(names::NUDGE_SESSIONS, "nudge" => name(), "outcome" => *outcome)

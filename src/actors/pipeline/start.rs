@@ -203,7 +203,7 @@ impl<'a> Starting<'a> {
         match records.incidents(&wanted) {
             Ok(found) => {
                 let ended: Vec<_> = found.into_iter().map(|(_, incident)| incident).collect();
-                keeper.restore_ended(&ended);
+                keeper.incidents.restore_ended(&ended);
             }
             Err(error) => tracing::warn!(%error, "earlier incidents are not on the board"),
         }

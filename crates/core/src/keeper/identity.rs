@@ -2,9 +2,7 @@
 //! mean, so that a new title, unit or place in the file keeps the history. What is not
 //! recognised begins anew, and what is no more is dropped; both are said.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
+use std::collections::BTreeSet;
 
 use super::Keeper;
 use super::outlook::{Fate, Outlook, edits};
@@ -22,6 +20,19 @@ fn parts(id: &str) -> (&str, &str) {
     id.rsplit_once('#').unwrap_or((id, ""))
 }
 
+/// What of a state goes on.
+pub(super) struct Recognised {
+    /// What becomes of everything that is kept or declared.
+    pub outlook: Vec<Outlook>,
+    /// Under what name the state of each metric is kept.
+    pub ids: Vec<String>,
+    /// State of metrics that are no more.
+    pub dropped: Vec<String>,
+    /// The rules and the patterns whose state goes on; that of others is dropped.
+    pub rules: Vec<String>,
+    pub patterns: Vec<String>,
+}
+
 impl Keeper {
     /// What the configuration changed since the last start, a sentence for each metric and
     /// rule.
@@ -33,29 +44,19 @@ impl Keeper {
         self.watching.iter().map(|rule| rule_id(rule, self.engine.metrics())).collect()
     }
 
-    /// What a start with this configuration would do to a state, of everything that is kept
-    /// or declared. The keeper is of no other use afterwards.
-    ///
-    /// # Errors
-    /// When the state cannot be read: the file is damaged.
-    pub fn outlook(mut self, entries: BTreeMap<String, Value>) -> Result<Vec<Outlook>, String> {
-        let metrics = self.take_entries(entries)?;
-        Ok(self.recognise(metrics.into_keys().collect()))
-    }
-
     /// Finds the state of each metric and rule, given the ids of the metrics there is some of;
     /// what belongs to none is noted.
-    pub(super) fn recognise(&mut self, kept: BTreeSet<String>) -> Vec<Outlook> {
+    pub(super) fn recognise(&self, kept: BTreeSet<String>) -> Recognised {
         let mut found_out = Vec::new();
         let mut say = |what: &str, name: &str, fate: Fate| {
             found_out.push(Outlook { subject: format!("{what} {name}"), fate });
         };
         let kept = &kept;
-        let own = self.ids.clone();
+        let (own, mut ids) = (&self.ids, self.ids.clone());
         let mut free: Vec<&String> = kept.iter().filter(|id| !own.contains(id)).collect();
         let mut fresh = Vec::new();
         // One that is called something else now, if there can be no doubt which.
-        for (id, metric) in self.ids.iter_mut().zip(self.engine.metrics()) {
+        for (id, metric) in ids.iter_mut().zip(self.engine.metrics()) {
             let name = metric.spec.name.as_str();
             if kept.contains(id) {
                 say("metric", name, Fate::Kept);
@@ -115,7 +116,7 @@ impl Keeper {
             }
         }
         fresh.iter().for_each(|(what, name)| say(what, name, Fate::New));
-        self.dropped = free.into_iter().cloned().collect();
+        let dropped = free.into_iter().cloned().collect();
         let open = self.state.gauges.open();
         for (key, was) in &self.state.session {
             if let Some(is) = self.session.get(key).filter(|is| *is != was) {
@@ -123,9 +124,6 @@ impl Keeper {
                 found_out.push(Outlook { subject: key.clone(), fate });
             }
         }
-        self.state.rules.retain(|id, _| rules.iter().any(|rule| rule == rule_of(id)));
-        self.state.patterns.retain(|id, _| patterns.contains(id));
-        self.know_patterns();
-        found_out
+        Recognised { outlook: found_out, ids, dropped, rules, patterns }
     }
 }

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Keeper;
 use super::rules::rule_id;
 use crate::alert::Alert;
-use crate::anomaly::{Alarm, Rule, State as _};
+use crate::anomaly::Rule;
 use crate::board::bound::label;
 use crate::commit::{CommitUnit, SectionWriter};
 use crate::incident::{
-    Command, Desk, DeskSettings, Incident, Pending, Phase, Refused, SEVERITIES, Signal, Watch,
+    Command, Desk, DeskSettings, Incident, Notification, Outcome, Pending, Phase, Refused,
+    SEVERITIES, Signal, Watch,
 };
 use crate::metric::Metric;
-use crate::time::EpochMs;
+use crate::time::{EpochMs, SpanMs};
 
 /// The settings of a desk, with the rules that are watched.
 pub(super) fn settings(
@@ -38,10 +38,29 @@ pub(super) fn settings(
     DeskSettings { rules: rules.collect(), ..settings }
 }
 
-impl Keeper {
-    /// How incidents are told. Before [`Keeper::restore`].
-    pub fn set_desk(&mut self, desk: DeskSettings) {
-        self.desk = Desk::new(settings(desk, &self.watching, self.engine.metrics()));
+/// Incidents as commits hold them, and whom to tell of them.
+#[derive(Debug)]
+pub struct Incidents {
+    desk: Desk,
+    /// The state was taken up, and no barrier was added up since.
+    restored: bool,
+    /// What came of commands since the last merge.
+    commanded: Outcome,
+    /// What stands out, not for long enough yet.
+    pub(super) pending: Vec<Pending>,
+    /// Those that ended last, as the board shows them, by when and id.
+    ended: BTreeMap<(EpochMs, String), Value>,
+}
+
+impl Incidents {
+    pub(super) fn new(settings: DeskSettings) -> Self {
+        Incidents {
+            desk: Desk::new(settings),
+            restored: false,
+            commanded: Outcome::default(),
+            pending: Vec::new(),
+            ended: BTreeMap::new(),
+        }
     }
 
     /// The incidents, the silences, and what of them was told.
@@ -49,9 +68,9 @@ impl Keeper {
         &self.desk
     }
 
-    /// The time of the machine at the next merge: what lies too far before it is told to nobody.
-    pub fn set_wall(&mut self, wall: EpochMs) {
-        self.wall = wall;
+    /// What stands out and does not for long enough yet.
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
     }
 
     /// Carries out a command. It is durable with the next commit.
@@ -62,26 +81,47 @@ impl Keeper {
         self.desk.command(command, &mut self.commanded)
     }
 
-    /// Incidents of this barrier, and what is told of them and of the occurrences. `standing`: see
-    /// [`Keeper::standing`].
-    pub(super) fn attend(&mut self, standing: Vec<Signal>, unit: &mut CommitUnit) {
+    /// Whether this is the first barrier since the state was taken up.
+    pub(super) fn begin(&mut self) -> bool {
+        std::mem::take(&mut self.restored)
+    }
+
+    /// Incidents of this barrier, and what is told of them and of the occurrences. A match is known
+    /// `lateness` after its time; what lies too far before `wall` is told to nobody.
+    pub(super) fn attend(
+        &mut self,
+        signals: Vec<Signal>,
+        lateness: SpanMs,
+        wall: EpochMs,
+        unit: &mut CommitUnit,
+    ) {
         let mut out = std::mem::take(&mut self.commanded);
-        let lateness = self.engine.lateness();
         // The end of a session is known when it has come, a match when nothing can come before it.
         let known = |alert: &Alert| {
             alert.at.saturating_add(if alert.kind == ABANDONED { 0 } else { lateness })
         };
-        let mut signals = standing;
-        signals.extend(self.signals.iter().cloned());
         let occurrences = if self.desk.wants_occurrences() { &unit.alerts[..] } else { &[] };
         let occurrences = occurrences.iter().map(|alert| (known(alert), alert)).collect();
-        self.desk.run(signals, occurrences, unit.watermark, self.wall, &mut out);
+        self.desk.run(signals, occurrences, unit.watermark, wall, &mut out);
         let entries = self.desk.entries(&out);
         if !entries.is_empty() {
             unit.delta.push(SectionWriter::entries(&entries));
         }
         self.show_ended(out.incidents.values());
         unit.incidents = out;
+    }
+
+    /// What goes out that is neither an incident nor an occurrence; what the commit holds of that.
+    pub(super) fn notify(
+        &mut self,
+        sent: Vec<Notification>,
+        out: &mut Outcome,
+    ) -> BTreeMap<String, Value> {
+        if sent.is_empty() {
+            return BTreeMap::new();
+        }
+        sent.into_iter().for_each(|one| self.desk.notify(one, out));
+        self.desk.entries(out)
     }
 
     /// Puts the incidents that ended last back on the board, in any order.
@@ -91,14 +131,14 @@ impl Keeper {
 
     fn show_ended<'a>(&mut self, incidents: impl Iterator<Item = &'a Incident>) {
         let over = incidents.filter_map(|one| Some((one.resolved.as_ref()?.at, one)));
-        self.ended_incidents.extend(over.map(|(at, one)| ((at, one.id.clone()), row(one))));
-        while self.ended_incidents.len() > BOARD_ENDED {
-            self.ended_incidents.pop_first();
+        self.ended.extend(over.map(|(at, one)| ((at, one.id.clone()), row(one))));
+        while self.ended.len() > BOARD_ENDED {
+            self.ended.pop_first();
         }
     }
 
     /// Takes the entries of the desk out of those of the last commit.
-    pub(super) fn restore_desk(
+    pub(super) fn restore(
         &mut self,
         entries: &mut BTreeMap<String, Value>,
         watermark: EpochMs,
@@ -108,31 +148,9 @@ impl Keeper {
         self.desk.restore(own, watermark)
     }
 
-    /// What stands out since before the last start and has no incident: its rule made one of each group
-    /// and makes one of all now, or the other way round; or it stood out before there were incidents.
-    pub(super) fn standing(&self) -> Vec<Signal> {
-        let mut signals = Vec::new();
-        self.each_watched(|about, kept| {
-            let Alarm::Up { since, raised, peak, .. } = kept.state.alarm() else { return };
-            let signal = about.standing((*since, *raised), peak);
-            if !self.desk.holds(&about.rule.name, &signal.subject) {
-                signals.push(signal);
-            }
-        });
-        signals
-    }
-}
-
-/// Incidents that the topic has: those that matter most. As many of those that are pending.
-const SHOWN_MAX: usize = 100;
-
-/// Incidents that are over and that the topic has: those that ended last. The others are read over HTTP.
-pub const BOARD_ENDED: usize = 20;
-
-impl Keeper {
     /// What holds now: first what nobody takes care of, then by severity, the newest first; what ended
     /// last; and what is pending.
-    pub(super) fn incidents_topic(&self) -> BTreeMap<String, Value> {
+    pub(super) fn topic(&self) -> BTreeMap<String, Value> {
         let mut open: Vec<&Incident> = self.desk.open().collect();
         let place = |incident: &Incident| {
             let severity = SEVERITIES.iter().position(|word| *word == incident.severity);
@@ -150,17 +168,18 @@ impl Keeper {
             ("not_opened".into(), json!(counts.overflow)),
             ("held_back".into(), json!(counts.held_back)),
             ("open".into(), open.iter().take(SHOWN_MAX).map(|one| row(one)).collect()),
-            ("ended".into(), self.ended_incidents.values().rev().cloned().collect()),
+            ("ended".into(), self.ended.values().rev().cloned().collect()),
             ("pending".into(), pending.map(short).collect()),
             ("pending_count".into(), json!(self.pending.len())),
         ])
     }
-
-    /// What stands out and does not for long enough yet.
-    pub fn pending(&self) -> &[Pending] {
-        &self.pending
-    }
 }
+
+/// Incidents that the topic has: those that matter most. As many of those that are pending.
+const SHOWN_MAX: usize = 100;
+
+/// Incidents that are over and that the topic has: those that ended last. The others are read over HTTP.
+pub const BOARD_ENDED: usize = 20;
 
 fn row(incident: &Incident) -> Value {
     json!({

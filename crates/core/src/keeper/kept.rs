@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::outlook::Outlook;
+use super::identity::Recognised;
 use super::rules::rule_of;
 use crate::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
 use crate::metric::engine::{Absorbed, MetricTotals};
@@ -126,16 +127,18 @@ impl Keeper {
     /// When the keeper's state cannot be read: the file is damaged.
     pub fn restore(&mut self, snapshot: &mut Snapshot, watermark: EpochMs) -> Result<(), String> {
         let mut entries = std::mem::take(&mut snapshot.entries);
-        self.restore_desk(&mut entries, watermark)?;
-        self.restore_nudges(&mut entries, watermark)?;
+        self.incidents.restore(&mut entries, watermark)?;
+        let known = watermark.saturating_sub(self.engine.lateness());
+        super::nudges::restore(&mut self.nudges, &mut entries, known)?;
         self.written.entries = entries.clone();
         self.faults.restore(std::mem::take(&mut snapshot.faults));
         let mut metrics = self.take_entries(entries)?;
         for (id, rule) in &mut self.state.rules {
             rule.restore(snapshot.rules.remove(id).unwrap_or_default());
         }
-        let outlook = self.recognise(metrics.keys().cloned().collect());
-        self.news = outlook.iter().filter_map(Outlook::done).collect();
+        let found = self.recognise(metrics.keys().cloned().collect());
+        self.news = found.outlook.iter().filter_map(Outlook::done).collect();
+        self.go_on(found);
         for index in 0..self.engine.metrics().len() {
             let id = self.ids[index].clone();
             let Some(kept) = metrics.remove(&id) else {
@@ -154,8 +157,27 @@ impl Keeper {
             self.restore_metric(index, snapshot, watermark)?;
         }
         self.tell_begins();
-        self.pending = self.find_pending();
+        self.incidents.pending = self.watched().pending(&self.state.rules);
         Ok(())
+    }
+
+    /// What is not recognised is dropped.
+    fn go_on(&mut self, found: Recognised) {
+        let Recognised { ids, dropped, rules, patterns, .. } = found;
+        (self.ids, self.dropped) = (ids, dropped);
+        self.state.rules.retain(|id, _| rules.iter().any(|rule| rule == rule_of(id)));
+        self.state.patterns.retain(|id, _| patterns.contains(id));
+        super::patterns::know(&self.pattern_ids, &mut self.state.patterns);
+    }
+
+    /// What a start with this configuration would do to a state, of everything that is kept
+    /// or declared. The keeper is of no other use afterwards.
+    ///
+    /// # Errors
+    /// When the state cannot be read: the file is damaged.
+    pub fn outlook(mut self, entries: BTreeMap<String, Value>) -> Result<Vec<Outlook>, String> {
+        let metrics = self.take_entries(entries)?;
+        Ok(self.recognise(metrics.into_keys().collect()).outlook)
     }
 
     /// Takes up the small state, and hands on that of the metrics by id.

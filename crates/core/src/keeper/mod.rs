@@ -40,13 +40,14 @@ mod words;
 
 pub use delta::{Barrier, Gauges, SessionTotals, ShardDelta};
 pub use ended::EndedSession;
-pub use incidents::BOARD_ENDED;
+pub use incidents::{BOARD_ENDED, Incidents};
 pub use kept::Filling;
 use kept::Written;
 pub use kinds::KIND_PANEL;
 pub use outlook::{Edit, Fate, Meanings, Outlook};
 pub use report::{MetricReport, ReplayNumbers};
 pub use rules::look_back;
+use rules::{Begins, Watching};
 pub use topics::{AT_RISK, ConditionView, NoticeLink, OWN_TOPICS, PipelineView, SourceView};
 pub use words::{span_words, window_words};
 
@@ -54,18 +55,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::alert::Alert;
 use super::anomaly::Rule;
 use super::board::{LogItem, bound};
 use super::commit::{CommitUnit, LateEvent, SectionWriter};
 use super::fault::{Faults, Tally, Use, uses};
-use super::incident::{Desk, DeskSettings, Outcome, Pending, Signal};
+use super::incident::{DeskSettings, Signal};
 use super::ledger::Ledger;
 use super::metric::engine::{Engine, Point};
 use super::metric::{LateCounts, Metric};
-use super::nudge::{Goal, Nudges};
+use super::nudge::{Goal, NudgeSettings, Nudges};
 use super::pattern::{FoundMatch, PatternTally, Patterns};
 use super::session::Rules;
 use super::time::{BEGINNING, EpochMs, SpanMs, TimePolicy};
@@ -115,20 +115,12 @@ pub struct Keeper {
     matches: Vec<FoundMatch>,
     /// What rules said in the last merge: that something holds, or is over.
     pub signals: Vec<Signal>,
-    /// What stands out, not for long enough yet.
-    pending: Vec<Pending>,
-    /// Incidents that ended last, as the board shows them, by when and id.
-    ended_incidents: BTreeMap<(EpochMs, String), Value>,
     /// Goals of the last merge that nudges are to know of.
     goals: Vec<Goal>,
     /// Whom a word goes to who left something behind, and what came of it.
-    nudges: Nudges,
+    pub nudges: Nudges,
     /// Incidents, and whom to tell.
-    desk: Desk,
-    /// The state was taken up, and no barrier was added up since.
-    restored: bool,
-    /// What came of commands since the last merge.
-    commanded: Outcome,
+    pub incidents: Incidents,
     /// The time of the machine, as of the last merge.
     wall: EpochMs,
     /// Keep every final number in `points`, not only what the board and the rules need.
@@ -194,14 +186,14 @@ impl Keeper {
             ended: Vec::new(),
             matches: Vec::new(),
             signals: Vec::new(),
-            pending: Vec::new(),
-            ended_incidents: BTreeMap::new(),
             goals: Vec::new(),
             nudges: Nudges::default(),
-            desk: Desk::new(incidents::settings(DeskSettings::default(), &watching, &metrics)),
+            incidents: Incidents::new(incidents::settings(
+                DeskSettings::default(),
+                &watching,
+                &metrics,
+            )),
             engine: Engine::new(metrics, time.allowed_lateness),
-            restored: false,
-            commanded: Outcome::default(),
             wall: BEGINNING,
             list_points: false,
             identity_floor: BEGINNING,
@@ -213,6 +205,32 @@ impl Keeper {
     /// [`Keeper::restore`].
     pub fn watch_uses(&mut self, uses: Vec<Use>) {
         self.faults = Faults::new(uses);
+    }
+
+    /// Counts what happens to the events of these patterns, numbered as the shards number them.
+    /// Before [`Keeper::restore`].
+    pub fn watch_patterns(&mut self, patterns: Arc<Patterns>) {
+        self.pattern_ids = patterns.list.iter().map(patterns::pattern_id).collect();
+        self.patterns = patterns;
+        self.of_funnels = self.metrics_of_funnels();
+        patterns::know(&self.pattern_ids, &mut self.state.patterns);
+    }
+
+    /// How incidents are told. Before [`Keeper::restore`].
+    pub fn set_desk(&mut self, desk: DeskSettings) {
+        let settings = incidents::settings(desk, &self.watching, self.engine.metrics());
+        self.incidents = Incidents::new(settings);
+    }
+
+    /// What nudges go by. Before [`Keeper::restore`].
+    pub fn set_nudges(&mut self, settings: NudgeSettings) {
+        let lateness = self.engine.lateness();
+        self.nudges = Nudges::new(NudgeSettings { lateness, ..settings });
+    }
+
+    /// The time of the machine at the next merge: what lies too far before it is told to nobody.
+    pub fn set_wall(&mut self, wall: EpochMs) {
+        self.wall = wall;
     }
 
     /// Notes the settings of sessions, as TOML by key, so that the next start can say what is
@@ -391,7 +409,13 @@ impl Keeper {
                 .zip(&delta.late_facts)
                 .for_each(|(all, late)| all.add(late));
             news.add(&delta.faults);
-            self.add_matches(&mut delta);
+            self.matches.append(&mut delta.matches);
+            self.goals.append(&mut delta.goals);
+            for (id, tally) in self.pattern_ids.iter().zip(&delta.patterns) {
+                if *tally != PatternTally::default() {
+                    self.state.patterns.entry(id.clone()).or_default().add(tally);
+                }
+            }
             facts.push(delta.facts);
             self.state.sessions_refused += delta.sessions_refused;
             self.state.aliases_forgotten_early += delta.aliases_forgotten_early;
@@ -436,12 +460,7 @@ impl Keeper {
         let asked = |metric: &Metric| why::asks(watching, metric) || metric.begins();
         self.engine.settle(barrier.watermark, self.state.max_at, all, asked, points, rollups);
         self.raise(&mut unit);
-        // Before the rules judge: what they say now is said with all its facts.
-        let standing =
-            if std::mem::take(&mut self.restored) { self.standing() } else { Vec::new() };
-        self.signals = self.judge(unit.watermark);
-        self.attend(standing, &mut unit);
-        self.nudge(&mut unit);
+        self.attend(&mut unit);
         self.engine
             .trim(unit.watermark, |metric| why::asks(&self.watching, metric) || metric.begins());
         self.write_settled(&mut unit);
@@ -451,11 +470,53 @@ impl Keeper {
         unit
     }
 
+    /// What rules say of this barrier, what follows from it and from occurrences, and who hears of it.
+    fn attend(&mut self, unit: &mut CommitUnit) {
+        let metrics = 0..self.engine.metrics().len();
+        let begins = metrics.map(|index| self.began(index)).collect();
+        let watching = Watching { rules: &self.watching, engine: &self.engine };
+        // Before the rules judge: what they say now is said with all its facts.
+        let mut signals = Vec::new();
+        if self.incidents.begin() {
+            signals = watching.standing(&self.state.rules, self.incidents.desk());
+        }
+        let since = Begins {
+            begins,
+            began: &self.began,
+            judged_from: &self.judged_from,
+            max_at: self.state.max_at,
+        };
+        let rules = &mut self.state.rules;
+        (self.signals, self.incidents.pending) =
+            watching.judge(unit.watermark, &self.points, &since, rules);
+        signals.extend(self.signals.iter().cloned());
+        let lateness = self.engine.lateness();
+        self.incidents.attend(signals, lateness, self.wall, unit);
+        let known = unit.watermark.saturating_sub(lateness);
+        let found = (std::mem::take(&mut self.goals), &self.matches[..]);
+        let (patterns, times) = (&self.patterns, (known, self.wall));
+        nudges::decide(&mut self.nudges, found, patterns, times, &mut self.incidents, unit);
+    }
+
+    /// The rules, with what they watch.
+    fn watched(&self) -> Watching<'_> {
+        Watching { rules: &self.watching, engine: &self.engine }
+    }
+
+    /// Tells the engine where the operands of formulas begin.
+    fn tell_begins(&mut self) {
+        if self.engine.metrics().iter().any(|metric| metric.formula.is_some()) {
+            let all = 0..self.engine.metrics().len();
+            let begins = all.map(|index| self.begins(index).unwrap_or(EpochMs::MAX));
+            self.engine.begins = begins.collect();
+        }
+    }
+
     /// Occurrences of this barrier, numbered in order.
     fn raise(&mut self, unit: &mut CommitUnit) {
         unit.alerts
             .extend(self.ended.iter_mut().filter_map(|ended| ended.alert.take()).map(|one| *one));
-        unit.alerts.extend(self.match_alerts());
+        unit.alerts.extend(patterns::match_alerts(&self.patterns, &mut self.matches));
         for alert in &mut unit.alerts {
             self.state.alerts += 1;
             alert.n = self.state.alerts;

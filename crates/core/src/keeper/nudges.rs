@@ -5,93 +5,76 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Keeper;
+use super::incidents::Incidents;
+use super::patterns::detail;
 use crate::commit::{CommitUnit, SectionWriter};
-use crate::nudge::{Abandoned, Command, NudgeSettings, NudgeView, Nudges, Refused};
-use crate::pattern::{CUT, FoundMatch, More, Seeks};
+use crate::nudge::{Abandoned, Goal, NudgeView, Nudges};
+use crate::pattern::{CUT, FoundMatch, More, Patterns, Seeks};
 use crate::time::EpochMs;
 
-impl Keeper {
-    /// What nudges go by. Before [`Keeper::restore`].
-    pub fn set_nudges(&mut self, settings: NudgeSettings) {
-        let lateness = self.engine.lateness();
-        self.nudges = Nudges::new(NudgeSettings { lateness, ..settings });
+/// What is decided at a barrier: of goals that were reached, and of matches. Known is what happened up
+/// to `known`; what lies too far before `wall` goes to nobody.
+pub(super) fn decide(
+    nudges: &mut Nudges,
+    (goals, matches): (Vec<Goal>, &[FoundMatch]),
+    patterns: &Patterns,
+    (known, wall): (EpochMs, EpochMs),
+    incidents: &mut Incidents,
+    unit: &mut CommitUnit,
+) {
+    let ended = matches.iter().filter_map(|one| abandoned(patterns, one)).collect();
+    let mut sent = Vec::new();
+    nudges.run(goals, ended, known, wall, &mut sent);
+    let mut entries = nudges.entries();
+    // How many went out.
+    entries.extend(incidents.notify(sent, &mut unit.incidents));
+    if !entries.is_empty() {
+        unit.delta.push(SectionWriter::entries(&entries));
     }
+}
 
-    /// The nudges.
-    pub fn nudges(&self) -> &Nudges {
-        &self.nudges
+/// A match as nudges see it; `None` where none is of its kind.
+fn abandoned(patterns: &Patterns, one: &FoundMatch) -> Option<Abandoned> {
+    let pattern = &patterns.list[usize::from(one.found.pattern)];
+    let (Seeks::Sessions(sessions), More::Visited(visited)) =
+        (&pattern.spec.seeks, &one.found.more)
+    else {
+        return None;
+    };
+    if !pattern.nudges(&one.found) {
+        return None;
     }
+    let mut facts = detail(patterns, one);
+    facts.insert(CUT.into(), json!(visited.cut));
+    for ((name, _), count) in sessions.counts.iter().zip(&visited.counts) {
+        facts.insert(name.clone(), json!(count));
+    }
+    Some(Abandoned {
+        of: pattern.spec.name.as_str().into(),
+        key: one.key.clone(),
+        name: one.found.name(&one.key, pattern),
+        at: one.found.at,
+        facts,
+    })
+}
 
-    /// Carries out a command on nudges: how many addresses are new. It is durable with the next commit.
-    ///
-    /// # Errors
-    /// Why it cannot be carried out; nothing has changed then.
-    pub fn nudge_command(&mut self, command: &Command) -> Result<usize, Refused> {
-        self.nudges.command(command)
-    }
+/// Takes the entries of nudges out of those of the last commit.
+pub(super) fn restore(
+    nudges: &mut Nudges,
+    entries: &mut BTreeMap<String, Value>,
+    known: EpochMs,
+) -> Result<(), String> {
+    let own = entries.extract_if(.., |name, _| Nudges::owns(name)).collect::<Vec<_>>();
+    nudges.restore(own, known)
+}
 
-    /// What is decided at this barrier.
-    pub(super) fn nudge(&mut self, unit: &mut CommitUnit) {
-        let goals = std::mem::take(&mut self.goals);
-        let ended = self.matches.iter().filter_map(|one| self.abandoned(one)).collect();
-        let known = unit.watermark.saturating_sub(self.engine.lateness());
-        let mut sent = Vec::new();
-        self.nudges.run(goals, ended, known, self.wall, &mut sent);
-        let mut entries = self.nudges.entries();
-        if !sent.is_empty() {
-            sent.into_iter().for_each(|one| self.desk.notify(one, &mut unit.incidents));
-            // How many went out.
-            entries.extend(self.desk.entries(&unit.incidents));
-        }
-        if !entries.is_empty() {
-            unit.delta.push(SectionWriter::entries(&entries));
-        }
-    }
-
-    /// A match as nudges see it; `None` where none is of its kind.
-    fn abandoned(&self, one: &FoundMatch) -> Option<Abandoned> {
-        let pattern = &self.patterns.list[usize::from(one.found.pattern)];
-        let (Seeks::Sessions(sessions), More::Visited(visited)) =
-            (&pattern.spec.seeks, &one.found.more)
-        else {
-            return None;
-        };
-        if !pattern.nudges(&one.found) {
-            return None;
-        }
-        let mut facts = self.detail(one);
-        facts.insert(CUT.into(), json!(visited.cut));
-        for ((name, _), count) in sessions.counts.iter().zip(&visited.counts) {
-            facts.insert(name.clone(), json!(count));
-        }
-        Some(Abandoned {
-            of: pattern.spec.name.as_str().into(),
-            key: one.key.clone(),
-            name: one.found.name(&one.key, pattern),
-            at: one.found.at,
-            facts,
-        })
-    }
-
-    /// Takes the entries of nudges out of those of the last commit.
-    pub(super) fn restore_nudges(
-        &mut self,
-        entries: &mut BTreeMap<String, Value>,
-        watermark: EpochMs,
-    ) -> Result<(), String> {
-        let own = entries.extract_if(.., |name, _| Nudges::owns(name)).collect::<Vec<_>>();
-        self.nudges.restore(own, watermark.saturating_sub(self.engine.lateness()))
-    }
-
-    /// The topic of nudges: how each stands, and how many want to hear nothing.
-    pub(super) fn nudges_topic(&self) -> BTreeMap<String, Value> {
-        let views: Vec<NudgeView> = self.nudges.views();
-        let (suppressed, most) = self.nudges.suppressed();
-        BTreeMap::from([
-            ("nudges".into(), json!(views)),
-            ("suppressed".into(), json!(suppressed)),
-            ("suppressed_max".into(), json!(most)),
-        ])
-    }
+/// The topic of nudges: how each stands, and how many want to hear nothing.
+pub(super) fn topic(nudges: &Nudges) -> BTreeMap<String, Value> {
+    let views: Vec<NudgeView> = nudges.views();
+    let (suppressed, most) = nudges.suppressed();
+    BTreeMap::from([
+        ("nudges".into(), json!(views)),
+        ("suppressed".into(), json!(suppressed)),
+        ("suppressed_max".into(), json!(most)),
+    ])
 }

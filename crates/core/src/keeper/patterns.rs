@@ -1,11 +1,11 @@
 //! The keeper's side of patterns: what happened to their events, and the alerts of their matches.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
-use super::{Keeper, ShardDelta};
+use super::Keeper;
 use crate::alert::{Alert, Detail, alert_id};
 use crate::fault::FaultView;
 use crate::pattern::{
@@ -22,22 +22,6 @@ pub(super) fn pattern_id(pattern: &Pattern) -> String {
 }
 
 impl Keeper {
-    /// Counts what happens to the events of these patterns, numbered as the shards number them.
-    /// Before [`Keeper::restore`].
-    pub fn watch_patterns(&mut self, patterns: Arc<Patterns>) {
-        self.pattern_ids = patterns.list.iter().map(pattern_id).collect();
-        self.patterns = patterns;
-        self.of_funnels = self.metrics_of_funnels();
-        self.know_patterns();
-    }
-
-    /// Nothing has happened yet to those that are new.
-    pub(super) fn know_patterns(&mut self) {
-        for id in &self.pattern_ids {
-            self.state.patterns.entry(id.clone()).or_default();
-        }
-    }
-
     /// True when there are patterns.
     pub fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
@@ -65,77 +49,75 @@ impl Keeper {
         all.retain(|one| !one.is_empty());
         all.join(", ")
     }
+}
 
-    pub(super) fn add_matches(&mut self, delta: &mut ShardDelta) {
-        self.matches.append(&mut delta.matches);
-        self.goals.append(&mut delta.goals);
-        for (id, tally) in self.pattern_ids.iter().zip(&delta.patterns) {
-            if *tally != PatternTally::default() {
-                self.state.patterns.entry(id.clone()).or_default().add(tally);
-            }
+/// Nothing has happened yet to those that are new.
+pub(super) fn know(ids: &[String], tallies: &mut BTreeMap<String, PatternTally>) {
+    for id in ids {
+        tallies.entry(id.clone()).or_default();
+    }
+}
+
+/// One alert for each match of a pattern that raises them, in one order whatever the shards.
+pub(super) fn match_alerts(patterns: &Patterns, matches: &mut [FoundMatch]) -> Vec<Alert> {
+    let order = |one: &FoundMatch| (one.found.at, one.key.clone(), one.found.pattern);
+    matches.sort_by_cached_key(|one| (order(one), one.found.first, one.found.last));
+    let alarms =
+        |one: &&FoundMatch| patterns.list[usize::from(one.found.pattern)].alarms(&one.found);
+    matches.iter().filter(alarms).map(|one| match_alert(patterns, one)).collect()
+}
+
+fn match_alert(patterns: &Patterns, one: &FoundMatch) -> Alert {
+    let FoundMatch { key, found } = one;
+    let pattern = &patterns.list[usize::from(found.pattern)];
+    let table = pattern.spec.seeks.table();
+    let mut detail = detail(patterns, one);
+    detail.retain(|name, _| !pattern.is_hidden(name));
+    Alert {
+        n: 0,
+        // By its name and the time: no two matches share both.
+        id: alert_id(table, &found.name(key, pattern), found.at),
+        kind: table.into(),
+        severity: pattern.spec.alert.clone().unwrap_or_default(),
+        at: found.at,
+        subject: key.to_string(),
+        title: pattern.spec.title.clone(),
+        detail: Detail::of(&detail),
+    }
+}
+
+/// The facts of a match.
+pub(super) fn detail(
+    patterns: &Patterns,
+    FoundMatch { found, .. }: &FoundMatch,
+) -> Map<String, Value> {
+    let pattern = &patterns.list[usize::from(found.pattern)];
+    let table = pattern.spec.seeks.table();
+    let [first, last] = pattern.spec.seeks.sides();
+    let mut detail: Map<String, Value> = found
+        .attributes(pattern)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_json()))
+        .collect();
+    let seconds = |span| span as f64 / 1_000.0;
+    detail.insert(table.into(), json!(pattern.spec.name));
+    detail.insert(first.into(), json!(found.first.at));
+    detail.insert(DURATION.into(), json!(found.duration(pattern).map(seconds)));
+    if let Seeks::Join(_) = pattern.spec.seeks {
+        detail.insert(last.into(), json!(found.last.map(|last| last.at)));
+    }
+    if let (Seeks::Sessions(sessions), More::Visited(visited)) = (&pattern.spec.seeks, &found.more)
+    {
+        detail.insert(last.into(), json!(found.last.map(|last| last.at)));
+        detail.insert(EVENTS.into(), json!(visited.events));
+        detail.insert(VALUE.into(), json!(visited.value.to_f64()));
+        let step = usize::from(visited.step).checked_sub(1);
+        detail.insert(STEP.into(), json!(step.map_or("", |step| &*sessions.names[step])));
+        for ((name, _), listing) in sessions.lists.iter().zip(&visited.lists) {
+            let values = listing.values.iter().map(SmolStr::as_str);
+            detail.insert(name.clone(), values.collect());
+            detail.insert(list_more(name), json!(listing.more));
         }
     }
-
-    /// One alert for each match of a pattern that raises them, in one order whatever the shards.
-    pub(super) fn match_alerts(&mut self) -> Vec<Alert> {
-        let order = |one: &FoundMatch| (one.found.at, one.key.clone(), one.found.pattern);
-        self.matches.sort_by_cached_key(|one| (order(one), one.found.first, one.found.last));
-        let alarms = |one: &&FoundMatch| {
-            self.patterns.list[usize::from(one.found.pattern)].alarms(&one.found)
-        };
-        self.matches.iter().filter(alarms).map(|one| self.match_alert(one)).collect()
-    }
-
-    fn match_alert(&self, one: &FoundMatch) -> Alert {
-        let FoundMatch { key, found } = one;
-        let pattern = &self.patterns.list[usize::from(found.pattern)];
-        let table = pattern.spec.seeks.table();
-        let mut detail = self.detail(one);
-        detail.retain(|name, _| !pattern.is_hidden(name));
-        Alert {
-            n: 0,
-            // By its name and the time: no two matches share both.
-            id: alert_id(table, &found.name(key, pattern), found.at),
-            kind: table.into(),
-            severity: pattern.spec.alert.clone().unwrap_or_default(),
-            at: found.at,
-            subject: key.to_string(),
-            title: pattern.spec.title.clone(),
-            detail: Detail::of(&detail),
-        }
-    }
-
-    /// The facts of a match.
-    pub(super) fn detail(&self, FoundMatch { found, .. }: &FoundMatch) -> Map<String, Value> {
-        let pattern = &self.patterns.list[usize::from(found.pattern)];
-        let table = pattern.spec.seeks.table();
-        let [first, last] = pattern.spec.seeks.sides();
-        let mut detail: Map<String, Value> = found
-            .attributes(pattern)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_json()))
-            .collect();
-        let seconds = |span| span as f64 / 1_000.0;
-        detail.insert(table.into(), json!(pattern.spec.name));
-        detail.insert(first.into(), json!(found.first.at));
-        detail.insert(DURATION.into(), json!(found.duration(pattern).map(seconds)));
-        if let Seeks::Join(_) = pattern.spec.seeks {
-            detail.insert(last.into(), json!(found.last.map(|last| last.at)));
-        }
-        if let (Seeks::Sessions(sessions), More::Visited(visited)) =
-            (&pattern.spec.seeks, &found.more)
-        {
-            detail.insert(last.into(), json!(found.last.map(|last| last.at)));
-            detail.insert(EVENTS.into(), json!(visited.events));
-            detail.insert(VALUE.into(), json!(visited.value.to_f64()));
-            let step = usize::from(visited.step).checked_sub(1);
-            detail.insert(STEP.into(), json!(step.map_or("", |step| &*sessions.names[step])));
-            for ((name, _), listing) in sessions.lists.iter().zip(&visited.lists) {
-                let values = listing.values.iter().map(SmolStr::as_str);
-                detail.insert(name.clone(), values.collect());
-                detail.insert(list_more(name), json!(listing.more));
-            }
-        }
-        detail
-    }
+    detail
 }

@@ -52,7 +52,7 @@ impl Keeper {
     fn of_groups(&self, rule: &Rule, index: usize) -> (Option<&RuleKept>, String) {
         let metrics = self.engine.metrics();
         let id = rule_id(rule, metrics);
-        let groups = self.watched(rule, index).into_iter().filter_map(|(_, kept)| {
+        let groups = self.watched().groups(rule, index).into_iter().filter_map(|(_, kept)| {
             let kept = kept.filter(Kept::is_present)?;
             Some(group_text(&kept.labels))
         });

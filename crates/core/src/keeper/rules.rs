@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Keeper;
 use super::rule_signals::About;
 use super::warming::whole_from;
 use super::why::why;
 use crate::anomaly::{
-    Change, Patience, Ring, Rule, Sample, Side, Spread, State as _, Verdict, Watched,
+    Alarm, Change, Patience, Ring, Rule, Sample, Side, Spread, State as _, Verdict, Watched,
 };
 use crate::commit::{RulePoint, RuleSnapshot, SectionWriter};
 use crate::hash::fingerprint;
-use crate::incident::{Pending, Signal};
+use crate::incident::{Desk, Pending, Signal};
 use crate::metric::Metric;
+use crate::metric::engine::{Engine, Point};
 use crate::metric::grid::{Memo, Stretch};
 use crate::metric::groups::{Kept, group_text};
 use crate::settings::{Word as _, entries};
@@ -64,10 +64,29 @@ pub(super) fn kept_id(rule: &str, group: Option<&str>) -> String {
     group.map_or_else(|| rule.to_owned(), |group| format!("{rule}\n{group}"))
 }
 
-impl Keeper {
+/// Rules, with the numbers that they watch.
+pub(super) struct Watching<'a> {
+    pub rules: &'a [Rule],
+    pub engine: &'a Engine,
+}
+
+/// Since when numbers say something, by metric.
+pub(super) struct Begins<'a> {
+    /// The first time that could have counted.
+    pub begins: Vec<Option<EpochMs>>,
+    /// When it could count first, where it came later than the first event.
+    pub began: &'a [Option<EpochMs>],
+    /// Windows that end before were final at the last start: a rule that comes with it does not judge
+    /// them.
+    pub judged_from: &'a [Option<EpochMs>],
+    /// Greatest event time applied.
+    pub max_at: Option<EpochMs>,
+}
+
+impl Watching<'_> {
     /// The groups of a metric that a rule watches, those that have left as well; one without
     /// labels where there are none.
-    pub(super) fn watched(&self, rule: &Rule, index: usize) -> Vec<(u32, Option<Kept>)> {
+    pub(super) fn groups(&self, rule: &Rule, index: usize) -> Vec<(u32, Option<Kept>)> {
         if self.engine.metrics()[index].spec.group_by.is_empty() {
             return vec![(0, None)];
         }
@@ -76,19 +95,24 @@ impl Keeper {
         watched.map(|(number, kept)| (*number, Some(kept.clone()))).collect()
     }
 
-    /// Runs what became final by a watermark through the rules: what they say holds, and is over. Notes
-    /// what does not stand out for long enough yet.
-    pub(super) fn judge(&mut self, watermark: EpochMs) -> Vec<Signal> {
+    /// Runs the points that became final by a watermark through the rules, whose state is `kept`: what
+    /// they say holds, and is over; and what does not stand out for long enough yet.
+    pub(super) fn judge(
+        &self,
+        watermark: EpochMs,
+        points: &[Point],
+        since: &Begins<'_>,
+        rules: &mut BTreeMap<String, RuleKept>,
+    ) -> (Vec<Signal>, Vec<Pending>) {
         let (mut signals, mut pending) = (Vec::new(), Vec::new());
-        let begins: Vec<Option<EpochMs>> =
-            (0..self.engine.metrics().len()).map(|index| self.began(index)).collect();
-        for rule in &self.watching {
+        let Begins { begins, began, judged_from, max_at } = since;
+        for rule in self.rules {
             let metrics = self.engine.metrics();
             let watched = |metric: &Metric| metric.spec.name == rule.metric;
             let Some(index) = metrics.iter().position(watched) else { continue };
             let metric = &metrics[index];
             let mut numbers: BTreeMap<u32, Vec<(EpochMs, f64)>> = BTreeMap::new();
-            let of_metric = self.points.iter().filter(|point| usize::from(point.metric) == index);
+            let of_metric = points.iter().filter(|point| usize::from(point.metric) == index);
             for point in of_metric {
                 let number = point.value.scalar().map(|value| (point.end, value));
                 numbers.entry(point.group).or_default().extend(number);
@@ -98,7 +122,7 @@ impl Keeper {
                 self.engine.state(index).next()
             } else {
                 let ends = numbers.values().filter_map(|all| all.last().map(|(end, _)| *end));
-                self.state.max_at.map(|at| metric.grid.pane(at, memo).end).max(ends.max())
+                max_at.map(|at| metric.grid.pane(at, memo).end).max(ends.max())
             };
             let Some(until) = until else { continue };
             let id = rule_id(rule, metrics);
@@ -106,29 +130,29 @@ impl Keeper {
             let history = metric.begins().then(|| self.engine.state(index).history.iter());
             let ends: Vec<EpochMs> =
                 history.into_iter().flatten().map(|window| window.end).collect();
-            for (group, watched) in self.watched(rule, index) {
+            for (group, watched) in self.groups(rule, index) {
                 let numbers = numbers.remove(&group).unwrap_or_default();
                 let text = watched.as_ref().map(|kept| group_text(&kept.labels));
                 let key = kept_id(&id, text.as_deref());
                 // A group begins with its first number; where there is one, with the first event.
-                let began = begins[index].filter(|_| text.is_none());
+                let first_event = begins[index].filter(|_| text.is_none());
                 let first = numbers.first().map(|(end, _)| end - 1);
-                let last = self.state.rules.get(&key).and_then(|kept| kept.state.last());
-                let first =
-                    || Some(metric.grid.pane(first.into_iter().chain(began).min()?, memo).start);
+                let last = rules.get(&key).and_then(|kept| kept.state.last());
+                let first = || {
+                    Some(metric.grid.pane(first.into_iter().chain(first_event).min()?, memo).start)
+                };
                 let Some(start) = last.or_else(first) else { continue };
                 // A part of a window says nothing about windows.
-                let whole = self.began[index].filter(|_| last.is_none());
+                let whole = began[index].filter(|_| last.is_none());
                 let start = whole.map_or(start, |at| start.max(whole_from(metric, at, memo)));
                 // Nothing is known here of what was final before it came.
-                let known = self.judged_from[index].filter(|_| last.is_none());
+                let known = judged_from[index].filter(|_| last.is_none());
                 let start = known.map_or(start, |from| start.max(from));
                 let passed = numbers.partition_point(|(end, _)| *end <= start);
                 let numbers = &numbers[passed..];
                 let lateness = self.engine.lateness();
                 let end = judged_until(metric, watched.as_ref(), until, lateness);
                 let left = watched.as_ref().is_some_and(|kept| !kept.is_present());
-                let rules = &mut self.state.rules;
                 if left && last.is_some_and(|last| last > end) {
                     // That is of the same labels, which have come again.
                     continue;
@@ -140,7 +164,7 @@ impl Keeper {
                 kept.run(rule, metric, stretch, (numbers, &ends), |verdict, moment| {
                     signals.extend(verdict.change.and_then(|change| match change {
                         Change::Rises => {
-                            let why = why(rule, &self.engine, |index| begins[index], verdict);
+                            let why = why(rule, self.engine, |index| begins[index], verdict);
                             Some(about.fires(verdict, moment, why))
                         }
                         Change::Over(past) => Some(about.over(verdict, &past)),
@@ -153,20 +177,23 @@ impl Keeper {
                 }
             }
         }
-        self.pending = pending;
-        signals
+        (signals, pending)
     }
 
     /// Goes through what is kept of the groups that rules watch.
-    pub(super) fn each_watched(&self, mut each: impl FnMut(&About<'_>, &RuleKept)) {
+    fn each(
+        &self,
+        rules: &BTreeMap<String, RuleKept>,
+        mut each: impl FnMut(&About<'_>, &RuleKept),
+    ) {
         let metrics = self.engine.metrics();
-        for rule in &self.watching {
+        for rule in self.rules {
             let watched = |metric: &Metric| metric.spec.name == rule.metric;
             let Some(index) = metrics.iter().position(watched) else { continue };
             let id = rule_id(rule, metrics);
-            for (_, group) in self.watched(rule, index) {
+            for (_, group) in self.groups(rule, index) {
                 let text = group.as_ref().map(|kept| group_text(&kept.labels));
-                let Some(kept) = self.state.rules.get(&kept_id(&id, text.as_deref())) else {
+                let Some(kept) = rules.get(&kept_id(&id, text.as_deref())) else {
                     continue;
                 };
                 let (labels, metric) = (group.as_ref().map(|kept| &kept.labels), &metrics[index]);
@@ -176,10 +203,24 @@ impl Keeper {
     }
 
     /// What stands out and does not for long enough yet.
-    pub(super) fn find_pending(&self) -> Vec<Pending> {
+    pub(super) fn pending(&self, rules: &BTreeMap<String, RuleKept>) -> Vec<Pending> {
         let mut found = Vec::new();
-        self.each_watched(|about, kept| found.extend(about.pending(kept.state.alarm())));
+        self.each(rules, |about, kept| found.extend(about.pending(kept.state.alarm())));
         found
+    }
+
+    /// What stands out since before the last start and has no incident: its rule made one of each group
+    /// and makes one of all now, or the other way round; or it stood out before there were incidents.
+    pub(super) fn standing(&self, rules: &BTreeMap<String, RuleKept>, desk: &Desk) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        self.each(rules, |about, kept| {
+            let Alarm::Up { since, raised, peak, .. } = kept.state.alarm() else { return };
+            let signal = about.standing((*since, *raised), peak);
+            if !desk.holds(&about.rule.name, &signal.subject) {
+                signals.push(signal);
+            }
+        });
+        signals
     }
 }
 

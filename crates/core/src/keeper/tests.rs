@@ -123,7 +123,7 @@ proptest! {
                 resumed = keeper();
                 resumed.restore(&mut snapshot.clone(), index as i64 * STEP).unwrap();
                 // They come back from the records, not from the commit.
-                resumed.restore_ended(&ended);
+                resumed.incidents.restore_ended(&ended);
             }
         }
         let view = PipelineView::default();

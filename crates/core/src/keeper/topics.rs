@@ -194,9 +194,9 @@ impl Keeper {
         let log = Log { capacity: BOARD_ALERTS, items: self.recent_alerts.clone() };
         let alerts = Topic { about: about("Alerts"), state: TopicState::Log(log) };
         topics.insert(ALERTS.into(), Arc::new(alerts));
-        topics.insert(INCIDENTS.into(), map(about("Incidents"), self.incidents_topic()));
+        topics.insert(INCIDENTS.into(), map(about("Incidents"), self.incidents.topic()));
         if self.nudges.any() {
-            topics.insert(NUDGES.into(), map(about("Nudges"), self.nudges_topic()));
+            topics.insert(NUDGES.into(), map(about("Nudges"), super::nudges::topic(&self.nudges)));
         }
         let at_risk = self.at_risk(view.at_risk.as_deref());
         topics.insert(AT_RISK.into(), map(about("At risk"), at_risk));

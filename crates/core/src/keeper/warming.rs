@@ -29,15 +29,6 @@ impl Keeper {
         })
     }
 
-    /// Tells the engine where the operands of formulas begin.
-    pub(super) fn tell_begins(&mut self) {
-        if self.engine.metrics().iter().any(|metric| metric.formula.is_some()) {
-            let all = 0..self.engine.metrics().len();
-            let begins = all.map(|index| self.begins(index).unwrap_or(EpochMs::MAX));
-            self.engine.begins = begins.collect();
-        }
-    }
-
     /// True when a formula begins later than the first event: it looks back, or one of its operands
     /// came later.
     fn comes_later(&self, formula: &Formula) -> bool {
