@@ -7,7 +7,7 @@ use crate::anomaly::{Detect, Patience, Rule, Side, Sigma};
 use crate::board::TopicState;
 use crate::commit::Snapshot;
 use crate::event::Schema;
-use crate::incident::{Incident, Signal, What, incident_id};
+use crate::incident::{Incident, Outcome, Signal, What, incident_id};
 use crate::metric::aggregate::Count;
 use crate::metric::{Candidate, Flushed, MetricSpec, Order, PaneDelta, Place, WindowSpec};
 use crate::session::SessionPolicy;
