@@ -48,7 +48,13 @@ fn a_demo_with_mail_shows_what_it_would_send() {
     assert!(mail.contains("<iframe class=\"mail\" sandbox"), "{mail}");
     assert!(policy.contains("frame-src 'self'") && !policy.contains("unsafe"), "{policy}");
     let (html, policy) = page(&server, &format!("mailbox/{key}/html"));
-    assert!(html.contains("<h2"), "{html}");
+    assert!(html.contains("your cart is still there") && html.contains("<li>"), "{html}");
+    assert!(mail.contains("List-Unsubscribe: <a href=\"http://127.0.0.1:"), "{mail}");
+    let told = server.all("v1/notifications");
+    assert!(told.iter().all(|one| one["step"] == "nudge"), "{told:?}");
+    let address = told[0]["recipient"]["address"].as_str().unwrap();
+    assert!(address.starts_with("v…@"), "{address}");
+    assert!(!told[0].to_string().contains("visitor-"), "{}", told[0]);
     assert!(policy.contains("default-src 'none'") && policy.ends_with("sandbox"), "{policy}");
     for (path, status) in [("mailbox/nothing", 404), ("mailbox/..%2fstate.db", 404)] {
         assert_eq!(server.http.get(&server.at(path)).status, status, "{path}");

@@ -54,24 +54,38 @@ cooldown = "15s"
 severity = "critical"
 "#;
 
-/// Reminds people of their carts, by mails that are written and not sent. Its folder is set when it is
-/// known where.
+/// Reminds people of their carts, by mails that are written and not sent. What depends on the rest stands
+/// in capitals.
 #[cfg(feature = "notify")]
 const MAIL: &str = r#"
+[nudges]
+secret = "addresses of a demo are made up"
+unsubscribe_url = "http://LISTEN/v1/unsubscribe"
+
+[[sessions]]
+name = "carts"
+gap = "GAP"
+entry = "cart_add"
+goal = "payment_completed"
+value = "amount"
+lists = { items = "item" }
+attributes = { email = "last.email", consent = "last.consent" }
+
 [[channel]]
 name = "mailbox"
 type = "email"
 from = "Tide Shop <shop@example.org>"
-to = ["everybody@example.org"]
 folder = "mails"
 
-[[route]]
-name = "carts"
-of = "occurrences"
-when = 'kind == "abandoned"'
+[[nudge]]
+name = "cart"
+of = "carts"
+address = "email"
+consent = "consent"
+items = "items"
 channel = "mailbox"
-continue = true
-at_most = 10000
+per = "10m"
+within = "3m"
 "#;
 
 fn outage() -> Config {
@@ -136,22 +150,30 @@ pub fn demo_overrides(config: &mut Config) -> String {
     )
 }
 
-/// Adds what reminds people of their carts, unless somebody has a channel of that name. Returns the
-/// folder of the mails.
+/// Adds what reminds people of their carts, unless somebody has nudges of their own or something of that
+/// name. Returns the folder of the mails.
 #[cfg(feature = "notify")]
 pub fn demo_mail(config: &mut Config) -> PathBuf {
     let folder = config.general.data_dir.join("mails");
-    let Config { mut channels, routes, .. } =
-        Config::parse("the demo", MAIL).expect("a test reads it");
-    if config.channels.iter().any(|channel| channels.iter().any(|own| own.name == channel.name)) {
+    let text = MAIL.replace("LISTEN", &config.web.listen.to_string());
+    let text = text.replace("GAP", &show_span(config.session.gap));
+    let Config { mut channels, patterns, nudges, nudging, .. } =
+        Config::parse("the demo", &text).expect("a test reads it");
+    let channel_of = |name: &str| config.channels.iter().any(|known| known.name == name);
+    let named = |name: &str| config.patterns.iter().any(|known| known.name == name);
+    let taken = channels.iter().any(|own| channel_of(&own.name))
+        || patterns.iter().any(|own| named(&own.name));
+    if taken || !config.nudges.is_empty() {
         return folder;
     }
-    let text = crate::domain::settings::Value::Text(folder.display().to_string());
+    let path = crate::domain::settings::Value::Text(folder.display().to_string());
     for channel in &mut channels {
-        channel.kind.set("folder", text.clone());
+        channel.kind.set("folder", path.clone());
     }
     config.channels.extend(channels);
-    config.routes.extend(routes);
+    config.patterns.extend(patterns);
+    config.nudges = nudges;
+    config.nudging = nudging;
     folder
 }
 
@@ -177,6 +199,21 @@ mod tests {
         assert_ne!(config.general.data_dir, Config::default().general.data_dir);
         let again = Config::parse("printed", &config.print()).unwrap();
         assert_eq!(again, config, "what it sets is allowed");
+    }
+
+    #[cfg(feature = "notify")]
+    #[test]
+    fn mails_are_written_beside_the_data_and_what_somebody_has_stays() {
+        let mut config = Config::default();
+        demo_overrides(&mut config);
+        let folder = demo_mail(&mut config);
+        assert_eq!(folder, PathBuf::from("tidewatch-demo/mails"));
+        assert_eq!(config.nudges.len(), 1);
+        assert!(config.print().contains("folder = \"tidewatch-demo/mails\""));
+        assert!(config.warnings().iter().all(|says| !says.contains("mailbox")), "it is used");
+        let before = config.clone();
+        demo_mail(&mut config);
+        assert_eq!(config, before, "not twice");
     }
 
     #[test]
