@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Keeper;
-use super::outlook::Outlook;
 use super::identity::Recognised;
+use super::outlook::Outlook;
 use super::rules::rule_of;
 use crate::commit::{CommitUnit, MetricSnapshot, SectionWriter, Snapshot};
 use crate::metric::engine::{Absorbed, MetricTotals};
