@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tidewatch_connection::LinkSettings;
+use tidewatch_outside::hidden::Hidden;
+use tidewatch_outside::secret::Origin;
 use ureq::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
 use ureq::http::{HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
 use super::rows::{Rows, TOO_LARGE};
-use super::secret::{Hidden, Origin};
 use super::{Kind, Read, Source, Wanted, Wrong};
 use crate::domain::settings::{settings, without_query};
 
@@ -183,37 +184,20 @@ type Builder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 #[cfg(feature = "tls")]
 mod tls {
-    use std::sync::Arc;
-
-    use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+    use tidewatch_outside::tls::{certificates, system, trusting};
 
     use super::{Builder, Wrong};
 
     /// With the system's authorities and those of a file.
     pub fn required(config: Builder, ca_file: &str) -> Result<Builder, Wrong> {
-        let mut trusted: Vec<Certificate<'_>> = Vec::new();
+        let mut trusted = system().to_vec();
         if !ca_file.is_empty() {
             let wrong = |cause: String| Wrong::of("ca_file", cause);
             let pem = std::fs::read(ca_file);
             let pem = pem.map_err(|error| wrong(format!("cannot be read: {error}")))?;
-            for item in parse_pem(&pem) {
-                match item {
-                    Ok(PemItem::Certificate(one)) => trusted.push(one),
-                    Ok(_) => {}
-                    Err(error) => return Err(wrong(format!("is no PEM: {error}"))),
-                }
-            }
-            if trusted.is_empty() {
-                return Err(wrong("has no certificate".into()));
-            }
+            trusted.extend(certificates(&pem).map_err(wrong)?);
         }
-        let system = rustls_native_certs::load_native_certs().certs;
-        trusted.extend(system.iter().map(|one| Certificate::from_der(one).to_owned()));
-        let ring = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::from(trusted))
-            .unversioned_rustls_crypto_provider(ring);
-        Ok(config.tls_config(tls.build()))
+        Ok(config.tls_config(trusting(trusted)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The copy of a table that was taken, in the data folder: a start goes on by it, whether its source
 //! answers or not.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidewatch_outside::file::replace;
 
 use super::Read;
 use crate::domain::event::Table;
@@ -54,14 +55,8 @@ pub fn store(data: &Path, name: &str, of: &str, version: &str, table: &Table) ->
     let path = path(data, name);
     let folder = data.join(FOLDER);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let draft = path.with_extension("json.new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(format!("{:016x}\n", fingerprint(&text)).as_bytes())?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&draft, &path)?;
-    File::open(&folder)?.sync_all()
+    let sum = format!("{:016x}\n", fingerprint(&text));
+    replace(&path, &[sum.as_bytes(), &text].concat())
 }
 
 /// Removes the copies of all tables but these.

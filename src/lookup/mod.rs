@@ -8,7 +8,6 @@ mod file;
 mod http;
 pub mod kept;
 mod rows;
-mod secret;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::sink::replace_file;
+use tidewatch_outside::file::replace;
 
 /// Most that is remembered; the oldest is forgotten.
 const REMEMBERED_MAX: usize = 1_000;
@@ -55,7 +54,7 @@ impl Memory {
 
     /// Writes it down, durably. Blocks.
     pub fn keep(&self) -> std::io::Result<()> {
-        replace_file(&self.path, &serde_json::to_vec(&self.all)?)
+        replace(&self.path, &serde_json::to_vec(&self.all)?)
     }
 }
 

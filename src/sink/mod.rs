@@ -17,7 +17,6 @@ mod track;
 
 use std::time::Duration;
 
-pub use note::replace as replace_file;
 pub use note::{Note, noted};
 pub use outputs::Outputs;
 pub use track::{OutState, Track, begin_at_zero};

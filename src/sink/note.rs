@@ -3,11 +3,10 @@
 //! For a sink that can say itself where it stands, this is what is left when the other side has
 //! forgotten; for one that cannot, it is the position.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidewatch_outside::file::replace;
 
 /// What the note says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,21 +52,6 @@ pub fn noted(folder: &Path, feed: &str, identity: Option<&str>) -> u64 {
     let note = NoteFile::new(folder, feed).read();
     let own = |note: &Note| identity.is_none_or(|identity| note.identity == identity);
     note.filter(own).map_or(0, |note| note.n)
-}
-
-/// Replaces a file that only we may read, durably: after a loss of power it is this one or the one
-/// before. Blocks.
-pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let draft = path.with_extension("json.new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! HTTP to somebody else's server: checked addresses, no redirects, bounded in time and bytes.
 
 use std::io::Read as _;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use tidewatch_clock::SharedClock;
 use tidewatch_core::incident::{Notification, Step};
+use tidewatch_outside::hidden::Hidden;
+use tidewatch_outside::tls::{certificates, system, trusting};
 use ureq::http::{self, StatusCode, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::Certificate;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
+use url::Url;
 
 use crate::channel::{Channel, Failure, Receipt, shown};
 use crate::event::FOR_ONE_PERSON;
 use crate::guard::{Guard, Refused};
 use crate::kind::{Common, Wrong};
-use crate::secret::{Found, MASK};
+use crate::secret::Found;
 use crate::template::Written;
 use crate::view::View;
 
@@ -81,18 +83,13 @@ pub(crate) struct Http<W> {
     common: Common,
     agent: Agent,
     /// What nothing shows.
-    secrets: Vec<String>,
+    hidden: Hidden,
 }
 
 impl<W: Wire> Http<W> {
     /// `secrets` are those that could turn up in what is sent or answered.
     pub fn new(wire: W, common: Common, secrets: &[&Found]) -> Result<Http<W>, Wrong> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = RootCerts::Specific(roots(&common)?);
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
+        let tls = trusting(roots(&common)?);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(!common.allow_private)
@@ -105,8 +102,7 @@ impl<W: Wire> Http<W> {
             .build();
         let guard = Guard::new(common.allow_private);
         let agent = Agent::with_parts(config, DefaultConnector::default(), guard);
-        let secrets = hidden(secrets.iter().map(|secret| secret.reveal()));
-        Ok(Http { wire, common, agent, secrets })
+        Ok(Http { wire, common, agent, hidden: hidden(secrets) })
     }
 
     fn told<'a>(&self, notification: &'a Notification) -> Result<Told<'a>, Failure> {
@@ -163,11 +159,7 @@ impl<W: Wire> Http<W> {
     }
 
     fn masked(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret, MASK);
-        }
-        text
+        self.hidden.masked(text)
     }
 
     fn mask(&self, failure: Failure) -> Failure {
@@ -207,34 +199,25 @@ impl<W: Wire> Channel for Http<W> {
     }
 }
 
-/// Parts of a secret that are as short as this are none, and would be found in everything.
-const PART_MIN: usize = 8;
-
-/// Texts that give away one of these secrets, long ones first: each as a whole, the token of one with a
-/// scheme in front of it ("Bearer x"), those between commas, and of an address what stands behind the
-/// host, as a whole and in its parts.
-fn hidden<'a>(secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut all = Vec::new();
-    for secret in secrets.filter(|secret| !secret.is_empty()) {
-        if !secret.parse::<Uri>().is_ok_and(|url| url.scheme().is_some()) {
-            all.push(secret);
-            let token = secret.split_once(' ').map(|(_, token)| token.trim());
-            let parts = token.into_iter().chain(secret.split(',').map(str::trim));
-            all.extend(parts.filter(|part| part.len() >= PART_MIN));
-            continue;
+/// What gives away one of these secrets: each as a whole, the token of one with a scheme in front of it
+/// ("Bearer x"), those between commas, and of an address what stands behind the host.
+fn hidden(secrets: &[&Found]) -> Hidden {
+    let mut hidden = Hidden::default();
+    for secret in secrets.iter().map(|secret| secret.reveal()) {
+        match Url::parse(secret) {
+            Ok(url) if url.has_host() => {
+                hidden.behind_host(&url);
+                // As it is written, where that is not how it is sent.
+                let written = secret.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+                written
+                    .filter(|(_, path)| path.len() >= 8)
+                    .into_iter()
+                    .for_each(|(_, path)| hidden.text(path));
+            }
+            _ => hidden.text(secret),
         }
-        let rest = secret.split_once("://").map_or("", |(_, rest)| rest);
-        let behind = rest.find(['/', '?']).map_or("", |at| rest[at..].trim_start_matches('/'));
-        let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
-        let values =
-            query.split('&').map(|one| one.split_once('=').map_or(one, |(_, value)| value));
-        let parts = [behind, path, query].into_iter().chain(path.split('/')).chain(values);
-        all.extend(parts.filter(|part| part.len() >= PART_MIN));
     }
-    let mut all: Vec<String> = all.into_iter().map(ToOwned::to_owned).collect();
-    all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    all.dedup();
-    all
+    hidden
 }
 
 /// Checks the address of a channel.
@@ -260,32 +243,16 @@ pub(crate) fn address(key: &'static str, text: &str, allow_private: bool) -> Res
 }
 
 /// Certificates that are trusted: those of the system, and those of `ca_file`.
-fn roots(common: &Common) -> Result<Arc<Vec<Certificate<'static>>>, Wrong> {
-    static SYSTEM: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
-    let own = own_roots(common)?;
-    if common.tried {
-        return Ok(Arc::new(own));
-    }
-    let system = SYSTEM.get_or_init(|| {
-        let found = rustls_native_certs::load_native_certs().certs;
-        found.iter().map(|one| Certificate::from_der(one.as_ref()).to_owned()).collect()
-    });
-    Ok(Arc::new(system.iter().cloned().chain(own).collect()))
+fn roots(common: &Common) -> Result<Vec<Certificate<'static>>, Wrong> {
+    let system = if common.tried { &[] } else { system() };
+    Ok(system.iter().cloned().chain(own_roots(common)?).collect())
 }
 
 /// Those of `ca_file`.
 pub(crate) fn own_roots(common: &Common) -> Result<Vec<Certificate<'static>>, Wrong> {
-    let Some(pem) = &common.ca else { return Ok(Vec::new()) };
-    let wrong = |rule: String| Wrong { key: "ca_file", rule };
-    let mut own = Vec::new();
-    for item in parse_pem(pem) {
-        match item {
-            Ok(PemItem::Certificate(one)) => own.push(one),
-            Ok(_) => {}
-            Err(error) => return Err(wrong(format!("is no PEM: {error}"))),
-        }
-    }
-    if own.is_empty() { Err(wrong("has no certificate".into())) } else { Ok(own) }
+    let own = common.ca.as_deref().map(certificates).transpose();
+    let own = own.map_err(|rule| Wrong { key: "ca_file", rule })?;
+    Ok(own.unwrap_or_default())
 }
 
 /// `Retry-After` in seconds, or as a time.
@@ -303,29 +270,30 @@ fn retry_after(response: &http::Response<Body>, clock: &SharedClock) -> Option<D
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_core::settings::Secret;
+
     use super::*;
+    use crate::secret::Secrets;
 
     #[test]
-    fn a_secret_is_hidden_whole_and_in_its_parts_the_long_ones_first() {
-        let of = |secret| hidden([secret].into_iter());
-        assert_eq!(of("https://hooks.example"), [""; 0]);
-        assert_eq!(of("https://hooks.example/short"), [""; 0]);
-        assert_eq!(
-            of("https://hooks.example/in/T0123456789/x?token=abcdefghijklmnop&v=1&12345678"),
-            [
-                "in/T0123456789/x?token=abcdefghijklmnop&v=1&12345678",
-                "token=abcdefghijklmnop&v=1&12345678",
-                "abcdefghijklmnop",
-                "in/T0123456789/x",
-                "T0123456789",
-                "12345678",
-            ]
-        );
-        assert_eq!(of("Bearer 12345678"), ["Bearer 12345678", "12345678"]);
-        assert_eq!(
-            of("whsec_AAAAAAAA, whsec_BBBBBBBBBB"),
-            ["whsec_AAAAAAAA, whsec_BBBBBBBBBB", "whsec_BBBBBBBBBB", "whsec_AAAAAAAA",]
-        );
-        assert_eq!(of("hush"), ["hush"]);
+    fn a_secret_is_hidden_whole_and_in_its_parts_and_a_host_is_not() {
+        let masked = |secret: &str, text: &str| {
+            let found = Secrets::Real.find("url", &Secret(secret.into()), "").unwrap();
+            hidden(&[&found]).masked(text)
+        };
+        let url = "https://hooks.example/in/T0123456789/x?token=abcdefghijklmnop&v=1&12345678";
+        for (secret, text, shown) in [
+            ("https://hooks.example", "hooks.example is away", "hooks.example is away"),
+            ("https://hooks.example/short", "/short of hooks.example", "/short of hooks.example"),
+            (url, "hooks.example: T0123456789", "hooks.example: ***"),
+            (url, "no abcdefghijklmnop here", "no *** here"),
+            (url, url, "https://hooks.example/***"),
+            ("Bearer 12345678", "what is 12345678?", "what is ***?"),
+            ("Bearer 12345678", "Bearer 12345678", "***"),
+            ("whsec_AAAAAAAA, whsec_BBBBBBBBBB", "whsec_BBBBBBBBBB", "***"),
+            ("hush", "no hush", "no ***"),
+        ] {
+            assert_eq!(masked(secret, text), shown, "{secret}");
+        }
     }
 }

@@ -1,15 +1,11 @@
 //! Texts that are never shown: where they come from, and what stands for them.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 
-use tidewatch_core::settings::Secret;
+use tidewatch_core::settings::{MASK, Secret};
+use tidewatch_outside::secret::Origin;
 
 use crate::kind::Wrong;
-
-/// Longest secret, in bytes.
-const SECRET_BYTES_MAX: u64 = 16 << 10;
 
 /// Where secrets come from that the configuration only refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +34,6 @@ impl fmt::Debug for Found {
     }
 }
 
-/// What stands for a secret.
-pub(crate) const MASK: &str = "***";
-
 impl Secrets {
     /// The secret of a key: what is written, or what `file:PATH` and `env:NAME` refer to. Empty where
     /// nothing is written. `form` is what stands for one that is not looked up.
@@ -52,37 +45,19 @@ impl Secrets {
     ) -> Result<Found, Wrong> {
         let wrong = |rule: String| Wrong { key, rule };
         let text = secret.0.trim();
-        let (path, name) = (text.strip_prefix("file:"), text.strip_prefix("env:"));
-        let found = match (path, name) {
-            (Some(""), _) | (_, Some("")) => {
-                return Err(wrong("must name a file or a variable behind the colon".into()));
-            }
-            (None, None) => text.to_owned(),
-            _ if self == Secrets::Pretended => form.to_owned(),
-            (Some(path), _) => read(path).map_err(|why| wrong(format!("{path} {why}")))?,
-            (_, Some(name)) => std::env::var(name)
-                .map_err(|_| wrong(format!("the variable {name} is not set, or no text")))?,
+        let origin = Origin::of(text).map_err(|rule| wrong(rule.into()))?;
+        let found = match &origin {
+            Origin::Variable(_) | Origin::File(_) if self == Secrets::Pretended => form.to_owned(),
+            origin => origin.text().map_err(wrong)?,
         };
-        let found = found.trim();
         if found.is_empty() && !text.is_empty() {
             return Err(wrong(format!("{text} is empty")));
         }
         if found.chars().any(char::is_control) {
             return Err(wrong("must be one line without control characters".into()));
         }
-        Ok(Found(found.to_owned()))
+        Ok(Found(found))
     }
-}
-
-fn read(path: &str) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(format!("has more than {SECRET_BYTES_MAX} bytes"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -111,7 +86,7 @@ mod tests {
         let home = std::env::var("PATH").unwrap();
         assert_eq!(find("env:PATH").unwrap().reveal(), home.trim());
         let unset = find("env:TIDEWATCH_TEST_NO_SUCH").unwrap_err();
-        assert_eq!(unset.rule, "the variable TIDEWATCH_TEST_NO_SUCH is not set, or no text");
+        assert_eq!(unset.rule, "the environment has no TIDEWATCH_TEST_NO_SUCH");
         let form = Secrets::Pretended.find("token", &Secret("env:NO_SUCH".into()), "form");
         assert_eq!(form.unwrap().reveal(), "form");
         assert_eq!(find("").unwrap().reveal(), "");

@@ -1,9 +1,11 @@
 //! Mails as files of a folder, to try things out: nothing is sent.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use tidewatch_outside::file::replace;
 
 use crate::channel::{Failure, Receipt};
 use crate::mailbox;
@@ -42,14 +44,7 @@ impl Folder {
     }
 
     fn put(&self, key: &str, mail: &[u8]) -> io::Result<()> {
-        let (path, draft) =
-            (self.path.join(mailbox::file_name(key)), self.path.join(format!("{key}.new")));
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(mail)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(&self.path)?.sync_all()
+        replace(&self.path.join(mailbox::file_name(key)), mail)
     }
 
     /// Removes what is too much; how many mails that were. Other people's files stay.
@@ -74,6 +69,7 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
