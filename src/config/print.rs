@@ -180,7 +180,10 @@ pub(super) fn metric_meaning(metric: &MetricSpec) -> Vec<Entry> {
     if metric.of != Facts::LiveSessions {
         keys.push(("window", window(&metric.window)));
     }
-    keys.push(("keep", span(metric.keep)));
+    // Of what is no single number the newest is shown: it may not have it.
+    if metric.aggregate.shape().is_scalar() {
+        keys.push(("keep", span(metric.keep)));
+    }
     if metric.backfill > 0 {
         keys.push(("backfill", span(metric.backfill)));
     }

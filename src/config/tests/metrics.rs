@@ -290,6 +290,10 @@ fn what_is_more_than_a_number_has_any_window() {
             );
             let config = Config::parse("t.toml", &text).unwrap();
             assert_eq!(config.metrics[0].keep, config.metrics[0].window.apart(), "{text}");
+            let printed = config.print();
+            let again = Config::parse("printed", &printed);
+            let again = again.unwrap_or_else(|error| panic!("{error}\n{printed}"));
+            assert_eq!(again.metrics[0], config.metrics[0], "{printed}");
         }
     }
 }
