@@ -2,7 +2,8 @@
 //!
 //! What happens is taken in the order in which it is known by the watermark, and what time alone brings (a silence ends, nobody
 //! has acknowledged for a quarter of an hour) comes at its own time between: so the desk is the same
-//! wherever barriers lie. Of the same time, rules come first, then occurrences, then time.
+//! wherever barriers lie. Of the same time, rules come first, then occurrences, then time; nobody is told by rules before
+//! all of them that are known by the same watermark have been heard.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -154,6 +155,15 @@ pub struct DeskCounts {
     pub held_back: BTreeMap<String, u64>,
 }
 
+/// What became of incidents by all that is known of one moment, until it is looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moment {
+    /// Ids of those that began, in the order in which they did, and are not over yet.
+    fired: Vec<String>,
+    /// Rules of which one began or ended.
+    rules: BTreeSet<String>,
+}
+
 /// Keeps incidents, silences, and what routes remember.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -172,6 +182,7 @@ pub struct Desk {
     pub(super) edges: Edges,
     /// Ids of incidents that are over, newest last.
     pub(super) recent: VecDeque<String>,
+    moment: Moment,
     pub(super) now: EpochMs,
     /// Up to where what time brings has been done; something may happen at `now` before that.
     pub(super) timed: EpochMs,
@@ -199,6 +210,7 @@ impl Desk {
             counts: DeskCounts::default(),
             written: DeskCounts::default(),
             recent: VecDeque::new(),
+            moment: Moment::default(),
             now: BEGINNING,
             timed: BEGINNING,
             wall: BEGINNING,
@@ -280,9 +292,12 @@ impl Desk {
             }
             self.now = next;
             if signal == Some(next)
-                && let Some(signal) = signals.next()
+                && let Some(known) = signals.peek().map(|signal| signal.known)
             {
-                self.signal(signal, out);
+                while let Some(signal) = signals.next_if(|signal| signal.known == known) {
+                    self.signal(signal, out);
+                }
+                self.look_at_moment(out);
             } else if occurrence == Some(next)
                 && let Some((_, alert)) = occurrences.next()
             {
@@ -429,8 +444,8 @@ impl Desk {
         out.incidents.insert(id.clone(), incident.clone());
         self.open.insert(id.clone(), incident);
         self.places.insert((watch.rule.clone(), place), id.clone());
-        self.look(&id, out);
-        self.look_at_dependants(&watch.rule, out);
+        self.moment.rules.insert(watch.rule.clone());
+        self.moment.fired.push(id);
     }
 
     pub(super) fn resolve(
@@ -451,18 +466,28 @@ impl Desk {
         }
         let change = Change::of(at, What::Resolved, Some(&incident), why);
         self.log(Change { detail, ..change }, out);
+        if self.moment.fired.iter().any(|fired| fired == id) {
+            self.moment.fired.retain(|fired| fired != id);
+            self.note_untold(&mut incident);
+        }
         self.tell_end(&mut incident, out);
-        let rule = incident.rule.clone();
+        self.moment.rules.insert(incident.rule.clone());
         out.incidents.insert(id.to_owned(), incident);
-        self.look_at_dependants(&rule, out);
     }
 
-    /// Incidents that this rule keeps quiet, or no longer does.
-    fn look_at_dependants(&mut self, rule: &str, out: &mut Outcome) {
+    /// Looks at what began in this moment, and at what the rules whose incidents began or ended keep
+    /// quiet, or no longer do. Once all that is known of the moment is in: in which order it was said must
+    /// not decide who is told.
+    pub(super) fn look_at_moment(&mut self, out: &mut Outcome) {
+        let Moment { fired, rules } = std::mem::take(&mut self.moment);
+        fired.iter().for_each(|id| self.look(id, out));
+        if rules.is_empty() {
+            return;
+        }
         let settings = Arc::clone(&self.settings);
         let depends = |name: &str| {
             let watch = settings.rules.iter().find(|watch| watch.rule == name);
-            watch.is_some_and(|watch| watch.unless.iter().any(|other| other == rule))
+            watch.is_some_and(|watch| watch.unless.iter().any(|other| rules.contains(other)))
         };
         let ids: Vec<String> = self
             .open

@@ -126,6 +126,7 @@ impl Desk {
         for (id, why) in std::mem::take(&mut self.orphans) {
             self.resolve(&id, self.now, (why.to_owned(), Map::new()), out);
         }
+        self.look_at_moment(out);
         for (route, count) in std::mem::take(&mut self.removed) {
             out.routes.insert(route);
             if count > 0 {

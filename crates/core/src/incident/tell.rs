@@ -175,6 +175,16 @@ impl Desk {
         self.open.insert(id.to_owned(), incident);
     }
 
+    /// It was over in the moment in which it began: the routes that it fits were never asked.
+    pub(super) fn note_untold(&self, incident: &mut Incident) {
+        let fits: Vec<&Route> =
+            routes(&self.settings.routes, Of::Incidents, &incident.subject()).collect();
+        for route in fits {
+            let untold = Told { waits: Some(Waits::After), ..Told::default() };
+            incident.told.entry(route.name.clone()).or_insert(untold);
+        }
+    }
+
     /// Tells that an incident is over to those who were told of it; of the others it is noted why they
     /// were not.
     pub(super) fn tell_end(&mut self, incident: &mut Incident, out: &mut Outcome) {

@@ -253,6 +253,37 @@ fn what_is_quiet_is_told_when_that_is_over_and_never_if_it_is_over_before() {
     assert!(why.contains("did you mean \"region\""), "{why}");
 }
 
+/// Both are known by the same watermark: it does not matter whose rule was declared, or said so, first.
+#[test]
+fn of_the_same_moment_the_one_that_the_other_keeps_quiet_is_not_told() {
+    for rules in [["a", "b"], ["b", "a"]] {
+        let mut sorted = settings();
+        sorted.rules.sort_by_key(|watch| rules.iter().position(|rule| watch.rule == *rule));
+        let mut desk = Desk::new(sorted);
+        let [first, second] = rules;
+        let begin = [fires(first, "r2", MINUTE), fires(second, "r2", MINUTE)];
+        let all = run(&mut desk, &begin, &[2 * MINUTE], 0);
+        assert_eq!(all.steps("all"), [(Step::Fired, 1)], "{first} first");
+        let told = all.notifications.iter().find(|one| one.route == "all").unwrap();
+        assert_eq!(all.incidents[&told.about].rule, "b", "{first} first");
+        // The one that kept it quiet is over, and begins again in another region at the same time.
+        let on = [ends("b", "r2", 3 * MINUTE), fires("b", "r3", 3 * MINUTE)];
+        let all = run(&mut desk, &on, &[4 * MINUTE], 0);
+        let steps = [(Step::Resolved, 3), (Step::Fired, 3), (Step::Fired, 3)];
+        assert_eq!(all.steps("all"), steps, "{first} first");
+    }
+}
+
+#[test]
+fn what_is_over_in_the_moment_it_began_is_told_to_nobody_and_counted() {
+    let mut desk = Desk::new(settings());
+    let all = run(&mut desk, &[fires("b", "r2", MINUTE), ends("b", "r2", MINUTE)], &[MINUTE], 0);
+    assert_eq!((all.notifications.len(), all.incidents.len()), (0, 1));
+    let held = all.changes.iter().filter(|one| one.what == What::HeldBack).count();
+    assert_eq!(held, 6, "each route that it fits: {:#?}", all.changes);
+    assert_eq!(desk.counts().held_back["after"], 6);
+}
+
 #[test]
 fn a_replay_tells_nobody_of_what_is_long_over() {
     let mut desk = Desk::new(settings());
@@ -562,6 +593,12 @@ proptest! {
                 let over = |silence: &&Silence| silence.is_at(one.at) && silence.from < one.at && region.is_some_and(|region| silence.matching.contains(region.as_str()));
                 prop_assert!(silences.iter().find(over).is_none(), "{one:?} although {silences:?}");
                 prop_assert!(incident.acknowledged.as_ref().is_none_or(|said| one.at <= said.at));
+                let watch = settings().rules.into_iter().find(|watch| watch.rule == incident.rule).unwrap();
+                let mut others = straight.incidents.values().filter(|other| watch.unless.contains(&other.rule));
+                let open = |other: &&Incident| other.fired + LATE <= one.at && other.resolved.as_ref().is_none_or(|over| one.at < over.at + LATE);
+                let agrees = |other: &Incident| other.group.get("region").is_none_or(|of| region.is_none_or(|own| own == of));
+                let other = others.find(|other| open(other) && agrees(other));
+                prop_assert!(other.is_none(), "{one:?} although {other:?}");
             }
         }
         for ((about, route), steps) in heard {
