@@ -1,5 +1,6 @@
 //! What holds for all incidents, whoever is told of them.
 
+use super::channels;
 use super::routes::Told;
 use super::whole::Config;
 use crate::domain::incident::DeskSettings;
@@ -39,6 +40,7 @@ impl Config {
     pub fn desk(&self) -> DeskSettings {
         DeskSettings {
             routes: self.routes.clone(),
+            channels: self.channels.iter().map(|spec| channels::name(spec).to_owned()).collect(),
             maintenance: self.maintenance.clone(),
             attributes: Told::of(&self.metrics, &self.patterns, &self.general.zone).attributes,
             open_max: self.incidents.open_max,

@@ -50,6 +50,8 @@ pub struct DeskSettings {
     pub rules: Vec<Watch>,
     /// The routes, in order.
     pub routes: Vec<Route>,
+    /// Names of the channels that there are, also those that no route leads to.
+    pub channels: Vec<String>,
     /// Planned work.
     pub maintenance: Vec<Maintenance>,
     /// What conditions can ask for.
@@ -128,6 +130,7 @@ impl Default for DeskSettings {
         DeskSettings {
             rules: Vec::new(),
             routes: Vec::new(),
+            channels: Vec::new(),
             maintenance: Vec::new(),
             attributes: Vec::new(),
             open_max: usize::MAX,

@@ -147,6 +147,9 @@ pub enum Muted {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Told {
+    /// The channel that heard of it last; empty while none has, and where that was not kept.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub channel: String,
     /// When its beginning was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<EpochMs>,

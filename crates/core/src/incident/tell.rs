@@ -1,14 +1,17 @@
 //! Whom to tell now: an incident on the routes that it fits, an occurrence, what was collected.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::digest::Digest;
+use super::kept::REMOVED;
 use super::notification::{Notification, Step, notification_key};
-use super::{Change, Desk, Incident, Muted, Of, Outcome, Route, Subject, Told, Waits, What};
+use super::{
+    Change, Desk, DeskSettings, Incident, Muted, Of, Outcome, Route, Subject, Told, Waits, What,
+};
 use crate::alert::Alert;
 use crate::time::EpochMs;
 
@@ -38,6 +41,7 @@ impl Desk {
         }
         let settings = Arc::clone(&self.settings);
         for route in routes(&settings.routes, Of::Incidents, &incident.subject()) {
+            settings.take_over(route, &mut incident);
             let next = self.tell(route, &mut incident, out);
             next.into_iter().for_each(|at| self.look_at(at, id));
         }
@@ -69,6 +73,7 @@ impl Desk {
             let step = if now.started.is_none() { Step::Fired } else { Step::Again };
             now.started = now.started.or(Some(at));
             (now.again, now.last) = (nth, Some(at));
+            now.channel.clone_from(&route.channel);
             let facts = incident.facts();
             let sent = Sent { about: &incident.id, incident: Some(incident), step, nth, facts };
             self.sent(route, sent, out);
@@ -203,15 +208,46 @@ impl Desk {
             told.waits = None;
             if route.resolved {
                 told.ended = true;
-                let sent = Sent {
-                    about: &incident.id,
-                    incident: Some(incident),
-                    step: Step::Resolved,
-                    nth: 0,
-                    facts: facts.clone(),
-                };
-                self.sent(route, sent, out);
+                let heard = told.channel.clone();
+                let sent = Sent { facts: facts.clone(), ..Sent::end(incident) };
+                if settings.moved(route, &heard) {
+                    self.put((&route.name, &heard), &sent, out);
+                    self.log_told((&route.name, &heard), &sent, out);
+                } else {
+                    self.sent(route, sent, out);
+                }
             }
+        }
+        self.tell_end_of_gone(incident, &facts, out);
+    }
+
+    /// Tells that an incident is over to the channels that heard of it by routes that are no more, each
+    /// once.
+    fn tell_end_of_gone(&mut self, incident: &mut Incident, facts: &Json, out: &mut Outcome) {
+        let settings = Arc::clone(&self.settings);
+        let ended = incident.told.values().filter(|told| told.ended && !told.channel.is_empty());
+        let mut relieved: BTreeSet<String> = ended.map(|told| told.channel.clone()).collect();
+        for name in settings.gone(incident) {
+            let Some(told) = incident.told.get_mut(&name) else { continue };
+            (told.waits, told.ended) = (None, true);
+            let channel = told.channel.clone();
+            // It heard that by another route.
+            if !relieved.insert(channel.clone()) {
+                continue;
+            }
+            if settings.channels.contains(&channel) {
+                let sent = Sent { facts: facts.clone(), ..Sent::end(incident) };
+                self.put((&name, &channel), &sent, out);
+                self.log_told((&name, &channel), &sent, out);
+                continue;
+            }
+            if let Some(told) = incident.told.get_mut(&name) {
+                told.ended = false;
+            }
+            *self.counts.held_back.entry(REMOVED.into()).or_default() += 1;
+            let which = if channel.is_empty() { "its channel" } else { &channel };
+            let says = format!("{name} and {which} are no more: the end was not told there");
+            self.log(Change::of(self.now(), What::HeldBack, Some(incident), says), out);
         }
     }
 
@@ -312,27 +348,76 @@ impl Desk {
     }
 
     fn send(&mut self, route: &Route, sent: Sent<'_>, out: &mut Outcome) {
-        let Sent { about, incident, step, nth, facts } = sent;
-        let at = self.now();
-        self.counts.notifications += 1;
-        out.notifications.push(Notification {
-            n: self.counts.notifications,
-            key: notification_key(about, &route.name, step, nth),
-            route: route.name.clone(),
-            channel: route.channel.clone(),
-            step,
-            at,
-            about: about.to_owned(),
-            facts,
-            recipient: None,
-        });
+        let way = (route.name.as_str(), route.channel.as_str());
+        self.put(way, &sent, out);
         // An end is not held back, and does not use up the room of a beginning.
-        if !matches!(step, Step::Resolved | Step::Acknowledged) {
+        if !matches!(sent.step, Step::Resolved | Step::Acknowledged) {
+            let at = self.now();
             self.kept.entry(route.name.clone()).or_default().note(route, at);
             out.routes.insert(route.name.clone());
         }
-        let says = format!("{} by {}: {}", route.name, route.channel, step.word());
-        self.log(Change::of(at, What::Told, incident, says), out);
+        // Occurrences have a feed of their own: theirs would push incidents out of the log.
+        if route.of == Of::Incidents {
+            self.log_told(way, &sent, out);
+        }
+    }
+
+    /// Makes a notification, of a route by a channel.
+    fn put(&mut self, (route, channel): (&str, &str), sent: &Sent<'_>, out: &mut Outcome) {
+        self.counts.notifications += 1;
+        out.notifications.push(Notification {
+            n: self.counts.notifications,
+            key: notification_key(sent.about, route, sent.step, sent.nth),
+            route: route.to_owned(),
+            channel: channel.to_owned(),
+            step: sent.step,
+            at: self.now(),
+            about: sent.about.to_owned(),
+            facts: sent.facts.clone(),
+            recipient: None,
+        });
+    }
+
+    fn log_told(&mut self, (route, channel): (&str, &str), sent: &Sent<'_>, out: &mut Outcome) {
+        let says = format!("{route} by {channel}: {}", sent.step.word());
+        self.log(Change::of(self.now(), What::Told, sent.incident, says), out);
+    }
+}
+
+impl<'a> Sent<'a> {
+    /// An incident is over; without its facts.
+    fn end(incident: &'a Incident) -> Sent<'a> {
+        let (about, incident) = (incident.id.as_str(), Some(incident));
+        Sent { about, incident, step: Step::Resolved, nth: 0, facts: Json::Null }
+    }
+}
+
+impl DeskSettings {
+    /// Names of routes that are no more, by which an incident was told and its end was not.
+    fn gone(&self, incident: &Incident) -> Vec<String> {
+        let is = |name: &String| {
+            self.routes.iter().any(|route| route.of == Of::Incidents && route.name == *name)
+        };
+        let told = incident.told.iter().filter(|(_, told)| told.started.is_some() && !told.ended);
+        told.map(|(name, _)| name).filter(|name| !is(name)).cloned().collect()
+    }
+
+    /// A route that is new to an incident takes over what its channel was told of it by one that is no
+    /// more, as when a route is renamed: the channel is not told the same once more.
+    fn take_over(&self, route: &Route, incident: &mut Incident) {
+        if incident.told.is_empty() || incident.told.contains_key(&route.name) {
+            return;
+        }
+        let same = |name: &String| incident.told[name].channel == route.channel;
+        let Some(old) = self.gone(incident).into_iter().find(same) else { return };
+        if let Some(told) = incident.told.remove(&old) {
+            incident.told.insert(route.name.clone(), told);
+        }
+    }
+
+    /// Whether a route leads to another channel than the one that heard by it, which still is there.
+    fn moved(&self, route: &Route, heard: &str) -> bool {
+        heard != route.channel && self.channels.iter().any(|channel| channel == heard)
     }
 }
 

@@ -68,6 +68,7 @@ fn settings() -> DeskSettings {
             hours: None,
         }],
         attributes: vec!["region".into()],
+        channels: Vec::new(),
         open_max: 1_000,
         silences_max: 10,
         max_age: 20 * MINUTE,
@@ -675,6 +676,105 @@ fn a_route_that_is_removed_leaves_nothing_behind_and_says_what_it_held() {
     kept.commit(&mut desk, &out);
     assert_eq!(desk.counts().held_back, BTreeMap::from([("route_removed".to_owned(), 7)]));
     assert!(!kept.0.contains_key("route/carts"));
+}
+
+/// Takes up what is kept with these routes and channels.
+fn with_routes(kept: &Kept, routes: Vec<Route>, channels: &[&str], at: EpochMs) -> Desk {
+    let channels = channels.iter().map(ToString::to_string).collect();
+    let mut desk = Desk::new(DeskSettings { routes, channels, ..settings() });
+    desk.restore(kept.0.clone(), at).unwrap();
+    desk
+}
+
+#[test]
+fn a_channel_whose_route_is_gone_hears_the_end_and_hears_nothing_twice() {
+    let by = |name: &str, channel: &str| Route { channel: channel.into(), ..route(name, "") };
+    let begun = vec![by("old", "pager"), by("kept", "ops"), by("both", "ops")];
+    let mut desk =
+        Desk::new(DeskSettings { routes: begun, channels: vec!["pager".into()], ..settings() });
+    let (mut kept, mut out) = (Kept::default(), Outcome::default());
+    desk.run(vec![fires("b", "r2", MINUTE)], Vec::new(), 2 * MINUTE, 0, &mut out);
+    assert_eq!(out.notifications.len(), 3);
+    kept.commit(&mut desk, &out);
+    let over = [ends("b", "r2", 5 * MINUTE)];
+    let told = |all: &All| {
+        let each = all.notifications.iter();
+        each.map(|one| (one.step, one.route.clone(), one.channel.clone())).collect::<Vec<_>>()
+    };
+    let line = |step, route: &str, channel: &str| (step, route.to_owned(), channel.to_owned());
+
+    // Renamed, beside another that is new there: the one is what the old one was, and ends.
+    let routes = vec![by("new", "pager"), by("kept", "ops")];
+    let mut desk = with_routes(&kept, routes.clone(), &["pager", "ops"], 2 * MINUTE);
+    let all = run(&mut desk, &over, &[4 * MINUTE, 6 * MINUTE], 0);
+    let wanted = [line(Step::Resolved, "new", "pager"), line(Step::Resolved, "kept", "ops")];
+    assert_eq!(told(&all), wanted, "nobody again, and ops once");
+
+    // Removed, and its rule with it.
+    let gone = vec![by("kept", "ops")];
+    let wanted = [line(Step::Resolved, "kept", "ops"), line(Step::Resolved, "old", "pager")];
+    let mut desk = with_routes(&kept, gone.clone(), &["pager", "ops"], 2 * MINUTE);
+    let all = run(&mut desk, &over, &[4 * MINUTE, 6 * MINUTE], 0);
+    assert_eq!(told(&all), wanted);
+    assert!(all.changes.iter().any(|one| one.says == "old by pager: resolved"));
+    let mut unruled = settings();
+    unruled.rules.clear();
+    (unruled.routes, unruled.channels) = (gone.clone(), vec!["pager".into(), "ops".into()]);
+    let mut desk = Desk::new(unruled);
+    desk.restore(kept.0.clone(), 2 * MINUTE).unwrap();
+    assert_eq!(told(&run(&mut desk, &[], &[4 * MINUTE], 0)), wanted);
+
+    // It leads to another channel now: the end is for the one that heard.
+    let moved = vec![by("old", "ops")];
+    let mut desk = with_routes(&kept, moved, &["pager", "ops"], 2 * MINUTE);
+    let all = run(&mut desk, &over, &[4 * MINUTE, 6 * MINUTE], 0);
+    let wanted = [line(Step::Resolved, "old", "pager"), line(Step::Resolved, "both", "ops")];
+    assert_eq!(told(&all), wanted);
+
+    // Its channel is gone as well.
+    let mut desk = with_routes(&kept, gone, &["ops"], 2 * MINUTE);
+    let all = run(&mut desk, &over, &[4 * MINUTE, 6 * MINUTE], 0);
+    assert_eq!(told(&all), [line(Step::Resolved, "kept", "ops")]);
+    let held = all.changes.iter().filter(|one| one.what == What::HeldBack);
+    let held: Vec<&str> = held.map(|one| one.says.as_str()).collect();
+    assert_eq!(held, ["old and pager are no more: the end was not told there"]);
+    assert_eq!(desk.counts().held_back, BTreeMap::from([("route_removed".to_owned(), 1)]));
+}
+
+#[test]
+fn what_was_told_before_channels_were_kept_is_read_and_its_end_held_back() {
+    let mut desk = Desk::new(settings());
+    let (mut kept, mut out) = (Kept::default(), Outcome::default());
+    desk.run(vec![fires("b", "r2", MINUTE)], Vec::new(), 2 * MINUTE, 0, &mut out);
+    kept.commit(&mut desk, &out);
+    for (name, entry) in kept.0.iter_mut().filter(|(name, _)| name.starts_with("incident/")) {
+        for told in entry["told"].as_object_mut().unwrap().values_mut() {
+            told.as_object_mut().unwrap().remove("channel");
+        }
+        assert!(!entry["told"].to_string().contains("channel"), "{name}");
+    }
+    let mut desk = with_routes(&kept, vec![route("all", "")], &["to_all"], 2 * MINUTE);
+    let all = run(&mut desk, &[ends("b", "r2", 5 * MINUTE)], &[6 * MINUTE], 0);
+    assert_eq!(all.steps("all"), [(Step::Resolved, 5)]);
+    assert_eq!(all.notifications.len(), 1);
+    let held = all.changes.iter().filter(|one| one.what == What::HeldBack).count();
+    assert_eq!(held, 1, "the others are one channel that nobody knows: {:#?}", all.changes);
+}
+
+#[test]
+fn occurrences_that_are_told_stand_in_no_line_of_the_log() {
+    let mut desk = Desk::new(settings());
+    let mut out = Outcome::default();
+    let carts: Vec<Alert> = (0..40).map(|n| cart(n, MINUTE + n as i64, 90.0)).collect();
+    let known = carts.iter().map(|cart| (cart.at, cart)).collect();
+    desk.run(vec![fires("b", "r2", MINUTE)], known, 60 * MINUTE, 0, &mut out);
+    let of = |step: Step| out.notifications.iter().filter(|one| one.step == step).count();
+    assert!(of(Step::Occurred) == 40 && of(Step::Digest) == 2, "{:#?}", out.notifications);
+    let told: Vec<&Change> = out.changes.iter().filter(|one| one.what == What::Told).collect();
+    assert!(told.iter().all(|one| !one.says.contains("each") && !one.says.contains("carts")));
+    // What is told together of incidents is of no single one.
+    let together = told.iter().find(|one| one.incident.is_empty()).unwrap();
+    assert_eq!(together.says, "together by to_together: digest");
 }
 
 #[test]
