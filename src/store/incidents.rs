@@ -45,8 +45,8 @@ pub(super) use tables;
 pub(super) struct Bounds {
     /// Incidents that are over.
     pub incidents: u64,
-    /// Lines of the log, and as many notifications; those that wait for their channel up to [`HELD`]
-    /// times as many.
+    /// Lines of the log, and as many notifications of each channel; those that wait for their channel up
+    /// to [`HELD`] times as many.
     pub log: u64,
 }
 
@@ -95,46 +95,67 @@ pub(super) fn write(
         "DELETE FROM incident_log WHERE n <= (SELECT max(n) FROM incident_log) - ?1",
     )?
     .execute([bounds.log as i64])?;
-    keep_notifications(tx, bounds.log, figures)
+    keep_notifications(tx, &out.notifications, bounds.log, figures)
 }
 
 /// Removes notifications beyond the bound that need no delivery any more, and beyond [`HELD`] times the
-/// bound all.
+/// bound all: of each channel that has new ones by what it has itself, so that no other can push them
+/// out; of channels that are no more by their age among all.
 fn keep_notifications(
     tx: &Transaction<'_>,
+    new: &[Notification],
     most: u64,
     figures: &Figures,
 ) -> rusqlite::Result<Lost> {
-    let ends = "SELECT (SELECT min(n) FROM notifications), (SELECT max(n) FROM notifications)";
-    let ends = tx.prepare_cached(ends)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (Some(first), Some(last)): (Option<i64>, Option<i64>) = ends else {
-        return Ok(Lost::new());
-    };
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let usual = last.saturating_sub(most);
-    let end = last.saturating_sub(most.saturating_mul(HELD as i64));
     let mut lost = Lost::new();
-    if first > usual {
-        return Ok(lost);
-    }
+    let Some(last) = new.iter().map(|one| one.n as i64).max() else { return Ok(lost) };
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
     for channel in channels(tx)? {
-        let mut upto = usual;
-        if let Some(taker) = figures.taker(&channel) {
-            let taken = taker.taken.load(Ordering::Acquire) as i64;
-            upto = usual.min(taken).max(end);
-            let missed =
-                "SELECT count(*) FROM notifications WHERE channel = ?1 AND n > ?2 AND n <= ?3";
-            let missed: i64 = tx
-                .prepare_cached(missed)?
-                .query_row(params![channel, taken, upto], |row| row.get(0))?;
-            if missed > 0 {
-                lost.push((taker, missed.unsigned_abs()));
-            }
+        let Some(taker) = figures.taker(&channel) else {
+            remove(tx, &channel, last.saturating_sub(most))?;
+            continue;
+        };
+        if new.iter().all(|one| one.channel != channel) {
+            continue;
         }
-        tx.prepare_cached("DELETE FROM notifications WHERE channel = ?1 AND n <= ?2")?
-            .execute(params![channel, upto])?;
+        let taken = taker.taken.load(Ordering::Acquire) as i64;
+        let mut upto = beyond(tx, &channel, last, most)?;
+        if upto > taken {
+            let end = beyond(tx, &channel, last, most.saturating_mul(HELD as i64))?;
+            upto = taken.max(end);
+        }
+        let missed = "SELECT count(*) FROM notifications WHERE channel = ?1 AND n > ?2 AND n <= ?3";
+        let missed: i64 = tx
+            .prepare_cached(missed)?
+            .query_row(params![channel, taken, upto], |row| row.get(0))?;
+        if missed > 0 {
+            lost.push((taker, missed.unsigned_abs()));
+        }
+        remove(tx, &channel, upto)?;
     }
     Ok(lost)
+}
+
+fn remove(tx: &Transaction<'_>, channel: &str, upto: i64) -> rusqlite::Result<usize> {
+    tx.prepare_cached("DELETE FROM notifications WHERE channel = ?1 AND n <= ?2")?
+        .execute(params![channel, upto])
+}
+
+/// The newest notification of a channel that has as many as `most` newer ones of its own; 0 when none has.
+/// `last` is the newest of all channels.
+fn beyond(tx: &Transaction<'_>, channel: &str, last: i64, most: i64) -> rusqlite::Result<i64> {
+    let first = "SELECT min(n) FROM notifications WHERE channel = ?1";
+    let first: Option<i64> = tx.prepare_cached(first)?.query_row([channel], |row| row.get(0))?;
+    // Numbers are given once: there are no more of them than lie between. This spares the walk below.
+    if first.is_none_or(|first| first > last.saturating_sub(most)) {
+        return Ok(0);
+    }
+    let beyond = "SELECT n FROM notifications WHERE channel = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2";
+    let found = tx
+        .prepare_cached(beyond)?
+        .query_row(params![channel, most], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(0))
 }
 
 /// The channels that there are notifications of. Looks each up, however many notifications it has.

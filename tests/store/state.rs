@@ -298,24 +298,38 @@ fn notifications_wait_for_their_channel_and_what_leaves_before_is_counted() {
         db.commit(&told(epoch, (epoch - 1) * 10 + 1, 10, &channels)).unwrap();
         quick.taken.store(epoch * 10, Ordering::Release);
     }
-    // 190 of them: the last hundred, and what waits.
-    assert_eq!(kept("quick"), of(0, 91, 190));
+    // Each has 63 or 64; what nothing takes goes by the numbers of all.
+    assert_eq!(kept("quick"), of(0, 1, 190));
     assert_eq!(kept("gone"), of(2, 91, 190));
-    assert_eq!(kept("slow"), of(1, 1, 190));
-    assert_eq!(slow.lost.load(Ordering::Relaxed), 0);
-    for epoch in 20..=24 {
+    for epoch in 20..=90 {
         db.commit(&told(epoch, (epoch - 1) * 10 + 1, 10, &channels)).unwrap();
+        quick.taken.store(epoch * 10, Ordering::Release);
     }
-    assert_eq!(kept("slow"), of(1, 41, 240));
-    let lost = of(1, 1, 40).len() as u64;
+    // 300 of each: the last hundred, and of what waits twice as many.
+    let newest = |channel: usize, upto: u64, count: usize| {
+        let all = of(channel, 1, upto);
+        all[all.len() - count..].to_vec()
+    };
+    assert_eq!(kept("quick"), newest(0, 900, 100));
+    assert_eq!(kept("slow"), newest(1, 900, 200));
+    assert_eq!(kept("gone"), of(2, 801, 900));
+    let lost = 100;
     assert_eq!(slow.lost.load(Ordering::Relaxed), lost);
     assert_eq!(quick.lost.load(Ordering::Relaxed), 0);
-    // It is there again, and takes all.
-    slow.taken.store(240, Ordering::Release);
-    db.commit(&told(25, 241, 10, &channels)).unwrap();
-    assert_eq!(kept("slow"), of(1, 151, 250));
-    // What quick did not take since waits, too.
-    assert_eq!(kept("quick"), of(0, 151, 250));
+    // A flood for one is nothing to the others.
+    for epoch in 91..=290 {
+        db.commit(&told(epoch, (epoch - 1) * 10 + 1, 10, &["quick"])).unwrap();
+        quick.taken.store(epoch * 10, Ordering::Release);
+    }
+    assert_eq!(kept("slow"), newest(1, 900, 200));
+    assert_eq!(kept("quick"), (2_801..=2_900).collect::<Vec<_>>());
+    assert_eq!((kept("gone"), slow.lost.load(Ordering::Relaxed)), (Vec::new(), lost));
+    // It is there again, and takes all; the bound is kept with the next one.
+    slow.taken.store(2_900, Ordering::Release);
+    db.commit(&told(291, 2_901, 10, &channels)).unwrap();
+    let mut wanted = newest(1, 900, 200);
+    wanted.extend(of(1, 2_901, 2_910));
+    assert_eq!(kept("slow"), wanted[wanted.len() - 100..]);
     assert_eq!(slow.lost.load(Ordering::Relaxed), lost);
     assert_eq!(records.notification_channels().unwrap(), ["gone", "quick", "slow"]);
 }
