@@ -122,6 +122,12 @@ fn table(all: &Value) -> String {
             let (of, hits, running) = (count("finished"), count("converted"), count("running"));
             let _ = writeln!(text, "  {word}: {hits} of {of} converted, {running} still running");
         }
+        if let Some(count @ 1..) = nudge["not_compared"].as_u64() {
+            let _ = writeln!(
+                text,
+                "  not compared: {count}, of keys that were before, or without room"
+            );
+        }
         let _ = writeln!(text, "  uplift: {}", uplift(nudge));
     }
     let _ = write!(text, "{} addresses are suppressed", all["suppressed"]);
@@ -151,7 +157,7 @@ mod tests {
         let arm = |finished, converted| json!({"finished": finished, "converted": converted, "running": 2});
         let all = json!({"suppressed": 3, "nudges": [{
             "name": "cart", "of": "carts", "channel": "post", "enough": 30,
-            "outcomes": {"sent": 70, "held_out": 80, "capped": 0, "no_consent": 1},
+            "not_compared": 4, "outcomes": {"sent": 70, "held_out": 80, "capped": 0, "no_consent": 1},
             "told": arm(70, 56), "held_out": arm(80, 48),
             "uplift": {"points": 20.0, "low": 5.24, "high": 33.39},
         }]});
@@ -160,6 +166,7 @@ mod tests {
             "cart (of carts, by post)",
             "held out, ",
             "told: 56 of 70 converted, 2 still running",
+            "not compared: 4, of keys",
             "uplift: +20.0 percentage points (95 %: +5.2 to +33.4)",
             "3 addresses are suppressed",
         ] {

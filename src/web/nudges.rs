@@ -107,7 +107,7 @@ fn page(title: &str, body: &str) -> HttpResponse {
 async fn carry_out(state: &State, command: Command) -> Result<usize, Problem> {
     let busy = |_| Problem::Unavailable("it was not taken in time: say it again".into());
     state.directory.suppress(command).await.map_err(busy)?.map_err(|refused| match refused {
-        Refused::NoNudges => Problem::NotFound(refused.to_string()),
+        Refused::NoSecret => Problem::NotFound(refused.to_string()),
         Refused::Full(_) => Problem::Busy(refused.to_string()),
         Refused::Token | Refused::Address(_) => Problem::BadRequest(refused.to_string()),
     })

@@ -96,6 +96,8 @@ pub(super) struct Numbers {
     pub outcomes: BTreeMap<String, u64>,
     /// Those who were told, and those who were kept apart.
     pub arms: [Arm; 2],
+    /// Decisions that neither arm has: of keys that were decided on before, or without room.
+    pub not_compared: u64,
     pub unsubscribed: u64,
 }
 
@@ -112,7 +114,7 @@ pub(super) struct Person {
     /// When it was decided to tell or to keep apart, as long as the cap asks for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub times: Vec<EpochMs>,
-    /// Decisions whose time is not over: when, and whether a goal followed.
+    /// Decisions that are compared and whose time is not over: when, and whether a goal followed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub running: Vec<(EpochMs, bool)>,
 }
@@ -136,6 +138,8 @@ pub(super) struct State {
     pub numbers: Numbers,
     /// By the hash of the key.
     pub people: BTreeMap<u64, Person>,
+    /// Keys whose first decision is compared, by the hash, for as long as the comparison goes on.
+    pub compared: BTreeSet<u64>,
     /// By the hash of the key, and what tells the session.
     pub waiting: BTreeMap<(u64, String), Waiting>,
 }
@@ -152,11 +156,19 @@ struct Due {
     about: Option<String>,
 }
 
+/// What was kept of a nudge that there is no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub keys: usize,
+    pub waiting: usize,
+}
+
 /// What is to be written of it.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     pub numbers: BTreeSet<usize>,
     pub people: BTreeSet<(usize, u64)>,
+    pub compared: BTreeSet<(usize, u64)>,
     pub waiting: BTreeSet<(usize, u64, String)>,
     pub suppressed: BTreeSet<Hash>,
     /// Entries of what there is no more.
@@ -172,6 +184,8 @@ pub struct Nudges {
     pub(super) changed: Changed,
     /// Comparisons that begin anew, found at a start.
     pub(super) anew: Vec<usize>,
+    /// What was dropped at the start.
+    pub(super) gone: BTreeMap<String, Gone>,
     due: BTreeSet<Due>,
     /// Up to where it has got, in event time.
     pub(super) now: EpochMs,
@@ -307,7 +321,8 @@ impl Nudges {
     }
 
     /// Decides now. What keeps somebody from being told keeps them from being compared with as well, so
-    /// both sides are of the same sort.
+    /// both sides are of the same sort. Only the first decision of a key is compared: what follows from a
+    /// message, one who unsubscribes or buys, changes which further ones there are on the told side alone.
     fn decide(
         &mut self,
         nudge: usize,
@@ -324,10 +339,15 @@ impl Nudges {
         let over = [at.saturating_add(spec.cap.per), at.saturating_add(spec.within) + 1];
         self.due.extend(over.map(|at| Due { at, decides: false, nudge, key, about: None }));
         let state = &mut self.states[nudge];
-        state.numbers.arms[usize::from(outcome == Outcome::HeldOut)].decided += 1;
         let person = state.people.entry(key).or_default();
         person.times.push(at);
-        person.running.push((at, false));
+        if state.compared.len() < spec.keys_max && state.compared.insert(key) {
+            state.numbers.arms[usize::from(outcome == Outcome::HeldOut)].decided += 1;
+            person.running.push((at, false));
+            self.changed.compared.insert((nudge, key));
+        } else {
+            state.numbers.not_compared += 1;
+        }
         self.changed.people.insert((nudge, key));
         if outcome == Outcome::Sent {
             out.push(self.message(nudge, about, waiting));
@@ -433,7 +453,7 @@ impl Nudges {
 pub(super) fn meaning(spec: &NudgeSpec) -> String {
     let NudgeSpec { of, when, after, holdout, within, .. } = spec;
     let when = when.as_ref().map(ToString::to_string).unwrap_or_default();
-    let words = format!("{of}\0{when}\0{after}\0{holdout}\0{within}");
+    let words = format!("first of each key\0{of}\0{when}\0{after}\0{holdout}\0{within}");
     format!("{:016x}", key_hash(0, words.as_bytes()))
 }
 

@@ -19,7 +19,7 @@ mod uplift;
 mod view;
 
 pub use desk::{Nudges, Outcome};
-pub use seal::{Command, Hash, Refused, Seal, normalised};
+pub use seal::{Command, Hash, Refused, Seal, hashes, normalised};
 pub use uplift::{ENOUGH, Uplift, uplift};
 pub use view::{ArmView, NudgeView};
 

@@ -1,6 +1,7 @@
 //! Who wants to hear nothing: known by a keyed hash of the address alone.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,6 +51,11 @@ fn half(code: [u8; 32]) -> [u8; 16] {
 /// The hash of an address under a secret.
 pub(super) fn hash(seal: &dyn Seal, normalised: &str) -> Hash {
     Hash(half(seal.code(format!("address\0{normalised}").as_bytes())))
+}
+
+/// The hashes of an address under each of the secrets.
+pub fn hashes(seals: &[Arc<dyn Seal>], normalised: &str) -> impl Iterator<Item = Hash> {
+    seals.iter().map(move |seal| hash(&**seal, normalised))
 }
 
 /// What tells a secret from others, without giving it away.
@@ -126,9 +132,11 @@ impl fmt::Debug for Command {
 /// Why a command cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is nothing to suppress.
-    #[error("there is no [[nudge]]: nothing is sent to anybody")]
-    NoNudges,
+    /// There is nothing to hash addresses with.
+    #[error(
+        "nudges.secret is not set, and without it there is no list of who wants to hear nothing"
+    )]
+    NoSecret,
     /// The token is none of ours, or of a secret that is gone.
     #[error("the token is not one of ours: the link may be cut, or nudges.secret another one")]
     Token,
@@ -150,7 +158,7 @@ impl Nudges {
     /// Why it cannot be; nothing has changed then.
     pub fn command(&mut self, command: &Command) -> Result<usize, Refused> {
         let Some(seal) = self.settings.seals.first().cloned() else {
-            return Err(Refused::NoNudges);
+            return Err(Refused::NoSecret);
         };
         match command {
             Command::Suppress { addresses, by } => {
@@ -193,8 +201,16 @@ impl Nudges {
 
     /// Whether an address wants to hear nothing, under any of the secrets.
     pub(super) fn is_suppressed(&self, normalised: &str) -> bool {
-        let seals = self.settings.seals.iter();
-        let mut hashes = seals.map(|seal| hash(&**seal, normalised));
-        hashes.any(|hash| self.suppressed.contains_key(&hash))
+        hashes(&self.settings.seals, normalised).any(|hash| self.suppressed.contains_key(&hash))
+    }
+
+    /// All who want to hear nothing.
+    pub fn quiet(&self) -> impl Iterator<Item = Hash> {
+        self.suppressed.keys().copied()
+    }
+
+    /// Those of them who are in no commit yet.
+    pub fn newly_quiet(&self) -> impl Iterator<Item = Hash> {
+        self.changed.suppressed.iter().copied()
     }
 }

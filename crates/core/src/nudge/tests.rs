@@ -219,6 +219,7 @@ fn recompute(
     let mut outcomes: BTreeMap<&'static str, u64> =
         Outcome::ALL.into_iter().map(|one| (one.word(), 0)).collect();
     let (mut arms, mut times) = ([(0, 0); 2], BTreeMap::<u8, Vec<i64>>::new());
+    let mut compared = BTreeSet::new();
     for (at, key, value, mail, agreed) in sessions {
         let due = at + spec.after;
         let times = times.entry(key).or_default();
@@ -240,8 +241,11 @@ fn recompute(
             Outcome::Capped
         } else {
             times.push(due);
-            let arm = &mut arms[usize::from(held_out)];
-            *arm = (arm.0 + 1, arm.1 + u64::from(had(due, due + WITHIN)));
+            // The first of each key.
+            if compared.insert(key) {
+                let arm = &mut arms[usize::from(held_out)];
+                *arm = (arm.0 + 1, arm.1 + u64::from(had(due, due + WITHIN)));
+            }
             if held_out { Outcome::HeldOut } else { Outcome::Sent }
         };
         *outcomes.get_mut(outcome.word()).unwrap() += 1;
@@ -264,6 +268,8 @@ proptest! {
         prop_assert_eq!(&view.outcomes, &outcomes);
         let arm = |arm: ArmView| (arm.finished, arm.converted);
         prop_assert_eq!((arm(view.told), arm(view.held_out)), (told, held_out));
+        let decided = outcomes["sent"] + outcomes["held_out"];
+        prop_assert_eq!(told.0 + held_out.0 + view.not_compared, decided);
         prop_assert_eq!((view.told.running, view.held_out.running, view.keys), (0, 0, 0));
         let keys: BTreeSet<&String> = end.sent.iter().map(|one| &one.key).collect();
         prop_assert_eq!(keys.len(), end.sent.len());
@@ -288,7 +294,11 @@ proptest! {
         let (at_once, _) = run(&spec, &steps, false, false);
         prop_assert_eq!(&end, &at_once);
         prop_assert_eq!(end.views[0].outcomes.values().sum::<u64>(), sessions as u64);
-        prop_assert!(nudges.states[0].people.len() <= 2);
+        prop_assert!(nudges.states[0].people.len() <= 2 && nudges.states[0].compared.len() <= 2);
+        let view = &end.views[0];
+        let compared = view.told.finished + view.held_out.finished;
+        let decided = view.outcomes["sent"] + view.outcomes["held_out"];
+        prop_assert!(compared <= 2 && compared + view.not_compared == decided, "{:?}", view);
     }
 }
 
@@ -389,11 +399,12 @@ fn what_is_long_over_is_told_to_nobody() {
 
 #[test]
 fn another_comparison_begins_anew_and_knows_whom_it_told() {
-    let (mut nudges, _) = ready();
+    let (mut nudges, sent) = ready();
     let kept = nudges.entries();
     let other = NudgeSpec { holdout: 0.001, cap: Cap { times: 1, per: 500 }, ..spec(0, 10) };
     let mut nudges = Nudges::new(settings(other));
     nudges.restore(kept.clone(), 1_001).unwrap();
+    assert_eq!(nudges.dropped().len(), 1);
     let view = &nudges.views()[0];
     assert_eq!((view.outcomes["sent"], view.told, view.keys), (0, ArmView::default(), 1));
     nudges.run(vec![], vec![session(1_100, 1, 5, true, Some(true))], 1_101, 0, &mut Vec::new());
@@ -402,6 +413,45 @@ fn another_comparison_begins_anew_and_knows_whom_it_told() {
     let mut none = Nudges::new(NudgeSettings { nudges: vec![], ..settings(spec(0, 10)) });
     none.restore(kept.clone(), 1_001).unwrap();
     assert_eq!(none.entries().len(), kept.len());
+    let said = none.dropped();
+    assert!(said[0].contains("nudge cart is not") && said[0].contains("told 1 keys"), "{said:?}");
+    // Whoever has a link of before is still heard.
+    let link = sent[0].recipient.as_ref().unwrap().unsubscribe.clone().unwrap();
+    let token = link.split_once("token=").unwrap().1.to_owned();
+    assert_eq!(none.command(&Command::Unsubscribe { token }), Ok(1));
+    assert_eq!((none.quiet().count(), none.newly_quiet().count()), (1, 1));
+    none.run(vec![], vec![], 1_101, 0, &mut Vec::new());
+    let kept = none.entries();
+    assert!(kept.keys().all(|name| name.starts_with("nudge_suppressed/")), "{kept:?}");
+    assert_eq!((kept.len(), none.newly_quiet().count()), (1, 0));
+}
+
+/// Whoever is told can unsubscribe, and whoever is kept apart cannot: this must not change who is compared.
+#[test]
+fn who_unsubscribes_stays_in_the_comparison_as_they_were_first() {
+    let spec = NudgeSpec { holdout: 0.5, when: None, ..spec(0, 1_000) };
+    let mut nudges = Nudges::new(settings(spec));
+    // Every second key buys, whatever anybody is told.
+    let (mut sent, mut now) = (Vec::new(), 1_000);
+    for _ in 0..4 {
+        let visits = (0..100u8).map(|key| session(now, key, 5, true, Some(true)));
+        nudges.run(vec![], visits.collect(), now + 1, 0, &mut sent);
+        for one in sent.drain(..) {
+            let link = one.recipient.unwrap().unsubscribe.unwrap();
+            let token = link.split_once("token=").unwrap().1.to_owned();
+            nudges.command(&Command::Unsubscribe { token }).unwrap();
+        }
+        let goals = (0..100u8).filter(|key| key.is_multiple_of(2));
+        let goals = goals.map(|key| Goal::new("carts", format!("k{key}").into(), now + 2));
+        nudges.run(goals.collect(), vec![], now + 2 * PER, 0, &mut sent);
+        now += 2 * PER;
+    }
+    let view = &nudges.views()[0];
+    let halves = [view.told, view.held_out].map(|arm| (arm.finished, arm.running));
+    assert_eq!((halves[0].0 + halves[1].0, halves[0].1 + halves[1].1), (100, 0), "{view:?}");
+    assert_eq!(view.told.converted + view.held_out.converted, 50);
+    assert_eq!(view.outcomes["suppressed"], 3 * view.told.finished);
+    assert_eq!(view.not_compared, 3 * view.held_out.finished);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct NudgeView {
     pub told: ArmView,
     /// Those that were kept apart.
     pub held_out: ArmView,
+    /// Decisions that are on neither side: of keys whose first one is compared, or beyond `keys_max` keys.
+    pub not_compared: u64,
     /// What it brings about; `None` while either arm has fewer than `enough`.
     pub uplift: Option<Uplift>,
     /// Of so many on either side something is said.
@@ -73,6 +75,7 @@ impl Nudges {
                 waiting: state.waiting.len() as u64,
                 told: told.view(),
                 held_out: held_out.view(),
+                not_compared: state.numbers.not_compared,
                 uplift: difference.filter(|_| enough),
                 enough: ENOUGH,
                 keys: state.people.len() as u64,
