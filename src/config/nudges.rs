@@ -94,7 +94,7 @@ pub(super) fn read(
     (attributes, days): (&Attributes<'_>, Days<'_>),
     common: &NudgesConfig,
     (patterns, metrics): (&mut [PatternSpec], &[MetricSpec]),
-    channels: &[Spec],
+    (channels, of_session): (&[Spec], [Option<&String>; 2]),
 ) -> Vec<NudgeSpec> {
     let declared = reader.tables("nudge").unwrap_or_default();
     if declared.is_empty() {
@@ -110,21 +110,53 @@ pub(super) fn read(
     let names = &mut Vec::new();
     let known: &[PatternSpec] = patterns;
     let mut items = Items { reader, names, days, attributes, steps: &[], patterns: &[] };
-    let nudges: Vec<NudgeSpec> = items
+    let mut nudges: Vec<NudgeSpec> = items
         .each("nudge", declared.iter().enumerate(), |item, _| {
-            nudge(item, (known, metrics), channels)
+            nudge(item, (known, metrics), (channels, of_session))
         })
         .into_iter()
         .flatten()
         .collect();
-    for nudge in &nudges {
-        let kind = patterns.iter_mut().find(|pattern| pattern.name == nudge.of);
-        if let Some(Seeks::Sessions(sessions)) = kind.map(|pattern| &mut pattern.seeks) {
-            sessions.nudged = true;
-            sessions.hidden.extend(nudge.hidden.iter().cloned());
+    hide(&mut nudges, patterns);
+    nudges
+}
+
+/// What is taken from an attribute of events with an address is shown of no kind, and told by no nudge.
+fn hide(nudges: &mut [NudgeSpec], patterns: &mut [PatternSpec]) {
+    let of = |nudge: &NudgeSpec| {
+        let kind = patterns.iter().find(|pattern| pattern.name == nudge.of)?;
+        of_event(kind, &nudge.address).cloned()
+    };
+    let addresses: Vec<String> = nudges.iter().filter_map(of).collect();
+    for pattern in patterns {
+        let hidden: Vec<String> = addresses.iter().flat_map(|one| holding(pattern, one)).collect();
+        for nudge in nudges.iter_mut().filter(|nudge| nudge.of == pattern.name) {
+            nudge.hidden.extend(hidden.iter().cloned());
+            nudge.hidden.sort_unstable();
+            nudge.hidden.dedup();
+        }
+        if let Seeks::Sessions(sessions) = &mut pattern.seeks {
+            sessions.nudged = nudges.iter().any(|nudge| nudge.of == pattern.name);
+            sessions.hidden = hidden;
         }
     }
-    nudges
+}
+
+/// The attribute of events that one of a kind is taken from.
+fn of_event<'a>(kind: &'a PatternSpec, attribute: &str) -> Option<&'a String> {
+    let found = kind.attributes.iter().find(|(known, _)| known == attribute);
+    found.map(|(_, taken)| &taken.attribute)
+}
+
+/// The attributes and lists of a pattern that are taken from an attribute of events.
+fn holding(pattern: &PatternSpec, of_event: &str) -> Vec<String> {
+    let lists = match &pattern.seeks {
+        Seeks::Sessions(sessions) => &sessions.lists[..],
+        _ => &[],
+    };
+    let taken = pattern.attributes.iter().filter(|(_, taken)| taken.attribute == of_event);
+    let lists = lists.iter().filter(|(_, attribute)| attribute == of_event);
+    taken.map(|(name, _)| name).chain(lists.map(|(name, _)| name)).cloned().collect()
 }
 
 fn check_common(reader: &mut Reader, common: &NudgesConfig) {
@@ -144,7 +176,7 @@ fn check_common(reader: &mut Reader, common: &NudgesConfig) {
 fn nudge(
     item: &mut Item<'_>,
     (patterns, metrics): (&[PatternSpec], &[MetricSpec]),
-    channels: &[Spec],
+    (channels, of_session): (&[Spec], [Option<&String>; 2]),
 ) -> Option<NudgeSpec> {
     item.reader.need("of", "of = \"carts\"");
     item.reader.need("address", "address = \"email\"");
@@ -181,8 +213,9 @@ fn nudge(
         );
         item.reader.problem("items", rule);
     }
-    let hidden = hidden(kind, sessions, &keys.address);
-    check_shown(item, kind, metrics, &hidden, &keys.address);
+    if let Some(of_event) = of_event(kind, &keys.address) {
+        check_shown(item, (patterns, metrics), of_session, of_event);
+    }
     Some(NudgeSpec {
         name: item.name.clone(),
         when: condition(item, kind),
@@ -190,7 +223,8 @@ fn nudge(
         address: keys.address,
         consent: keys.consent,
         items: keys.items,
-        hidden,
+        // What the events' attribute is called anywhere; see `hide`.
+        hidden: Vec::new(),
         channel: keys.channel,
         after: keys.after,
         cap: Cap { times: keys.at_most, per: keys.per },
@@ -247,53 +281,58 @@ fn kind<'a>(
     found
 }
 
-/// The attributes that may hold the address: whatever is taken from the same attribute of events.
-fn hidden(kind: &PatternSpec, sessions: &SessionsSpec, address: &str) -> Vec<String> {
-    let taken = |name: &str| {
-        let found = kind.attributes.iter().find(|(known, _)| known == name);
-        found.map(|(_, taken)| taken.attribute.as_str())
-    };
-    let from = taken(address);
-    let same = kind.attributes.iter().filter(|(_, taken)| Some(taken.attribute.as_str()) == from);
-    let lists = sessions.lists.iter().filter(|(_, attribute)| Some(attribute.as_str()) == from);
-    let lists = lists.map(|(name, _)| name.clone());
-    let mut hidden: Vec<String> = same.map(|(name, _)| name.clone()).chain(lists).collect();
-    hidden.push(address.to_owned());
-    hidden.sort_unstable();
-    hidden.dedup();
-    hidden
-}
-
-/// No address is a key, or a group of a metric: those stand on the page.
+/// No address is a key, the segment, in an alert of a pattern, or a group of a metric: those stand on the
+/// page. Of sessions, attributes are left out there.
 fn check_shown(
     item: &mut Item<'_>,
-    kind: &PatternSpec,
-    metrics: &[MetricSpec],
-    hidden: &[String],
-    address: &str,
+    (patterns, metrics): (&[PatternSpec], &[MetricSpec]),
+    of_session: [Option<&String>; 2],
+    of_event: &String,
 ) {
-    let of_event = kind.attributes.iter().find(|(name, _)| name == address);
-    let Some((_, of_event)) = of_event else { return };
-    let of_event = &of_event.attribute;
-    let own = kind.key.iter();
-    let keys = if kind.key.is_some() { &[][..] } else { item.attributes.keys() };
-    if own.chain(keys).any(|key| key == of_event) {
+    let mut wrong = |rule: String| item.reader.problem("address", rule);
+    if item.attributes.keys().contains(of_event) || of_session.contains(&Some(of_event)) {
         let rule = format!(
-            "is the key of {}, which stands in alerts and on the page: go by a key that is no \
-             address",
-            kind.name
+            "is taken from {of_event}, a key or the segment of [session], which stands in alerts and on \
+             the page: go by one that is no address"
         );
-        item.reader.problem("address", rule);
+        wrong(rule);
     }
+    for pattern in patterns {
+        let identify = match &pattern.seeks {
+            Seeks::Sessions(sessions) => sessions.identify.as_ref(),
+            _ => None,
+        };
+        if [pattern.key.as_ref(), identify].contains(&Some(of_event)) {
+            let rule = format!(
+                "is the key of {}, which stands in alerts and on the page: go by a key that is no \
+                 address",
+                pattern.name
+            );
+            wrong(rule);
+        }
+        let leaves_out = matches!(pattern.seeks, Seeks::Sessions(_)) || pattern.alert.is_none();
+        if let (false, Some(name)) = (leaves_out, holding(pattern, of_event).first()) {
+            let rule = format!(
+                "stands in the alerts of {} {}, whose {name} is taken from {of_event} too: leave that \
+                 out there",
+                pattern.seeks.table(),
+                pattern.name
+            );
+            wrong(rule);
+        }
+    }
+    let mut hidden: Vec<String> =
+        patterns.iter().flat_map(|pattern| holding(pattern, of_event)).collect();
+    hidden.push(of_event.clone());
     for metric in metrics {
-        let shown = |name: &String| hidden.contains(name) || name == of_event;
         let ranked = metric.field.iter().filter(|_| matches!(metric.aggregate, Aggregate::TopK(_)));
-        if let Some(name) = metric.group_by.iter().chain(ranked).find(|name| shown(name)) {
+        let mut shown = metric.group_by.iter().chain(ranked);
+        if let Some(name) = shown.find(|name| hidden.contains(name)) {
             let rule = format!(
                 "stands in metric {}, which shows {name}: addresses would be on the page",
                 metric.name
             );
-            item.reader.problem("address", rule);
+            wrong(rule);
         }
     }
 }

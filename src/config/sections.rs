@@ -100,8 +100,9 @@ pub(super) fn read(reader: &mut Reader, held: &[Lookup]) -> Config {
     let place = (&told, incidents.page_url.as_str(), nats.link.is_some());
     let channels = channels::read(reader, &attributes, days, place);
     let (routes, maintenance) = routes::read(reader, &attributes, days, &told, &channels);
+    let shown = (&channels[..], [session.segment.as_ref(), session.identify.as_ref()]);
     let nudges =
-        nudges::read(reader, (&attributes, days), &nudging, (&mut patterns, &metrics), &channels);
+        nudges::read(reader, (&attributes, days), &nudging, (&mut patterns, &metrics), shown);
     let written = Default::default();
     Config {
         general,
