@@ -35,6 +35,7 @@ use super::messages::{
     ShardDone, Stored, Suppress,
 };
 use super::pipeline::{Output, RunError, Witness};
+use super::quiet::Quiet;
 use super::store_thread::{StoreCommand, ToStore};
 use super::supervision::DeathWatch;
 use crate::clock::SharedClock;
@@ -57,6 +58,8 @@ pub struct CommitterParts {
     pub keeper: Keeper,
     /// Machines by keys of patterns, where there are such.
     pub own_keys: Option<OwnKeys>,
+    /// Told who wants to hear nothing.
+    pub quiet: Arc<Quiet>,
     /// Where the shards learn which groups are kept.
     pub groups: DecidedGroups,
     /// Number of the last commit.
@@ -83,6 +86,7 @@ pub struct CommitterParts {
 pub struct Committer {
     keeper: Keeper,
     own_keys: Option<OwnKeys>,
+    quiet: Arc<Quiet>,
     groups: DecidedGroups,
     line: LineUp,
     handover: Handover,
@@ -109,6 +113,7 @@ impl Committer {
         Committer {
             keeper: parts.keeper,
             own_keys: parts.own_keys,
+            quiet: parts.quiet,
             groups: parts.groups,
             line: LineUp::of(page.settings.shards),
             handover: Handover {
@@ -274,6 +279,8 @@ impl Handler<Suppress> for Committer {
 
     fn handle(&mut self, command: Suppress, _: &mut Context<Self>) -> Self::Result {
         let new = self.keeper.nudges.command(&command.0)?;
+        // Before it is durable: one mail too few is better than one too many.
+        self.quiet.add(self.keeper.nudges.newly_quiet());
         Ok((new, self.durable_next()))
     }
 }

@@ -64,6 +64,7 @@ pub mod messages;
 pub mod pipeline;
 pub mod pool;
 pub mod ports;
+pub mod quiet;
 pub mod redrive;
 pub mod reload;
 pub mod session;

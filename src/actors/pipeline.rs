@@ -29,6 +29,7 @@ use super::directory::Directory;
 use super::flow::Flow;
 use super::ingestor::Sources;
 use super::ports::{IncidentRecords, Records, Source};
+use super::quiet::Quiet;
 use super::reload::{Change, Fill, FillAt, Switch, Wanted};
 use super::status::Status;
 use super::store_thread::{StoreCommand, StoreThread};
@@ -109,6 +110,8 @@ pub struct Setup {
     pub incidents: Option<Arc<dyn IncidentRecords>>,
     /// Readiness.
     pub status: Arc<Status>,
+    /// Told who wants to hear nothing.
+    pub quiet: Arc<Quiet>,
     /// The way to open sessions, for those who ask.
     pub directory: Directory,
     /// Flow, for whoever wants to look.

@@ -28,6 +28,7 @@ use crate::actors::directory::Directory;
 use crate::actors::flow::Flow;
 use crate::actors::pipeline::{OutputFactory, Pipeline, Setup, Witness};
 use crate::actors::ports::{Source, StoreError};
+use crate::actors::quiet::Quiet;
 use crate::actors::reload::{Change, Wanted};
 use crate::actors::status::Status;
 use crate::actors::store_thread::StoreThread;
@@ -215,6 +216,7 @@ impl Builder {
         if tells {
             self.seals = channels::seals(&self.config)?;
         }
+        let quiet = Arc::new(Quiet::new(self.seals.clone()));
         let ways = if reads_own {
             Ways::own(own, &clock)?
         } else {
@@ -235,13 +237,14 @@ impl Builder {
         let backfill = looks_back.then(|| Backfill::of(&running, wanted).run().boxed());
         let out = self.config.nats.out.clone();
         let reports = reads_own && !self.aside;
-        let setup = self.setup(&running, reports, (stopped, changes, wants));
+        let told = (Arc::clone(&quiet), reports);
+        let setup = self.setup(&running, told, (stopped, changes, wants));
         running.thread.run(Pipeline::new(setup, ways.sources), store, backfill);
         let link = ways.link.as_ref();
         let to_nats = link.map(|link| running.send_to_nats(link, out.clone()));
         running.outputs.extend(to_nats);
         if tells {
-            running.notify(channels, link, &out)?;
+            running.notify(channels, quiet, link, &out)?;
         }
         Ok(running)
     }
@@ -344,7 +347,12 @@ impl Builder {
         flow
     }
 
-    fn setup(self, running: &Running, reports: bool, (stop, changes, wanted): Channels) -> Setup {
+    fn setup(
+        self,
+        running: &Running,
+        (quiet, reports): (Arc<Quiet>, bool),
+        (stop, changes, wanted): Channels,
+    ) -> Setup {
         let (config, web) = (self.config, &running.web);
         Setup {
             probe: probe(&config, web.log.clone(), &running.figures, &web.load, &web.flow),
@@ -355,6 +363,7 @@ impl Builder {
             records: Some(Arc::clone(&web.records)),
             incidents: Some(Arc::clone(&web.incidents)),
             status: Arc::clone(&web.status),
+            quiet,
             directory: web.directory.clone(),
             flow: Arc::clone(&web.flow),
             face: self.face,

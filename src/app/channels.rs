@@ -11,6 +11,7 @@ use super::builder::StartError;
 use super::nats::Link;
 use super::running::Running;
 use crate::actors::ports::Taker;
+use crate::actors::quiet::Quiet;
 use crate::clock::SharedClock;
 use crate::config::{Config, strong_secret};
 use crate::domain::condition::Condition;
@@ -108,14 +109,12 @@ fn listed(mail: tidewatch_notify::Listed) -> web::Listed {
     web::Listed { key, to: to.join(", "), subject, at }
 }
 
-/// What nudges hash addresses with: the secret, and the one before it. None where there is no nudge.
+/// What addresses are hashed with: the secret, and the one before it. None where there is no secret. Where
+/// there is no nudge any more the links of those before still work.
 ///
 /// # Errors
 /// The key that keeps it from working.
 pub fn seals(config: &Config) -> Result<Vec<Arc<dyn Seal>>, StartError> {
-    if config.nudges.is_empty() {
-        return Ok(Vec::new());
-    }
     let both =
         [("secret", &config.nudging.secret), ("secret_before", &config.nudging.secret_before)];
     let found = both.into_iter().map(|(key, secret)| {
@@ -133,6 +132,7 @@ impl Running {
     pub(super) fn notify(
         &mut self,
         channels: Channels,
+        quiet: Arc<Quiet>,
         link: Option<&Link>,
         out: &OutSettings,
     ) -> Result<(), StartError> {
@@ -145,6 +145,7 @@ impl Running {
             records: Arc::clone(&self.web.incidents),
             clock: Arc::clone(&self.web.clock),
             status: Arc::clone(&self.web.status),
+            quiet,
         };
         let started = notify::start(channels.delivering, self.folder.path(), &parts);
         self.outputs.extend(started?);

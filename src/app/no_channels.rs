@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::builder::StartError;
 use super::nats::Link;
 use super::running::Running;
+use crate::actors::quiet::Quiet;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::nudge::Seal;
@@ -45,6 +46,7 @@ impl Running {
     pub(super) fn notify(
         &mut self,
         _: Channels,
+        _: Arc<Quiet>,
         _: Option<&Link>,
         _: &OutSettings,
     ) -> Result<(), StartError> {

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::memory::Memory;
 use super::{Opened, title};
 use crate::actors::ports::{IncidentRecords, StoreError, Taker};
+use crate::actors::quiet::{Quiet, Wish};
 use crate::clock::SharedClock;
 use crate::domain::incident::{Notification, Step};
 use crate::sink::{Delivery, Fate, Reached, Resumed, Row, Rows, Sink, Stop};
@@ -80,13 +81,18 @@ pub(super) struct ChannelSink {
     give_up: Duration,
     memory: Memory,
     clock: SharedClock,
+    quiet: Arc<Quiet>,
 }
 
 impl ChannelSink {
-    pub fn new(opened: Opened, memory: Memory, clock: SharedClock) -> ChannelSink {
+    pub fn new(
+        opened: Opened,
+        memory: Memory,
+        (clock, quiet): (SharedClock, Arc<Quiet>),
+    ) -> ChannelSink {
         let Opened { name, channel, give_up, .. } = opened;
         counter!(names::MAILS_REMOVED, "channel" => name.clone()).increment(0);
-        ChannelSink { name, channel, give_up, memory, clock }
+        ChannelSink { name, channel, give_up, memory, clock, quiet }
     }
 
     /// Why it is too late for one. The end of what was told is told however late it is: whoever keeps
@@ -112,6 +118,18 @@ impl Sink for ChannelSink {
         let Some(told) = page.first() else { return Delivery::default() };
         if let Some(cause) = self.too_old(told) {
             return Delivery { rows: vec![Fate::Refused(cause)], stop: None };
+        }
+        let to = told.recipient.as_ref();
+        match to.map_or(Wish::Open, |to| self.quiet.wish(&to.address)) {
+            Wish::Open => {}
+            Wish::NotKnown => {
+                let cause = "it is not known yet who wants to hear nothing: the last commit is \
+                             being restored";
+                return Delivery::stopped(Stop::failed(cause));
+            }
+            Wish::Quiet(cause) => {
+                return Delivery { rows: vec![Fate::Refused(cause.into())], stop: None };
+            }
         }
         let (channel, told) = (Arc::clone(&self.channel), told.clone());
         let before = self.memory.of(&told.about);

@@ -20,6 +20,7 @@ use tidewatch_notify::Channel;
 use tokio::sync::oneshot;
 
 use crate::actors::ports::{IncidentRecords, Taker};
+use crate::actors::quiet::Quiet;
 use crate::actors::status::Status;
 use crate::clock::SharedClock;
 use crate::sink::feed::{Feed, Refused, Terms};
@@ -57,6 +58,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Told how each channel stands.
     pub status: Arc<Status>,
+    /// Knows who wants to hear nothing.
+    pub quiet: Arc<Quiet>,
 }
 
 /// What people call a channel among the outputs; its note is bound to it.
@@ -136,7 +139,7 @@ pub fn start(
         let noted = Arc::clone(&opened.taker.noted);
         let memory = Memory::open(&folder.join(format!("{file}-memory.json")));
         let clock = Arc::clone(&parts.clock);
-        let sink = ChannelSink::new(opened, memory, Arc::clone(&clock));
+        let sink = ChannelSink::new(opened, memory, (Arc::clone(&clock), Arc::clone(&parts.quiet)));
         let feed = Feed::new(sink, Arc::new(rows), terms, track, clock, outputs.stopped());
         let feed = feed.noted(folder, &file).publishing(taken).noting(noted);
         outputs.runs(runtime.spawn(feed.run()));

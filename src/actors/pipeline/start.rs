@@ -180,6 +180,8 @@ impl<'a> Starting<'a> {
         keeper.engine.reports = setup.reports;
         keeper.list_points = setup.output.is_some();
         keeper.restore(snapshot, since.watermark).map_err(damaged)?;
+        keeper.nudges.dropped().iter().for_each(|said| tracing::warn!("{said}"));
+        setup.quiet.restored(keeper.nudges.quiet());
         let fillings = keeper.fillings();
         setup.wanted.send_replace(Wanted { watermark: since.watermark, fillings });
         self.restore_alerts(&mut keeper);
@@ -236,6 +238,7 @@ impl<'a> Starting<'a> {
         let parts = CommitterParts {
             keeper,
             own_keys,
+            quiet: Arc::clone(&setup.quiet),
             groups: Arc::clone(groups),
             epoch: since.epoch,
             watermark: since.watermark,
