@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,8 @@ fn start() -> i64 {
 /// Takes webhooks, and says yes.
 struct Receiver {
     port: u16,
+    /// As long as this is true it takes nothing.
+    busy: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
@@ -41,8 +44,17 @@ impl Receiver {
         let port = listener.local_addr().unwrap().port();
         let seen: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
         let own = Arc::clone(&seen);
+        let busy: Arc<AtomicBool> = Arc::default();
+        let is_busy = Arc::clone(&busy);
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
+                if is_busy.load(Ordering::SeqCst) {
+                    let _ = request(&stream);
+                    let _ = stream.write_all(
+                        b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                    );
+                    continue;
+                }
                 if let Some(request) = request(&stream) {
                     own.lock().unwrap().push(request);
                     let _ = stream.write_all(
@@ -51,7 +63,7 @@ impl Receiver {
                 }
             }
         });
-        Receiver { port, seen }
+        Receiver { port, busy, seen }
     }
 
     /// What came under each key.
@@ -135,6 +147,9 @@ fn config(receiver: &Receiver, mail: Option<&Mail>) -> String {
          goal = \"order_completed\"\nremove = \"cart_remove\"\nvalue = \"amount\"\n\
          lists = {{ items = \"product\" }}\nalert = \"info\"\n\
          attributes = {{ email = \"last.email\", newsletter = \"last.newsletter\" }}\n\
+         [[sessions]]\nname = \"visits\"\ngap = \"2m\"\nentry = \"cart_add\"\n\
+         goal = \"order_completed\"\nalert = \"info\"\nlists = {{ whose = \"email\" }}\n\
+         attributes = {{ who = \"last.email\" }}\n\
          [[channel]]\nname = \"hook\"\ntype = \"webhook\"\nallow_private = true\n\
          url = \"http://127.0.0.1:{}/hook\"\ngive_up = \"1d\"\nretry_max = \"1s\"\n",
         receiver.port
@@ -229,6 +244,7 @@ fn all_answers(server: &Server) -> String {
         "v1/incidents?state=all",
         "v1/at-risk",
         "v1/at-risk?of=carts",
+        "v1/at-risk?of=visits",
         "v1/sessions/u2",
         "v1/late",
         "v1/dead-letters",
@@ -393,4 +409,58 @@ fn unsubscribes(server: &Server, body: &Value, start: i64, received: &mut u64) {
     until(30, "it is decided", || {
         (outcome(&nudges(server)["hooked"], "suppressed") == 1).then_some(())
     });
+}
+
+/// What was decided while the receiver was down does not go out to whoever wants to hear nothing since then,
+/// also behind a crash; and links work when there is no nudge any more.
+#[test]
+fn who_wants_no_more_before_it_is_delivered_gets_nothing() {
+    let receiver = Receiver::start();
+    receiver.busy.store(true, Ordering::SeqCst);
+    let folder = Folder::default();
+    let text = config(&receiver, None).replace("holdout = 0.3", "holdout = 0.0");
+    let mut server = folder.serve(&text).start();
+    let lines = round(start(), 0);
+    Poster::new(server.target()).post(&lines);
+    server.wait_settled(lines.len() as u64);
+    until(60, "all are decided", || {
+        (sum(&nudges(&server)["hooked"]) == VISITORS as u64).then_some(())
+    });
+    let quiet = VISITORS / 2;
+    let addresses: Vec<String> = (0..quiet).map(address).collect();
+    let said = json!({"addresses": addresses, "by": "ada"});
+    let taken = server.http.post_json(&server.at("v1/suppressions"), &said);
+    assert_eq!(taken.json(), json!({"new": quiet}));
+    server.kill_9();
+    let said = server.stderr();
+    server = folder.serve(&text).start();
+    receiver.busy.store(false, Ordering::SeqCst);
+
+    let wanted: BTreeSet<String> =
+        (quiet..VISITORS).filter(|one| !one.is_multiple_of(5)).map(address).collect();
+    // They come one after the other, those who want to hear nothing first.
+    let taken = until(120, "the others are told", || {
+        let taken = receiver.taken();
+        (taken.len() >= wanted.len()).then_some(taken)
+    });
+    let told = |body: &Value| body["data"]["recipient"]["address"].as_str().unwrap().to_owned();
+    assert_eq!(taken.values().map(told).collect::<BTreeSet<_>>(), wanted);
+    let routes =
+        ["v1/notifications?limit=1000", "v1/alerts?limit=1000", "metrics", "readyz?verbose"];
+    let answers = routes.map(|route| server.http.get(&server.at(route)).body);
+    let answers = answers.map(|body| String::from_utf8(body).unwrap()).concat();
+    let said = said + &server.stderr() + &answers;
+    assert!(!said.to_lowercase().contains("shopper."), "an address is said");
+
+    // Without a nudge the links of those before are still good.
+    assert!(server.stop().success());
+    let without = text.split("[[nudge]]").next().unwrap();
+    let mut server = folder.serve(without).start();
+    let body = taken.values().next().unwrap();
+    let link = body["data"]["recipient"]["unsubscribe"].as_str().unwrap();
+    let path = link.strip_prefix("https://shop.example/").unwrap();
+    let done = server.http.post(&server.at(path), &[], b"List-Unsubscribe=One-Click");
+    assert_eq!(done.status, 200, "{}", String::from_utf8_lossy(&done.body));
+    assert_eq!(server.get("v1/nudges")["suppressed"], quiet + 1);
+    assert!(server.stop().success());
 }
