@@ -29,6 +29,7 @@ use self::holes::Hole;
 pub use self::look::Begin;
 use self::look::Look;
 use self::reading::{Delivery, Reading};
+use self::stream::{Leader, consumer, created};
 use super::NatsError;
 use super::link::{Link, LinkState};
 use super::manage::{self, Refusal};
@@ -38,10 +39,13 @@ use super::wire::Unpacker;
 use crate::actors::ports::{BoxFuture, Opened, Pull, Resume, Source, SourceError};
 use crate::clock::SharedClock;
 use crate::domain::commit::SourceIdentity;
-use crate::telemetry::happenings::SourceAway;
+use crate::telemetry::happenings::{ConsumerMade, SourceAway};
 
 /// How long to wait for messages that the broker has before looking at the clock again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a stream may be missing before it is believed to be gone: a cluster that comes
+/// up again does not know all its streams at once.
+const MISSING_MS: i64 = 3_000;
 /// Times in a row that a consumer may end at once before there is a pause.
 const ENDS_MAX: u32 = 2;
 
@@ -173,6 +177,34 @@ impl JetSource {
         })
     }
 
+    /// What a stream holds when this is opened, as a source that ends. It changes nothing in the
+    /// stream, and neither makes one nor minds which subjects it should have.
+    ///
+    /// # Errors
+    /// When the subject template breaks a rule.
+    pub fn look(
+        link: Link,
+        settings: SourceSettings,
+        begin: Begin,
+        clock: SharedClock,
+    ) -> Result<Self, NatsError> {
+        let settings = look::settings_of(&link, settings);
+        let mut source = JetSource::new(link, settings, clock)?;
+        source.look = Some(Look { begin, end: 0, consumer: None });
+        Ok(source)
+    }
+
+    /// The stream's leader.
+    fn leader(&self) -> Leader<'_> {
+        Leader { link: &self.link, settings: &self.settings }
+    }
+
+    /// A look has seen all that there was.
+    fn is_over(&mut self, caught_up: bool) -> bool {
+        let last = self.last;
+        self.look.as_mut().is_some_and(|look| look.is_over(last, caught_up))
+    }
+
     /// Whether the consumer is ours to delete and to make. Under other retentions it holds what is
     /// not acknowledged, and is kept.
     fn owns_consumer(&self) -> bool {
@@ -212,6 +244,149 @@ impl JetSource {
         self.subscribe(connects).await
     }
 
+    fn diverged(&self, position: u64, cause: String) -> SourceError {
+        SourceError::Diverged { source_name: self.what(), position, cause }
+    }
+
+    /// Connects, makes or checks the stream, and goes to where it was read to, if it is still
+    /// what was read; returns warnings.
+    async fn prepare(&mut self, resume: &Resume) -> Result<Vec<String>, Stop> {
+        let unfit = |error: NatsError| Stop::Final(SourceError::Unfit(error.to_string()));
+        self.link.ready().await.map_err(unfit)?;
+        let server = self.link.server_version().unwrap_or_default();
+        let leader = Leader { link: &self.link, settings: &self.settings };
+        if let Some(look) = &mut self.look {
+            (self.identity.incarnation, self.last) = look.prepare(&leader).await?;
+            return Ok(Vec::new());
+        }
+        let position = resume.position;
+        let may_make = self.settings.manage == Manage::Create && position == 0;
+        let context = self.link.jetstream();
+        let info = manage::open_stream(context, &self.settings, server, may_make).await?;
+        let found = match position {
+            0 => None,
+            position => leader.fingerprint_at(position, &self.unpacker).await?,
+        };
+        let (first, end) = (info.state.first_sequence, info.state.last_sequence);
+        self.identity.incarnation = created(&info);
+        self.retention = info.config.retention;
+        (self.last, self.last_fingerprint, self.acked) = (position, found, position);
+        // A stream that was made at the same time and is at least as long: what is gone from it
+        // was deleted.
+        let found = || {
+            if position > end {
+                Err(self.lost_tail(end))
+            } else {
+                Ok(found.or(Some(resume.fingerprint)))
+            }
+        };
+        resume.check(&self.identity, found).map_err(Stop::Final)?;
+        if position > end {
+            return Err(Stop::Final(self.lost_tail(end)));
+        }
+        if position == 0 {
+            // The first item is the first one kept.
+            self.last = first.saturating_sub(1);
+        } else if first > position + 1 {
+            self.note_gap(position + 1, first - 1).map_err(Stop::Final)?;
+        }
+        let mut warnings = manage::stream_warnings(&self.settings, &info.config);
+        warnings.extend(monitor::warning(&info.config, &self.settings.monitor_url).await);
+        Ok(warnings)
+    }
+
+    /// Checks that the stream is the one that was opened and still holds what was read (I7).
+    async fn verify(&mut self) -> Result<(), Stop> {
+        let info = match manage::stream_info(self.link.jetstream(), &self.settings.stream).await {
+            Ok(info) => info,
+            Err(Refusal::Missing) => return Err(self.missing()),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        self.missing_since = None;
+        let made = created(&info);
+        if made != self.identity.incarnation {
+            return Err(Stop::Final(self.diverged(
+                self.last,
+                format!(
+                    "it was deleted and made again: it is of {made}, and the one that was read of \
+                     {}. Restore it, or move the data folder away to start anew",
+                    self.identity.incarnation
+                ),
+            )));
+        }
+        if info.state.last_sequence < self.last {
+            return Err(Stop::Final(self.lost_tail(info.state.last_sequence)));
+        }
+        if let Some(known) = self.last_fingerprint.filter(|_| self.last > 0)
+            && let Some(found) = self.leader().fingerprint_at(self.last, &self.unpacker).await?
+            && found != known
+        {
+            return Err(Stop::Final(
+                self.diverged(
+                    self.last,
+                    "it holds another event there than was read: it lost its tail and was written \
+                 again. Restore it, or move the data folder away to start anew"
+                        .into(),
+                ),
+            ));
+        }
+        let first = info.state.first_sequence;
+        if first > self.last + 1 && self.last > 0 {
+            self.note_gap(self.last + 1, first - 1).map_err(Stop::Final)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the consumer (or takes the one that is there) and begins to read it.
+    async fn subscribe(&mut self, connects: u64) -> Result<(), Stop> {
+        let owned = self.owns_consumer();
+        let after = self.gap.map_or(self.last, |(_, to)| to);
+        let asked = (owned, after);
+        let info = consumer(&self.link, &self.settings, asked, &mut self.look).await?;
+        let delivered = info.delivered.stream_sequence;
+        let now = self.clock.elapsed();
+        let reading = Reading::start(self.link.jetstream(), self.link.api(), &info, connects, now)
+            .await
+            .map_err(Stop::Away)?;
+        if let Phase::Lost(Some(cause)) = &self.phase {
+            ConsumerMade { source: &self.identity.name, after: self.last, cause }.tell();
+        }
+        self.lag = reading.pending;
+        self.acks = !owned;
+        let reading = Box::new(reading);
+        self.replies.clear();
+        self.phase = if !owned && delivered > after {
+            Phase::Singly(reading, delivered)
+        } else {
+            Phase::Reading(reading)
+        };
+        Ok(())
+    }
+
+    fn missing(&mut self) -> Stop {
+        let now = self.clock.elapsed();
+        let since = *self.missing_since.get_or_insert(now);
+        if now - since < MISSING_MS {
+            return Stop::Away(format!("{} is not found", self.what()));
+        }
+        Stop::Final(self.diverged(
+            self.last,
+            "it was deleted. Restore it, or move the data folder away to start anew".into(),
+        ))
+    }
+
+    fn lost_tail(&self, end: u64) -> SourceError {
+        self.diverged(
+            self.last,
+            format!(
+                "it ends at {end}, and {} was read: it lost its tail (power loss on a broker that \
+                 does not sync every write). Restore it, or move the data folder away to start anew",
+                self.last
+            ),
+        )
+    }
+
     /// Stops, or has the next pull tell the gap.
     fn note_gap(&mut self, from: u64, to: u64) -> Result<(), SourceError> {
         if self.settings.on_gap == OnGap::Stop {
@@ -224,7 +399,7 @@ impl JetSource {
     /// What the next pull finds.
     async fn step(&mut self, max: usize) -> Result<Pull, Stop> {
         loop {
-            if self.look_is_over(false) {
+            if self.is_over(false) {
                 return Ok(Pull::End);
             }
             self.stand_ready().await?;
@@ -310,7 +485,7 @@ impl JetSource {
         let stepped = self.step(max.max(1)).await;
         let was_away = std::mem::replace(&mut self.away, matches!(stepped, Err(Stop::Away(_))));
         match stepped {
-            Ok(Pull::CaughtUp) if self.look_is_over(true) => Ok(Pull::End),
+            Ok(Pull::CaughtUp) if self.is_over(true) => Ok(Pull::End),
             Ok(pull) => Ok(pull),
             Err(Stop::Final(error)) => Err(error),
             Err(Stop::Away(reason)) => {

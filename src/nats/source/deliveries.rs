@@ -1,4 +1,5 @@
-//! What the consumer delivers becomes batches; and what it means when nothing comes.
+//! What the consumer delivers becomes batches; what it means when nothing comes, and what a message is about
+//! that does not follow the last one.
 
 use std::future::poll_fn;
 use std::task::{Context as TaskContext, Poll};
@@ -9,6 +10,7 @@ use metrics::counter;
 
 use super::holes::{Hole, hole};
 use super::reading::{AHEAD_BYTES, Delivery, Incoming, SILENCE};
+use super::stream::unpack_single;
 use super::{JetSource, LOOK_AGAIN, Phase, Stop, send_ack};
 use crate::actors::ports::Pull;
 use crate::domain::event::{Note, RawBatch, RawItem};
@@ -23,6 +25,8 @@ pub(super) const BATCH_BYTES: usize = 1 << 20;
 const _: () = assert!(BATCH_BYTES <= AHEAD_BYTES, "what was asked for ahead fills a batch");
 /// Most reply subjects kept to acknowledge by: beyond it every other one is let go.
 const REPLIES_MAX: usize = 4_096;
+/// Messages read one by one in one go.
+const SINGLES_MAX: usize = 256;
 /// Looks in vain, each `LOOK_AGAIN` long, before deliveries under way count as lost.
 const STRIKES_MAX: u32 = 10;
 
@@ -189,5 +193,72 @@ impl JetSource {
         };
         self.phase = Phase::Lost(Some(cause.into()));
         Ok(())
+    }
+
+    /// Finds out what a message is about that does not follow the last one; tries again when there
+    /// was no answer.
+    pub(super) async fn close(&mut self) -> Result<(), Stop> {
+        let Phase::Broken(_, _, delivery, kind) = &self.phase else { return Ok(()) };
+        let (delivery, kind, wanted) = (*delivery, *kind, self.last + 1);
+        let deleted_to = match kind {
+            Hole::Delivery => None,
+            Hole::Sequence => match self.leader().first_from(wanted).await? {
+                Some(found) if found.sequence == wanted => None,
+                Some(found) => Some(found.sequence.min(delivery.sequence) - 1),
+                None => Some(delivery.sequence - 1),
+            },
+            Hole::Pending => {
+                let stream = &self.settings.stream;
+                let info = manage::stream_info(self.link.jetstream(), stream).await?;
+                let first = info.state.first_sequence.min(delivery.sequence);
+                // Nothing was deleted before it: the broker's count was behind.
+                Some(if first > wanted { first - 1 } else { self.last })
+            }
+        };
+        if let Some(to) = deleted_to.filter(|to| *to > self.last) {
+            self.note_gap(wanted, to).map_err(Stop::Final)?;
+        }
+        let owned = self.owns_consumer();
+        let Phase::Broken(mut reading, message, ..) = self.phase.take() else { return Ok(()) };
+        self.phase = match deleted_to {
+            Some(_) => {
+                reading.pending = delivery.pending + 1;
+                reading.put_back(*message, delivery);
+                Phase::Reading(reading)
+            }
+            None if owned => Phase::Lost(Some("deliveries were lost on the way".into())),
+            // The consumer is not ours to make anew: read what it will not deliver again soon.
+            None => {
+                reading.put_back(*message, delivery);
+                Phase::Singly(reading, delivery.sequence - 1)
+            }
+        };
+        Ok(())
+    }
+
+    /// Reads messages one by one up to `to`; `None` when all are read.
+    pub(super) async fn read_singly(&mut self, to: u64, max: usize) -> Result<Option<Pull>, Stop> {
+        let mut batch = Collected::default();
+        let mut last = self.last;
+        while batch.items.len() < max.min(SINGLES_MAX) && batch.data.len() < BATCH_BYTES {
+            let found = if last < to { self.leader().first_from(last + 1).await? } else { None };
+            let Some(message) = found.filter(|message| message.sequence <= to) else {
+                if let Phase::Singly(reading, _) = self.phase.take() {
+                    self.phase = Phase::Reading(reading);
+                }
+                break;
+            };
+            if self.settings.filter.is_empty() && message.sequence > last + 1 {
+                if batch.items.is_empty() {
+                    self.note_gap(last + 1, message.sequence - 1).map_err(Stop::Final)?;
+                }
+                break;
+            }
+            last = message.sequence;
+            let start = batch.data.len() as u32;
+            let note = unpack_single(&self.unpacker, &message, &mut batch.data);
+            batch.push(start, last, note);
+        }
+        Ok((!batch.items.is_empty()).then(|| self.hand_over(batch)))
     }
 }

@@ -4,11 +4,10 @@
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::{JetSource, Stop};
+use super::Stop;
+use super::stream::{Leader, created};
 use crate::actors::ports::SourceError;
-use crate::clock::SharedClock;
 use crate::domain::time::EpochMs;
-use crate::nats::NatsError;
 use crate::nats::link::Link;
 use crate::nats::manage::{self, Refusal};
 use crate::nats::settings::{Manage, OnGap, SourceSettings};
@@ -55,36 +54,12 @@ impl Drop for Consumer {
     }
 }
 
-impl JetSource {
-    /// What a stream holds when this is opened, as a source that ends. It changes nothing in the
-    /// stream, and neither makes one nor minds which subjects it should have.
-    ///
-    /// # Errors
-    /// When the subject template breaks a rule.
-    pub fn look(
-        link: Link,
-        settings: SourceSettings,
-        begin: Begin,
-        clock: SharedClock,
-    ) -> Result<Self, NatsError> {
-        let inbox = link.client().new_inbox();
-        let unique = inbox.rsplit('.').next().unwrap_or_default();
-        let settings = SourceSettings {
-            consumer: format!("tidewatch-look-{unique}"),
-            manage: Manage::Create,
-            on_gap: OnGap::Continue,
-            subjects: Vec::new(),
-            ..settings
-        };
-        let mut source = JetSource::new(link, settings, clock)?;
-        source.look = Some(Look { begin, end: 0, consumer: None });
-        Ok(source)
-    }
-
-    /// Goes to where a look begins.
-    pub(super) async fn prepare_look(&mut self, begin: Begin) -> Result<Vec<String>, Stop> {
-        let stream = &self.settings.stream;
-        let info = match manage::stream_info(self.link.jetstream(), stream).await {
+impl Look {
+    /// What a stream holds when it is asked: when that was made, and the position before the first one
+    /// that is looked at.
+    pub(super) async fn prepare(&mut self, leader: &Leader<'_>) -> Result<(String, u64), Stop> {
+        let stream = &leader.settings.stream;
+        let info = match manage::stream_info(leader.link.jetstream(), stream).await {
             Err(Refusal::Missing) => {
                 let why = format!("stream {stream} does not exist");
                 return Err(Stop::Final(SourceError::Unfit(why)));
@@ -92,41 +67,50 @@ impl JetSource {
             info => info?,
         };
         let (first, end) = (info.state.first_sequence, info.state.last_sequence);
-        self.identity.incarnation = super::stream::created(&info);
-        let newest = first.max((end + 1).saturating_sub(begin.newest));
-        self.last = self.stored_from(newest, end, begin.stored).await?.saturating_sub(1);
-        if let Some(look) = &mut self.look {
-            look.end = end;
-        }
-        Ok(Vec::new())
+        let newest = first.max((end + 1).saturating_sub(self.begin.newest));
+        let from = stored_from(leader, newest, end, self.begin.stored).await?;
+        self.end = end;
+        Ok((created(&info), from.saturating_sub(1)))
     }
 
-    /// The first position from `first` to `end` that was stored at a time or later; the one behind
-    /// `end` where there is none.
-    async fn stored_from(&self, first: u64, end: u64, at: EpochMs) -> Result<u64, Stop> {
-        let (mut low, mut high) = (first, end + 1);
-        while low < high {
-            // The first is most often early enough.
-            let middle = if low == first { first } else { low + (high - low) / 2 };
-            match self.first_from(middle).await? {
-                Some(found) if found.sequence <= end && stored(&found) < at => {
-                    low = found.sequence + 1;
-                }
-                _ => high = middle,
+    /// Whether all that the stream held was read; nothing is left behind there then.
+    pub(super) fn is_over(&mut self, last: u64, caught_up: bool) -> bool {
+        let over = caught_up || last >= self.end;
+        if over {
+            self.consumer = None;
+        }
+        over
+    }
+}
+
+/// The settings of a look: a consumer of its own, and nothing that would change the stream.
+pub(super) fn settings_of(link: &Link, settings: SourceSettings) -> SourceSettings {
+    let inbox = link.client().new_inbox();
+    let unique = inbox.rsplit('.').next().unwrap_or_default();
+    SourceSettings {
+        consumer: format!("tidewatch-look-{unique}"),
+        manage: Manage::Create,
+        on_gap: OnGap::Continue,
+        subjects: Vec::new(),
+        ..settings
+    }
+}
+
+/// The first position from `first` to `end` that was stored at a time or later; the one behind
+/// `end` where there is none.
+async fn stored_from(leader: &Leader<'_>, first: u64, end: u64, at: EpochMs) -> Result<u64, Stop> {
+    let (mut low, mut high) = (first, end + 1);
+    while low < high {
+        // The first is most often early enough.
+        let middle = if low == first { first } else { low + (high - low) / 2 };
+        match leader.first_from(middle).await? {
+            Some(found) if found.sequence <= end && stored(&found) < at => {
+                low = found.sequence + 1;
             }
+            _ => high = middle,
         }
-        Ok(low)
     }
-
-    /// All that the stream held was read; nothing is left behind there.
-    pub(super) fn look_is_over(&mut self, caught_up: bool) -> bool {
-        let last = self.last;
-        let Some(look) = self.look.as_mut().filter(|look| caught_up || last >= look.end) else {
-            return false;
-        };
-        look.consumer = None;
-        true
-    }
+    Ok(low)
 }
 
 fn stored(message: &async_nats::jetstream::message::StreamMessage) -> EpochMs {
