@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use support::events::{Event, GAP, Random};
@@ -199,8 +201,8 @@ fn the_command_line_says_it_to_the_server_of_the_data_folder() {
 }
 
 /// So many carts that are left at a time, far enough before another event.
-fn carts(wave: i64, count: usize) -> Vec<String> {
-    let at = START + WINDOW * 5 + wave * CLOSES;
+fn carts(begin: i64, wave: i64, count: usize) -> Vec<String> {
+    let at = begin + WINDOW * 5 + wave * CLOSES;
     let cart =
         |n: usize| Event::new(format!("c{wave}-{n}"), at, "cart_add", format!("u{wave}-{n}"));
     let after = Event::new(format!("after{wave}"), at + CLOSES, "page_view", "~");
@@ -210,20 +212,30 @@ fn carts(wave: i64, count: usize) -> Vec<String> {
 /// Far enough after an event to close its session.
 const CLOSES: i64 = GAP + 60_000;
 
-/// The feed holds some hundreds, and thousands come: who looks for what holds finds it nevertheless, with
-/// all that was said of it.
+/// The feed holds some hundreds, and thousands come, each of which is told: who looks for what holds finds
+/// it nevertheless, with all that was said of it, and the log has nothing else.
 #[test]
 fn a_flood_of_occurrences_pushes_out_no_incident() {
     let folder = Folder::default();
     // Until none stood out for a day.
     let config = config().replace("cooldown = \"20s\"", "cooldown = \"1d\"")
-        + "[store]\nalerts_max = 100\nincidents_max = 10\nincident_log_max = 100\n";
+        + "[store]\nalerts_max = 100\nincidents_max = 10\nincident_log_max = 100\n\
+           [incidents]\nnotify_max_age = \"2d\"\n\
+           [[channel]]\nname = \"mail\"\ntype = \"email\"\nfrom = \"tide@shop.example\"\n\
+           to = [\"ops@shop.example\"]\nfolder = "
+        + &format!("'{}'\n", folder.data().join("mails").display())
+        + "[[route]]\nname = \"carts\"\nof = \"occurrences\"\nchannel = \"mail\"\nat_most = 10000\n";
+    // Half a day ago: nobody is told of what is older than two.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let first = (now - 12 * 3_600_000 - START) / WINDOW;
+    let (begin, first) = (START + first * WINDOW, first as usize);
     let mut server = folder.serve(&config).start();
     let mut received = 0;
-    post(&server, &[(0, "eu", 9), (1, "eu", 9), (3, "", 0)], &mut received);
+    let windows = [(first, "eu", 9), (first + 1, "eu", 9), (first + 3, "", 0)];
+    post(&server, &windows, &mut received);
     let fired = until(30, "it is there", || incidents(&server, "open").pop());
     for wave in 0..4 {
-        let lines = carts(wave, 1_500);
+        let lines = carts(begin, wave, 1_500);
         Poster::new(server.target()).post(&lines);
         received += lines.len() as u64;
         server.wait_settled(received);
@@ -239,11 +251,14 @@ fn a_flood_of_occurrences_pushes_out_no_incident() {
             ("value", json!(9.0)),
             ("high", json!(3.0)),
             ("far", json!(6.0)),
-            ("since", json!(START)),
+            ("since", json!(begin)),
             ("measure", json!("difference")),
         ] {
             assert_eq!(line["detail"][name], wanted, "{name} of {line}");
         }
+        let told = server.all("v1/notifications");
+        assert!(told.len() >= 100, "{} are left of those that were told", told.len());
+        assert!(told.iter().all(|one| one["step"] == "occurred" && one["route"] == "carts"));
         let topic = server.topic("incidents");
         assert_eq!((&topic["open"][0]["id"], &topic["firing"]), (&fired["id"], &json!(1)));
         let feed = server.all("v1/alerts");
