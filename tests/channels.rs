@@ -442,6 +442,6 @@ fn a_channel_that_cannot_work_keeps_the_process_from_starting() {
     assert!(checked.stdout.contains("nothing starts like this"), "{}", checked.stdout);
     let run = folder.serve(config).run();
     assert_ne!(run.code, Some(0));
-    let said = "channel.pager.routing_key: the variable TIDEWATCH_TEST_NO_KEY is not set";
+    let said = "channel.pager.routing_key: the environment has no TIDEWATCH_TEST_NO_KEY";
     assert!(run.stderr.contains(said), "{}", run.stderr);
 }
