@@ -366,13 +366,13 @@ fn what_was_before_only_teaches_and_what_cannot_be_is_said() {
     // A quiet past may be one whose events lack what is asked for.
     let other = lines(&events).join("\n").replace("\"user\":", "\"customer\":");
     let other = folder.write("other.ndjson", other);
-    let run_other = run(&["fails_twice", "--file", &other]);
+    let run_other = run(&["by_robust", "--file", &other]);
     assert!(
         run_other.stdout.contains("no event carries user (events.key)"),
         "{}",
         run_other.stdout
     );
-    let json = run(&["fails_twice", "--json", "--file", &other]).json();
+    let json = run(&["by_robust", "--json", "--file", &other]).json();
     assert_eq!(json["history"]["never_seen"], json!(["user (events.key)"]), "{json}");
 
     for (args, code, part) in [

@@ -212,6 +212,11 @@ fn carts(begin: i64, wave: i64, count: usize) -> Vec<String> {
 /// Far enough after an event to close its session.
 const CLOSES: i64 = GAP + 60_000;
 
+#[allow(clippy::disallowed_methods, reason = "notifications are of now")]
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
 /// The feed holds some hundreds, and thousands come, each of which is told: who looks for what holds finds
 /// it nevertheless, with all that was said of it, and the log has nothing else.
 #[test]
@@ -226,8 +231,7 @@ fn a_flood_of_occurrences_pushes_out_no_incident() {
         + &format!("'{}'\n", folder.data().join("mails").display())
         + "[[route]]\nname = \"carts\"\nof = \"occurrences\"\nchannel = \"mail\"\nat_most = 10000\n";
     // Half a day ago: nobody is told of what is older than two.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    let first = (now - 12 * 3_600_000 - START) / WINDOW;
+    let first = (now() - 12 * 3_600_000 - START) / WINDOW;
     let (begin, first) = (START + first * WINDOW, first as usize);
     let mut server = folder.serve(&config).start();
     let mut received = 0;

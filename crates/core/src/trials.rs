@@ -2,9 +2,9 @@
 
 use proptest::prelude::ProptestConfig;
 
-/// So many cases, or `TIDEWATCH_LAW_TIMES` as many: the seldom long run over all of them.
+/// So many cases, and as many times more as `PROPTEST_CASES` asks for of the usual 256: the seldom
+/// long run over all laws.
 pub fn cases(usual: u32) -> ProptestConfig {
-    let times = std::env::var("TIDEWATCH_LAW_TIMES").ok().map(|text| text.parse::<u32>());
-    let times = times.map_or(1, |times| times.expect("TIDEWATCH_LAW_TIMES is a whole number"));
+    let times = (ProptestConfig::default().cases / 256).max(1);
     ProptestConfig::with_cases(usual * times)
 }
