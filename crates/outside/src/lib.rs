@@ -2,7 +2,7 @@
 //!
 //! - [`secret`]: a text that stands in the configuration, in a variable or in a file.
 //! - [`hidden`]: what is not repeated of what others say.
-//! - [`file`]: a file that is replaced whole or not at all.
+//! - [`mod@file`]: a file that is replaced whole or not at all.
 //! - `tls`, with the feature of that name: whom to trust.
 
 pub mod file;
