@@ -417,3 +417,27 @@ fn what_is_probably_not_meant_is_warned_of() {
     );
     assert_eq!(Config::default().warnings(), Vec::<String>::new());
 }
+
+#[test]
+fn a_rule_asks_the_metrics_that_are_its_own_by_group_why() {
+    let metric = |name: &str, more: &str| {
+        format!(
+            "[[metric]]\nname = \"{name}\"\naggregate = \"count\"\nwindow = {{ tumbling = \"1m\" }}\n\
+             where = {{ type = \"failed\" }}\n{more}"
+        )
+    };
+    let metrics = metric("failed", "")
+        + &metric("by_region", "group_by = [\"region\"]\n")
+        + &metric("by_method", "group_by = [\"method\"]\n")
+        + &metric("others_by_region", "group_by = [\"region\"]\n")
+            .replace("\"failed\"", "\"paid\"");
+    let why = |written: &str| {
+        let rule = format!(
+            "[[rule]]\nname = \"r\"\nmetric = \"failed\"\ndetect = \"threshold\"\nlimit = 5\n{written}"
+        );
+        Config::parse("t.toml", &(metrics.clone() + &rule)).unwrap().rules[0].why.clone()
+    };
+    assert_eq!(why(""), ["by_region", "by_method"]);
+    assert_eq!(why("why = [\"by_method\"]\n"), ["by_method"]);
+    assert_eq!(why("why = []\n"), [] as [String; 0]);
+}
