@@ -7,15 +7,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::ChildStdout;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use support::events::{Event, Random};
-use support::{Folder, HOLD, Poster, Server, until};
+use support::{Folder, HOLD, MailServer, Poster, Server, until};
 
 const WINDOW: i64 = 10_000;
 const HOUR: i64 = 3_600_000;
@@ -328,36 +327,13 @@ fn kills_forget_no_notification_and_invent_none() {
 
 /// A real SMTP server.
 struct Mail {
-    process: Child,
+    server: MailServer,
     lines: BufReader<ChildStdout>,
-    port: u16,
-}
-
-impl Drop for Mail {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Mail {
     fn start() -> Option<Mail> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join("target/mail/bin/python");
-        if !python.exists() {
-            support::skipped("no aiosmtpd under target/mail: ./test installs it");
-            return None;
-        }
-        let mut process = Command::new(python)
-            .arg(root.join("crates/notify/tests/channels/mail.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        let mut port = String::new();
-        lines.read_line(&mut port).unwrap();
-        Some(Mail { process, lines, port: port.trim().parse().unwrap() })
+        MailServer::start().map(|(server, lines)| Mail { server, lines })
     }
 
     fn config(&self) -> String {
@@ -366,7 +342,7 @@ impl Mail {
              security = \"none\"\nallow_private = true\nfrom = \"tide@shop.example\"\n\
              to = [\"ops@shop.example\"]\nretry_max = \"1s\"\ngive_up = \"1d\"\n\
              [[route]]\nname = \"to_mail\"\nchannel = \"mail\"\nat_most = 10000\n",
-            self.port
+            self.server.port
         )
     }
 

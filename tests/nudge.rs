@@ -7,8 +7,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use support::events::Random;
-use support::{Folder, HOLD, Poster, Server, until};
+use support::{Folder, HOLD, MailServer, Poster, Server, until};
 
 const MINUTE: i64 = 60_000;
 /// Visitors of each round.
@@ -97,35 +95,13 @@ fn request(stream: &TcpStream) -> Option<(String, Value)> {
 
 /// A real SMTP server, which writes each mail as a line.
 struct Mail {
-    process: Child,
-    port: u16,
+    server: MailServer,
     mails: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Drop for Mail {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Mail {
     fn start() -> Option<Mail> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join("target/mail/bin/python");
-        if !python.exists() {
-            support::skipped("no aiosmtpd under target/mail: ./test installs it");
-            return None;
-        }
-        let mut process = Command::new(python)
-            .arg(root.join("crates/notify/tests/channels/mail.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        let mut port = String::new();
-        lines.read_line(&mut port).unwrap();
+        let (server, lines) = MailServer::start()?;
         let mails: Arc<Mutex<Vec<Value>>> = Arc::default();
         let own = Arc::clone(&mails);
         std::thread::spawn(move || {
@@ -133,7 +109,7 @@ impl Mail {
                 own.lock().unwrap().extend(serde_json::from_str::<Value>(&line));
             }
         });
-        Some(Mail { process, port: port.trim().parse().unwrap(), mails })
+        Some(Mail { server, mails })
     }
 }
 
@@ -160,7 +136,7 @@ fn config(receiver: &Receiver, mail: Option<&Mail>) -> String {
             "[[channel]]\nname = \"post\"\ntype = \"email\"\nhost = \"127.0.0.1\"\nport = {}\n\
              security = \"none\"\nallow_private = true\nfrom = \"tide@shop.example\"\n\
              to = [\"ops@shop.example\"]\nretry_max = \"1s\"\ngive_up = \"1d\"\n",
-            mail.port
+            mail.server.port
         );
         text += &nudge("mailed", "post");
     }

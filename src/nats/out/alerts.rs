@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::cloud_event::{CONTENT_TYPE, Envelope, SHORT_CHARS};
-use super::message::{JetRow, TRUNCATED, Target, own_bytes};
+use super::cloud_event::{CONTENT_TYPE, Envelope, begin, shortened};
+use super::message::{JetRow, Target};
 use super::token;
 use crate::actors::ports::{Records, StoreError};
 use crate::domain::alert::Alert;
@@ -59,30 +59,13 @@ fn row(alert: Alert, feed: &str) -> JetRow {
     }
 }
 
-/// Without its details, and if need be with the beginnings of its texts. It says so itself
-/// (`truncated`, an extension attribute), and in a header.
+/// Without its details, and if need be with the beginnings of its texts.
 fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
-    let mut headers = row.headers.clone();
-    headers.push((TRUNCATED, row.payload.len().to_string()));
-    let room = room.checked_sub(own_bytes(&headers))?;
-    let mut event: Value = serde_json::from_slice(&row.payload).ok()?;
-    event["truncated"] = true.into();
-    event["data"].as_object_mut()?.remove("detail");
-    let whole = event.to_string();
-    if whole.len() <= room {
-        return Some((headers, whole.into()));
-    }
-    let cut = |text: &mut Value| {
-        if let Some((end, _)) = text.as_str().and_then(|text| text.char_indices().nth(SHORT_CHARS))
-        {
-            *text = text.as_str().map(|text| &text[..end]).into();
-        }
-    };
-    event.get_mut("subject").into_iter().for_each(cut);
-    cut(&mut event["data"]["subject"]);
-    cut(&mut event["data"]["title"]);
-    let short = event.to_string();
-    (short.len() <= room).then(|| (headers, short.into()))
+    shortened(row, room, "detail", |event| {
+        event.get_mut("subject").into_iter().for_each(begin);
+        begin(&mut event["data"]["subject"]);
+        begin(&mut event["data"]["title"]);
+    })
 }
 
 /// Its kind. Lines of rules, of data folders of older versions, are by the rule.
@@ -97,6 +80,8 @@ fn event(alert: &Alert, feed: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cloud_event::SHORT_CHARS;
+    use super::super::message::{TRUNCATED, own_bytes};
     use super::*;
     use crate::domain::alert::Detail;
 

@@ -1,8 +1,10 @@
 //! The envelope that all rows have which leave as CloudEvents in structured JSON.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::message::{JetRow, TRUNCATED, own_bytes};
 use crate::domain::time::EpochMs;
 
 /// Content type of their messages.
@@ -47,5 +49,37 @@ impl Envelope<'_> {
             event["time"] = time.to_string().into();
         }
         event
+    }
+}
+
+/// The shorter form of a row, with its headers of at most `room` bytes: without the field `details` of
+/// its data, and if that is not enough with what `cut` leaves. It says so itself (`truncated`, an extension
+/// attribute), and in a header. `None` where there is no room for that either.
+pub(super) fn shortened(
+    row: &JetRow,
+    room: usize,
+    details: &str,
+    cut: impl FnOnce(&mut Value),
+) -> Option<(Vec<(&'static str, String)>, Bytes)> {
+    let mut headers = row.headers.clone();
+    headers.push((TRUNCATED, row.payload.len().to_string()));
+    let room = room.checked_sub(own_bytes(&headers))?;
+    let mut event: Value = serde_json::from_slice(&row.payload).ok()?;
+    event["truncated"] = true.into();
+    event["data"].as_object_mut()?.remove(details);
+    let whole = event.to_string();
+    if whole.len() <= room {
+        return Some((headers, whole.into()));
+    }
+    cut(&mut event);
+    let short = event.to_string();
+    (short.len() <= room).then(|| (headers, short.into()))
+}
+
+/// Keeps the beginning of a text; what is none stays.
+pub(super) fn begin(text: &mut Value) {
+    let end = text.as_str().and_then(|text| text.char_indices().nth(SHORT_CHARS));
+    if let Some((end, _)) = end {
+        *text = text.as_str().map(|text| &text[..end]).into();
     }
 }

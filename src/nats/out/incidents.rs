@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::cloud_event::{CONTENT_TYPE, Envelope, SHORT_CHARS};
-use super::message::{JetRow, TRUNCATED, Target, own_bytes};
+use super::cloud_event::{CONTENT_TYPE, Envelope, begin, shortened};
+use super::message::{JetRow, Target};
 use super::token;
 use crate::actors::ports::{IncidentRecords, StoreError};
 use crate::domain::alert::alert_id;
@@ -73,30 +73,19 @@ fn event(line: &Change, id: &str, feed: &str) -> Value {
     Envelope { id, feed, of, n: line.n, at: line.at, subject }.around(json!(line))
 }
 
-/// Without the facts, and if need be with the beginning of its sentence and without labels. It says so
-/// itself (`truncated`, an extension attribute), and in a header.
+/// Without the facts, and if need be with the beginning of its sentence and without labels.
 fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
-    let mut headers = row.headers.clone();
-    headers.push((TRUNCATED, row.payload.len().to_string()));
-    let room = room.checked_sub(own_bytes(&headers))?;
-    let mut event: Value = serde_json::from_slice(&row.payload).ok()?;
-    event["truncated"] = true.into();
-    event["data"].as_object_mut()?.remove("detail");
-    let whole = event.to_string();
-    if whole.len() <= room {
-        return Some((headers, whole.into()));
-    }
-    event["data"].as_object_mut()?.remove("group");
-    let says = event["data"]["says"].as_str()?;
-    if let Some((end, _)) = says.char_indices().nth(SHORT_CHARS) {
-        event["data"]["says"] = says[..end].into();
-    }
-    let short = event.to_string();
-    (short.len() <= room).then(|| (headers, short.into()))
+    shortened(row, room, "detail", |event| {
+        let data = &mut event["data"];
+        data.as_object_mut().map(|data| data.remove("group"));
+        begin(&mut data["says"]);
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cloud_event::SHORT_CHARS;
+    use super::super::message::{TRUNCATED, own_bytes};
     use super::*;
 
     fn line() -> Change {

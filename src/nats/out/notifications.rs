@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::cloud_event::{CONTENT_TYPE, Envelope, SHORT_CHARS};
-use super::message::{JetRow, TRUNCATED, Target, own_bytes};
+use super::cloud_event::{CONTENT_TYPE, Envelope, begin, shortened};
+use super::message::{JetRow, Target};
 use super::{JetSink, terms, token};
 use crate::actors::ports::StoreError;
 use crate::actors::status::Status;
@@ -146,33 +146,21 @@ fn event(told: &Notification, data: Value, feed: &str) -> Value {
     Envelope { id: &told.key, feed, of, n: told.n, at: told.at, subject: &told.about }.around(data)
 }
 
-/// Without the facts, and if need be with the beginnings of its texts. It says so itself (`truncated`, an
-/// extension attribute), and in a header.
+/// Without the facts, and if need be with the beginnings of its texts.
 fn shorten(row: &JetRow, room: usize) -> Option<(Vec<(&'static str, String)>, Bytes)> {
-    let mut headers = row.headers.clone();
-    headers.push((TRUNCATED, row.payload.len().to_string()));
-    let room = room.checked_sub(own_bytes(&headers))?;
-    let mut event: Value = serde_json::from_slice(&row.payload).ok()?;
-    event["truncated"] = true.into();
-    event["data"].as_object_mut()?.remove("facts");
-    let whole = event.to_string();
-    if whole.len() <= room {
-        return Some((headers, whole.into()));
-    }
-    for text in ["title", "body", "template"] {
-        let Some(value) = event["data"].get_mut(text) else { continue };
-        let end = value.as_str().and_then(|text| text.char_indices().nth(SHORT_CHARS));
-        if let Some((end, _)) = end {
-            *value = json!(value.as_str().map(|text| &text[..end]));
+    shortened(row, room, "facts", |event| {
+        for text in ["title", "body", "template"] {
+            event["data"].get_mut(text).into_iter().for_each(begin);
         }
-    }
-    let short = event.to_string();
-    (short.len() <= room).then(|| (headers, short.into()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::cloud_event::SHORT_CHARS;
+    use super::super::message::{TRUNCATED, own_bytes};
     use super::*;
+    use serde_json::json;
 
     fn told() -> Notification {
         serde_json::from_value(json!({

@@ -187,7 +187,8 @@ impl Nudges {
         hashes.dedup();
         hashes.retain(|hash| !self.suppressed.contains_key(hash));
         let most = self.settings.suppressed_max;
-        if self.suppressed.len() + hashes.len() > most {
+        // Who is on the list already needs no room, also where it is longer than it may be now.
+        if !hashes.is_empty() && self.suppressed.len() + hashes.len() > most {
             return Err(Refused::Full(most));
         }
         let new = hashes.len();
